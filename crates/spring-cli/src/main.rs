@@ -1,0 +1,2 @@
+//! The `spring` program.
+fn main() {}

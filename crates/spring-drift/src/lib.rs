@@ -1,0 +1,1 @@
+//! Drift scores from log-likelihoods, and the selection of what to learn from.

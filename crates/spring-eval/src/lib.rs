@@ -1,0 +1,1 @@
+//! Continual personalization, measured: protocol, baselines, reports.

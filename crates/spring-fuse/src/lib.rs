@@ -1,0 +1,1 @@
+//! The relevance gate, mixtures of next-token distributions, penalties and samplers.

@@ -1,0 +1,1 @@
+//! One user's history: interactions, the residual buffer, and search over them.

@@ -1,0 +1,1 @@
+//! A causal language model with LoRA adapters on burn: load, score, adapt, decode.

@@ -1,0 +1,2 @@
+//! Build, check, test and bench the workspace.
+fn main() {}
