@@ -1,2 +1,147 @@
-//! Build, check, test and bench the workspace.
-fn main() {}
+//! `cargo xtask`: build, check, test and bench the workspace.
+//!
+//! Every task is one or a few cargo commands; the program exits with the code of the command that failed.
+
+mod check;
+mod release;
+mod step;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::check::Check;
+use crate::release::Release;
+use crate::step::Step;
+
+/// Build, check, test and bench the workspace.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                               run every test
+  cargo xtask check                              what a change must pass
+  cargo xtask build --backends cpu,wgpu          the program for CPU and Vulkan, Metal or DirectX
+  cargo xtask bench --crate spring-fuse          the benchmarks of one crate
+
+The exit code is that of the cargo command that failed, or 0.";
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the release binary of the `spring` program; print its path and size.
+    #[command(after_help = release::EXAMPLES)]
+    Build(Release),
+    /// Check format, lints, documentation and tests, cheapest first, up to the first failure.
+    #[command(after_help = check::EXAMPLES)]
+    Check(Check),
+    /// Run all tests, documentation tests included.
+    #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --crate spring-drift")]
+    Test(Scope),
+    /// Run the criterion benchmarks.
+    #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --crate spring-fuse")]
+    Bench(Scope),
+}
+
+/// Which crates a task is about.
+#[derive(Debug, Args)]
+struct Scope {
+    /// One crate alone, for example spring-fuse [default: the whole workspace]
+    #[arg(long = "crate", value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Scope {
+    fn narrow(&self, step: Step) -> Step {
+        match &self.name {
+            Some(name) => step.args(["--package", name]),
+            None => step.args(["--workspace"]),
+        }
+    }
+
+    fn test(&self) -> Step {
+        self.narrow(Step::cargo("tests", "test"))
+    }
+
+    /// `--bench *` names the benchmark targets alone: plain `cargo bench` also starts every crate's unit tests.
+    fn bench(&self) -> Step {
+        self.narrow(Step::cargo("benches", "bench")).args(["--bench", "*"])
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Build(release) => release.run(),
+        Task::Check(check) => check.run(),
+        Task::Test(scope) => scope.test().run(),
+        Task::Bench(scope) => scope.bench().run(),
+    };
+    match outcome {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Task {
+        Cli::try_parse_from(line.split(' ')).unwrap().task
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tests_and_benches_cover_the_workspace_or_one_crate() {
+        let lines = |line: &str| match parse(line) {
+            Task::Test(scope) => scope.test().to_string(),
+            Task::Bench(scope) => scope.bench().to_string(),
+            task => panic!("{task:?}"),
+        };
+        assert_eq!(lines("xtask test"), "cargo test --workspace");
+        assert_eq!(lines("xtask test --crate spring-drift"), "cargo test --package spring-drift");
+        assert_eq!(lines("xtask bench"), "cargo bench --workspace --bench '*'");
+        assert_eq!(lines("xtask bench --crate spring-fuse"), "cargo bench --package spring-fuse --bench '*'");
+    }
+
+    #[test]
+    fn build_hands_the_backends_to_cargo_as_features() {
+        let line = |line: &str| match parse(line) {
+            Task::Build(release) => release.step().to_string(),
+            task => panic!("{task:?}"),
+        };
+        let cargo = "cargo build --release --package spring-cli --no-default-features \
+                     --message-format json-render-diagnostics --features";
+        assert_eq!(line("xtask build"), format!("{cargo} cpu"));
+        assert_eq!(line("xtask build --backends cpu,wgpu,cuda"), format!("{cargo} cpu,wgpu,cuda"));
+        assert_eq!(
+            line("xtask build --backends cuda --native"),
+            format!("RUSTFLAGS='-C target-cpu=native' {cargo} cuda")
+        );
+        assert!(Cli::try_parse_from(["xtask", "build", "--backends", "tpu"]).is_err());
+        assert!(Cli::try_parse_from(["xtask", "build", "--backends", ""]).is_err());
+    }
+
+    #[test]
+    fn check_goes_from_cheap_to_dear() {
+        let names = |line: &str| match parse(line) {
+            Task::Check(check) => check.steps().iter().map(Step::name).collect::<Vec<_>>(),
+            task => panic!("{task:?}"),
+        };
+        assert_eq!(names("xtask check"), ["format", "lints", "docs", "tests"]);
+        assert_eq!(names("xtask check --no-tests"), ["format", "lints", "docs"]);
+    }
+}

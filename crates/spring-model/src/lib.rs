@@ -1,1 +1,99 @@
 //! A causal language model with LoRA adapters on burn: load, score, adapt, decode.
+
+mod adapter;
+mod any;
+mod checkpoint;
+mod config;
+mod decode;
+mod error;
+mod lora;
+mod loss;
+mod peft;
+mod score;
+mod sequence;
+mod tokenizer;
+mod train;
+mod transformer;
+
+pub use adapter::{Adapter, LoraConfig, LoraPair, Projection};
+pub use any::{AnyDecoder, AnyModel, Branch, Device, ScoreRow};
+pub use checkpoint::ModelFiles;
+pub use config::{ModelConfig, SUPPORTED_ARCHITECTURES};
+pub use decode::Decoder;
+pub use error::{ModelError, Result};
+pub use lora::Lora;
+pub use sequence::Sequence;
+pub use tokenizer::Tokenizer;
+pub use train::{AdaptOutcome, TrainConfig, TrainStep};
+pub use transformer::Transformer;
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use lora::LoraRows;
+
+/// A frozen base model on one device, generic over burn's backend.
+///
+/// [`AnyModel`] is the same with the backend chosen at run time.
+#[derive(Debug)]
+pub struct CausalLm<B: Backend> {
+    pub(crate) transformer: Transformer<B>,
+    pub(crate) config: ModelConfig,
+    pub(crate) fingerprint: String,
+    pub(crate) device: B::Device,
+}
+
+impl<B: Backend> CausalLm<B> {
+    /// Loads a model.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`], naming the file and what is wrong with it.
+    pub fn load(files: &ModelFiles, device: B::Device) -> Result<Self> {
+        let config = ModelConfig::from_json(&files.config, &files.file("config.json"))?;
+        let transformer = Transformer::load(files, &config, &device)?;
+        Ok(Self { transformer, config, fingerprint: files.fingerprint()?, device })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Identifies config, tokenizer and weights; adapters carry it.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Copies an adapter to this model's device, after checking that it fits.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`] if it does not.
+    pub fn attach(&self, adapter: &Adapter) -> Result<Lora<B>> {
+        Lora::from_adapter(adapter, &self.config, &self.fingerprint, &self.device)
+    }
+
+    /// Logits of every position, for comparison with other implementations; all rows carry the same adapter, or none.
+    ///
+    /// # Shapes
+    ///
+    /// `rows` of equal length give `[rows * length, vocabulary]`, row after row.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Sequence`] if the rows differ in length, are too long, or hold unknown ids.
+    pub fn logits(&self, rows: &[Vec<u32>], lora: Option<&Lora<B>>) -> Result<Vec<f32>> {
+        let length = rows.first().map_or(0, Vec::len);
+        if length == 0 || rows.iter().any(|row| row.len() != length) {
+            return Err(ModelError::Sequence("logits need rows of one length above 0".into()));
+        }
+        sequence::check_length(length, &self.config)?;
+        for row in rows {
+            sequence::check_ids(row, &self.config)?;
+        }
+        let ids: Vec<i64> = rows.iter().flatten().map(|id| i64::from(*id)).collect();
+        let tokens = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [rows.len(), length]), &self.device);
+        let adapters = vec![lora; rows.len()];
+        let hidden = self.transformer.forward(tokens, &LoraRows::new(&adapters));
+        score::to_host(hidden.matmul(self.transformer.head().transpose()))
+    }
+}

@@ -1,0 +1,125 @@
+//! What can go wrong in the loop and in the state.
+
+use std::path::PathBuf;
+
+use spring_memory::{InteractionId, JsonlError, UserId};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate: one line that names the file and line or the user, and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model, its files or an adapter.
+    #[error(transparent)]
+    Model(#[from] spring_model::ModelError),
+    /// The drift score or the selection.
+    #[error(transparent)]
+    Drift(#[from] spring_drift::DriftError),
+    /// The gate, the mixture or the sampler.
+    #[error(transparent)]
+    Fuse(#[from] spring_fuse::FuseError),
+    /// A line of an interactions file.
+    #[error(transparent)]
+    Jsonl(#[from] JsonlError),
+    /// The replay buffer.
+    #[error(transparent)]
+    Buffer(#[from] spring_memory::BufferError),
+    /// The BM25 settings.
+    #[error(transparent)]
+    Bm25(#[from] spring_memory::Bm25ConfigError),
+    /// A file could not be opened or read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A configuration file or value is not understood.
+    #[error("{origin}: {reason}")]
+    Config {
+        /// The file or flag it came from.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The state file cannot be used: missing, there already, locked, read-only, damaged or of another program.
+    #[error("state {path}: {reason}", path = path.display())]
+    State {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The same id was seen before with other content.
+    #[error(
+        "{file}:{line}: user {user} already has an interaction {id} with other content; give the new one an id of its own"
+    )]
+    DuplicateId {
+        /// The file being ingested.
+        file: String,
+        /// The line in it.
+        line: u64,
+        /// Whose interaction.
+        user: UserId,
+        /// The id that is taken.
+        id: InteractionId,
+    },
+    /// The state has no such user.
+    #[error("user {user} is not in state {path}; `spring users` lists those that are", path = path.display())]
+    UnknownUser {
+        /// The user asked for.
+        user: String,
+        /// The state file.
+        path: PathBuf,
+    },
+    /// The user has no such generation or period.
+    #[error("user {user} has no {what} {number}")]
+    UnknownRecord {
+        /// The user.
+        user: UserId,
+        /// "generation" or "period".
+        what: &'static str,
+        /// The number asked for.
+        number: u32,
+    },
+    /// Another process committed a period of this user in the meantime; nothing was changed.
+    #[error("user {user}: another process updated this user meanwhile; nothing was changed, run it again")]
+    Conflict {
+        /// The user.
+        user: UserId,
+    },
+    /// An error about one user, with the user's name in front.
+    #[error("user {user}: {source}")]
+    User {
+        /// The user.
+        user: UserId,
+        /// What happened.
+        source: Box<Error>,
+    },
+}
+
+impl Error {
+    /// Puts the user's name in front, unless the error already tells it.
+    pub fn of_user(self, user: &UserId) -> Self {
+        match self {
+            named @ (Self::User { .. }
+            | Self::Conflict { .. }
+            | Self::UnknownUser { .. }
+            | Self::UnknownRecord { .. }
+            | Self::DuplicateId { .. }) => named,
+            other => Self::User { user: user.clone(), source: Box::new(other) },
+        }
+    }
+
+    /// Whether the caller asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        match self {
+            Self::Model(spring_model::ModelError::Stopped) => true,
+            Self::User { source, .. } => source.is_stopped(),
+            _ => false,
+        }
+    }
+}

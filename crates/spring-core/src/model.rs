@@ -1,0 +1,148 @@
+//! The language model as the loop sees it.
+
+use std::ops::ControlFlow;
+
+use ndarray::ArrayView2;
+use spring_model::{
+    Adapter, AdaptOutcome, AnyDecoder, AnyModel, Branch, LoraConfig, ModelError, ScoreRow, Sequence, TrainConfig,
+    TrainStep,
+};
+
+/// What the loop needs to know of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Identifies base and tokenizer.
+    pub fingerprint: String,
+    /// Longest sequence, in tokens.
+    pub context: usize,
+    /// Number of token ids.
+    pub vocabulary: usize,
+    /// The token that begins a text, if the model has one.
+    pub bos: Option<u32>,
+    /// The tokens that end a text; the first is the one written after a response.
+    pub eos: Vec<u32>,
+}
+
+/// A frozen base model with adapters per row; backends differ behind this trait and nowhere else.
+///
+/// Every row of a request carries its own adapter, or none for the base, so base and adapter, or many users, are one
+/// call. Log-likelihoods are natural logarithms: nats.
+pub trait LanguageModel: Send + Sync {
+    /// What the model is.
+    fn info(&self) -> ModelInfo;
+
+    /// The ids of a text, no special tokens among them.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer refuses the text.
+    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError>;
+
+    /// The text of some ids, special tokens left out.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer cannot decode them.
+    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError>;
+
+    /// Log-likelihood of every response token; one list per row.
+    ///
+    /// # Errors
+    ///
+    /// If a row cannot be run or its adapter is another model's.
+    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError>;
+
+    /// The log-probabilities `[branches, vocabulary]` of several branches at every position of one response.
+    ///
+    /// # Errors
+    ///
+    /// As [`score`](Self::score), and what `visit` returns.
+    fn score_branches(
+        &self,
+        branches: &[Branch<'_>],
+        response: &[u32],
+        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError>;
+
+    /// Trains an adapter on the responses of some examples, from `start` or a fresh one.
+    ///
+    /// # Errors
+    ///
+    /// If the input is bad, the loss diverges, or `progress` asks to stop; `start` is unchanged.
+    fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome, ModelError>;
+
+    /// Decodes branches in lock step, as rows of one batch, and hands them to `run`.
+    ///
+    /// # Errors
+    ///
+    /// As [`score`](Self::score), and what `run` returns.
+    fn decode(
+        &self,
+        branches: &[Branch<'_>],
+        max_new: usize,
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError>;
+}
+
+impl LanguageModel for AnyModel {
+    fn info(&self) -> ModelInfo {
+        let config = self.config();
+        ModelInfo {
+            fingerprint: self.fingerprint().into(),
+            context: config.max_positions,
+            vocabulary: config.vocab_size,
+            bos: config.bos,
+            eos: config.eos.clone(),
+        }
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        self.tokenizer().encode(text)
+    }
+
+    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError> {
+        self.tokenizer().decode(ids)
+    }
+
+    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        Self::score(self, rows)
+    }
+
+    fn score_branches(
+        &self,
+        branches: &[Branch<'_>],
+        response: &[u32],
+        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        Self::score_branches(self, branches, response, visit)
+    }
+
+    fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome, ModelError> {
+        Self::adapt(self, start, lora, examples, config, seed, progress)
+    }
+
+    fn decode(
+        &self,
+        branches: &[Branch<'_>],
+        max_new: usize,
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        Self::decode(self, branches, max_new, run)
+    }
+}

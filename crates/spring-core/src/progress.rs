@@ -1,0 +1,80 @@
+//! Telling a caller how far a long work is, and being told to stop.
+
+use std::ops::ControlFlow;
+
+use spring_memory::UserId;
+
+/// Where the work stands.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A period of a user begins.
+    Period {
+        /// The user.
+        user: &'a UserId,
+        /// The period.
+        period: u32,
+        /// How many texts it can learn from.
+        texts: usize,
+    },
+    /// Texts are being scored.
+    Scoring {
+        /// Texts in all.
+        texts: usize,
+    },
+    /// The adapter is being trained.
+    Training {
+        /// Steps done.
+        done: usize,
+        /// Steps in all.
+        steps: usize,
+        /// The latest mean loss, nats per token.
+        loss: Option<f32>,
+    },
+    /// The buffer is being scored again with the new adapter.
+    Rescoring {
+        /// Texts in all.
+        texts: usize,
+    },
+    /// A period is committed.
+    Committed {
+        /// The user.
+        user: &'a UserId,
+        /// The period.
+        period: u32,
+        /// The new generation.
+        generation: u32,
+    },
+    /// A token was generated.
+    Token {
+        /// Tokens so far.
+        done: usize,
+    },
+}
+
+/// Follows a long work; answers `Break` to stop it. Nothing half-done is kept.
+pub trait Progress {
+    /// Called at every step.
+    fn on(&mut self, event: Event<'_>) -> ControlFlow<()>;
+}
+
+/// Follows nothing.
+impl Progress for () {
+    fn on(&mut self, _: Event<'_>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Progress for F {
+    fn on(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        self(event)
+    }
+}
+
+/// Turns a request to stop into the error that says so.
+pub(crate) fn tell(progress: &mut dyn Progress, event: Event<'_>) -> crate::Result<()> {
+    match progress.on(event) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(spring_model::ModelError::Stopped.into()),
+    }
+}

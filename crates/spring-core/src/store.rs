@@ -1,0 +1,196 @@
+//! What is kept of every user, and the contract of whoever keeps it.
+
+mod sqlite;
+
+pub use sqlite::SqliteStore;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use spring_memory::{BufferItem, Interaction, InteractionId, JsonlError, UserId};
+
+use crate::{
+    Config, Result,
+    record::{AnswerRecord, PeriodRecord},
+};
+
+/// What a state was made with; fixed when it is created, but for the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The base model: a folder, or a name that the program knows.
+    pub model: String,
+    /// Fingerprint of base and tokenizer; adapters of another base are refused.
+    pub fingerprint: String,
+    /// The method's settings.
+    pub config: Config,
+}
+
+/// An interaction as it lies in the state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredInteraction {
+    /// Ingest sequence: breaks ties between equal times, and is the key in indexes and records.
+    pub seq: u64,
+    /// The interaction.
+    pub interaction: Interaction,
+    /// Log-likelihood under the base in nats per token, once it has been computed.
+    pub base: Option<f64>,
+}
+
+/// A member of a stored period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// The interaction.
+    pub stored: StoredInteraction,
+    /// Set aside: in no training, buffer, index, quantile or statistic.
+    pub held_out: bool,
+}
+
+/// A user in a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UserSummary {
+    /// The user.
+    pub user: UserId,
+    /// Interactions in the state.
+    pub interactions: u64,
+    /// Interactions in no period yet.
+    pub pending: u64,
+    /// Time of the first interaction.
+    pub first: Option<Timestamp>,
+    /// Time of the last interaction.
+    pub last: Option<Timestamp>,
+    /// Periods stored.
+    pub periods: u32,
+    /// The generation in use; 0 when there is none yet.
+    pub generation: u32,
+    /// Items in the residual buffer of that generation.
+    pub buffer: u64,
+}
+
+/// What an ingest did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct IngestReport {
+    /// New interactions.
+    pub added: u64,
+    /// Interactions that were there already, with equal content.
+    pub skipped: u64,
+    /// Users of the file that were not known before.
+    pub new_users: u64,
+}
+
+/// Everything that one period changes: written together or not at all.
+#[derive(Debug, Clone)]
+pub struct PeriodCommit {
+    /// The user.
+    pub user: UserId,
+    /// The period that was learned.
+    pub period: u32,
+    /// The generation it started from (0: none); the commit is refused if the user is elsewhere by now.
+    pub parent: u32,
+    /// The new adapter, as [`Adapter::to_bytes`](spring_model::Adapter::to_bytes) wrote it.
+    pub adapter: Vec<u8>,
+    /// The residual buffer, best first.
+    pub buffer: Vec<BufferItem>,
+    /// The gate's calibration sample: each buffer item's best score in a corpus without it.
+    pub calibration: Vec<f64>,
+    /// Base log-likelihoods computed on the way, nats per token, by sequence number.
+    pub base: Vec<(u64, f64)>,
+    /// The record of every decision.
+    pub record: PeriodRecord,
+}
+
+/// One immutable state of a user's memories.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The period it learned.
+    pub period: u32,
+    /// The adapter's bytes.
+    pub adapter: Vec<u8>,
+    /// The residual buffer, best first.
+    pub buffer: Vec<BufferItem>,
+    /// The gate's calibration sample.
+    pub calibration: Vec<f64>,
+}
+
+/// Keeps the users' state. Each method is one transaction: after an error or a crash, all is as before the call.
+///
+/// Unknown users are [`Error::UnknownUser`](crate::Error::UnknownUser); a store that cannot be read or written is
+/// [`Error::State`](crate::Error::State).
+pub trait StateStore: Send {
+    /// What the state was made with.
+    fn settings(&self) -> &Settings;
+
+    /// Adds interactions, all of them or none.
+    ///
+    /// The same id with equal content is skipped; `file` names the source in errors.
+    ///
+    /// # Errors
+    ///
+    /// What the iterator yields, or [`Error::DuplicateId`](crate::Error::DuplicateId).
+    fn ingest(
+        &mut self,
+        file: &str,
+        interactions: &mut dyn Iterator<Item = Result<(u64, Interaction), JsonlError>>,
+    ) -> Result<IngestReport>;
+
+    /// A page of users in the order of their names, after the one given.
+    fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserSummary>>;
+
+    /// One user.
+    fn user(&self, user: &UserId) -> Result<UserSummary>;
+
+    /// Interactions in no period yet, ordered by (time, sequence).
+    fn pending(&self, user: &UserId) -> Result<Vec<StoredInteraction>>;
+
+    /// Cuts the pending interactions into `periods` of equal count (the first ones get the remainder) and stores them.
+    ///
+    /// Of each, the latest `⌊hold_out · n⌋` are held out. Fewer pending interactions than `periods` give as many
+    /// periods as there are interactions. Returns the numbers of the new periods, none if nothing is pending.
+    fn cut_periods(&mut self, user: &UserId, periods: u32, hold_out: f64) -> Result<Vec<u32>>;
+
+    /// Stored periods that no generation on the path to the current one has learned, in order.
+    fn unlearned_periods(&self, user: &UserId) -> Result<Vec<u32>>;
+
+    /// The members of a period, ordered by (time, sequence).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownRecord`](crate::Error::UnknownRecord) if there is no such period.
+    fn members(&self, user: &UserId, period: u32) -> Result<Vec<Member>>;
+
+    /// Interactions by sequence number, in the order asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`](crate::Error::State) if this user has no interaction of such a number.
+    fn interactions(&self, user: &UserId, seqs: &[u64]) -> Result<Vec<StoredInteraction>>;
+
+    /// Commits a period: generation, base log-likelihoods, record and pointer in one transaction.
+    ///
+    /// Returns the number of the new generation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`](crate::Error::Conflict) if the user's generation is no longer the commit's parent.
+    fn commit(&mut self, commit: &PeriodCommit) -> Result<u32>;
+
+    /// The current generation, or the one of that number; `None` for a user who has none yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownRecord`](crate::Error::UnknownRecord) if the number is not there.
+    fn generation(&self, user: &UserId, number: Option<u32>) -> Result<Option<Generation>>;
+
+    /// The records of the periods learned, oldest first; of one period, or of all.
+    fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<PeriodRecord>>;
+
+    /// Keeps the record of one generated text.
+    fn record_answer(&mut self, user: &UserId, answer: &AnswerRecord) -> Result<()>;
+
+    /// The latest `limit` records of generated texts, newest first.
+    fn answers(&self, user: &UserId, limit: usize) -> Result<Vec<AnswerRecord>>;
+
+    /// Whether the user has an interaction of that id, and its sequence number.
+    fn find(&self, user: &UserId, id: &InteractionId) -> Result<Option<u64>>;
+}

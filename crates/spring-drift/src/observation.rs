@@ -1,0 +1,48 @@
+//! The input: how likely a text is to the base model and to the current adapter.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DriftError;
+
+/// One response, as the base model and the current adapter see it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observation {
+    /// Mean log-likelihood of the response under the base model, in nats per token.
+    pub base: f64,
+    /// The same under the current adapter; `None` while there is no adapter, which makes the novelty 0.
+    pub adapter: Option<f64>,
+    /// Position in time: a larger number is newer. Should be unique within a user.
+    pub order: u64,
+}
+
+impl Observation {
+    /// N = ℓ₀ − ℓ_θ, nats per token: how much worse the adapter explains the text than the base does.
+    pub fn novelty(&self) -> f64 {
+        self.adapter.map_or(0.0, |adapter| self.base - adapter)
+    }
+
+    /// Q = ℓ₀, nats per token: the base's own likelihood, low for noise.
+    pub fn quality(&self) -> f64 {
+        self.base
+    }
+
+    /// ℓ of the model in use, nats per token: the adapter's, or the base's while there is none.
+    pub fn current(&self) -> f64 {
+        self.adapter.unwrap_or(self.base)
+    }
+
+    /// Refuses NaN and infinities, naming `index`.
+    pub(crate) fn check(&self, index: usize) -> Result<(), DriftError> {
+        finite(index, "base", self.base)?;
+        if let Some(adapter) = self.adapter {
+            finite(index, "adapter", adapter)?;
+        }
+        finite(index, "novelty", self.novelty())
+    }
+}
+
+/// `Ok` for a finite `value`, else the error that names its place.
+pub(crate) fn finite(index: usize, field: &'static str, value: f64) -> Result<(), DriftError> {
+    if value.is_finite() { Ok(()) } else { Err(DriftError::NotFinite { index, field, value }) }
+}

@@ -1,0 +1,95 @@
+//! The trait of all scorers, and the configuration that picks one by name.
+
+use serde::{Deserialize, Serialize};
+
+use crate::named::chosen_by_name;
+use crate::{
+    Alpha, DriftError, DriftScore, LossOnly, NoveltyOnly, Observation, QualityOnly, Random, Recency,
+};
+use crate::{Spring, Standardize};
+
+/// Turns log-likelihoods into scores: the higher, the more worth learning from.
+pub trait DriftScorer: Send + Sync {
+    /// The name that picks it in a configuration.
+    fn name(&self) -> &'static str;
+
+    /// One score per observation, in the order of `observations`, which are those of one period. Every scorer
+    /// fills in the novelty and quality as they are.
+    ///
+    /// # Errors
+    /// [`DriftError::NotFinite`] for NaN or infinite input.
+    fn score(&self, observations: &[Observation]) -> Result<Vec<DriftScore>, DriftError>;
+}
+
+/// Which scorer, and its settings: the bare name, or a table with `kind`. Unknown keys are errors.
+///
+/// ```
+/// use spring_drift::{DriftScorer, ScorerConfig};
+/// let config: ScorerConfig = serde_json::from_str(r#"{"kind": "spring", "alpha": "inf"}"#)?;
+/// assert_eq!(config.init().name(), "spring");
+/// assert_eq!("recency".parse(), Ok(ScorerConfig::Recency {}));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, remote = "Self")]
+pub enum ScorerConfig {
+    /// [`Spring`], the paper's; the default.
+    Spring {
+        /// Weight of quality, 0.5 unless given.
+        #[serde(default)]
+        alpha: Alpha,
+        /// `none` unless given.
+        #[serde(default)]
+        standardize: Standardize,
+    },
+    /// [`LossOnly`].
+    Loss {},
+    /// [`NoveltyOnly`].
+    Novelty {},
+    /// [`QualityOnly`].
+    Quality {},
+    /// [`Recency`].
+    Recency {},
+    /// [`Random`].
+    Random {
+        /// 0 unless given.
+        #[serde(default)]
+        seed: u64,
+    },
+}
+
+chosen_by_name!(ScorerConfig, "scorer");
+
+impl Default for ScorerConfig {
+    fn default() -> Self {
+        Self::Spring { alpha: Alpha::default(), standardize: Standardize::default() }
+    }
+}
+
+impl ScorerConfig {
+    /// The scorer.
+    pub fn init(self) -> Box<dyn DriftScorer> {
+        match self {
+            Self::Spring { alpha, standardize } => Box::new(Spring { alpha, standardize }),
+            Self::Loss {} => Box::new(LossOnly),
+            Self::Novelty {} => Box::new(NoveltyOnly),
+            Self::Quality {} => Box::new(QualityOnly),
+            Self::Recency {} => Box::new(Recency),
+            Self::Random { seed } => Box::new(Random { seed }),
+        }
+    }
+}
+
+/// Scores each observation by itself, after checking it.
+pub(crate) fn score_each(
+    observations: &[Observation],
+    score: impl Fn(&Observation) -> f64,
+) -> Result<Vec<DriftScore>, DriftError> {
+    let each = |(index, observation): (usize, &Observation)| {
+        observation.check(index)?;
+        let (novelty, quality) = (observation.novelty(), observation.quality());
+        let scored = DriftScore { novelty, quality, score: score(observation) };
+        scored.check(index).map(|()| scored)
+    };
+    observations.iter().enumerate().map(each).collect()
+}

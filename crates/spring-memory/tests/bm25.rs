@@ -1,0 +1,216 @@
+//! BM25 against rank_bm25, and incremental against fresh.
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use spring_memory::{Bm25Config, Bm25Index, Bm25Variant, Hit, Tokenizer};
+
+#[derive(Deserialize)]
+struct Fixture {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    documents: Vec<String>,
+    queries: Vec<QueryCase>,
+}
+
+#[derive(Deserialize)]
+struct QueryCase {
+    query: String,
+    scores: Vec<f64>,
+}
+
+#[test]
+fn okapi_equals_rank_bm25() {
+    let fixture: Fixture = serde_json::from_str(include_str!("fixtures/bm25.json")).unwrap();
+    let mut negative = 0;
+    for case in &fixture.cases {
+        let mut index = Bm25Index::default();
+        for (key, document) in case.documents.iter().enumerate() {
+            index.add(key as u64, document);
+        }
+        for QueryCase { query, scores } in &case.queries {
+            for (key, &expected) in scores.iter().enumerate() {
+                let score = index.score(query, key as u64).unwrap();
+                assert!((score - expected).abs() < 1e-6, "{query:?} on {key}: {score}, rank_bm25 {expected}");
+                negative += usize::from(expected < 0.0);
+            }
+            let shares_a_term =
+                |document: &str| query.split(' ').any(|term| document.split(' ').any(|d| d == term));
+            let mut ranking: Vec<(f64, usize)> = scores
+                .iter()
+                .enumerate()
+                .filter(|&(key, _)| !query.is_empty() && shares_a_term(&case.documents[key]))
+                .map(|(key, &score)| (score, key))
+                .collect();
+            ranking.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+            let hits = index.search(query, usize::MAX, |_| true);
+            let keys = |hits: &[Hit]| hits.iter().map(|hit| hit.key as usize).collect::<Vec<_>>();
+            let expected: Vec<usize> = ranking.iter().map(|&(_, key)| key).collect();
+            assert_eq!(keys(&hits), expected, "{query:?}");
+            assert_eq!(keys(&index.search(query, 3, |_| true)), expected[..expected.len().min(3)]);
+        }
+    }
+    assert!(negative > 0, "the fixture has cases with a negative mean idf");
+}
+
+/// Lucene's explain output for such a corpus, worked out by hand from its formula.
+#[test]
+fn lucene_formula() {
+    let config = Bm25Config { variant: Bm25Variant::Lucene, ..Bm25Config::default() };
+    let mut index = Bm25Index::new(config).unwrap();
+    index.add(1, "a b b");
+    index.add(2, "a");
+    // idf(b) = ln(1 + 1.5/1.5) = ln 2; tf = 2 / (2 + 1.2·(0.25 + 0.75·3/2)) = 2 / 3.65.
+    let expected = 2.0_f64.ln() * 2.0 / 3.65;
+    assert!((index.score("b", 1).unwrap() - expected).abs() < 1e-12);
+    // idf(a) = ln(1 + 0.5/2.5) stays positive.
+    let expected = 1.2_f64.ln() / (1.0 + 1.2 * (0.25 + 0.75 * 0.5));
+    assert!((index.score("a", 2).unwrap() - expected).abs() < 1e-12);
+    assert_eq!(index.score("b", 2), Some(0.0));
+    assert_eq!(index.score("b", 3), None);
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    for (config, name) in [
+        (Bm25Config { k1: Some(-1.0), ..Bm25Config::default() }, "k1"),
+        (Bm25Config { b: 1.5, ..Bm25Config::default() }, "b"),
+        (Bm25Config { epsilon: f64::NAN, ..Bm25Config::default() }, "epsilon"),
+    ] {
+        assert_eq!(Bm25Index::new(config).unwrap_err().name, name);
+    }
+}
+
+#[test]
+fn stop_words_leave_documents_and_queries() {
+    let stop_words = ["Write", "about"].map(str::to_owned).into();
+    let mut stopped = Bm25Index::new(Bm25Config { stop_words, ..Bm25Config::default() }).unwrap();
+    let mut plain = Bm25Index::default();
+    for (key, topic) in ["lunch", "rent and heating", "the rent"].iter().enumerate() {
+        stopped.add(key as u64, &format!("Write about {topic}"));
+        plain.add(key as u64, topic);
+    }
+    assert!(stopped.search("Write about", 3, |_| true).is_empty());
+    assert_eq!(stopped.search("Write about rent", 3, |_| true), plain.search("rent", 3, |_| true));
+}
+
+#[test]
+fn a_copy_of_the_query_scores_one_when_normalised() {
+    for variant in [Bm25Variant::Okapi, Bm25Variant::Lucene] {
+        let mut index =
+            Bm25Index::new(Bm25Config { variant, normalise: true, ..Bm25Config::default() }).unwrap();
+        for (key, text) in ["to be or not", "a b c d", "x y z", "x b"].iter().enumerate() {
+            index.add(key as u64, text);
+        }
+        let hits = index.search("a b c d", 2, |_| true);
+        assert!((hits[0].score - 1.0).abs() < 1e-12, "{variant:?}: {hits:?}");
+        assert!(hits[1].score < 0.5 && hits[1].key == 3);
+        // Half of the query is unheard of: the score says so.
+        assert!(index.score("a b unheard words", 1).unwrap() < 0.6);
+    }
+}
+
+#[test]
+fn filters_leave_scores_alone() {
+    let mut index = Bm25Index::default();
+    for (key, text) in ["one fish", "two fish", "red bird", "blue bird", "old fish"].iter().enumerate() {
+        index.add(key as u64, text);
+    }
+    let all = index.search("old fish", 5, |_| true);
+    let even = index.search("old fish", 5, |key| key % 2 == 0);
+    assert_eq!(all.iter().map(|hit| hit.key).collect::<Vec<_>>(), [4, 1, 0]);
+    assert_eq!(even, [all[0], all[2]]);
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Add(u64, String),
+    Remove(u64),
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "d", "e", "f", "A", "ü"]), 0..8)
+        .prop_map(|terms| terms.join(" "))
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let change = prop_oneof![
+        3 => (0..12u64, text()).prop_map(|(key, text)| Change::Add(key, text)),
+        1 => (0..12u64).prop_map(Change::Remove),
+    ];
+    prop::collection::vec(change, 1..40)
+}
+
+fn config() -> impl Strategy<Value = Bm25Config> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(lucene, words, normalise)| Bm25Config {
+        variant: if lucene { Bm25Variant::Lucene } else { Bm25Variant::Okapi },
+        tokenizer: if words { Tokenizer::Words } else { Tokenizer::Whitespace },
+        normalise,
+        ..Bm25Config::default()
+    })
+}
+
+fn fresh<'t>(config: &Bm25Config, texts: impl IntoIterator<Item = (&'t u64, &'t String)>) -> Bm25Index {
+    let mut index = Bm25Index::new(config.clone()).unwrap();
+    for (&key, text) in texts {
+        index.add(key, text);
+    }
+    index
+}
+
+proptest! {
+    /// After any adds, replacements and removals every score is that of a fresh index, to the last bit.
+    #[test]
+    fn incremental_equals_fresh(config in config(), changes in changes(), query in text()) {
+        let mut index = Bm25Index::new(config.clone()).unwrap();
+        let mut texts = std::collections::BTreeMap::new();
+        for change in changes {
+            match change {
+                Change::Add(key, text) => {
+                    let replaced = index.add(key, &text);
+                    prop_assert_eq!(replaced, texts.insert(key, text).is_some());
+                }
+                Change::Remove(key) => prop_assert_eq!(index.remove(key), texts.remove(&key).is_some()),
+            }
+            let fresh = fresh(&config, &texts);
+            prop_assert_eq!(index.len(), texts.len());
+            prop_assert_eq!(index.search(&query, 5, |_| true), fresh.search(&query, 5, |_| true));
+        }
+        for &key in texts.keys() {
+            let hit = index.search(&query, usize::MAX, |k| k == key).first().map(|hit| hit.score);
+            prop_assert_eq!(index.score(&query, key), Some(hit.unwrap_or(0.0)));
+        }
+    }
+
+    /// Leaving a document out equals an index that never had it.
+    #[test]
+    fn leave_one_out_equals_rebuilding(
+        config in config(),
+        texts in prop::collection::btree_map(0..50u64, text(), 1..15),
+        query in text(),
+        k in 1..4usize,
+    ) {
+        let index = fresh(&config, &texts);
+        for key in texts.keys() {
+            let others = fresh(&config, texts.iter().filter(|(other, _)| *other != key));
+            let mut scores: Vec<f64> = others.keys().map(|k| others.score(&query, k).unwrap()).collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            prop_assert_eq!(index.leave_one_out(*key, &query, k), scores.get(k - 1).copied());
+        }
+        prop_assert_eq!(index.leave_one_out(99, &query, k), None);
+    }
+
+    /// No text panics, and every score is a number.
+    #[test]
+    fn any_text_scores(config in config(), texts in prop::collection::vec(".*", 0..6), query in ".*") {
+        let mut index = Bm25Index::new(config).unwrap();
+        for (key, text) in texts.iter().enumerate() {
+            index.add(key as u64, text);
+        }
+        for hit in index.search(&query, 10, |_| true) {
+            prop_assert!(hit.score.is_finite());
+        }
+    }
+}

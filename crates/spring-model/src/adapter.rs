@@ -1,0 +1,341 @@
+//! LoRA adapters as plain host data.
+
+use std::collections::BTreeMap;
+
+use ndarray::Array2;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{ModelConfig, ModelError, Result, checkpoint};
+
+/// A linear layer of a block that LoRA can adapt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Projection {
+    /// `self_attn.q_proj`
+    #[serde(rename = "q_proj")]
+    Q,
+    /// `self_attn.k_proj`
+    #[serde(rename = "k_proj")]
+    K,
+    /// `self_attn.v_proj`
+    #[serde(rename = "v_proj")]
+    V,
+    /// `self_attn.o_proj`
+    #[serde(rename = "o_proj")]
+    O,
+    /// `mlp.gate_proj`
+    #[serde(rename = "gate_proj")]
+    Gate,
+    /// `mlp.up_proj`
+    #[serde(rename = "up_proj")]
+    Up,
+    /// `mlp.down_proj`
+    #[serde(rename = "down_proj")]
+    Down,
+}
+
+impl Projection {
+    /// All of them, in the order of a checkpoint.
+    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+
+    /// The name of the linear layer, such as `q_proj`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q => "q_proj",
+            Self::K => "k_proj",
+            Self::V => "v_proj",
+            Self::O => "o_proj",
+            Self::Gate => "gate_proj",
+            Self::Up => "up_proj",
+            Self::Down => "down_proj",
+        }
+    }
+
+    /// Its path inside a layer, such as `self_attn.q_proj`.
+    pub(crate) fn path(self) -> String {
+        let part = match self {
+            Self::Q | Self::K | Self::V | Self::O => "self_attn",
+            Self::Gate | Self::Up | Self::Down => "mlp",
+        };
+        format!("{part}.{}", self.name())
+    }
+}
+
+/// The shape of a LoRA adapter (Hu et al. 2021, arXiv 2106.09685); the defaults are SPRInG's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Rank r of the update. Default 8.
+    pub rank: usize,
+    /// Numerator α of the scale α/r. Default 8.
+    pub alpha: f64,
+    /// Probability with which an input of the A matrix is dropped in training. Default 0.05.
+    pub dropout: f64,
+    /// Scale by α/√r instead (rank-stabilised LoRA, arXiv 2312.03732). Default false.
+    pub use_rslora: bool,
+    /// The linear layers that are adapted. Default q_proj and v_proj.
+    pub targets: Vec<Projection>,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self {
+            rank: 8,
+            alpha: 8.0,
+            dropout: 0.05,
+            use_rslora: false,
+            targets: vec![Projection::Q, Projection::V],
+        }
+    }
+}
+
+impl LoraConfig {
+    /// What the product of the two factors is multiplied by: α/r, or α/√r.
+    pub fn scale(&self) -> f64 {
+        let rank = self.rank as f64;
+        self.alpha / if self.use_rslora { rank.sqrt() } else { rank }
+    }
+
+    /// Refuses values that no adapter can have.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Setting`], naming the first bad one.
+    pub fn check(&self) -> Result<()> {
+        let fail = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
+        if !(1..=1024).contains(&self.rank) {
+            return fail("rank", self.rank.to_string(), "between 1 and 1024");
+        }
+        if !(self.alpha.is_finite() && self.alpha > 0.0) {
+            return fail("alpha", self.alpha.to_string(), "a positive number");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail("dropout", self.dropout.to_string(), "at least 0 and below 1");
+        }
+        if self.targets.is_empty() {
+            return fail("targets", "[]".into(), "at least one projection");
+        }
+        Ok(())
+    }
+}
+
+/// The two factors of one adapted layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraPair {
+    /// A, `[rank, d_in]`.
+    pub a: Array2<f32>,
+    /// B, `[d_out, rank]`.
+    pub b: Array2<f32>,
+}
+
+/// A LoRA adapter on the host: what is stored, copied and compared.
+///
+/// It belongs to one base model and carries that model's fingerprint (empty when a PEFT folder does not tell).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// Shape and scale.
+    pub config: LoraConfig,
+    /// [`ModelFiles::fingerprint`](crate::ModelFiles::fingerprint) of its base.
+    pub base: String,
+    pub(crate) layers: BTreeMap<(usize, Projection), LoraPair>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    config: LoraConfig,
+    base: String,
+}
+
+impl Adapter {
+    /// A fresh adapter: A uniform in ±1/√d_in (Kaiming with a = √5, as PEFT), B zero, so that it changes nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Setting`] if the configuration is out of range.
+    pub fn init(config: &LoraConfig, model: &ModelConfig, base: &str, seed: u64) -> Result<Self> {
+        config.check()?;
+        let mut layers = BTreeMap::new();
+        for layer in 0..model.num_layers {
+            for &projection in &config.targets {
+                let (d_in, d_out) = model.projection_dims(projection);
+                let mut rng = keyed_rng(seed, layer, projection);
+                let bound = 1.0 / (d_in as f32).sqrt();
+                let a = Array2::from_shape_simple_fn((config.rank, d_in), || rng.random_range(-bound..bound));
+                layers.insert((layer, projection), LoraPair { a, b: Array2::zeros((d_out, config.rank)) });
+            }
+        }
+        Ok(Self { config: config.clone(), base: base.into(), layers })
+    }
+
+    /// The factors of one layer, if it is adapted.
+    pub fn pair(&self, layer: usize, projection: Projection) -> Option<&LoraPair> {
+        self.layers.get(&(layer, projection))
+    }
+
+    /// All factors, in the order of layer and projection.
+    pub fn pairs(&self) -> impl Iterator<Item = (usize, Projection, &LoraPair)> {
+        self.layers.iter().map(|((layer, projection), pair)| (*layer, *projection, pair))
+    }
+
+    /// How many numbers it holds.
+    pub fn num_params(&self) -> usize {
+        self.layers.values().map(|pair| pair.a.len() + pair.b.len()).sum()
+    }
+
+    /// Refuses an adapter that does not fit a model.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`] if its fingerprint is another model's, or a matrix has another shape.
+    pub fn check(&self, model: &ModelConfig, fingerprint: &str) -> Result<()> {
+        let fail = |reason| Err(ModelError::Adapter { adapter: "in use".into(), reason });
+        if !self.base.is_empty() && self.base != fingerprint {
+            return fail(format!(
+                "made for the base model {:.12}…, but this one is {:.12}…; use the base that it was trained on",
+                self.base, fingerprint
+            ));
+        }
+        for (&(layer, projection), pair) in &self.layers {
+            let (d_in, d_out) = model.projection_dims(projection);
+            let fits = layer < model.num_layers
+                && pair.a.dim() == (self.config.rank, d_in)
+                && pair.b.dim() == (d_out, self.config.rank);
+            if !fits {
+                return fail(format!(
+                    "layer {layer} {}: A {:?}, B {:?}; the model has {} layers and wants A {:?}, B {:?}",
+                    projection.name(),
+                    pair.a.dim(),
+                    pair.b.dim(),
+                    model.num_layers,
+                    (self.config.rank, d_in),
+                    (d_out, self.config.rank),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole adapter as one safetensors file, configuration and fingerprint in its header.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`] if it cannot be written as such.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let fail = |reason: String| ModelError::Adapter { adapter: "to bytes".into(), reason };
+        let header = Header { config: self.config.clone(), base: self.base.clone() };
+        let json = serde_json::to_string(&header).map_err(|e| fail(e.to_string()))?;
+        let metadata = [("spring".to_string(), json)].into();
+        self.to_safetensors("", metadata).map_err(fail)
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`] if the bytes are not such a file.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let fail = |reason: String| ModelError::Adapter { adapter: "from bytes".into(), reason };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| fail(e.to_string()))?;
+        let json = metadata.metadata().as_ref().and_then(|m| m.get("spring"));
+        let json = json.ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
+        let header: Header = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
+        header.config.check()?;
+        Self::from_safetensors(bytes, "", header.config, header.base, "from bytes")
+    }
+
+    /// The factors as safetensors, each name behind `prefix`.
+    pub(crate) fn to_safetensors(
+        &self,
+        prefix: &str,
+        metadata: std::collections::HashMap<String, String>,
+    ) -> std::result::Result<Vec<u8>, String> {
+        let mut buffers = Vec::new();
+        for ((layer, projection), pair) in &self.layers {
+            for (factor, matrix) in [("lora_A", &pair.a), ("lora_B", &pair.b)] {
+                let name = format!("{prefix}layers.{layer}.{}.{factor}.weight", projection.path());
+                let bytes: Vec<u8> = matrix.iter().flat_map(|x| x.to_le_bytes()).collect();
+                buffers.push((name, [matrix.nrows(), matrix.ncols()], bytes));
+            }
+        }
+        let views = buffers
+            .iter()
+            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.to_vec(), bytes)?)))
+            .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
+            .map_err(|e| e.to_string())?;
+        safetensors::serialize(views, Some(metadata)).map_err(|e| e.to_string())
+    }
+
+    /// The factors from safetensors; every tensor must be a factor of a target of `config`, and each pair complete.
+    pub(crate) fn from_safetensors(
+        bytes: &[u8],
+        prefix: &str,
+        config: LoraConfig,
+        base: String,
+        label: &str,
+    ) -> Result<Self> {
+        let fail = |reason: String| ModelError::Adapter { adapter: label.into(), reason };
+        let file = SafeTensors::deserialize(bytes).map_err(|e| fail(e.to_string()))?;
+        let mut halves: BTreeMap<(usize, Projection), [Option<Array2<f32>>; 2]> = BTreeMap::new();
+        for (name, view) in file.iter() {
+            let (layer, projection, factor) = name
+                .strip_prefix(prefix)
+                .and_then(parse_key)
+                .ok_or_else(|| fail(format!("tensor {name} is not a LoRA factor of a known layer")))?;
+            if !config.targets.contains(&projection) {
+                return Err(fail(format!("tensor {name} is not of a target module")));
+            }
+            let &[rows, columns] = view.shape() else {
+                return Err(fail(format!("tensor {name} is not a matrix but of shape {:?}", view.shape())));
+            };
+            let rank = if factor == 0 { rows } else { columns };
+            if rank != config.rank {
+                return Err(fail(format!(
+                    "tensor {name} has rank {rank}; the configuration says {}",
+                    config.rank
+                )));
+            }
+            let numbers = checkpoint::floats(&view, label, name)?;
+            if let Some(bad) = numbers.iter().find(|x| !x.is_finite()) {
+                return Err(fail(format!("tensor {name} holds {bad}")));
+            }
+            let matrix = Array2::from_shape_vec((rows, columns), numbers).map_err(|e| fail(e.to_string()))?;
+            halves.entry((layer, projection)).or_default()[factor] = Some(matrix);
+        }
+        let layers = halves
+            .into_iter()
+            .map(|((layer, projection), pair)| match pair {
+                [Some(a), Some(b)] => Ok(((layer, projection), LoraPair { a, b })),
+                _ => Err(fail(format!(
+                    "layer {layer} {} has only one of lora_A and lora_B",
+                    projection.name()
+                ))),
+            })
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        if layers.is_empty() {
+            return Err(fail("it holds no LoRA factor".into()));
+        }
+        Ok(Self { config, base, layers })
+    }
+}
+
+/// `layers.3.self_attn.q_proj.lora_A.weight` → (3, Q, 0).
+fn parse_key(key: &str) -> Option<(usize, Projection, usize)> {
+    let rest = key.strip_prefix("layers.")?;
+    let (layer, rest) = rest.split_once('.')?;
+    let (path, factor) = [(".lora_A.weight", 0), (".lora_B.weight", 1)]
+        .iter()
+        .find_map(|(end, i)| Some((rest.strip_suffix(end)?, *i)))?;
+    let projection = Projection::ALL.into_iter().find(|p| p.path() == path)?;
+    Some((layer.parse().ok()?, projection, factor))
+}
+
+/// The generator of one layer's numbers: the same for any order in which layers are visited.
+pub(crate) fn keyed_rng(seed: u64, layer: usize, projection: Projection) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream((layer as u64) << 3 | projection as u64);
+    rng
+}

@@ -1,0 +1,296 @@
+//! The backend chosen at run time: the one place that knows which backends are compiled in.
+
+use std::{fmt, ops::ControlFlow, str::FromStr};
+
+use burn::tensor::backend::Backend;
+use ndarray::{Array2, ArrayView2};
+
+use crate::{
+    AdaptOutcome, Adapter, CausalLm, Decoder, Lora, LoraConfig, ModelConfig, ModelError, ModelFiles, Result,
+    Sequence, Tokenizer, TrainConfig, TrainStep,
+};
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Device {
+    /// The processor, by burn's flex backend (feature `cpu`).
+    #[default]
+    Cpu,
+    /// Any GPU, by Vulkan, Metal or DirectX (feature `wgpu`).
+    Wgpu,
+    /// An NVIDIA GPU (feature `cuda`).
+    Cuda,
+}
+
+impl Device {
+    /// All devices, compiled in or not.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Wgpu, Self::Cuda];
+
+    /// Its name, which is also the feature that brings it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Wgpu => "wgpu",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    /// Whether this program was built with it.
+    pub fn is_compiled_in(self) -> bool {
+        match self {
+            Self::Cpu => cfg!(feature = "cpu"),
+            Self::Wgpu => cfg!(feature = "wgpu"),
+            Self::Cuda => cfg!(feature = "cuda"),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Device {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|device| device.name() == name).ok_or_else(|| ModelError::Device {
+            device: name.into(),
+            reason: "unknown; cpu, wgpu and cuda are the choices".into(),
+        })
+    }
+}
+
+/// One row to score: a sequence, under an adapter or under the base.
+pub type ScoreRow<'a> = (&'a Sequence, Option<&'a Adapter>);
+
+/// One branch to decode or to mix: its context, and its adapter or the base.
+pub type Branch<'a> = (&'a [u32], Option<&'a Adapter>);
+
+/// A base model whose backend was chosen at run time.
+///
+/// The methods are those of [`CausalLm`], with adapters as host data.
+pub struct AnyModel {
+    inner: Box<dyn ErasedModel>,
+    tokenizer: Tokenizer,
+    device: Device,
+}
+
+impl fmt::Debug for AnyModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyModel").field("device", &self.device).field("config", self.config()).finish()
+    }
+}
+
+impl AnyModel {
+    /// Loads a model onto a device.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Device`] if the device is not compiled in, naming the feature that brings it; otherwise what is
+    /// wrong with the files.
+    pub fn load(files: &ModelFiles, device: Device) -> Result<Self> {
+        let inner: Box<dyn ErasedModel> = match device {
+            #[cfg(feature = "cpu")]
+            Device::Cpu => Box::new(CausalLm::<burn::backend::Flex>::load(files, Default::default())?),
+            #[cfg(feature = "wgpu")]
+            Device::Wgpu => Box::new(CausalLm::<burn::backend::Wgpu>::load(files, Default::default())?),
+            #[cfg(feature = "cuda")]
+            Device::Cuda => Box::new(CausalLm::<burn::backend::Cuda>::load(files, Default::default())?),
+            #[allow(unreachable_patterns)]
+            absent => {
+                let reason = format!("not compiled in; build with --features {absent}");
+                return Err(ModelError::Device { device: absent.name().into(), reason });
+            }
+        };
+        let tokenizer = Tokenizer::load(files, inner.config().vocab_size)?;
+        Ok(Self { inner, tokenizer, device })
+    }
+
+    /// The device it runs on.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// See [`CausalLm::config`].
+    pub fn config(&self) -> &ModelConfig {
+        self.inner.config()
+    }
+
+    /// See [`CausalLm::fingerprint`].
+    pub fn fingerprint(&self) -> &str {
+        self.inner.fingerprint()
+    }
+
+    /// Text to token ids and back.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// See [`CausalLm::score`].
+    pub fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>> {
+        self.inner.score(rows)
+    }
+
+    /// See [`CausalLm::score_branches`].
+    pub fn score_branches(
+        &self,
+        branches: &[Branch<'_>],
+        response: &[u32],
+        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()>,
+    ) -> Result<()> {
+        self.inner.score_branches(branches, response, visit)
+    }
+
+    /// See [`CausalLm::adapt`].
+    pub fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome> {
+        self.inner.adapt(start, lora, examples, config, seed, progress)
+    }
+
+    /// Decodes branches in lock step and hands them to `run`; see [`CausalLm::decoder`].
+    ///
+    /// # Errors
+    ///
+    /// As [`CausalLm::decoder`], and what `run` returns.
+    pub fn decode(
+        &self,
+        branches: &[Branch<'_>],
+        max_new: usize,
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
+    ) -> Result<()> {
+        self.inner.decode(branches, max_new, run)
+    }
+}
+
+/// A [`Decoder`] of any backend.
+pub trait AnyDecoder {
+    /// See [`Decoder::log_probs`].
+    fn log_probs(&self) -> &Array2<f32>;
+    /// See [`Decoder::push`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn push(&mut self, token: u32) -> Result<()>;
+}
+
+impl<B: Backend> AnyDecoder for Decoder<'_, B> {
+    fn log_probs(&self) -> &Array2<f32> {
+        Decoder::log_probs(self)
+    }
+
+    fn push(&mut self, token: u32) -> Result<()> {
+        Decoder::push(self, token)
+    }
+}
+
+trait ErasedModel: Send + Sync {
+    fn config(&self) -> &ModelConfig;
+    fn fingerprint(&self) -> &str;
+    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>>;
+    fn score_branches(
+        &self,
+        branches: &[Branch<'_>],
+        response: &[u32],
+        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()>,
+    ) -> Result<()>;
+    fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome>;
+    fn decode(
+        &self,
+        branches: &[Branch<'_>],
+        max_new: usize,
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
+    ) -> Result<()>;
+}
+
+/// The adapters of some rows on the device, each copied once however many rows carry it.
+struct Attached<'a, B: Backend> {
+    loras: Vec<(&'a Adapter, Lora<B>)>,
+}
+
+impl<'a, B: Backend> Attached<'a, B> {
+    fn new(model: &CausalLm<B>, adapters: impl Iterator<Item = Option<&'a Adapter>>) -> Result<Self> {
+        let mut loras: Vec<(&'a Adapter, Lora<B>)> = Vec::new();
+        for adapter in adapters.flatten() {
+            if !loras.iter().any(|(known, _)| std::ptr::eq(*known, adapter)) {
+                loras.push((adapter, model.attach(adapter)?));
+            }
+        }
+        Ok(Self { loras })
+    }
+
+    fn get(&self, adapter: Option<&Adapter>) -> Option<&Lora<B>> {
+        let adapter = adapter?;
+        self.loras.iter().find(|(known, _)| std::ptr::eq(*known, adapter)).map(|(_, lora)| lora)
+    }
+}
+
+impl<B: Backend> ErasedModel for CausalLm<B> {
+    fn config(&self) -> &ModelConfig {
+        self.config()
+    }
+
+    fn fingerprint(&self) -> &str {
+        self.fingerprint()
+    }
+
+    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>> {
+        let loras = Attached::new(self, rows.iter().map(|(_, adapter)| *adapter))?;
+        let rows: Vec<_> = rows.iter().map(|(sequence, adapter)| (*sequence, loras.get(*adapter))).collect();
+        self.score(&rows)
+    }
+
+    fn score_branches(
+        &self,
+        branches: &[Branch<'_>],
+        response: &[u32],
+        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()>,
+    ) -> Result<()> {
+        let loras = Attached::new(self, branches.iter().map(|(_, adapter)| *adapter))?;
+        let branches: Vec<_> =
+            branches.iter().map(|(context, adapter)| (*context, loras.get(*adapter))).collect();
+        self.score_branches(&branches, response, visit)
+    }
+
+    fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome> {
+        self.adapt(start, lora, examples, config, seed, progress)
+    }
+
+    fn decode(
+        &self,
+        branches: &[Branch<'_>],
+        max_new: usize,
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
+    ) -> Result<()> {
+        let loras = Attached::new(self, branches.iter().map(|(_, adapter)| *adapter))?;
+        let branches: Vec<_> =
+            branches.iter().map(|(context, adapter)| (*context, loras.get(*adapter))).collect();
+        run(&mut self.decoder(&branches, max_new)?)
+    }
+}

@@ -1,0 +1,181 @@
+//! LoRA on the device: which rows of a batch carry which adapter, and the factored update.
+
+use std::ops::Range;
+
+use burn::tensor::{
+    Tensor, TensorData,
+    backend::{AutodiffBackend, Backend},
+};
+use ndarray::Array2;
+use rand::Rng;
+
+use crate::{
+    Adapter, ModelConfig, Projection, Result,
+    adapter::{LoraPair, keyed_rng},
+};
+
+/// The two factors of one layer on the device.
+#[derive(Debug, Clone)]
+struct Factors<B: Backend> {
+    /// A, `[rank, d_in]`.
+    a: Tensor<B, 2>,
+    /// B, `[d_out, rank]`.
+    b: Tensor<B, 2>,
+}
+
+/// An [`Adapter`] on the device.
+#[derive(Debug, Clone)]
+pub struct Lora<B: Backend> {
+    /// Indexed by layer, then by projection.
+    layers: Vec<[Option<Factors<B>>; 7]>,
+    scale: f64,
+}
+
+impl<B: Backend> Lora<B> {
+    /// Copies an adapter to the device.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Adapter`](crate::ModelError::Adapter) if it does not fit the model.
+    pub fn from_adapter(
+        adapter: &Adapter,
+        model: &ModelConfig,
+        fingerprint: &str,
+        device: &B::Device,
+    ) -> Result<Self> {
+        adapter.check(model, fingerprint)?;
+        let mut layers = vec![const { [const { None }; 7] }; model.num_layers];
+        for (layer, projection, pair) in adapter.pairs() {
+            let [a, b] = [&pair.a, &pair.b].map(|matrix| upload(matrix, device));
+            layers[layer][projection as usize] = Some(Factors { a, b });
+        }
+        Ok(Self { layers, scale: adapter.config.scale() })
+    }
+
+    /// The numbers back on the host, in the form of `like`, the adapter this was made from.
+    pub fn to_adapter(&self, like: &Adapter) -> Adapter {
+        let mut adapter = like.clone();
+        for (&(layer, projection), pair) in &mut adapter.layers {
+            if let Some(factors) = &self.layers[layer][projection as usize] {
+                let download = |tensor: &Tensor<B, 2>, matrix: &Array2<f32>| {
+                    let numbers = tensor.to_data().convert::<f32>().to_vec::<f32>().unwrap_or_default();
+                    Array2::from_shape_vec(matrix.dim(), numbers).unwrap_or_else(|_| matrix.clone())
+                };
+                *pair = LoraPair { a: download(&factors.a, &pair.a), b: download(&factors.b, &pair.b) };
+            }
+        }
+        adapter
+    }
+
+    /// Every factor in a fixed order: layer, projection, A before B.
+    pub(crate) fn factors(&self) -> impl Iterator<Item = &Tensor<B, 2>> {
+        self.layers.iter().flatten().flatten().flat_map(|f| [&f.a, &f.b])
+    }
+
+    /// The same, to be replaced.
+    pub(crate) fn factors_mut(&mut self) -> impl Iterator<Item = &mut Tensor<B, 2>> {
+        self.layers.iter_mut().flatten().flatten().flat_map(|f| [&mut f.a, &mut f.b])
+    }
+
+    /// The same adapter on the autodiff backend, every factor tracked.
+    pub(crate) fn tracked<A: AutodiffBackend<InnerBackend = B>>(&self) -> Lora<A> {
+        let lift = |tensor: &Tensor<B, 2>| Tensor::<A, 2>::from_inner(tensor.clone()).require_grad();
+        let layers = self.layers.iter().map(|layer| {
+            layer.each_ref().map(|slot| slot.as_ref().map(|f| Factors { a: lift(&f.a), b: lift(&f.b) }))
+        });
+        Lora { layers: layers.collect(), scale: self.scale }
+    }
+}
+
+fn upload<B: Backend>(matrix: &Array2<f32>, device: &B::Device) -> Tensor<B, 2> {
+    let numbers: Vec<f32> = matrix.iter().copied().collect();
+    Tensor::from_data(TensorData::new(numbers, [matrix.nrows(), matrix.ncols()]), device)
+}
+
+/// Inverted dropout on the input of A, keyed by (seed, layer, projection): the same numbers on every backend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dropout {
+    pub probability: f64,
+    pub seed: u64,
+}
+
+impl Dropout {
+    fn apply<B: Backend>(self, x: Tensor<B, 2>, layer: usize, projection: Projection) -> Tensor<B, 2> {
+        if self.probability == 0.0 {
+            return x;
+        }
+        let shape = x.dims();
+        let keep = (1.0 / (1.0 - self.probability)) as f32;
+        let mut rng = keyed_rng(self.seed, layer, projection);
+        // 32 random bits against a threshold: half the cost of drawing floats.
+        let threshold = (self.probability * f64::from(u32::MAX)) as u32;
+        let mask: Vec<f32> = (0..shape[0] * shape[1])
+            .map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep })
+            .collect();
+        let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
+        x * mask
+    }
+}
+
+/// Which rows of a batch carry which adapter.
+///
+/// Neighbouring rows with the same adapter form one span, so a batch of one user costs one pair of products per layer.
+#[derive(Debug, Clone)]
+pub struct LoraRows<'a, B: Backend> {
+    spans: Vec<(Range<usize>, &'a Lora<B>)>,
+    pub(crate) dropout: Option<Dropout>,
+}
+
+impl<'a, B: Backend> LoraRows<'a, B> {
+    /// One entry per row of the batch.
+    pub fn new(rows: &[Option<&'a Lora<B>>]) -> Self {
+        let mut spans: Vec<(Range<usize>, &'a Lora<B>)> = vec![];
+        for (row, lora) in rows.iter().enumerate() {
+            let Some(lora) = *lora else { continue };
+            match spans.last_mut() {
+                Some((span, last)) if span.end == row && std::ptr::eq(*last, lora) => span.end = row + 1,
+                _ => spans.push((row..row + 1, lora)),
+            }
+        }
+        Self { spans, dropout: None }
+    }
+
+    /// Adds every row's update `s·(xAᵀ)Bᵀ` to the frozen layer's output.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[rows * length, d_in]`
+    /// - output: `[rows * length, d_out]`
+    pub(crate) fn add(
+        &self,
+        x: &Tensor<B, 2>,
+        output: Tensor<B, 2>,
+        layer: usize,
+        projection: Projection,
+        length: usize,
+    ) -> Tensor<B, 2> {
+        let mut output = output;
+        let total = output.dims()[0];
+        for (rows, lora) in &self.spans {
+            let Some(factors) = &lora.layers[layer][projection as usize] else { continue };
+            let span = rows.start * length..rows.end * length;
+            let whole = span == (0..total);
+            let x = if whole { x.clone() } else { x.clone().slice([span.clone()]) };
+            let x = match self.dropout {
+                Some(dropout) => dropout.apply(x, layer, projection),
+                None => x,
+            };
+            let update = x
+                .matmul(factors.a.clone().transpose())
+                .matmul(factors.b.clone().transpose())
+                .mul_scalar(lora.scale);
+            output = if whole {
+                output + update
+            } else {
+                let sum = output.clone().slice([span.clone()]) + update;
+                output.slice_assign([span], sum)
+            };
+        }
+        output
+    }
+}

@@ -1,0 +1,103 @@
+//! Log-likelihoods of given responses.
+
+use burn::tensor::{Tensor, backend::Backend};
+use ndarray::ArrayView2;
+
+use crate::{
+    CausalLm, ModelError, Result, Sequence,
+    lora::{Lora, LoraRows},
+    loss,
+    sequence::{Batch, length_buckets},
+};
+
+/// A batch holds at most so many padded tokens.
+const TOKENS_AT_ONCE: usize = 4096;
+const ROWS_AT_ONCE: usize = 64;
+
+impl<B: Backend> CausalLm<B> {
+    /// Log-likelihood of every response token, in nats; one list per row, in the order given.
+    ///
+    /// Each row carries its own adapter, or none for the base. Rows of similar length run together.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Sequence`] for a row that the model cannot run.
+    pub fn score(&self, rows: &[(&Sequence, Option<&Lora<B>>)]) -> Result<Vec<Vec<f32>>> {
+        for (sequence, _) in rows {
+            sequence.check(&self.config)?;
+        }
+        let lengths: Vec<usize> = rows.iter().map(|(sequence, _)| sequence.len()).collect();
+        let mut scores = vec![Vec::new(); rows.len()];
+        for mut bucket in length_buckets(&lengths, ROWS_AT_ONCE, TOKENS_AT_ONCE) {
+            // Rows of one adapter beside each other form one span.
+            bucket.sort_by_key(|i| (rows[*i].1.map(|lora| std::ptr::from_ref(lora) as usize), *i));
+            let sequences: Vec<&Sequence> = bucket.iter().map(|i| rows[*i].0).collect();
+            let adapters: Vec<Option<&Lora<B>>> = bucket.iter().map(|i| rows[*i].1).collect();
+            let batch = Batch::<B>::new(&sequences, &self.device);
+            let hidden = self.transformer.forward(batch.inputs, &LoraRows::new(&adapters));
+            let hidden = hidden.select(0, batch.positions);
+            let all = loss::log_likelihoods(hidden, &self.transformer.head(), batch.targets);
+            let all = to_host(all)?;
+            let mut rest = all.as_slice();
+            for i in bucket {
+                let (own, others) = rest.split_at(rows[i].0.response.len());
+                scores[i] = own.to_vec();
+                rest = others;
+            }
+        }
+        Ok(scores)
+    }
+
+    /// Hands the next-token distributions of several branches to `visit`, position by position of one response.
+    ///
+    /// The branches are the rows of one batch: each has its own context and adapter, all are given the same response
+    /// tokens. `visit` gets the position in the response and the branches' log-probabilities, `[branches, vocabulary]`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Sequence`] for a branch that the model cannot run, or what `visit` returns.
+    pub fn score_branches<E: From<ModelError>>(
+        &self,
+        branches: &[(&[u32], Option<&Lora<B>>)],
+        response: &[u32],
+        mut visit: impl FnMut(usize, ArrayView2<'_, f32>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let sequences: Vec<Sequence> = branches
+            .iter()
+            .map(|(context, _)| Sequence { context: context.to_vec(), response: response.to_vec() })
+            .collect();
+        for sequence in &sequences {
+            sequence.check(&self.config)?;
+        }
+        let adapters: Vec<Option<&Lora<B>>> = branches.iter().map(|(_, lora)| *lora).collect();
+        let batch = Batch::<B>::new(&sequences.iter().collect::<Vec<_>>(), &self.device);
+        let hidden = self.transformer.forward(batch.inputs, &LoraRows::new(&adapters));
+        let width = self.config.hidden_size;
+        // `[branches * positions, hidden]` to `[positions * branches, hidden]`: what is mixed lies together.
+        let hidden = hidden
+            .select(0, batch.positions)
+            .reshape([branches.len(), response.len(), width])
+            .swap_dims(0, 1)
+            .reshape([response.len() * branches.len(), width]);
+        let head = self.transformer.head();
+        let vocabulary = self.config.vocab_size;
+        let chunk = (loss::chunk_len(vocabulary) / branches.len()).max(1);
+        for at in (0..response.len()).step_by(chunk) {
+            let count = chunk.min(response.len() - at);
+            let range = at * branches.len()..(at + count) * branches.len();
+            let log_probs = to_host(loss::log_probs(hidden.clone().slice([range]), &head))?;
+            for (i, numbers) in log_probs.chunks_exact(branches.len() * vocabulary).enumerate() {
+                let view = ArrayView2::from_shape((branches.len(), vocabulary), numbers)
+                    .map_err(|e| ModelError::Sequence(e.to_string()))?;
+                visit(at + i, view)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies numbers to the host as f32.
+pub(crate) fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f32>> {
+    let data = tensor.into_data().convert::<f32>();
+    data.to_vec::<f32>().map_err(|e| ModelError::Sequence(format!("reading from the device: {e:?}")))
+}

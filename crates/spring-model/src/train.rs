@@ -1,0 +1,292 @@
+//! Training an adapter: response-only loss, AdamW, one norm over all factors, warm-up and linear decay.
+
+use std::ops::ControlFlow;
+
+use burn::{
+    backend::Autodiff,
+    module::AutodiffModule,
+    optim::{AdamW, AdamWConfig, LearningRate, SimpleOptimizer},
+    tensor::{Tensor, backend::Backend},
+};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Adapter, CausalLm, LoraConfig, ModelError, Result, Sequence,
+    lora::{Dropout, Lora, LoraRows},
+    loss,
+    score::to_host,
+    sequence::Batch,
+    transformer::Transformer,
+};
+
+/// How an adapter is trained; the defaults are SPRInG's.
+///
+/// A base of a few million parameters needs a larger learning rate or more epochs than the paper's 7 B.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Peak learning rate. Default 1e-4.
+    pub learning_rate: f64,
+    /// Part of the steps over which the rate rises from 0; then it falls linearly to 0. Default 0.1.
+    pub warmup: f64,
+    /// Passes over the selection. Default 2.
+    pub epochs: usize,
+    /// Sequences per step. Default 4.
+    pub batch_size: usize,
+    /// Largest norm of the gradient, taken over all factors together. Default 0.3.
+    pub max_grad_norm: f64,
+    /// Decay of the moving mean of gradients. Default 0.9.
+    pub beta1: f64,
+    /// Decay of the moving mean of squared gradients. Default 0.999.
+    pub beta2: f64,
+    /// Added to the root of the second moment. Default 1e-8.
+    pub epsilon: f64,
+    /// Decoupled weight decay. Default 1e-2.
+    pub weight_decay: f64,
+    /// Longest sequence in tokens. Default 768.
+    pub max_tokens: usize,
+    /// Steps between two reads of the loss from the device. Default 10.
+    pub loss_interval: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 1e-4,
+            warmup: 0.1,
+            epochs: 2,
+            batch_size: 4,
+            max_grad_norm: 0.3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 1e-2,
+            max_tokens: 768,
+            loss_interval: 10,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Refuses values that no training can have.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Setting`], naming the first bad one.
+    pub fn check(&self) -> Result<()> {
+        let positive = [
+            ("learning_rate", self.learning_rate),
+            ("max_grad_norm", self.max_grad_norm),
+            ("epsilon", self.epsilon),
+        ];
+        for (name, value) in positive {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(setting(name, value, "a positive number"));
+            }
+        }
+        for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2), ("warmup", self.warmup)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(setting(name, value, "at least 0 and below 1"));
+            }
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return Err(setting("weight_decay", self.weight_decay, "0 or a positive number"));
+        }
+        for (name, value, least) in [
+            ("epochs", self.epochs, 1),
+            ("batch_size", self.batch_size, 1),
+            ("max_tokens", self.max_tokens, 4),
+            ("loss_interval", self.loss_interval, 1),
+        ] {
+            if value < least {
+                return Err(setting(name, value, "a larger whole number"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Optimiser steps for so many sequences.
+    pub fn steps(&self, sequences: usize) -> usize {
+        sequences.div_ceil(self.batch_size) * self.epochs
+    }
+
+    /// Learning rate of a step, counted from 0; the schedule of transformers' `get_linear_schedule_with_warmup`, whose
+    /// first step has rate 0 when there is a warm-up.
+    fn rate(&self, step: usize, steps: usize) -> LearningRate {
+        let warmup = (self.warmup * steps as f64).ceil() as usize;
+        let part = if step < warmup {
+            step as f64 / warmup as f64
+        } else {
+            (steps - step) as f64 / (steps - warmup).max(1) as f64
+        };
+        self.learning_rate * part
+    }
+}
+
+fn setting(name: &'static str, value: impl ToString, expected: &'static str) -> ModelError {
+    ModelError::Setting { name, value: value.to_string(), expected }
+}
+
+/// What a training run did.
+#[derive(Debug, Clone)]
+pub struct AdaptOutcome {
+    /// The new adapter.
+    pub adapter: Adapter,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Response tokens trained on, over all epochs.
+    pub tokens: usize,
+    /// Mean loss over each interval of `loss_interval` steps, nats per token.
+    pub losses: Vec<f32>,
+}
+
+/// Where a training run stands.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainStep {
+    /// Steps done.
+    pub done: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// The latest mean loss read from the device, nats per token.
+    pub loss: Option<f32>,
+}
+
+impl<B: Backend> CausalLm<B> {
+    /// Trains an adapter on responses, from `start` or from a fresh one of the shape `lora`.
+    ///
+    /// The order of batches, the initial factors and the dropout depend on `seed` alone. The base is untracked: it
+    /// costs no gradient memory. The gradient of the head is taken in chunks, so `[tokens, vocabulary]` is never whole.
+    /// `progress` is called after each step and may ask to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Setting`] or [`ModelError::Sequence`] for bad input, [`ModelError::Adapter`] if `start` is another
+    /// model's, [`ModelError::NotFinite`] if training diverged, [`ModelError::Stopped`] on request.
+    pub fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        mut progress: impl FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome> {
+        config.check()?;
+        for example in examples {
+            example.check(&self.config)?;
+        }
+        let start = match start {
+            Some(adapter) => adapter.clone(),
+            None => Adapter::init(lora, &self.config, &self.fingerprint, seed)?,
+        };
+        let weights = Lora::<B>::from_adapter(&start, &self.config, &self.fingerprint, &self.device)?;
+        let dropout = start.config.dropout;
+        let mut trainer = Trainer::new(self, weights, config);
+        let (steps, mut tokens, mut step) = (config.steps(examples.len()), 0, 0);
+        let (mut losses, mut interval) = (Vec::new(), Vec::new());
+        for epoch in 0..config.epochs {
+            let mut order: Vec<usize> = (0..examples.len()).collect();
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(1 << 32 | epoch as u64);
+            order.shuffle(&mut rng);
+            for batch in order.chunks(config.batch_size) {
+                let batch: Vec<&Sequence> = batch.iter().map(|i| &examples[*i]).collect();
+                tokens += batch.iter().map(|s| s.response.len()).sum::<usize>();
+                let dropout = Dropout { probability: dropout, seed: step_seed(seed, step) };
+                interval.push(trainer.step(&batch, config.rate(step, steps), Some(dropout)).loss);
+                step += 1;
+                if interval.len() == config.loss_interval || step == steps {
+                    let count = interval.len() as f64;
+                    let mean = Tensor::cat(std::mem::take(&mut interval), 0).sum().div_scalar(count);
+                    let loss = to_host(mean)?.first().copied().unwrap_or(f32::NAN);
+                    if !loss.is_finite() {
+                        return Err(ModelError::NotFinite { step, loss });
+                    }
+                    losses.push(loss);
+                }
+                if progress(TrainStep { done: step, steps, loss: losses.last().copied() }).is_break() {
+                    return Err(ModelError::Stopped);
+                }
+            }
+        }
+        let adapter = trainer.weights.to_adapter(&start);
+        // The last update comes after the last loss that was read.
+        if adapter.pairs().any(|(_, _, pair)| pair.a.iter().chain(&pair.b).any(|x| !x.is_finite())) {
+            return Err(ModelError::NotFinite { step, loss: f32::NAN });
+        }
+        Ok(AdaptOutcome { adapter, steps, tokens, losses })
+    }
+}
+
+/// Dropout differs from step to step; the constant is the golden ratio's, which spreads consecutive numbers.
+fn step_seed(seed: u64, step: usize) -> u64 {
+    seed ^ (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The optimiser and what it works on.
+struct Trainer<'a, B: Backend> {
+    model: &'a CausalLm<B>,
+    transformer: Transformer<Autodiff<B>>,
+    weights: Lora<B>,
+    optimizer: AdamW,
+    moments: Vec<Option<<AdamW as SimpleOptimizer<B>>::State<2>>>,
+    max_grad_norm: f64,
+}
+
+/// What one step saw, on the device.
+struct Step<B: Backend> {
+    /// Mean loss before the update, `[1]`.
+    loss: Tensor<B, 1>,
+    /// Norm of the whole gradient before clipping, `[1]`.
+    #[cfg_attr(not(test), allow(dead_code))]
+    gradient_norm: Tensor<B, 1>,
+}
+
+impl<'a, B: Backend> Trainer<'a, B> {
+    fn new(model: &'a CausalLm<B>, weights: Lora<B>, config: &TrainConfig) -> Self {
+        let optimizer = AdamWConfig::new()
+            .with_beta_1(config.beta1 as f32)
+            .with_beta_2(config.beta2 as f32)
+            .with_epsilon(config.epsilon as f32)
+            .with_weight_decay(config.weight_decay as f32)
+            .build();
+        let moments = weights.factors().map(|_| None).collect();
+        // Parameters without gradient stay so when they are lifted: the graph holds no gradient of the base.
+        let transformer = Transformer::from_inner(model.transformer.clone());
+        Self { model, transformer, weights, optimizer, moments, max_grad_norm: config.max_grad_norm }
+    }
+
+    fn step(&mut self, batch: &[&Sequence], rate: LearningRate, dropout: Option<Dropout>) -> Step<B> {
+        let tracked: Lora<Autodiff<B>> = self.weights.tracked();
+        let batch_tensors = Batch::<Autodiff<B>>::new(batch, &self.model.device);
+        let mut rows = LoraRows::new(&vec![Some(&tracked); batch.len()]);
+        rows.dropout = dropout;
+        let hidden = self.transformer.forward(batch_tensors.inputs, &rows).select(0, batch_tensors.positions);
+        let head = self.model.transformer.head();
+        let (loss, gradient) =
+            loss::cross_entropy(hidden.clone().inner(), &head, batch_tensors.targets.inner());
+        // The head's gradient is known; this product hands it to everything below.
+        let mut gradients = (hidden * Tensor::from_inner(gradient)).sum().backward();
+        let gradients: Vec<Option<Tensor<B, 2>>> =
+            tracked.factors().map(|factor| factor.grad_remove(&mut gradients)).collect();
+
+        let squares = gradients.iter().flatten().map(|g| g.clone().square().sum()).collect();
+        let norm = Tensor::cat(squares, 0).sum().sqrt();
+        // As torch's clip_grad_norm_: scale by max / (norm + 1e-6), never up.
+        let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(self.max_grad_norm).clamp_max(1.0);
+        for ((factor, gradient), moments) in self.weights.factors_mut().zip(gradients).zip(&mut self.moments)
+        {
+            let Some(gradient) = gradient else { continue };
+            let gradient = gradient * scale.clone().reshape([1, 1]);
+            let (updated, state) = self.optimizer.step(rate, factor.clone(), gradient, moments.take());
+            *factor = updated;
+            *moments = state;
+        }
+        Step { loss, gradient_norm: norm }
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests;

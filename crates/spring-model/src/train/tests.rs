@@ -1,0 +1,158 @@
+//! The optimiser against torch's AdamW on a PEFT adapter; the fixtures' README says how they were made.
+
+use std::path::PathBuf;
+
+use burn::{
+    backend::Flex,
+    tensor::{Tensor, TensorData},
+};
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use super::*;
+use crate::{ModelFiles, loss::cross_entropy};
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn tiny() -> CausalLm<Flex> {
+    CausalLm::load(&ModelFiles::from_dir(fixture("tiny-llama")).unwrap(), Default::default()).unwrap()
+}
+
+fn peft_weights(name: &str) -> Adapter {
+    let bytes = std::fs::read(fixture(name)).unwrap();
+    let config = LoraConfig { dropout: 0.0, ..LoraConfig::default() };
+    Adapter::from_safetensors(&bytes, "base_model.model.model.", config, String::new(), name).unwrap()
+}
+
+fn integers(file: &SafeTensors<'_>, name: &str) -> Vec<usize> {
+    let bytes = file.tensor(name).unwrap().data().to_vec();
+    bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as usize).collect()
+}
+
+/// The batches of the fixture, as sequences.
+fn batches() -> Vec<Vec<Sequence>> {
+    let bytes = std::fs::read(fixture("adamw/batches.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let width = file.tensor("input_ids").unwrap().shape()[2];
+    let ids = integers(&file, "input_ids");
+    let (lengths, starts) = (integers(&file, "lengths"), integers(&file, "response_start"));
+    let sequences: Vec<Sequence> = (0..lengths.len())
+        .map(|row| {
+            let row_ids: Vec<u32> = ids[row * width..][..lengths[row]].iter().map(|id| *id as u32).collect();
+            let (context, response) = row_ids.split_at(starts[row]);
+            Sequence { context: context.to_vec(), response: response.to_vec() }
+        })
+        .collect();
+    sequences.chunks(4).map(<[_]>::to_vec).collect()
+}
+
+#[test]
+fn twenty_steps_equal_torch() {
+    let model = tiny();
+    let reference: Value =
+        serde_json::from_slice(&std::fs::read(fixture("adamw/steps.json")).unwrap()).unwrap();
+    let config = TrainConfig { learning_rate: 3e-3, ..TrainConfig::default() };
+    let start = peft_weights("adamw/start.safetensors");
+    let mut trainer = Trainer::new(&model, model.attach(&start).unwrap(), &config);
+    for (i, batch) in batches().iter().enumerate() {
+        let expected = &reference["steps"][i];
+        let rate = config.rate(i, 20);
+        assert!((rate - expected["lr"].as_f64().unwrap()).abs() < 1e-12, "step {i}: rate {rate}");
+        let step = trainer.step(&batch.iter().collect::<Vec<_>>(), rate, None);
+        for (name, seen) in [("loss", step.loss), ("gradient_norm", step.gradient_norm)] {
+            let (seen, expected) = (f64::from(seen.into_scalar()), expected[name].as_f64().unwrap());
+            assert!(
+                (seen - expected).abs() < 1e-5 * expected.max(1.0),
+                "step {i}: {name} {seen}, torch {expected}"
+            );
+        }
+    }
+    let (end, expected) = (trainer.weights.to_adapter(&start), peft_weights("adamw/end.safetensors"));
+    let mut largest = 0f32;
+    for ((_, _, ours), (_, _, torch)) in end.pairs().zip(expected.pairs()) {
+        for (a, b) in ours.a.iter().chain(&ours.b).zip(torch.a.iter().chain(&torch.b)) {
+            largest = largest.max((a - b).abs());
+        }
+    }
+    assert!(largest < 1e-5, "largest difference of a weight: {largest}");
+}
+
+#[test]
+fn chunked_gradient_equals_the_plain_one() {
+    type B = Autodiff<Flex>;
+    let device = Default::default();
+    let numbers = |n: usize, k: u32| -> Vec<f32> {
+        (0..n).map(|i| ((i as u32 * k) % 97) as f32 / 48.5 - 1.0).collect()
+    };
+    let hidden =
+        Tensor::<B, 2>::from_data(TensorData::new(numbers(7 * 5, 31), [7, 5]), &device).require_grad();
+    let head = Tensor::<B, 2>::from_data(TensorData::new(numbers(11 * 5, 57), [11, 5]), &device);
+    let targets = Tensor::from_data(TensorData::new(vec![3i64, 0, 10, 7, 7, 1, 5], [7]), &device);
+    let log_probs = loss::log_probs(hidden.clone(), &head);
+    let plain = log_probs.gather(1, targets.clone().reshape([7, 1])).mean().neg();
+    let mut gradients = plain.backward();
+    let plain_gradient = hidden.grad_remove(&mut gradients).unwrap();
+    let (loss, gradient) = cross_entropy(hidden.inner(), &head.inner(), targets.inner());
+    assert!((loss.into_scalar() - plain.inner().into_scalar()).abs() < 1e-5);
+    assert!((gradient - plain_gradient).abs().max().into_scalar() < 1e-5);
+}
+
+#[test]
+fn the_base_has_no_gradient() {
+    struct Tracked(usize);
+    impl burn::module::ModuleVisitor<Autodiff<Flex>> for Tracked {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<Autodiff<Flex>, D>>) {
+            self.0 += usize::from(param.val().is_require_grad());
+        }
+    }
+    let model = tiny();
+    let adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &TrainConfig::default());
+    let mut tracked = Tracked(0);
+    burn::module::Module::visit(&trainer.transformer, &mut tracked);
+    assert_eq!(tracked.0, 0);
+    assert_eq!(
+        trainer.weights.tracked::<Autodiff<Flex>>().factors().filter(|f| f.is_require_grad()).count(),
+        8
+    );
+}
+
+#[test]
+fn a_seed_decides_the_result_and_a_stop_keeps_nothing() {
+    let model = tiny();
+    let examples: Vec<Sequence> = batches().concat().into_iter().take(6).collect();
+    let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::default() };
+    let run = |seed| {
+        model
+            .adapt(None, &LoraConfig::default(), &examples, &config, seed, |_| ControlFlow::Continue(()))
+            .unwrap()
+    };
+    let (first, again, other) = (run(7), run(7), run(8));
+    assert_eq!(first.adapter, again.adapter);
+    assert_ne!(first.adapter, other.adapter);
+    assert_eq!((first.steps, first.losses.len()), (4, 1));
+    assert_eq!(first.tokens, 2 * examples.iter().map(|s| s.response.len()).sum::<usize>());
+
+    let stopped = model.adapt(None, &LoraConfig::default(), &examples, &config, 7, |step| {
+        if step.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(stopped, Err(ModelError::Stopped)));
+}
+
+#[test]
+fn a_diverging_run_is_an_error() {
+    let model = tiny();
+    let mut adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    for pair in adapter.layers.values_mut() {
+        pair.b.fill(f32::MAX);
+        pair.a.fill(f32::MAX);
+    }
+    let examples = &batches()[0];
+    let run =
+        model.adapt(Some(&adapter), &LoraConfig::default(), examples, &TrainConfig::default(), 1, |_| {
+            ControlFlow::Continue(())
+        });
+    assert!(matches!(run, Err(ModelError::NotFinite { .. })), "{run:?}");
+}

@@ -1,0 +1,252 @@
+//! The model against transformers and PEFT, and against itself. Every test runs on each backend that is compiled in.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::backend::Backend;
+use safetensors::SafeTensors;
+use spring_model::{Adapter, CausalLm, LoraConfig, ModelError, ModelFiles, Sequence, Tokenizer};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn load<B: Backend>(dir: &Path) -> CausalLm<B> {
+    CausalLm::load(&ModelFiles::from_dir(dir).unwrap(), B::Device::default()).unwrap()
+}
+
+fn tiny<B: Backend>() -> (CausalLm<B>, Adapter) {
+    let dir = fixture("tiny-llama");
+    (load(&dir), Adapter::load_peft(dir.join("adapter")).unwrap())
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn reference_ids(file: &SafeTensors<'_>) -> Vec<Vec<u32>> {
+    let view = file.tensor("input_ids").unwrap();
+    let ids: Vec<u32> = view.data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect();
+    ids.chunks(view.shape()[1]).map(<[u32]>::to_vec).collect()
+}
+
+fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    file.tensor(name).unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// Logits without and with the adapter, against a folder of reference values.
+fn check_reference<B: Backend>(dir: &Path) {
+    let bytes = std::fs::read(dir.join("reference.safetensors")).unwrap();
+    let reference = SafeTensors::deserialize(&bytes).unwrap();
+    let rows = reference_ids(&reference);
+    let model = load::<B>(dir);
+    let base = largest_difference(&model.logits(&rows, None).unwrap(), &floats(&reference, "logits"));
+    assert!(base < 1e-4, "{}: {base}", dir.display());
+    if dir.join("adapter").is_dir() {
+        let lora = model.attach(&Adapter::load_peft(dir.join("adapter")).unwrap()).unwrap();
+        let ours = model.logits(&rows, Some(&lora)).unwrap();
+        let adapted = largest_difference(&ours, &floats(&reference, "adapter_logits"));
+        assert!(adapted < 1e-4, "{} with adapter: {adapted}", dir.display());
+    }
+}
+
+fn logits_equal_transformers_and_peft<B: Backend>() {
+    check_reference::<B>(&fixture("tiny-llama"));
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/parity");
+    for name in ["llama", "llama-tied"] {
+        match shared.join(name) {
+            dir if dir.is_dir() => check_reference::<B>(&dir),
+            dir => eprintln!("skipped: {} is not there", dir.display()),
+        }
+    }
+}
+
+fn sequence(context: &[u32], response: &[u32]) -> Sequence {
+    Sequence { context: context.to_vec(), response: response.to_vec() }
+}
+
+fn a_padded_mixed_batch_equals_its_rows_alone<B: Backend>() {
+    let (model, adapter) = tiny::<B>();
+    let other = Adapter::init(&LoraConfig::default(), model.config(), "", 3).unwrap();
+    let (lora, other) = (model.attach(&adapter).unwrap(), model.attach(&other).unwrap());
+    let sequences = [
+        sequence(&[1, 40, 41, 42, 43, 44, 45], &[50, 51, 52, 2]),
+        sequence(&[1], &[60, 2]),
+        sequence(&[1, 70, 71], &[72, 73, 74, 75, 76, 77, 78, 2]),
+        sequence(&[1, 40, 41], &[42, 2]),
+    ];
+    let rows: Vec<_> = sequences.iter().zip([Some(&lora), None, Some(&other), Some(&lora)]).collect();
+    let together = model.score(&rows).unwrap();
+    for (row, scores) in rows.iter().zip(&together) {
+        let alone = model.score(&[*row]).unwrap();
+        assert!(largest_difference(&alone[0], scores) < 1e-5);
+        assert_eq!(scores.len(), row.0.response.len());
+        assert!(scores.iter().all(|x| *x < 0.0));
+    }
+    let base = model.score(&[(&sequences[0], None)]).unwrap();
+    assert!(largest_difference(&base[0], &together[0]) > 1e-2, "the adapter changes nothing");
+}
+
+fn decoding_equals_scoring<B: Backend>() {
+    let (model, adapter) = tiny::<B>();
+    let lora = model.attach(&adapter).unwrap();
+    // Contexts of different lengths and adapters, as rows of one batch.
+    let branches: [(&[u32], _); 3] = [
+        (&[1, 30, 31, 32, 33], Some(&lora)),
+        (&[1, 90], None),
+        (&[1, 30, 31, 32, 33, 34, 35, 36], Some(&lora)),
+    ];
+    let response = [100, 101, 102, 103, 2];
+    let mut decoder = model.decoder(&branches, response.len()).unwrap();
+    let mut decoded = Vec::new();
+    for token in response {
+        decoded.push(decoder.log_probs().clone());
+        decoder.push(token).unwrap();
+    }
+    assert!(decoder.push(5).is_err(), "there is no room left");
+
+    let mut positions = 0;
+    model
+        .score_branches::<ModelError>(&branches, &response, |position, log_probs| {
+            let ours = decoded[position].as_slice().unwrap();
+            assert!(largest_difference(ours, log_probs.as_slice().unwrap()) < 1e-4);
+            positions += 1;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(positions, response.len());
+    for (row, (context, lora)) in branches.into_iter().enumerate() {
+        let scores = model.score(&[(&sequence(context, &response), lora)]).unwrap();
+        let chosen: Vec<f32> = (0..response.len()).map(|i| decoded[i][[row, response[i] as usize]]).collect();
+        assert!(largest_difference(&scores[0], &chosen) < 1e-4);
+    }
+}
+
+fn bad_sequences_are_refused<B: Backend>() {
+    let (model, _) = tiny::<B>();
+    for bad in [sequence(&[], &[2]), sequence(&[1], &[]), sequence(&[1], &[320]), sequence(&[1; 256], &[2])] {
+        assert!(matches!(model.score(&[(&bad, None)]), Err(ModelError::Sequence(_))), "{bad:?}");
+    }
+    assert!(model.decoder(&[(&[1; 200], None)], 57).is_err());
+    assert!(model.decoder(&[], 1).is_err());
+}
+
+macro_rules! on {
+    ($feature:literal, $module:ident, $backend:ty) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            macro_rules! suite {
+                ($name:ident) => {
+                    #[test]
+                    fn $name() {
+                        super::$name::<$backend>();
+                    }
+                };
+            }
+            suite!(logits_equal_transformers_and_peft);
+            suite!(a_padded_mixed_batch_equals_its_rows_alone);
+            suite!(decoding_equals_scoring);
+            suite!(bad_sequences_are_refused);
+        }
+    };
+}
+
+on!("cpu", cpu, burn::backend::Flex);
+on!("wgpu", wgpu, burn::backend::Wgpu);
+on!("cuda", cuda, burn::backend::Cuda);
+
+#[test]
+fn text_that_spells_a_special_token_stays_text() {
+    let tokenizer = Tokenizer::load(&ModelFiles::from_dir(fixture("tiny-llama")).unwrap(), 320).unwrap();
+    let text = "an end <|end|> and a begin <|begin|>, naïve";
+    let ids = tokenizer.encode(text).unwrap();
+    assert!(ids.iter().all(|id| *id > 2), "{ids:?}");
+    assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+}
+
+#[cfg(feature = "cpu")]
+mod files {
+    use super::*;
+    use spring_model::{AnyModel, Device};
+
+    /// A copy of the fixture that a test may damage.
+    fn copy() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+            std::fs::copy(fixture("tiny-llama").join(name), dir.path().join(name)).unwrap();
+        }
+        dir
+    }
+
+    fn error(dir: &Path) -> String {
+        ModelFiles::from_dir(dir)
+            .and_then(|files| AnyModel::load(&files, Device::Cpu))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn missing_and_damaged_files_are_named() {
+        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+            let dir = copy();
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+            assert!(error(dir.path()).contains(name), "{}", error(dir.path()));
+
+            let dir = copy();
+            let bytes = std::fs::read(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name), &bytes[..bytes.len() / 2]).unwrap();
+            assert!(error(dir.path()).contains(name), "{}", error(dir.path()));
+        }
+    }
+
+    #[test]
+    fn weights_of_another_shape_are_refused_by_name() {
+        let dir = copy();
+        let path = dir.path().join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["intermediate_size"] = 100.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        assert!(error(dir.path()).contains("gate_proj"), "{}", error(dir.path()));
+        config["intermediate_size"] = 96.into();
+        config["num_hidden_layers"] = 3.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        assert!(error(dir.path()).contains("model.layers.2."), "{}", error(dir.path()));
+    }
+
+    #[test]
+    fn an_adapter_of_another_model_is_refused() {
+        let (model, adapter) = tiny::<burn::backend::Flex>();
+        let mut foreign = adapter.clone();
+        foreign.base = "0123456789abcdef".into();
+        let reason = model.attach(&foreign).unwrap_err().to_string();
+        assert!(reason.contains("0123456789ab"), "{reason}");
+        let dir = copy();
+        std::fs::write(dir.path().join("tokenizer.json"), b"{}").unwrap();
+        let changed = ModelFiles::from_dir(dir.path()).unwrap().fingerprint().unwrap();
+        assert_ne!(changed, model.fingerprint());
+    }
+
+    #[test]
+    fn adapters_survive_bytes_and_folders() {
+        let (model, _) = tiny::<burn::backend::Flex>();
+        let config = LoraConfig { rank: 3, use_rslora: true, ..LoraConfig::default() };
+        let adapter = Adapter::init(&config, model.config(), model.fingerprint(), 5).unwrap();
+        assert_eq!(Adapter::from_bytes(&adapter.to_bytes().unwrap()).unwrap(), adapter);
+        let dir = tempfile::tempdir().unwrap();
+        adapter.save_peft(dir.path()).unwrap();
+        assert_eq!(Adapter::load_peft(dir.path()).unwrap(), adapter);
+        let bytes = adapter.to_bytes().unwrap();
+        for end in [0, 8, bytes.len() / 2, bytes.len() - 1] {
+            assert!(Adapter::from_bytes(&bytes[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn an_absent_device_names_its_feature() {
+        for device in Device::ALL.into_iter().filter(|d| !d.is_compiled_in()) {
+            let files = ModelFiles::from_dir(fixture("tiny-llama")).unwrap();
+            let reason = AnyModel::load(&files, device).unwrap_err().to_string();
+            assert!(reason.contains(&format!("--features {device}")), "{reason}");
+        }
+    }
+}
