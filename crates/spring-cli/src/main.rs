@@ -1,2 +1,44 @@
-//! The `spring` program.
-fn main() {}
+//! The `spring` program: continual personalization of language models.
+//!
+//! Thin: each command reads its arguments, makes one call into spring-core or spring-eval, and prints the result.
+
+mod args;
+mod commands;
+mod embedded;
+mod interrupt;
+mod output;
+mod progress;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{args::Args, interrupt::Interrupted};
+
+/// What shells expect of a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("SPRING_LOG").unwrap_or_else(|_| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+    match commands::run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("spring: {error}");
+            ExitCode::from(INTERRUPTED)
+        }
+        // A reader that closed the pipe, such as `head`, wanted no more.
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spring: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

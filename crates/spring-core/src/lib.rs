@@ -1,13 +1,32 @@
-//! The SPRInG loop: score, select, adapt, remember, generate, over durable per-user state.
+#![doc = include_str!("../README.md")]
 
+mod adapt;
 mod config;
+mod cut;
 mod error;
+mod generate;
+pub mod key;
+mod memories;
+mod model;
+mod period;
+mod progress;
 pub mod prompt;
 pub mod record;
+mod retrieve;
 mod store;
 
+pub use adapt::{Periods, adapt};
 pub use config::{BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig};
+pub use cut::period_ranges;
 pub use error::{Error, Result};
+pub use generate::{FusedScore, generate, score_fused};
+pub use memories::{Memories, RetrievalBank, recall};
+pub use model::{LanguageModel, ModelInfo};
+pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood};
+pub use progress::{Event, Progress};
+pub use retrieve::{Retrieval, retrieve};
 pub use store::{
-    Generation, IngestReport, Member, PeriodCommit, Settings, SqliteStore, StateStore, StoredInteraction, UserSummary,
+    Access, Generation, IngestReport, Member, PeriodCommit, Settings, SqliteStore, StateStore, StoredInteraction,
+    UserSummary,
 };
+pub use {spring_drift, spring_fuse, spring_memory, spring_model};

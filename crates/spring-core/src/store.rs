@@ -2,7 +2,7 @@
 
 mod sqlite;
 
-pub use sqlite::SqliteStore;
+pub use sqlite::{Access, SqliteStore};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,1 +1,35 @@
-//! The relevance gate, mixtures of next-token distributions, penalties and samplers.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod approx;
+mod calibration;
+mod contrastive;
+mod divergence;
+mod error;
+mod gate;
+mod lambda;
+mod log_linear;
+mod log_softmax;
+mod mixture;
+mod named;
+mod penalties;
+mod per_branch;
+mod probability;
+mod sampler;
+mod vector;
+
+pub use calibration::Calibration;
+pub use contrastive::Contrastive;
+pub use divergence::jensen_shannon;
+pub use error::FuseError;
+pub use gate::{
+    AlwaysGate, Candidate, FixedGate, Gate, GateConfig, GateDecision, MarginGate, NeverGate, QuantileGate,
+};
+pub use lambda::Lambda;
+pub use log_linear::LogLinear;
+pub use log_softmax::log_softmax;
+pub use mixture::{MixTrace, Mixture, MixtureConfig, Space};
+pub use penalties::{Penalizer, Penalties};
+pub use per_branch::{MAX_BRANCHES, PerBranch};
+pub use probability::Probability;
+pub use sampler::{Sampler, SamplerConfig};

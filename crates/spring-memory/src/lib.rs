@@ -2,6 +2,11 @@
 
 mod bm25;
 mod buffer;
+mod dense;
+mod fusion;
+#[cfg(feature = "hnsw")]
+mod graph;
+mod history;
 mod hit;
 mod id;
 mod interaction;
@@ -9,10 +14,21 @@ mod jsonl;
 mod policy;
 mod stop_words;
 mod tokenizer;
+mod vectors;
 
 pub use bm25::{Bm25Config, Bm25ConfigError, Bm25Index, Bm25Variant};
 pub use buffer::{
     BufferError, BufferItem, BufferSnapshot, DEFAULT_CAPACITY, Embeddings, NoEmbeddings, ResidualBuffer,
+};
+#[cfg(feature = "hnsw")]
+pub use dense::GraphOrigin;
+pub use dense::{DenseConfig, DenseConfigError, DenseIndex};
+pub use fusion::{RRF_CONSTANT, reciprocal_rank_fusion};
+#[cfg(feature = "hnsw")]
+pub use graph::{GraphDumpError, GraphStamp};
+pub use history::{
+    DocumentFields, HistoryConfig, HistoryConfigError, HistoryIndex, SearchError, SearchFilter, SearchMode,
+    SearchRequest, UnknownSearchMode,
 };
 pub use hit::Hit;
 pub use id::{IdError, InteractionId, MAX_ID_BYTES, UserId};
@@ -24,3 +40,4 @@ pub use policy::{
 };
 pub use stop_words::template_stop_words;
 pub use tokenizer::Tokenizer;
+pub use vectors::{VectorError, VectorStore};

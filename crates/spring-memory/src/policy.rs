@@ -263,9 +263,9 @@ impl BufferPolicy for Recency {
         "recency"
     }
 
-    fn standing(&self, _: &BufferItem) -> Option<Standing> {
-        // All ranks equal: the key decides.
-        Some(Standing { group: 0, rank: 0.0 })
+    fn standing(&self, item: &BufferItem) -> Option<Standing> {
+        // Where keys are too large for a double to tell apart, ranks are equal and the key decides.
+        Some(Standing { group: 0, rank: item.key as f64 })
     }
 }
 

@@ -153,7 +153,7 @@ fn config() -> impl Strategy<Value = Bm25Config> {
 }
 
 fn fresh<'t>(config: &Bm25Config, texts: impl IntoIterator<Item = (&'t u64, &'t String)>) -> Bm25Index {
-    let mut index = Bm25Index::new(config.clone()).unwrap();
+    let mut index = Bm25Index::new(config.clone()).expect("settings in range");
     for (&key, text) in texts {
         index.add(key, text);
     }

@@ -17,7 +17,7 @@ fn keys<'i>(items: impl IntoIterator<Item = &'i BufferItem>) -> Vec<u64> {
 }
 
 fn retained(policy: BufferPolicyConfig, items: &[BufferItem], capacity: usize) -> Retained {
-    policy.init().retain(items.to_vec(), capacity, &NoEmbeddings).unwrap()
+    policy.init().retain(items.to_vec(), capacity, &NoEmbeddings).expect("finite scores")
 }
 
 #[test]
@@ -40,6 +40,8 @@ fn residual_keeps_the_highest_and_the_newer_of_equals() {
 fn recency_keeps_the_newest() {
     let items = [item(5, 1, 9.0), item(9, 1, -9.0), item(7, 1, 0.0)];
     assert_eq!(keys(&retained(BufferPolicyConfig::Recency, &items, 2).kept), [7, 9]);
+    let huge = [item(u64::MAX - 1, 1, 1.0), item(u64::MAX, 1, 0.0)];
+    assert_eq!(keys(&retained(BufferPolicyConfig::Recency, &huge, 1).kept), [u64::MAX]);
 }
 
 #[test]

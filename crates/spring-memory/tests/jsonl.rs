@@ -19,7 +19,7 @@ fn read(bytes: &[u8]) -> Vec<Result<(u64, Interaction), JsonlError>> {
 fn only_error(bytes: &[u8]) -> JsonlError {
     let mut records = read(bytes);
     assert_eq!(records.len(), 1, "{records:?}");
-    records.remove(0).unwrap_err()
+    records.remove(0).expect_err("a defect")
 }
 
 #[test]

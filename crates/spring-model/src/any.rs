@@ -92,19 +92,7 @@ impl AnyModel {
     /// [`ModelError::Device`] if the device is not compiled in, naming the feature that brings it; otherwise what is
     /// wrong with the files.
     pub fn load(files: &ModelFiles, device: Device) -> Result<Self> {
-        let inner: Box<dyn ErasedModel> = match device {
-            #[cfg(feature = "cpu")]
-            Device::Cpu => Box::new(CausalLm::<burn::backend::Flex>::load(files, Default::default())?),
-            #[cfg(feature = "wgpu")]
-            Device::Wgpu => Box::new(CausalLm::<burn::backend::Wgpu>::load(files, Default::default())?),
-            #[cfg(feature = "cuda")]
-            Device::Cuda => Box::new(CausalLm::<burn::backend::Cuda>::load(files, Default::default())?),
-            #[allow(unreachable_patterns)]
-            absent => {
-                let reason = format!("not compiled in; build with --features {absent}");
-                return Err(ModelError::Device { device: absent.name().into(), reason });
-            }
-        };
+        let inner = load_on(files, device)?;
         let tokenizer = Tokenizer::load(files, inner.config().vocab_size)?;
         Ok(Self { inner, tokenizer, device })
     }
@@ -169,6 +157,23 @@ impl AnyModel {
         run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
     ) -> Result<()> {
         self.inner.decode(branches, max_new, run)
+    }
+}
+
+#[cfg_attr(not(any(feature = "cpu", feature = "wgpu", feature = "cuda")), allow(unused_variables))]
+fn load_on(files: &ModelFiles, device: Device) -> Result<Box<dyn ErasedModel>> {
+    match device {
+        #[cfg(feature = "cpu")]
+        Device::Cpu => Ok(Box::new(CausalLm::<burn::backend::Flex>::load(files, Default::default())?)),
+        #[cfg(feature = "wgpu")]
+        Device::Wgpu => Ok(Box::new(CausalLm::<burn::backend::Wgpu>::load(files, Default::default())?)),
+        #[cfg(feature = "cuda")]
+        Device::Cuda => Ok(Box::new(CausalLm::<burn::backend::Cuda>::load(files, Default::default())?)),
+        #[allow(unreachable_patterns)]
+        absent => {
+            let reason = format!("not compiled in; build with --features {absent}");
+            Err(ModelError::Device { device: absent.name().into(), reason })
+        }
     }
 }
 

@@ -159,7 +159,7 @@ impl<B: Backend> Transformer<B> {
         let keys = columns.clone().reshape([1, length]).expand([length, length]);
         let queries = columns.reshape([length, 1]).expand([length, length]);
         let half = self.rope.cos.dims()[1];
-        let table = |t: &Tensor<B, 2>| t.clone().slice([0..length]).reshape([1, length, 1, half]);
+        let table = |t: &Tensor<B, 2>| t.clone().slice_dim(0, 0..length).reshape([1, length, 1, half]);
         let pass = Pass {
             lora,
             rows,

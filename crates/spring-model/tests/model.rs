@@ -1,5 +1,7 @@
 //! The model against transformers and PEFT, and against itself. Every test runs on each backend that is compiled in.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend;

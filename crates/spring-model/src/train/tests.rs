@@ -1,5 +1,7 @@
 //! The optimiser against torch's AdamW on a PEFT adapter; the fixtures' README says how they were made.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 use burn::{

@@ -1,0 +1,213 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use spring_core::spring_model::Device;
+use spring_eval::Method;
+
+/// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.
+#[derive(Debug, Parser)]
+#[command(name = "spring", version, max_term_width = 110, after_help = "\
+Examples:
+  spring demo --out report.html
+  spring init --state me.db --model path/to/model
+  spring ingest --state me.db history.jsonl
+  spring adapt --state me.db --periods 5 --hold-out 0.1
+  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain")]
+pub struct Args {
+    /// Where the model runs: cpu, wgpu or cuda, if the program was built with it.
+    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
+    pub device: Device,
+    /// Print results as JSON, for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress bars.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the method on a built-in person's history, with the built-in model.
+    #[command(after_help = "Examples:\n  spring demo\n  spring demo --out report.html")]
+    Demo(DemoArgs),
+    /// Create a state file for a base model.
+    #[command(after_help = "Examples:\n  spring init --state me.db --model path/to/model\n  \
+        spring init --state me.db --config spring.toml     (the built-in model)")]
+    Init(InitArgs),
+    /// Add interactions from JSONL files; a file is added whole or not at all.
+    #[command(after_help = "Each line: {\"user\", \"id\", \"time\" (RFC 3339), \"prompt\", \"response\", \"meta\"?}\n\n\
+        Example:\n  spring ingest --state me.db history.jsonl")]
+    Ingest(IngestArgs),
+    /// Learn what users have written since the last period.
+    #[command(after_help = "Examples:\n  spring adapt --state me.db\n  \
+        spring adapt --state me.db --user ada --periods 5 --hold-out 0.1")]
+    Adapt(AdaptArgs),
+    /// Write a response as a user would.
+    #[command(after_help = "Example:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain")]
+    Generate(GenerateArgs),
+    /// Show what was scored, selected, learned and kept, and why.
+    #[command(after_help = "Examples:\n  spring explain --state me.db --user ada\n  \
+        spring explain --state me.db --user ada --period 3 --json")]
+    Explain(ExplainArgs),
+    /// List the users of a state.
+    #[command(after_help = "Example:\n  spring users --state me.db")]
+    Users(UsersArgs),
+    /// Score the responses of a JSONL file under a model, with or without an adapter.
+    #[command(after_help = "Example:\n  spring score --model path/to/model --adapter path/to/peft history.jsonl")]
+    Score(ScoreArgs),
+    /// Compare methods on data with time.
+    #[command(subcommand)]
+    Eval(EvalCommand),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct DemoArgs {
+    /// Also write everything as an HTML page with plots.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct StateArg {
+    /// The state file.
+    #[arg(long, value_name = "FILE")]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct InitArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
+    pub model: String,
+    /// Settings in TOML; those that are absent have the paper's values.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct IngestArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// JSONL files.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct AdaptArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// One user; without it every user who has new texts.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Cut the new texts into this many periods of equal count.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub periods: u32,
+    /// Set aside this part of each period, its latest texts, for evaluation.
+    #[arg(long, default_value_t = 0.0, value_name = "PART")]
+    pub hold_out: f64,
+    /// Use these settings from now on.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user.
+    #[arg(long)]
+    pub user: String,
+    /// The prompt.
+    #[arg(long)]
+    pub prompt: String,
+    /// Show the gate's decision, what was retrieved, and what each branch gave.
+    #[arg(long)]
+    pub explain: bool,
+    /// Most new tokens.
+    #[arg(long, value_name = "N")]
+    pub max_new_tokens: Option<usize>,
+    /// 0 is greedy; above it tokens are drawn.
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Key of the draw.
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user.
+    #[arg(long)]
+    pub user: String,
+    /// One period; without it all.
+    #[arg(long)]
+    pub period: Option<u32>,
+    /// Show so many texts per table.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub rows: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct UsersArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ScoreArgs {
+    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
+    pub model: String,
+    /// An adapter: a PEFT folder.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// A JSONL file of interactions.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// SPRInG against a domain adapter, another user's, a static one, everything, and a random selection.
+    #[command(after_help = "Example:\n  spring eval compare --model path/to/model --top 6 --periods 5 --hold-out 0.1 \
+        --config spring.toml commits.jsonl")]
+    Compare(CompareArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct CompareArgs {
+    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
+    pub model: String,
+    /// Evaluate the users with most texts.
+    #[arg(long, default_value_t = 6, value_name = "N")]
+    pub top: usize,
+    /// Leave out so many of the users with most texts before that; for choosing settings on users that are not
+    /// evaluated later.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub skip: usize,
+    /// The methods to compare, separated by commas; without it all.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub methods: Vec<Method>,
+    /// Periods per user.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub periods: u32,
+    /// Part of each period that is held out.
+    #[arg(long, default_value_t = 0.1, value_name = "PART")]
+    pub hold_out: f64,
+    /// Settings in TOML.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A JSONL file of interactions.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}

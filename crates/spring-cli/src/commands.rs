@@ -1,0 +1,30 @@
+//! One file per command.
+
+mod adapt;
+mod demo;
+mod eval;
+mod explain;
+mod generate;
+mod ingest;
+mod init;
+mod score;
+mod users;
+
+use anyhow::Result;
+
+use crate::args::{Args, Command, EvalCommand};
+
+/// Runs the command that was asked for.
+pub fn run(args: &Args) -> Result<()> {
+    match &args.command {
+        Command::Demo(command) => demo::run(args, command),
+        Command::Init(command) => init::run(args, command),
+        Command::Ingest(command) => ingest::run(args, command),
+        Command::Adapt(command) => adapt::run(args, command),
+        Command::Generate(command) => generate::run(args, command),
+        Command::Explain(command) => explain::run(args, command),
+        Command::Users(command) => users::run(args, command),
+        Command::Score(command) => score::run(args, command),
+        Command::Eval(EvalCommand::Compare(command)) => eval::compare(args, command),
+    }
+}

@@ -1,0 +1,79 @@
+//! `spring adapt`
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{Access, Config, Periods, StateStore, adapt, record::PeriodRecord, spring_memory::UserId};
+
+use crate::{
+    args::{AdaptArgs, Args},
+    interrupt::{self, Interrupted},
+    output,
+    progress::Bars,
+    session,
+};
+
+/// Users read at a time.
+const PAGE: usize = 1000;
+
+pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
+    let path = &command.state.state;
+    let mut store = session::open(path, Access::ReadWrite)?;
+    if let Some(config) = &command.config {
+        store.set_config(&Config::load(config)?)?;
+    }
+    let periods = Periods { count: command.periods, hold_out: command.hold_out };
+    let users = match &command.user {
+        Some(name) => vec![store.user(&session::user_id(name, path)?)?.user],
+        None => all_users(&store)?,
+    };
+    let model = session::model_of(&store, path, args)?;
+    let mut learned = 0;
+    for user in &users {
+        let mut bars = Bars::new(args.quiet);
+        let records = interrupt::or_interrupted(adapt(&model, &mut store, user, periods, &mut bars))?;
+        bars.finish();
+        learned += records.len();
+        for record in &records {
+            print(args, user, record)?;
+        }
+        if interrupt::requested() {
+            return Err(Interrupted.into());
+        }
+    }
+    if learned == 0 && !args.json {
+        output::line("nothing new to learn; `spring ingest` adds interactions")?;
+    }
+    Ok(())
+}
+
+fn all_users(store: &impl StateStore) -> Result<Vec<UserId>> {
+    let mut users: Vec<UserId> = Vec::new();
+    loop {
+        let page = store.users(users.last(), PAGE)?;
+        if page.is_empty() {
+            return Ok(users);
+        }
+        users.extend(page.into_iter().map(|summary| summary.user));
+    }
+}
+
+fn print(args: &Args, user: &UserId, record: &PeriodRecord) -> Result<()> {
+    if args.json {
+        return output::json(&json!({"user": user, "record": record}));
+    }
+    let losses = &record.update.losses;
+    let loss = match (losses.first(), losses.last()) {
+        (Some(first), Some(last)) => format!("loss {first:.3} → {last:.3} nats/token"),
+        _ => "nothing to train on".into(),
+    };
+    output::line(&format!(
+        "{}, period {}: {} of {} texts learned ({} held out) in {} steps, {loss}; {:.1} s",
+        output::excerpt(user.as_str(), 40),
+        record.period,
+        record.selection.selected,
+        record.scores.len(),
+        record.held_out,
+        record.update.steps,
+        record.seconds
+    ))
+}

@@ -1,0 +1,168 @@
+//! `spring explain`, and the tables it shares with the demo.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{
+    Access, RetrievalBank, StateStore, StoredInteraction, recall,
+    record::{AnswerRecord, PeriodRecord, ScoredText},
+    spring_memory::{BufferItem, UserId},
+};
+
+use crate::{
+    args::{Args, ExplainArgs},
+    output::{self, excerpt, number},
+    session,
+};
+
+/// Answers shown.
+const ANSWERS: usize = 3;
+
+pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
+    let path = &command.state.state;
+    let store = session::open(path, Access::ReadOnly)?;
+    let user = session::user_id(&command.user, path)?;
+    let summary = store.user(&user)?;
+    let records = store.period_records(&user, command.period)?;
+    let generation = store.generation(&user, None)?;
+    let answers = store.answers(&user, ANSWERS)?;
+    let (buffer, calibration) = match &generation {
+        Some(generation) => (generation.buffer.as_slice(), generation.calibration.as_slice()),
+        None => (&[][..], &[][..]),
+    };
+    if args.json {
+        return output::json(&json!({
+            "user": summary, "periods": records, "buffer": buffer, "calibration": calibration, "answers": answers
+        }));
+    }
+    if records.is_empty() {
+        output::line(&format!(
+            "user {user}: {} interactions, nothing learned yet; `spring adapt` does it",
+            summary.interactions
+        ))?;
+    }
+    for record in &records {
+        period(record, &texts_of(&store, &user, record)?, command.rows)?;
+    }
+    if command.period.is_none() && generation.is_some() {
+        let (_, bank) = recall(&store, &user, None)?;
+        buffer_table(buffer, &by_seq(bank.texts().to_vec()), command.rows)?;
+        for record in &answers {
+            output::line(&format!("\nAnswer of {}: {}", record.time, excerpt(&record.text, 100)))?;
+            answer(record, &bank)?;
+        }
+    }
+    Ok(())
+}
+
+/// The texts of a period by sequence number.
+pub fn texts_of(
+    store: &impl StateStore,
+    user: &UserId,
+    record: &PeriodRecord,
+) -> Result<HashMap<u64, StoredInteraction>> {
+    let keys: Vec<u64> = record.scores.iter().map(|score| score.seq).collect();
+    Ok(by_seq(store.interactions(user, &keys)?))
+}
+
+fn by_seq(texts: Vec<StoredInteraction>) -> HashMap<u64, StoredInteraction> {
+    texts.into_iter().map(|text| (text.seq, text)).collect()
+}
+
+/// One period: what was selected and why, and how it was learned.
+pub fn period(record: &PeriodRecord, texts: &HashMap<u64, StoredInteraction>, rows: usize) -> Result<()> {
+    let statistics = &record.statistics;
+    output::line(&format!(
+        "\nPeriod {} (generation {} from {}): {} texts to learn from, {} held out",
+        record.period,
+        record.parent + 1,
+        record.parent,
+        record.scores.len(),
+        record.held_out
+    ))?;
+    output::line(&format!("  selected {}: {}", record.selection.selected, record.selection.reason))?;
+    output::line(&format!(
+        "  novelty N: mean {}, sd {}; weighted quality αQ: sd {}; rank correlation of S with N {}, with Q {}",
+        number(statistics.novelty_mean),
+        number(statistics.novelty_sd),
+        number(statistics.weighted_quality_sd),
+        number(statistics.score_novelty_correlation),
+        number(statistics.score_quality_correlation)
+    ))?;
+    let losses: Vec<String> = record.update.losses.iter().map(|loss| format!("{loss:.3}")).collect();
+    output::line(&format!(
+        "  learned in {} steps over {} tokens; loss {} nats/token",
+        record.update.steps,
+        record.update.tokens,
+        losses.join(" → ")
+    ))?;
+    let mut scores: Vec<&ScoredText> = record.scores.iter().collect();
+    scores.sort_by(|a, b| {
+        let rank = |s: &ScoredText| s.selected.unwrap_or(usize::MAX);
+        rank(a).cmp(&rank(b)).then(b.score.score.total_cmp(&a.score.score))
+    });
+    let mut table = output::table(&["rank", "id", "N", "Q", "S", "text"]);
+    for score in scores.iter().take(rows) {
+        let text = texts.get(&score.seq).map_or("", |text| text.interaction.response.as_str());
+        table.add_row([
+            score.selected.map_or("not selected".into(), |rank| rank.to_string()),
+            excerpt(score.id.as_str(), 24),
+            format!("{:.3}", score.score.novelty),
+            format!("{:.3}", score.score.quality),
+            format!("{:.3}", score.score.score),
+            excerpt(text, 60),
+        ]);
+    }
+    output::line(&table.to_string())?;
+    if scores.len() > rows {
+        output::line(&format!("  … and {} more (--rows shows them)", scores.len() - rows))?;
+    }
+    for evicted in record.evicted.iter().take(rows) {
+        output::line(&format!("  left the buffer: text {}, {}", evicted.item.key, evicted.reason))?;
+    }
+    let gate = record.gate_threshold.map_or("closed until there are more texts".into(), |t| format!("opens at {t:.3}"));
+    output::line(&format!("  gate: {gate}"))
+}
+
+/// What stayed in the buffer.
+pub fn buffer_table(buffer: &[BufferItem], texts: &HashMap<u64, StoredInteraction>, rows: usize) -> Result<()> {
+    output::line(&format!("\nBuffer: {} texts that the adapter still explains badly, worst first", buffer.len()))?;
+    let mut table = output::table(&["period", "N", "Q", "S", "text"]);
+    for item in buffer.iter().take(rows) {
+        let text = texts.get(&item.key).map_or("", |text| text.interaction.response.as_str());
+        table.add_row([
+            item.period.to_string(),
+            format!("{:.3}", item.novelty),
+            format!("{:.3}", item.quality),
+            format!("{:.3}", item.score),
+            excerpt(text, 70),
+        ]);
+    }
+    output::line(&table.to_string())
+}
+
+/// Why an answer is as it is.
+pub fn answer(record: &AnswerRecord, bank: &RetrievalBank) -> Result<()> {
+    output::line(&format!("gate {}", record.gate.reason))?;
+    let mut table = output::table(&["retrieved", "BM25", "used", "text"]);
+    for found in record.retrieved.iter().take(5) {
+        let text = bank.text(found.seq).map_or("(no longer in the buffer)".into(), |text| {
+            excerpt(&format!("{} {}", text.interaction.prompt, text.interaction.response), 70)
+        });
+        let used = if found.used { "yes" } else { "no" };
+        table.add_row([excerpt(found.id.as_str(), 24), format!("{:.3}", found.score), used.into(), text]);
+    }
+    if !record.retrieved.is_empty() {
+        output::line(&table.to_string())?;
+    }
+    output::line(&match record.retrieval_share() {
+        Some(share) => format!(
+            "{:.0} % of the probability of the {} tokens came from the branch with the retrieved texts (generation {})",
+            100.0 * share,
+            record.trace.len(),
+            record.generation
+        ),
+        None => format!("one branch: adapter generation {}, no retrieved text", record.generation),
+    })
+}

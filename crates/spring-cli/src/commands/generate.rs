@@ -1,0 +1,58 @@
+//! `spring generate`
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{Access, Error, StateStore, generate, recall};
+
+use crate::{
+    args::{Args, GenerateArgs},
+    interrupt::Interrupted,
+    output,
+    progress::Bars,
+    session,
+};
+
+pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
+    let path = &command.state.state;
+    // A state that cannot be written still answers; only the record of it is missing.
+    let (mut store, writable) = match session::open(path, Access::ReadWrite) {
+        Ok(store) => (store, true),
+        Err(_) => (session::open(path, Access::ReadOnly)?, false),
+    };
+    let user = session::user_id(&command.user, path)?;
+    if store.user(&user)?.interactions == 0 {
+        eprintln!("spring: warning: user {user} has no history; this is the base model");
+    }
+    let mut config = store.settings().config.clone();
+    config.decoding.max_new_tokens = command.max_new_tokens.or(config.decoding.max_new_tokens);
+    config.decoding.sampler.temperature = command.temperature.unwrap_or(config.decoding.sampler.temperature);
+    config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
+
+    let model = session::model_of(&store, path, args)?;
+    let (memories, bank) = recall(&store, &user, None)?;
+    let mut bars = Bars::new(args.quiet);
+    let answer = generate(&model, &config, &memories, &bank, &command.prompt, &mut bars).map_err(|e| e.of_user(&user))?;
+    bars.finish();
+
+    if !writable {
+        eprintln!("spring: warning: {} cannot be written, so this answer is not on record", path.display());
+    } else if let Err(error @ Error::State { .. }) = store.record_answer(&user, &answer) {
+        eprintln!("spring: warning: this answer is not on record: {error}");
+    }
+    for cut in &answer.cuts {
+        eprintln!("spring: warning: {cut}");
+    }
+    if args.json {
+        output::json(&json!({"user": user, "answer": answer}))?;
+    } else {
+        output::line(&output::printable(&answer.text))?;
+        if command.explain {
+            output::line("")?;
+            super::explain::answer(&answer, &bank)?;
+        }
+    }
+    match answer.ended {
+        spring_core::record::Ending::Stopped => Err(Interrupted.into()),
+        _ => Ok(()),
+    }
+}

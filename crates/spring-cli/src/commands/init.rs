@@ -1,0 +1,34 @@
+//! `spring init`
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use spring_core::{Config, Settings, SqliteStore};
+
+use crate::{
+    args::{Args, InitArgs},
+    embedded, output,
+};
+
+pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
+    let config = match &command.config {
+        Some(path) => Config::load(path)?,
+        None => Config::default(),
+    };
+    // Loaded whole, so that a state is never made for a model that does not run.
+    let model = embedded::load_model(&command.model, args.device)?;
+    let name = match command.model.as_str() {
+        embedded::NAME => embedded::NAME.to_owned(),
+        folder => std::fs::canonicalize(folder)
+            .with_context(|| folder.to_owned())?
+            .into_os_string()
+            .into_string()
+            .map_err(|path| anyhow::anyhow!("{}: the path is not UTF-8", path.display()))?,
+    };
+    let settings = Settings { model: name, fingerprint: model.fingerprint().into(), config };
+    SqliteStore::create(&command.state.state, &settings)?;
+    let path = command.state.state.display().to_string();
+    if args.json {
+        return output::json(&json!({"state": path, "model": settings.model, "fingerprint": settings.fingerprint}));
+    }
+    output::line(&format!("created {path} for the model {}", settings.model))
+}

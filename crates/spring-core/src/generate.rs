@@ -1,0 +1,177 @@
+//! Generation: one branch when the gate is closed, two mixed ones when it is open.
+
+use jiff::Timestamp;
+use spring_model::{Branch, ModelError};
+
+use crate::{
+    Config, Error, LanguageModel, Memories, Result, RetrievalBank,
+    progress::{Event, Progress},
+    record::{AnswerRecord, Ending, TokenTrace},
+    retrieve::retrieve,
+};
+
+/// Writes a response to a prompt as the user of these memories would.
+///
+/// Without a relevant text in the bank it is one branch, at no further cost; else two branches run as two rows of one
+/// batch, see the same emitted tokens, and their distributions are mixed. Penalties and sampling come after that.
+///
+/// # Errors
+///
+/// If a setting is out of range or the model refuses the prompt. A request to stop is no error: the record has the
+/// text so far and says so.
+pub fn generate(
+    model: &dyn LanguageModel,
+    config: &Config,
+    memories: &Memories,
+    bank: &RetrievalBank,
+    prompt: &str,
+    progress: &mut dyn Progress,
+) -> Result<AnswerRecord> {
+    let retrieval = retrieve(model, config, memories, bank, prompt, config.decoding.max_new_tokens)?;
+    let contexts = &retrieval.contexts;
+    let adapter = memories.adapter.as_ref();
+    let mut branches: Vec<Branch<'_>> = vec![(&contexts.plain, adapter)];
+    branches.extend(contexts.retrieval.as_ref().map(|context| (context.as_slice(), adapter)));
+
+    let eos = model.info().eos;
+    let weights = match branches.len() {
+        1 => None,
+        n => Some(config.fusion.lambda.weights(n, Some(&retrieval.gate))?),
+    };
+    let mut mixture = config.fusion.init()?;
+    let mut penalizer = config.decoding.penalties.init()?;
+    let mut sampler = config.decoding.sampler.init()?;
+    // As transformers does, the prompt counts as history for the repetition penalty; retrieved texts do not.
+    let mut history = contexts.plain.clone();
+    let (mut tokens, mut trace, mut ended) = (Vec::new(), Vec::new(), Ending::Length);
+    let mut fused = vec![0.0; model.info().vocabulary];
+    let mut failure = None;
+
+    model.decode(&branches, contexts.new_tokens, &mut |decoder| {
+        let mut step = |log_probs: &ndarray::Array2<f32>, step: u64| -> Result<(u32, Option<TokenTrace>)> {
+            let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+            let mixed = match &weights {
+                Some(weights) => Some(mixture.mix(&rows, weights, &mut fused)?),
+                None => {
+                    fused.copy_from_slice(rows[0]);
+                    None
+                }
+            };
+            penalizer.apply(&mut fused, &history)?;
+            let token = sampler.choose(&mut fused, step)?;
+            history.push(token);
+            let trace = match mixed {
+                Some(mixed) => Some(TokenTrace {
+                    token,
+                    lambda: mixed.weights.iter().skip(1).sum(),
+                    retrieval_share: mixed.shares(&rows, token)?.iter().skip(1).sum(),
+                }),
+                None => None,
+            };
+            Ok((token, trace))
+        };
+        for done in 0..contexts.new_tokens {
+            let (token, traced) = match step(decoder.log_probs(), done as u64) {
+                Ok(chosen) => chosen,
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            };
+            if eos.contains(&token) {
+                ended = Ending::EndToken;
+                break;
+            }
+            tokens.push(token);
+            trace.extend(traced);
+            if progress.on(Event::Token { done: done + 1 }).is_break() {
+                ended = Ending::Stopped;
+                break;
+            }
+            if done + 1 < contexts.new_tokens {
+                decoder.push(token)?;
+            }
+        }
+        Ok::<(), ModelError>(())
+    })?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    Ok(AnswerRecord {
+        time: Timestamp::now(),
+        generation: memories.generation,
+        prompt: prompt.into(),
+        text: model.decode_text(&tokens)?,
+        ended,
+        gate: retrieval.gate,
+        retrieved: retrieval.found,
+        trace,
+        cuts: retrieval.contexts.cuts,
+    })
+}
+
+/// The log-likelihood of a given response as [`generate`] would assign it, before penalties.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FusedScore {
+    /// Log-likelihood of every response token under the adapter alone, nats.
+    pub adapter: Vec<f32>,
+    /// The same under the mixture; equal to `adapter` where the gate is closed.
+    pub fused: Vec<f32>,
+    /// Whether the retrieval branch took part.
+    pub open: bool,
+    /// Mean share of the tokens' probability that came from the retrieval branch; 0 when the gate is closed.
+    pub retrieval_share: f64,
+}
+
+/// Scores a response that is known, teacher-forced, through the gate and the mixture.
+///
+/// `response` is what [`encode_pair`](crate::prompt::encode_pair) made of it; the context is laid out so that it fits.
+///
+/// # Errors
+///
+/// As [`generate`].
+pub fn score_fused(
+    model: &dyn LanguageModel,
+    config: &Config,
+    memories: &Memories,
+    bank: &RetrievalBank,
+    prompt: &str,
+    response: &[u32],
+) -> Result<FusedScore> {
+    let retrieval = retrieve(model, config, memories, bank, prompt, Some(response.len()))?;
+    let contexts = &retrieval.contexts;
+    let adapter = memories.adapter.as_ref();
+    let Some(with) = &contexts.retrieval else {
+        let sequence =
+            spring_model::Sequence { context: contexts.plain.clone(), response: response.to_vec() };
+        let adapter = model.score(&[(&sequence, adapter)])?.pop().unwrap_or_default();
+        return Ok(FusedScore { fused: adapter.clone(), adapter, open: false, retrieval_share: 0.0 });
+    };
+    let branches: [Branch<'_>; 2] = [(&contexts.plain, adapter), (with, adapter)];
+    let weights = config.fusion.lambda.weights(2, Some(&retrieval.gate))?;
+    let mut mixture = config.fusion.init()?;
+    let mut mixed = vec![0.0; model.info().vocabulary];
+    let mut score = FusedScore { adapter: vec![], fused: vec![], open: true, retrieval_share: 0.0 };
+    let mut failure: Option<Error> = None;
+    model.score_branches(&branches, response, &mut |position, log_probs| {
+        if failure.is_some() {
+            return Ok(());
+        }
+        let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+        let token = response[position];
+        let shares = mixture.mix(&rows, &weights, &mut mixed).and_then(|trace| trace.shares(&rows, token));
+        match shares {
+            Ok(shares) => {
+                score.adapter.push(rows[0][token as usize]);
+                score.fused.push(mixed[token as usize]);
+                score.retrieval_share += f64::from(shares[1]) / response.len() as f64;
+            }
+            Err(error) => failure = Some(error.into()),
+        }
+        Ok(())
+    })?;
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(score),
+    }
+}

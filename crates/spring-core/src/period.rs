@@ -1,0 +1,268 @@
+//! One period of one user: score, select, adapt, score the buffer again, keep, calibrate the gate.
+//!
+//! Pure: texts and memories in, memories and a record out. [`adapt`](crate::adapt) does it over a state.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use spring_drift::{Alpha, DriftScore, Observation, ScoreStatistics, ScorerConfig};
+use spring_fuse::{Calibration, Candidate};
+use spring_memory::{BufferItem, UserId};
+use spring_model::{Adapter, Sequence};
+
+use crate::{
+    ColdStart, Config, LanguageModel, Memories, Result, RetrievalBank, StoredInteraction, key,
+    progress::{Event, Progress, tell},
+    prompt::{Encoded, encode_pair},
+    record::{PeriodRecord, ScoredText, SelectionRecord, UpdateRecord},
+};
+
+/// What a period has to work with.
+#[derive(Debug, Clone, Copy)]
+pub struct PeriodInput<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// The period, from 1.
+    pub period: u32,
+    /// The texts it may learn from, in the order of time; held-out texts are not among them.
+    pub texts: &'a [StoredInteraction],
+    /// How many texts of the period are held out.
+    pub held_out: usize,
+    /// The texts of the buffer in `memories`.
+    pub buffered: &'a [StoredInteraction],
+    /// The memories before the period.
+    pub memories: &'a Memories,
+}
+
+/// What a period leaves behind.
+#[derive(Debug, Clone)]
+pub struct PeriodOutcome {
+    /// The memories after the period; their generation is one more than before.
+    pub memories: Memories,
+    /// The texts of the new buffer.
+    pub buffered: Vec<StoredInteraction>,
+    /// Base log-likelihoods of the period's texts, nats per token, by sequence number.
+    pub base: Vec<(u64, f64)>,
+    /// The record of every decision.
+    pub record: PeriodRecord,
+}
+
+/// Mean of a response's log-likelihoods, nats per token.
+pub fn mean_log_likelihood(tokens: &[f32]) -> f64 {
+    tokens.iter().map(|x| f64::from(*x)).sum::<f64>() / tokens.len().max(1) as f64
+}
+
+/// Learns one period.
+///
+/// # Errors
+///
+/// Whatever the model refuses, a setting out of range, or a request to stop; nothing is kept then.
+pub fn learn_period(
+    model: &dyn LanguageModel,
+    config: &Config,
+    input: PeriodInput<'_>,
+    progress: &mut dyn Progress,
+) -> Result<PeriodOutcome> {
+    let started = Instant::now();
+    let PeriodInput { user, period, texts, memories, .. } = input;
+    tell(progress, Event::Period { user, period, texts: texts.len() })?;
+
+    let encoded = encode_all(model, config, texts)?;
+    tell(progress, Event::Scoring { texts: texts.len() })?;
+    let observations = observe(model, texts, &encoded, memories.adapter.as_ref())?;
+    let scorer = config.drift.scorer.init();
+    let scores = scorer.score(&observations)?;
+    let statistics = ScoreStatistics::of(&scores, alpha(&config.drift.scorer))?;
+    let (chosen, selection) = select(config, memories, &scores, &observations)?;
+
+    let examples: Vec<Sequence> = chosen.iter().map(|i| encoded[*i].sequence.clone()).collect();
+    let (adapter, update) = update(model, config, input, &examples, progress)?;
+
+    // The buffer is ranked by what the *new* adapter explains badly.
+    let candidates = buffer_candidates(input, &chosen);
+    tell(progress, Event::Rescoring { texts: candidates.len() })?;
+    let base: HashMap<u64, f64> =
+        texts.iter().zip(&observations).map(|(text, observation)| (text.seq, observation.base)).collect();
+    let items = rescore(model, config, &candidates, &base, &adapter)?;
+    let retained = config.buffer.policy.init().retain(items, config.buffer.capacity, &spring_memory::NoEmbeddings)?;
+    let mut buffer = retained.kept;
+    buffer.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.key.cmp(&a.key)));
+    let by_seq: HashMap<u64, &StoredInteraction> = candidates.iter().map(|(text, _)| (text.seq, *text)).collect();
+    let buffered: Vec<StoredInteraction> =
+        buffer.iter().filter_map(|item| by_seq.get(&item.key).map(|text| (*text).clone())).collect();
+
+    let calibration = RetrievalBank::new(&config.bm25, buffered.clone())?.calibration();
+    // A score of 0 never passes, so the decision is the threshold alone.
+    let sample = Calibration { sample: calibration.clone() };
+    let gate_threshold = config.gate.init()?.decide(&[Candidate { score: 0.0 }], &sample).threshold;
+
+    let rank_of: HashMap<usize, usize> = chosen.iter().enumerate().map(|(rank, i)| (*i, rank + 1)).collect();
+    let record = PeriodRecord {
+        period,
+        parent: memories.generation,
+        finished: Timestamp::now(),
+        seconds: started.elapsed().as_secs_f64(),
+        held_out: input.held_out,
+        scores: texts
+            .iter()
+            .enumerate()
+            .map(|(i, text)| ScoredText {
+                seq: text.seq,
+                id: text.interaction.id.clone(),
+                base: observations[i].base,
+                adapter: observations[i].adapter,
+                score: scores[i],
+                selected: rank_of.get(&i).copied(),
+                tokens: encoded[i].sequence.response.len(),
+                cuts: encoded[i].cuts.clone(),
+            })
+            .collect(),
+        statistics,
+        selection,
+        update,
+        evicted: retained.evicted,
+        gate_threshold,
+        config: config.clone(),
+    };
+    Ok(PeriodOutcome {
+        memories: Memories { generation: memories.generation + 1, adapter: Some(adapter), buffer, calibration },
+        buffered,
+        base: texts.iter().zip(&observations).map(|(text, o)| (text.seq, o.base)).collect(),
+        record,
+    })
+}
+
+fn encode_all(model: &dyn LanguageModel, config: &Config, texts: &[StoredInteraction]) -> Result<Vec<Encoded>> {
+    texts
+        .iter()
+        .map(|text| {
+            let interaction = &text.interaction;
+            encode_pair(model, &interaction.prompt, &interaction.response, config.training.max_tokens)
+        })
+        .collect()
+}
+
+/// Log-likelihoods under base and adapter in one call; the base's is computed once per text and then remembered.
+fn observe(
+    model: &dyn LanguageModel,
+    texts: &[StoredInteraction],
+    encoded: &[Encoded],
+    adapter: Option<&Adapter>,
+) -> Result<Vec<Observation>> {
+    let unknown = || texts.iter().zip(encoded).filter(|(text, _)| text.base.is_none());
+    let mut rows: Vec<(&Sequence, Option<&Adapter>)> = unknown().map(|(_, e)| (&e.sequence, None)).collect();
+    if adapter.is_some() {
+        rows.extend(encoded.iter().map(|e| (&e.sequence, adapter)));
+    }
+    let mut means = model.score(&rows)?.into_iter().map(|tokens| mean_log_likelihood(&tokens));
+    let mut observations = Vec::with_capacity(texts.len());
+    for (order, text) in texts.iter().enumerate() {
+        let base = match text.base {
+            Some(base) => base,
+            None => means.next().unwrap_or(f64::NAN),
+        };
+        observations.push(Observation { base, adapter: None, order: order as u64 });
+    }
+    for (observation, mean) in observations.iter_mut().zip(means) {
+        observation.adapter = Some(mean);
+    }
+    Ok(observations)
+}
+
+/// The paper's α where there is one; the statistics of other scorers weigh quality as by default.
+fn alpha(scorer: &ScorerConfig) -> Alpha {
+    match scorer {
+        ScorerConfig::Spring { alpha, .. } => *alpha,
+        _ => Alpha::default(),
+    }
+}
+
+/// Positions of the selected texts, best first, and how they were found.
+fn select(
+    config: &Config,
+    memories: &Memories,
+    scores: &[DriftScore],
+    observations: &[Observation],
+) -> Result<(Vec<usize>, SelectionRecord)> {
+    let cold = memories.adapter.is_none() && config.drift.cold_start == ColdStart::All;
+    let rule = if cold { spring_drift::Selection::All {} } else { config.drift.selection };
+    let selected = rule.select(scores, observations)?;
+    let reason = match cold {
+        true => "first period: there is no adapter yet, so all of it is learned".into(),
+        false => selected.reason,
+    };
+    let record = SelectionRecord { selected: selected.indices.len(), cutoff: selected.cutoff, reason };
+    Ok((selected.indices, record))
+}
+
+fn update(
+    model: &dyn LanguageModel,
+    config: &Config,
+    input: PeriodInput<'_>,
+    examples: &[Sequence],
+    progress: &mut dyn Progress,
+) -> Result<(Adapter, UpdateRecord)> {
+    let seed = key::seed(config.seed, input.user.as_str(), input.period, "adapter");
+    let started = Instant::now();
+    let outcome = model.adapt(
+        input.memories.adapter.as_ref(),
+        &config.lora,
+        examples,
+        &config.training,
+        seed,
+        &mut |step| match progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss }) {
+            ControlFlow::Continue(()) => ControlFlow::Continue(()),
+            ControlFlow::Break(()) => ControlFlow::Break(()),
+        },
+    )?;
+    let record = UpdateRecord {
+        steps: outcome.steps,
+        tokens: outcome.tokens,
+        losses: outcome.losses,
+        seed,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    Ok((outcome.adapter, record))
+}
+
+/// The old buffer and the selection, each text once, with the period that brought it.
+fn buffer_candidates<'a>(input: PeriodInput<'a>, chosen: &[usize]) -> Vec<(&'a StoredInteraction, u32)> {
+    let periods: HashMap<u64, u32> = input.memories.buffer.iter().map(|item| (item.key, item.period)).collect();
+    let mut seen = HashSet::new();
+    let old = input.buffered.iter().map(|text| (text, periods.get(&text.seq).copied().unwrap_or(input.period)));
+    let new = chosen.iter().map(|i| (&input.texts[*i], input.period));
+    let mut candidates: Vec<_> = old.chain(new).filter(|(text, _)| seen.insert(text.seq)).collect();
+    candidates.sort_by_key(|(text, _)| (text.interaction.time, text.seq));
+    candidates
+}
+
+fn rescore(
+    model: &dyn LanguageModel,
+    config: &Config,
+    candidates: &[(&StoredInteraction, u32)],
+    base: &HashMap<u64, f64>,
+    adapter: &Adapter,
+) -> Result<Vec<BufferItem>> {
+    let texts: Vec<StoredInteraction> = candidates
+        .iter()
+        .map(|(text, _)| StoredInteraction { base: text.base.or_else(|| base.get(&text.seq).copied()), ..(*text).clone() })
+        .collect();
+    let encoded = encode_all(model, config, &texts)?;
+    let observations = observe(model, &texts, &encoded, Some(adapter))?;
+    let scores = config.drift.scorer.init().score(&observations)?;
+    Ok(candidates
+        .iter()
+        .zip(scores)
+        .map(|((text, period), score)| BufferItem {
+            key: text.seq,
+            period: *period,
+            novelty: score.novelty,
+            quality: score.quality,
+            score: score.score,
+        })
+        .collect())
+}

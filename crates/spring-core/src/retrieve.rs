@@ -1,0 +1,62 @@
+//! From a prompt to the branches that answer it: search, gate, layout.
+
+use spring_fuse::{Calibration, Candidate, GateDecision};
+
+use crate::{
+    Config, LanguageModel, Memories, Result, RetrievalBank,
+    prompt::{Contexts, RetrievedPair, contexts},
+    record::RetrievedText,
+};
+
+/// As many candidates are searched and recorded; gates use the first few and may look at the runner-up.
+const CANDIDATES: usize = 16;
+
+/// What retrieval made of a prompt.
+#[derive(Debug, Clone)]
+pub struct Retrieval {
+    /// What was found, best first.
+    pub found: Vec<RetrievedText>,
+    /// What the gate made of it.
+    pub gate: GateDecision,
+    /// The contexts of the branches.
+    pub contexts: Contexts,
+}
+
+/// Searches the bank, asks the gate, and lays out the branches with room for `new_tokens`.
+///
+/// # Errors
+///
+/// If a setting is out of range or the tokenizer refuses a text.
+pub fn retrieve(
+    model: &dyn LanguageModel,
+    config: &Config,
+    memories: &Memories,
+    bank: &RetrievalBank,
+    prompt: &str,
+    new_tokens: Option<usize>,
+) -> Result<Retrieval> {
+    let hits = bank.search(prompt, CANDIDATES);
+    let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate { score: hit.score }).collect();
+    let calibration = Calibration { sample: memories.calibration.clone() };
+    let gate = config.gate.init()?.decide(&candidates, &calibration);
+    let kept: Vec<RetrievedPair<'_>> = gate
+        .kept
+        .iter()
+        .filter_map(|i| bank.text(hits.get(*i)?.key))
+        .map(|text| RetrievedPair {
+            seq: text.seq,
+            order: (text.interaction.time, text.seq),
+            prompt: &text.interaction.prompt,
+            response: &text.interaction.response,
+        })
+        .collect();
+    let contexts = contexts(model, prompt, &kept, new_tokens)?;
+    let found = hits
+        .iter()
+        .filter_map(|hit| {
+            let id = bank.text(hit.key)?.interaction.id.clone();
+            Some(RetrievedText { seq: hit.key, id, score: hit.score, used: contexts.used.contains(&hit.key) })
+        })
+        .collect();
+    Ok(Retrieval { found, gate, contexts })
+}

@@ -1,0 +1,239 @@
+//! Making and opening the file: whose it is, which version, and whether it may be written.
+
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, config::DbConfig};
+
+use super::{
+    fault::{Fault, Outcome},
+    value::{Json, to_json},
+};
+use crate::store::Settings;
+
+/// How long a transaction waits for another process's.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Marks the file as a state: "SPRG".
+const APPLICATION_ID: i64 = 0x5350_5247;
+
+/// The version of `schema.sql`.
+const SCHEMA_VERSION: i64 = 1;
+
+const SCHEMA: &str = include_str!("../schema.sql");
+
+/// What a [`SqliteStore`](super::SqliteStore) is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading; it works without permission to write too.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// A new file with the tables and settings in it; nothing is left of it if that fails.
+pub(super) fn create(path: &Path, settings: &Settings) -> Outcome<Connection> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    // What people wrote is theirs alone.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Fault::State("exists already; open it, or name another file".into()),
+        _ => Fault::State(format!("cannot be created: {error}; its folder must exist and be writable")),
+    })?;
+    let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut connection| {
+        fill(&mut connection, settings)?;
+        prepare_for_writing(&connection)?;
+        Ok(connection)
+    });
+    if made.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(path);
+    }
+    made
+}
+
+/// A store without a file.
+pub(super) fn in_memory(settings: &Settings) -> Outcome<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    set_up(&connection)?;
+    fill(&mut connection, settings)?;
+    Ok(connection)
+}
+
+/// An existing file, after checking that it is a state that this version can read.
+pub(super) fn open(path: &Path, access: Access) -> Outcome<(Connection, Settings)> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Fault::State("there is no such file; `spring init` makes one".into()));
+        }
+        Err(error) => return Err(Fault::State(format!("cannot be opened: {error}"))),
+        Ok(found) if !found.is_file() => {
+            return Err(Fault::State("not a file; name the state file itself".into()));
+        }
+        Ok(_) => {}
+    }
+    let connection = match access {
+        Access::ReadOnly => connect_to_read(path)?,
+        Access::ReadWrite => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+    };
+    check(&connection)?;
+    check_length(path, &connection)?;
+    if access == Access::ReadWrite {
+        // SQLite falls back to reading without a word.
+        if connection.is_readonly("main")? {
+            return Err(Fault::State("write-protected; give yourself permission to write it".into()));
+        }
+        prepare_for_writing(&connection)?;
+    }
+    let settings = read_settings(&connection)?;
+    Ok((connection, settings))
+}
+
+/// The file's absolute name without links: SQLite takes the likes of ":memory:" and "file:x" for something else than a
+/// name, and puts its other files beside the file that a link leads to.
+fn resolve(path: &Path) -> Outcome<PathBuf> {
+    fs::canonicalize(path).map_err(|error| Fault::State(format!("cannot be opened: {error}")))
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Outcome<Connection> {
+    let connection = Connection::open_with_flags(resolve(path)?, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // Until it is known to be ours, it stays as it is, its write-ahead log too.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    set_up(&connection)?;
+    Ok(connection)
+}
+
+/// Also where neither the file nor its folder may be written: SQLite cannot make its write-ahead log there, but if there
+/// is none, then the file alone is the whole state and can be read as one that does not change.
+fn connect_to_read(path: &Path) -> Outcome<Connection> {
+    let read = |connection: Connection| application_id(&connection).map(|_| connection).map_err(Fault::from);
+    match connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(read) {
+        Err(Fault::Sqlite(error)) if is_locked_out(&error) && is_alone(path)? => connect_immutable(path),
+        other => other,
+    }
+}
+
+fn is_locked_out(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+/// Whether the whole state lies in the file, none of it in a log or journal beside it.
+fn is_alone(path: &Path) -> Outcome<bool> {
+    let path = resolve(path)?;
+    let is_absent = |suffix| {
+        let mut beside = path.clone().into_os_string();
+        beside.push(suffix);
+        !fs::metadata(beside).is_ok_and(|file| file.len() > 0)
+    };
+    Ok(is_absent("-wal") && is_absent("-journal"))
+}
+
+pub(super) fn connect_immutable(path: &Path) -> Outcome<Connection> {
+    let mut uri = String::from("file:");
+    for &byte in resolve(path)?.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    set_up(&connection)?;
+    Ok(connection)
+}
+
+/// What every connection needs; nothing of it changes the file.
+fn set_up(connection: &Connection) -> Outcome<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Room for every statement of the store.
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    // A file from elsewhere may bring triggers and views of its own; they get no function with side effects.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(())
+}
+
+/// A write-ahead log, so that readers and a writer do not wait for each other.
+fn prepare_for_writing(connection: &Connection) -> Outcome<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
+}
+
+fn fill(connection: &mut Connection, settings: &Settings) -> Outcome<()> {
+    let transaction = connection.transaction()?;
+    write_schema(&transaction, settings)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Tables, settings and the file's marks.
+pub(super) fn write_schema(transaction: &Transaction<'_>, settings: &Settings) -> Outcome<()> {
+    transaction.execute_batch(SCHEMA)?;
+    transaction.execute(
+        "INSERT INTO settings (one, model, fingerprint, config) VALUES (1, ?1, ?2, ?3)",
+        (&settings.model, &settings.fingerprint, to_json("the configuration", &settings.config)?),
+    )?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    Ok(())
+}
+
+fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "application_id", |row| row.get(0))
+}
+
+/// Whether it is a state, and of a version that is known.
+fn check(connection: &Connection) -> Outcome<()> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        let reason = "empty: making it was cut short; delete it and run `spring init` again";
+        return Err(Fault::State(reason.into()));
+    }
+    if application_id(connection)? != APPLICATION_ID {
+        return Err(Fault::State("a database of another program; name the right file".into()));
+    }
+    match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
+        SCHEMA_VERSION => Ok(()),
+        newer if newer > SCHEMA_VERSION => Err(Fault::State(format!(
+            "written by a newer version of this program (format {newer}, known here up to {SCHEMA_VERSION}); update \
+             the program"
+        ))),
+        other => {
+            Err(Fault::State(format!("damaged: there is no format {other}; restore the file from a copy")))
+        }
+    }
+}
+
+/// SQLite notices a missing page, but reads a page cut short as if zeros had stood there.
+fn check_length(path: &Path, connection: &Connection) -> Outcome<()> {
+    let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let cut = |file: fs::Metadata| !file.len().is_multiple_of(page);
+    // In this order: once there is no log, the file only grows by whole pages.
+    if is_alone(path)? && fs::metadata(path).is_ok_and(cut) {
+        return Err(Fault::State("damaged or cut short; restore the file from a copy".into()));
+    }
+    Ok(())
+}
+
+fn read_settings(connection: &Connection) -> Outcome<Settings> {
+    let settings = connection.query_row("SELECT model, fingerprint, config FROM settings", (), |row| {
+        let Json(config) = row.get("config")?;
+        Ok(Settings { model: row.get("model")?, fingerprint: row.get("fingerprint")?, config })
+    });
+    settings.map_err(|error| match error {
+        rusqlite::Error::QueryReturnedNoRows => Fault::damaged("settings", None, "it is empty"),
+        other => Fault::of_query(other, "settings", None),
+    })
+}

@@ -1,0 +1,131 @@
+use super::*;
+use crate::store::Generation;
+
+fn store() -> SqliteStore {
+    let mut store = in_memory();
+    with_periods(&mut store, &["ada", "bob"], 3);
+    store
+}
+
+#[test]
+fn a_commit_comes_back() {
+    let mut store = store();
+    let ada = user("ada");
+    assert_eq!(store.generation(&ada, None).unwrap(), None);
+    let first = commit("ada", 1, 0);
+    let mut second = commit("ada", 2, 1);
+    second.buffer.truncate(1);
+    second.base = vec![(3, HARD[1])];
+    assert_eq!(store.commit(&first).unwrap(), 1);
+    assert_eq!(store.commit(&second).unwrap(), 2);
+    let generation = |number, commit: &PeriodCommit| Generation {
+        number,
+        period: commit.period,
+        adapter: commit.adapter.clone(),
+        buffer: commit.buffer.clone(),
+        calibration: commit.calibration.clone(),
+    };
+    assert_eq!(store.generation(&ada, Some(1)).unwrap(), Some(generation(1, &first)));
+    assert_eq!(store.generation(&ada, None).unwrap(), Some(generation(2, &second)));
+    assert_eq!(store.generation(&ada, None).unwrap(), store.generation(&ada, Some(2)).unwrap());
+    for number in [0, 3] {
+        let error = store.generation(&ada, Some(number)).unwrap_err();
+        assert_eq!(error.to_string(), format!("user ada has no generation {number}"));
+    }
+    let bases = store.interactions(&ada, &[1, 2, 3]).unwrap();
+    let bases: Vec<_> = bases.iter().map(|stored| stored.base.unwrap().to_bits()).collect();
+    assert_eq!(bases, [HARD[0], HARD[3], HARD[1]].map(f64::to_bits));
+    assert_eq!(store.period_records(&ada, None).unwrap(), [first.record.clone(), second.record]);
+    assert_eq!(store.period_records(&ada, Some(1)).unwrap(), [first.record]);
+    assert!(store.period_records(&ada, Some(3)).unwrap().is_empty());
+    assert_eq!(store.unlearned_periods(&ada).unwrap(), [3]);
+}
+
+#[test]
+fn only_the_generation_it_started_from_takes_a_commit() {
+    let mut store = store();
+    store.commit(&commit("ada", 1, 0)).unwrap();
+    let before = dump(&store);
+    for parent in [0, 2] {
+        let error = store.commit(&commit("ada", 2, parent)).unwrap_err();
+        assert!(matches!(&error, Error::Conflict { user: of } if *of == user("ada")), "{error:?}");
+        assert_eq!(dump(&store), before);
+    }
+}
+
+#[test]
+fn a_commit_that_does_not_fit_changes_nothing() {
+    let mut store = store();
+    ingest(&mut store, history("cy", 4)).unwrap();
+    store.cut_periods(&user("cy"), 4, 0.0).unwrap();
+    let before = dump(&store);
+    // Period 4 and interaction 4 are another user's.
+    let error = store.commit(&commit("ada", 4, 0)).unwrap_err();
+    assert_eq!(error.to_string(), "user ada has no period 4");
+    let mut refused = |change: fn(&mut PeriodCommit)| {
+        let mut changed = commit("ada", 1, 0);
+        change(&mut changed);
+        let reason = reason(store.commit(&changed));
+        assert_eq!(dump(&store), before);
+        reason
+    };
+    assert_eq!(refused(|c| c.base.push((4, 0.0))), "user ada has no interaction number 4");
+    assert!(refused(|c| c.base[0].1 = f64::NAN).contains("interaction 1 of user ada is NaN"));
+    assert!(refused(|c| c.calibration.push(f64::NAN)).contains("calibration sample of user ada, period 1"));
+    assert!(refused(|c| c.buffer[0].score = f64::INFINITY).contains("the buffer of user ada"));
+    assert!(refused(|c| c.record.update.losses.push(f32::NAN)).contains("the record of user ada"));
+    assert!(refused(|c| c.record.gate_threshold = Some(f64::NAN)).contains("the record of user ada"));
+    assert_eq!(store.commit(&commit("ada", 1, 0)).unwrap(), 1);
+}
+
+#[test]
+fn what_was_learned_is_what_lies_on_the_path() {
+    let mut store = store();
+    let ada = user("ada");
+    for period in 1..=3 {
+        store.commit(&commit("ada", period, period - 1)).unwrap();
+    }
+    store.commit(&commit("bob", 3, 0)).unwrap();
+    assert!(store.unlearned_periods(&ada).unwrap().is_empty());
+    assert_eq!(store.unlearned_periods(&user("bob")).unwrap(), [1, 2]);
+    // The pointer goes back to the first generation; the others stay, off the path.
+    store.connection.execute("UPDATE users SET generation = 1 WHERE name = 'ada'", ()).unwrap();
+    assert_eq!(store.unlearned_periods(&ada).unwrap(), [2, 3]);
+    assert_eq!(store.period_records(&ada, None).unwrap(), [record(1, 0)]);
+    assert!(store.period_records(&ada, Some(2)).unwrap().is_empty());
+    assert_eq!(store.commit(&commit("ada", 3, 1)).unwrap(), 4);
+    assert_eq!(store.unlearned_periods(&ada).unwrap(), [2]);
+    assert_eq!(store.period_records(&ada, None).unwrap(), [record(1, 0), record(3, 1)]);
+    assert_eq!(store.generation(&ada, Some(3)).unwrap().unwrap().period, 3);
+}
+
+#[test]
+fn answers_come_newest_first() {
+    let mut store = store();
+    let ada = user("ada");
+    for text in ["one", "two", "three"] {
+        store.record_answer(&ada, &answer(text)).unwrap();
+        store.record_answer(&user("bob"), &answer("bob's")).unwrap();
+    }
+    assert_eq!(store.answers(&ada, 2).unwrap(), [answer("three"), answer("two")]);
+    assert_eq!(store.answers(&ada, usize::MAX).unwrap().len(), 3);
+    let mut odd = answer("odd");
+    odd.trace[0].lambda = f32::NAN;
+    let before = dump(&store);
+    assert!(reason(store.record_answer(&ada, &odd)).contains("a text for user ada cannot be stored"));
+    assert_eq!(dump(&store), before);
+}
+
+#[test]
+fn everything_of_a_user_hangs_on_one_row() {
+    let mut store = store();
+    let alone = {
+        let mut store = in_memory();
+        with_periods(&mut store, &["bob"], 3);
+        dump(&store).len()
+    };
+    store.commit(&commit("ada", 1, 0)).unwrap();
+    store.record_answer(&user("ada"), &answer("x")).unwrap();
+    store.connection.execute("DELETE FROM users WHERE name = 'ada'", ()).unwrap();
+    assert_eq!(dump(&store).len(), alone);
+}

@@ -1,0 +1,89 @@
+use std::{sync::mpsc, thread, time::Duration};
+
+use super::*;
+
+fn again(store: &SqliteStore, access: Access) -> SqliteStore {
+    SqliteStore::open(store.path(), access).unwrap()
+}
+
+#[test]
+fn a_writer_kept_waiting_says_why() {
+    let (_folder, mut store) = on_file();
+    let other = again(&store, Access::ReadWrite);
+    other.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.connection.busy_timeout(Duration::from_millis(10)).unwrap();
+    // Opening is no writing.
+    drop(again(&store, Access::ReadWrite));
+    let reason = reason(ingest(&mut store, history("ada", 1)));
+    assert!(reason.starts_with("another process is writing to it"), "{reason}");
+    other.connection.execute_batch("COMMIT").unwrap();
+    assert_eq!(ingest(&mut store, history("ada", 1)).unwrap().added, 1);
+}
+
+#[test]
+fn a_writer_waits_for_the_other() {
+    let (_folder, mut store) = on_file();
+    let other = again(&store, Access::ReadWrite);
+    other.connection.execute_batch("BEGIN IMMEDIATE; INSERT INTO users (name) VALUES ('bob')").unwrap();
+    let (begin, begun) = mpsc::channel();
+    let writer = thread::spawn(move || {
+        begin.send(()).unwrap();
+        let report = ingest(&mut store, history("ada", 1));
+        (store, report)
+    });
+    begun.recv().unwrap();
+    thread::sleep(Duration::from_millis(50));
+    other.connection.execute_batch("COMMIT").unwrap();
+    let (store, report) = writer.join().unwrap();
+    assert_eq!(report.unwrap().added, 1);
+    assert_eq!(store.users(None, 9).unwrap().len(), 2);
+}
+
+#[test]
+fn a_reader_sees_what_is_committed_and_waits_for_nobody() {
+    let (_folder, mut store) = on_file();
+    let mut readers = [again(&store, Access::ReadOnly), again(&store, Access::ReadWrite)];
+    for reader in &mut readers {
+        reader.connection.busy_timeout(Duration::ZERO).unwrap();
+    }
+    let mut lines = (1..).zip(history("ada", 3)).map(Ok).inspect(|_| {
+        for reader in &readers {
+            assert!(reader.users(None, 9).unwrap().is_empty());
+        }
+    });
+    store.ingest("texts.jsonl", &mut lines).unwrap();
+    for reader in &readers {
+        assert_eq!(reader.user(&user("ada")).unwrap().interactions, 3);
+    }
+}
+
+#[test]
+fn the_second_to_learn_a_period_is_told() {
+    let (_folder, mut store) = on_file();
+    with_periods(&mut store, &["ada", "bob"], 2);
+    let mut other = again(&store, Access::ReadWrite);
+    assert_eq!(store.commit(&commit("ada", 1, 0)).unwrap(), 1);
+    assert!(matches!(other.commit(&commit("ada", 1, 0)), Err(Error::Conflict { .. })));
+    assert_eq!(other.commit(&commit("bob", 1, 0)).unwrap(), 1);
+}
+
+#[test]
+fn a_store_for_reading_writes_nothing() {
+    let (_folder, mut store) = on_file();
+    with_periods(&mut store, &["ada"], 2);
+    ingest(&mut store, history("ada", 3)).unwrap();
+    let before = dump(&store);
+    let mut reader = again(&store, Access::ReadOnly);
+    let refused = [
+        reason(ingest(&mut reader, history("bob", 1))),
+        reason(reader.cut_periods(&user("ada"), 1, 0.0)),
+        reason(reader.commit(&commit("ada", 1, 0))),
+        reason(reader.record_answer(&user("ada"), &answer("x"))),
+        reason(reader.set_config(&Config { seed: 5, ..Config::default() })),
+    ];
+    for reason in refused {
+        assert!(reason.starts_with("opened for reading only"), "{reason}");
+    }
+    assert_eq!(reader.settings(), &settings());
+    assert_eq!(dump(&store), before);
+}

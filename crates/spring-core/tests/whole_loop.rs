@@ -1,0 +1,259 @@
+//! The whole loop on a tiny real model: ingest, adapt, stop and resume, generate.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+use std::{ops::ControlFlow, path::Path, sync::OnceLock};
+
+use spring_core::{
+    Config, Event, LanguageModel, Periods, Settings, SqliteStore, StateStore, adapt, generate,
+    prompt::{Cut, RetrievedPair, contexts, encode_pair},
+    recall, score_fused,
+    spring_drift::Alpha,
+    spring_fuse::{GateConfig, Lambda},
+    spring_memory::{JsonlReader, UserId},
+    spring_model::{AnyModel, Device, ModelFiles, TrainConfig},
+};
+
+fn model() -> &'static AnyModel {
+    static MODEL: OnceLock<AnyModel> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+        AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
+    })
+}
+
+fn config() -> Config {
+    Config { training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() }, ..Config::default() }
+}
+
+/// `count` short texts of a user, one a day.
+fn history(user: &str, count: usize) -> String {
+    let subjects = ["the sea", "a train", "my dog", "old films", "soup"];
+    (0..count)
+        .map(|i| {
+            let (subject, mood) = (subjects[i % 5], if i < count / 2 { "lovely" } else { "dull" });
+            serde_json::json!({
+                "user": user, "id": format!("{i}"), "time": format!("2024-01-{:02}T08:00:00Z", i + 1),
+                "prompt": format!("About {subject}"), "response": format!("{user} finds {subject} {mood} on day {i}.")
+            })
+            .to_string()
+                + "\n"
+        })
+        .collect()
+}
+
+fn store(config: Config, users: &[(&str, usize)]) -> SqliteStore {
+    let settings = Settings { model: "tiny".into(), fingerprint: model().info().fingerprint, config };
+    let mut store = SqliteStore::in_memory(&settings).unwrap();
+    for (user, count) in users {
+        let lines = history(user, *count);
+        store.ingest("history", &mut JsonlReader::new(lines.as_bytes(), "history")).unwrap();
+    }
+    store
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+const THREE: Periods = Periods { count: 3, hold_out: 0.2 };
+
+#[test]
+fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
+    let mut store = store(config(), &[("ada", 30)]);
+    let ada = user("ada");
+    let records = adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap();
+    assert_eq!(records.len(), 3);
+    assert_eq!(records, store.period_records(&ada, None).unwrap());
+    for (t, record) in records.iter().enumerate() {
+        assert_eq!((record.period as usize, record.scores.len(), record.held_out), (t + 1, 8, 2));
+        // All of the first period, then ⌈0.3 · 8⌉.
+        assert_eq!(record.selection.selected, if t == 0 { 8 } else { 3 });
+        let lowest = record.scores.iter().filter(|s| s.selected.is_some()).map(|s| s.score.score).fold(f64::MAX, f64::min);
+        for score in &record.scores {
+            assert_eq!(score.adapter.is_none(), t == 0);
+            let novelty = score.adapter.map_or(0.0, |adapter| score.base - adapter);
+            assert_eq!((score.score.novelty, score.score.quality), (novelty, score.base));
+            assert!((score.score.score - (novelty + 0.5 * score.base)).abs() < 1e-12);
+            assert!(score.selected.is_some() || score.score.score <= lowest);
+        }
+    }
+    assert!(records[0].update.losses.last() < records[0].update.losses.first() || records[0].update.losses.len() == 1);
+
+    // What is held out is nowhere.
+    let (memories, bank) = recall(&store, &ada, None).unwrap();
+    let learned: Vec<u64> =
+        records.iter().flat_map(|r| &r.scores).filter(|s| s.selected.is_some()).map(|s| s.seq).collect();
+    assert_eq!(memories.buffer.len(), learned.len(), "while it fits, all of the selection stays");
+    assert!(memories.buffer.iter().all(|item| learned.contains(&item.key)));
+    assert_eq!(memories.calibration.len(), bank.texts().len());
+    for period in 1..=3 {
+        for member in store.members(&ada, period).unwrap().iter().filter(|m| m.held_out) {
+            assert!(!learned.contains(&member.stored.seq) && bank.text(member.stored.seq).is_none());
+        }
+    }
+
+    // The buffer is scored with the new adapter.
+    let item = memories.buffer[0];
+    let text = &bank.text(item.key).unwrap().interaction;
+    let pair = encode_pair(model(), &text.prompt, &text.response, 768).unwrap();
+    let scores = model().score(&[(&pair.sequence, None), (&pair.sequence, memories.adapter.as_ref())]).unwrap();
+    let [base, adapted] = [0, 1].map(|i: usize| spring_core::mean_log_likelihood(&scores[i]));
+    assert!((item.quality - base).abs() < 1e-5 && (item.novelty - (base - adapted)).abs() < 1e-5);
+    assert!(memories.buffer.is_sorted_by(|a, b| a.score >= b.score));
+    assert!(adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap().is_empty(), "nothing is new");
+}
+
+#[test]
+fn the_order_of_users_and_other_users_change_nothing() {
+    let adapters = |order: &[&str], users: &[(&str, usize)]| {
+        let mut store = store(config(), users);
+        for name in order {
+            adapt(model(), &mut store, &user(name), THREE, &mut ()).unwrap();
+        }
+        order.iter().map(|name| store.generation(&user(name), None).unwrap().unwrap()).collect::<Vec<_>>()
+    };
+    let both = adapters(&["ada", "bob"], &[("ada", 12), ("bob", 15)]);
+    let reversed = adapters(&["bob", "ada"], &[("bob", 15), ("ada", 12)]);
+    assert_eq!((&both[0], &both[1]), (&reversed[1], &reversed[0]));
+    assert_eq!(both[0], adapters(&["ada"], &[("ada", 12)])[0]);
+    assert_ne!(both[0].adapter, both[1].adapter);
+}
+
+#[test]
+fn a_stopped_run_resumes_to_the_same_adapter() {
+    let ada = user("ada");
+    let mut undisturbed = store(config(), &[("ada", 12)]);
+    adapt(model(), &mut undisturbed, &ada, THREE, &mut ()).unwrap();
+
+    let mut stopped = store(config(), &[("ada", 12)]);
+    let mut second_period = |event: Event<'_>| match event {
+        Event::Training { done: 1, .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    let error = adapt(model(), &mut stopped, &ada, THREE, &mut second_period).unwrap_err();
+    assert!(error.is_stopped() && error.to_string().contains("ada"), "{error}");
+    assert_eq!(stopped.generation(&ada, None).unwrap(), None);
+    let mut after_commit = |event: Event<'_>| match event {
+        Event::Committed { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    assert!(adapt(model(), &mut stopped, &ada, THREE, &mut after_commit).unwrap_err().is_stopped());
+    assert_eq!(stopped.user(&ada).unwrap().generation, 1);
+    // The periods that were stored are kept, whatever is asked for now.
+    let rest = adapt(model(), &mut stopped, &ada, Periods::default(), &mut ()).unwrap();
+    assert_eq!(rest.len(), 2);
+    assert_eq!(stopped.generation(&ada, None).unwrap(), undisturbed.generation(&ada, None).unwrap());
+}
+
+#[test]
+fn the_gate_decides_whether_a_second_branch_is_asked() {
+    let ada = user("ada");
+    let mut config = config();
+    config.decoding.max_new_tokens = Some(12);
+    let mut store = store(config.clone(), &[("ada", 30)]);
+    adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap();
+    let (memories, bank) = recall(&store, &ada, None).unwrap();
+    let write = |config: &Config| generate(model(), config, &memories, &bank, "About soup", &mut ()).unwrap();
+
+    let closed = write(&Config { gate: GateConfig::Never {}, ..config.clone() });
+    assert!(!closed.gate.open && closed.trace.is_empty() && closed.retrieved.iter().all(|r| !r.used));
+    let open = write(&Config { gate: GateConfig::Always { k: 2 }, ..config.clone() });
+    assert!(open.gate.open && !open.trace.is_empty());
+    assert_eq!(open.retrieved.iter().filter(|r| r.used).count(), 2);
+    assert!(open.trace.iter().all(|t| t.lambda == 0.5 && (0.0..=1.0).contains(&t.retrieval_share)));
+    assert_eq!(open, generate_again(&config, &memories, &bank, &open), "greedy decoding repeats itself");
+
+    // λ = 0 is the branch without retrieval, to the bit.
+    let mut alone = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
+    alone.fusion.lambda = Lambda::Fixed(0.0);
+    assert_eq!(write(&alone).text, closed.text);
+    let response = encode_pair(model(), "About soup", "ada finds soup dull.", 768).unwrap().sequence.response;
+    let fused = score_fused(model(), &alone, &memories, &bank, "About soup", &response).unwrap();
+    assert!(fused.open);
+    assert_eq!(fused.fused, fused.adapter);
+
+    // Probability fusion, by hand: ln(½ p₀ + ½ p₁) lies between the branches.
+    let half = score_fused(model(), &Config { gate: GateConfig::Always { k: 2 }, ..config }, &memories, &bank, "About soup", &response)
+        .unwrap();
+    assert_ne!(half.fused, half.adapter);
+    assert!(half.fused.iter().zip(&half.adapter).all(|(f, a)| *f >= a - std::f32::consts::LN_2 - 1e-5));
+}
+
+fn generate_again(
+    config: &Config,
+    memories: &spring_core::Memories,
+    bank: &spring_core::RetrievalBank,
+    like: &spring_core::record::AnswerRecord,
+) -> spring_core::record::AnswerRecord {
+    let config = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
+    let mut again = generate(model(), &config, memories, bank, "About soup", &mut ()).unwrap();
+    again.time = like.time;
+    again
+}
+
+#[test]
+fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
+    let long = "word ".repeat(400);
+    // Both too long: half and half, the prompt loses its beginning, the response its end.
+    let pair = encode_pair(model(), &long, &long, 100).unwrap();
+    assert_eq!((pair.sequence.context.len(), pair.sequence.response.len()), (1 + 49, 50));
+    assert!(matches!(pair.cuts[..], [Cut::Prompt { .. }, Cut::Response { .. }]));
+    assert_eq!(pair.response_bytes, model().decode_text(&pair.sequence.response).unwrap().len());
+    // A short response leaves its room to the prompt, and the other way round.
+    let pair = encode_pair(model(), &long, "x", 100).unwrap();
+    assert_eq!(pair.sequence.len(), 100);
+    assert!(matches!(pair.cuts[..], [Cut::Prompt { .. }]));
+    let pair = encode_pair(model(), "x", &long, 100).unwrap();
+    assert_eq!(pair.sequence.len(), 100);
+    assert!(matches!(pair.cuts[..], [Cut::Response { .. }]));
+    let whole = encode_pair(model(), "x", "y", 100).unwrap();
+    assert!(whole.cuts.is_empty() && whole.sequence.response.last() == Some(&2) && whole.sequence.context[0] == 1);
+
+    let retrieved = |seq: u64, day: i64, text: &'static str| RetrievedPair {
+        seq,
+        order: (jiff::Timestamp::from_second(day * 86_400).unwrap(), seq),
+        prompt: "p",
+        response: text,
+    };
+    let pairs = [retrieved(3, 2, "newer"), retrieved(1, 1, "older")];
+    let laid = contexts(model(), "question", &pairs, Some(20)).unwrap();
+    let text = model().decode_text(&laid.retrieval.unwrap()).unwrap();
+    assert!(text.find("older") < text.find("newer") && text.ends_with("question\n\n"), "{text:?}");
+    assert_eq!((laid.used, laid.new_tokens), (vec![3, 1], 20));
+    // The context holds 256 tokens: the lower in rank goes first, whole.
+    let big: &'static str = Box::leak("word ".repeat(30).into_boxed_str());
+    let pairs = [retrieved(3, 2, big), retrieved(1, 1, big)];
+    let laid = contexts(model(), "question", &pairs, Some(40)).unwrap();
+    assert_eq!((laid.used, laid.cuts), (vec![3], vec![Cut::Retrieved { seq: 1 }]));
+    let laid = contexts(model(), &long, &pairs, None).unwrap();
+    assert_eq!((laid.plain.len() + laid.new_tokens, laid.new_tokens), (256, 256 / 3));
+    assert!(laid.retrieval.is_none());
+    let laid = contexts(model(), "question", &[], Some(10_000)).unwrap();
+    assert!(laid.plain.len() >= 2 && matches!(laid.cuts[..], [Cut::NewTokens { .. }, Cut::Prompt { .. }]));
+}
+
+#[test]
+fn settings_read_back_and_unknown_keys_are_refused() {
+    let text = "[drift]\nscorer = { kind = \"spring\", alpha = \"inf\" }\n[gate]\nkind = \"fixed\"\nthreshold = 2.0\n";
+    let config = Config::from_toml(text, "spring.toml").unwrap();
+    assert!(format!("{:?}", config.drift.scorer).contains("inf") && Alpha::QUALITY_ONLY.finite().is_none());
+    let json = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
+    for (bad, word) in [
+        ("[training]\nlearning_rate = -1.0", "learning_rate"),
+        ("[lora]\nrank = 0", "rank"),
+        ("[gate]\nkind = \"quantile\"\nquantil = 0.5", "quantil"),
+        ("nonsense = 1", "nonsense"),
+        ("[bm25]\nb = 7.0", "b"),
+        ("[lora", "spring.toml"),
+    ] {
+        let error = Config::from_toml(bad, "spring.toml").unwrap_err().to_string();
+        assert!(error.contains(word) && error.contains("spring.toml"), "{error}");
+    }
+    // The documented defaults are the defaults.
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md")).unwrap();
+    let block = docs.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(Config::from_toml(block, "docs/formats.md").unwrap(), Config::default());
+}

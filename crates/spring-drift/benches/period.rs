@@ -1,0 +1,46 @@
+//! Scoring and selecting a period of 10,000 observations.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spring_drift::{
+    Alpha, DriftScorer, Observation, ScoreStatistics, ScorerConfig, Selection, Spring, Standardize,
+};
+
+fn observations(count: u64) -> Vec<Observation> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    (0..count)
+        .map(|order| Observation {
+            base: rng.random_range(-9.0..-1.0),
+            adapter: Some(rng.random_range(-9.0..-1.0)),
+            order,
+        })
+        .collect()
+}
+
+fn period(criterion: &mut Criterion) {
+    let observations = observations(10_000);
+    let scores = Spring::default().score(&observations).unwrap_or_default();
+    let mut group = criterion.benchmark_group("10k");
+    let standardized = ScorerConfig::Spring { alpha: Alpha::default(), standardize: Standardize::Period };
+    for (name, config) in [
+        ("spring", ScorerConfig::default()),
+        ("spring_standardized", standardized),
+        ("random", ScorerConfig::Random { seed: 0 }),
+    ] {
+        let scorer = config.init();
+        group.bench_function(name, |bencher| bencher.iter(|| scorer.score(black_box(&observations))));
+    }
+    group.bench_function("select_top_fraction", |bencher| {
+        bencher.iter(|| Selection::default().select(black_box(&scores), &observations));
+    });
+    group.bench_function("statistics", |bencher| {
+        bencher.iter(|| ScoreStatistics::of(black_box(&scores), Alpha::default()));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, period);
+criterion_main!(benches);

@@ -1,0 +1,128 @@
+//! How well texts are predicted: the loss of an adapter, and of the gated mixture.
+
+use serde::{Deserialize, Serialize};
+use spring_core::{
+    Config, LanguageModel, Memories, RetrievalBank, StoredInteraction,
+    prompt::{Encoded, encode_pair},
+    score_fused,
+    spring_model::Adapter,
+};
+
+use crate::Result;
+
+/// Negative log-likelihood summed over the responses of some texts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Nats, end tokens included.
+    pub nats: f64,
+    /// Response tokens, end tokens included.
+    pub tokens: usize,
+    /// UTF-8 bytes of the responses.
+    pub bytes: usize,
+    /// Texts.
+    pub texts: usize,
+}
+
+impl Loss {
+    /// Nats per response token.
+    pub fn per_token(&self) -> f64 {
+        self.nats / self.tokens as f64
+    }
+
+    /// Nats per byte of the responses; comparable between tokenizers.
+    pub fn per_byte(&self) -> f64 {
+        self.nats / self.bytes as f64
+    }
+
+    /// exp of the nats per token.
+    pub fn perplexity(&self) -> f64 {
+        self.per_token().exp()
+    }
+
+    fn add(&mut self, log_likelihoods: &[f32], bytes: usize) {
+        self.nats -= log_likelihoods.iter().map(|x| f64::from(*x)).sum::<f64>();
+        self.tokens += log_likelihoods.len();
+        self.bytes += bytes;
+        self.texts += 1;
+    }
+}
+
+impl std::iter::Sum for Loss {
+    fn sum<I: Iterator<Item = Self>>(losses: I) -> Self {
+        losses.fold(Self::default(), |a, b| Self {
+            nats: a.nats + b.nats,
+            tokens: a.tokens + b.tokens,
+            bytes: a.bytes + b.bytes,
+            texts: a.texts + b.texts,
+        })
+    }
+}
+
+/// Encodes texts as the loop does.
+///
+/// # Errors
+///
+/// If the tokenizer refuses a text.
+pub fn encode(model: &dyn LanguageModel, config: &Config, texts: &[StoredInteraction]) -> Result<Vec<Encoded>> {
+    let pairs = texts.iter().map(|text| {
+        let (prompt, response) = (&text.interaction.prompt, &text.interaction.response);
+        Ok(encode_pair(model, prompt, response, config.training.max_tokens)?)
+    });
+    pairs.collect()
+}
+
+/// The loss under each of some adapters (`None`: the base), all in one call.
+///
+/// # Errors
+///
+/// If the model refuses a text or an adapter.
+pub fn losses(
+    model: &dyn LanguageModel,
+    adapters: &[Option<&Adapter>],
+    texts: &[Encoded],
+) -> Result<Vec<Loss>> {
+    let rows: Vec<_> =
+        adapters.iter().flat_map(|adapter| texts.iter().map(|text| (&text.sequence, *adapter))).collect();
+    let scores = model.score(&rows).map_err(spring_core::Error::from)?;
+    let mut losses = vec![Loss::default(); adapters.len()];
+    for (i, tokens) in scores.iter().enumerate() {
+        losses[i / texts.len()].add(tokens, texts[i % texts.len()].response_bytes);
+    }
+    Ok(losses)
+}
+
+/// The loss of the gated mixture, beside that of its adapter alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct FusedLoss {
+    /// Under the mixture where the gate is open, under the adapter where it is closed.
+    pub fused: Loss,
+    /// Under the mixture, over the texts whose gate is open.
+    pub open_fused: Loss,
+    /// Under the adapter alone, over the same texts.
+    pub open_adapter: Loss,
+}
+
+/// Scores texts through retrieval, gate and mixture, teacher-forced.
+///
+/// # Errors
+///
+/// If a setting is out of range or the model refuses a text.
+pub fn fused_loss(
+    model: &dyn LanguageModel,
+    config: &Config,
+    memories: &Memories,
+    bank: &RetrievalBank,
+    texts: &[(&StoredInteraction, &Encoded)],
+) -> Result<FusedLoss> {
+    let mut loss = FusedLoss::default();
+    for (text, encoded) in texts {
+        let prompt = &text.interaction.prompt;
+        let score = score_fused(model, config, memories, bank, prompt, &encoded.sequence.response)?;
+        loss.fused.add(&score.fused, encoded.response_bytes);
+        if score.open {
+            loss.open_fused.add(&score.fused, encoded.response_bytes);
+            loss.open_adapter.add(&score.adapter, encoded.response_bytes);
+        }
+    }
+    Ok(loss)
+}

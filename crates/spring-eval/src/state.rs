@@ -1,0 +1,68 @@
+//! A user's state, evaluated on the texts that were held out of it.
+
+use serde::{Deserialize, Serialize};
+use spring_core::{
+    LanguageModel, StateStore, StoredInteraction, recall, spring_memory::UserId, spring_model::Adapter,
+};
+
+use crate::{
+    FusedLoss, Loss, Result,
+    loss::{encode, fused_loss, losses},
+};
+
+/// Losses on the held-out texts of one period, right after it was learned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeriodLosses {
+    /// The period.
+    pub period: u32,
+    /// The frozen base.
+    pub base: Loss,
+    /// The adapter of the first period, never updated.
+    pub static_adapter: Loss,
+    /// SPRInG's adapter alone.
+    pub adapter: Loss,
+    /// SPRInG as it generates: the gated mixture.
+    pub spring: FusedLoss,
+}
+
+/// Evaluates every learned period of a user on its held-out texts; periods that hold none are left out.
+///
+/// # Errors
+///
+/// If the state cannot be read or the model refuses a text.
+pub fn evaluate_state(
+    model: &dyn LanguageModel,
+    store: &dyn StateStore,
+    user: &UserId,
+) -> Result<Vec<PeriodLosses>> {
+    let config = &store.settings().config;
+    let mut results = Vec::new();
+    let mut first: Option<Adapter> = None;
+    for record in store.period_records(user, None)? {
+        let (memories, bank) = recall(store, user, Some(record.parent + 1))?;
+        if first.is_none() {
+            first = memories.adapter.clone();
+        }
+        let held_out: Vec<StoredInteraction> = store
+            .members(user, record.period)?
+            .into_iter()
+            .filter(|member| member.held_out)
+            .map(|member| member.stored)
+            .collect();
+        if held_out.is_empty() {
+            continue;
+        }
+        let encoded = encode(model, config, &held_out)?;
+        let adapters = [None, first.as_ref(), memories.adapter.as_ref()];
+        let scored = losses(model, &adapters, &encoded)?;
+        let texts: Vec<_> = held_out.iter().zip(&encoded).collect();
+        results.push(PeriodLosses {
+            period: record.period,
+            base: scored[0],
+            static_adapter: scored[1],
+            adapter: scored[2],
+            spring: fused_loss(model, config, &memories, &bank, &texts)?,
+        });
+    }
+    Ok(results)
+}

@@ -1,0 +1,110 @@
+//! One decoding step over a vocabulary of 262,144 (Gemma 3's) with two branches, and its parts.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spring_fuse::{
+    Contrastive, FuseError, Lambda, LogLinear, Mixture, MixtureConfig, Penalties, Probability, SamplerConfig,
+    jensen_shannon, log_softmax,
+};
+
+const VOCABULARY: usize = 262_144;
+const WEIGHTS: [f32; 2] = [0.5, 0.5];
+
+/// As a language model's logits look: a bell-shaped bulk, and 64 likely tokens that hold most of the probability; and the
+/// same a little disturbed.
+fn logits() -> [Vec<f32>; 2] {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut bell = || (0..6).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>();
+    let mut without: Vec<f32> = (0..VOCABULARY).map(|_| 2.0 * bell()).collect();
+    for rank in 0..64 {
+        without[rank * 4001] = 16.0 - 1.5 * (rank as f32 + 1.0).ln();
+    }
+    let with = without.iter().map(|logit| logit + bell()).collect();
+    [without, with]
+}
+
+fn log_probs(logits: &[Vec<f32>; 2]) -> Result<[Vec<f32>; 2], FuseError> {
+    let mut out = logits.clone();
+    log_softmax(&logits[0], &mut out[0])?;
+    log_softmax(&logits[1], &mut out[1])?;
+    Ok(out)
+}
+
+/// From the logits of two branches to a token.
+fn whole_step(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseError> {
+    let history: Vec<u32> = (0..256).map(|index| index * 997).collect();
+    let sampled = SamplerConfig { temperature: 0.8, top_p: Some(0.95), ..SamplerConfig::default() };
+    let configs = [
+        ("greedy", MixtureConfig::default(), SamplerConfig::default()),
+        ("sampled", MixtureConfig::default(), sampled),
+        (
+            "adaptive_lambda",
+            MixtureConfig {
+                lambda: Lambda::Divergence { agree: 0.25, disagree: 0.75 },
+                ..MixtureConfig::default()
+            },
+            SamplerConfig::default(),
+        ),
+    ];
+    let mut group = criterion.benchmark_group("step");
+    for (name, mixture, sampler) in configs {
+        let (mut mixture, mut sampler, mut penalizer) =
+            (mixture.init()?, sampler.init()?, Penalties::default().init()?);
+        let [mut without, mut with, mut mixed] = [(); 3].map(|()| vec![0.0; VOCABULARY]);
+        let mut step = |index: u64| -> Result<u32, FuseError> {
+            log_softmax(&logits[0], &mut without)?;
+            log_softmax(&logits[1], &mut with)?;
+            mixture.mix(&[&without, &with], &WEIGHTS, &mut mixed)?;
+            penalizer.apply(&mut mixed, &history)?;
+            sampler.choose(&mut mixed, index)
+        };
+        step(0)?;
+        let mut index = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                index += 1;
+                step(black_box(index))
+            });
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+fn parts(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseError> {
+    let log_probs = log_probs(logits)?;
+    let branches: [&[f32]; 2] = [&log_probs[0], &log_probs[1]];
+    let mut out = vec![0.0; VOCABULARY];
+    let mut group = criterion.benchmark_group("part");
+    group.bench_function("log_softmax", |bencher| {
+        bencher.iter(|| log_softmax(black_box(&logits[0]), &mut out))
+    });
+    let mixtures: [Box<dyn Mixture>; 3] =
+        [Box::new(Probability), Box::new(LogLinear), Box::new(Contrastive::default())];
+    for mut mixture in mixtures {
+        let name = format!("mix_{}", mixture.name());
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| mixture.mix(black_box(&branches), &WEIGHTS, &mut out))
+        });
+    }
+    group.bench_function("jensen_shannon", |bencher| bencher.iter(|| jensen_shannon(black_box(&branches))));
+    let mut greedy = SamplerConfig::default().init()?;
+    group.bench_function("choose_greedy", |bencher| bencher.iter(|| greedy.choose(black_box(&mut out), 0)));
+    group.finish();
+    Ok(())
+}
+
+fn step(criterion: &mut Criterion) {
+    let logits = logits();
+    let run = whole_step(criterion, &logits).and_then(|()| parts(criterion, &logits));
+    if let Err(error) = run {
+        eprintln!("the benchmark did not run: {error}");
+        std::process::exit(1);
+    }
+}
+
+criterion_group!(benches, step);
+criterion_main!(benches);

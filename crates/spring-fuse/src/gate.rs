@@ -1,0 +1,316 @@
+//! Whether anything retrieved is good enough to be read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::in_range;
+use crate::named::chosen_by_name;
+use crate::{Calibration, FuseError};
+
+/// One retrieved item; its identity is its position in the slice.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// Retrieval score, higher is better.
+    pub score: f64,
+}
+
+/// What a gate decided, for the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateDecision {
+    /// Whether anything is kept.
+    pub open: bool,
+    /// Positions in the candidates, best first.
+    pub kept: Vec<usize>,
+    /// The score that had to be reached, where the gate has one.
+    pub threshold: Option<f64>,
+    /// Best score − threshold: negative when it was missed.
+    pub margin: Option<f64>,
+    /// One line: what was asked and what came of it.
+    pub reason: String,
+}
+
+/// Decides which of the retrieved items the model gets to see.
+pub trait Gate: Send + Sync {
+    /// The name that picks it in a configuration.
+    fn name(&self) -> &'static str;
+
+    /// Keeps those of the k best candidates that reach the gate's threshold and score above 0.
+    ///
+    /// `candidates` are in rank order, the best first. A score that is NaN, or higher than the one before it, or a
+    /// calibration sample that cannot be used closes the gate, and the reason says so: without retrieval there is
+    /// still an answer.
+    fn decide(&self, candidates: &[Candidate], calibration: &Calibration) -> GateDecision;
+}
+
+/// The threshold is a quantile of the calibration sample; the default, with the third quartile.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuantileGate {
+    /// In [0, 1].
+    pub quantile: f64,
+    /// With fewer scores in the sample than this the gate stays closed.
+    pub min_calibration: usize,
+    /// The most that is kept.
+    pub k: usize,
+}
+
+/// The threshold is a number. It fits one search variant and one corpus size only.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FixedGate {
+    /// In the unit of the scores.
+    pub threshold: f64,
+    /// The most that is kept.
+    pub k: usize,
+}
+
+/// The threshold is the score of the first candidate that could not be kept, the one of rank k + 1, plus a margin:
+/// what is kept must stand out from the rest. With fewer candidates the runner-up counts as 0, the score of a text
+/// that shares no word with the query. Pass more than k candidates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MarginGate {
+    /// In the unit of the scores, ≥ 0.
+    pub margin: f64,
+    /// The most that is kept.
+    pub k: usize,
+}
+
+/// No threshold: the k best, as far as they score above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlwaysGate {
+    /// The most that is kept.
+    pub k: usize,
+}
+
+/// Nothing is ever kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NeverGate;
+
+const K: usize = 2;
+
+impl Default for QuantileGate {
+    /// The third quartile of at least 8 scores, k = 2.
+    fn default() -> Self {
+        Self { quantile: 0.75, min_calibration: 8, k: K }
+    }
+}
+
+impl Default for AlwaysGate {
+    /// k = 2.
+    fn default() -> Self {
+        Self { k: K }
+    }
+}
+
+impl Gate for QuantileGate {
+    fn name(&self) -> &'static str {
+        "quantile"
+    }
+
+    fn decide(&self, candidates: &[Candidate], calibration: &Calibration) -> GateDecision {
+        let n = calibration.sample.len();
+        if n < self.min_calibration {
+            let needed = self.min_calibration;
+            return closed(None, format!("{n} calibration scores, and at least {needed} are needed"));
+        }
+        match calibration.quantile(self.quantile) {
+            Ok(threshold) => {
+                let origin = format!("the {} quantile of {n} calibration scores", self.quantile);
+                keep(candidates, self.k, Some((threshold, &origin)))
+            }
+            Err(error) => closed(None, error.to_string()),
+        }
+    }
+}
+
+impl Gate for FixedGate {
+    fn name(&self) -> &'static str {
+        "fixed"
+    }
+
+    fn decide(&self, candidates: &[Candidate], _: &Calibration) -> GateDecision {
+        keep(candidates, self.k, Some((self.threshold, "a fixed number")))
+    }
+}
+
+impl Gate for MarginGate {
+    fn name(&self) -> &'static str {
+        "margin"
+    }
+
+    fn decide(&self, candidates: &[Candidate], _: &Calibration) -> GateDecision {
+        let (runner_up, origin) = match candidates.get(self.k) {
+            Some(candidate) => {
+                (candidate.score, format!("the runner-up's {:.4} + {}", candidate.score, self.margin))
+            }
+            None => (0.0, format!("no runner-up, 0 + {}", self.margin)),
+        };
+        keep(candidates, self.k, Some((runner_up + self.margin, &origin)))
+    }
+}
+
+impl Gate for AlwaysGate {
+    fn name(&self) -> &'static str {
+        "always"
+    }
+
+    fn decide(&self, candidates: &[Candidate], _: &Calibration) -> GateDecision {
+        keep(candidates, self.k, None)
+    }
+}
+
+impl Gate for NeverGate {
+    fn name(&self) -> &'static str {
+        "never"
+    }
+
+    fn decide(&self, _: &[Candidate], _: &Calibration) -> GateDecision {
+        closed(None, "this gate never opens".into())
+    }
+}
+
+/// The rule that all gates share; `threshold` comes with where it is from.
+fn keep(candidates: &[Candidate], k: usize, threshold: Option<(f64, &str)>) -> GateDecision {
+    let mut highest = f64::INFINITY;
+    for (index, Candidate { score }) in candidates.iter().enumerate() {
+        if score.is_nan() {
+            return closed(None, format!("the score of candidate {index} is NaN"));
+        }
+        if *score > highest {
+            return closed(
+                None,
+                format!("candidate {index} scores above the one before it: not in rank order"),
+            );
+        }
+        highest = *score;
+    }
+    let Some(best) = candidates.first().map(|candidate| candidate.score) else {
+        return closed(None, "nothing was found".into());
+    };
+    let threshold_value = threshold.map(|(value, _)| value);
+    let rule =
+        threshold.map_or("no threshold".into(), |(value, origin)| format!("threshold {value:.4} ({origin})"));
+    let passes = |score: f64| score > 0.0 && threshold_value.is_none_or(|threshold| score >= threshold);
+    let kept: Vec<usize> =
+        (0..k.min(candidates.len())).filter(|&index| passes(candidates[index].score)).collect();
+    if kept.is_empty() {
+        let why = match threshold_value {
+            _ if k == 0 => "k is 0",
+            Some(threshold) if best < threshold => "below it",
+            _ if best <= 0.0 => "not above 0",
+            _ => "nothing can be compared with it",
+        };
+        return closed(
+            threshold_value.map(|threshold| (threshold, best)),
+            format!("best score {best:.4}, {rule}: {why}"),
+        );
+    }
+    let reason = format!("open: best score {best:.4}, {rule}: {} of the {k} best kept", kept.len());
+    let margin = threshold_value.map(|threshold| best - threshold);
+    GateDecision { open: true, kept, threshold: threshold_value, margin, reason }
+}
+
+fn closed(threshold_and_best: Option<(f64, f64)>, why: String) -> GateDecision {
+    GateDecision {
+        open: false,
+        kept: Vec::new(),
+        threshold: threshold_and_best.map(|(threshold, _)| threshold),
+        margin: threshold_and_best.map(|(threshold, best)| best - threshold),
+        reason: format!("closed: {why}"),
+    }
+}
+
+/// Which gate, and its settings: the bare name, or a table with `kind`. Unknown keys are errors.
+///
+/// ```
+/// use spring_fuse::{Calibration, Candidate, GateConfig};
+/// let gate = serde_json::from_str::<GateConfig>(r#"{"kind": "fixed", "threshold": 2.0}"#)?.init()?;
+/// let decision = gate.decide(&[Candidate { score: 2.5 }, Candidate { score: 1.0 }], &Calibration::default());
+/// assert_eq!((decision.kept, decision.margin), (vec![0], Some(0.5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, remote = "Self")]
+pub enum GateConfig {
+    /// [`QuantileGate`], the default.
+    Quantile {
+        /// 0.75 unless given.
+        #[serde(default = "default_quantile")]
+        quantile: f64,
+        /// 8 unless given.
+        #[serde(default = "default_min_calibration")]
+        min_calibration: usize,
+        /// 2 unless given.
+        #[serde(default = "default_k")]
+        k: usize,
+    },
+    /// [`FixedGate`].
+    Fixed {
+        /// In the unit of the scores.
+        threshold: f64,
+        /// 2 unless given.
+        #[serde(default = "default_k")]
+        k: usize,
+    },
+    /// [`MarginGate`].
+    Margin {
+        /// In the unit of the scores.
+        margin: f64,
+        /// 2 unless given.
+        #[serde(default = "default_k")]
+        k: usize,
+    },
+    /// [`AlwaysGate`].
+    Always {
+        /// 2 unless given.
+        #[serde(default = "default_k")]
+        k: usize,
+    },
+    /// [`NeverGate`].
+    Never {},
+}
+
+chosen_by_name!(GateConfig, "gate");
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        let QuantileGate { quantile, min_calibration, k } = QuantileGate::default();
+        Self::Quantile { quantile, min_calibration, k }
+    }
+}
+
+impl GateConfig {
+    /// The gate.
+    ///
+    /// # Errors
+    /// For settings outside their range.
+    pub fn init(&self) -> Result<Box<dyn Gate>, FuseError> {
+        Ok(match *self {
+            Self::Quantile { quantile, min_calibration, k } => {
+                in_range("quantile", quantile, 0.0..=1.0, "between 0 and 1")?;
+                Box::new(QuantileGate { quantile, min_calibration, k })
+            }
+            Self::Fixed { threshold, k } => {
+                in_range("threshold", threshold, f64::MIN..=f64::MAX, "a finite number")?;
+                Box::new(FixedGate { threshold, k })
+            }
+            Self::Margin { margin, k } => {
+                in_range("margin", margin, 0.0..=f64::MAX, "a finite number >= 0")?;
+                Box::new(MarginGate { margin, k })
+            }
+            Self::Always { k } => Box::new(AlwaysGate { k }),
+            Self::Never {} => Box::new(NeverGate),
+        })
+    }
+}
+
+fn default_quantile() -> f64 {
+    QuantileGate::default().quantile
+}
+
+fn default_min_calibration() -> usize {
+    QuantileGate::default().min_calibration
+}
+
+fn default_k() -> usize {
+    K
+}

@@ -1,0 +1,79 @@
+//! Penalties on tokens that were already seen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::FuseError;
+use crate::error::in_range;
+
+/// Settings of [`Penalizer`]; the default is repetition 1.2, the others off.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Penalties {
+    /// Above 0; 1 is off. The log-probability of every token seen is multiplied by it where negative and divided by it
+    /// where positive, as Hugging Face's `repetition_penalty` does with logits (after Keskar et al., arXiv
+    /// 1909.05858). Log-probabilities are never positive, so here it is a multiplication: p becomes p^repetition. The
+    /// strength thus differs from that of the same number on logits, whose zero is arbitrary.
+    pub repetition: f32,
+    /// Subtracted once per occurrence, nats; 0 is off. Negative values encourage repetition.
+    pub frequency: f32,
+    /// Subtracted once from every token seen, nats; 0 is off. Negative values encourage repetition.
+    pub presence: f32,
+}
+
+impl Default for Penalties {
+    fn default() -> Self {
+        Self { repetition: 1.2, frequency: 0.0, presence: 0.0 }
+    }
+}
+
+impl Penalties {
+    /// All off.
+    pub const NONE: Self = Self { repetition: 1.0, frequency: 0.0, presence: 0.0 };
+
+    /// The penalizer.
+    ///
+    /// # Errors
+    /// For settings outside their range.
+    pub fn init(&self) -> Result<Penalizer, FuseError> {
+        let finite = f64::from(f32::MIN)..=f64::from(f32::MAX);
+        let positive = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
+        in_range("repetition", self.repetition.into(), positive, "a finite number above 0")?;
+        in_range("frequency", self.frequency.into(), finite.clone(), "a finite number")?;
+        in_range("presence", self.presence.into(), finite, "a finite number")?;
+        Ok(Penalizer { penalties: *self, seen: Vec::new() })
+    }
+}
+
+/// Applies [`Penalties`] after fusion, before sampling. Keeps its working memory between steps.
+#[derive(Debug, Clone)]
+pub struct Penalizer {
+    penalties: Penalties,
+    seen: Vec<u32>,
+}
+
+impl Penalizer {
+    /// Lowers the `log_probs` of the tokens in `history`, which the caller chooses (the emitted tokens, or the prompt's
+    /// too). The result is no longer normalised; [`Sampler`](crate::Sampler) does not need it to be.
+    ///
+    /// # Errors
+    /// For a token outside the vocabulary; `log_probs` is then unchanged.
+    pub fn apply(&mut self, log_probs: &mut [f32], history: &[u32]) -> Result<(), FuseError> {
+        if self.penalties == Penalties::NONE {
+            return Ok(());
+        }
+        let vocabulary = log_probs.len();
+        if let Some(&token) = history.iter().find(|&&token| token as usize >= vocabulary) {
+            return Err(FuseError::UnknownToken { token, vocabulary });
+        }
+        let Penalties { repetition, frequency, presence } = self.penalties;
+        self.seen.clear();
+        self.seen.extend_from_slice(history);
+        self.seen.sort_unstable();
+        for occurrences in self.seen.chunk_by(|a, b| a == b) {
+            let log_prob = &mut log_probs[occurrences[0] as usize];
+            *log_prob = if *log_prob < 0.0 { *log_prob * repetition } else { *log_prob / repetition };
+            *log_prob -= presence + frequency * occurrences.len() as f32;
+        }
+        Ok(())
+    }
+}

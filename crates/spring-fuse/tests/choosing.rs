@@ -1,0 +1,262 @@
+//! Penalties and samplers.
+
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use spring_fuse::{FuseError, Penalties, SamplerConfig, log_softmax};
+
+const NEG_INF: f32 = f32::NEG_INFINITY;
+
+fn log_probs(logits: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; logits.len()];
+    log_softmax(logits, &mut out).unwrap();
+    out
+}
+
+/// The distribution that a draw was made from, and the token.
+fn choose(config: SamplerConfig, log_probs: &[f32], step: u64) -> (Vec<f32>, usize) {
+    let mut values = log_probs.to_vec();
+    let token = config.init().unwrap().choose(&mut values, step).unwrap();
+    (values, token as usize)
+}
+
+fn kept(values: &[f32]) -> Vec<usize> {
+    (0..values.len()).filter(|&token| values[token] > NEG_INF).collect()
+}
+
+const WARM: SamplerConfig =
+    SamplerConfig { temperature: 1.0, top_k: None, top_p: None, min_p: None, seed: 7 };
+
+#[test]
+fn penalties_by_hand() {
+    let apply = |penalties: Penalties, history: &[u32]| {
+        let mut values = [-1.0, -2.0, -3.0, 0.5];
+        penalties.init().unwrap().apply(&mut values, history).unwrap();
+        values
+    };
+    assert_eq!(apply(Penalties { repetition: 2.0, ..Penalties::NONE }, &[1, 3, 1]), [-1.0, -4.0, -3.0, 0.25]);
+    assert_eq!(apply(Penalties { frequency: 0.5, ..Penalties::NONE }, &[1, 0, 1]), [-1.5, -3.0, -3.0, 0.5]);
+    assert_eq!(apply(Penalties { presence: 0.5, ..Penalties::NONE }, &[1, 0, 1]), [-1.5, -2.5, -3.0, 0.5]);
+    assert_eq!(apply(Penalties::NONE, &[0, 1, 2, 3]), [-1.0, -2.0, -3.0, 0.5]);
+    assert_eq!(apply(Penalties::default(), &[]), [-1.0, -2.0, -3.0, 0.5]);
+}
+
+#[test]
+fn penalties_refuse_what_they_cannot_apply() {
+    let mut values = [-1.0, -2.0];
+    let mut penalizer = Penalties::default().init().unwrap();
+    let error = penalizer.apply(&mut values, &[0, 2]).unwrap_err();
+    assert_eq!((error, values), (FuseError::UnknownToken { token: 2, vocabulary: 2 }, [-1.0, -2.0]));
+    for bad in [
+        Penalties { repetition: 0.0, ..Penalties::NONE },
+        Penalties { repetition: f32::NAN, ..Penalties::NONE },
+        Penalties { frequency: f32::INFINITY, ..Penalties::NONE },
+    ] {
+        assert!(bad.init().is_err(), "{bad:?}");
+    }
+    assert!(serde_json::from_str::<Penalties>(r#"{"repetition_penalty": 1.1}"#).is_err());
+    assert_eq!(serde_json::from_str::<Penalties>("{}").unwrap().repetition, 1.2);
+}
+
+#[test]
+fn greedy_takes_the_lowest_of_equals() {
+    let values = [-3.0, -1.0, -2.0, -1.0];
+    assert_eq!(choose(SamplerConfig::default(), &values, 0), (values.to_vec(), 1));
+    assert_eq!(choose(SamplerConfig::default(), &[NEG_INF, -9.0], 0).1, 1);
+}
+
+#[test]
+fn each_filter_by_hand() {
+    let values: Vec<f32> = [0.125f32, 0.5, 0.125, 0.25].map(f32::ln).into();
+    let kept = |config| kept(&choose(config, &values, 0).0);
+    assert_eq!(kept(SamplerConfig { top_k: Some(3), ..WARM }), [0, 1, 3], "tie to the lower id");
+    assert_eq!(kept(SamplerConfig { top_p: Some(0.7), ..WARM }), [1, 3]);
+    assert_eq!(kept(SamplerConfig { top_p: Some(0.8), ..WARM }), [0, 1, 3]);
+    assert_eq!(kept(SamplerConfig { min_p: Some(0.4), ..WARM }), [1, 3]);
+    assert_eq!(
+        kept(SamplerConfig { top_k: Some(2), top_p: Some(0.66), ..WARM }),
+        [1],
+        "top-p sees 2/3 and 1/3"
+    );
+    assert_eq!(
+        kept(SamplerConfig { temperature: 0.1, min_p: Some(0.4), ..WARM }),
+        [1],
+        "min-p sees the tempered"
+    );
+    assert_eq!(kept(WARM), [0, 1, 2, 3]);
+}
+
+#[test]
+fn what_holds_no_choice_is_an_error() {
+    for config in [SamplerConfig::default(), WARM] {
+        let choose = |values: &[f32]| config.init().unwrap().choose(&mut values.to_vec(), 0).unwrap_err();
+        assert_eq!(choose(&[NEG_INF; 3]), FuseError::NoMass("log_probs"));
+        assert_eq!(choose(&[]), FuseError::NoMass("log_probs"));
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut values = vec![-1.0; 40];
+            values[35] = bad;
+            assert!(matches!(choose(&values), FuseError::NotFinite { index: 35, .. }));
+            assert!(matches!(choose(&[bad; 3]), FuseError::NotFinite { index: 0, .. }));
+        }
+    }
+    for bad in [
+        SamplerConfig { temperature: -1.0, ..WARM },
+        SamplerConfig { temperature: f32::NAN, ..WARM },
+        SamplerConfig { top_k: Some(0), ..WARM },
+        SamplerConfig { top_p: Some(0.0), ..WARM },
+        SamplerConfig { min_p: Some(1.5), ..WARM },
+    ] {
+        assert!(matches!(bad.init(), Err(FuseError::InvalidSetting { .. })), "{bad:?}");
+    }
+    assert!(serde_json::from_str::<SamplerConfig>(r#"{"topk": 3}"#).is_err());
+}
+
+#[test]
+fn draws_follow_the_probabilities() {
+    let values: Vec<f32> = [0.1f32, 0.6, 0.3].map(f32::ln).into();
+    let mut sampler = WARM.init().unwrap();
+    let mut counts = [0u32; 3];
+    const DRAWS: u32 = 20_000;
+    for step in 0..u64::from(DRAWS) {
+        counts[sampler.choose(&mut values.clone(), step).unwrap() as usize] += 1;
+    }
+    for (count, p) in counts.iter().zip([0.1, 0.6, 0.3]) {
+        // Five standard deviations; the draws are seeded, so this passes or fails for good.
+        let deviation = (f64::from(*count) / f64::from(DRAWS) - p).abs();
+        assert!(deviation < 5.0 * (p * (1.0 - p) / f64::from(DRAWS)).sqrt(), "{counts:?}");
+    }
+}
+
+/// The filters one after the other, each by its definition on the renormalised rest.
+fn follows_the_definition(config: SamplerConfig, values: &[f32]) -> Result<(), TestCaseError> {
+    let highest = values.iter().copied().fold(NEG_INF, f32::max);
+    let weight = |token: usize| f64::from((values[token] - highest) / config.temperature).exp();
+    let mut ranked: Vec<usize> = (0..values.len()).filter(|&token| values[token] > NEG_INF).collect();
+    ranked.sort_by(|&a, &b| values[b].total_cmp(&values[a]).then(a.cmp(&b)));
+    ranked.truncate(config.top_k.unwrap_or(usize::MAX));
+    let total: f64 = ranked.iter().map(|&token| weight(token)).sum();
+    if let Some(p) = config.top_p.filter(|&p| p < 1.0).map(f64::from) {
+        let mut sum = 0.0;
+        let mut count = 0;
+        while sum / total < p && count < ranked.len() {
+            sum += weight(ranked[count]);
+            count += 1;
+            // Rounding decides this case.
+            prop_assume!((sum / total - p).abs() > 1e-6);
+        }
+        ranked.truncate(count);
+    }
+    ranked.retain(|&token| weight(token) >= f64::from(config.min_p.unwrap_or(0.0)));
+    ranked.sort_unstable();
+    let (drawn_from, token) = choose(config, values, 3);
+    prop_assert_eq!(kept(&drawn_from), &ranked[..]);
+    prop_assert!(ranked.contains(&token));
+    let mass: f64 = ranked.iter().map(|&token| weight(token)).sum();
+    for &token in &ranked {
+        prop_assert!((f64::from(drawn_from[token]).exp() - weight(token) / mass).abs() < 1e-6);
+    }
+    Ok(())
+}
+
+/// Large enough for every shortcut: many blocks, few likely tokens.
+fn large() -> Vec<f32> {
+    log_probs(&(0..30_011).map(|token| ((token * 7919) % 30_011) as f32 * 4e-3).collect::<Vec<f32>>())
+}
+
+#[test]
+fn filters_are_their_definitions_on_a_large_vocabulary() {
+    for temperature in [0.1, 0.7, 2.0] {
+        for top_k in [None, Some(1), Some(40), Some(1000)] {
+            for (top_p, min_p) in
+                [(None, None), (Some(0.5), None), (Some(0.95), Some(0.3)), (None, Some(0.2))]
+            {
+                let config = SamplerConfig { temperature, top_k, top_p, min_p, seed: 1 };
+                follows_the_definition(config, &large()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn draws_reach_all_of_a_large_vocabulary() {
+    const TOKENS: usize = 10_000;
+    let even = log_probs(&[0.0; TOKENS]);
+    let mut sampler = WARM.init().unwrap();
+    let mut counts = [0u32; 10];
+    for step in 0..2000 {
+        counts[sampler.choose(&mut even.clone(), step).unwrap() as usize * 10 / TOKENS] += 1;
+    }
+    // 200 expected in each tenth, with a standard deviation of 13.
+    assert!(counts.iter().all(|&count| (140..260).contains(&count)), "{counts:?}");
+}
+
+prop_compose! {
+    fn distribution()(logits in prop::collection::vec(prop_oneof![9 => -8.0f32..8.0, 1 => Just(NEG_INF)], 1..300), possible in -8.0f32..8.0) -> Vec<f32> {
+        let mut logits = logits;
+        logits[0] = possible;
+        log_probs(&logits)
+    }
+}
+
+prop_compose! {
+    fn sampling()(temperature in 0.1f32..3.0, top_k in prop::option::of(1usize..50), top_p in prop::option::of(0.01f32..=1.0), min_p in prop::option::of(0.0f32..=1.0), seed: u64) -> SamplerConfig {
+        SamplerConfig { temperature, top_k, top_p, min_p, seed }
+    }
+}
+
+proptest! {
+    #[test]
+    fn greedy_is_the_first_maximum(values in distribution()) {
+        let (_, token) = choose(SamplerConfig::default(), &values, 0);
+        let best = values.iter().copied().fold(NEG_INF, f32::max);
+        prop_assert_eq!(Some(token), values.iter().position(|&value| value == best));
+    }
+
+    #[test]
+    fn draws_are_functions_of_seed_and_step(values in distribution(), config in sampling(), step: u64) {
+        let first = choose(config, &values, step);
+        prop_assert_eq!(&first, &choose(config, &values, step));
+        // Nor does it matter what the same sampler chose before.
+        let mut sampler = config.init().unwrap();
+        sampler.choose(&mut values.clone(), step.wrapping_add(1)).unwrap();
+        prop_assert_eq!(sampler.choose(&mut values.clone(), step).unwrap() as usize, first.1);
+        prop_assert!(first.0[first.1] > NEG_INF);
+    }
+
+    #[test]
+    fn filters_are_their_definitions(values in distribution(), config in sampling()) {
+        follows_the_definition(config, &values)?;
+    }
+
+    /// The smallest set that reaches p: it does, and without its last token it does not.
+    #[test]
+    fn top_p_keeps_the_mass_it_promises(values in distribution(), p in 0.01f32..0.99) {
+        let kept = kept(&choose(SamplerConfig { top_p: Some(p), ..WARM }, &values, 0).0);
+        let mass: f64 = kept.iter().map(|&token| f64::from(values[token]).exp()).sum();
+        let least = kept.iter().map(|&token| f64::from(values[token]).exp()).fold(1.0, f64::min);
+        prop_assert!(mass >= f64::from(p) - 1e-5 && mass - least < f64::from(p) + 1e-5);
+    }
+
+    /// Penalties touch the tokens seen and no others, in whatever order these came.
+    #[test]
+    fn penalties_touch_what_was_seen(
+        values in distribution(), history in prop::collection::vec(0usize..300, 0..20),
+        repetition in 0.5f32..2.0, frequency in -1.0f32..1.0, presence in -1.0f32..1.0,
+    ) {
+        let mut history: Vec<u32> = history.iter().map(|token| (token % values.len()) as u32).collect();
+        let mut penalizer = Penalties { repetition, frequency, presence }.init().unwrap();
+        let mut apply = |history: &[u32]| {
+            let mut out = values.clone();
+            penalizer.apply(&mut out, history).unwrap();
+            out
+        };
+        let penalized = apply(&history);
+        for (token, (&before, &after)) in values.iter().zip(&penalized).enumerate() {
+            let count = history.iter().filter(|&&seen| seen as usize == token).count() as f32;
+            let expected = if count == 0.0 { before } else { before * repetition - presence - frequency * count };
+            prop_assert!((after - expected).abs() < 1e-4 || after == expected);
+        }
+        history.reverse();
+        prop_assert_eq!(apply(&history), penalized);
+    }
+}
