@@ -207,6 +207,12 @@ pub struct CompareArgs {
     /// Settings in TOML.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Also draw the methods' losses as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Also write the whole comparison as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// A JSONL file of interactions.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,

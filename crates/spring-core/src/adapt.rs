@@ -6,7 +6,7 @@ use crate::{
     LanguageModel, PeriodCommit, PeriodInput, Result, StateStore, StoredInteraction, learn_period,
     progress::{Event, Progress, tell},
     recall,
-    record::PeriodRecord,
+    record::LearnedPeriod,
 };
 
 /// How pending texts are cut into periods.
@@ -38,7 +38,7 @@ pub fn adapt(
     user: &UserId,
     periods: Periods,
     progress: &mut dyn Progress,
-) -> Result<Vec<PeriodRecord>> {
+) -> Result<Vec<LearnedPeriod>> {
     adapt_pending(model, store, user, periods, progress).map_err(|error| error.of_user(user))
 }
 
@@ -48,7 +48,7 @@ fn adapt_pending(
     user: &UserId,
     periods: Periods,
     progress: &mut dyn Progress,
-) -> Result<Vec<PeriodRecord>> {
+) -> Result<Vec<LearnedPeriod>> {
     let config = store.settings().config.clone();
     store.cut_periods(user, periods.count, periods.hold_out)?;
     let mut records = Vec::new();
@@ -81,7 +81,7 @@ fn adapt_pending(
             record: outcome.record,
         };
         let generation = store.commit(&commit)?;
-        records.push(commit.record);
+        records.push(LearnedPeriod { generation, record: commit.record });
         // Committed is committed: a request to stop takes effect before the next period.
         tell(progress, Event::Committed { user, period, generation })?;
     }

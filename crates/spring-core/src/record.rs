@@ -8,6 +8,16 @@ use spring_memory::{Evicted, InteractionId};
 
 use crate::{Config, prompt::Cut};
 
+/// A period that was learned, with the generation that it made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedPeriod {
+    /// The generation's number.
+    pub generation: u32,
+    /// What was decided on the way.
+    #[serde(flatten)]
+    pub record: PeriodRecord,
+}
+
 /// One period of one user: what was scored, selected, learned and kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeriodRecord {

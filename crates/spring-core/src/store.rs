@@ -10,7 +10,7 @@ use spring_memory::{BufferItem, Interaction, InteractionId, JsonlError, UserId};
 
 use crate::{
     Config, Result,
-    record::{AnswerRecord, PeriodRecord},
+    record::{AnswerRecord, LearnedPeriod, PeriodRecord},
 };
 
 /// What a state was made with; fixed when it is created, but for the configuration.
@@ -183,7 +183,7 @@ pub trait StateStore: Send {
     fn generation(&self, user: &UserId, number: Option<u32>) -> Result<Option<Generation>>;
 
     /// The records of the periods learned, oldest first; of one period, or of all.
-    fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<PeriodRecord>>;
+    fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<LearnedPeriod>>;
 
     /// Keeps the record of one generated text.
     fn record_answer(&mut self, user: &UserId, answer: &AnswerRecord) -> Result<()>;

@@ -66,6 +66,8 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
     let records = adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap();
     assert_eq!(records.len(), 3);
     assert_eq!(records, store.period_records(&ada, None).unwrap());
+    assert_eq!(records.iter().map(|r| r.generation).collect::<Vec<_>>(), [1, 2, 3]);
+    let records: Vec<_> = records.into_iter().map(|learned| learned.record).collect();
     for (t, record) in records.iter().enumerate() {
         assert_eq!((record.period as usize, record.scores.len(), record.held_out), (t + 1, 8, 2));
         // All of the first period, then ⌈0.3 · 8⌉.
@@ -223,7 +225,7 @@ fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
     assert!(text.find("older") < text.find("newer") && text.ends_with("question\n\n"), "{text:?}");
     assert_eq!((laid.used, laid.new_tokens), (vec![3, 1], 20));
     // The context holds 256 tokens: the lower in rank goes first, whole.
-    let big: &'static str = Box::leak("word ".repeat(30).into_boxed_str());
+    let big: &'static str = Box::leak("word ".repeat(50).into_boxed_str());
     let pairs = [retrieved(3, 2, big), retrieved(1, 1, big)];
     let laid = contexts(model(), "question", &pairs, Some(40)).unwrap();
     assert_eq!((laid.used, laid.cuts), (vec![3], vec![Cut::Retrieved { seq: 1 }]));

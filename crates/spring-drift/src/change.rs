@@ -45,7 +45,7 @@ pub trait ChangeDetector: Send + Sync {
 /// Which detector, and its settings: the bare name, or a table with `kind`. Unknown keys are errors.
 ///
 /// The defaults were chosen on generated streams for about one false alarm in a thousand observations;
-/// docs/results/drift.md of the repository has the table.
+/// `docs/results/drift.md` in the repository has the table.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, remote = "Self")]
 pub enum DetectorConfig {
@@ -54,7 +54,7 @@ pub enum DetectorConfig {
         /// Deviation that is tolerated, in standard deviations, ≥ 0; 0.25 unless given.
         #[serde(default = "default_tolerance")]
         tolerance: f64,
-        /// Sum of deviations that is a change, in standard deviations, > 0; 12 unless given.
+        /// Sum of deviations that is a change, in standard deviations, > 0; 9 unless given.
         #[serde(default = "default_threshold")]
         threshold: f64,
         /// Values that set the level before anything can deviate from it, ≥ 2; 15 unless given.
@@ -63,10 +63,10 @@ pub enum DetectorConfig {
     },
     /// [`Adwin`].
     Adwin {
-        /// Bound on the probability of a false alarm per test, in (0, 1); 0.2 unless given.
+        /// Bound on the probability of a false alarm per test; very loose, so a large number is fine: in (0, 1); 0.75 unless given.
         #[serde(default = "default_confidence")]
         confidence: f64,
-        /// Spread that values stay within, nats per token, ≥ 0; 1 unless given.
+        /// Range that values stay within, nats per token; fit it to the stream, about three standard deviations: ≥ 0; 1 unless given.
         #[serde(default = "default_range")]
         range: f64,
     },
@@ -130,7 +130,7 @@ fn default_tolerance() -> f64 {
 }
 
 fn default_threshold() -> f64 {
-    12.0
+    9.0
 }
 
 fn default_warm_up() -> u64 {
@@ -138,7 +138,7 @@ fn default_warm_up() -> u64 {
 }
 
 fn default_confidence() -> f64 {
-    0.2
+    0.75
 }
 
 fn default_range() -> f64 {

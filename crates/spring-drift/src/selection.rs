@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 use crate::named::chosen_by_name;
-use crate::{DriftError, DriftScore, Observation};
+use crate::{Change, DetectorConfig, DriftError, DriftScore, Observation};
 
 /// How many of the best to take: the bare name, or a table with `kind`. Unknown keys are errors.
 ///
@@ -36,6 +36,20 @@ pub enum Selection {
     },
     /// Everything.
     All {},
+    /// A top fraction that depends on whether the person is changing: the novelties of this period, after those of the
+    /// earlier ones, go through a change detector. A rise of the level within the period is a turning point; so is a
+    /// period before which there was too little to tell.
+    Adaptive {
+        /// Fraction for a calm period, in [0, 1]; 0.15 unless given.
+        #[serde(default = "default_calm")]
+        calm: f64,
+        /// Fraction at a turning point, in [0, 1]; 0.6 unless given.
+        #[serde(default = "default_turning")]
+        turning: f64,
+        /// `page_hinkley` unless given.
+        #[serde(default)]
+        detector: DetectorConfig,
+    },
 }
 
 chosen_by_name!(Selection, "selection");
@@ -50,6 +64,14 @@ fn default_fraction() -> f64 {
     0.3
 }
 
+fn default_calm() -> f64 {
+    0.15
+}
+
+fn default_turning() -> f64 {
+    0.6
+}
+
 /// What a [`Selection`] took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +79,7 @@ pub struct Selected {
     /// Positions in the slices that were passed, best first.
     pub indices: Vec<usize>,
     /// The score that had to be reached: the threshold where one is set, else the lowest score taken. `None` when
-    /// nothing or everything was to be taken.
+    /// nothing was taken, and for [`Selection::All`].
     pub cutoff: Option<f64>,
     /// One line for the record: the rule and what it gave.
     pub reason: String,
@@ -68,9 +90,27 @@ impl Selection {
     ///
     /// # Errors
     /// [`DriftError::LengthMismatch`], [`DriftError::NotFinite`] for a NaN or infinite score, and
-    /// [`DriftError::InvalidSetting`] for a fraction outside [0, 1] or a threshold that is not finite.
+    /// [`DriftError::InvalidSetting`] for a fraction outside [0, 1], a threshold that is not finite or a bad setting of
+    /// the detector.
     pub fn select(
         &self,
+        scores: &[DriftScore],
+        observations: &[Observation],
+    ) -> Result<Selected, DriftError> {
+        self.select_after(&[], scores, observations)
+    }
+
+    /// As [`select`](Self::select), for a period that comes after others.
+    ///
+    /// `earlier` has the novelties of the texts of all earlier periods in the order of time, each as measured before
+    /// it was learned from, and without those of the time before there was an adapter. Only
+    /// [`Selection::Adaptive`] looks at them.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select), and for a NaN or infinite novelty.
+    pub fn select_after(
+        &self,
+        earlier: &[f64],
         scores: &[DriftScore],
         observations: &[Observation],
     ) -> Result<Selected, DriftError> {
@@ -98,8 +138,42 @@ impl Selection {
                 let rule = format!("all of {n}");
                 Ok(Selected { cutoff: None, ..take(ranked, n, scores, &rule) })
             }
+            Self::Adaptive { calm, turning, detector } => {
+                let calm = checked_fraction("calm", calm)?;
+                let turning = checked_fraction("turning", turning)?;
+                let (turned, why) = turning_point(detector, earlier, observations)?;
+                let fraction = if turned { turning } else { calm };
+                let rule = format!("{why}: the best {} % of {n} by score", percent(fraction));
+                Ok(take(ranked, ceil_of(fraction, n), scores, &rule))
+            }
         }
     }
+}
+
+/// Whether novelty rises in this period, or nothing can be said; and in words which of them.
+fn turning_point(
+    detector: DetectorConfig,
+    earlier: &[f64],
+    observations: &[Observation],
+) -> Result<(bool, String), DriftError> {
+    let mut detector = detector.init()?;
+    for &novelty in earlier {
+        detector.update(novelty)?;
+    }
+    if !detector.is_ready() {
+        let n = earlier.len();
+        return Ok((true, format!("too early to tell a turn from calm, after {n} novelties")));
+    }
+    let mut in_time: Vec<&Observation> = observations.iter().filter(|o| o.adapter.is_some()).collect();
+    in_time.sort_by_key(|observation| observation.order);
+    for observation in in_time {
+        if let Some(change) = detector.update(observation.novelty())?.filter(Change::is_rise) {
+            let Change { before, after, .. } = change;
+            let name = detector.name();
+            return Ok((true, format!("a turn, novelty rises from {before:.3} to {after:.3} ({name})")));
+        }
+    }
+    Ok((false, format!("calm, no rise of novelty ({})", detector.name())))
 }
 
 /// Positions, best first.

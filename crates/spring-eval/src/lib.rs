@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod compare;
+mod compare_plot;
 mod error;
 mod loss;
 mod report;
@@ -8,6 +9,7 @@ mod split;
 mod state;
 
 pub use compare::{Comparison, Method, PeriodComparison, Plan, Stream, UserComparison, compare};
+pub use compare_plot::comparison_svg;
 pub use error::{Error, Result};
 pub use loss::{FusedLoss, Loss, encode, fused_loss, losses};
 pub use report::{UserReport, html};

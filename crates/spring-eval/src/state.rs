@@ -38,13 +38,14 @@ pub fn evaluate_state(
     let config = &store.settings().config;
     let mut results = Vec::new();
     let mut first: Option<Adapter> = None;
-    for record in store.period_records(user, None)? {
-        let (memories, bank) = recall(store, user, Some(record.parent + 1))?;
+    for learned in store.period_records(user, None)? {
+        let period = learned.record.period;
+        let (memories, bank) = recall(store, user, Some(learned.generation))?;
         if first.is_none() {
             first = memories.adapter.clone();
         }
         let held_out: Vec<StoredInteraction> = store
-            .members(user, record.period)?
+            .members(user, period)?
             .into_iter()
             .filter(|member| member.held_out)
             .map(|member| member.stored)
@@ -57,7 +58,7 @@ pub fn evaluate_state(
         let scored = losses(model, &adapters, &encoded)?;
         let texts: Vec<_> = held_out.iter().zip(&encoded).collect();
         results.push(PeriodLosses {
-            period: record.period,
+            period,
             base: scored[0],
             static_adapter: scored[1],
             adapter: scored[2],

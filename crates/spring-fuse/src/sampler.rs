@@ -109,13 +109,17 @@ impl Sampler {
         let top_k = top_k.filter(|&k| k < log_probs.len());
         let top_p = top_p.filter(|&p| p < 1.0).map(f64::from);
         let min_p = min_p.filter(|&p| p > 0.0).map(f64::from);
-        if top_k.is_some() || top_p.is_some() || min_p.is_some() {
+        let mut stream = self.key.clone();
+        stream.set_stream(step);
+        let point: f64 = stream.random();
+        let token = if top_k.is_some() || top_p.is_some() || min_p.is_some() {
             self.filter(log_probs, top_k, top_p, min_p);
-            log_probs.fill(f32::NEG_INFINITY);
-            self.kept.iter().for_each(|choice| log_probs[choice.token as usize] = choice.log_weight);
-        }
-        normalize("log_probs", log_probs)?;
-        self.draw(log_probs, step)
+            self.draw_kept(log_probs, point)
+        } else {
+            normalize("log_probs", log_probs)?;
+            draw(log_probs, point)
+        };
+        token.ok_or(FuseError::NoMass("log_probs"))
     }
 
     /// Fills `kept` with what the filters leave of the tempered log-probabilities, whose highest is 0. Each filter keeps
@@ -184,36 +188,48 @@ impl Sampler {
         self.kept.iter().map(Choice::weight).sum()
     }
 
-    /// A token of a normalised distribution.
-    fn draw(&self, log_probs: &[f32], step: u64) -> Result<u32, FuseError> {
-        let mut stream = self.key.clone();
-        stream.set_stream(step);
-        let point: f64 = stream.random();
-        let mut before = 0.0;
-        for (index, block) in log_probs.chunks(BLOCK).enumerate() {
-            let after = before + total_weight(block);
-            if after > point {
-                let mut sum = before;
-                let mut reached = None;
-                for (token, &log_prob) in
-                    block.iter().enumerate().filter(|(_, value)| **value > f32::NEG_INFINITY)
-                {
-                    reached = Some((index * BLOCK + token) as u32);
-                    sum += f64::from(log_prob).exp();
-                    if sum > point {
-                        break;
-                    }
-                }
-                if let Some(token) = reached {
-                    return Ok(token);
-                }
-            }
-            before = after;
+    /// A token of `kept`, whose distribution goes to `log_probs`.
+    fn draw_kept(&mut self, log_probs: &mut [f32], point: f64) -> Option<u32> {
+        self.kept.sort_unstable_by_key(|choice| choice.token);
+        let total = self.weight();
+        log_probs.fill(f32::NEG_INFINITY);
+        for choice in &self.kept {
+            log_probs[choice.token as usize] = choice.log_weight - total.ln() as f32;
         }
-        // Rounding left the total short of the point: the last that can be drawn.
-        let last = log_probs.iter().rposition(|&value| value > f32::NEG_INFINITY);
-        last.map(|token| token as u32).ok_or(FuseError::NoMass("log_probs"))
+        reach(self.kept.iter().map(|choice| (choice.token, choice.weight())), point * total)
     }
+}
+
+/// A token of a normalised distribution.
+fn draw(log_probs: &[f32], point: f64) -> Option<u32> {
+    let mut before = 0.0;
+    for (index, block) in log_probs.chunks(BLOCK).enumerate() {
+        let after = before + total_weight(block);
+        if after > point {
+            let weights = (index * BLOCK..).zip(block).filter(|(_, value)| **value > f32::NEG_INFINITY);
+            let weights = weights.map(|(token, &log_prob)| (token as u32, f64::from(log_prob).exp()));
+            if let Some(token) = reach(weights, point - before) {
+                return Some(token);
+            }
+        }
+        before = after;
+    }
+    // Rounding left the total short of the point: the last that can be drawn.
+    log_probs.iter().rposition(|&value| value > f32::NEG_INFINITY).map(|token| token as u32)
+}
+
+/// The first token with which the sum of the weights exceeds `point`; the last one where rounding leaves it short.
+fn reach(weights: impl Iterator<Item = (u32, f64)>, point: f64) -> Option<u32> {
+    let mut sum = 0.0;
+    let mut last = None;
+    for (token, weight) in weights {
+        last = Some(token);
+        sum += weight;
+        if sum > point {
+            break;
+        }
+    }
+    last
 }
 
 vectorized! {

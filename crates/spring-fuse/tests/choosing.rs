@@ -113,17 +113,21 @@ fn what_holds_no_choice_is_an_error() {
 
 #[test]
 fn draws_follow_the_probabilities() {
-    let values: Vec<f32> = [0.1f32, 0.6, 0.3].map(f32::ln).into();
-    let mut sampler = WARM.init().unwrap();
-    let mut counts = [0u32; 3];
     const DRAWS: u32 = 20_000;
-    for step in 0..u64::from(DRAWS) {
-        counts[sampler.choose(&mut values.clone(), step).unwrap() as usize] += 1;
-    }
-    for (count, p) in counts.iter().zip([0.1, 0.6, 0.3]) {
-        // Five standard deviations; the draws are seeded, so this passes or fails for good.
-        let deviation = (f64::from(*count) / f64::from(DRAWS) - p).abs();
-        assert!(deviation < 5.0 * (p * (1.0 - p) / f64::from(DRAWS)).sqrt(), "{counts:?}");
+    let values: Vec<f32> = [0.1f32, 0.6, 0.3].map(f32::ln).into();
+    for (config, expected) in
+        [(WARM, [0.1, 0.6, 0.3]), (SamplerConfig { top_k: Some(2), ..WARM }, [0.0, 2.0 / 3.0, 1.0 / 3.0])]
+    {
+        let mut sampler = config.init().unwrap();
+        let mut counts = [0u32; 3];
+        for step in 0..u64::from(DRAWS) {
+            counts[sampler.choose(&mut values.clone(), step).unwrap() as usize] += 1;
+        }
+        for (count, p) in counts.iter().zip(expected) {
+            // Five standard deviations; the draws are seeded, so this passes or fails for good.
+            let deviation: f64 = f64::from(*count) / f64::from(DRAWS) - p;
+            assert!(deviation.abs() <= 5.0 * (p * (1.0 - p) / f64::from(DRAWS)).sqrt(), "{counts:?}");
+        }
     }
 }
 

@@ -160,15 +160,25 @@ impl AnyModel {
     }
 }
 
+/// A GPU is fastest when a pass keeps it busy.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+const GPU_TOKENS_AT_ONCE: usize = 16_384;
+
 #[cfg_attr(not(any(feature = "cpu", feature = "wgpu", feature = "cuda")), allow(unused_variables))]
 fn load_on(files: &ModelFiles, device: Device) -> Result<Box<dyn ErasedModel>> {
     match device {
         #[cfg(feature = "cpu")]
         Device::Cpu => Ok(Box::new(CausalLm::<burn::backend::Flex>::load(files, Default::default())?)),
         #[cfg(feature = "wgpu")]
-        Device::Wgpu => Ok(Box::new(CausalLm::<burn::backend::Wgpu>::load(files, Default::default())?)),
+        Device::Wgpu => {
+            let model = CausalLm::<burn::backend::Wgpu>::load(files, Default::default())?;
+            Ok(Box::new(model.with_tokens_at_once(GPU_TOKENS_AT_ONCE)))
+        }
         #[cfg(feature = "cuda")]
-        Device::Cuda => Ok(Box::new(CausalLm::<burn::backend::Cuda>::load(files, Default::default())?)),
+        Device::Cuda => {
+            let model = CausalLm::<burn::backend::Cuda>::load(files, Default::default())?;
+            Ok(Box::new(model.with_tokens_at_once(GPU_TOKENS_AT_ONCE)))
+        }
         #[allow(unreachable_patterns)]
         absent => {
             let reason = format!("not compiled in; build with --features {absent}");

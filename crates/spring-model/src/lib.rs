@@ -39,7 +39,11 @@ pub struct CausalLm<B: Backend> {
     pub(crate) config: ModelConfig,
     pub(crate) fingerprint: String,
     pub(crate) device: B::Device,
+    pub(crate) tokens_at_once: usize,
 }
+
+/// A processor is fastest when a pass fits its caches.
+const TOKENS_AT_ONCE: usize = 1024;
 
 impl<B: Backend> CausalLm<B> {
     /// Loads a model.
@@ -50,7 +54,16 @@ impl<B: Backend> CausalLm<B> {
     pub fn load(files: &ModelFiles, device: B::Device) -> Result<Self> {
         let config = ModelConfig::from_json(&files.config, &files.file("config.json"))?;
         let transformer = Transformer::load(files, &config, &device)?;
-        Ok(Self { transformer, config, fingerprint: files.fingerprint()?, device })
+        let fingerprint = files.fingerprint()?;
+        Ok(Self { transformer, config, fingerprint, device, tokens_at_once: TOKENS_AT_ONCE })
+    }
+
+    /// Sets how many tokens, padding included, run in one pass of scoring or training; default 1024.
+    ///
+    /// More keep a GPU busy, fewer stay in a processor's caches and need less memory. Results differ by rounding alone.
+    pub fn with_tokens_at_once(mut self, tokens: usize) -> Self {
+        self.tokens_at_once = tokens.max(1);
+        self
     }
 
     /// The model's shape.

@@ -46,10 +46,10 @@ pub(crate) fn log_likelihoods<B: Backend>(
     Tensor::cat(parts.collect(), 0)
 }
 
-/// Mean cross entropy of the targets, in nats per token, and its gradient with respect to the hidden states.
+/// Cross entropy of the targets times `scale`, in nats, and its gradient with respect to the hidden states.
 ///
-/// The head is frozen, so this gradient is all that training needs of it: `(softmax(h·Wᵀ) − onehot)·W / positions`,
-/// chunk by chunk.
+/// The head is frozen, so this gradient is all that training needs of it: `scale · (softmax(h·Wᵀ) − onehot)·W`, chunk by
+/// chunk. With `scale` one over the number of a step's targets, the parts of the step add up to its mean loss.
 ///
 /// # Shapes
 ///
@@ -61,6 +61,7 @@ pub(crate) fn cross_entropy<B: Backend>(
     hidden: Tensor<B, 2>,
     head: &Tensor<B, 2>,
     targets: Tensor<B, 1, Int>,
+    scale: f64,
 ) -> (Tensor<B, 1>, Tensor<B, 2>) {
     let positions = hidden.dims()[0];
     let chunk = chunk_len(head.dims()[0]);
@@ -73,7 +74,6 @@ pub(crate) fn cross_entropy<B: Backend>(
         losses.push(log_probs.clone().gather(1, targets.clone().reshape([count, 1])).sum());
         gradients.push(log_probs.exp().matmul(head.clone()) - head.clone().select(0, targets));
     }
-    let scale = 1.0 / positions as f64;
     let loss = Tensor::cat(losses, 0).sum().mul_scalar(-scale);
     (loss, Tensor::cat(gradients, 0).mul_scalar(scale))
 }

@@ -10,8 +10,6 @@ use crate::{
     sequence::{Batch, length_buckets},
 };
 
-/// A batch holds at most so many padded tokens.
-const TOKENS_AT_ONCE: usize = 4096;
 const ROWS_AT_ONCE: usize = 64;
 
 impl<B: Backend> CausalLm<B> {
@@ -28,7 +26,7 @@ impl<B: Backend> CausalLm<B> {
         }
         let lengths: Vec<usize> = rows.iter().map(|(sequence, _)| sequence.len()).collect();
         let mut scores = vec![Vec::new(); rows.len()];
-        for mut bucket in length_buckets(&lengths, ROWS_AT_ONCE, TOKENS_AT_ONCE) {
+        for mut bucket in length_buckets(&lengths, ROWS_AT_ONCE, self.tokens_at_once) {
             // Rows of one adapter beside each other form one span.
             bucket.sort_by_key(|i| (rows[*i].1.map(|lora| std::ptr::from_ref(lora) as usize), *i));
             let sequences: Vec<&Sequence> = bucket.iter().map(|i| rows[*i].0).collect();

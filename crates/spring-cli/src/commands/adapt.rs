@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, Config, Periods, StateStore, adapt, record::PeriodRecord, spring_memory::UserId};
+use spring_core::{Access, Config, Periods, StateStore, adapt, record::LearnedPeriod, spring_memory::UserId};
 
 use crate::{
     args::{AdaptArgs, Args},
@@ -57,10 +57,11 @@ fn all_users(store: &impl StateStore) -> Result<Vec<UserId>> {
     }
 }
 
-fn print(args: &Args, user: &UserId, record: &PeriodRecord) -> Result<()> {
+fn print(args: &Args, user: &UserId, learned: &LearnedPeriod) -> Result<()> {
     if args.json {
-        return output::json(&json!({"user": user, "record": record}));
+        return output::json(&json!({"user": user, "learned": learned}));
     }
+    let record = &learned.record;
     let losses = &record.update.losses;
     let loss = match (losses.first(), losses.last()) {
         (Some(first), Some(last)) => format!("loss {first:.3} → {last:.3} nats/token"),

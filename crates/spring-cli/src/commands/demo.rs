@@ -7,8 +7,9 @@ use serde_json::json;
 use spring_core::{
     Config, LanguageModel, Memories, Periods, RetrievalBank, Settings, SqliteStore, StateStore, StoredInteraction,
     adapt, generate, recall,
-    record::{AnswerRecord, PeriodRecord},
-    spring_memory::{BufferItem, JsonlReader, UserId},
+    record::{AnswerRecord, LearnedPeriod, PeriodRecord},
+    spring_fuse::SamplerConfig,
+    spring_memory::{JsonlReader, UserId},
     spring_model::{AnyModel, TrainConfig},
 };
 use spring_eval::{PeriodLosses, UserReport, evaluate_state, html};
@@ -28,13 +29,13 @@ const PROMPT: &str = "Write a review of the film \"The Restored Prints of Edvard
 
 /// The paper's settings, but for what so small a base needs: a larger learning rate and more epochs.
 fn config() -> Config {
-    Config { training: TrainConfig { learning_rate: 3e-3, epochs: 4, ..TrainConfig::default() }, ..Config::default() }
+    Config { training: TrainConfig { learning_rate: 3e-3, epochs: 8, ..TrainConfig::default() }, ..Config::default() }
 }
 
 /// All that the demo shows.
 struct Demo {
     user: UserId,
-    records: Vec<PeriodRecord>,
+    learned: Vec<LearnedPeriod>,
     losses: Vec<PeriodLosses>,
     texts: HashMap<u64, StoredInteraction>,
     memories: Memories,
@@ -54,7 +55,7 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
     }
     if args.json {
         return output::json(&json!({
-            "periods": demo.records, "losses": demo.losses, "buffer": demo.memories.buffer, "answer": demo.answer
+            "periods": demo.learned, "losses": demo.losses, "buffer": demo.memories.buffer, "answer": demo.answer
         }));
     }
     show(&demo)?;
@@ -71,7 +72,7 @@ fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>>
     let Some(user) = store.users(None, 1)?.pop().map(|summary| summary.user) else {
         return Ok(Err(anyhow::anyhow!("the built-in history is empty")));
     };
-    let records = adapt(model, &mut store, &user, PERIODS, bars)?;
+    let learned = adapt(model, &mut store, &user, PERIODS, bars)?;
     bars.say("scoring the held-out texts");
     let losses = match evaluate_state(model, &store, &user) {
         Ok(losses) => losses,
@@ -79,18 +80,20 @@ fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>>
         Err(other) => return Ok(Err(other.into())),
     };
     let mut texts = HashMap::new();
-    for record in &records {
-        for member in store.members(&user, record.period)? {
+    for period in &learned {
+        for member in store.members(&user, period.record.period)? {
             texts.insert(member.stored.seq, member.stored);
         }
     }
     let (memories, bank) = recall(&store, &user, None)?;
     let mut config = settings.config;
     config.decoding.max_new_tokens = Some(96);
+    // So small a model repeats itself when it is greedy.
+    config.decoding.sampler = SamplerConfig { temperature: 0.7, top_p: Some(0.9), ..SamplerConfig::default() };
     let answer = generate(model, &config, &memories, &bank, PROMPT, bars)?;
     let tokens =
         answer.trace.iter().map(|token| model.decode_text(&[token.token])).collect::<Result<_, _>>()?;
-    Ok(Ok(Demo { user, records, losses, texts, memories, bank, answer, tokens }))
+    Ok(Ok(Demo { user, learned, losses, texts, memories, bank, answer, tokens }))
 }
 
 fn show(demo: &Demo) -> Result<()> {
@@ -100,15 +103,15 @@ fn show(demo: &Demo) -> Result<()> {
          messages are noise. The base model knows film reviews but not her. After each of {} periods it learns what is new:\n\
          a small adapter is trained on the texts that carry new preference, and a buffer keeps what it still explains badly.",
         demo.texts.len(),
-        demo.records.len()
+        demo.learned.len()
     ))?;
 
     output::line("\n── 1. What was learned, and why ──")?;
     output::line("N: how much worse the adapter explains a text than the base does; Q: how well the base explains it; S = N + 0.5·Q.")?;
-    for record in &demo.records {
-        explain::period(record, &demo.texts, 5)?;
+    for learned in &demo.learned {
+        explain::period(learned, &demo.texts, 5)?;
     }
-    let later = || demo.records.iter().skip(1).flat_map(|record| &record.scores);
+    let later = || demo.learned.iter().skip(1).flat_map(|learned| &learned.record.scores);
     let noise = later().filter(|score| label(score.seq) == "noise").count();
     let learned = later().filter(|score| label(score.seq) == "noise" && score.selected.is_some()).count();
     output::line(&format!(
@@ -145,14 +148,14 @@ fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {
 }
 
 fn write_report(demo: &Demo, path: &Path) -> Result<()> {
-    let buffer: &[BufferItem] = &demo.memories.buffer;
+    let periods: Vec<PeriodRecord> = demo.learned.iter().map(|learned| learned.record.clone()).collect();
     let page = html(&UserReport {
         user: &demo.user,
         model: "the built-in model of 5 million parameters",
-        periods: &demo.records,
+        periods: &periods,
         losses: &demo.losses,
         texts: &demo.texts,
-        buffer,
+        buffer: &demo.memories.buffer,
         calibration: &demo.memories.calibration,
         answer: Some(&demo.answer),
         tokens: &demo.tokens,

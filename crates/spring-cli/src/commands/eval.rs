@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fs::File, io::BufReader};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use spring_core::{
     Config, Error, StoredInteraction,
     spring_memory::{JsonlReader, UserId},
 };
-use spring_eval::{Comparison, Method, Plan, SplitConfig, Stream, UserComparison, compare as run_comparison};
+use spring_eval::{Comparison, Method, Plan, SplitConfig, Stream, UserComparison, compare as run_comparison, comparison_svg};
 
 use crate::{
     args::{Args, CompareArgs},
@@ -43,6 +43,12 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
         Err(spring_eval::Error::Core(error)) if error.is_stopped() => return Err(Interrupted.into()),
         other => other?,
     };
+    if let Some(path) = &command.out {
+        std::fs::write(path, serde_json::to_string(&comparison)? + "\n").with_context(|| path.display().to_string())?;
+    }
+    if let Some(path) = &command.plot {
+        std::fs::write(path, comparison_svg(&comparison)?).with_context(|| path.display().to_string())?;
+    }
     if args.json { output::json(&comparison) } else { print(&comparison) }
 }
 

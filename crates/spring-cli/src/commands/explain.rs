@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 use spring_core::{
     Access, RetrievalBank, StateStore, StoredInteraction, recall,
-    record::{AnswerRecord, PeriodRecord, ScoredText},
+    record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_memory::{BufferItem, UserId},
 };
 
@@ -42,8 +42,8 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
             summary.interactions
         ))?;
     }
-    for record in &records {
-        period(record, &texts_of(&store, &user, record)?, command.rows)?;
+    for learned in &records {
+        period(learned, &texts_of(&store, &user, &learned.record)?, command.rows)?;
     }
     if command.period.is_none() && generation.is_some() {
         let (_, bank) = recall(&store, &user, None)?;
@@ -71,12 +71,13 @@ fn by_seq(texts: Vec<StoredInteraction>) -> HashMap<u64, StoredInteraction> {
 }
 
 /// One period: what was selected and why, and how it was learned.
-pub fn period(record: &PeriodRecord, texts: &HashMap<u64, StoredInteraction>, rows: usize) -> Result<()> {
+pub fn period(learned: &LearnedPeriod, texts: &HashMap<u64, StoredInteraction>, rows: usize) -> Result<()> {
+    let record = &learned.record;
     let statistics = &record.statistics;
     output::line(&format!(
         "\nPeriod {} (generation {} from {}): {} texts to learn from, {} held out",
         record.period,
-        record.parent + 1,
+        learned.generation,
         record.parent,
         record.scores.len(),
         record.held_out

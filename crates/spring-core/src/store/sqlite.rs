@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Config, Error, Result, period_ranges,
-    record::{AnswerRecord, PeriodRecord},
+    record::{AnswerRecord, LearnedPeriod},
 };
 
 /// The users' state in one SQLite file, safe against crashes and against other processes that use it meanwhile.
@@ -509,17 +509,17 @@ impl StateStore for SqliteStore {
         })
     }
 
-    fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<PeriodRecord>> {
+    fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<LearnedPeriod>> {
         self.read(|connection| {
             let user = User::get(connection, user)?;
             user.rows(
                 "generations",
                 along_path!(
-                    "SELECT g.record FROM path JOIN generations g ON g.user = ?1 AND g.number = path.number
+                    "SELECT g.number, g.record FROM path JOIN generations g ON g.user = ?1 AND g.number = path.number
                      WHERE ?3 IS NULL OR path.period = ?3 ORDER BY path.number"
                 ),
                 (user.key, user.generation, period),
-                |row| row.get("record").map(|Json(record)| record),
+                |row| Ok(LearnedPeriod { generation: row.get("number")?, record: row.get::<_, Json<_>>("record")?.0 }),
             )
         })
     }

@@ -55,7 +55,7 @@ pub(super) fn count(n: usize, noun: &str) -> String {
 
 /// A part in percent.
 pub(super) fn percent(part: f64) -> String {
-    format!("{} %", number(100.0 * part, 0))
+    format!("{}\u{a0}%", number(100.0 * part, 0))
 }
 
 /// "1", "1 and 2", "1, 2 and 3".
@@ -74,6 +74,8 @@ pub(super) enum Column {
     Number(&'static str),
     /// A few words on one line.
     Word(&'static str),
+    /// A word under a name of several lines.
+    Label(&'static str),
     /// Running text.
     Text(&'static str),
 }
@@ -83,6 +85,7 @@ impl Column {
         match self {
             Self::Number(name) => ("number", name),
             Self::Word(name) => ("word", name),
+            Self::Label(name) => ("label", name),
             Self::Text(name) => ("text", name),
         }
     }
@@ -150,7 +153,10 @@ mod tests {
 
     #[test]
     fn escapes_markup_and_what_no_page_may_hold() {
-        assert_eq!(escape("<a b='c'>&\"\n\u{0}\u{1b}é"), "&lt;a b=&#39;c&#39;&gt;&amp;&quot;\n\u{fffd}\u{fffd}é");
+        assert_eq!(
+            escape("<a b='c'>&\"\n\u{0}\u{1b}é"),
+            "&lt;a b=&#39;c&#39;&gt;&amp;&quot;\n\u{fffd}\u{fffd}é"
+        );
         assert_eq!(excerpt(" one\n two\tthree", 7), "one two…");
         assert_eq!(excerpt("<b>&", 3), "&lt;b&gt;…");
         assert_eq!(excerpt("naïve", 5), "naïve");
@@ -163,7 +169,10 @@ mod tests {
         assert_eq!((number(f64::NAN, 2), number(None, 2)), ("–".into(), "–".into()));
         assert_eq!((count(1, "text"), count(0, "text")), ("1 text".into(), "0 texts".into()));
         let names = ["a", "b", "c"].map(String::from);
-        assert_eq!((listed(&names), listed(&names[..2]), listed(&names[..1])), ("a, b and c".into(), "a and b".into(), "a".into()));
+        assert_eq!(
+            (listed(&names), listed(&names[..2]), listed(&names[..1])),
+            ("a, b and c".into(), "a and b".into(), "a".into())
+        );
     }
 
     #[test]

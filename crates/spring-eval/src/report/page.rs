@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{Loss, PeriodLosses, Result};
 
-/// Characters of a text that a table shows.
-const EXCERPT: usize = 90;
+/// Characters of a text that a table shows; on a narrow window the end is clipped.
+const EXCERPT: usize = 120;
 
 /// Fewer held-out texts than this in a period, and the page warns of chance.
 const FEW: usize = 30;
@@ -82,9 +82,9 @@ impl<'a> Page<'a> {
     fn summary(&self) -> String {
         let UserReport { periods, losses, buffer, answer, .. } = self.report;
         let about = format!(
-            "<p>The base model, {model}, never changes. SPRInG gives it two memories of this one person. The first is an \
-             <em>adapter</em>: a small set of extra weights, trained after each period of time, and only on the texts \
-             that bring something new. The second is a <em>buffer</em>: the texts that the adapter still explains \
+            "<p>The base model ({model}) never changes. SPRInG gives it two memories of this one person. The first is an \
+             <em>adapter</em>: a small set of extra weights, trained after each period of time; after the \
+             first one, only on the texts that bring something new. The second is a <em>buffer</em>: the texts that the adapter still explains \
              worst, kept word for word. At generation a strict <em>gate</em> decides whether texts of the buffer \
              resemble the prompt enough to be read along; if none does, the adapter writes alone.</p>\n",
             model = escape(self.report.model),
@@ -99,7 +99,10 @@ impl<'a> Page<'a> {
             ("periods learned", periods.len().to_string()),
             ("texts learned, of those scored", format!("{selected} of {scored}")),
             ("texts held out for testing", held_out.to_string()),
-            ("texts in the buffer, of places", format!("{} of {}", buffer.len(), last.config.buffer.capacity)),
+            (
+                "texts in the buffer, of places",
+                format!("{} of {}", buffer.len(), last.config.buffer.capacity),
+            ),
         ];
         if !losses.is_empty() {
             let [base, fixed, _, spring] = total(losses.iter());
@@ -136,7 +139,10 @@ impl<'a> Page<'a> {
                 points: losses.iter().map(|l| (l.period, losses_of(l)[i].perplexity())).collect(),
             })
             .collect();
-        let legend = METHODS.iter().zip(["grey", "red", "green", "blue"]).map(|((name, mark), ink)| key(ink, mark.sign(), name));
+        let legend = METHODS
+            .iter()
+            .zip(["grey", "red", "green", "blue"])
+            .map(|((name, mark), ink)| key(ink, mark.sign(), name));
         let plot = figure(
             "Perplexity of held-out texts per period, for four methods; the table below has the numbers",
             &legend.collect::<String>(),
@@ -150,10 +156,11 @@ impl<'a> Page<'a> {
     fn loss_table(&self) -> String {
         let losses = self.report.losses;
         let row = |name: String, of: [Loss; 4], open: usize| {
-            let least = of.iter().map(|l| shown(l)).min().unwrap_or(i64::MAX);
+            let least = of.iter().map(shown).min().unwrap_or(i64::MAX);
             let cell = |loss: &Loss| {
                 let perplexity = number(loss.perplexity(), 1);
-                let marked = if shown(loss) == least { format!("<strong>{perplexity}</strong>") } else { perplexity };
+                let marked =
+                    if shown(loss) == least { format!("<strong>{perplexity}</strong>") } else { perplexity };
                 format!("{marked}<span class=\"sub\">{}</span>", number(loss.per_token(), 3))
             };
             let texts = format!("{}<span class=\"sub\">{}</span>", of[0].texts, count(of[0].tokens, "token"));
@@ -162,8 +169,10 @@ impl<'a> Page<'a> {
             cells.push(format!("{open} of {}", of[0].texts));
             cells
         };
-        let mut rows: Vec<_> =
-            losses.iter().map(|l| row(l.period.to_string(), losses_of(l), l.spring.open_fused.texts)).collect();
+        let mut rows: Vec<_> = losses
+            .iter()
+            .map(|l| row(l.period.to_string(), losses_of(l), l.spring.open_fused.texts))
+            .collect();
         if losses.len() > 1 {
             let open = losses.iter().map(|l| l.spring.open_fused.texts).sum();
             rows.push(row("all".into(), total(losses.iter()), open));
@@ -189,18 +198,24 @@ impl<'a> Page<'a> {
             );
         } else {
             let among = |wanted: fn(i64) -> bool| {
-                let found: Vec<_> = later.iter().filter(|l| wanted(gain(&l.spring.fused, &l.static_adapter))).collect();
+                let found: Vec<_> =
+                    later.iter().filter(|l| wanted(gain(&l.spring.fused, &l.static_adapter))).collect();
                 let periods: Vec<String> = found.iter().map(|l| l.period.to_string()).collect();
                 let by: Vec<String> =
                     found.iter().map(|l| thousandths(gain(&l.spring.fused, &l.static_adapter))).collect();
                 (!found.is_empty()).then(|| {
-                    format!("in period{} {} (by {})", if found.len() == 1 { "" } else { "s" }, listed(&periods), listed(&by))
+                    format!(
+                        "in period{} {} (by {})",
+                        if found.len() == 1 { "" } else { "s" },
+                        listed(&periods),
+                        listed(&by)
+                    )
                 })
             };
             let parts: Vec<String> = [
-                among(|gain| gain > 0).map(|at| format!("better {at}")),
-                among(|gain| gain < 0).map(|at| format!("worse {at}")),
-                among(|gain| gain == 0).map(|_| "equal elsewhere".into()),
+                Some(format!("better {}", among(|gain| gain > 0).unwrap_or("in no period".into()))),
+                Some(format!("worse {}", among(|gain| gain < 0).unwrap_or("in no period".into()))),
+                among(|gain| gain == 0).map(|_| "equal elsewhere".to_owned()),
             ]
             .into_iter()
             .flatten()
@@ -224,7 +239,7 @@ impl<'a> Page<'a> {
         sentences.push(match fused.texts {
             0 => "The gate stayed closed for every held-out text, so retrieval changed nothing.".into(),
             n => format!(
-                "Where the gate opened ({}), reading the buffer along made the prediction {}.",
+                "Where the gate opened ({}, the first period's included), reading the buffer along made the prediction {}.",
                 count(n, "text"),
                 compared(gain(&fused, &alone)),
             ),
@@ -239,24 +254,30 @@ impl<'a> Page<'a> {
     }
 
     fn drift(&self) -> Result<String> {
-        let Some(last) = self.report.periods.last() else { return Ok("<p>Nothing was scored yet.</p>\n".into()) };
+        let Some(last) = self.report.periods.last() else {
+            return Ok("<p>Nothing was scored yet.</p>\n".into());
+        };
         let terms = format!(
             "<p>Before an update, every text of the period gets a score from two log-likelihoods, its own under the \
              frozen base and under the adapter as it was.</p>\n\
              <dl class=\"terms\"><dt>N, novelty</dt><dd>How much worse the adapter explains the text than the base does, \
-             nats per token. Above 0 the person has moved away from what the adapter learned.</dd>\
+             nats per token. Above 0 the base alone would do better: the text is \
+             unlike what the adapter learned.</dd>\
              <dt>Q, quality</dt><dd>The log-likelihood under the base, nats per token. It is below 0; far below, the \
              text is rare language or noise.</dd>\
              <dt>S, drift score</dt><dd>{} The highest are learned.</dd></dl>\n",
             score_in_words(last),
         );
-        let legend = key("blue", '●', "selected") + &key("grey", '○', "not selected") + &key("text", '┄', "lowest S selected");
+        let legend = key("blue", "●", "selected")
+            + &key("grey", "○", "not selected")
+            + &key("text", "╌╌", "lowest S selected");
         let plot = figure(
             "Drift score and novelty of every text in the order of time; the tables below have the numbers",
             &legend,
             &plots::drift(self.report.periods)?,
-            "One point per text, upright lines between periods; held-out texts are not scored. A run of points above 0 in \
-             the lower panel is a change of style. Before the first update there is no adapter and N is 0.",
+            "One point per text, upright lines between periods; held-out texts are not scored. A run of \
+             points that stand higher in the lower panel than those before is a change of style. Before the first update \
+             there is no adapter and N is 0.",
         );
         Ok(terms + &plot)
     }
@@ -281,7 +302,9 @@ impl<'a> Page<'a> {
         };
         let row = |text: &spring_core::record::ScoredText| {
             let mut cells: Vec<String> = text.selected.map(|rank| rank.to_string()).into_iter().collect();
-            cells.extend([text.score.novelty, text.score.quality, text.score.score].map(|term| number(term, 3)));
+            cells.extend(
+                [text.score.novelty, text.score.quality, text.score.score].map(|term| number(term, 3)),
+            );
             cells.extend(self.text_cells(text.seq));
             cells
         };
@@ -315,7 +338,8 @@ impl<'a> Page<'a> {
 
     /// Texts, dates, the rule, and how labels fared.
     fn counts(&self, period: &PeriodRecord) -> String {
-        let dates: Vec<String> = period.scores.iter().filter_map(|text| Some(date(self.text(text.seq)?))).collect();
+        let dates: Vec<String> =
+            period.scores.iter().filter_map(|text| Some(date(self.text(text.seq)?))).collect();
         let when = match (dates.iter().min(), dates.iter().max()) {
             (Some(first), Some(last)) => format!(", {first} to {last}"),
             _ => String::new(),
@@ -376,7 +400,8 @@ impl<'a> Page<'a> {
             ];
             html += &table("The buffer by period", &columns, &rows);
             let rows: Vec<_> = buffer.iter().map(|item| self.item_cells(item)).collect();
-            html += &format!("<h3>What stayed</h3>\n{}", folded_table("The buffer", &self.item_columns(), &rows));
+            html +=
+                &format!("<h3>What stayed</h3>\n{}", folded_table("The buffer", &self.item_columns(), &rows));
         }
         let evicted: Vec<Vec<String>> = periods
             .iter()
@@ -391,7 +416,7 @@ impl<'a> Page<'a> {
         html += &match evicted.is_empty() {
             true => "<p>Nothing: so far everything fitted.</p>\n".to_owned(),
             false => {
-                let mut columns = vec![Column::Word("evicted in period"), Column::Word("why")];
+                let mut columns = vec![Column::Word("evicted in period"), Column::Label("why")];
                 columns.extend(self.item_columns());
                 folded_table("Evicted texts", &columns, &evicted)
             }
@@ -415,7 +440,9 @@ impl<'a> Page<'a> {
         let intro = "<p>A prompt is compared with the buffer by BM25: shared words, rare ones counting more. How high is high \
                      enough differs from person to person, so the gate asks how alike this person's own texts are: each \
                      text of the buffer looks for its best match among the others.</p>\n";
-        let Some(last) = periods.last() else { return Ok(format!("{intro}<p>There is no sample yet.</p>\n")) };
+        let Some(last) = periods.last() else {
+            return Ok(format!("{intro}<p>There is no sample yet.</p>\n"));
+        };
         let rule = match (last.gate_threshold, last.config.gate) {
             (Some(threshold), GateConfig::Quantile { quantile, .. }) => format!(
                 "The threshold σ is the {quantile} quantile of these scores: {}. A text that scores less is not read.",
@@ -424,10 +451,12 @@ impl<'a> Page<'a> {
             (Some(threshold), _) => {
                 format!("The threshold σ is {}. A text that scores less is not read.", number(threshold, 2))
             }
-            (None, GateConfig::Quantile { min_calibration, .. }) if calibration.len() < min_calibration => format!(
-                "There is no threshold: {} in the sample, and at least {min_calibration} are needed. The gate stays closed.",
-                count(calibration.len(), "score")
-            ),
+            (None, GateConfig::Quantile { min_calibration, .. }) if calibration.len() < min_calibration => {
+                format!(
+                    "There is no threshold: {} in the sample, and at least {min_calibration} are needed. The gate stays closed.",
+                    count(calibration.len(), "score")
+                )
+            }
             (None, _) => "This gate has no threshold that is known beforehand.".into(),
         };
         let mut markers = Vec::new();
@@ -453,7 +482,9 @@ impl<'a> Page<'a> {
     }
 
     fn answer(&self) -> String {
-        let Some(answer) = self.report.answer else { return "<p>No text has been generated yet.</p>\n".into() };
+        let Some(answer) = self.report.answer else {
+            return "<p>No text has been generated yet.</p>\n".into();
+        };
         let mut html = format!("<h3>The prompt</h3>\n<blockquote>{}</blockquote>\n", escape(&answer.prompt));
         html += &format!(
             "<h3>The gate</h3>\n<p>{}</p>\n<p class=\"note\">On record: {}.</p>\n",
@@ -484,9 +515,13 @@ impl<'a> Page<'a> {
             0 => "the base, without an adapter".to_owned(),
             n => format!("the adapter of generation {n}"),
         };
-        html += &format!("<p class=\"note\">Written with {by} on {}. {ended}</p>\n", answer.time.strftime("%Y-%m-%d"));
+        html += &format!(
+            "<p class=\"note\">Written with {by} on {}. {ended}</p>\n",
+            answer.time.strftime("%Y-%m-%d")
+        );
         if !answer.cuts.is_empty() {
-            let cuts: String = answer.cuts.iter().map(|cut| format!("<li>{}</li>", escape(&cut.to_string()))).collect();
+            let cuts: String =
+                answer.cuts.iter().map(|cut| format!("<li>{}</li>", escape(&cut.to_string()))).collect();
             html += &format!("<p>Not everything fitted into the model's context:</p>\n<ul>{cuts}</ul>\n");
         }
         html
@@ -502,15 +537,20 @@ impl<'a> Page<'a> {
             .iter()
             .zip(&answer.trace)
             .map(|(token, trace)| {
-                let share = if trace.retrieval_share.is_finite() { trace.retrieval_share.clamp(0.0, 1.0) } else { 0.0 };
+                let share = if trace.retrieval_share.is_finite() {
+                    trace.retrieval_share.clamp(0.0, 1.0)
+                } else {
+                    0.0
+                };
                 let (percent, token) = (percent(share.into()), escape(token));
                 format!("<span style=\"--s:{share:.2}\" title=\"{percent} through retrieval\">{token}</span>")
             })
             .collect();
-        let scale: String = (0..=4).map(|i| format!("<span style=\"--s:{:.2}\"></span>", f64::from(i) / 4.0)).collect();
+        let scale: String =
+            (0..=4).map(|i| format!("<span style=\"--s:{:.2}\"></span>", f64::from(i) / 4.0)).collect();
         format!(
-            "<p class=\"legend\">Share of a token's probability that came through retrieval: 0 % <span class=\"scale\">{scale}\
-             </span> 100 %. At {even} both branches found the token equally likely. Mean over the text: <strong>{mean}</strong>.\
+            "<p class=\"legend\">Share of a token's probability that came through retrieval: 0\u{a0}% <span class=\"scale\">{scale}\
+             </span> 100\u{a0}%. At {even} both branches found the token equally likely. Mean over the text: <strong>{mean}</strong>.\
              </p>\n<div class=\"written\">{text}</div>\n",
             even = percent(mean_lambda(answer)),
             mean = percent(mean),
@@ -522,7 +562,7 @@ impl<'a> Page<'a> {
     }
 
     fn text_columns(&self) -> Vec<Column> {
-        let label = self.labelled.then_some(Column::Word("label (not seen by the method)"));
+        let label = self.labelled.then_some(Column::Label("label (not seen by the method)"));
         [Column::Word("date")].into_iter().chain(label).chain([Column::Text("text")]).collect()
     }
 
@@ -551,7 +591,7 @@ fn label(text: &StoredInteraction) -> Option<String> {
     }
 }
 
-fn key(ink: &str, sign: char, name: &str) -> String {
+fn key(ink: &str, sign: &str, name: &str) -> String {
     format!("<span class=\"key\"><span style=\"color:var(--{ink})\">{sign}</span> {name}</span> ")
 }
 
@@ -576,7 +616,9 @@ fn thousandths(gain: i64) -> String {
 fn compared(gain: i64) -> String {
     match gain {
         0 => "neither better nor worse".into(),
-        gain => format!("{} by {} nats per token", if gain > 0 { "better" } else { "worse" }, thousandths(gain)),
+        gain => {
+            format!("{} by {} nats per token", if gain > 0 { "better" } else { "worse" }, thousandths(gain))
+        }
     }
 }
 
@@ -621,7 +663,11 @@ fn training(period: &PeriodRecord) -> Result<String> {
         [] => String::new(),
         [only] => format!(": mean loss {} nats per token", number(f64::from(*only), 3)),
         [first, .., last] => {
-            format!(": loss {} → {} nats per token", number(f64::from(*first), 3), number(f64::from(*last), 3))
+            format!(
+                ": loss {} → {} nats per token",
+                number(f64::from(*first), 3),
+                number(f64::from(*last), 3)
+            )
         }
     };
     Ok(format!(
@@ -637,7 +683,9 @@ fn gate_in_words(answer: &AnswerRecord) -> String {
     let best = answer.retrieved.first().map(|found| number(found.score, 2));
     let threshold = answer.gate.threshold.map(|threshold| number(threshold, 2));
     let scores = match (best, threshold) {
-        (Some(best), Some(threshold)) => format!("the best match in the buffer scored {best}, the threshold is {threshold}"),
+        (Some(best), Some(threshold)) => {
+            format!("the best match in the buffer scored {best}, the threshold is {threshold}")
+        }
         (Some(best), None) => format!("the best match in the buffer scored {best}"),
         (None, _) => "nothing in the buffer shares a word with the prompt".into(),
     };

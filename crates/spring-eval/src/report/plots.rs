@@ -54,12 +54,12 @@ pub(super) enum Mark {
 
 impl Mark {
     /// The sign for a legend.
-    pub(super) fn sign(self) -> char {
+    pub(super) fn sign(self) -> &'static str {
         match self {
-            Self::Disc => '●',
-            Self::Triangle => '▲',
-            Self::Cross => '✕',
-            Self::Square => '■',
+            Self::Disc => "●",
+            Self::Triangle => "▲",
+            Self::Cross => "✕",
+            Self::Square => "■",
         }
     }
 }
@@ -96,16 +96,22 @@ pub(super) fn lines(plot: &'static str, unit: &str, lines: &[Line]) -> Result<St
         title(area, unit)?;
         for Line { color, mark, points } in lines {
             let finite = points.iter().filter(|(_, value)| value.is_finite());
-            let points: Vec<_> = finite.map(|(period, value)| (SegmentValue::CenterOf(*period), *value)).collect();
+            let points: Vec<_> =
+                finite.map(|(period, value)| (SegmentValue::CenterOf(*period), *value)).collect();
             let points = || points.iter().cloned();
             chart.draw_series(LineSeries::new(points(), color.stroke_width(2)))?;
             match mark {
                 Mark::Disc => chart.draw_series(points().map(|p| Circle::new(p, 5, color.filled())))?,
-                Mark::Triangle => chart.draw_series(points().map(|p| TriangleMarker::new(p, 6, color.filled())))?,
-                Mark::Cross => chart.draw_series(points().map(|p| Cross::new(p, 5, color.stroke_width(2))))?,
-                Mark::Square => chart.draw_series(points().map(|p| {
-                    EmptyElement::at(p) + Rectangle::new([(-4, -4), (4, 4)], color.filled())
-                }))?,
+                Mark::Triangle => {
+                    chart.draw_series(points().map(|p| TriangleMarker::new(p, 6, color.filled())))?
+                }
+                Mark::Cross => {
+                    chart.draw_series(points().map(|p| Cross::new(p, 5, color.stroke_width(2))))?
+                }
+                Mark::Square => chart.draw_series(
+                    points()
+                        .map(|p| EmptyElement::at(p) + Rectangle::new([(-4, -4), (4, 4)], color.filled())),
+                )?,
             };
         }
         Ok(())
@@ -122,10 +128,22 @@ pub(super) fn drift(periods: &[PeriodRecord]) -> Result<String> {
     };
     both("drift score", (900, 480), (360, 460), |area| {
         let (upper, lower) = area.split_vertically((area.get_pixel_range().1.len() / 2) as i32);
-        panel(&upper, periods, "S, drift score", score.clone(), |text| text.score.score, |period| {
-            period.selection.cutoff
-        })?;
-        panel(&lower, periods, "N, novelty (nats per token)", novelty.clone(), |text| text.score.novelty, |_| None)
+        panel(
+            &upper,
+            periods,
+            "S, drift score",
+            score.clone(),
+            |text| text.score.score,
+            |period| period.selection.cutoff,
+        )?;
+        panel(
+            &lower,
+            periods,
+            "N, novelty (nats per token)",
+            novelty.clone(),
+            |text| text.score.novelty,
+            |_| None,
+        )
     })
 }
 
@@ -147,6 +165,9 @@ fn panel(
         .build_cartesian_2d(0.5..end, y.clone())?;
     mesh(&mut chart, "text, in the order of time", &|x| format!("{x:.0}"), &ticks_of(&y))?;
     title(area, name)?;
+    if y.contains(&0.0) {
+        chart.draw_series([PathElement::new([(0.5, 0.0), (end, 0.0)], GREY)])?;
+    }
     let width = chart.plotting_area().dim_in_pixel().0;
     let radius = if total > 300 { 2 } else { 4 };
     let mut start = 0.5;
@@ -157,7 +178,7 @@ fn panel(
         }
         let room = (stop - start) / total as f64 * f64::from(width);
         let label = match room {
-            room if room > 66.0 => format!("period {}", period.period),
+            room if room > 78.0 => format!("period {}", period.period),
             room if room > 14.0 => period.period.to_string(),
             _ => String::new(),
         };
@@ -168,7 +189,8 @@ fn panel(
             let ends = [(start, cutoff), (stop, cutoff)];
             chart.draw_series([DashedPathElement::new(ends, 4, 3, TEXT.stroke_width(1))])?;
         }
-        let points = period.scores.iter().enumerate().map(|(i, t)| ((start + 0.5 + i as f64, value(t)), t.selected));
+        let points =
+            period.scores.iter().enumerate().map(|(i, t)| ((start + 0.5 + i as f64, value(t)), t.selected));
         let points = points.filter(|((_, y), _)| y.is_finite());
         let (taken, left): (Vec<_>, Vec<_>) = points.partition(|(_, selected)| selected.is_some());
         chart.draw_series(left.iter().map(|(p, _)| Circle::new(*p, radius - 1, GREY.stroke_width(1))))?;
@@ -203,7 +225,12 @@ pub(super) struct Marker {
 }
 
 /// How often values occur, and some values that stand out; "" if there is nothing to draw.
-pub(super) fn histogram(plot: &'static str, unit: &str, sample: &[f64], markers: &[Marker]) -> Result<String> {
+pub(super) fn histogram(
+    plot: &'static str,
+    unit: &str,
+    sample: &[f64],
+    markers: &[Marker],
+) -> Result<String> {
     let sample: Vec<f64> = sample.iter().copied().filter(|v| v.is_finite()).collect();
     let markers: Vec<&Marker> = markers.iter().filter(|marker| marker.value.is_finite()).collect();
     let Some(range) = span(sample.iter().copied()) else { return Ok(String::new()) };
@@ -214,7 +241,9 @@ pub(super) fn histogram(plot: &'static str, unit: &str, sample: &[f64], markers:
         counts[(((value - range.start) / width) as usize).min(bins - 1)] += 1;
     }
     let most = counts.iter().copied().max().unwrap_or(0);
-    let Some(x) = padded(sample.iter().copied().chain([range.start + width]).chain(markers.iter().map(|m| m.value))) else {
+    let Some(x) =
+        padded(sample.iter().copied().chain([range.start + width]).chain(markers.iter().map(|m| m.value)))
+    else {
         return Ok(String::new());
     };
     both(plot, (900, 280), (360, 260), |area| {
@@ -233,13 +262,21 @@ pub(super) fn histogram(plot: &'static str, unit: &str, sample: &[f64], markers:
             bar
         }))?;
         for (i, Marker { color, value, label }) in markers.iter().enumerate() {
-            chart.draw_series([DashedPathElement::new([(*value, 0), (*value, most + 1)], 6, 3, color.stroke_width(2))])?;
+            chart.draw_series([DashedPathElement::new(
+                [(*value, 0), (*value, most + 1)],
+                6,
+                3,
+                color.stroke_width(2),
+            )])?;
             // Beside its line, on the side that has more room.
             let left = (value - x.start) / (x.end - x.start) > 0.5;
             let pos = Pos::new(if left { HPos::Right } else { HPos::Left }, VPos::Center);
             let (at, top) = chart.plotting_area().map_coordinate(&(*value, most + 1));
             let row = top - 10 - 18 * i as i32;
-            area.draw(&PathElement::new([relative(area, (at, top)), relative(area, (at, row - 6))], color.stroke_width(2)))?;
+            area.draw(&PathElement::new(
+                [relative(area, (at, top)), relative(area, (at, row - 6))],
+                color.stroke_width(2),
+            ))?;
             let at = (at + if left { -6 } else { 6 }, row);
             area.draw(&Text::new(label.clone(), relative(area, at), text_style(pos).color(color)))?;
         }

@@ -7,7 +7,8 @@ use spring_core::{
     Config, StoredInteraction,
     prompt::Cut,
     record::{
-        AnswerRecord, Ending, PeriodRecord, RetrievedText, ScoredText, SelectionRecord, TokenTrace, UpdateRecord,
+        AnswerRecord, Ending, PeriodRecord, RetrievedText, ScoredText, SelectionRecord, TokenTrace,
+        UpdateRecord,
     },
     spring_drift::{Alpha, DriftScore, ScoreStatistics},
     spring_fuse::GateDecision,
@@ -18,7 +19,8 @@ use super::{UserReport, html};
 use crate::{FusedLoss, Loss, PeriodLosses};
 
 /// What someone writes who wants to run a script in the reader's browser, or to break the page.
-const HOSTILE: &str = "</td></svg><script>alert(1)</script><img src='x' onerror=\"alert(2)\"/>&amp;\u{0}\u{202e}]]>";
+const HOSTILE: &str =
+    "</td></svg><script>alert(1)</script><img src='x' onerror=\"alert(2)\"/>&amp;\u{0}\u{202e}]]>";
 
 /// What a report borrows.
 struct Data {
@@ -53,7 +55,8 @@ impl Data {
         let mut data = Self::empty();
         for period in 1..=3 {
             let first = n * u64::from(period - 1);
-            data.texts.extend((first..first + n).map(|seq| (seq, text(seq, "A review, rather short.", "steady"))));
+            data.texts
+                .extend((first..first + n).map(|seq| (seq, text(seq, "A review, rather short.", "steady"))));
             data.periods.push(record(period, (first..first + n).map(|seq| scored(seq, n)).collect()));
         }
         let item = |seq: u64| BufferItem {
@@ -67,7 +70,11 @@ impl Data {
         data.periods[2].evicted =
             vec![Evicted { item: item(n), reason: EvictionReason::Redundant { nearest: 1, distance: 0.25 } }];
         data.calibration = (0..n).map(|i| 1.0 + (i * i % 17) as f64 / 4.0).collect();
-        data.losses = vec![losses(1, [5.0, 4.5, 4.5, 4.5]), losses(2, [5.0, 4.75, 4.5, 4.25]), losses(3, [5.0, 4.5, 4.6, 4.625])];
+        data.losses = vec![
+            losses(1, [5.0, 4.5, 4.5, 4.5]),
+            losses(2, [5.0, 4.75, 4.5, 4.25]),
+            losses(3, [5.0, 4.5, 4.6, 4.625]),
+        ];
         data.tokens = ["A", " film", " for", " me"].map(String::from).into();
         data.answer = Some(AnswerRecord {
             time: "2024-05-06T07:08:09Z".parse().unwrap(),
@@ -128,7 +135,8 @@ fn text(seq: u64, response: &str, label: &str) -> StoredInteraction {
 
 /// A third of the texts is selected; the first period has no adapter.
 fn scored(seq: u64, n: u64) -> ScoredText {
-    let (base, adapter) = (-4.0 - (seq * 7 % 10) as f64 / 8.0, (seq >= n).then(|| -4.0 - (seq * 3 % 8) as f64 / 8.0));
+    let (base, adapter) =
+        (-4.0 - (seq * 7 % 10) as f64 / 8.0, (seq >= n).then(|| -4.0 - (seq * 3 % 8) as f64 / 8.0));
     let novelty = adapter.map_or(0.0, |adapter| base - adapter);
     ScoredText {
         seq,
@@ -136,7 +144,7 @@ fn scored(seq: u64, n: u64) -> ScoredText {
         base,
         adapter,
         score: DriftScore { novelty, quality: base, score: novelty + 0.5 * base },
-        selected: (seq % 3 == 0).then_some(1 + (seq % n / 3) as usize),
+        selected: seq.is_multiple_of(3).then_some(1 + (seq % n / 3) as usize),
         tokens: 20,
         cuts: vec![],
     }
@@ -175,7 +183,13 @@ fn losses(period: u32, per_token: [f64; 4]) -> PeriodLosses {
         per_token.map(|nats| Loss { nats: 100.0 * nats, tokens: 100, bytes: 400, texts: 4 });
     let open_fused = Loss { nats: 90.0, tokens: 20, bytes: 80, texts: 1 };
     let open_adapter = Loss { nats: 95.0, ..open_fused };
-    PeriodLosses { period, base, static_adapter, adapter, spring: FusedLoss { fused, open_fused, open_adapter } }
+    PeriodLosses {
+        period,
+        base,
+        static_adapter,
+        adapter,
+        spring: FusedLoss { fused, open_fused, open_adapter },
+    }
 }
 
 /// Parses a page, which fails unless all tags are closed and all text is escaped.
@@ -188,7 +202,7 @@ fn said(node: Node<'_, '_>) -> String {
     node.descendants().filter(Node::is_text).filter_map(|text| text.text()).collect()
 }
 
-fn section<'d>(page: &'d Document<'_>, id: &str) -> String {
+fn section(page: &Document<'_>, id: &str) -> String {
     said(page.descendants().find(|node| node.attribute("id") == Some(id)).unwrap())
 }
 
@@ -204,7 +218,10 @@ fn numbers_are_where_they_belong() {
 
     has("learned", "better in period 2 (by 0.500); worse in period 3 (by 0.125)");
     has("learned", "Over all held-out texts after the first period it is better by 0.187 nats per token");
-    has("learned", "Where the gate opened (3 texts), reading the buffer along made the prediction better by 0.250");
+    has(
+        "learned",
+        "Where the gate opened (3 texts, the first period's included), reading the buffer along made the prediction better by 0.250",
+    );
     has("learned", "as few as 4 held-out texts");
     has("learned", "148.45.000");
     has("drift", "S = N + 0.5·Q, nats per token.");
@@ -217,7 +234,7 @@ fn numbers_are_where_they_belong() {
     has("buffer", "at cosine distance 0.2500 of the kept item 1");
     has("gate", "The threshold σ is the 0.75 quantile of these scores: 3.50");
     has("text", "the best match in the buffer scored 4.25, the threshold is 3.50. 1 text was read along");
-    has("text", "Mean over the text: 50 %");
+    has("text", "Mean over the text: 50\u{a0}%");
     has("text", "the prompt lost its first 9 tokens");
 
     let shades: Vec<_> = page
@@ -226,7 +243,10 @@ fn numbers_are_where_they_belong() {
         .map(|node| (node.attribute("style").unwrap(), said(node)))
         .collect();
     let tokens = data.tokens.iter().cloned();
-    assert_eq!(shades, ["--s:0.50", "--s:0.25", "--s:1.00", "--s:0.25"].into_iter().zip(tokens).collect::<Vec<_>>());
+    assert_eq!(
+        shades,
+        ["--s:0.50", "--s:0.25", "--s:1.00", "--s:0.25"].into_iter().zip(tokens).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -236,7 +256,10 @@ fn plots_have_a_point_for_every_text() {
     let drift = page.descendants().find(|node| node.attribute("id") == Some("drift")).unwrap();
     let points = |part: &str, fill: &str| {
         let part = drift.descendants().find(|node| node.attribute("class") == Some(part)).unwrap();
-        part.descendants().filter(|n| n.has_tag_name(("http://www.w3.org/2000/svg", "circle"))).filter(|n| n.attribute("fill") == Some(fill)).count()
+        part.descendants()
+            .filter(|n| n.has_tag_name(("http://www.w3.org/2000/svg", "circle")))
+            .filter(|n| n.attribute("fill") == Some(fill))
+            .count()
     };
     // 90 texts on two panels, a third of them selected.
     for part in ["wide", "narrow"] {
@@ -248,7 +271,8 @@ fn plots_have_a_point_for_every_text() {
 
 #[test]
 fn no_text_of_the_data_becomes_markup() {
-    let visible = "</td></svg><script>alert(1)</script><img src='x' onerror=\"alert(2)\"/>&amp;\u{fffd}\u{202e}]]>";
+    let visible =
+        "</td></svg><script>alert(1)</script><img src='x' onerror=\"alert(2)\"/>&amp;\u{fffd}\u{202e}]]>";
     let mut data = Data::full(9);
     let tame = parsed(&data.html()).descendants().filter(Node::is_element).count();
     let id = HOSTILE.replace('\u{0}', "");
@@ -274,7 +298,12 @@ fn no_text_of_the_data_becomes_markup() {
     let page = parsed(&html);
     assert_eq!(page.descendants().filter(Node::is_element).count(), tame);
     assert!(!page.descendants().any(|node| matches!(node.tag_name().name(), "script" | "img")));
-    assert!(!page.descendants().flat_map(|node| node.attributes()).any(|attribute| attribute.name().starts_with("on")));
+    assert!(
+        !page
+            .descendants()
+            .flat_map(|node| node.attributes())
+            .any(|attribute| attribute.name().starts_with("on"))
+    );
     for id in ["periods", "text"] {
         assert!(section(&page, id).contains(visible), "the text itself is shown in {id}");
     }
@@ -356,28 +385,4 @@ fn odd_numbers_break_nothing() {
     let html = data.html();
     assert!(section(&parsed(&html), "learned").contains('–'));
     assert!(!html.contains("NaN") && !html.contains("inf"));
-}
-
-#[test]
-fn tmp_write_page() {
-    let lines = std::fs::read_to_string("../spring-cli/demo/history.jsonl").unwrap();
-    let mut data = Data::full(22);
-    for (i, line) in lines.lines().enumerate() {
-        let interaction: Interaction = serde_json::from_str(line).unwrap();
-        data.texts.insert(i as u64, StoredInteraction { seq: i as u64, interaction, base: None });
-    }
-    data.losses = vec![losses(1, [5.284, 4.843, 4.843, 4.839]), losses(2, [5.191, 4.792, 4.661, 4.643]), losses(3, [5.312, 4.9, 4.71, 4.731]), losses(4, [5.4, 4.95, 4.8, 4.79])];
-    data.periods[1].update.losses = (0..40).map(|i| 4.9 - 0.02 * i as f32 + 0.1 * ((i * 7 % 5) as f32)).collect();
-    let words: Vec<String> = "Jessa and I took the back row again, and I swear the salted popcorn lasted longer than the plot! \"Give me one more moon\", she said.\n\nAn easy eight out of ten.".split_inclusive(' ').map(String::from).collect();
-    let a = data.answer.as_mut().unwrap();
-    a.text = words.concat();
-    a.trace = (0..words.len()).map(|i| TokenTrace { token: 1, lambda: 0.5, retrieval_share: ((i * 37) % 100) as f32 / 100.0 }).collect();
-    data.tokens = words;
-    std::fs::write("/tmp/report_full.html", data.html()).unwrap();
-    std::fs::write("/tmp/report_empty.html", Data::empty().html()).unwrap();
-    let mut many = Data::full(170);
-    many.calibration.truncate(60);
-    let one = many.periods[2].clone();
-    for p in 4..=14 { many.periods.push(PeriodRecord { period: p, scores: one.scores[..17].to_vec(), ..one.clone() }); many.losses.push(losses(p, [5.0, 4.5 + p as f64 / 50.0, 4.6, 4.55])); }
-    std::fs::write("/tmp/report_many.html", many.html()).unwrap();
 }
