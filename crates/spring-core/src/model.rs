@@ -2,9 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use ndarray::ArrayView2;
 use spring_model::{
-    Adapter, AdaptOutcome, AnyDecoder, AnyModel, Branch, LoraConfig, ModelError, ScoreRow, Sequence, TrainConfig,
+    Adapter, AdaptOutcome, AnyDecoder, AnyModel, Branch, BranchVisitor, LoraConfig, ModelError, ScoreRow, Sequence, TrainConfig,
     TrainStep,
 };
 
@@ -61,7 +60,7 @@ pub trait LanguageModel: Send + Sync {
         &self,
         branches: &[Branch<'_>],
         response: &[u32],
-        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<(), ModelError>,
+        visit: &mut BranchVisitor<'_>,
     ) -> Result<(), ModelError>;
 
     /// Trains an adapter on the responses of some examples, from `start` or a fresh one.
@@ -120,7 +119,7 @@ impl LanguageModel for AnyModel {
         &self,
         branches: &[Branch<'_>],
         response: &[u32],
-        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<(), ModelError>,
+        visit: &mut BranchVisitor<'_>,
     ) -> Result<(), ModelError> {
         Self::score_branches(self, branches, response, visit)
     }

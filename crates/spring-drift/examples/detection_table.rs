@@ -1,5 +1,5 @@
-//! How late change detectors are and how often they are wrong, on generated streams: a Markdown table. Delays are in
-//! texts, false alarms per thousand texts.
+//! How late change detectors are and how often they are wrong, on generated streams: a Markdown table. Delays
+//! are in texts, false alarms per thousand texts.
 //!
 //! `cargo run --release -p spring-drift --example detection_table [seed of the first stream]`
 
@@ -37,8 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Ten periods of 40 texts, of which the seventh alone lies higher: by its end the adapter has caught up. The first has
-/// no adapter, and what it selects is not counted.
+/// Ten periods of 40 texts, of which the seventh alone lies higher: by its end the adapter has caught up. The
+/// first has no adapter, and what it selects is not counted.
 fn adaptive_row(shift: f64, first_seed: u64) -> Result<(), DriftError> {
     const PERIOD: usize = 40;
     const TURN: usize = 6;
@@ -112,8 +112,8 @@ impl Outcome {
         Ok(outcome)
     }
 
-    /// The first alarm in the right direction after a change and before the next finds it. Later ones in that direction
-    /// repeat it and are neither; all others are false.
+    /// The first alarm in the right direction after a change and before the next finds it. Later ones in that
+    /// direction repeat it and are neither; all others are false.
     fn add(&mut self, alarms: &[Change], changes: &[(usize, bool)], length: usize) {
         self.texts += length;
         self.changes += changes.len();

@@ -19,13 +19,13 @@ pub struct NoveltyOnly;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QualityOnly;
 
-/// S = order: the newest first. Orders above 2⁵³ that round to one number tie, and selections settle ties by the
-/// order itself.
+/// S = order: the newest first. Orders above 2⁵³ that round to one number tie, and selections settle ties by
+/// the order itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recency;
 
-/// S uniform in [0, 1), a function of the seed and the observation's `order`, not of its position in the slice:
-/// adding or removing observations does not change the scores of the others.
+/// S uniform in [0, 1), a function of the seed and the observation's `order`, not of its position in the
+/// slice: adding or removing observations does not change the scores of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Random {
     /// Key of the draw.

@@ -63,10 +63,12 @@ pub enum DetectorConfig {
     },
     /// [`Adwin`].
     Adwin {
-        /// Bound on the probability of a false alarm per test; very loose, so a large number is fine: in (0, 1); 0.75 unless given.
+        /// Bound on the probability of a false alarm per test, in (0, 1); 0.75 unless given. The bound is so
+        /// loose that few are false even then.
         #[serde(default = "default_confidence")]
         confidence: f64,
-        /// Range that values stay within, nats per token; fit it to the stream, about three standard deviations: ≥ 0; 1 unless given.
+        /// Range that values stay within, nats per token, ≥ 0; 1 unless given. Fit it to the stream: about
+        /// three standard deviations.
         #[serde(default = "default_range")]
         range: f64,
     },

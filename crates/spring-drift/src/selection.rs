@@ -36,9 +36,9 @@ pub enum Selection {
     },
     /// Everything.
     All {},
-    /// A top fraction that depends on whether the person is changing: the novelties of this period, after those of the
-    /// earlier ones, go through a change detector. A rise of the level within the period is a turning point; so is a
-    /// period before which there was too little to tell.
+    /// A top fraction that depends on whether the person is changing: the novelties of this period, after
+    /// those of the earlier ones, go through a change detector. A rise of the level within the period is a
+    /// turning point; so is a period before which there was too little to tell.
     Adaptive {
         /// Fraction for a calm period, in [0, 1]; 0.15 unless given.
         #[serde(default = "default_calm")]
@@ -78,8 +78,8 @@ fn default_turning() -> f64 {
 pub struct Selected {
     /// Positions in the slices that were passed, best first.
     pub indices: Vec<usize>,
-    /// The score that had to be reached: the threshold where one is set, else the lowest score taken. `None` when
-    /// nothing was taken, and for [`Selection::All`].
+    /// The score that had to be reached: the threshold where one is set, else the lowest score taken. `None`
+    /// when nothing was taken, and for [`Selection::All`].
     pub cutoff: Option<f64>,
     /// One line for the record: the rule and what it gave.
     pub reason: String,
@@ -102,8 +102,8 @@ impl Selection {
 
     /// As [`select`](Self::select), for a period that comes after others.
     ///
-    /// `earlier` has the novelties of the texts of all earlier periods in the order of time, each as measured before
-    /// it was learned from, and without those of the time before there was an adapter. Only
+    /// `earlier` has the novelties of the texts of all earlier periods in the order of time, each as measured
+    /// before it was learned from, and without those of the time before there was an adapter. Only
     /// [`Selection::Adaptive`] looks at them.
     ///
     /// # Errors

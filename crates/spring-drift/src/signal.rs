@@ -9,8 +9,8 @@ use crate::{Change, ChangeDetector, DetectorConfig, DriftError};
 
 /// The running mean novelty of one person with a confidence band, and whether the person is drifting.
 ///
-/// Give it the novelty of each text in the order of time, each as measured before it was learned from. It keeps no
-/// history; rebuild it from stored novelties, which gives the same state.
+/// Give it the novelty of each text in the order of time, each as measured before it was learned from. It
+/// keeps no history; rebuild it from stored novelties, which gives the same state.
 ///
 /// ```
 /// use spring_drift::{DetectorConfig, DriftSignal};
@@ -52,7 +52,8 @@ pub struct DriftReading {
 }
 
 impl DriftSignal {
-    /// A signal whose mean is over the last `window` texts, or over those since the last change where they are fewer.
+    /// A signal whose mean is over the last `window` texts, or over those since the last change where they
+    /// are fewer.
     ///
     /// # Errors
     /// [`DriftError::InvalidSetting`] for a window of fewer than 2 and for settings of the detector.
@@ -111,8 +112,8 @@ impl DriftSignal {
     }
 }
 
-/// The 97.5 % point of Student's t distribution, exact to 1 %: from tables for few degrees of freedom ν, then by the
-/// expansion in 1/ν around the normal's.
+/// The 97.5 % point of Student's t distribution, exact to 1 %: from tables for few degrees of freedom ν, then
+/// by the expansion in 1/ν around the normal's.
 fn student_95(degrees: u64) -> f64 {
     const NORMAL: f64 = 1.959_963_985;
     match degrees {

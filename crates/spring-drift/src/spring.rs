@@ -25,8 +25,8 @@ pub enum Standardize {
     /// As they are, nats per token. The paper's.
     #[default]
     None,
-    /// z-scores (mean 0, sample standard deviation 1) over the observations of the call, which are those of one
-    /// period. A term that does not vary counts as 0.
+    /// z-scores (mean 0, sample standard deviation 1) over the observations of the call, which are those of
+    /// one period. A term that does not vary counts as 0.
     Period,
 }
 

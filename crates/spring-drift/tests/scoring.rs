@@ -189,7 +189,9 @@ proptest! {
     }
 
     #[test]
-    fn random_is_a_function_of_seed_and_order(seed: u64, other: u64, orders in prop::collection::hash_set(any::<u64>(), 2..20)) {
+    fn random_is_a_function_of_seed_and_order(
+        seed: u64, other: u64, orders in prop::collection::hash_set(any::<u64>(), 2..20),
+    ) {
         let input: Vec<Observation> = orders.iter().map(|&order| observation(-1.0, None, order)).collect();
         let at = |seed| values(&ScorerConfig::Random { seed }.init().score(&input).unwrap());
         prop_assert_eq!(at(seed), at(seed));

@@ -13,8 +13,8 @@ use spring_fuse::{
 const VOCABULARY: usize = 262_144;
 const WEIGHTS: [f32; 2] = [0.5, 0.5];
 
-/// As a language model's logits look: a bell-shaped bulk, and 64 likely tokens that hold most of the probability; and the
-/// same a little disturbed.
+/// As a language model's logits look: a bell-shaped bulk, and 64 likely tokens that hold most of the
+/// probability; and the same a little disturbed.
 fn logits() -> [Vec<f32>; 2] {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut bell = || (0..6).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>();

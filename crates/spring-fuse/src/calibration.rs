@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::FuseError;
 use crate::error::in_range;
 
-/// For each item that could be retrieved, its best retrieval score as a query in a corpus without it: what a match
-/// between two texts of this person looks like.
+/// For each item that could be retrieved, its best retrieval score as a query in a corpus without it: what a
+/// match between two texts of this person looks like.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
@@ -15,8 +15,8 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// The `q` quantile by linear interpolation between the two nearest order statistics, numpy's default: position
-    /// q·(n−1) of the sorted sample.
+    /// The `q` quantile by linear interpolation between the two nearest order statistics, numpy's default:
+    /// position q·(n−1) of the sorted sample.
     ///
     /// # Errors
     /// For `q` outside [0, 1], an empty sample, and scores that are NaN or infinite.

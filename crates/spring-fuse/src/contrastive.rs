@@ -10,12 +10,12 @@ use crate::{FuseError, MixTrace, Mixture, PerBranch};
 /// z = (1+β)·z₁ − β·z₀, normalised, over the plausible tokens: what retrieval adds is pushed further, as in
 /// context-aware decoding (Shi et al., arXiv 2305.14739).
 ///
-/// z₁ is branch 1, or with more branches the log-linear mean of all but branch 0 by their weights; z₀ is branch 0.
-/// Plausible are the tokens with p₁ ≥ plausibility · max p₁ (Li et al., arXiv 2210.15097); the others get −∞. Without
-/// that, a token that both find absurd could win by being a little less absurd.
+/// z₁ is branch 1, or with more branches the log-linear mean of all but branch 0 by their weights; z₀ is
+/// branch 0. Plausible are the tokens with p₁ ≥ plausibility · max p₁ (Li et al., arXiv 2210.15097); the
+/// others get −∞. Without that, a token that both find absurd could win by being a little less absurd.
 ///
-/// Weights between 0 and 1 do not change the strength, which is β alone; where one branch has all the weight, it is
-/// copied as everywhere.
+/// Weights between 0 and 1 do not change the strength, which is β alone; where one branch has all the weight,
+/// it is copied as everywhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Contrastive {
     /// Strength of the contrast, finite and ≥ 0; 0 leaves z₁.

@@ -5,8 +5,9 @@ use crate::approx::{EXP_FLOOR, exp, log_add_exp};
 use crate::mixture::unusable;
 use crate::vector::{BLOCK, max, sum_pairs, vectorized};
 
-/// Jensen-Shannon divergence of `branches`, equally weighted, in nats: (1/n) Σᵢ KL(pᵢ ‖ mean), from 0 (equal) to
-/// ln n (no token in common), to an absolute error of about 1e-6. `branches` are log-probabilities over the same vocabulary.
+/// Jensen-Shannon divergence of `branches`, equally weighted, in nats: (1/n) Σᵢ KL(pᵢ ‖ mean), from 0 (equal)
+/// to ln n (no token in common), to an absolute error of about 1e-6. `branches` are log-probabilities over
+/// the same vocabulary.
 ///
 /// # Errors
 /// For fewer than 2 or more than [`MAX_BRANCHES`](crate::MAX_BRANCHES) branches, lengths that differ, NaN and +∞.

@@ -37,9 +37,9 @@ pub trait Gate: Send + Sync {
 
     /// Keeps those of the k best candidates that reach the gate's threshold and score above 0.
     ///
-    /// `candidates` are in rank order, the best first. A score that is NaN, or higher than the one before it, or a
-    /// calibration sample that cannot be used closes the gate, and the reason says so: without retrieval there is
-    /// still an answer.
+    /// `candidates` are in rank order, the best first. A score that is NaN, or higher than the one before it,
+    /// or a calibration sample that cannot be used closes the gate, and the reason says so: without retrieval
+    /// there is still an answer.
     fn decide(&self, candidates: &[Candidate], calibration: &Calibration) -> GateDecision;
 }
 
@@ -63,9 +63,9 @@ pub struct FixedGate {
     pub k: usize,
 }
 
-/// The threshold is the score of the first candidate that could not be kept, the one of rank k + 1, plus a margin:
-/// what is kept must stand out from the rest. With fewer candidates the runner-up counts as 0, the score of a text
-/// that shares no word with the query. Pass more than k candidates.
+/// The threshold is the score of the first candidate that could not be kept, the one of rank k + 1, plus a
+/// margin: what is kept must stand out from the rest. With fewer candidates the runner-up counts as 0, the
+/// score of a text that shares no word with the query. Pass more than k candidates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MarginGate {
     /// In the unit of the scores, ≥ 0.

@@ -6,8 +6,8 @@ use crate::error::in_range;
 use crate::named::chosen_by_name;
 use crate::{FuseError, GateDecision, PerBranch};
 
-/// Where λ comes from. In a file: a number for a fixed one, a bare name, or a table with `kind`. Unknown keys are
-/// errors.
+/// Where λ comes from. In a file: a number for a fixed one, a bare name, or a table with `kind`. Unknown keys
+/// are errors.
 ///
 /// ```
 /// use spring_fuse::Lambda;
@@ -20,20 +20,20 @@ use crate::{FuseError, GateDecision, PerBranch};
 pub enum Lambda {
     /// The same for every token, in [0, 1]. The paper's 0.5 is the default.
     Fixed(f32),
-    /// One per query, from how clearly the gate opened: λ = low + (high − low) · m / (m + σ), with m the gate's margin
-    /// and σ its threshold (0 if negative). m / (m + σ) is the part of the best score that lies above the threshold:
-    /// 0 for a score that just reaches it, towards 1 for one that dwarfs it, whatever the scale of the scores. A gate
-    /// without a threshold gives the middle, (low + high) / 2.
+    /// One per query, from how clearly the gate opened: λ = low + (high − low) · m / (m + σ), with m the
+    /// gate's margin and σ its threshold (0 if negative). m / (m + σ) is the part of the best score that lies
+    /// above the threshold: 0 for a score that just reaches it, towards 1 for one that dwarfs it, whatever
+    /// the scale of the scores. A gate without a threshold gives the middle, (low + high) / 2.
     Gate {
         /// λ at a margin of 0, in [0, 1]; 0.25 unless given.
         low: f32,
         /// The limit for large margins, in [0, 1]; 0.75 unless given.
         high: f32,
     },
-    /// One per token, from how much the branches disagree: λ = agree + (disagree − agree) · JSD / ln n, with JSD their
-    /// Jensen-Shannon divergence in nats. Where they agree λ hardly matters, so what this chooses is whom to follow in
-    /// a conflict: the default leans to the retrieved, as AdaCAD does (Wang et al., arXiv 2409.07394); `disagree` below
-    /// `agree` distrusts it instead.
+    /// One per token, from how much the branches disagree: λ = agree + (disagree − agree) · JSD / ln n, with
+    /// JSD their Jensen-Shannon divergence in nats. Where they agree λ hardly matters, so what this chooses
+    /// is whom to follow in a conflict: the default leans to the retrieved, as AdaCAD does (Wang et al.,
+    /// arXiv 2409.07394); `disagree` below `agree` distrusts it instead.
     Divergence {
         /// λ for equal branches, in [0, 1]; 0.25 unless given.
         agree: f32,
@@ -49,11 +49,12 @@ impl Default for Lambda {
 }
 
 impl Lambda {
-    /// Weights for a query with `branches` branches: 1 − λ for branch 0 (without retrieval), and λ shared equally by
-    /// the others. `decision` is the gate's, where there was one; a closed gate gives branch 0 everything.
+    /// Weights for a query with `branches` branches: 1 − λ for branch 0 (without retrieval), and λ shared
+    /// equally by the others. `decision` is the gate's, where there was one; a closed gate gives branch 0
+    /// everything.
     ///
-    /// For [`Lambda::Divergence`] these are where each token starts from, at λ = (agree + disagree) / 2; the mixture
-    /// moves them.
+    /// For [`Lambda::Divergence`] these are where each token starts from, at λ = (agree + disagree) / 2; the
+    /// mixture moves them.
     ///
     /// # Errors
     /// For settings outside [0, 1] and a number of branches that no mixture takes.

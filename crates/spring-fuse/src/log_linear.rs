@@ -5,8 +5,8 @@ use crate::mixture::{blame, check, copy_whole};
 use crate::vector::vectorized;
 use crate::{FuseError, MixTrace, Mixture};
 
-/// p ∝ Π pᵢ^wᵢ: the weighted mean of logits, normalised. A token must suit every branch that has weight; what one of
-/// them excludes (−∞) is excluded.
+/// p ∝ Π pᵢ^wᵢ: the weighted mean of logits, normalised. A token must suit every branch that has weight; what
+/// one of them excludes (−∞) is excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogLinear;
 

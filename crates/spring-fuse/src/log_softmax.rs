@@ -4,8 +4,8 @@ use crate::FuseError;
 use crate::approx::exp;
 use crate::vector::{BLOCK, highest_of, max, sum, vectorized};
 
-/// Log-probabilities of `logits` in nats: x − ln Σ eˣ, stable for any finite logits. A logit of −∞ is a token of
-/// probability 0.
+/// Log-probabilities of `logits` in nats: x − ln Σ eˣ, stable for any finite logits. A logit of −∞ is a token
+/// of probability 0.
 ///
 /// # Errors
 /// When the lengths differ, for NaN or +∞, and when no logit is above −∞.

@@ -14,10 +14,10 @@ pub trait Mixture: Send + Sync {
 
     /// Writes the mixed log-probabilities to `out`, in nats.
     ///
-    /// `branches` holds the log-probabilities of each branch over the same vocabulary, as [`log_softmax`] makes them;
-    /// −∞ is probability 0. By convention branch 0 is the one without retrieval. `weights` has one share per branch:
-    /// all ≥ 0, sum 1; [`Lambda::weights`] makes them. Where one branch has all the weight, `out` is that branch bit
-    /// for bit.
+    /// `branches` holds the log-probabilities of each branch over the same vocabulary, as [`log_softmax`]
+    /// makes them; −∞ is probability 0. By convention branch 0 is the one without retrieval. `weights` has
+    /// one share per branch: all ≥ 0, sum 1; [`Lambda::weights`] makes them. Where one branch has all the
+    /// weight, `out` is that branch bit for bit.
     ///
     /// # Errors
     /// For fewer than 2 or more than [`MAX_BRANCHES`] branches, lengths that differ, weights that are not shares,
@@ -34,16 +34,17 @@ pub trait Mixture: Send + Sync {
 pub struct MixTrace {
     /// The weight of each branch in this step.
     pub weights: PerBranch,
-    /// Jensen-Shannon divergence of the branches, equally weighted, in nats: 0 where they agree, ln n where they
-    /// exclude each other. `None` where the configuration does not ask for it.
+    /// Jensen-Shannon divergence of the branches, equally weighted, in nats: 0 where they agree, ln n where
+    /// they exclude each other. `None` where the configuration does not ask for it.
     pub divergence: Option<f32>,
 }
 
 impl MixTrace {
-    /// How much of the token's probability came from each branch: wᵢ pᵢ(token) / Σⱼ wⱼ pⱼ(token), adding up to 1.
+    /// How much of the token's probability came from each branch: wᵢ pᵢ(token) / Σⱼ wⱼ pⱼ(token), adding up
+    /// to 1.
     ///
-    /// An exact account for the probability mixture; for the others, which do not add probabilities, the share of
-    /// support that each branch gave the token. `branches` are those that were mixed.
+    /// An exact account for the probability mixture; for the others, which do not add probabilities, the
+    /// share of support that each branch gave the token. `branches` are those that were mixed.
     ///
     /// # Errors
     /// For a token outside the vocabulary, another number of branches, and when no branch gives the token any
@@ -121,8 +122,8 @@ pub struct MixtureConfig {
     pub space: Space,
     /// The weight of retrieval, 0.5 unless given.
     pub lambda: Lambda,
-    /// Whether the trace has the branches' divergence where λ does not need it; off unless given, as it costs about
-    /// as much as the mixture.
+    /// Whether the trace has the branches' divergence where λ does not need it; off unless given, as it costs
+    /// more than the mixture.
     pub trace_divergence: bool,
 }
 

@@ -1,7 +1,8 @@
 //! Configurations that are chosen by name.
 
-/// Lets an enum that derives serde with `tag = "kind", remote = "Self"` be written as its bare name too,
-/// with the defaults of that kind, in files (`"always"`) and on the command line ([`std::str::FromStr`]). `number` says what a bare number means.
+/// Lets an enum that derives serde with `tag = "kind", remote = "Self"` be written as its bare name too, with
+/// the defaults of that kind, in files (`"always"`) and on the command line ([`std::str::FromStr`]). `number`
+/// says what a bare number means.
 macro_rules! chosen_by_name {
     ($type:ty, $what:literal $(, number: $from_number:expr)?) => {
         impl serde::Serialize for $type {

@@ -9,10 +9,11 @@ use crate::error::in_range;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Penalties {
-    /// Above 0; 1 is off. The log-probability of every token seen is multiplied by it where negative and divided by it
-    /// where positive, as Hugging Face's `repetition_penalty` does with logits (after Keskar et al., arXiv
-    /// 1909.05858). Log-probabilities are never positive, so here it is a multiplication: p becomes p^repetition. The
-    /// strength thus differs from that of the same number on logits, whose zero is arbitrary.
+    /// Above 0; 1 is off. The log-probability of every token seen is multiplied by it where negative and
+    /// divided by it where positive, as Hugging Face's `repetition_penalty` does with logits (after Keskar et
+    /// al., arXiv 1909.05858). Log-probabilities are never positive, so here it is a multiplication: p
+    /// becomes p^repetition. The strength thus differs from that of the same number on logits, whose zero is
+    /// arbitrary.
     pub repetition: f32,
     /// Subtracted once per occurrence, nats; 0 is off. Negative values encourage repetition.
     pub frequency: f32,
@@ -52,8 +53,9 @@ pub struct Penalizer {
 }
 
 impl Penalizer {
-    /// Lowers the `log_probs` of the tokens in `history`, which the caller chooses (the emitted tokens, or the prompt's
-    /// too). The result is no longer normalised; [`Sampler`](crate::Sampler) does not need it to be.
+    /// Lowers the `log_probs` of the tokens in `history`, which the caller chooses (the emitted tokens, or
+    /// the prompt's too). The result is no longer normalised; [`Sampler`](crate::Sampler) does not need it to
+    /// be.
     ///
     /// # Errors
     /// For a token outside the vocabulary; `log_probs` is then unchanged.

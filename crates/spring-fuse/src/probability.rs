@@ -5,8 +5,8 @@ use crate::mixture::{check, copy_whole, unusable};
 use crate::vector::{BLOCK, max, vectorized};
 use crate::{FuseError, MixTrace, Mixture};
 
-/// p = Σ wᵢ pᵢ, computed as logarithms throughout, so that log-probabilities of −10⁴ keep their precision. With two
-/// branches, the equation of SPRInG (arXiv 2601.09974): (1−λ)·p_θ(·|x) + λ·p_θ(·|R, x).
+/// p = Σ wᵢ pᵢ, computed as logarithms throughout, so that log-probabilities of −10⁴ keep their precision.
+/// With two branches, the equation of SPRInG (arXiv 2601.09974): (1−λ)·p_θ(·|x) + λ·p_θ(·|R, x).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Probability;
 

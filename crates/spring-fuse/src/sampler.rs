@@ -12,8 +12,8 @@ use crate::error::in_range;
 use crate::log_softmax::{highest, normalize};
 use crate::vector::{BLOCK, argmax, max, sum, vectorized};
 
-/// Settings of [`Sampler`]; the default is greedy. Filters apply in the order temperature, top-k, top-p, min-p, each to
-/// what the one before left, renormalised.
+/// Settings of [`Sampler`]; the default is greedy. Filters apply in the order temperature, top-k, top-p,
+/// min-p, each to what the one before left, renormalised.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerConfig {
@@ -21,11 +21,11 @@ pub struct SamplerConfig {
     pub temperature: f32,
     /// The most tokens to draw from, ≥ 1; all unless given.
     pub top_k: Option<usize>,
-    /// The fewest likeliest tokens whose probabilities reach this, in (0, 1]; off unless given (Holtzman et al., arXiv
-    /// 1904.09751).
+    /// The fewest likeliest tokens whose probabilities reach this, in (0, 1]; off unless given (Holtzman et
+    /// al., arXiv 1904.09751).
     pub top_p: Option<f32>,
-    /// Share of the likeliest token's probability that a token needs, in [0, 1]; off unless given (Nguyen et al., arXiv
-    /// 2407.01082).
+    /// Share of the likeliest token's probability that a token needs, in [0, 1]; off unless given (Nguyen et
+    /// al., arXiv 2407.01082).
     pub min_p: Option<f32>,
     /// Key of the draws.
     pub seed: u64,
@@ -89,9 +89,9 @@ impl Choice {
 impl Sampler {
     /// One token from `log_probs` (nats, normalised or not; −∞ is probability 0).
     ///
-    /// Greedy takes the highest, ties to the lowest id, and leaves `log_probs` alone. Else the draw is a function of the
-    /// seed and `step`, and afterwards `log_probs` holds the distribution that it was made from: tempered, filtered,
-    /// normalised, −∞ for what could not be drawn.
+    /// Greedy takes the highest, ties to the lowest id, and leaves `log_probs` alone. Else the draw is a
+    /// function of the seed and `step`, and afterwards `log_probs` holds the distribution that it was made
+    /// from: tempered, filtered, normalised, −∞ for what could not be drawn.
     ///
     /// # Errors
     /// For NaN or +∞, and when no token has a probability above 0.
@@ -122,9 +122,9 @@ impl Sampler {
         token.ok_or(FuseError::NoMass("log_probs"))
     }
 
-    /// Fills `kept` with what the filters leave of the tempered log-probabilities, whose highest is 0. Each filter keeps
-    /// the first of the ranking, so only what may be among those is collected, and only as much of it sorted as is
-    /// needed.
+    /// Fills `kept` with what the filters leave of the tempered log-probabilities, whose highest is 0. Each
+    /// filter keeps the first of the ranking, so only what may be among those is collected, and only as much
+    /// of it sorted as is needed.
     fn filter(&mut self, tempered: &[f32], top_k: Option<usize>, top_p: Option<f64>, min_p: Option<f64>) {
         let least = min_p.map_or(f32::NEG_INFINITY, |p| p.ln() as f32 - SLACK);
         highest_of_small_blocks(tempered, &mut self.highest);
@@ -143,7 +143,8 @@ impl Sampler {
             let bound = self.bound_of_top(USUAL_NUCLEUS).max(least);
             self.collect(tempered, bound);
             if self.weight() < p * total {
-                // All tokens below this bound together weigh less than (1 − p) of the total: the others reach p.
+                // All tokens below this bound together weigh less than (1 − p) of the total: the others reach
+                // p.
                 let bound = ((1.0 - p) * total / tempered.len() as f64).ln() as f32 - SLACK;
                 self.collect(tempered, bound.max(least));
             }
@@ -174,7 +175,8 @@ impl Sampler {
         }
     }
 
-    /// At least k values reach this, which is next to the k-th highest: the k-th highest of the blocks' highest.
+    /// At least k values reach this, which is next to the k-th highest: the k-th highest of the blocks'
+    /// highest.
     fn bound_of_top(&mut self, k: usize) -> f32 {
         if k > self.highest.len() {
             return f32::NEG_INFINITY;
@@ -218,7 +220,8 @@ fn draw(log_probs: &[f32], point: f64) -> Option<u32> {
     log_probs.iter().rposition(|&value| value > f32::NEG_INFINITY).map(|token| token as u32)
 }
 
-/// The first token with which the sum of the weights exceeds `point`; the last one where rounding leaves it short.
+/// The first token with which the sum of the weights exceeds `point`; the last one where rounding leaves it
+/// short.
 fn reach(weights: impl Iterator<Item = (u32, f64)>, point: f64) -> Option<u32> {
     let mut sum = 0.0;
     let mut last = None;

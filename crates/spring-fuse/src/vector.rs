@@ -5,19 +5,20 @@ use std::sync::OnceLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Numbers that a loop handles side by side, on every machine: so sums are added up in the same order, and the results
-/// are the same bits, whatever the width of its vectors.
+/// Numbers that a loop handles side by side, on every machine: so sums are added up in the same order, and
+/// the results are the same bits, whatever the width of its vectors.
 pub(crate) const LANES: usize = 16;
 
-/// Values that all passes of an operation go over before it turns to the next ones: they stay in the fastest cache.
-/// Sums over a block are in `f32`, sums of blocks in `f64`.
+/// Values that all passes of an operation go over before it turns to the next ones: they stay in the fastest
+/// cache. Sums over a block are in `f32`, sums of blocks in `f64`.
 pub(crate) const BLOCK: usize = 2048;
 
 /// A loop to be compiled once per instruction set.
 pub(crate) trait Kernel<I> {
     type Output;
 
-    /// Must be `#[inline(always)]`, with all that it calls: only what is inlined is compiled for the wider vectors.
+    /// Must be `#[inline(always)]`, with all that it calls: only what is inlined is compiled for the wider
+    /// vectors.
     fn run(input: I) -> Self::Output;
 }
 

@@ -195,7 +195,10 @@ fn draws_reach_all_of_a_large_vocabulary() {
 }
 
 prop_compose! {
-    fn distribution()(logits in prop::collection::vec(prop_oneof![9 => -8.0f32..8.0, 1 => Just(NEG_INF)], 1..300), possible in -8.0f32..8.0) -> Vec<f32> {
+    fn distribution()(
+        logits in prop::collection::vec(prop_oneof![9 => -8.0f32..8.0, 1 => Just(NEG_INF)], 1..300),
+        possible in -8.0f32..8.0,
+    ) -> Vec<f32> {
         let mut logits = logits;
         logits[0] = possible;
         log_probs(&logits)
@@ -203,7 +206,10 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn sampling()(temperature in 0.1f32..3.0, top_k in prop::option::of(1usize..50), top_p in prop::option::of(0.01f32..=1.0), min_p in prop::option::of(0.0f32..=1.0), seed: u64) -> SamplerConfig {
+    fn sampling()(
+        temperature in 0.1f32..3.0, top_k in prop::option::of(1usize..50),
+        top_p in prop::option::of(0.01f32..=1.0), min_p in prop::option::of(0.0f32..=1.0), seed: u64,
+    ) -> SamplerConfig {
         SamplerConfig { temperature, top_k, top_p, min_p, seed }
     }
 }

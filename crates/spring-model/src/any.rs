@@ -2,11 +2,10 @@
 
 use std::{fmt, ops::ControlFlow, str::FromStr};
 
-use burn::tensor::backend::Backend;
 use ndarray::{Array2, ArrayView2};
 
 use crate::{
-    AdaptOutcome, Adapter, CausalLm, Decoder, Lora, LoraConfig, ModelConfig, ModelError, ModelFiles, Result,
+    AdaptOutcome, Adapter, CausalLm, Decoder, Lora, LoraConfig, ModelBackend, ModelConfig, ModelError, ModelFiles, Result,
     Sequence, Tokenizer, TrainConfig, TrainStep,
 };
 
@@ -69,6 +68,9 @@ pub type ScoreRow<'a> = (&'a Sequence, Option<&'a Adapter>);
 /// One branch to decode or to mix: its context, and its adapter or the base.
 pub type Branch<'a> = (&'a [u32], Option<&'a Adapter>);
 
+/// What [`CausalLm::score_branches`] calls: a position, and the branches' log-probabilities `[branches, vocabulary]` there.
+pub type BranchVisitor<'a> = dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()> + 'a;
+
 /// A base model whose backend was chosen at run time.
 ///
 /// The methods are those of [`CausalLm`], with adapters as host data.
@@ -127,7 +129,7 @@ impl AnyModel {
         &self,
         branches: &[Branch<'_>],
         response: &[u32],
-        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()>,
+        visit: &mut BranchVisitor<'_>,
     ) -> Result<()> {
         self.inner.score_branches(branches, response, visit)
     }
@@ -199,7 +201,7 @@ pub trait AnyDecoder {
     fn push(&mut self, token: u32) -> Result<()>;
 }
 
-impl<B: Backend> AnyDecoder for Decoder<'_, B> {
+impl<B: ModelBackend> AnyDecoder for Decoder<'_, B> {
     fn log_probs(&self) -> &Array2<f32> {
         Decoder::log_probs(self)
     }
@@ -217,7 +219,7 @@ trait ErasedModel: Send + Sync {
         &self,
         branches: &[Branch<'_>],
         response: &[u32],
-        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()>,
+        visit: &mut BranchVisitor<'_>,
     ) -> Result<()>;
     fn adapt(
         &self,
@@ -237,11 +239,11 @@ trait ErasedModel: Send + Sync {
 }
 
 /// The adapters of some rows on the device, each copied once however many rows carry it.
-struct Attached<'a, B: Backend> {
+struct Attached<'a, B: ModelBackend> {
     loras: Vec<(&'a Adapter, Lora<B>)>,
 }
 
-impl<'a, B: Backend> Attached<'a, B> {
+impl<'a, B: ModelBackend> Attached<'a, B> {
     fn new(model: &CausalLm<B>, adapters: impl Iterator<Item = Option<&'a Adapter>>) -> Result<Self> {
         let mut loras: Vec<(&'a Adapter, Lora<B>)> = Vec::new();
         for adapter in adapters.flatten() {
@@ -258,7 +260,7 @@ impl<'a, B: Backend> Attached<'a, B> {
     }
 }
 
-impl<B: Backend> ErasedModel for CausalLm<B> {
+impl<B: ModelBackend> ErasedModel for CausalLm<B> {
     fn config(&self) -> &ModelConfig {
         self.config()
     }
@@ -277,7 +279,7 @@ impl<B: Backend> ErasedModel for CausalLm<B> {
         &self,
         branches: &[Branch<'_>],
         response: &[u32],
-        visit: &mut dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()>,
+        visit: &mut BranchVisitor<'_>,
     ) -> Result<()> {
         let loras = Attached::new(self, branches.iter().map(|(_, adapter)| *adapter))?;
         let branches: Vec<_> =

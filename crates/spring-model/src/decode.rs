@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use ndarray::Array2;
 
 use crate::{
-    CausalLm, ModelError, Result,
+    CausalLm, ModelBackend, ModelError, Result,
     lora::{Lora, LoraRows},
     loss,
     score::to_host,
@@ -22,7 +22,7 @@ pub struct Decoder<'a, B: Backend> {
     log_probs: Array2<f32>,
 }
 
-impl<B: Backend> CausalLm<B> {
+impl<B: ModelBackend> CausalLm<B> {
     /// Reads every branch's context and gets ready to write up to `max_new` tokens.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl<B: Backend> CausalLm<B> {
     }
 }
 
-impl<B: Backend> Decoder<'_, B> {
+impl<B: ModelBackend> Decoder<'_, B> {
     /// Log-probabilities of the next token, one row per branch.
     ///
     /// # Shapes

@@ -11,18 +11,20 @@ mod loss;
 mod peft;
 mod score;
 mod sequence;
+mod softmax;
 mod tokenizer;
 mod train;
 mod transformer;
 
 pub use adapter::{Adapter, LoraConfig, LoraPair, Projection};
-pub use any::{AnyDecoder, AnyModel, Branch, Device, ScoreRow};
+pub use any::{AnyDecoder, AnyModel, Branch, BranchVisitor, Device, ScoreRow};
 pub use checkpoint::ModelFiles;
 pub use config::{ModelConfig, SUPPORTED_ARCHITECTURES};
 pub use decode::Decoder;
 pub use error::{ModelError, Result};
 pub use lora::Lora;
 pub use sequence::Sequence;
+pub use softmax::ModelBackend;
 pub use tokenizer::Tokenizer;
 pub use train::{AdaptOutcome, TrainConfig, TrainStep};
 pub use transformer::Transformer;
@@ -45,7 +47,7 @@ pub struct CausalLm<B: Backend> {
 /// A processor is fastest when a pass fits its caches.
 const TOKENS_AT_ONCE: usize = 1024;
 
-impl<B: Backend> CausalLm<B> {
+impl<B: ModelBackend> CausalLm<B> {
     /// Loads a model.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use ndarray::ArrayView2;
 
 use crate::{
-    CausalLm, ModelError, Result, Sequence,
+    CausalLm, ModelBackend, ModelError, Result, Sequence,
     lora::{Lora, LoraRows},
     loss,
     sequence::{Batch, length_buckets},
@@ -12,7 +12,7 @@ use crate::{
 
 const ROWS_AT_ONCE: usize = 64;
 
-impl<B: Backend> CausalLm<B> {
+impl<B: ModelBackend> CausalLm<B> {
     /// Log-likelihood of every response token, in nats; one list per row, in the order given.
     ///
     /// Each row carries its own adapter, or none for the base. Rows of similar length run together.

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Adapter, CausalLm, LoraConfig, ModelError, Result, Sequence,
+    Adapter, CausalLm, LoraConfig, ModelBackend, ModelError, Result, Sequence,
     lora::{Dropout, Lora, LoraRows},
     loss,
     score::to_host,
@@ -153,7 +153,7 @@ pub struct TrainStep {
     pub loss: Option<f32>,
 }
 
-impl<B: Backend> CausalLm<B> {
+impl<B: ModelBackend> CausalLm<B> {
     /// Trains an adapter on responses, from `start` or from a fresh one of the shape `lora`.
     ///
     /// The order of batches, the initial factors and the dropout depend on `seed` alone. The base is untracked: it
@@ -244,7 +244,7 @@ struct Step<B: Backend> {
     gradient_norm: Tensor<B, 1>,
 }
 
-impl<'a, B: Backend> Trainer<'a, B> {
+impl<'a, B: ModelBackend> Trainer<'a, B> {
     fn new(model: &'a CausalLm<B>, weights: Lora<B>, config: &TrainConfig) -> Self {
         let optimizer = AdamWConfig::new()
             .with_beta_1(config.beta1 as f32)

@@ -10,7 +10,10 @@ use burn::{
     tensor::{Bool, Int, Tensor, TensorData, activation, backend::Backend},
 };
 
-use crate::{ModelConfig, ModelError, ModelFiles, Projection, Result, checkpoint, lora::LoraRows};
+use crate::{
+    ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result, checkpoint, lora::LoraRows,
+    softmax::masked_softmax,
+};
 
 /// A transformer on a device.
 #[derive(Module, Debug)]
@@ -89,7 +92,7 @@ struct Pass<'a, B: Backend> {
     start: usize,
 }
 
-impl<B: Backend> Transformer<B> {
+impl<B: ModelBackend> Transformer<B> {
     /// Loads the weights of a checkpoint, in the backend's float type.
     pub(crate) fn load(files: &ModelFiles, config: &ModelConfig, device: &B::Device) -> Result<Self> {
         let wanted = wanted(config);
@@ -227,7 +230,7 @@ impl<B: Backend> Transformer<B> {
     }
 }
 
-impl<B: Backend> Attention<B> {
+impl<B: ModelBackend> Attention<B> {
     fn forward(
         &self,
         x: Tensor<B, 2>,
@@ -256,11 +259,10 @@ impl<B: Backend> Attention<B> {
         }
         let keys = key.dims()[2];
 
-        let mut scores = query.matmul(key.transpose()).reshape([rows, kv_heads, group, length, keys]);
-        if let Some(mask) = &pass.mask {
-            scores = scores.mask_fill(mask.clone().expand([rows, kv_heads, group, length, keys]), f32::MIN);
-        }
-        let weights = activation::softmax(scores, 4).reshape([rows, kv_heads, group * length, keys]);
+        let shape = [rows, kv_heads, group, length, keys];
+        let scores = query.matmul(key.transpose()).reshape(shape);
+        let mask = pass.mask.as_ref().map(|mask| mask.clone().expand(shape));
+        let weights = masked_softmax(scores, mask).reshape([rows, kv_heads, group * length, keys]);
         let mixed = weights
             .matmul(value)
             .reshape([rows, kv_heads, group, length, dim])

@@ -4,19 +4,18 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::backend::Backend;
 use safetensors::SafeTensors;
-use spring_model::{Adapter, CausalLm, LoraConfig, ModelError, ModelFiles, Sequence, Tokenizer};
+use spring_model::{Adapter, CausalLm, LoraConfig, ModelBackend, ModelError, ModelFiles, Sequence, Tokenizer};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-fn load<B: Backend>(dir: &Path) -> CausalLm<B> {
+fn load<B: ModelBackend>(dir: &Path) -> CausalLm<B> {
     CausalLm::load(&ModelFiles::from_dir(dir).unwrap(), B::Device::default()).unwrap()
 }
 
-fn tiny<B: Backend>() -> (CausalLm<B>, Adapter) {
+fn tiny<B: ModelBackend>() -> (CausalLm<B>, Adapter) {
     let dir = fixture("tiny-llama");
     (load(&dir), Adapter::load_peft(dir.join("adapter")).unwrap())
 }
@@ -37,7 +36,7 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 }
 
 /// Logits without and with the adapter, against a folder of reference values.
-fn check_reference<B: Backend>(dir: &Path) {
+fn check_reference<B: ModelBackend>(dir: &Path) {
     let bytes = std::fs::read(dir.join("reference.safetensors")).unwrap();
     let reference = SafeTensors::deserialize(&bytes).unwrap();
     let rows = reference_ids(&reference);
@@ -52,7 +51,7 @@ fn check_reference<B: Backend>(dir: &Path) {
     }
 }
 
-fn logits_equal_transformers_and_peft<B: Backend>() {
+fn logits_equal_transformers_and_peft<B: ModelBackend>() {
     check_reference::<B>(&fixture("tiny-llama"));
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/parity");
     for name in ["llama", "llama-tied"] {
@@ -67,7 +66,7 @@ fn sequence(context: &[u32], response: &[u32]) -> Sequence {
     Sequence { context: context.to_vec(), response: response.to_vec() }
 }
 
-fn a_padded_mixed_batch_equals_its_rows_alone<B: Backend>() {
+fn a_padded_mixed_batch_equals_its_rows_alone<B: ModelBackend>() {
     let (model, adapter) = tiny::<B>();
     let other = Adapter::init(&LoraConfig::default(), model.config(), "", 3).unwrap();
     let (lora, other) = (model.attach(&adapter).unwrap(), model.attach(&other).unwrap());
@@ -89,7 +88,7 @@ fn a_padded_mixed_batch_equals_its_rows_alone<B: Backend>() {
     assert!(largest_difference(&base[0], &together[0]) > 1e-2, "the adapter changes nothing");
 }
 
-fn decoding_equals_scoring<B: Backend>() {
+fn decoding_equals_scoring<B: ModelBackend>() {
     let (model, adapter) = tiny::<B>();
     let lora = model.attach(&adapter).unwrap();
     // Contexts of different lengths and adapters, as rows of one batch.
@@ -124,7 +123,7 @@ fn decoding_equals_scoring<B: Backend>() {
     }
 }
 
-fn bad_sequences_are_refused<B: Backend>() {
+fn bad_sequences_are_refused<B: ModelBackend>() {
     let (model, _) = tiny::<B>();
     for bad in [sequence(&[], &[2]), sequence(&[1], &[]), sequence(&[1], &[320]), sequence(&[1; 256], &[2])] {
         assert!(matches!(model.score(&[(&bad, None)]), Err(ModelError::Sequence(_))), "{bad:?}");

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, Config, Periods, StateStore, adapt, record::LearnedPeriod, spring_memory::UserId};
+use spring_core::{Access, Config, Periods, SqliteStore, StateStore, adapt, record::LearnedPeriod, spring_memory::UserId};
 
 use crate::{
     args::{AdaptArgs, Args},
@@ -22,39 +22,36 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
         store.set_config(&Config::load(config)?)?;
     }
     let periods = Periods { count: command.periods, hold_out: command.hold_out };
-    let users = match &command.user {
-        Some(name) => vec![store.user(&session::user_id(name, path)?)?.user],
-        None => all_users(&store)?,
-    };
+    let one = command.user.as_ref().map(|name| session::user_id(name, path)).transpose()?;
+    if let Some(user) = &one {
+        store.user(user)?;
+    }
     let model = session::model_of(&store, path, args)?;
     let mut learned = 0;
-    for user in &users {
+    let mut learn = |store: &mut SqliteStore, user: &UserId| -> Result<()> {
         let mut bars = Bars::new(args.quiet);
-        let records = interrupt::or_interrupted(adapt(&model, &mut store, user, periods, &mut bars))?;
+        let records = interrupt::or_interrupted(adapt(&model, store, user, periods, &mut bars))?;
         bars.finish();
         learned += records.len();
-        for record in &records {
-            print(args, user, record)?;
-        }
-        if interrupt::requested() {
-            return Err(Interrupted.into());
+        records.iter().try_for_each(|record| print(args, user, record))?;
+        if interrupt::requested() { Err(Interrupted.into()) } else { Ok(()) }
+    };
+    match one {
+        Some(user) => learn(&mut store, &user)?,
+        None => {
+            let mut page = store.users(None, PAGE)?;
+            while let Some(last) = page.last().map(|summary| summary.user.clone()) {
+                for summary in &page {
+                    learn(&mut store, &summary.user)?;
+                }
+                page = store.users(Some(&last), PAGE)?;
+            }
         }
     }
     if learned == 0 && !args.json {
         output::line("nothing new to learn; `spring ingest` adds interactions")?;
     }
     Ok(())
-}
-
-fn all_users(store: &impl StateStore) -> Result<Vec<UserId>> {
-    let mut users: Vec<UserId> = Vec::new();
-    loop {
-        let page = store.users(users.last(), PAGE)?;
-        if page.is_empty() {
-            return Ok(users);
-        }
-        users.extend(page.into_iter().map(|summary| summary.user));
-    }
 }
 
 fn print(args: &Args, user: &UserId, learned: &LearnedPeriod) -> Result<()> {

@@ -8,7 +8,7 @@ fn store() -> SqliteStore {
 }
 
 /// Ada's learned periods: generation and record.
-fn records(store: &SqliteStore, period: Option<u32>) -> Vec<(u32, crate::record::PeriodRecord)> {
+fn records(store: &SqliteStore, period: Option<u32>) -> Vec<(u32, PeriodRecord)> {
     let learned = store.period_records(&user("ada"), period).unwrap();
     learned.into_iter().map(|learned| (learned.generation, learned.record)).collect()
 }
