@@ -8,13 +8,18 @@ use spring_eval::Method;
 
 /// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.
 #[derive(Debug, Parser)]
-#[command(name = "spring", version, max_term_width = 110, after_help = "\
+#[command(
+    name = "spring",
+    version,
+    max_term_width = 110,
+    after_help = "\
 Examples:
   spring demo --out report.html
   spring init --state me.db --model path/to/model
   spring ingest --state me.db history.jsonl
   spring adapt --state me.db --periods 5 --hold-out 0.1
-  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain")]
+  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain"
+)]
 pub struct Args {
     /// Where the model runs: cpu, wgpu or cuda, if the program was built with it.
     #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
@@ -39,15 +44,19 @@ pub enum Command {
         spring init --state me.db --config spring.toml     (the built-in model)")]
     Init(InitArgs),
     /// Add interactions from JSONL files; a file is added whole or not at all.
-    #[command(after_help = "Each line: {\"user\", \"id\", \"time\" (RFC 3339), \"prompt\", \"response\", \"meta\"?}\n\n\
-        Example:\n  spring ingest --state me.db history.jsonl")]
+    #[command(
+        after_help = "Each line: {\"user\", \"id\", \"time\" (RFC 3339), \"prompt\", \"response\", \"meta\"?}\n\n\
+        Example:\n  spring ingest --state me.db history.jsonl"
+    )]
     Ingest(IngestArgs),
     /// Learn what users have written since the last period.
     #[command(after_help = "Examples:\n  spring adapt --state me.db\n  \
         spring adapt --state me.db --user ada --periods 5 --hold-out 0.1")]
     Adapt(AdaptArgs),
     /// Write a response as a user would.
-    #[command(after_help = "Example:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain")]
+    #[command(
+        after_help = "Example:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain"
+    )]
     Generate(GenerateArgs),
     /// Show what was scored, selected, learned and kept, and why.
     #[command(after_help = "Examples:\n  spring explain --state me.db --user ada\n  \
@@ -57,7 +66,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  spring users --state me.db")]
     Users(UsersArgs),
     /// Score the responses of a JSONL file under a model, with or without an adapter.
-    #[command(after_help = "Example:\n  spring score --model path/to/model --adapter path/to/peft history.jsonl")]
+    #[command(
+        after_help = "Example:\n  spring score --model path/to/model --adapter path/to/peft history.jsonl"
+    )]
     Score(ScoreArgs),
     /// Compare methods on data with time.
     #[command(subcommand)]
@@ -178,8 +189,10 @@ pub struct ScoreArgs {
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
     /// SPRInG against a domain adapter, another user's, a static one, everything, and a random selection.
-    #[command(after_help = "Example:\n  spring eval compare --model path/to/model --top 6 --periods 5 --hold-out 0.1 \
-        --config spring.toml commits.jsonl")]
+    #[command(
+        after_help = "Example:\n  spring eval compare --model path/to/model --top 6 --periods 5 --hold-out 0.1 \
+        --config spring.toml commits.jsonl"
+    )]
     Compare(CompareArgs),
 }
 

@@ -22,7 +22,9 @@ pub fn model_files(model: &str) -> Result<ModelFiles> {
         ));
     }
     if !Path::new(model).is_dir() {
-        anyhow::bail!("{model}: no such folder; --model takes a folder in the Hugging Face layout, or \"{NAME}\"");
+        anyhow::bail!(
+            "{model}: no such folder; --model takes a folder in the Hugging Face layout, or \"{NAME}\""
+        );
     }
     Ok(ModelFiles::from_dir(model)?)
 }

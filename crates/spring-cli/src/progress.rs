@@ -18,7 +18,9 @@ impl Bars {
     pub fn new(quiet: bool) -> Self {
         interrupt::install();
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        let style = ProgressStyle::with_template("{spinner} {prefix} {bar:24} {pos}/{len} {msg} [{elapsed}, {eta} left]");
+        let style = ProgressStyle::with_template(
+            "{spinner} {prefix} {bar:24} {pos}/{len} {msg} [{elapsed}, {eta} left]",
+        );
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }

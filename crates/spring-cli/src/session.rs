@@ -30,5 +30,6 @@ pub fn model_of(store: &SqliteStore, path: &Path, args: &Args) -> Result<AnyMode
 
 /// A user id from the command line; what cannot be one is unknown.
 pub fn user_id(name: &str, path: &Path) -> Result<UserId> {
-    UserId::try_from(name.to_owned()).map_err(|_| Error::UnknownUser { user: name.escape_debug().to_string(), path: path.into() }.into())
+    UserId::try_from(name.to_owned())
+        .map_err(|_| Error::UnknownUser { user: name.escape_debug().to_string(), path: path.into() }.into())
 }

@@ -49,7 +49,8 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("spring.toml");
-        std::fs::write(&config, "[training]\nlearning_rate = 3e-3\n[decoding]\nmax_new_tokens = 8\n").unwrap();
+        std::fs::write(&config, "[training]\nlearning_rate = 3e-3\n[decoding]\nmax_new_tokens = 8\n")
+            .unwrap();
         let state = dir.path().join("me.db").to_str().unwrap().to_owned();
         succeeds(&["init", "--state", &state, "--config", config.to_str().unwrap()]);
         Self { dir, state }
@@ -63,7 +64,9 @@ impl Place {
 
     fn ingested(&self) -> (String, String) {
         let moods = ["bright", "grey", "wet", "still", "windy"];
-        let lines: String = (1..=12).map(|i| line("ada", &i.to_string(), i, &format!("A {} day.", moods[i as usize % 5]))).collect();
+        let lines: String = (1..=12)
+            .map(|i| line("ada", &i.to_string(), i, &format!("A {} day.", moods[i as usize % 5])))
+            .collect();
         let file = self.file("ada.jsonl", &lines);
         succeeds(&["ingest", "--state", &self.state, &file]);
         (file, lines)
@@ -79,10 +82,24 @@ impl Place {
 fn the_real_job() {
     let place = Place::new();
     let (file, _) = place.ingested();
-    assert!(succeeds(&["ingest", "--state", &place.state, &file]).contains("0 interactions added, 12 there already"));
+    assert!(
+        succeeds(&["ingest", "--state", &place.state, &file])
+            .contains("0 interactions added, 12 there already")
+    );
 
     let state = place.state.as_str();
-    let adapted = succeeds(&["adapt", "--state", state, "--user", "ada", "--periods", "2", "--hold-out", "0.2", "--json"]);
+    let adapted = succeeds(&[
+        "adapt",
+        "--state",
+        state,
+        "--user",
+        "ada",
+        "--periods",
+        "2",
+        "--hold-out",
+        "0.2",
+        "--json",
+    ]);
     let records: Vec<Value> = adapted.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(records.len(), 2);
     assert_eq!(records[0]["learned"]["selection"]["selected"], 5);
@@ -90,16 +107,21 @@ fn the_real_job() {
     assert!(succeeds(&["adapt", "--state", state]).contains("nothing new"));
     assert_eq!((&place.users()[0]["generation"], &place.users()[0]["pending"]), (&2.into(), &0.into()));
 
-    let generate = ["generate", "--state", state, "--user", "ada", "--prompt", "Write about day 13.", "--explain"];
+    let generate =
+        ["generate", "--state", state, "--user", "ada", "--prompt", "Write about day 13.", "--explain"];
     let text = succeeds(&generate);
     assert!(text.contains("gate closed") && text.contains("at least 8 are needed"), "{text}");
     assert_eq!(succeeds(&generate), text, "greedy decoding repeats itself");
 
-    let explained: Value = serde_json::from_str(&succeeds(&["explain", "--state", state, "--user", "ada", "--json"])).unwrap();
+    let explained: Value =
+        serde_json::from_str(&succeeds(&["explain", "--state", state, "--user", "ada", "--json"])).unwrap();
     assert_eq!(explained["periods"].as_array().unwrap().len(), 2);
     assert_eq!(explained["answers"].as_array().unwrap().len(), 2);
     assert_eq!(explained["buffer"].as_array().unwrap().len(), 7);
-    assert!(succeeds(&["explain", "--state", state, "--user", "ada", "--period", "2"]).contains("rank correlation"));
+    assert!(
+        succeeds(&["explain", "--state", state, "--user", "ada", "--period", "2"])
+            .contains("rank correlation")
+    );
 
     let scored: Value = serde_json::from_str(&succeeds(&["score", &file, "--json"])).unwrap();
     assert_eq!(scored["texts"], 12);
@@ -168,7 +190,8 @@ fn states_that_cannot_be_used_are_refused() {
     let state = place.state.as_str();
     assert!(fails(&["init", "--state", state]).contains("me.db"));
     assert!(fails(&["users", "--state", "/no/such/state.db"]).contains("/no/such/state.db"));
-    let text = place.file("notes.txt", "These are notes, not a database, and longer than a header of one would be.");
+    let text =
+        place.file("notes.txt", "These are notes, not a database, and longer than a header of one would be.");
     let error = fails(&["users", "--state", &text]);
     assert!(error.contains("notes.txt"), "{error}");
     assert!(std::fs::read_to_string(&text).unwrap().starts_with("These are notes"));
@@ -178,7 +201,8 @@ fn copy_of_the_model(to: &Path) -> PathBuf {
     let folder = to.join("model");
     std::fs::create_dir(&folder).unwrap();
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
-        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("model").join(name), folder.join(name)).unwrap();
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("model").join(name), folder.join(name))
+            .unwrap();
     }
     folder
 }
@@ -216,7 +240,8 @@ fn an_adapter_of_another_model_is_refused() {
     let history = dir.path().join("h.jsonl");
     std::fs::write(&history, line("ada", "1", 1, "One text.")).unwrap();
     // Same layout, other widths.
-    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama/adapter");
+    let foreign =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama/adapter");
     let error = fails(&["score", "--adapter", foreign.to_str().unwrap(), history.to_str().unwrap()]);
     assert!(error.contains("adapter") && error.contains("layer 0"), "{error}");
 }
@@ -238,7 +263,9 @@ fn the_demo_tells_its_story_and_writes_its_report() {
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("report.html");
     let text = succeeds(&["demo", "--quiet", "--out", report.to_str().unwrap()]);
-    for part in ["Period 4", "Buffer:", "Perplexity", "gate open", "came from the branch with the retrieved texts"] {
+    for part in
+        ["Period 4", "Buffer:", "Perplexity", "gate open", "came from the branch with the retrieved texts"]
+    {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
     let page = std::fs::read_to_string(report).unwrap();

@@ -3,7 +3,7 @@
 use spring_memory::UserId;
 
 use crate::{
-    LanguageModel, PeriodCommit, PeriodInput, Result, StateStore, StoredInteraction, learn_period,
+    LanguageModel, PeriodCommit, PeriodInput, Result, StateStore, StoredInteraction, learn_period, novelties,
     progress::{Event, Progress, tell},
     recall,
     record::LearnedPeriod,
@@ -52,6 +52,8 @@ fn adapt_pending(
     let config = store.settings().config.clone();
     store.cut_periods(user, periods.count, periods.hold_out)?;
     let mut records = Vec::new();
+    let learned = store.period_records(user, None)?;
+    let mut earlier: Vec<f64> = learned.iter().flat_map(|period| novelties(&period.record)).collect();
     for period in store.unlearned_periods(user)? {
         let (memories, bank) = recall(store, user, None)?;
         let (held_out, learned): (Vec<_>, Vec<_>) =
@@ -64,6 +66,7 @@ fn adapt_pending(
             held_out: held_out.len(),
             buffered: bank.texts(),
             memories: &memories,
+            earlier: &earlier,
         };
         let outcome = learn_period(model, &config, input, progress)?;
         let adapter = match &outcome.memories.adapter {
@@ -81,6 +84,7 @@ fn adapt_pending(
             record: outcome.record,
         };
         let generation = store.commit(&commit)?;
+        earlier.extend(novelties(&commit.record));
         records.push(LearnedPeriod { generation, record: commit.record });
         // Committed is committed: a request to stop takes effect before the next period.
         tell(progress, Event::Committed { user, period, generation })?;

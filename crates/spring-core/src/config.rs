@@ -112,8 +112,7 @@ impl Config {
     /// [`Error::Io`] if it cannot be read, otherwise as [`from_toml`](Self::from_toml).
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text =
-            std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), source })?;
         Self::from_toml(&text, &path.display().to_string())
     }
 

@@ -22,11 +22,11 @@ pub use error::{Error, Result};
 pub use generate::{FusedScore, generate, score_fused};
 pub use memories::{Memories, RetrievalBank, recall};
 pub use model::{LanguageModel, ModelInfo};
-pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood};
+pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties};
 pub use progress::{Event, Progress};
 pub use retrieve::{Retrieval, retrieve};
 pub use store::{
-    Access, Generation, IngestReport, Member, PeriodCommit, Settings, SqliteStore, StateStore, StoredInteraction,
-    UserSummary,
+    Access, Generation, IngestReport, Member, PeriodCommit, Settings, SqliteStore, StateStore,
+    StoredInteraction, UserSummary,
 };
 pub use {spring_drift, spring_fuse, spring_memory, spring_model};

@@ -87,7 +87,11 @@ impl RetrievalBank {
 ///
 /// [`Error::UnknownUser`](crate::Error::UnknownUser), [`Error::UnknownRecord`](crate::Error::UnknownRecord), or a
 /// state or adapter that cannot be read.
-pub fn recall(store: &dyn StateStore, user: &UserId, generation: Option<u32>) -> Result<(Memories, RetrievalBank)> {
+pub fn recall(
+    store: &dyn StateStore,
+    user: &UserId,
+    generation: Option<u32>,
+) -> Result<(Memories, RetrievalBank)> {
     let memories =
         store.generation(user, generation)?.map(Memories::from_generation).transpose()?.unwrap_or_default();
     let keys: Vec<u64> = memories.buffer.iter().map(|item| item.key).collect();

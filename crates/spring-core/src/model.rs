@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use spring_model::{
-    Adapter, AdaptOutcome, AnyDecoder, AnyModel, Branch, BranchVisitor, LoraConfig, ModelError, ScoreRow, Sequence, TrainConfig,
-    TrainStep,
+    AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, LoraConfig, ModelError, ScoreRow,
+    Sequence, TrainConfig, TrainStep,
 };
 
 /// What the loop needs to know of a model.

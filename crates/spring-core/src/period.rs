@@ -36,6 +36,14 @@ pub struct PeriodInput<'a> {
     pub buffered: &'a [StoredInteraction],
     /// The memories before the period.
     pub memories: &'a Memories,
+    /// Novelties of earlier periods' texts, in the order of time; see [`novelties`]. Adaptive selection alone reads them.
+    pub earlier: &'a [f64],
+}
+
+/// Novelties of a period's texts as they were measured before it was learned, for the periods that follow; none of a
+/// first period, where there was no adapter to be novel to.
+pub fn novelties(record: &PeriodRecord) -> impl Iterator<Item = f64> {
+    record.scores.iter().filter(|score| score.adapter.is_some()).map(|score| score.score.novelty)
 }
 
 /// What a period leaves behind.
@@ -77,7 +85,7 @@ pub fn learn_period(
     let scorer = config.drift.scorer.init();
     let scores = scorer.score(&observations)?;
     let statistics = ScoreStatistics::of(&scores, alpha(&config.drift.scorer))?;
-    let (chosen, selection) = select(config, memories, &scores, &observations)?;
+    let (chosen, selection) = select(config, input, &scores, &observations)?;
 
     let examples: Vec<Sequence> = chosen.iter().map(|i| encoded[*i].sequence.clone()).collect();
     let (adapter, update) = update(model, config, input, &examples, progress)?;
@@ -88,10 +96,12 @@ pub fn learn_period(
     let base: HashMap<u64, f64> =
         texts.iter().zip(&observations).map(|(text, observation)| (text.seq, observation.base)).collect();
     let items = rescore(model, config, &candidates, &base, &adapter)?;
-    let retained = config.buffer.policy.init().retain(items, config.buffer.capacity, &spring_memory::NoEmbeddings)?;
+    let retained =
+        config.buffer.policy.init().retain(items, config.buffer.capacity, &spring_memory::NoEmbeddings)?;
     let mut buffer = retained.kept;
     buffer.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.key.cmp(&a.key)));
-    let by_seq: HashMap<u64, &StoredInteraction> = candidates.iter().map(|(text, _)| (text.seq, *text)).collect();
+    let by_seq: HashMap<u64, &StoredInteraction> =
+        candidates.iter().map(|(text, _)| (text.seq, *text)).collect();
     let buffered: Vec<StoredInteraction> =
         buffer.iter().filter_map(|item| by_seq.get(&item.key).map(|text| (*text).clone())).collect();
 
@@ -129,14 +139,23 @@ pub fn learn_period(
         config: config.clone(),
     };
     Ok(PeriodOutcome {
-        memories: Memories { generation: memories.generation + 1, adapter: Some(adapter), buffer, calibration },
+        memories: Memories {
+            generation: memories.generation + 1,
+            adapter: Some(adapter),
+            buffer,
+            calibration,
+        },
         buffered,
         base: texts.iter().zip(&observations).map(|(text, o)| (text.seq, o.base)).collect(),
         record,
     })
 }
 
-fn encode_all(model: &dyn LanguageModel, config: &Config, texts: &[StoredInteraction]) -> Result<Vec<Encoded>> {
+fn encode_all(
+    model: &dyn LanguageModel,
+    config: &Config,
+    texts: &[StoredInteraction],
+) -> Result<Vec<Encoded>> {
     texts
         .iter()
         .map(|text| {
@@ -184,13 +203,13 @@ fn alpha(scorer: &ScorerConfig) -> Alpha {
 /// Positions of the selected texts, best first, and how they were found.
 fn select(
     config: &Config,
-    memories: &Memories,
+    input: PeriodInput<'_>,
     scores: &[DriftScore],
     observations: &[Observation],
 ) -> Result<(Vec<usize>, SelectionRecord)> {
-    let cold = memories.adapter.is_none() && config.drift.cold_start == ColdStart::All;
+    let cold = input.memories.adapter.is_none() && config.drift.cold_start == ColdStart::All;
     let rule = if cold { spring_drift::Selection::All {} } else { config.drift.selection };
-    let selected = rule.select(scores, observations)?;
+    let selected = rule.select_after(input.earlier, scores, observations)?;
     let reason = match cold {
         true => "first period: there is no adapter yet, so all of it is learned".into(),
         false => selected.reason,
@@ -214,7 +233,8 @@ fn update(
         examples,
         &config.training,
         seed,
-        &mut |step| match progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss }) {
+        &mut |step| match progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
+        {
             ControlFlow::Continue(()) => ControlFlow::Continue(()),
             ControlFlow::Break(()) => ControlFlow::Break(()),
         },
@@ -231,9 +251,11 @@ fn update(
 
 /// The old buffer and the selection, each text once, with the period that brought it.
 fn buffer_candidates<'a>(input: PeriodInput<'a>, chosen: &[usize]) -> Vec<(&'a StoredInteraction, u32)> {
-    let periods: HashMap<u64, u32> = input.memories.buffer.iter().map(|item| (item.key, item.period)).collect();
+    let periods: HashMap<u64, u32> =
+        input.memories.buffer.iter().map(|item| (item.key, item.period)).collect();
     let mut seen = HashSet::new();
-    let old = input.buffered.iter().map(|text| (text, periods.get(&text.seq).copied().unwrap_or(input.period)));
+    let old =
+        input.buffered.iter().map(|text| (text, periods.get(&text.seq).copied().unwrap_or(input.period)));
     let new = chosen.iter().map(|i| (&input.texts[*i], input.period));
     let mut candidates: Vec<_> = old.chain(new).filter(|(text, _)| seen.insert(text.seq)).collect();
     candidates.sort_by_key(|(text, _)| (text.interaction.time, text.seq));
@@ -249,7 +271,10 @@ fn rescore(
 ) -> Result<Vec<BufferItem>> {
     let texts: Vec<StoredInteraction> = candidates
         .iter()
-        .map(|(text, _)| StoredInteraction { base: text.base.or_else(|| base.get(&text.seq).copied()), ..(*text).clone() })
+        .map(|(text, _)| StoredInteraction {
+            base: text.base.or_else(|| base.get(&text.seq).copied()),
+            ..(*text).clone()
+        })
         .collect();
     let encoded = encode_all(model, config, &texts)?;
     let observations = observe(model, &texts, &encoded, Some(adapter))?;

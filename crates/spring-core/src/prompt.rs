@@ -71,7 +71,12 @@ pub struct Encoded {
 /// # Errors
 ///
 /// If the tokenizer refuses a text.
-pub fn encode_pair(model: &dyn LanguageModel, prompt: &str, response: &str, max_tokens: usize) -> Result<Encoded> {
+pub fn encode_pair(
+    model: &dyn LanguageModel,
+    prompt: &str,
+    response: &str,
+    max_tokens: usize,
+) -> Result<Encoded> {
     let info = model.info();
     let max_tokens = max_tokens.min(info.context);
     let bos = info.bos.is_some() as usize;
@@ -162,7 +167,8 @@ pub fn contexts(
         ids.extend(info.eos.first());
         items.push((pair, ids));
     }
-    let length = |items: &[(&RetrievedPair<'_>, Vec<u32>)]| items.iter().map(|(_, ids)| ids.len()).sum::<usize>();
+    let length =
+        |items: &[(&RetrievedPair<'_>, Vec<u32>)]| items.iter().map(|(_, ids)| ids.len()).sum::<usize>();
     while length(&items) + prompt_ids.len() > room {
         let Some((pair, _)) = items.pop() else { break };
         cuts.push(Cut::Retrieved { seq: pair.seq });

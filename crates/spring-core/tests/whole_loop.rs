@@ -72,7 +72,12 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
         assert_eq!((record.period as usize, record.scores.len(), record.held_out), (t + 1, 8, 2));
         // All of the first period, then ⌈0.3 · 8⌉.
         assert_eq!(record.selection.selected, if t == 0 { 8 } else { 3 });
-        let lowest = record.scores.iter().filter(|s| s.selected.is_some()).map(|s| s.score.score).fold(f64::MAX, f64::min);
+        let lowest = record
+            .scores
+            .iter()
+            .filter(|s| s.selected.is_some())
+            .map(|s| s.score.score)
+            .fold(f64::MAX, f64::min);
         for score in &record.scores {
             assert_eq!(score.adapter.is_none(), t == 0);
             let novelty = score.adapter.map_or(0.0, |adapter| score.base - adapter);
@@ -81,7 +86,10 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
             assert!(score.selected.is_some() || score.score.score <= lowest);
         }
     }
-    assert!(records[0].update.losses.last() < records[0].update.losses.first() || records[0].update.losses.len() == 1);
+    assert!(
+        records[0].update.losses.last() < records[0].update.losses.first()
+            || records[0].update.losses.len() == 1
+    );
 
     // What is held out is nowhere.
     let (memories, bank) = recall(&store, &ada, None).unwrap();
@@ -100,7 +108,8 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
     let item = memories.buffer[0];
     let text = &bank.text(item.key).unwrap().interaction;
     let pair = encode_pair(model(), &text.prompt, &text.response, 768).unwrap();
-    let scores = model().score(&[(&pair.sequence, None), (&pair.sequence, memories.adapter.as_ref())]).unwrap();
+    let scores =
+        model().score(&[(&pair.sequence, None), (&pair.sequence, memories.adapter.as_ref())]).unwrap();
     let [base, adapted] = [0, 1].map(|i: usize| spring_core::mean_log_likelihood(&scores[i]));
     assert!((item.quality - base).abs() < 1e-5 && (item.novelty - (base - adapted)).abs() < 1e-5);
     assert!(memories.buffer.is_sorted_by(|a, b| a.score >= b.score));
@@ -177,8 +186,15 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     assert_eq!(fused.fused, fused.adapter);
 
     // Probability fusion, by hand: ln(½ p₀ + ½ p₁) lies between the branches.
-    let half = score_fused(model(), &Config { gate: GateConfig::Always { k: 2 }, ..config }, &memories, &bank, "About soup", &response)
-        .unwrap();
+    let half = score_fused(
+        model(),
+        &Config { gate: GateConfig::Always { k: 2 }, ..config },
+        &memories,
+        &bank,
+        "About soup",
+        &response,
+    )
+    .unwrap();
     assert_ne!(half.fused, half.adapter);
     assert!(half.fused.iter().zip(&half.adapter).all(|(f, a)| *f >= a - std::f32::consts::LN_2 - 1e-5));
 }
@@ -211,7 +227,9 @@ fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
     assert_eq!(pair.sequence.len(), 100);
     assert!(matches!(pair.cuts[..], [Cut::Response { .. }]));
     let whole = encode_pair(model(), "x", "y", 100).unwrap();
-    assert!(whole.cuts.is_empty() && whole.sequence.response.last() == Some(&2) && whole.sequence.context[0] == 1);
+    assert!(
+        whole.cuts.is_empty() && whole.sequence.response.last() == Some(&2) && whole.sequence.context[0] == 1
+    );
 
     let retrieved = |seq: u64, day: i64, text: &'static str| RetrievedPair {
         seq,
@@ -255,7 +273,8 @@ fn settings_read_back_and_unknown_keys_are_refused() {
         assert!(error.contains(word) && error.contains("spring.toml"), "{error}");
     }
     // The documented defaults are the defaults.
-    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md")).unwrap();
+    let docs =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md")).unwrap();
     let block = docs.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(Config::from_toml(block, "docs/formats.md").unwrap(), Config::default());
 }

@@ -3,12 +3,13 @@
 //! All methods run on the same base, the same code path and the same texts. After each period every method is scored
 //! on that period's held-out texts.
 
-use std::{collections::BTreeMap, ops::ControlFlow, str::FromStr, time::Instant};
+use std::{collections::BTreeMap, ops::ControlFlow, str::FromStr, sync::Mutex, time::Instant};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use spring_core::{
-    ColdStart, Config, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank, StoredInteraction, key,
-    learn_period,
+    ColdStart, Config, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank,
+    StoredInteraction, key, learn_period, mean_log_likelihood, novelties,
     spring_drift::{ScoreStatistics, ScorerConfig, Selection},
     spring_fuse::GateConfig,
     spring_memory::UserId,
@@ -165,7 +166,11 @@ pub struct Comparison {
 
 impl Comparison {
     /// A method's loss over some of the results; `None` if it was not run.
-    pub fn total(&self, method: Method, keep: impl Fn(&UserComparison, &PeriodComparison) -> bool) -> Option<Loss> {
+    pub fn total(
+        &self,
+        method: Method,
+        keep: impl Fn(&UserComparison, &PeriodComparison) -> bool,
+    ) -> Option<Loss> {
         let losses: Vec<Loss> = self
             .users
             .iter()
@@ -182,11 +187,12 @@ struct Trajectory {
     config: Config,
     memories: Memories,
     buffered: Vec<StoredInteraction>,
+    earlier: Vec<f64>,
 }
 
 impl Trajectory {
     fn new(config: Config) -> Self {
-        Self { config, memories: Memories::default(), buffered: vec![] }
+        Self { config, memories: Memories::default(), buffered: vec![], earlier: vec![] }
     }
 
     /// Goes on from where another trajectory is.
@@ -209,9 +215,11 @@ impl Trajectory {
             held_out: split.test.len(),
             buffered: &self.buffered,
             memories: &self.memories,
+            earlier: &self.earlier,
         };
         let outcome = learn_period(model, &self.config, input, progress)?;
         (self.memories, self.buffered) = (outcome.memories, outcome.buffered);
+        self.earlier.extend(novelties(&outcome.record));
         Ok((outcome.record.statistics, outcome.record.selection.selected, outcome.record.update.tokens))
     }
 }
@@ -241,6 +249,8 @@ impl Plan {
 
 /// Runs the comparison for `evaluated`; `others` are the users that the domain adapter learns from.
 ///
+/// Users run side by side on rayon's threads; the result does not depend on how many there are.
+///
 /// # Errors
 ///
 /// [`Error::NotEnough`] if nothing is held out; otherwise what the loop refuses.
@@ -249,7 +259,7 @@ pub fn compare(
     plan: &Plan,
     evaluated: &[Stream],
     others: &[Stream],
-    progress: &mut dyn Progress,
+    progress: &mut (dyn Progress + Send),
 ) -> Result<Comparison> {
     let started = Instant::now();
     let (config, split_config) = (&plan.config, plan.split);
@@ -257,24 +267,41 @@ pub fn compare(
         true => domain_adapter(model, plan, others, progress)?,
         false => None,
     };
+    let progress = Mutex::new(progress);
+    let runs = evaluated
+        .par_iter()
+        .map(|stream| {
+            let mut splits = split(&stream.texts, split_config);
+            if splits.iter().all(|s| s.test.is_empty()) {
+                let reason = format!("user {}: {} texts hold nothing out", stream.user, stream.texts.len());
+                return Err(Error::NotEnough(reason));
+            }
+            score_base(model, config, &mut splits)?;
+            let mut shared = |event: Event<'_>| match progress.lock() {
+                Ok(mut progress) => progress.on(event),
+                Err(_) => ControlFlow::Break(()),
+            };
+            let (periods, history) =
+                run_user(model, plan, &stream.user, &splits, domain.as_ref(), &mut shared)?;
+            let user = UserComparison { user: stream.user.clone(), texts: stream.texts.len(), periods };
+            Ok((user, history, splits))
+        })
+        .collect::<Result<Vec<_>>>()?;
     let (mut users, mut histories, mut tests) = (Vec::new(), Vec::new(), Vec::new());
-    for stream in evaluated {
-        let splits = split(&stream.texts, split_config);
-        if splits.iter().all(|s| s.test.is_empty()) {
-            let reason = format!("user {}: {} texts hold nothing out", stream.user, stream.texts.len());
-            return Err(Error::NotEnough(reason));
-        }
-        let (periods, history) = run_user(model, plan, &stream.user, &splits, domain.as_ref(), progress)?;
-        users.push(UserComparison { user: stream.user.clone(), texts: stream.texts.len(), periods });
+    for (user, history, splits) in runs {
+        users.push(user);
         histories.push(history);
         tests.push(splits);
     }
     for (u, user) in users.iter_mut().enumerate().filter(|_| plan.wants(Method::OtherUser)) {
-        let foreign: Vec<&History> =
-            (1..histories.len()).map(|step| &histories[(u + step) % histories.len()]).take(OTHER_USERS).collect();
+        let foreign: Vec<&History> = (1..histories.len())
+            .map(|step| &histories[(u + step) % histories.len()])
+            .take(OTHER_USERS)
+            .collect();
         for (period, split) in user.periods.iter_mut().zip(&tests[u]) {
             let index = period.period as usize - 1;
-            let adapters: Vec<Option<&Adapter>> = foreign.iter().filter_map(|h| h.get(index)).map(Some).collect();
+            let adapters: Vec<Option<&Adapter>> =
+                foreign.iter().filter_map(|h| h.get(index)).map(Some).collect();
             if adapters.is_empty() || split.test.is_empty() {
                 continue;
             }
@@ -298,6 +325,19 @@ pub fn compare(
     })
 }
 
+/// The base's log-likelihood of every training text, once for all methods.
+fn score_base(model: &dyn LanguageModel, config: &Config, splits: &mut [Split]) -> Result<()> {
+    for split in splits {
+        let encoded = encode(model, config, &split.train)?;
+        let rows: Vec<_> = encoded.iter().map(|text| (&text.sequence, None)).collect();
+        let scores = model.score(&rows).map_err(spring_core::Error::from)?;
+        for (text, tokens) in split.train.iter_mut().zip(scores) {
+            text.base = Some(mean_log_likelihood(&tokens));
+        }
+    }
+    Ok(())
+}
+
 fn first_period(stream: &Stream, config: SplitConfig) -> Vec<StoredInteraction> {
     split(&stream.texts, config).into_iter().next().map(|split| split.train).unwrap_or_default()
 }
@@ -315,12 +355,13 @@ fn domain_adapter(
     }
     let examples: Vec<Sequence> = encode(model, config, &texts)?.into_iter().map(|e| e.sequence).collect();
     let seed = key::seed(config.seed, "domain", 1, "adapter");
-    let outcome = model.adapt(None, &config.lora, &examples, &config.training, seed, &mut |step| {
-        match progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss }) {
+    let outcome =
+        model.adapt(None, &config.lora, &examples, &config.training, seed, &mut |step| match progress
+            .on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
+        {
             ControlFlow::Continue(()) => ControlFlow::Continue(()),
             ControlFlow::Break(()) => ControlFlow::Break(()),
-        }
-    });
+        });
     Ok(Some(outcome.map_err(spring_core::Error::from)?.adapter))
 }
 

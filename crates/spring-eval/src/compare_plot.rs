@@ -32,8 +32,7 @@ pub fn comparison_svg(comparison: &Comparison) -> Result<String> {
         return Err(Error::NotEnough("there is no period after the first to draw".into()));
     }
     let mut svg = String::new();
-    draw(&mut svg, &bars, largest)
-        .map_err(|e| Error::Plot { plot: "comparison", reason: e.to_string() })?;
+    draw(&mut svg, &bars, largest).map_err(|e| Error::Plot { plot: "comparison", reason: e.to_string() })?;
     Ok(svg)
 }
 

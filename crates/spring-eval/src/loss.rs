@@ -63,7 +63,11 @@ impl std::iter::Sum for Loss {
 /// # Errors
 ///
 /// If the tokenizer refuses a text.
-pub fn encode(model: &dyn LanguageModel, config: &Config, texts: &[StoredInteraction]) -> Result<Vec<Encoded>> {
+pub fn encode(
+    model: &dyn LanguageModel,
+    config: &Config,
+    texts: &[StoredInteraction],
+) -> Result<Vec<Encoded>> {
     let pairs = texts.iter().map(|text| {
         let (prompt, response) = (&text.interaction.prompt, &text.interaction.response);
         Ok(encode_pair(model, prompt, response, config.training.max_tokens)?)

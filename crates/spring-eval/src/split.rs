@@ -36,12 +36,18 @@ pub fn split(texts: &[StoredInteraction], config: SplitConfig) -> Vec<Split> {
     let mut splits: Vec<Split> = ranges
         .into_iter()
         .zip(1..)
-        .map(|((train, test), period)| {
-            Split { period, train: texts[train].to_vec(), test: texts[test].to_vec(), dropped: 0 }
+        .map(|((train, test), period)| Split {
+            period,
+            train: texts[train].to_vec(),
+            test: texts[test].to_vec(),
+            dropped: 0,
         })
         .collect();
-    let training: Vec<HashSet<&str>> =
-        texts.iter().filter(|t| splits.iter().any(|s| s.train.iter().any(|x| x.seq == t.seq))).map(words).collect();
+    let training: Vec<HashSet<&str>> = texts
+        .iter()
+        .filter(|t| splits.iter().any(|s| s.train.iter().any(|x| x.seq == t.seq)))
+        .map(words)
+        .collect();
     for split in &mut splits {
         let before = split.test.len();
         split.test.retain(|text| {
@@ -79,7 +85,8 @@ mod tests {
     #[test]
     fn near_duplicates_of_training_texts_leave_the_test_part() {
         let common = "one two three four five six seven eight nine ten";
-        let mut texts: Vec<_> = (0..10).map(|i| text(i, &format!("text number {i} of a short stream"))).collect();
+        let mut texts: Vec<_> =
+            (0..10).map(|i| text(i, &format!("text number {i} of a short stream"))).collect();
         texts[2] = text(2, common);
         texts[8] = text(8, &format!("{common} eleven"));
         texts[9] = text(9, "something else altogether");

@@ -40,10 +40,14 @@ fn stream(user: &str) -> Stream {
 #[test]
 fn every_method_is_measured_on_the_same_texts_and_the_state_agrees() {
     let model = model();
-    let config = Config { training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() }, ..Config::default() };
+    let config = Config {
+        training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() },
+        ..Config::default()
+    };
     let split = SplitConfig { periods: 2, hold_out: 0.2 };
     let plan = Plan { config: config.clone(), split, methods: Method::ALL.to_vec() };
-    let comparison = compare(&model, &plan, &[stream("ada"), stream("bob")], &[stream("cy")], &mut ()).unwrap();
+    let comparison =
+        compare(&model, &plan, &[stream("ada"), stream("bob")], &[stream("cy")], &mut ()).unwrap();
     assert_eq!((comparison.domain_users, comparison.domain_texts), (1, 8));
     for user in &comparison.users {
         assert_eq!(user.periods.len(), 2);
@@ -55,7 +59,11 @@ fn every_method_is_measured_on_the_same_texts_and_the_state_agrees() {
         }
         let nats = |t: usize, method| user.periods[t].loss[&method].nats;
         for method in [Method::Everything, Method::Random, Method::SpringAdapter] {
-            assert_eq!(nats(0, method), nats(0, Method::Static), "the first period is the same for {method:?}");
+            assert_eq!(
+                nats(0, method),
+                nats(0, Method::Static),
+                "the first period is the same for {method:?}"
+            );
             assert_ne!(nats(1, method), nats(1, Method::Static), "{method:?} went on learning");
         }
         assert_eq!((user.periods[0].selected, user.periods[1].selected), (8, 3));
@@ -72,7 +80,9 @@ fn every_method_is_measured_on_the_same_texts_and_the_state_agrees() {
     store.ingest("ada", &mut JsonlReader::new(lines.join("\n").as_bytes(), "ada")).unwrap();
     let user = UserId::new("ada").unwrap();
     adapt(&model, &mut store, &user, Periods { count: 2, hold_out: 0.2 }, &mut ()).unwrap();
-    for (period, measured) in evaluate_state(&model, &store, &user).unwrap().iter().zip(&comparison.users[0].periods) {
+    for (period, measured) in
+        evaluate_state(&model, &store, &user).unwrap().iter().zip(&comparison.users[0].periods)
+    {
         let close = |a: f64, b: f64| (a - b).abs() < 1e-3;
         assert!(close(period.base.nats, measured.loss[&Method::Base].nats));
         assert!(close(period.static_adapter.nats, measured.loss[&Method::Static].nats));

@@ -5,8 +5,8 @@ use std::{fmt, ops::ControlFlow, str::FromStr};
 use ndarray::{Array2, ArrayView2};
 
 use crate::{
-    AdaptOutcome, Adapter, CausalLm, Decoder, Lora, LoraConfig, ModelBackend, ModelConfig, ModelError, ModelFiles, Result,
-    Sequence, Tokenizer, TrainConfig, TrainStep,
+    AdaptOutcome, Adapter, CausalLm, Decoder, Lora, LoraConfig, ModelBackend, ModelConfig, ModelError,
+    ModelFiles, Result, Sequence, Tokenizer, TrainConfig, TrainStep,
 };
 
 /// Where a model runs.

@@ -22,7 +22,7 @@ use burn::{
 ///
 /// For a backend of your own, `impl ModelBackend for MyBackend {}` is all.
 pub trait ModelBackend: Backend {
-    /// Softmax over the last dimension; masked scores get weight 0.
+    /// Softmax over the last dimension; masked scores get weight 0. No row may be masked whole.
     ///
     /// # Shapes
     ///
@@ -31,7 +31,8 @@ pub trait ModelBackend: Backend {
     fn masked_softmax(scores: FloatTensor<Self>, mask: Option<BoolTensor<Self>>) -> FloatTensor<Self> {
         let mut scores = float::<Self>(scores);
         if let Some(mask) = mask {
-            scores = scores.mask_fill(Tensor::<Self, 5, Bool>::from_primitive(mask), f32::MIN);
+            // exp(−∞) is 0 at once; the exponential of a large negative number takes the slow path of underflow.
+            scores = scores.mask_fill(Tensor::<Self, 5, Bool>::from_primitive(mask), f32::NEG_INFINITY);
         }
         activation::softmax(scores, 4).into_primitive().tensor()
     }

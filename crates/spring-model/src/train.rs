@@ -263,7 +263,9 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let targets: usize = batch.iter().map(|sequence| sequence.response.len()).sum();
         let lengths: Vec<usize> = batch.iter().map(|sequence| sequence.len()).collect();
         let (mut losses, mut gradients) = (Vec::new(), vec![None; self.moments.len()]);
-        for (part, rows) in length_buckets(&lengths, batch.len(), self.model.tokens_at_once).iter().enumerate() {
+        for (part, rows) in
+            length_buckets(&lengths, batch.len(), self.model.tokens_at_once).iter().enumerate()
+        {
             let rows: Vec<&Sequence> = rows.iter().map(|i| batch[*i]).collect();
             let dropout = dropout.map(|d| Dropout { seed: step_seed(d.seed, part), ..d });
             let (loss, gradient) = self.gradients(&rows, 1.0 / targets as f64, dropout);
@@ -280,21 +282,32 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
     }
 
     /// Scaled loss and the gradient of every factor.
-    fn gradients(&self, rows: &[&Sequence], scale: f64, dropout: Option<Dropout>) -> (Tensor<B, 1>, Vec<Option<Tensor<B, 2>>>) {
+    fn gradients(
+        &self,
+        rows: &[&Sequence],
+        scale: f64,
+        dropout: Option<Dropout>,
+    ) -> (Tensor<B, 1>, Vec<Option<Tensor<B, 2>>>) {
         let tracked: Lora<Autodiff<B>> = self.weights.tracked();
         let batch = Batch::<Autodiff<B>>::new(rows, &self.model.device);
         let mut lora = LoraRows::new(&vec![Some(&tracked); rows.len()]);
         lora.dropout = dropout;
         let hidden = self.transformer.forward(batch.inputs, &lora).select(0, batch.positions);
         let head = self.model.transformer.head();
-        let (loss, gradient) = loss::cross_entropy(hidden.clone().inner(), &head, batch.targets.inner(), scale);
+        let (loss, gradient) =
+            loss::cross_entropy(hidden.clone().inner(), &head, batch.targets.inner(), scale);
         // The head's gradient is known; this product hands it to everything below.
         let mut gradients = (hidden * Tensor::from_inner(gradient)).sum().backward();
         (loss, tracked.factors().map(|factor| factor.grad_remove(&mut gradients)).collect())
     }
 
     /// Clips the gradient by its global norm and lets AdamW take a step.
-    fn update(&mut self, loss: Tensor<B, 1>, gradients: Vec<Option<Tensor<B, 2>>>, rate: LearningRate) -> Step<B> {
+    fn update(
+        &mut self,
+        loss: Tensor<B, 1>,
+        gradients: Vec<Option<Tensor<B, 2>>>,
+        rate: LearningRate,
+    ) -> Step<B> {
         let squares = gradients.iter().flatten().map(|g| g.clone().square().sum()).collect();
         let norm = Tensor::cat(squares, 0).sum().sqrt();
         // As torch's clip_grad_norm_: scale by max / (norm + 1e-6), never up.

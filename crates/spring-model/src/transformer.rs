@@ -86,7 +86,8 @@ struct Pass<'a, B: Backend> {
     /// `[rows or 1, length, 1, head_dim / 2]`
     cos: Tensor<B, 4>,
     sin: Tensor<B, 4>,
-    /// True where attention is forbidden, `[rows or 1, 1, 1, length, keys]`; `None` when all is allowed.
+    /// True where attention is forbidden, `[rows, kv_heads, group, length, keys]`; `None` when all is allowed. In full,
+    /// as it is read once per layer and a broadcast one is slow to read.
     mask: Option<Tensor<B, 5, Bool>>,
     /// How many columns of the cache are already filled.
     start: usize,
@@ -169,7 +170,8 @@ impl<B: ModelBackend> Transformer<B> {
             length,
             cos: table(&self.rope.cos),
             sin: table(&self.rope.sin),
-            mask: (length > 1).then(|| keys.greater(queries).reshape([1, 1, 1, length, length])),
+            mask: (length > 1)
+                .then(|| self.for_all_heads(keys.greater(queries).reshape([1, 1, 1, length, length]), rows)),
             start: 0,
         };
         self.run(tokens, &pass, None)
@@ -206,12 +208,22 @@ impl<B: ModelBackend> Transformer<B> {
             length,
             cos: table(&self.rope.cos),
             sin: table(&self.rope.sin),
-            mask: cache.mask(length, &device),
+            mask: cache.mask(length, &device).map(|mask| self.for_all_heads(mask, 1)),
             start,
         };
         let hidden = self.run(tokens, &pass, Some(cache));
         cache.len = end;
         hidden
+    }
+
+    /// Repeats a mask `[1 or rows, 1, 1, queries, keys]` for every row, if need be, and every head.
+    fn for_all_heads(&self, mask: Tensor<B, 5, Bool>, rows: usize) -> Tensor<B, 5, Bool> {
+        let Some(Attention { num_heads, num_kv_heads, .. }) =
+            self.layers.first().map(|layer| &layer.self_attn)
+        else {
+            return mask;
+        };
+        mask.repeat(&[rows, *num_kv_heads, num_heads / num_kv_heads, 1, 1])
     }
 
     fn run(
@@ -261,8 +273,8 @@ impl<B: ModelBackend> Attention<B> {
 
         let shape = [rows, kv_heads, group, length, keys];
         let scores = query.matmul(key.transpose()).reshape(shape);
-        let mask = pass.mask.as_ref().map(|mask| mask.clone().expand(shape));
-        let weights = masked_softmax(scores, mask).reshape([rows, kv_heads, group * length, keys]);
+        let weights =
+            masked_softmax(scores, pass.mask.clone()).reshape([rows, kv_heads, group * length, keys]);
         let mixed = weights
             .matmul(value)
             .reshape([rows, kv_heads, group, length, dim])

@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use spring_model::{Adapter, CausalLm, LoraConfig, ModelBackend, ModelError, ModelFiles, Sequence, Tokenizer};
+use spring_model::{
+    Adapter, CausalLm, LoraConfig, ModelBackend, ModelError, ModelFiles, Sequence, Tokenizer,
+};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

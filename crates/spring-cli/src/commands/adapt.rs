@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, Config, Periods, SqliteStore, StateStore, adapt, record::LearnedPeriod, spring_memory::UserId};
+use spring_core::{
+    Access, Config, Periods, SqliteStore, StateStore, adapt, record::LearnedPeriod, spring_memory::UserId,
+};
 
 use crate::{
     args::{AdaptArgs, Args},

@@ -5,8 +5,8 @@ use std::{collections::HashMap, io::BufReader, path::Path};
 use anyhow::{Context, Result};
 use serde_json::json;
 use spring_core::{
-    Config, LanguageModel, Memories, Periods, RetrievalBank, Settings, SqliteStore, StateStore, StoredInteraction,
-    adapt, generate, recall,
+    Config, LanguageModel, Memories, Periods, RetrievalBank, Settings, SqliteStore, StateStore,
+    StoredInteraction, adapt, generate, recall,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord},
     spring_fuse::SamplerConfig,
     spring_memory::{JsonlReader, UserId},
@@ -29,7 +29,10 @@ const PROMPT: &str = "Write a review of the film \"The Restored Prints of Edvard
 
 /// The paper's settings, but for what so small a base needs: a larger learning rate and more epochs.
 fn config() -> Config {
-    Config { training: TrainConfig { learning_rate: 3e-3, epochs: 8, ..TrainConfig::default() }, ..Config::default() }
+    Config {
+        training: TrainConfig { learning_rate: 3e-3, epochs: 8, ..TrainConfig::default() },
+        ..Config::default()
+    }
 }
 
 /// All that the demo shows.
@@ -66,9 +69,11 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
 }
 
 fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>> {
-    let settings = Settings { model: embedded::NAME.into(), fingerprint: model.info().fingerprint, config: config() };
+    let settings =
+        Settings { model: embedded::NAME.into(), fingerprint: model.info().fingerprint, config: config() };
     let mut store = SqliteStore::in_memory(&settings)?;
-    store.ingest("history", &mut JsonlReader::new(BufReader::new(embedded::HISTORY.as_bytes()), "history"))?;
+    store
+        .ingest("history", &mut JsonlReader::new(BufReader::new(embedded::HISTORY.as_bytes()), "history"))?;
     let Some(user) = store.users(None, 1)?.pop().map(|summary| summary.user) else {
         return Ok(Err(anyhow::anyhow!("the built-in history is empty")));
     };
@@ -89,7 +94,8 @@ fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>>
     let mut config = settings.config;
     config.decoding.max_new_tokens = Some(96);
     // So small a model repeats itself when it is greedy.
-    config.decoding.sampler = SamplerConfig { temperature: 0.7, top_p: Some(0.9), ..SamplerConfig::default() };
+    config.decoding.sampler =
+        SamplerConfig { temperature: 0.7, top_p: Some(0.9), ..SamplerConfig::default() };
     let answer = generate(model, &config, &memories, &bank, PROMPT, bars)?;
     let tokens =
         answer.trace.iter().map(|token| model.decode_text(&[token.token])).collect::<Result<_, _>>()?;
@@ -107,7 +113,9 @@ fn show(demo: &Demo) -> Result<()> {
     ))?;
 
     output::line("\n── 1. What was learned, and why ──")?;
-    output::line("N: how much worse the adapter explains a text than the base does; Q: how well the base explains it; S = N + 0.5·Q.")?;
+    output::line(
+        "N: how much worse the adapter explains a text than the base does; Q: how well the base explains it; S = N + 0.5·Q.",
+    )?;
     for learned in &demo.learned {
         explain::period(learned, &demo.texts, 5)?;
     }
@@ -123,7 +131,14 @@ fn show(demo: &Demo) -> Result<()> {
 
     output::line("\n── 3. How well the next texts are predicted ──")?;
     output::line("Perplexity on texts of each period that were held out; lower is better.")?;
-    let mut table = output::table(&["period", "held out", "base", "static adapter", "SPRInG's adapter", "SPRInG with retrieval"]);
+    let mut table = output::table(&[
+        "period",
+        "held out",
+        "base",
+        "static adapter",
+        "SPRInG's adapter",
+        "SPRInG with retrieval",
+    ]);
     for period in &demo.losses {
         table.add_row([
             period.period.to_string(),

@@ -7,7 +7,9 @@ use spring_core::{
     Config, Error, StoredInteraction,
     spring_memory::{JsonlReader, UserId},
 };
-use spring_eval::{Comparison, Method, Plan, SplitConfig, Stream, UserComparison, compare as run_comparison, comparison_svg};
+use spring_eval::{
+    Comparison, Method, Plan, SplitConfig, Stream, UserComparison, compare as run_comparison, comparison_svg,
+};
 
 use crate::{
     args::{Args, CompareArgs},
@@ -44,7 +46,8 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
         other => other?,
     };
     if let Some(path) = &command.out {
-        std::fs::write(path, serde_json::to_string(&comparison)? + "\n").with_context(|| path.display().to_string())?;
+        std::fs::write(path, serde_json::to_string(&comparison)? + "\n")
+            .with_context(|| path.display().to_string())?;
     }
     if let Some(path) = &command.plot {
         std::fs::write(path, comparison_svg(&comparison)?).with_context(|| path.display().to_string())?;
@@ -58,7 +61,11 @@ fn read_streams(command: &CompareArgs) -> Result<Vec<Stream>> {
     let mut users: BTreeMap<UserId, Vec<StoredInteraction>> = BTreeMap::new();
     for line in JsonlReader::new(BufReader::new(file), path.display().to_string()) {
         let (seq, interaction) = line.map_err(Error::from)?;
-        users.entry(interaction.user.clone()).or_default().push(StoredInteraction { seq, interaction, base: None });
+        users.entry(interaction.user.clone()).or_default().push(StoredInteraction {
+            seq,
+            interaction,
+            base: None,
+        });
     }
     let streams = users.into_iter().map(|(user, mut texts)| {
         texts.sort_by_key(|text| (text.interaction.time, text.seq));
@@ -69,7 +76,10 @@ fn read_streams(command: &CompareArgs) -> Result<Vec<Stream>> {
 
 fn print(comparison: &Comparison) -> Result<()> {
     for user in &comparison.users {
-        output::line(&format!("\n{}: {} texts; nats/token on the held-out texts of each period", user.user, user.texts))?;
+        output::line(&format!(
+            "\n{}: {} texts; nats/token on the held-out texts of each period",
+            user.user, user.texts
+        ))?;
         print_user(user)?;
     }
     let periods = comparison.users.iter().map(|user| user.periods.len()).max().unwrap_or(0);
@@ -112,7 +122,10 @@ fn print_user(user: &UserComparison) -> Result<()> {
     count("texts: held out (near-duplicates)", &|p| format!("{} ({})", p.test, p.dropped));
     count("texts with the gate open", &|p| p.gate.open_fused.texts.to_string());
     count("mixture − adapter on those", &|p| {
-        number((p.gate.open_fused.texts > 0).then(|| p.gate.open_fused.per_token() - p.gate.open_adapter.per_token()))
+        number(
+            (p.gate.open_fused.texts > 0)
+                .then(|| p.gate.open_fused.per_token() - p.gate.open_adapter.per_token()),
+        )
     });
     count("sd(N)", &|p| number(p.statistics.novelty_sd));
     count("sd(αQ)", &|p| number(p.statistics.weighted_quality_sd));

@@ -122,13 +122,22 @@ pub fn period(learned: &LearnedPeriod, texts: &HashMap<u64, StoredInteraction>, 
     for evicted in record.evicted.iter().take(rows) {
         output::line(&format!("  left the buffer: text {}, {}", evicted.item.key, evicted.reason))?;
     }
-    let gate = record.gate_threshold.map_or("closed until there are more texts".into(), |t| format!("opens at {t:.3}"));
+    let gate = record
+        .gate_threshold
+        .map_or("closed until there are more texts".into(), |t| format!("opens at {t:.3}"));
     output::line(&format!("  gate: {gate}"))
 }
 
 /// What stayed in the buffer.
-pub fn buffer_table(buffer: &[BufferItem], texts: &HashMap<u64, StoredInteraction>, rows: usize) -> Result<()> {
-    output::line(&format!("\nBuffer: {} texts that the adapter still explains badly, worst first", buffer.len()))?;
+pub fn buffer_table(
+    buffer: &[BufferItem],
+    texts: &HashMap<u64, StoredInteraction>,
+    rows: usize,
+) -> Result<()> {
+    output::line(&format!(
+        "\nBuffer: {} texts that the adapter still explains badly, worst first",
+        buffer.len()
+    ))?;
     let mut table = output::table(&["period", "N", "Q", "S", "text"]);
     for item in buffer.iter().take(rows) {
         let text = texts.get(&item.key).map_or("", |text| text.interaction.response.as_str());

@@ -31,7 +31,8 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     let model = session::model_of(&store, path, args)?;
     let (memories, bank) = recall(&store, &user, None)?;
     let mut bars = Bars::new(args.quiet);
-    let answer = generate(&model, &config, &memories, &bank, &command.prompt, &mut bars).map_err(|e| e.of_user(&user))?;
+    let answer = generate(&model, &config, &memories, &bank, &command.prompt, &mut bars)
+        .map_err(|e| e.of_user(&user))?;
     bars.finish();
 
     if !writable {

@@ -28,7 +28,9 @@ pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
     SqliteStore::create(&command.state.state, &settings)?;
     let path = command.state.state.display().to_string();
     if args.json {
-        return output::json(&json!({"state": path, "model": settings.model, "fingerprint": settings.fingerprint}));
+        return output::json(
+            &json!({"state": path, "model": settings.model, "fingerprint": settings.fingerprint}),
+        );
     }
     output::line(&format!("created {path} for the model {}", settings.model))
 }

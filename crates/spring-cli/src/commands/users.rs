@@ -13,7 +13,8 @@ const PAGE: usize = 1000;
 
 pub fn run(args: &Args, command: &UsersArgs) -> Result<()> {
     let store = session::open(&command.state.state, Access::ReadOnly)?;
-    let headings = ["user", "interactions", "not learned yet", "first", "last", "periods", "generation", "buffer"];
+    let headings =
+        ["user", "interactions", "not learned yet", "first", "last", "periods", "generation", "buffer"];
     let mut last: Option<UserId> = None;
     let mut any = false;
     loop {
@@ -28,7 +29,9 @@ pub fn run(args: &Args, command: &UsersArgs) -> Result<()> {
         }
         let mut table = output::table(&headings);
         for user in &page {
-            let day = |time: Option<jiff::Timestamp>| time.map_or("–".into(), |t| t.strftime("%Y-%m-%d").to_string());
+            let day = |time: Option<jiff::Timestamp>| {
+                time.map_or("–".into(), |t| t.strftime("%Y-%m-%d").to_string())
+            };
             table.add_row([
                 output::excerpt(user.user.as_str(), 40),
                 user.interactions.to_string(),
