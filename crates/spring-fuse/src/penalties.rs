@@ -4,16 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::FuseError;
 use crate::error::in_range;
+use crate::vector::{BLOCK, sum, vectorized};
 
 /// Settings of [`Penalizer`]; the default is repetition 1.2, the others off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Penalties {
-    /// Above 0; 1 is off. The log-probability of every token seen is multiplied by it where negative and
-    /// divided by it where positive, as Hugging Face's `repetition_penalty` does with logits (after Keskar et
-    /// al., arXiv 1909.05858). Log-probabilities are never positive, so here it is a multiplication: p
-    /// becomes p^repetition. The strength thus differs from that of the same number on logits, whose zero is
-    /// arbitrary.
+    /// Above 0; 1 is off. The value of every token seen is divided by it where positive and multiplied by it where
+    /// negative, as Hugging Face's `repetition_penalty` does with logits (after Keskar et al., arXiv 1909.05858).
+    ///
+    /// That rule depends on where zero lies. Log-probabilities have none of their own: all are negative, and those of
+    /// likely tokens so little that the rule would hardly touch them. So zero is put at their mean over the vocabulary,
+    /// where it lies for logits that are centred.
     pub repetition: f32,
     /// Subtracted once per occurrence, nats; 0 is off. Negative values encourage repetition.
     pub frequency: f32,
@@ -68,14 +70,30 @@ impl Penalizer {
             return Err(FuseError::UnknownToken { token, vocabulary });
         }
         let Penalties { repetition, frequency, presence } = self.penalties;
+        let zero = if repetition == 1.0 { 0.0 } else { mean(log_probs) };
         self.seen.clear();
         self.seen.extend_from_slice(history);
         self.seen.sort_unstable();
         for occurrences in self.seen.chunk_by(|a, b| a == b) {
             let log_prob = &mut log_probs[occurrences[0] as usize];
-            *log_prob = if *log_prob < 0.0 { *log_prob * repetition } else { *log_prob / repetition };
+            if repetition != 1.0 {
+                let value = *log_prob - zero;
+                *log_prob = zero + if value < 0.0 { value * repetition } else { value / repetition };
+            }
             *log_prob -= presence + frequency * occurrences.len() as f32;
         }
         Ok(())
+    }
+}
+
+vectorized! {
+    /// Mean over the tokens that have any probability.
+    fn mean(log_probs: &[f32]) -> f32 {
+        let (mut total, mut count) = (0.0f64, 0.0f64);
+        for block in log_probs.chunks(BLOCK) {
+            total += f64::from(sum(block, |value| if value > f32::NEG_INFINITY { value } else { 0.0 }));
+            count += f64::from(sum(block, |value| if value > f32::NEG_INFINITY { 1.0 } else { 0.0 }));
+        }
+        (total / count.max(1.0)) as f32
     }
 }

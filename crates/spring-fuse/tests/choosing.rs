@@ -34,7 +34,7 @@ fn penalties_by_hand() {
         penalties.init().unwrap().apply(&mut values, history).unwrap();
         values
     };
-    assert_eq!(apply(Penalties { repetition: 2.0, ..Penalties::NONE }, &[1, 3, 1]), [-1.0, -4.0, -3.0, 0.25]);
+    assert_eq!(apply(Penalties { repetition: 2.0, ..Penalties::NONE }, &[1, 3, 1]), [-1.0, -2.625, -3.0, -0.4375]);
     assert_eq!(apply(Penalties { frequency: 0.5, ..Penalties::NONE }, &[1, 0, 1]), [-1.5, -3.0, -3.0, 0.5]);
     assert_eq!(apply(Penalties { presence: 0.5, ..Penalties::NONE }, &[1, 0, 1]), [-1.5, -2.5, -3.0, 0.5]);
     assert_eq!(apply(Penalties::NONE, &[0, 1, 2, 3]), [-1.0, -2.0, -3.0, 0.5]);
@@ -261,10 +261,14 @@ proptest! {
             out
         };
         let penalized = apply(&history);
+        let possible: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
+        let zero = possible.iter().sum::<f32>() / possible.len() as f32;
         for (token, (&before, &after)) in values.iter().zip(&penalized).enumerate() {
             let count = history.iter().filter(|&&seen| seen as usize == token).count() as f32;
-            let expected = if count == 0.0 { before } else { before * repetition - presence - frequency * count };
-            prop_assert!((after - expected).abs() < 1e-4 || after == expected);
+            let above = before - zero;
+            let repeated = zero + if above < 0.0 { above * repetition } else { above / repetition };
+            let expected = if count == 0.0 { before } else { repeated - presence - frequency * count };
+            prop_assert!((after - expected).abs() < 1e-3 * expected.abs().max(1.0) || after == expected);
         }
         history.reverse();
         prop_assert_eq!(apply(&history), penalized);
