@@ -21,7 +21,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Key of all randomness, together with user, period and purpose. Default 0.
+    /// Key of all that is drawn while learning, together with user, period and purpose; what is drawn while generating
+    /// has `decoding.sampler.seed`. Default 0.
     pub seed: u64,
     /// How texts are scored and selected.
     pub drift: DriftConfig,
@@ -125,6 +126,15 @@ impl Config {
         self.lora.check()?;
         self.training.check()?;
         spring_memory::Bm25Index::new(self.bm25.clone())?;
+        self.drift.selection.select(&[], &[])?;
+        self.gate.init()?;
+        self.fusion.init()?;
+        self.decoding.penalties.init()?;
+        self.decoding.sampler.init()?;
+        if self.buffer.policy == BufferPolicyConfig::Diversity {
+            let reason = "policy \"diversity\" needs embeddings, which the loop does not make yet".into();
+            return Err(Error::Config { origin: "buffer".into(), reason });
+        }
         Ok(())
     }
 }

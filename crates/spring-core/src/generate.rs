@@ -1,7 +1,7 @@
 //! Generation: one branch when the gate is closed, two mixed ones when it is open.
 
 use jiff::Timestamp;
-use spring_model::{Branch, ModelError};
+use spring_model::{Branch, ModelError, Sequence};
 
 use crate::{
     Config, Error, LanguageModel, Memories, Result, RetrievalBank,
@@ -125,7 +125,8 @@ pub struct FusedScore {
 
 /// Scores a response that is known, teacher-forced, through the gate and the mixture.
 ///
-/// `response` is what [`encode_pair`](crate::prompt::encode_pair) made of it; the context is laid out so that it fits.
+/// `sequence` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response: the branch without
+/// retrieval, so that a closed gate gives the adapter's own score.
 ///
 /// # Errors
 ///
@@ -136,18 +137,17 @@ pub fn score_fused(
     memories: &Memories,
     bank: &RetrievalBank,
     prompt: &str,
-    response: &[u32],
+    sequence: &Sequence,
 ) -> Result<FusedScore> {
+    let response = &sequence.response;
     let retrieval = retrieve(model, config, memories, bank, prompt, Some(response.len()))?;
     let contexts = &retrieval.contexts;
     let adapter = memories.adapter.as_ref();
     let Some(with) = &contexts.retrieval else {
-        let sequence =
-            spring_model::Sequence { context: contexts.plain.clone(), response: response.to_vec() };
-        let adapter = model.score(&[(&sequence, adapter)])?.pop().unwrap_or_default();
+        let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
         return Ok(FusedScore { fused: adapter.clone(), adapter, open: false, retrieval_share: 0.0 });
     };
-    let branches: [Branch<'_>; 2] = [(&contexts.plain, adapter), (with, adapter)];
+    let branches: [Branch<'_>; 2] = [(&sequence.context, adapter), (with, adapter)];
     let weights = config.fusion.lambda.weights(2, Some(&retrieval.gate))?;
     let mut mixture = config.fusion.init()?;
     let mut mixed = vec![0.0; model.info().vocabulary];

@@ -92,9 +92,11 @@ pub fn recall(
     user: &UserId,
     generation: Option<u32>,
 ) -> Result<(Memories, RetrievalBank)> {
-    let memories =
+    let mut memories =
         store.generation(user, generation)?.map(Memories::from_generation).transpose()?.unwrap_or_default();
     let keys: Vec<u64> = memories.buffer.iter().map(|item| item.key).collect();
     let bank = RetrievalBank::new(&store.settings().config.bm25, store.interactions(user, &keys)?)?;
+    // Recomputed, as the settings of BM25 may have changed since the period was learned.
+    memories.calibration = bank.calibration();
     Ok((memories, bank))
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use spring_drift::{Alpha, DriftScore, Observation, ScoreStatistics, ScorerConfig};
+use spring_drift::{Alpha, DriftScore, DriftScorer, Observation, ScoreStatistics, ScorerConfig};
 use spring_fuse::{Calibration, Candidate};
 use spring_memory::{BufferItem, UserId};
 use spring_model::{Adapter, Sequence};
@@ -82,7 +82,7 @@ pub fn learn_period(
     let encoded = encode_all(model, config, texts)?;
     tell(progress, Event::Scoring { texts: texts.len() })?;
     let observations = observe(model, texts, &encoded, memories.adapter.as_ref())?;
-    let scorer = config.drift.scorer.init();
+    let scorer = scorer(config, input);
     let scores = scorer.score(&observations)?;
     let statistics = ScoreStatistics::of(&scores, alpha(&config.drift.scorer))?;
     let (chosen, selection) = select(config, input, &scores, &observations)?;
@@ -95,7 +95,7 @@ pub fn learn_period(
     tell(progress, Event::Rescoring { texts: candidates.len() })?;
     let base: HashMap<u64, f64> =
         texts.iter().zip(&observations).map(|(text, observation)| (text.seq, observation.base)).collect();
-    let items = rescore(model, config, &candidates, &base, &adapter)?;
+    let items = rescore(model, config, scorer.as_ref(), &candidates, &base, &adapter)?;
     let retained =
         config.buffer.policy.init().retain(items, config.buffer.capacity, &spring_memory::NoEmbeddings)?;
     let mut buffer = retained.kept;
@@ -192,6 +192,17 @@ fn observe(
     Ok(observations)
 }
 
+/// The scorer of the settings; a random one is keyed by user and period, so that it does not draw the same places again.
+fn scorer(config: &Config, input: PeriodInput<'_>) -> Box<dyn DriftScorer> {
+    match config.drift.scorer {
+        ScorerConfig::Random { seed } => {
+            let seed = key::seed(config.seed ^ seed, input.user.as_str(), input.period, "random scorer");
+            ScorerConfig::Random { seed }.init()
+        }
+        other => other.init(),
+    }
+}
+
 /// The paper's α where there is one; the statistics of other scorers weigh quality as by default.
 fn alpha(scorer: &ScorerConfig) -> Alpha {
     match scorer {
@@ -265,6 +276,7 @@ fn buffer_candidates<'a>(input: PeriodInput<'a>, chosen: &[usize]) -> Vec<(&'a S
 fn rescore(
     model: &dyn LanguageModel,
     config: &Config,
+    scorer: &dyn DriftScorer,
     candidates: &[(&StoredInteraction, u32)],
     base: &HashMap<u64, f64>,
     adapter: &Adapter,
@@ -278,7 +290,7 @@ fn rescore(
         .collect();
     let encoded = encode_all(model, config, &texts)?;
     let observations = observe(model, &texts, &encoded, Some(adapter))?;
-    let scores = config.drift.scorer.init().score(&observations)?;
+    let scores = scorer.score(&observations)?;
     Ok(candidates
         .iter()
         .zip(scores)

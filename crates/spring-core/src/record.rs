@@ -1,4 +1,5 @@
-//! What was decided and why: the records that `spring explain` shows. They quote no text; texts are looked up.
+//! What was decided and why: the records that `spring explain` shows. Period
+//! records name texts by number and id and quote none; an answer's record holds its own prompt and text.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub struct PeriodRecord {
     pub period: u32,
     /// The generation it started from; 0 when there was none.
     pub parent: u32,
-    /// When it was committed.
+    /// When it was learned, just before it was committed.
     pub finished: Timestamp,
     /// Seconds of wall time.
     pub seconds: f64,

@@ -180,7 +180,7 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     let mut alone = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
     alone.fusion.lambda = Lambda::Fixed(0.0);
     assert_eq!(write(&alone).text, closed.text);
-    let response = encode_pair(model(), "About soup", "ada finds soup dull.", 768).unwrap().sequence.response;
+    let response = encode_pair(model(), "About soup", "ada finds soup dull.", 768).unwrap().sequence;
     let fused = score_fused(model(), &alone, &memories, &bank, "About soup", &response).unwrap();
     assert!(fused.open);
     assert_eq!(fused.fused, fused.adapter);
@@ -267,6 +267,11 @@ fn settings_read_back_and_unknown_keys_are_refused() {
         ("[gate]\nkind = \"quantile\"\nquantil = 0.5", "quantil"),
         ("nonsense = 1", "nonsense"),
         ("[bm25]\nb = 7.0", "b"),
+        ("[gate]\nkind = \"quantile\"\nquantile = 7.0", "quantile"),
+        ("[drift]\nselection = { kind = \"top_fraction\", fraction = 3.0 }", "fraction"),
+        ("[fusion]\nlambda = 2.0", "lambda"),
+        ("[decoding]\nsampler = { temperature = -1.0 }", "temperature"),
+        ("[buffer]\npolicy = \"diversity\"", "diversity"),
         ("[lora", "spring.toml"),
     ] {
         let error = Config::from_toml(bad, "spring.toml").unwrap_err().to_string();

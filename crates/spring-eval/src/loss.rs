@@ -121,7 +121,7 @@ pub fn fused_loss(
     let mut loss = FusedLoss::default();
     for (text, encoded) in texts {
         let prompt = &text.interaction.prompt;
-        let score = score_fused(model, config, memories, bank, prompt, &encoded.sequence.response)?;
+        let score = score_fused(model, config, memories, bank, prompt, &encoded.sequence)?;
         loss.fused.add(&score.fused, encoded.response_bytes);
         if score.open {
             loss.open_fused.add(&score.fused, encoded.response_bytes);

@@ -33,30 +33,31 @@ pub struct SplitConfig {
 /// Cuts a stream, given in the order of time, as the state would.
 pub fn split(texts: &[StoredInteraction], config: SplitConfig) -> Vec<Split> {
     let ranges = period_ranges(texts.len(), config.periods, config.hold_out);
-    let mut splits: Vec<Split> = ranges
-        .into_iter()
-        .zip(1..)
-        .map(|((train, test), period)| Split {
-            period,
-            train: texts[train].to_vec(),
-            test: texts[test].to_vec(),
-            dropped: 0,
-        })
-        .collect();
-    let training: Vec<HashSet<&str>> = texts
+    let training: Vec<&StoredInteraction> =
+        ranges.iter().flat_map(|(train, _)| &texts[train.clone()]).collect();
+    ranges
         .iter()
-        .filter(|t| splits.iter().any(|s| s.train.iter().any(|x| x.seq == t.seq)))
-        .map(words)
-        .collect();
-    for split in &mut splits {
-        let before = split.test.len();
-        split.test.retain(|text| {
-            let own = words(text);
-            !training.iter().any(|other| jaccard(&own, other) > NEAR_DUPLICATE)
-        });
-        split.dropped = before - split.test.len();
-    }
-    splits
+        .zip(1..)
+        .map(|((train, test), period)| {
+            let mut test = texts[test.clone()].to_vec();
+            let dropped = drop_near_duplicates(&mut test, &training);
+            Split { period, train: texts[train.clone()].to_vec(), test, dropped }
+        })
+        .collect()
+}
+
+/// Takes test texts away that nearly equal a training text; returns how many.
+pub(crate) fn drop_near_duplicates(
+    test: &mut Vec<StoredInteraction>,
+    training: &[&StoredInteraction],
+) -> usize {
+    let training: Vec<HashSet<&str>> = training.iter().map(|text| words(text)).collect();
+    let before = test.len();
+    test.retain(|text| {
+        let own = words(text);
+        !training.iter().any(|other| jaccard(&own, other) > NEAR_DUPLICATE)
+    });
+    before - test.len()
 }
 
 fn words(text: &StoredInteraction) -> HashSet<&str> {

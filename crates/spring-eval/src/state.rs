@@ -8,6 +8,7 @@ use spring_core::{
 use crate::{
     FusedLoss, Loss, Result,
     loss::{encode, fused_loss, losses},
+    split::drop_near_duplicates,
 };
 
 /// Losses on the held-out texts of one period, right after it was learned.
@@ -15,6 +16,8 @@ use crate::{
 pub struct PeriodLosses {
     /// The period.
     pub period: u32,
+    /// Held-out texts left out as near-duplicates of training texts.
+    pub dropped: usize,
     /// The frozen base.
     pub base: Loss,
     /// The adapter of the first period, never updated.
@@ -36,20 +39,24 @@ pub fn evaluate_state(
     user: &UserId,
 ) -> Result<Vec<PeriodLosses>> {
     let config = &store.settings().config;
+    let learned = store.period_records(user, None)?;
+    let mut training = Vec::new();
+    for period in &learned {
+        let members = store.members(user, period.record.period)?;
+        training.extend(members.into_iter().filter(|member| !member.held_out).map(|member| member.stored));
+    }
     let mut results = Vec::new();
     let mut first: Option<Adapter> = None;
-    for learned in store.period_records(user, None)? {
+    for learned in learned {
         let period = learned.record.period;
         let (memories, bank) = recall(store, user, Some(learned.generation))?;
         if first.is_none() {
             first = memories.adapter.clone();
         }
-        let held_out: Vec<StoredInteraction> = store
-            .members(user, period)?
-            .into_iter()
-            .filter(|member| member.held_out)
-            .map(|member| member.stored)
-            .collect();
+        let members = store.members(user, period)?;
+        let mut held_out: Vec<StoredInteraction> =
+            members.into_iter().filter(|member| member.held_out).map(|member| member.stored).collect();
+        let dropped = drop_near_duplicates(&mut held_out, &training.iter().collect::<Vec<_>>());
         if held_out.is_empty() {
             continue;
         }
@@ -59,6 +66,7 @@ pub fn evaluate_state(
         let texts: Vec<_> = held_out.iter().zip(&encoded).collect();
         results.push(PeriodLosses {
             period,
+            dropped,
             base: scored[0],
             static_adapter: scored[1],
             adapter: scored[2],

@@ -34,7 +34,10 @@ fn penalties_by_hand() {
         penalties.init().unwrap().apply(&mut values, history).unwrap();
         values
     };
-    assert_eq!(apply(Penalties { repetition: 2.0, ..Penalties::NONE }, &[1, 3, 1]), [-1.0, -2.625, -3.0, -0.4375]);
+    assert_eq!(
+        apply(Penalties { repetition: 2.0, ..Penalties::NONE }, &[1, 3, 1]),
+        [-1.0, -2.625, -3.0, -0.4375]
+    );
     assert_eq!(apply(Penalties { frequency: 0.5, ..Penalties::NONE }, &[1, 0, 1]), [-1.5, -3.0, -3.0, 0.5]);
     assert_eq!(apply(Penalties { presence: 0.5, ..Penalties::NONE }, &[1, 0, 1]), [-1.5, -2.5, -3.0, 0.5]);
     assert_eq!(apply(Penalties::NONE, &[0, 1, 2, 3]), [-1.0, -2.0, -3.0, 0.5]);

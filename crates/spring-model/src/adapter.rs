@@ -199,6 +199,13 @@ impl Adapter {
                 self.base, fingerprint
             ));
         }
+        for layer in 0..model.num_layers {
+            if let Some(missing) =
+                self.config.targets.iter().find(|p| !self.layers.contains_key(&(layer, **p)))
+            {
+                return fail(format!("layer {layer} {} is missing", missing.name()));
+            }
+        }
         for (&(layer, projection), pair) in &self.layers {
             let (d_in, d_out) = model.projection_dims(projection);
             let fits = layer < model.num_layers

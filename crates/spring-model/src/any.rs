@@ -172,21 +172,28 @@ fn load_on(files: &ModelFiles, device: Device) -> Result<Box<dyn ErasedModel>> {
         #[cfg(feature = "cpu")]
         Device::Cpu => Ok(Box::new(CausalLm::<burn::backend::Flex>::load(files, Default::default())?)),
         #[cfg(feature = "wgpu")]
-        Device::Wgpu => {
-            let model = CausalLm::<burn::backend::Wgpu>::load(files, Default::default())?;
-            Ok(Box::new(model.with_tokens_at_once(GPU_TOKENS_AT_ONCE)))
-        }
+        Device::Wgpu => load_on_gpu::<burn::backend::Wgpu>(files, device),
         #[cfg(feature = "cuda")]
-        Device::Cuda => {
-            let model = CausalLm::<burn::backend::Cuda>::load(files, Default::default())?;
-            Ok(Box::new(model.with_tokens_at_once(GPU_TOKENS_AT_ONCE)))
-        }
+        Device::Cuda => load_on_gpu::<burn::backend::Cuda>(files, device),
         #[allow(unreachable_patterns)]
         absent => {
             let reason = format!("not compiled in; build with --features {absent}");
             Err(ModelError::Device { device: absent.name().into(), reason })
         }
     }
+}
+
+/// Drivers that are missing make burn panic; here that becomes an error.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn load_on_gpu<B: ModelBackend>(files: &ModelFiles, device: Device) -> Result<Box<dyn ErasedModel>> {
+    let load = || CausalLm::<B>::load(files, B::Device::default());
+    let model =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).map_err(|_| ModelError::Device {
+            device: device.name().into(),
+            reason: "the driver failed (its message is above); is there such a device, and its driver?"
+                .into(),
+        })??;
+    Ok(Box::new(model.with_tokens_at_once(GPU_TOKENS_AT_ONCE)))
 }
 
 /// A [`Decoder`] of any backend.

@@ -7,6 +7,9 @@ use crate::{ModelError, Projection, Result};
 /// Architectures that this crate runs, as `model_type` names them.
 pub const SUPPORTED_ARCHITECTURES: &[&str] = &["llama"];
 
+/// The tables of the rotary embedding are made whole: 1 GiB at most.
+const MAX_ROPE_TABLE: usize = 1 << 28;
+
 /// What a transformer needs to know of its `config.json`, with every default resolved.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -177,6 +180,12 @@ impl ModelConfig {
             if value == 0 || value > limit {
                 return Err(format!("{name} is {value}; it must be between 1 and {limit}"));
             }
+        }
+        if self.max_positions * self.head_dim > MAX_ROPE_TABLE {
+            return Err(format!(
+                "max_position_embeddings {} times head_dim {} is above {MAX_ROPE_TABLE}",
+                self.max_positions, self.head_dim
+            ));
         }
         if !self.num_heads.is_multiple_of(self.num_kv_heads) {
             return Err(format!(

@@ -62,7 +62,8 @@ impl<B: ModelBackend> CausalLm<B> {
 
     /// Sets how many tokens, padding included, run in one pass of scoring or training; default 1024.
     ///
-    /// More keep a GPU busy, fewer stay in a processor's caches and need less memory. Results differ by rounding alone.
+    /// More keep a GPU busy, fewer stay in a processor's caches and need less memory. Results
+    /// differ by rounding alone.
     pub fn with_tokens_at_once(mut self, tokens: usize) -> Self {
         self.tokens_at_once = tokens.max(1);
         self

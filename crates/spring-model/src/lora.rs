@@ -10,8 +10,9 @@ use ndarray::Array2;
 use rand::Rng;
 
 use crate::{
-    Adapter, ModelConfig, Projection, Result,
+    Adapter, ModelConfig, ModelError, Projection, Result,
     adapter::{LoraPair, keyed_rng},
+    score::to_host,
 };
 
 /// The two factors of one layer on the device.
@@ -36,7 +37,7 @@ impl<B: Backend> Lora<B> {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Adapter`](crate::ModelError::Adapter) if it does not fit the model.
+    /// [`ModelError::Adapter`] if it does not fit the model.
     pub fn from_adapter(
         adapter: &Adapter,
         model: &ModelConfig,
@@ -53,18 +54,18 @@ impl<B: Backend> Lora<B> {
     }
 
     /// The numbers back on the host, in the form of `like`, the adapter this was made from.
-    pub fn to_adapter(&self, like: &Adapter) -> Adapter {
+    ///
+    /// # Errors
+    ///
+    /// If the device cannot be read.
+    pub fn to_adapter(&self, like: &Adapter) -> Result<Adapter> {
         let mut adapter = like.clone();
         for (&(layer, projection), pair) in &mut adapter.layers {
             if let Some(factors) = &self.layers[layer][projection as usize] {
-                let download = |tensor: &Tensor<B, 2>, matrix: &Array2<f32>| {
-                    let numbers = tensor.to_data().convert::<f32>().to_vec::<f32>().unwrap_or_default();
-                    Array2::from_shape_vec(matrix.dim(), numbers).unwrap_or_else(|_| matrix.clone())
-                };
-                *pair = LoraPair { a: download(&factors.a, &pair.a), b: download(&factors.b, &pair.b) };
+                *pair = LoraPair { a: download(&factors.a)?, b: download(&factors.b)? };
             }
         }
-        adapter
+        Ok(adapter)
     }
 
     /// Every factor in a fixed order: layer, projection, A before B.
@@ -87,31 +88,49 @@ impl<B: Backend> Lora<B> {
     }
 }
 
+fn download<B: Backend>(tensor: &Tensor<B, 2>) -> Result<Array2<f32>> {
+    let [rows, columns] = tensor.dims();
+    let numbers = to_host(tensor.clone())?;
+    Array2::from_shape_vec((rows, columns), numbers).map_err(|e| ModelError::Sequence(e.to_string()))
+}
+
 fn upload<B: Backend>(matrix: &Array2<f32>, device: &B::Device) -> Tensor<B, 2> {
     let numbers: Vec<f32> = matrix.iter().copied().collect();
     Tensor::from_data(TensorData::new(numbers, [matrix.nrows(), matrix.ncols()]), device)
 }
 
-/// Inverted dropout on the input of A, keyed by (seed, layer, projection): the same numbers on every backend.
-#[derive(Debug, Clone, Copy)]
+/// Inverted dropout on the input of A, keyed by (row's seed, layer, projection): a row's numbers depend neither on the
+/// backend nor on the rows and the padding beside it.
+#[derive(Debug, Clone)]
 pub(crate) struct Dropout {
     pub probability: f64,
-    pub seed: u64,
+    /// One per row of the batch.
+    pub seeds: Vec<u64>,
 }
 
 impl Dropout {
-    fn apply<B: Backend>(self, x: Tensor<B, 2>, layer: usize, projection: Projection) -> Tensor<B, 2> {
+    /// `x` holds the tokens of `rows`, `[rows * length, d_in]`.
+    fn apply<B: Backend>(
+        &self,
+        x: Tensor<B, 2>,
+        rows: Range<usize>,
+        layer: usize,
+        projection: Projection,
+    ) -> Tensor<B, 2> {
         if self.probability == 0.0 {
             return x;
         }
         let shape = x.dims();
+        let per_row = shape[0] / rows.len() * shape[1];
         let keep = (1.0 / (1.0 - self.probability)) as f32;
-        let mut rng = keyed_rng(self.seed, layer, projection);
         // 32 random bits against a threshold: half the cost of drawing floats.
         let threshold = (self.probability * f64::from(u32::MAX)) as u32;
-        let mask: Vec<f32> = (0..shape[0] * shape[1])
-            .map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep })
-            .collect();
+        let mut mask = Vec::with_capacity(shape[0] * shape[1]);
+        for seed in &self.seeds[rows] {
+            let mut rng = keyed_rng(*seed, layer, projection);
+            let draws = (0..per_row).map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep });
+            mask.extend(draws);
+        }
         let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
         x * mask
     }
@@ -161,8 +180,8 @@ impl<'a, B: Backend> LoraRows<'a, B> {
             let span = rows.start * length..rows.end * length;
             let whole = span == (0..total);
             let x = if whole { x.clone() } else { x.clone().slice([span.clone()]) };
-            let x = match self.dropout {
-                Some(dropout) => dropout.apply(x, layer, projection),
+            let x = match &self.dropout {
+                Some(dropout) => dropout.apply(x, rows.clone(), layer, projection),
                 None => x,
             };
             let update = x

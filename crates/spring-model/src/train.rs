@@ -115,7 +115,8 @@ impl TrainConfig {
     /// Learning rate of a step, counted from 0; the schedule of transformers' `get_linear_schedule_with_warmup`, whose
     /// first step has rate 0 when there is a warm-up.
     fn rate(&self, step: usize, steps: usize) -> LearningRate {
-        let warmup = (self.warmup * steps as f64).ceil() as usize;
+        // A run of one step would otherwise be all warm-up, and learn nothing.
+        let warmup = ((self.warmup * steps as f64).ceil() as usize).min(steps.saturating_sub(1));
         let part = if step < warmup {
             step as f64 / warmup as f64
         } else {
@@ -178,7 +179,14 @@ impl<B: ModelBackend> CausalLm<B> {
             example.check(&self.config)?;
         }
         let start = match start {
-            Some(adapter) => adapter.clone(),
+            Some(adapter) if adapter.config == *lora => adapter.clone(),
+            Some(adapter) => {
+                let reason = format!(
+                    "it has the shape {:?}, but {lora:?} is asked for; an adapter keeps its shape, so keep the settings of [lora]",
+                    adapter.config
+                );
+                return Err(ModelError::Adapter { adapter: "to go on from".into(), reason });
+            }
             None => Adapter::init(lora, &self.config, &self.fingerprint, seed)?,
         };
         let weights = Lora::<B>::from_adapter(&start, &self.config, &self.fingerprint, &self.device)?;
@@ -194,7 +202,8 @@ impl<B: ModelBackend> CausalLm<B> {
             for batch in order.chunks(config.batch_size) {
                 let batch: Vec<&Sequence> = batch.iter().map(|i| &examples[*i]).collect();
                 tokens += batch.iter().map(|s| s.response.len()).sum::<usize>();
-                let dropout = Dropout { probability: dropout, seed: step_seed(seed, step) };
+                let seeds = (0..batch.len()).map(|row| mix(mix(seed, step), row)).collect();
+                let dropout = Dropout { probability: dropout, seeds };
                 interval.push(trainer.step(&batch, config.rate(step, steps), Some(dropout)).loss);
                 step += 1;
                 if interval.len() == config.loss_interval || step == steps {
@@ -211,7 +220,7 @@ impl<B: ModelBackend> CausalLm<B> {
                 }
             }
         }
-        let adapter = trainer.weights.to_adapter(&start);
+        let adapter = trainer.weights.to_adapter(&start)?;
         // The last update comes after the last loss that was read.
         if adapter.pairs().any(|(_, _, pair)| pair.a.iter().chain(&pair.b).any(|x| !x.is_finite())) {
             return Err(ModelError::NotFinite { step, loss: f32::NAN });
@@ -220,9 +229,12 @@ impl<B: ModelBackend> CausalLm<B> {
     }
 }
 
-/// Dropout differs from step to step; the constant is the golden ratio's, which spreads consecutive numbers.
-fn step_seed(seed: u64, step: usize) -> u64 {
-    seed ^ (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// Another seed for each index: SplitMix64 (Steele et al. 2014), so that seeds of seeds do not meet.
+fn mix(seed: u64, index: usize) -> u64 {
+    let mut z = seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// The optimiser and what it works on.
@@ -263,11 +275,12 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let targets: usize = batch.iter().map(|sequence| sequence.response.len()).sum();
         let lengths: Vec<usize> = batch.iter().map(|sequence| sequence.len()).collect();
         let (mut losses, mut gradients) = (Vec::new(), vec![None; self.moments.len()]);
-        for (part, rows) in
-            length_buckets(&lengths, batch.len(), self.model.tokens_at_once).iter().enumerate()
-        {
+        for rows in length_buckets(&lengths, batch.len(), self.model.tokens_at_once) {
+            let dropout = dropout.as_ref().map(|dropout| Dropout {
+                probability: dropout.probability,
+                seeds: rows.iter().map(|i| dropout.seeds[*i]).collect(),
+            });
             let rows: Vec<&Sequence> = rows.iter().map(|i| batch[*i]).collect();
-            let dropout = dropout.map(|d| Dropout { seed: step_seed(d.seed, part), ..d });
             let (loss, gradient) = self.gradients(&rows, 1.0 / targets as f64, dropout);
             losses.push(loss);
             for (sum, part) in gradients.iter_mut().zip(gradient) {

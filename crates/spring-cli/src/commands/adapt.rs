@@ -20,15 +20,16 @@ const PAGE: usize = 1000;
 pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     let path = &command.state.state;
     let mut store = session::open(path, Access::ReadWrite)?;
-    if let Some(config) = &command.config {
-        store.set_config(&Config::load(config)?)?;
-    }
+    let config = command.config.as_ref().map(Config::load).transpose()?;
     let periods = Periods { count: command.periods, hold_out: command.hold_out };
     let one = command.user.as_ref().map(|name| session::user_id(name, path)).transpose()?;
     if let Some(user) = &one {
         store.user(user)?;
     }
     let model = session::model_of(&store, path, args)?;
+    if let Some(config) = config {
+        store.set_config(&config)?;
+    }
     let mut learned = 0;
     let mut learn = |store: &mut SqliteStore, user: &UserId| -> Result<()> {
         let mut bars = Bars::new(args.quiet);

@@ -53,17 +53,23 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
     let model = embedded::load_model(embedded::NAME, args.device)?;
     let demo = interrupt::or_interrupted(learn(&model, &mut bars))??;
     bars.finish();
-    if let Some(path) = &command.out {
-        write_report(&demo, path)?;
-    }
     if args.json {
-        return output::json(&json!({
+        output::json(&json!({
             "periods": demo.learned, "losses": demo.losses, "buffer": demo.memories.buffer, "answer": demo.answer
-        }));
+        }))?;
+    } else {
+        show(&demo)?;
     }
-    show(&demo)?;
     match &command.out {
-        Some(path) => output::line(&format!("\nThe same with plots: {}", path.display())),
+        Some(path) => {
+            write_report(&demo, path)?;
+            if args.json {
+                Ok(())
+            } else {
+                output::line(&format!("\nThe same with plots: {}", path.display()))
+            }
+        }
+        None if args.json => Ok(()),
         None => output::line("\n--out report.html writes the same with plots."),
     }
 }

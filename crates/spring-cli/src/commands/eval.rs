@@ -1,12 +1,9 @@
 //! `spring eval`
 
-use std::{collections::BTreeMap, fs::File, io::BufReader};
+use std::{fs::File, io::BufReader, path::Path};
 
 use anyhow::{Context, Result, bail};
-use spring_core::{
-    Config, Error, StoredInteraction,
-    spring_memory::{JsonlReader, UserId},
-};
+use spring_core::{Config, Error, Settings, SqliteStore, StateStore, spring_memory::JsonlReader};
 use spring_eval::{
     Comparison, Method, Plan, SplitConfig, Stream, UserComparison, compare as run_comparison, comparison_svg,
 };
@@ -24,7 +21,10 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
         Some(path) => Config::load(path)?,
         None => Config::default(),
     };
-    let mut streams = read_streams(command)?;
+    if !(0.0..1.0).contains(&command.hold_out) {
+        bail!("--hold-out {}: a part from 0 to below 1, such as 0.1", command.hold_out);
+    }
+    let mut streams = read_streams(&command.file, &config)?;
     // Most texts first; users of equal count in the order of their names, so that a run can be repeated.
     streams.sort_by(|a, b| b.texts.len().cmp(&a.texts.len()).then(a.user.cmp(&b.user)));
     let from = command.skip.min(streams.len());
@@ -45,6 +45,12 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
         Err(spring_eval::Error::Core(error)) if error.is_stopped() => return Err(Interrupted.into()),
         other => other?,
     };
+    // Printed first: a bad path must not cost the result.
+    if args.json {
+        output::json(&comparison)?
+    } else {
+        print(&comparison)?
+    }
     if let Some(path) = &command.out {
         std::fs::write(path, serde_json::to_string(&comparison)? + "\n")
             .with_context(|| path.display().to_string())?;
@@ -52,26 +58,18 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
     if let Some(path) = &command.plot {
         std::fs::write(path, comparison_svg(&comparison)?).with_context(|| path.display().to_string())?;
     }
-    if args.json { output::json(&comparison) } else { print(&comparison) }
+    Ok(())
 }
 
-fn read_streams(command: &CompareArgs) -> Result<Vec<Stream>> {
-    let path = &command.file;
-    let file = File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;
-    let mut users: BTreeMap<UserId, Vec<StoredInteraction>> = BTreeMap::new();
-    for line in JsonlReader::new(BufReader::new(file), path.display().to_string()) {
-        let (seq, interaction) = line.map_err(Error::from)?;
-        users.entry(interaction.user.clone()).or_default().push(StoredInteraction {
-            seq,
-            interaction,
-            base: None,
-        });
-    }
-    let streams = users.into_iter().map(|(user, mut texts)| {
-        texts.sort_by_key(|text| (text.interaction.time, text.seq));
-        Stream { user, texts }
-    });
-    Ok(streams.collect())
+/// Every user's texts, checked as `spring ingest` does.
+fn read_streams(path: &Path, config: &Config) -> Result<Vec<Stream>> {
+    let settings = Settings { model: String::new(), fingerprint: String::new(), config: config.clone() };
+    let mut store = SqliteStore::in_memory(&settings)?;
+    let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
+    let label = path.display().to_string();
+    store.ingest(&label, &mut JsonlReader::new(BufReader::new(file), &label))?;
+    let users = store.users(None, usize::MAX)?.into_iter().map(|summary| summary.user);
+    users.map(|user| Ok(Stream { texts: store.pending(&user)?, user })).collect()
 }
 
 fn print(comparison: &Comparison) -> Result<()> {

@@ -92,9 +92,14 @@ impl SqliteStore {
     ///
     /// [`Error::State`] if the file cannot be written or the configuration not be stored.
     pub fn set_config(&mut self, config: &Config) -> Result<()> {
+        let cut_elsewhere = config.training.max_tokens != self.settings.config.training.max_tokens;
         self.write(|connection| {
             let config = to_json("the configuration", config)?;
             connection.execute("UPDATE settings SET config = ?1", [config])?;
+            if cut_elsewhere {
+                // They are means over texts that were cut at the old length.
+                connection.execute("UPDATE interactions SET base = NULL WHERE base IS NOT NULL", ())?;
+            }
             Ok(())
         })?;
         self.settings.config = config.clone();

@@ -185,6 +185,7 @@ fn losses(period: u32, per_token: [f64; 4]) -> PeriodLosses {
     let open_adapter = Loss { nats: 95.0, ..open_fused };
     PeriodLosses {
         period,
+        dropped: 0,
         base,
         static_adapter,
         adapter,

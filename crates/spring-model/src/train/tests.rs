@@ -71,7 +71,8 @@ fn twenty_steps_equal_torch() {
             );
         }
     }
-    let (end, expected) = (trainer.weights.to_adapter(&start), peft_weights("adamw/end.safetensors"));
+    let (end, expected) =
+        (trainer.weights.to_adapter(&start).unwrap(), peft_weights("adamw/end.safetensors"));
     let mut largest = 0f32;
     for ((_, _, ours), (_, _, torch)) in end.pairs().zip(expected.pairs()) {
         for (a, b) in ours.a.iter().chain(&ours.b).zip(torch.a.iter().chain(&torch.b)) {
@@ -141,6 +142,56 @@ fn a_seed_decides_the_result_and_a_stop_keeps_nothing() {
         if step.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(matches!(stopped, Err(ModelError::Stopped)));
+}
+
+#[test]
+fn how_many_rows_run_together_changes_nothing_but_rounding() {
+    let examples: Vec<Sequence> = batches().concat().into_iter().take(8).collect();
+    let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::default() };
+    let [together, alone] = [usize::MAX, 1].map(|tokens| {
+        let model = tiny().with_tokens_at_once(tokens);
+        model
+            .adapt(None, &LoraConfig { dropout: 0.3, ..LoraConfig::default() }, &examples, &config, 7, |_| {
+                ControlFlow::Continue(())
+            })
+            .unwrap()
+            .adapter
+    });
+    let mut largest = 0f32;
+    for ((_, _, a), (_, _, b)) in together.pairs().zip(alone.pairs()) {
+        for (a, b) in a.a.iter().chain(&a.b).zip(b.a.iter().chain(&b.b)) {
+            largest = largest.max((a - b).abs());
+        }
+    }
+    assert!(largest < 1e-5, "{largest}");
+}
+
+#[test]
+fn an_adapter_keeps_its_shape_and_must_be_whole() {
+    let model = tiny();
+    let run = |start: &Adapter, lora: &LoraConfig| {
+        model.adapt(Some(start), lora, &batches()[0], &TrainConfig::default(), 1, |_| {
+            ControlFlow::Continue(())
+        })
+    };
+    let mut start = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let other = LoraConfig { rank: 4, ..LoraConfig::default() };
+    assert!(run(&start, &other).unwrap_err().to_string().contains("[lora]"));
+    start.layers.remove(&(1, crate::Projection::V));
+    let error = run(&start, &LoraConfig::default()).unwrap_err().to_string();
+    assert!(error.contains("layer 1 v_proj is missing"), "{error}");
+}
+
+#[test]
+fn one_step_learns_something() {
+    let model = tiny();
+    let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
+    let start = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let outcome = model
+        .adapt(Some(&start), &LoraConfig::default(), &batches()[0], &config, 1, |_| ControlFlow::Continue(()))
+        .unwrap();
+    assert_eq!(outcome.steps, 1);
+    assert_ne!(outcome.adapter, start);
 }
 
 #[test]
