@@ -4,9 +4,11 @@ mod adapt;
 mod demo;
 mod eval;
 mod explain;
+mod forget;
 mod generate;
 mod ingest;
 mod init;
+mod rollback;
 mod score;
 mod users;
 
@@ -21,6 +23,8 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Init(command) => init::run(args, command),
         Command::Ingest(command) => ingest::run(args, command),
         Command::Adapt(command) => adapt::run(args, command),
+        Command::Rollback(command) => rollback::run(args, command),
+        Command::Forget(command) => forget::run(args, command),
         Command::Generate(command) => generate::run(args, command),
         Command::Explain(command) => explain::run(args, command),
         Command::Users(command) => users::run(args, command),
