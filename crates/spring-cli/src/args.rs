@@ -67,6 +67,18 @@ pub enum Command {
         spring forget --state me.db --user ada --interaction 2024-05-01/3\n\n\
         Files exported or copied earlier are yours to delete.")]
     Forget(ForgetArgs),
+    /// Write all that is kept of a user to a folder: texts as JSONL, adapters as PEFT folders, records and settings.
+    #[command(after_help = "Example:\n  spring export --state me.db --user ada --out ada/")]
+    Export(ExportArgs),
+    /// Add a user from a folder that `spring export` wrote, as they were there.
+    #[command(after_help = "Example:\n  spring import --state other.db ada/")]
+    Import(ImportArgs),
+    /// Read a whole state and say whether anything in it is damaged.
+    #[command(
+        after_help = "With --json a line per user, with the SHA-256 of all that is kept of them but the time of day\n\
+        at which it was computed.\n\nExample:\n  spring check --state me.db"
+    )]
+    Check(CheckArgs),
     /// Write a response as a user would.
     #[command(
         after_help = "Example:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain"
@@ -167,6 +179,33 @@ pub struct ForgetArgs {
     /// One interaction, by its id; without it the whole user.
     #[arg(long, value_name = "ID")]
     pub interaction: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user.
+    #[arg(long)]
+    pub user: String,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The folder that was exported.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub state: StateArg,
 }
 
 #[derive(Debug, ClapArgs)]

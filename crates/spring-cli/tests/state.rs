@@ -280,3 +280,41 @@ fn a_full_disk_leaves_the_state_before() {
     let users: Value = serde_json::from_slice(&users.stdout).unwrap();
     assert_eq!((&users["interactions"], &users["pending"]), (&40.into(), &40.into()));
 }
+
+#[test]
+fn a_user_moves_from_one_state_to_another() {
+    let place = Place::new("", &[("ada", 9), ("bob", 2)]);
+    place.adapt(&["--periods", "2"]);
+    let out = place.dir.path().join("ada");
+    let folder = out.to_str().unwrap();
+    let said = succeeds(&["export", "--state", &place.state, "--user", "ada", "--out", folder]);
+    assert!(said.contains("9 interactions, 2 generations") && said.contains("yours to delete"), "{said}");
+    assert!(fails(&["import", "--state", &place.state, folder]).contains("has a user ada already"));
+    let other = Place::new("[training]\nepochs = 1\n", &[]);
+    let output = spring(&["import", "--state", &other.state, folder]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("settings differ"));
+    assert!(output.status.success());
+    assert_eq!((other.users("generation"), other.users("interactions")), (vec![2], vec![9]));
+    // The history alone is a file to ingest.
+    let third = Place::new("", &[]);
+    succeeds(&["ingest", "--state", &third.state, out.join("history.jsonl").to_str().unwrap()]);
+    assert_eq!((third.users("generation"), third.users("pending")), (vec![0], vec![9]));
+}
+
+#[test]
+fn a_state_can_be_checked() {
+    let place = Place::new("", &[("ada", 4), ("bob", 2)]);
+    let check = ["check", "--state", &place.state];
+    let digests = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let before = digests(succeeds(&[&check[..], &["--json"]].concat()));
+    assert_eq!(before.len(), 2);
+    place.adapt(&["--user", "ada"]);
+    let after = digests(succeeds(&[&check[..], &["--json"]].concat()));
+    assert_eq!((before[0] == after[0], before[1] == after[1]), (false, true));
+    assert!(succeeds(&check).contains("whole: 2 users"));
+    let mut bytes = std::fs::read(&place.state).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0xee);
+    std::fs::write(&place.state, bytes).unwrap();
+    assert!(fails(&check).contains("damaged"));
+}

@@ -95,6 +95,14 @@ pub enum Error {
         /// The generation asked for.
         number: u32,
     },
+    /// A folder that was to be imported is not what an export writes.
+    #[error("{place}: {reason}; nothing was imported")]
+    Import {
+        /// The file, and the line in it.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The user has no such interaction.
     #[error("user {user} has no interaction {id}")]
     UnknownInteraction {

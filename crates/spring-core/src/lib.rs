@@ -29,6 +29,7 @@ pub use progress::{Event, Progress};
 pub use retrieve::{Retrieval, retrieve};
 pub use store::{
     Access, Forgetting, Forgotten, Generation, GenerationSummary, IngestReport, Lease, Member, PeriodCommit,
-    PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore, StoredInteraction, UserSummary,
+    PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore, StoredInteraction, Transferred,
+    UserSummary,
 };
 pub use {spring_drift, spring_fuse, spring_memory, spring_model};

@@ -205,6 +205,21 @@ pub struct Forgotten {
     pub scrubbed: bool,
 }
 
+/// A user who was exported or imported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Transferred {
+    /// The user.
+    pub user: UserId,
+    /// Interactions.
+    pub interactions: u64,
+    /// Generations, those without adapter included.
+    pub generations: u64,
+    /// Records of generated texts.
+    pub answers: u64,
+    /// Whether the settings that came along differ from those of the state.
+    pub settings_differ: bool,
+}
+
 /// Keeps the users' state. Each method is one transaction: after an error or a crash, all is as before the call.
 ///
 /// Unknown users are [`Error::UnknownUser`](crate::Error::UnknownUser); a store that cannot be read or written is

@@ -1,12 +1,15 @@
 //! The state in one SQLite file.
 
+mod check;
 mod fault;
 mod file;
+mod folder;
 mod holder;
 mod lease;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod user;
 mod value;
 
@@ -14,16 +17,18 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 use spring_memory::{Interaction, InteractionId, JsonlError, UserId};
+use spring_model::Adapter;
 
 pub use self::file::Access;
 use self::{
     fault::{Fault, Outcome},
+    folder::Folder,
     user::{User, along_path, at_most, number_of, pending},
     value::{Checked, Json, to_json},
 };
 use super::{
     Forgetting, Forgotten, Generation, GenerationSummary, IngestReport, Lease, Member, PeriodCommit,
-    PlannedPeriod, Rollback, Settings, StateStore, StoredInteraction, UserSummary,
+    PlannedPeriod, Rollback, Settings, StateStore, StoredInteraction, Transferred, UserSummary,
 };
 use crate::{
     Config, Error, Result,
@@ -49,6 +54,9 @@ pub struct SqliteStore {
     path: PathBuf,
     settings: Settings,
 }
+
+/// Users that a check holds at a time.
+const CHECKED_AT_ONCE: usize = 1000;
 
 impl SqliteStore {
     /// Makes a new file, which only its owner may read.
@@ -114,6 +122,67 @@ impl SqliteStore {
         })?;
         self.settings.config = config.clone();
         Ok(())
+    }
+
+    /// Reads the whole file and refuses it if anything in it is damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`], saying what is wrong.
+    pub fn check(&self) -> Result<()> {
+        self.read(check::check_file)?;
+        let mut page = self.users(None, CHECKED_AT_ONCE)?;
+        while let Some(last) = page.last().map(|summary| summary.user.clone()) {
+            for summary in &page {
+                self.read(|connection| check::check_user(&User::get(connection, &summary.user)?))?;
+            }
+            page = self.users(Some(&last), CHECKED_AT_ONCE)?;
+        }
+        Ok(())
+    }
+
+    /// SHA-256, as hexadecimal, of all that is kept of a user but the time of day at which it was computed: equal for
+    /// equal texts, adapters, buffers and records, in whichever state they lie.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or [`Error::State`] if the file is damaged.
+    pub fn digest(&self, user: &UserId) -> Result<String> {
+        self.read(|connection| check::digest(&User::get(connection, user)?))
+    }
+
+    /// Writes all that is kept of a user to a new folder, which only its owner may enter: texts as JSONL, adapters as PEFT
+    /// folders, records and settings. See docs/formats.md.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or [`Error::Io`] if the folder is there already or cannot be written; nothing is left of it
+    /// then.
+    pub fn export(&self, user: &UserId, folder: impl AsRef<Path>) -> Result<Transferred> {
+        self.user(user)?;
+        let folder = Folder::create(folder.as_ref())?;
+        let exported =
+            self.read(|connection| transfer::export(&User::get(connection, user)?, &self.settings, &folder));
+        exported.inspect_err(|_| folder.remove())
+    }
+
+    /// Adds a user from a folder that [`export`](Self::export) wrote, as they were there. The state's own settings stay.
+    ///
+    /// The folder is not trusted: links and files of unlikely size are refused, everything is checked, and it is added
+    /// whole or not at all. `check` refuses adapters that do not fit the model, such as by
+    /// [`Adapter::check`](spring_model::Adapter::check).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Import`], naming the file and line, also if the state has the user already or was made for another base;
+    /// [`Error::Io`] for a file that is missing.
+    pub fn import(
+        &mut self,
+        folder: impl AsRef<Path>,
+        check: &dyn Fn(&Adapter) -> Result<()>,
+    ) -> Result<Transferred> {
+        let (folder, settings) = (Folder::open(folder.as_ref()), self.settings.clone());
+        self.write(|connection| transfer::import(connection, &settings, &folder, check))
     }
 
     /// Finishes removals: true if no free page holds anything of them any more. What stops it, such as a reader or a full

@@ -8,7 +8,7 @@ use super::{
     value::{stored, time, to_json},
 };
 use crate::{
-    Error, period_ranges,
+    Error, Result, period_ranges,
     store::{Member, PlannedPeriod, StoredInteraction, UserSummary},
 };
 
@@ -79,6 +79,26 @@ impl<'a> User<'a> {
             self.connection.prepare_cached(query)?.query_map(params, read)?.collect::<rusqlite::Result<_>>()
         };
         rows().map_err(|error| Fault::of_query(error, table, Some(self.name)))
+    }
+
+    /// Hands every row of a query to `take`, one at a time; gives their number.
+    pub(super) fn each<T>(
+        &self,
+        table: &str,
+        query: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+        mut take: impl FnMut(T) -> Result<()>,
+    ) -> Outcome<u64> {
+        let failed = |error| Fault::of_query(error, table, Some(self.name));
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut rows = statement.query(params)?;
+        let mut count = 0;
+        while let Some(row) = rows.next().map_err(failed)? {
+            take(read(row).map_err(failed)?)?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// The one row of a query, if there is one.
@@ -284,9 +304,6 @@ impl<'a> User<'a> {
     }
 
     pub(super) fn insert(&self, interaction: &Interaction) -> Outcome<()> {
-        let meta = interaction.meta.as_ref();
-        let what = || format!("`meta` of interaction {} of user {}", interaction.id, self.name);
-        let meta = meta.map(|meta| to_json(&what(), meta)).transpose()?;
         let seq = self.row(
             "users",
             "UPDATE users SET next_seq = next_seq + 1, pending = pending + 1 WHERE key = ?1
@@ -294,9 +311,17 @@ impl<'a> User<'a> {
             [self.key],
             |row| row.get::<_, i64>(0),
         )?;
+        self.insert_at(seq.unwrap_or_default(), interaction, None)
+    }
+
+    /// Adds an interaction under a given number.
+    pub(super) fn insert_at(&self, seq: i64, interaction: &Interaction, base: Option<f64>) -> Outcome<()> {
+        let meta = interaction.meta.as_ref();
+        let what = || format!("`meta` of interaction {} of user {}", interaction.id, self.name);
+        let meta = meta.map(|meta| to_json(&what(), meta)).transpose()?;
         self.execute(
-            "INSERT INTO interactions (user, seq, id, seconds, nanoseconds, meta, prompt, response)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO interactions (user, seq, id, seconds, nanoseconds, meta, prompt, response, base)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             (
                 self.key,
                 seq,
@@ -306,6 +331,7 @@ impl<'a> User<'a> {
                 meta,
                 &interaction.prompt,
                 &interaction.response,
+                base,
             ),
         )?;
         Ok(())
