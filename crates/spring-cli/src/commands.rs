@@ -9,6 +9,7 @@ mod forget;
 mod generate;
 mod ingest;
 mod init;
+mod inspect;
 mod rollback;
 mod score;
 mod transfer;
@@ -32,6 +33,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Check(command) => check::run(args, command),
         Command::Generate(command) => generate::run(args, command),
         Command::Explain(command) => explain::run(args, command),
+        Command::Inspect(command) => inspect::run(args, command),
         Command::Users(command) => users::run(args, command),
         Command::Score(command) => score::run(args, command),
         Command::Eval(EvalCommand::Compare(command)) => eval::compare(args, command),
