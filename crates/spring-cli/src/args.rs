@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use spring_core::spring_model::Device;
+use spring_core::spring_model::{Device, Precision};
 use spring_eval::Method;
 
 /// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.
@@ -24,6 +24,9 @@ pub struct Args {
     /// Where the model runs: cpu, wgpu or cuda, if the program was built with it.
     #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
     pub device: Device,
+    /// Float type of the base model's matrices: f32, and on GPUs f16 or bf16.
+    #[arg(long, global = true, default_value = "f32", value_name = "TYPE")]
+    pub precision: Precision,
     /// Print results as JSON, for programs.
     #[arg(long, global = true)]
     pub json: bool,
@@ -93,7 +96,7 @@ pub struct StateArg {
 pub struct InitArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     /// Settings in TOML; those that are absent have the paper's values.
@@ -175,7 +178,7 @@ pub struct UsersArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct ScoreArgs {
-    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     /// An adapter: a PEFT folder.
@@ -198,7 +201,7 @@ pub enum EvalCommand {
 
 #[derive(Debug, ClapArgs)]
 pub struct CompareArgs {
-    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     /// Evaluate the users with most texts.

@@ -15,7 +15,7 @@ pub fn open(path: &Path, access: Access) -> Result<SqliteStore> {
 /// Loads the model of a state and checks that it still is the same.
 pub fn model_of(store: &SqliteStore, path: &Path, args: &Args) -> Result<AnyModel> {
     let settings = store.settings();
-    let model = embedded::load_model(&settings.model, args.device)?;
+    let model = embedded::load_model(&settings.model, args)?;
     if model.fingerprint() != settings.fingerprint {
         let reason = format!(
             "made for another model than the one now in {}: fingerprint {:.12}… instead of {:.12}…; put the old model back",
