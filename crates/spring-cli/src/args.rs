@@ -54,8 +54,34 @@ pub enum Command {
     Ingest(IngestArgs),
     /// Learn what users have written since the last period.
     #[command(after_help = "Examples:\n  spring adapt --state me.db\n  \
-        spring adapt --state me.db --user ada --periods 5 --hold-out 0.1")]
+        spring adapt --state me.db --user ada --periods 5 --hold-out 0.1\n  \
+        spring adapt --state many.db --jobs 4")]
     Adapt(AdaptArgs),
+    /// Go back to an earlier generation of a user; nothing is lost, and the same command goes forward again.
+    #[command(
+        after_help = "Examples:\n  spring rollback --state me.db --user ada            (to the one before)\n  \
+        spring rollback --state me.db --user ada --to 3\n  \
+        spring rollback --state me.db --user ada --to 0     (the base alone)\n\n\
+        The next `spring adapt` learns the later periods again."
+    )]
+    Rollback(RollbackArgs),
+    /// Remove a user, or one interaction and everything that was learned from it.
+    #[command(after_help = "Examples:\n  spring forget --state me.db --user ada\n  \
+        spring forget --state me.db --user ada --interaction 2024-05-01/3\n\n\
+        Files exported or copied earlier are yours to delete.")]
+    Forget(ForgetArgs),
+    /// Write all that is kept of a user to a folder: texts as JSONL, adapters as PEFT folders, records and settings.
+    #[command(after_help = "Example:\n  spring export --state me.db --user ada --out ada/")]
+    Export(ExportArgs),
+    /// Add a user from a folder that `spring export` wrote, as they were there.
+    #[command(after_help = "Example:\n  spring import --state other.db ada/")]
+    Import(ImportArgs),
+    /// Read a whole state and say whether anything in it is damaged.
+    #[command(
+        after_help = "With --json a line per user, with the SHA-256 of all that is kept of them but the time of day\n\
+        at which it was computed.\n\nExample:\n  spring check --state me.db"
+    )]
+    Check(CheckArgs),
     /// Write a response as a user would.
     #[command(
         after_help = "Example:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain"
@@ -126,9 +152,63 @@ pub struct AdaptArgs {
     /// Set aside this part of each period, its latest texts, for evaluation.
     #[arg(long, default_value_t = 0.0, value_name = "PART")]
     pub hold_out: f64,
+    /// Train so many users side by side; the results are the same for any number.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
     /// Use these settings from now on.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user.
+    #[arg(long)]
+    pub user: String,
+    /// The generation to go to; without it the one before. 0 is the base alone.
+    #[arg(long, value_name = "N")]
+    pub to: Option<u32>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ForgetArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user.
+    #[arg(long)]
+    pub user: String,
+    /// One interaction, by its id; without it the whole user.
+    #[arg(long, value_name = "ID")]
+    pub interaction: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user.
+    #[arg(long)]
+    pub user: String,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The folder that was exported.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub state: StateArg,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,13 +1,17 @@
 //! One file per command.
 
 mod adapt;
+mod check;
 mod demo;
 mod eval;
 mod explain;
+mod forget;
 mod generate;
 mod ingest;
 mod init;
+mod rollback;
 mod score;
+mod transfer;
 mod users;
 
 use anyhow::Result;
@@ -21,6 +25,11 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Init(command) => init::run(args, command),
         Command::Ingest(command) => ingest::run(args, command),
         Command::Adapt(command) => adapt::run(args, command),
+        Command::Rollback(command) => rollback::run(args, command),
+        Command::Forget(command) => forget::run(args, command),
+        Command::Export(command) => transfer::export(args, command),
+        Command::Import(command) => transfer::import(args, command),
+        Command::Check(command) => check::run(args, command),
         Command::Generate(command) => generate::run(args, command),
         Command::Explain(command) => explain::run(args, command),
         Command::Users(command) => users::run(args, command),

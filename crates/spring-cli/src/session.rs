@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use spring_core::{Access, Error, SqliteStore, StateStore, spring_memory::UserId, spring_model::AnyModel};
+use spring_core::{
+    Access, Error, SqliteStore, StateStore, check_base,
+    spring_memory::{InteractionId, UserId},
+    spring_model::AnyModel,
+};
 
 use crate::{args::Args, embedded};
 
@@ -16,15 +20,7 @@ pub fn open(path: &Path, access: Access) -> Result<SqliteStore> {
 pub fn model_of(store: &SqliteStore, path: &Path, args: &Args) -> Result<AnyModel> {
     let settings = store.settings();
     let model = embedded::load_model(&settings.model, args)?;
-    if model.fingerprint() != settings.fingerprint {
-        let reason = format!(
-            "made for another model than the one now in {}: fingerprint {:.12}… instead of {:.12}…; put the old model back",
-            settings.model,
-            model.fingerprint(),
-            settings.fingerprint
-        );
-        return Err(Error::State { path: path.into(), reason }.into());
-    }
+    check_base(&model, store, path)?;
     Ok(model)
 }
 
@@ -32,4 +28,9 @@ pub fn model_of(store: &SqliteStore, path: &Path, args: &Args) -> Result<AnyMode
 pub fn user_id(name: &str, path: &Path) -> Result<UserId> {
     UserId::try_from(name.to_owned())
         .map_err(|_| Error::UnknownUser { user: name.escape_debug().to_string(), path: path.into() }.into())
+}
+
+/// An interaction's id from the command line; what cannot be one is unknown.
+pub fn interaction_id(id: &str, user: &UserId) -> Result<InteractionId> {
+    InteractionId::new(id).map_err(|error| anyhow::anyhow!("user {user}: {error}"))
 }

@@ -1,9 +1,19 @@
 //! `adapt`: closes periods over a user's new texts and learns them, one transaction each.
 
+use std::{
+    collections::VecDeque,
+    ops::ControlFlow,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use jiff::{SignedDuration, Timestamp};
 use spring_memory::UserId;
 
 use crate::{
-    LanguageModel, PeriodCommit, PeriodInput, Result, StateStore, StoredInteraction, learn_period, novelties,
+    Error, LanguageModel, Lease, Member, PeriodCommit, PeriodInput, PlannedPeriod, Result, StateStore,
+    StoredInteraction, learn_period, novelties,
     progress::{Event, Progress, tell},
     recall,
     record::LearnedPeriod,
@@ -24,14 +34,34 @@ impl Default for Periods {
     }
 }
 
-/// Learns everything that a user has written since the last period.
-///
-/// Periods that an earlier, interrupted run had stored come first, as they were cut then. Returns the records of the
-/// periods learned; none if there was nothing new.
+/// Refuses a model that a state was not made for.
 ///
 /// # Errors
 ///
-/// What stops a period; those committed before stay, and the state is that after the last of them.
+/// [`Error::State`] if base or tokenizer are others.
+pub fn check_base(model: &dyn LanguageModel, store: &dyn StateStore, path: &Path) -> Result<()> {
+    let (settings, found) = (store.settings(), model.info().fingerprint);
+    if found == settings.fingerprint {
+        return Ok(());
+    }
+    let reason = format!(
+        "made for another model or tokenizer than the one now in {}: fingerprint {found:.12}… instead of {:.12}…; put \
+         the old one back",
+        settings.model, settings.fingerprint
+    );
+    Err(Error::State { path: path.into(), reason })
+}
+
+/// Learns everything that a user has written since the last period.
+///
+/// Periods that an earlier, interrupted run had stored come first, as they were cut then. Training happens under a
+/// [`Lease`] outside any transaction; each period is committed on its own. Returns the records of the periods learned;
+/// none if there was nothing new.
+///
+/// # Errors
+///
+/// [`Error::Leased`] while somebody else trains this user, or what stops a period; those committed before stay, and the
+/// state is that after the last of them.
 pub fn adapt(
     model: &dyn LanguageModel,
     store: &mut dyn StateStore,
@@ -39,55 +69,207 @@ pub fn adapt(
     periods: Periods,
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
-    adapt_pending(model, store, user, periods, progress).map_err(|error| error.of_user(user))
+    with_lease(store, user, |store, lease| {
+        adapt_leased(model, store, lease, periods, progress).map_err(|error| error.of_user(user))
+    })
 }
 
-fn adapt_pending(
-    model: &dyn LanguageModel,
+/// Runs `work` while nobody else may train the user.
+pub(crate) fn with_lease<T>(
     store: &mut dyn StateStore,
     user: &UserId,
+    work: impl FnOnce(&mut dyn StateStore, &mut Lease) -> Result<T>,
+) -> Result<T> {
+    let mut lease = store.lease(user)?;
+    let done = work(store, &mut lease);
+    let released = store.release(&lease);
+    let done = done?;
+    released?;
+    Ok(done)
+}
+
+fn adapt_leased(
+    model: &dyn LanguageModel,
+    store: &mut dyn StateStore,
+    lease: &mut Lease,
     periods: Periods,
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
-    let config = store.settings().config.clone();
-    store.cut_periods(user, periods.count, periods.hold_out)?;
-    let mut records = Vec::new();
-    let learned = store.period_records(user, None)?;
+    let user = lease.user.clone();
+    let learned = store.period_records(&user, None)?;
     let mut earlier: Vec<f64> = learned.iter().flat_map(|period| novelties(&period.record)).collect();
-    for period in store.unlearned_periods(user)? {
-        let (memories, bank) = recall(store, user, None)?;
-        let (held_out, learned): (Vec<_>, Vec<_>) =
-            store.members(user, period)?.into_iter().partition(|member| member.held_out);
-        let texts: Vec<StoredInteraction> = learned.into_iter().map(|member| member.stored).collect();
-        let input = PeriodInput {
-            user,
-            period,
-            texts: &texts,
-            held_out: held_out.len(),
-            buffered: bank.texts(),
-            memories: &memories,
-            earlier: &earlier,
-        };
-        let outcome = learn_period(model, &config, input, progress)?;
-        let adapter = match &outcome.memories.adapter {
-            Some(adapter) => adapter.to_bytes()?,
-            None => Vec::new(),
-        };
-        let commit = PeriodCommit {
-            user: user.clone(),
-            period,
-            parent: memories.generation,
-            adapter,
-            buffer: outcome.memories.buffer,
-            calibration: outcome.memories.calibration,
-            base: outcome.base,
-            record: outcome.record,
-        };
-        let generation = store.commit(&commit)?;
-        earlier.extend(novelties(&commit.record));
-        records.push(LearnedPeriod { generation, record: commit.record });
-        // Committed is committed: a request to stop takes effect before the next period.
-        tell(progress, Event::Committed { user, period, generation })?;
+    let mut records = Vec::new();
+    for period in store.unlearned_periods(&user)? {
+        let stored = PlannedPeriod { number: period, members: store.members(&user, period)? };
+        records.push(learn_one(
+            model,
+            store,
+            lease,
+            stored.number,
+            &stored.members,
+            vec![],
+            &mut earlier,
+            progress,
+        )?);
+    }
+    // They become part of the state with the first of them that is learned.
+    let planned = store.plan_periods(&user, periods.count, periods.hold_out)?;
+    let mut cut = planned.clone();
+    for PlannedPeriod { number, members } in planned {
+        let cut = std::mem::take(&mut cut);
+        records.push(learn_one(model, store, lease, number, &members, cut, &mut earlier, progress)?);
     }
     Ok(records)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn learn_one(
+    model: &dyn LanguageModel,
+    store: &mut dyn StateStore,
+    lease: &mut Lease,
+    period: u32,
+    members: &[Member],
+    cut: Vec<PlannedPeriod>,
+    earlier: &mut Vec<f64>,
+    progress: &mut dyn Progress,
+) -> Result<LearnedPeriod> {
+    let user = lease.user.clone();
+    let config = store.settings().config.clone();
+    let (memories, bank) = recall(store, &user, None)?;
+    let texts: Vec<StoredInteraction> =
+        members.iter().filter(|member| !member.held_out).map(|member| member.stored.clone()).collect();
+    let input = PeriodInput {
+        user: &user,
+        period,
+        texts: &texts,
+        held_out: members.len() - texts.len(),
+        buffered: bank.texts(),
+        memories: &memories,
+        earlier,
+    };
+    let mut renewing = Renewing { store, lease, inner: progress, lost: None };
+    let outcome = match (learn_period(model, &config, input, &mut renewing), renewing.lost) {
+        (_, Some(lost)) => return Err(lost),
+        (outcome, None) => outcome?,
+    };
+    let adapter = match &outcome.memories.adapter {
+        Some(adapter) => adapter.to_bytes()?,
+        None => Vec::new(),
+    };
+    let commit = PeriodCommit {
+        user: user.clone(),
+        cut,
+        period,
+        parent: memories.generation,
+        adapter,
+        buffer: outcome.memories.buffer,
+        calibration: outcome.memories.calibration,
+        base: outcome.base,
+        record: outcome.record,
+    };
+    let generation = store.commit(lease, &commit)?;
+    earlier.extend(novelties(&commit.record));
+    // Committed is committed: a request to stop takes effect before the next period.
+    tell(progress, Event::Committed { user: &user, period, generation })?;
+    Ok(LearnedPeriod { generation, record: commit.record })
+}
+
+/// Renews a lease as the work goes on, and stops the work if it was lost.
+pub(crate) struct Renewing<'a> {
+    pub(crate) store: &'a mut dyn StateStore,
+    pub(crate) lease: &'a mut Lease,
+    pub(crate) inner: &'a mut dyn Progress,
+    pub(crate) lost: Option<Error>,
+}
+
+/// A lease that ends sooner than this is renewed.
+const RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(8);
+
+impl Progress for Renewing<'_> {
+    fn on(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        if self.lease.expires.duration_since(Timestamp::now()) < RENEW_BEFORE {
+            match self.store.renew(self.lease) {
+                Ok(()) => {}
+                // Another process may be writing for long; there is time to try again.
+                Err(Error::State { .. }) => {}
+                Err(lost) => {
+                    self.lost = Some(lost);
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        self.inner.on(event)
+    }
+}
+
+/// Follows the work on many users.
+pub trait Follow: Sync {
+    /// Follows one job, which takes one user after the other.
+    fn progress(&self) -> Box<dyn Progress + '_>;
+
+    /// Called when a user is done; `Break` keeps further users from being begun.
+    fn done(&self, user: &UserId, learned: Result<Vec<LearnedPeriod>>) -> ControlFlow<()>;
+}
+
+/// Learns everything that all users have written since their last periods: one job per store, all of the same state,
+/// each with one user at a time.
+///
+/// A user's result depends neither on the number of jobs nor on the order of users. What stops one user is handed to
+/// `follow` and stops no other.
+///
+/// # Errors
+///
+/// If the list of users cannot be read.
+pub fn adapt_users<S: StateStore>(
+    model: &dyn LanguageModel,
+    stores: Vec<S>,
+    periods: Periods,
+    follow: &dyn Follow,
+) -> Result<()> {
+    let queue = Mutex::new(Queue::default());
+    let next = |store: &S| queue.lock().unwrap_or_else(PoisonError::into_inner).next(store);
+    let end = || queue.lock().unwrap_or_else(PoisonError::into_inner).is_ended = true;
+    let work = |mut store: S| -> Result<()> {
+        let mut progress = follow.progress();
+        while let Some(user) = next(&store).inspect_err(|_| end())? {
+            let learned = adapt(model, &mut store, &user, periods, progress.as_mut());
+            if follow.done(&user, learned).is_break() {
+                end();
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let jobs: Vec<_> = stores.into_iter().map(|store| scope.spawn(|| work(store))).collect();
+        let results: Vec<_> = jobs
+            .into_iter()
+            .map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect();
+        results.into_iter().collect()
+    })
+}
+
+/// Users that wait for a job, read page by page.
+#[derive(Default)]
+struct Queue {
+    page: VecDeque<UserId>,
+    last: Option<UserId>,
+    is_ended: bool,
+}
+
+impl Queue {
+    /// Users read at a time: however many there are, no more are held.
+    const PAGE: usize = 1000;
+
+    fn next(&mut self, store: &dyn StateStore) -> Result<Option<UserId>> {
+        if self.is_ended {
+            return Ok(None);
+        }
+        if self.page.is_empty() {
+            self.page = store.users_to_adapt(self.last.as_ref(), Self::PAGE)?.into();
+            self.last = self.page.back().cloned();
+            self.is_ended = self.page.is_empty();
+        }
+        Ok(self.page.pop_front())
+    }
 }

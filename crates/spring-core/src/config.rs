@@ -40,6 +40,8 @@ pub struct Config {
     pub fusion: MixtureConfig,
     /// How tokens are chosen.
     pub decoding: DecodingConfig,
+    /// What the state keeps.
+    pub state: StateConfig,
 }
 
 /// How texts are scored and selected.
@@ -93,6 +95,21 @@ pub struct DecodingConfig {
     pub sampler: SamplerConfig,
 }
 
+/// What the state keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// Generations of each user whose adapter and buffer are kept, the newest and the one in use among them; of the
+    /// others the records stay. Default 8.
+    pub keep_generations: u32,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self { keep_generations: 8 }
+    }
+}
+
 impl Config {
     /// Reads TOML; `origin` is how errors name it.
     ///
@@ -131,6 +148,10 @@ impl Config {
         self.fusion.init()?;
         self.decoding.penalties.init()?;
         self.decoding.sampler.init()?;
+        if self.state.keep_generations == 0 {
+            let reason = "keep_generations = 0: at least the one in use is kept".into();
+            return Err(Error::Config { origin: "state".into(), reason });
+        }
         if self.buffer.policy == BufferPolicyConfig::Diversity {
             let reason = "policy \"diversity\" needs embeddings, which the loop does not make yet".into();
             return Err(Error::Config { origin: "buffer".into(), reason });

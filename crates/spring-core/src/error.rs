@@ -85,6 +85,44 @@ pub enum Error {
         /// The number asked for.
         number: u32,
     },
+    /// The generation is on record, but its adapter and buffer are not kept any more.
+    #[error(
+        "user {user}: generation {number} is no longer kept (the last ones are, as state.keep_generations says); `spring inspect` lists those that are"
+    )]
+    Pruned {
+        /// The user.
+        user: UserId,
+        /// The generation asked for.
+        number: u32,
+    },
+    /// A folder that was to be imported is not what an export writes.
+    #[error("{place}: {reason}; nothing was imported")]
+    Import {
+        /// The file, and the line in it.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The user has no such interaction.
+    #[error("user {user} has no interaction {id}")]
+    UnknownInteraction {
+        /// The user.
+        user: UserId,
+        /// The id asked for.
+        id: InteractionId,
+    },
+    /// Somebody else is training the user.
+    #[error(
+        "user {user} is being updated by {holder}, until {until} at the latest; wait for it, then run this again"
+    )]
+    Leased {
+        /// The user.
+        user: UserId,
+        /// The process that holds the lease.
+        holder: String,
+        /// When the lease ends unless it is renewed.
+        until: jiff::Timestamp,
+    },
     /// Another process committed a period of this user in the meantime; nothing was changed.
     #[error("user {user}: another process updated this user meanwhile; nothing was changed, run it again")]
     Conflict {
@@ -109,8 +147,20 @@ impl Error {
             | Self::Conflict { .. }
             | Self::UnknownUser { .. }
             | Self::UnknownRecord { .. }
+            | Self::Pruned { .. }
+            | Self::UnknownInteraction { .. }
+            | Self::Leased { .. }
             | Self::DuplicateId { .. }) => named,
             other => Self::User { user: user.clone(), source: Box::new(other) },
+        }
+    }
+
+    /// Whether the state file itself is the trouble, whoever the user.
+    pub fn is_of_state(&self) -> bool {
+        match self {
+            Self::State { .. } => true,
+            Self::User { source, .. } => source.is_of_state(),
+            _ => false,
         }
     }
 

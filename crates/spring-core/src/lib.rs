@@ -4,6 +4,7 @@ mod adapt;
 mod config;
 mod cut;
 mod error;
+mod forget;
 mod generate;
 pub mod key;
 mod memories;
@@ -15,10 +16,11 @@ pub mod record;
 mod retrieve;
 mod store;
 
-pub use adapt::{Periods, adapt};
-pub use config::{BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig};
+pub use adapt::{Follow, Periods, adapt, adapt_users, check_base};
+pub use config::{BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, StateConfig};
 pub use cut::period_ranges;
 pub use error::{Error, Result};
+pub use forget::forget_interaction;
 pub use generate::{FusedScore, generate, score_fused};
 pub use memories::{Memories, RetrievalBank, recall};
 pub use model::{LanguageModel, ModelInfo};
@@ -26,7 +28,8 @@ pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, 
 pub use progress::{Event, Progress};
 pub use retrieve::{Retrieval, retrieve};
 pub use store::{
-    Access, Generation, IngestReport, Member, PeriodCommit, Settings, SqliteStore, StateStore,
-    StoredInteraction, UserSummary,
+    Access, Forgetting, Forgotten, Generation, GenerationSummary, IngestReport, Lease, Member, PeriodCommit,
+    PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore, StoredInteraction, Transferred,
+    UserSummary,
 };
 pub use {spring_drift, spring_fuse, spring_memory, spring_model};

@@ -165,18 +165,18 @@ fn encode_all(
         .collect()
 }
 
-/// Log-likelihoods under base and adapter in one call; the base's is computed once per text and then remembered.
+/// Log-likelihoods under base and adapter; the base's is computed once per text and then remembered.
+///
+/// In two calls, so that the adapter's rows share their batches with the same rows whether or not the base's values are
+/// known: what is learned again comes out the same to the last bit.
 fn observe(
     model: &dyn LanguageModel,
     texts: &[StoredInteraction],
     encoded: &[Encoded],
     adapter: Option<&Adapter>,
 ) -> Result<Vec<Observation>> {
-    let unknown = || texts.iter().zip(encoded).filter(|(text, _)| text.base.is_none());
-    let mut rows: Vec<(&Sequence, Option<&Adapter>)> = unknown().map(|(_, e)| (&e.sequence, None)).collect();
-    if adapter.is_some() {
-        rows.extend(encoded.iter().map(|e| (&e.sequence, adapter)));
-    }
+    let unknown = texts.iter().zip(encoded).filter(|(text, _)| text.base.is_none());
+    let rows: Vec<(&Sequence, Option<&Adapter>)> = unknown.map(|(_, e)| (&e.sequence, None)).collect();
     let mut means = model.score(&rows)?.into_iter().map(|tokens| mean_log_likelihood(&tokens));
     let mut observations = Vec::with_capacity(texts.len());
     for (order, text) in texts.iter().enumerate() {
@@ -186,8 +186,12 @@ fn observe(
         };
         observations.push(Observation { base, adapter: None, order: order as u64 });
     }
-    for (observation, mean) in observations.iter_mut().zip(means) {
-        observation.adapter = Some(mean);
+    if adapter.is_some() {
+        let rows: Vec<(&Sequence, Option<&Adapter>)> =
+            encoded.iter().map(|e| (&e.sequence, adapter)).collect();
+        for (observation, tokens) in observations.iter_mut().zip(model.score(&rows)?) {
+            observation.adapter = Some(mean_log_likelihood(&tokens));
+        }
     }
     Ok(observations)
 }

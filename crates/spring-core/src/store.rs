@@ -77,11 +77,35 @@ pub struct IngestReport {
     pub new_users: u64,
 }
 
+/// The right to change one user's generations for a while, so that no two processes train the same user.
+///
+/// It ends when it is released, when it expires, or when the process that holds it is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The user.
+    pub user: UserId,
+    /// Tells this lease from every other one of the user.
+    pub token: i64,
+    /// When it ends unless it is renewed.
+    pub expires: Timestamp,
+}
+
+/// A period as it would be cut, not stored yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedPeriod {
+    /// Its number.
+    pub number: u32,
+    /// Its members, ordered by (time, sequence).
+    pub members: Vec<Member>,
+}
+
 /// Everything that one period changes: written together or not at all.
 #[derive(Debug, Clone)]
 pub struct PeriodCommit {
     /// The user.
     pub user: UserId,
+    /// Periods to store first: the one that was learned, unless it is stored already, and those cut with it.
+    pub cut: Vec<PlannedPeriod>,
     /// The period that was learned.
     pub period: u32,
     /// The generation it started from (0: none); the commit is refused if the user is elsewhere by now.
@@ -111,6 +135,89 @@ pub struct Generation {
     pub buffer: Vec<BufferItem>,
     /// The gate's calibration sample.
     pub calibration: Vec<f64>,
+}
+
+/// A generation in a list, without its contents.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GenerationSummary {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The generation it started from; 0 for none.
+    pub parent: u32,
+    /// The period it learned.
+    pub period: u32,
+    /// Whether it is the one in use.
+    pub current: bool,
+    /// Whether the one in use came from it, or is it.
+    pub on_path: bool,
+    /// Bytes of its adapter; `None` once it was pruned.
+    pub adapter_bytes: Option<u64>,
+    /// Items of its buffer; `None` once it was pruned.
+    pub buffer: Option<u64>,
+}
+
+/// Where the pointer to the generation in use was, and where it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Rollback {
+    /// The generation that was in use; 0 for none.
+    pub from: u32,
+    /// The generation in use now; 0 for none.
+    pub to: u32,
+}
+
+/// One interaction to remove, and what its removal changes.
+#[derive(Debug, Clone)]
+pub struct Forgetting {
+    /// The user.
+    pub user: UserId,
+    /// The interaction.
+    pub seq: u64,
+    /// The generations that saw it, learned again without it.
+    pub relearned: Vec<Relearned>,
+}
+
+/// A generation that was learned again, to take the place of the one of its number.
+#[derive(Debug, Clone)]
+pub struct Relearned {
+    /// Its number.
+    pub number: u32,
+    /// Adapter, buffer and calibration sample; `None` for a generation that was pruned.
+    pub memories: Option<(Vec<u8>, Vec<BufferItem>, Vec<f64>)>,
+    /// Base log-likelihoods of the period's texts, nats per token, by sequence number.
+    pub base: Vec<(u64, f64)>,
+    /// The record of every decision.
+    pub record: PeriodRecord,
+}
+
+/// What a removal took away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Forgotten {
+    /// Interactions removed.
+    pub interactions: u64,
+    /// Generations removed.
+    pub generations_removed: u64,
+    /// Generations learned again without the interaction.
+    pub generations_relearned: u64,
+    /// Records of generated texts removed.
+    pub answers: u64,
+    /// Whether the file and its write-ahead log were rewritten, so that no free page holds what was removed. If not,
+    /// another process was reading; it is done when the state is next opened for writing.
+    pub scrubbed: bool,
+}
+
+/// A user who was exported or imported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Transferred {
+    /// The user.
+    pub user: UserId,
+    /// Interactions.
+    pub interactions: u64,
+    /// Generations, those without adapter included.
+    pub generations: u64,
+    /// Records of generated texts.
+    pub answers: u64,
+    /// Whether the settings that came along differ from those of the state.
+    pub settings_differ: bool,
 }
 
 /// Keeps the users' state. Each method is one transaction: after an error or a crash, all is as before the call.
@@ -149,6 +256,29 @@ pub trait StateStore: Send {
     /// periods as there are interactions. Returns the numbers of the new periods, none if nothing is pending.
     fn cut_periods(&mut self, user: &UserId, periods: u32, hold_out: f64) -> Result<Vec<u32>>;
 
+    /// The periods that [`cut_periods`](Self::cut_periods) would store now; changes nothing.
+    fn plan_periods(&self, user: &UserId, periods: u32, hold_out: f64) -> Result<Vec<PlannedPeriod>>;
+
+    /// A page of the users who have something to learn, in the order of their names, after the one given.
+    fn users_to_adapt(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>>;
+
+    /// Reserves a user for training.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Leased`](crate::Error::Leased) if another process, or another part of this one, holds the user.
+    fn lease(&mut self, user: &UserId) -> Result<Lease>;
+
+    /// Puts off the end of a lease.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`](crate::Error::Conflict) if it had ended and somebody else took the user.
+    fn renew(&mut self, lease: &mut Lease) -> Result<()>;
+
+    /// Ends a lease; one that has ended already is no error.
+    fn release(&mut self, lease: &Lease) -> Result<()>;
+
     /// Stored periods that no generation on the path to the current one has learned, in order.
     fn unlearned_periods(&self, user: &UserId) -> Result<Vec<u32>>;
 
@@ -166,21 +296,54 @@ pub trait StateStore: Send {
     /// [`Error::State`](crate::Error::State) if this user has no interaction of such a number.
     fn interactions(&self, user: &UserId, seqs: &[u64]) -> Result<Vec<StoredInteraction>>;
 
-    /// Commits a period: generation, base log-likelihoods, record and pointer in one transaction.
+    /// Commits a period: its members, generation, base log-likelihoods, record and pointer in one transaction.
     ///
-    /// Returns the number of the new generation.
+    /// Returns the number of the new generation. Of the earlier ones, adapter and buffer are kept for the newest
+    /// `state.keep_generations` of the settings; the records of all are.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`](crate::Error::Conflict) if the user's generation is no longer the commit's parent.
-    fn commit(&mut self, commit: &PeriodCommit) -> Result<u32>;
+    /// [`Error::Conflict`](crate::Error::Conflict) if the lease has been lost, or the user's generation is no longer the
+    /// commit's parent.
+    fn commit(&mut self, lease: &Lease, commit: &PeriodCommit) -> Result<u32>;
 
     /// The current generation, or the one of that number; `None` for a user who has none yet.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownRecord`](crate::Error::UnknownRecord) if the number is not there.
+    /// [`Error::UnknownRecord`](crate::Error::UnknownRecord) if the number is not there,
+    /// [`Error::Pruned`](crate::Error::Pruned) if it is no longer kept.
     fn generation(&self, user: &UserId, number: Option<u32>) -> Result<Option<Generation>>;
+
+    /// All generations of a user, oldest first, those that were pruned or rolled back too.
+    fn generations(&self, user: &UserId) -> Result<Vec<GenerationSummary>>;
+
+    /// The record of one generation, whether or not the one in use came from it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownRecord`](crate::Error::UnknownRecord) if the number is not there.
+    fn record(&self, user: &UserId, generation: u32) -> Result<LearnedPeriod>;
+
+    /// Moves the pointer to another generation, or without a number to the one before; 0 is the base alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Leased`](crate::Error::Leased) while somebody trains the user,
+    /// [`Error::UnknownRecord`](crate::Error::UnknownRecord) and [`Error::Pruned`](crate::Error::Pruned) for a generation
+    /// that is not there.
+    fn rollback(&mut self, user: &UserId, to: Option<u32>) -> Result<Rollback>;
+
+    /// Removes a user with everything that is kept of them; training that is under way is not committed any more.
+    fn forget(&mut self, user: &UserId) -> Result<Forgotten>;
+
+    /// Removes one interaction, puts what was learned again without it in place, and removes the records of texts that
+    /// were generated from it or that quote it. See [`forget_interaction`](crate::forget_interaction).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`](crate::Error::Conflict) if the lease has been lost.
+    fn forget_interaction(&mut self, lease: &Lease, forgetting: &Forgetting) -> Result<Forgotten>;
 
     /// The records of the periods learned, oldest first; of one period, or of all.
     fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<LearnedPeriod>>;
@@ -193,4 +356,7 @@ pub trait StateStore: Send {
 
     /// Whether the user has an interaction of that id, and its sequence number.
     fn find(&self, user: &UserId, id: &InteractionId) -> Result<Option<u64>>;
+
+    /// The period that an interaction is in, and whether it is held out there; `None` if it is in none.
+    fn place(&self, user: &UserId, seq: u64) -> Result<Option<(u32, bool)>>;
 }

@@ -1,9 +1,15 @@
 //! `spring adapt`
 
-use anyhow::Result;
+use std::{
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::{Result, bail};
 use serde_json::json;
 use spring_core::{
-    Access, Config, Periods, SqliteStore, StateStore, adapt, record::LearnedPeriod, spring_memory::UserId,
+    Access, Config, Error, Follow, Periods, Progress, SqliteStore, StateStore, adapt, adapt_users,
+    record::LearnedPeriod, spring_memory::UserId,
 };
 
 use crate::{
@@ -13,9 +19,6 @@ use crate::{
     progress::Bars,
     session,
 };
-
-/// Users read at a time.
-const PAGE: usize = 1000;
 
 pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     let path = &command.state.state;
@@ -30,31 +33,96 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     if let Some(config) = config {
         store.set_config(&config)?;
     }
-    let mut learned = 0;
-    let mut learn = |store: &mut SqliteStore, user: &UserId| -> Result<()> {
-        let mut bars = Bars::new(args.quiet);
-        let records = interrupt::or_interrupted(adapt(&model, store, user, periods, &mut bars))?;
-        bars.finish();
-        learned += records.len();
-        records.iter().try_for_each(|record| print(args, user, record))?;
-        if interrupt::requested() { Err(Interrupted.into()) } else { Ok(()) }
-    };
-    match one {
-        Some(user) => learn(&mut store, &user)?,
-        None => {
-            let mut page = store.users(None, PAGE)?;
-            while let Some(last) = page.last().map(|summary| summary.user.clone()) {
-                for summary in &page {
-                    learn(&mut store, &summary.user)?;
-                }
-                page = store.users(Some(&last), PAGE)?;
-            }
+    let learned = match one {
+        Some(user) => {
+            let mut bars = Bars::new(args.quiet);
+            let records = interrupt::or_interrupted(adapt(&model, &mut store, &user, periods, &mut bars))?;
+            bars.finish();
+            records.iter().try_for_each(|record| print(args, &user, record))?;
+            records.len()
         }
-    }
+        None => {
+            let mut stores = vec![store];
+            for _ in 1..command.jobs {
+                stores.push(session::open(path, Access::ReadWrite)?);
+            }
+            everyone(args, &model, stores, periods)?
+        }
+    };
     if learned == 0 && !args.json {
         output::line("nothing new to learn; `spring ingest` adds interactions")?;
     }
     Ok(())
+}
+
+/// Learns what is new of all users; gives the number of periods learned.
+fn everyone(
+    args: &Args,
+    model: &dyn spring_core::LanguageModel,
+    stores: Vec<SqliteStore>,
+    periods: Periods,
+) -> Result<usize> {
+    let printing = Printing { args, is_alone: stores.len() == 1, done: Mutex::default() };
+    adapt_users(model, stores, periods, &printing)?;
+    let done = printing.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = done.stopped {
+        return Err(error);
+    }
+    if interrupt::requested() {
+        return Err(Interrupted.into());
+    }
+    match done.failed {
+        0 => Ok(done.periods),
+        1 => bail!("one user was not updated, as said above; what the others learned is kept"),
+        failed => bail!("{failed} users were not updated, as said above; what the others learned is kept"),
+    }
+}
+
+/// Prints what each user learned as soon as it is known.
+struct Printing<'a> {
+    args: &'a Args,
+    is_alone: bool,
+    done: Mutex<Done>,
+}
+
+#[derive(Default)]
+struct Done {
+    periods: usize,
+    failed: usize,
+    stopped: Option<anyhow::Error>,
+}
+
+impl Follow for Printing<'_> {
+    fn progress(&self) -> Box<dyn Progress + '_> {
+        // Bars of several jobs would draw over each other.
+        Box::new(Bars::new(self.args.quiet || !self.is_alone))
+    }
+
+    fn done(&self, user: &UserId, learned: spring_core::Result<Vec<LearnedPeriod>>) -> ControlFlow<()> {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        match learned {
+            Ok(records) => {
+                done.periods += records.len();
+                if let Err(error) = records.iter().try_for_each(|record| print(self.args, user, record)) {
+                    done.stopped = Some(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            Err(error) if error.is_stopped() => return ControlFlow::Break(()),
+            // Whoever holds the user learns what is new.
+            Err(error @ Error::Leased { .. }) => eprintln!("spring: warning: skipped: {error}"),
+            // A state that cannot be read or written stops everyone.
+            Err(error) if error.is_of_state() => {
+                done.stopped = Some(error.into());
+                return ControlFlow::Break(());
+            }
+            Err(error) => {
+                eprintln!("spring: {error}");
+                done.failed += 1;
+            }
+        }
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
 }
 
 fn print(args: &Args, user: &UserId, learned: &LearnedPeriod) -> Result<()> {

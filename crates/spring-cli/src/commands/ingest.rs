@@ -1,6 +1,9 @@
 //! `spring ingest`
 
-use std::{fs::File, io::BufReader};
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+};
 
 use anyhow::Result;
 use serde_json::json;
@@ -8,17 +11,32 @@ use spring_core::{Access, Error, StateStore, spring_memory::JsonlReader};
 
 use crate::{
     args::{Args, IngestArgs},
+    interrupt::{self, Interrupted},
     output, session,
 };
+
+/// Ends with an error once Ctrl-C was pressed, so that the file is not added.
+struct Interruptible<R>(R);
+
+impl<R: Read> Read for Interruptible<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer);
+        if interrupt::requested() { Err(io::Error::other("interrupted")) } else { read }
+    }
+}
 
 pub fn run(args: &Args, command: &IngestArgs) -> Result<()> {
     let mut store = session::open(&command.state.state, Access::ReadWrite)?;
     let mut reports = Vec::new();
+    interrupt::install();
     for path in &command.files {
         let label = path.display().to_string();
         let file = File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        let mut lines = JsonlReader::new(BufReader::new(file), &label);
-        let report = store.ingest(&label, &mut lines)?;
+        let mut lines = JsonlReader::new(BufReader::new(Interruptible(file)), &label);
+        let report = match store.ingest(&label, &mut lines) {
+            Err(_) if interrupt::requested() => return Err(Interrupted.into()),
+            other => other?,
+        };
         if !args.json {
             output::line(&format!(
                 "{label}: {} interactions added, {} there already, {} new users",

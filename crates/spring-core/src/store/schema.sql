@@ -5,7 +5,9 @@ CREATE TABLE settings (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     model TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
-    config TEXT NOT NULL -- JSON
+    config TEXT NOT NULL, -- JSON
+    -- 1 from a removal until the file was rewritten without what was removed.
+    scrub INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE users (
@@ -15,7 +17,21 @@ CREATE TABLE users (
     -- the others, and none is given twice, so that records of a deleted interaction never point to another.
     next_seq INTEGER NOT NULL DEFAULT 1,
     -- The generation in use; 0 for none.
-    generation INTEGER NOT NULL DEFAULT 0
+    generation INTEGER NOT NULL DEFAULT 0,
+    -- Interactions in no period.
+    pending INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Who trains a user, so that nobody else does: one row while it lasts.
+CREATE TABLE leases (
+    user INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    token INTEGER NOT NULL,
+    holder TEXT NOT NULL, -- for people
+    -- By which a process on the same machine can tell whether the holder still runs.
+    place TEXT NOT NULL,
+    process INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    expires INTEGER NOT NULL -- seconds since 1970 UTC
 ) STRICT;
 
 CREATE TABLE interactions (
@@ -52,7 +68,7 @@ CREATE TABLE members (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX members_by_period ON members (user, period);
 
--- What was learned from what: never changed, and kept when the memories are not.
+-- What was learned from what: kept when the memories are not, and changed only when a text is forgotten.
 CREATE TABLE generations (
     user INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
     number INTEGER NOT NULL,

@@ -1,32 +1,43 @@
 //! The state in one SQLite file.
 
+mod check;
 mod fault;
 mod file;
+mod folder;
+mod holder;
+mod lease;
+mod removal;
 #[cfg(test)]
 mod tests;
+mod transfer;
+mod user;
 mod value;
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Params, Row, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use spring_memory::{Interaction, InteractionId, JsonlError, UserId};
+use spring_model::Adapter;
 
 pub use self::file::Access;
 use self::{
     fault::{Fault, Outcome},
-    value::{Checked, Json, stored, time, to_json},
+    folder::Folder,
+    user::{User, along_path, at_most, number_of, pending},
+    value::{Checked, Json, to_json},
 };
 use super::{
-    Generation, IngestReport, Member, PeriodCommit, Settings, StateStore, StoredInteraction, UserSummary,
+    Forgetting, Forgotten, Generation, GenerationSummary, IngestReport, Lease, Member, PeriodCommit,
+    PlannedPeriod, Rollback, Settings, StateStore, StoredInteraction, Transferred, UserSummary,
 };
 use crate::{
-    Config, Error, Result, period_ranges,
+    Config, Error, Result,
     record::{AnswerRecord, LearnedPeriod},
 };
 
 /// The users' state in one SQLite file, safe against crashes and against other processes that use it meanwhile.
 ///
-/// Readers see the state as of their call and wait for nobody; a writer waits up to ten seconds for another one. While
+/// Readers see the state as of their call and wait for nobody; a writer waits up to half a minute for another one. While
 /// the file is open, `-wal` and `-shm` files lie beside it and belong to it. What is deleted is overwritten with zeros.
 /// Numbers come back to the last bit, but for the sign of a zero.
 ///
@@ -43,6 +54,9 @@ pub struct SqliteStore {
     path: PathBuf,
     settings: Settings,
 }
+
+/// Users that a check holds at a time.
+const CHECKED_AT_ONCE: usize = 1000;
 
 impl SqliteStore {
     /// Makes a new file, which only its owner may read.
@@ -67,7 +81,11 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, access: Access) -> Result<Self> {
         let path = path.as_ref();
         let (connection, settings) = file::open(path, access).map_err(|fault| fault.at(path))?;
-        Ok(Self { connection, path: path.into(), settings })
+        let store = Self { connection, path: path.into(), settings };
+        if access == Access::ReadWrite {
+            store.scrub();
+        }
+        Ok(store)
     }
 
     /// Makes a store that lasts as long as the value.
@@ -106,6 +124,76 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Reads the whole file and refuses it if anything in it is damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`], saying what is wrong.
+    pub fn check(&self) -> Result<()> {
+        self.read(check::check_file)?;
+        let mut page = self.users(None, CHECKED_AT_ONCE)?;
+        while let Some(last) = page.last().map(|summary| summary.user.clone()) {
+            for summary in &page {
+                self.read(|connection| check::check_user(&User::get(connection, &summary.user)?))?;
+            }
+            page = self.users(Some(&last), CHECKED_AT_ONCE)?;
+        }
+        Ok(())
+    }
+
+    /// SHA-256, as hexadecimal, of all that is kept of a user but the time of day at which it was computed: equal for
+    /// equal texts, adapters, buffers and records, in whichever state they lie.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or [`Error::State`] if the file is damaged.
+    pub fn digest(&self, user: &UserId) -> Result<String> {
+        self.read(|connection| check::digest(&User::get(connection, user)?))
+    }
+
+    /// Writes all that is kept of a user to a new folder, which only its owner may enter: texts as JSONL, adapters as PEFT
+    /// folders, records and settings. See docs/formats.md.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or [`Error::Io`] if the folder is there already or cannot be written; nothing is left of it
+    /// then.
+    pub fn export(&self, user: &UserId, folder: impl AsRef<Path>) -> Result<Transferred> {
+        self.user(user)?;
+        let folder = Folder::create(folder.as_ref())?;
+        let exported =
+            self.read(|connection| transfer::export(&User::get(connection, user)?, &self.settings, &folder));
+        exported.inspect_err(|_| folder.remove())
+    }
+
+    /// Adds a user from a folder that [`export`](Self::export) wrote, as they were there. The state's own settings stay.
+    ///
+    /// The folder is not trusted: links and files of unlikely size are refused, everything is checked, and it is added
+    /// whole or not at all. `check` refuses adapters that do not fit the model, such as by
+    /// [`Adapter::check`](spring_model::Adapter::check).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Import`], naming the file and line, also if the state has the user already or was made for another base;
+    /// [`Error::Io`] for a file that is missing.
+    pub fn import(
+        &mut self,
+        folder: impl AsRef<Path>,
+        check: &dyn Fn(&Adapter) -> Result<()>,
+    ) -> Result<Transferred> {
+        let (folder, settings) = (Folder::open(folder.as_ref()), self.settings.clone());
+        self.write(|connection| transfer::import(connection, &settings, &folder, check))
+    }
+
+    /// Finishes removals: true if no free page holds anything of them any more. What stops it, such as a reader or a full
+    /// disk, may be gone when the state is next opened.
+    fn scrub(&self) -> bool {
+        file::scrub(&self.connection).unwrap_or_else(|fault| {
+            tracing::warn!("{}", fault.at(&self.path));
+            false
+        })
+    }
+
     /// Runs `work` on one state of the file.
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
         let run = || {
@@ -124,180 +212,6 @@ impl SqliteStore {
             Ok(result)
         };
         run().map_err(|fault: Fault| fault.at(&self.path))
-    }
-}
-
-/// The generations from the current one to the first: user `?1`, current generation `?2`.
-macro_rules! along_path {
-    ($query:literal) => {
-        concat!(
-            "WITH RECURSIVE path (number, parent, period) AS (
-                 SELECT number, parent, period FROM generations WHERE user = ?1 AND number = ?2
-                 UNION ALL
-                 SELECT g.number, g.parent, g.period
-                 FROM path JOIN generations g ON g.user = ?1 AND g.number = path.parent
-             ) ",
-            $query
-        )
-    };
-}
-
-/// The columns of the interactions in no period, in order: user `?1`.
-macro_rules! pending {
-    ($columns:literal) => {
-        concat!(
-            "SELECT ",
-            $columns,
-            " FROM interactions i WHERE user = ?1
-              AND NOT EXISTS (SELECT 1 FROM members m WHERE m.user = i.user AND m.seq = i.seq)
-              ORDER BY seconds, nanoseconds, seq"
-        )
-    };
-}
-
-/// A user's row, and the queries about that user.
-struct User<'a> {
-    connection: &'a Connection,
-    name: &'a UserId,
-    key: i64,
-    generation: u32,
-}
-
-impl<'a> User<'a> {
-    fn find(connection: &'a Connection, name: &'a UserId) -> Outcome<Option<Self>> {
-        let mut statement = connection.prepare_cached("SELECT key, generation FROM users WHERE name = ?1")?;
-        let read = |row: &Row<'_>| {
-            Ok(Self { connection, name, key: row.get("key")?, generation: row.get("generation")? })
-        };
-        let found = statement.query_row([name.as_str()], read).optional();
-        found.map_err(|error| Fault::of_query(error, "users", Some(name)))
-    }
-
-    fn get(connection: &'a Connection, name: &'a UserId) -> Outcome<Self> {
-        Self::find(connection, name)?.ok_or_else(|| Fault::UnknownUser(name.to_string()))
-    }
-
-    fn add(connection: &'a Connection, name: &'a UserId) -> Outcome<Self> {
-        connection.prepare_cached("INSERT INTO users (name) VALUES (?1)")?.execute([name.as_str()])?;
-        Ok(Self { connection, name, key: connection.last_insert_rowid(), generation: 0 })
-    }
-
-    /// All rows of a query; `table` is where damage would be.
-    fn rows<T>(
-        &self,
-        table: &str,
-        query: &str,
-        params: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Outcome<Vec<T>> {
-        let rows = || {
-            self.connection.prepare_cached(query)?.query_map(params, read)?.collect::<rusqlite::Result<_>>()
-        };
-        rows().map_err(|error| Fault::of_query(error, table, Some(self.name)))
-    }
-
-    /// The one row of a query, if there is one.
-    fn row<T>(
-        &self,
-        table: &str,
-        query: &str,
-        params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Outcome<Option<T>> {
-        let row = || self.connection.prepare_cached(query)?.query_row(params, read).optional();
-        row().map_err(|error| Fault::of_query(error, table, Some(self.name)))
-    }
-
-    fn execute(&self, statement: &str, params: impl Params) -> Outcome<usize> {
-        Ok(self.connection.prepare_cached(statement)?.execute(params)?)
-    }
-
-    fn unknown(&self, what: &'static str, number: u32) -> Fault {
-        Fault::Other(Error::UnknownRecord { user: self.name.clone(), what, number })
-    }
-
-    fn no_interaction(&self, seq: u64) -> Fault {
-        Fault::State(format!("user {} has no interaction number {seq}", self.name))
-    }
-
-    fn stored(&self, row: &Row<'_>) -> rusqlite::Result<StoredInteraction> {
-        stored(row, self.name)
-    }
-
-    fn summary(&self) -> Outcome<UserSummary> {
-        let count = |table, query| {
-            let count = self.row(table, query, [self.key], |row| row.get::<_, u64>(0))?;
-            Ok::<_, Fault>(count.unwrap_or_default())
-        };
-        let end = |query| self.row("interactions", query, [self.key], time);
-        let interactions = count("interactions", "SELECT count(*) FROM interactions WHERE user = ?1")?;
-        let placed = count("members", "SELECT count(*) FROM members WHERE user = ?1")?;
-        let periods = count("periods", "SELECT count(*) FROM periods WHERE user = ?1")?;
-        let buffer = self.row(
-            "memories",
-            "SELECT buffered FROM memories WHERE user = ?1 AND generation = ?2",
-            (self.key, self.generation),
-            |row| row.get(0),
-        )?;
-        Ok(UserSummary {
-            user: self.name.clone(),
-            interactions,
-            pending: interactions.saturating_sub(placed),
-            first: end("SELECT seconds, nanoseconds FROM interactions WHERE user = ?1
-                 ORDER BY seconds, nanoseconds LIMIT 1")?,
-            last: end("SELECT seconds, nanoseconds FROM interactions WHERE user = ?1
-                 ORDER BY seconds DESC, nanoseconds DESC LIMIT 1")?,
-            periods: u32::try_from(periods).unwrap_or(u32::MAX),
-            generation: self.generation,
-            buffer: buffer.unwrap_or_default(),
-        })
-    }
-
-    /// Refuses a period that is not there.
-    fn check_period(&self, number: u32) -> Outcome<()> {
-        let found = self.row(
-            "periods",
-            "SELECT 1 FROM periods WHERE user = ?1 AND number = ?2",
-            (self.key, number),
-            |_| Ok(()),
-        )?;
-        found.ok_or_else(|| self.unknown("period", number))
-    }
-
-    fn by_id(&self, id: &InteractionId) -> Outcome<Option<StoredInteraction>> {
-        self.row(
-            "interactions",
-            "SELECT * FROM interactions WHERE user = ?1 AND id = ?2",
-            (self.key, id.as_str()),
-            |row| self.stored(row),
-        )
-    }
-
-    fn insert(&self, interaction: &Interaction) -> Outcome<()> {
-        let meta = interaction.meta.as_ref();
-        let what = || format!("`meta` of interaction {} of user {}", interaction.id, self.name);
-        let meta = meta.map(|meta| to_json(&what(), meta)).transpose()?;
-        let seq = self.row(
-            "users",
-            "UPDATE users SET next_seq = next_seq + 1 WHERE key = ?1 RETURNING next_seq - 1",
-            [self.key],
-            |row| row.get::<_, i64>(0),
-        )?;
-        self.execute(
-            "INSERT INTO interactions (user, seq, id, seconds, nanoseconds, meta, prompt, response)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            (
-                self.key,
-                seq,
-                interaction.id.as_str(),
-                interaction.time.as_second(),
-                interaction.time.subsec_nanosecond(),
-                meta,
-                &interaction.prompt,
-                &interaction.response,
-            ),
-        )?;
-        Ok(())
     }
 }
 
@@ -340,15 +254,9 @@ impl StateStore for SqliteStore {
 
     fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserSummary>> {
         self.read(|connection| {
-            let names = || {
-                // No name is empty: all come after "".
-                connection
-                    .prepare_cached("SELECT name FROM users WHERE name > ?1 ORDER BY name LIMIT ?2")?
-                    .query_map((after.map_or("", UserId::as_str), at_most(limit)), |row| row.get(0))?
-                    .collect::<rusqlite::Result<Vec<_>>>()
-            };
-            let names = names().map_err(|error| Fault::of_query(error, "users", None))?;
-            names.iter().map(|Checked(name)| User::get(connection, name)?.summary()).collect()
+            let query = "SELECT name FROM users WHERE name > ?1 ORDER BY name LIMIT ?2";
+            let names = names(connection, query, after, limit)?;
+            names.iter().map(|name| User::get(connection, name)?.summary()).collect()
         })
     }
 
@@ -364,35 +272,44 @@ impl StateStore for SqliteStore {
     }
 
     fn cut_periods(&mut self, user: &UserId, periods: u32, hold_out: f64) -> Result<Vec<u32>> {
-        if !(0.0..1.0).contains(&hold_out) {
-            let reason =
-                format!("{hold_out} is not a part that can be held out; give a number from 0 to below 1");
-            return Err(Error::Config { origin: "hold-out".into(), reason });
-        }
         self.write(|connection| {
             let user = User::get(connection, user)?;
-            let pending =
-                user.rows("interactions", pending!("seq"), [user.key], |row| row.get::<_, i64>("seq"))?;
-            let last = user.row(
-                "periods",
-                "SELECT coalesce(max(number), 0) FROM periods WHERE user = ?1",
-                [user.key],
-                |row| row.get::<_, u32>(0),
-            )?;
-            let ranges = period_ranges(pending.len(), periods, hold_out);
-            let numbers: Vec<u32> = (last.unwrap_or_default() + 1..).take(ranges.len()).collect();
-            for (number, (learned, held_out)) in numbers.iter().zip(ranges) {
-                user.execute("INSERT INTO periods (user, number) VALUES (?1, ?2)", (user.key, number))?;
-                for (part, is_held_out) in [(learned, false), (held_out, true)] {
-                    for seq in &pending[part] {
-                        user.execute(
-                            "INSERT INTO members (user, seq, period, held_out) VALUES (?1, ?2, ?3, ?4)",
-                            (user.key, seq, number, is_held_out),
-                        )?;
-                    }
-                }
-            }
-            Ok(numbers)
+            let planned = user.plan(periods, hold_out)?;
+            user.add_periods(&planned)?;
+            Ok(planned.iter().map(|period| period.number).collect())
+        })
+    }
+
+    fn plan_periods(&self, user: &UserId, periods: u32, hold_out: f64) -> Result<Vec<PlannedPeriod>> {
+        self.read(|connection| User::get(connection, user)?.plan(periods, hold_out))
+    }
+
+    fn users_to_adapt(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>> {
+        let query = "SELECT name FROM users u WHERE name > ?1 AND (pending > 0 OR EXISTS (
+                         SELECT 1 FROM periods p WHERE p.user = u.key AND p.number NOT IN (
+                             WITH RECURSIVE path (parent, period) AS (
+                                 SELECT parent, period FROM generations WHERE user = u.key AND number = u.generation
+                                 UNION ALL
+                                 SELECT g.parent, g.period
+                                 FROM path JOIN generations g ON g.user = u.key AND g.number = path.parent
+                             ) SELECT period FROM path)))
+                     ORDER BY name LIMIT ?2";
+        self.read(|connection| names(connection, query, after, limit))
+    }
+
+    fn lease(&mut self, user: &UserId) -> Result<Lease> {
+        self.write(|connection| lease::take(&User::get(connection, user)?))
+    }
+
+    fn renew(&mut self, lease: &mut Lease) -> Result<()> {
+        lease.expires = self.write(|connection| lease::renew(&User::get(connection, &lease.user)?, lease))?;
+        Ok(())
+    }
+
+    fn release(&mut self, lease: &Lease) -> Result<()> {
+        self.write(|connection| match User::find(connection, &lease.user)? {
+            Some(user) => lease::release(&user, lease),
+            None => Ok(()),
         })
     }
 
@@ -442,17 +359,18 @@ impl StateStore for SqliteStore {
         })
     }
 
-    fn commit(&mut self, commit: &PeriodCommit) -> Result<u32> {
+    fn commit(&mut self, lease: &Lease, commit: &PeriodCommit) -> Result<u32> {
+        let keep = self.settings.config.state.keep_generations;
         self.write(|connection| {
             let user = User::get(connection, &commit.user)?;
+            lease::check(&user, lease)?;
             if user.generation != commit.parent {
                 return Err(Error::Conflict { user: commit.user.clone() }.into());
             }
+            user.add_periods(&commit.cut)?;
             user.check_period(commit.period)?;
-            let what = |what: &str| format!("the {what} of user {}, period {}", commit.user, commit.period);
-            let record = to_json(&what("record"), &commit.record)?;
-            let buffer = to_json(&what("buffer"), &commit.buffer)?;
-            let calibration = to_json(&what("calibration sample"), &commit.calibration)?;
+            let what = format!("the record of user {}, period {}", commit.user, commit.period);
+            let record = to_json(&what, &commit.record)?;
             let number = user.row(
                 "generations",
                 "SELECT coalesce(max(number), 0) + 1 FROM generations WHERE user = ?1",
@@ -464,29 +382,10 @@ impl StateStore for SqliteStore {
                 "INSERT INTO generations (user, number, parent, period, record) VALUES (?1, ?2, ?3, ?4, ?5)",
                 (user.key, number, commit.parent, commit.period, record),
             )?;
-            user.execute(
-                "INSERT INTO memories (user, generation, buffered, buffer, calibration, adapter)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                (user.key, number, commit.buffer.len(), buffer, calibration, &commit.adapter),
-            )?;
-            for &(seq, base) in &commit.base {
-                if !base.is_finite() {
-                    let reason = format!(
-                        "nothing was changed: the base's log-likelihood of interaction {seq} of user {} is {base}; \
-                         score it again",
-                        commit.user
-                    );
-                    return Err(Fault::State(reason));
-                }
-                let changed = user.execute(
-                    "UPDATE interactions SET base = ?3 WHERE user = ?1 AND seq = ?2",
-                    (user.key, number_of(seq), base),
-                )?;
-                if changed == 0 {
-                    return Err(user.no_interaction(seq));
-                }
-            }
+            user.insert_memories(number, &commit.adapter, &commit.buffer, &commit.calibration)?;
+            user.set_base(&commit.base)?;
             user.execute("UPDATE users SET generation = ?2 WHERE key = ?1", (user.key, number))?;
+            user.prune(keep, number)?;
             Ok(number)
         })
     }
@@ -498,7 +397,8 @@ impl StateStore for SqliteStore {
                 return Ok(None);
             }
             let number = number.unwrap_or(user.generation);
-            let found = user.row(
+            user.check_kept(number)?;
+            user.row(
                 "memories",
                 "SELECT period, adapter, buffer, calibration FROM memories m
                  JOIN generations g ON g.user = m.user AND g.number = m.generation
@@ -509,9 +409,86 @@ impl StateStore for SqliteStore {
                     let (period, adapter) = (row.get("period")?, row.get("adapter")?);
                     Ok(Generation { number, period, adapter, buffer, calibration })
                 },
-            )?;
-            found.map(Some).ok_or_else(|| user.unknown("generation", number))
+            )
         })
+    }
+
+    fn generations(&self, user: &UserId) -> Result<Vec<GenerationSummary>> {
+        self.read(|connection| {
+            let user = User::get(connection, user)?;
+            user.rows(
+                "generations",
+                along_path!(
+                    "SELECT g.number, g.parent, g.period, g.number = ?2 AS current,
+                     g.number IN (SELECT number FROM path) AS on_path, length(m.adapter) AS adapter, m.buffered
+                     FROM generations g LEFT JOIN memories m ON m.user = g.user AND m.generation = g.number
+                     WHERE g.user = ?1 ORDER BY g.number"
+                ),
+                (user.key, user.generation),
+                |row| {
+                    Ok(GenerationSummary {
+                        number: row.get("number")?,
+                        parent: row.get("parent")?,
+                        period: row.get("period")?,
+                        current: row.get("current")?,
+                        on_path: row.get("on_path")?,
+                        adapter_bytes: row.get("adapter")?,
+                        buffer: row.get("buffered")?,
+                    })
+                },
+            )
+        })
+    }
+
+    fn record(&self, user: &UserId, generation: u32) -> Result<LearnedPeriod> {
+        self.read(|connection| {
+            let user = User::get(connection, user)?;
+            let record = user.row(
+                "generations",
+                "SELECT record FROM generations WHERE user = ?1 AND number = ?2",
+                (user.key, generation),
+                |row| row.get("record").map(|Json(record)| record),
+            )?;
+            let record = record.ok_or_else(|| user.unknown("generation", generation))?;
+            Ok(LearnedPeriod { generation, record })
+        })
+    }
+
+    fn rollback(&mut self, user: &UserId, to: Option<u32>) -> Result<Rollback> {
+        self.write(|connection| {
+            let user = User::get(connection, user)?;
+            lease::check_free(&user)?;
+            let from = user.generation;
+            let parent = || {
+                user.row(
+                    "generations",
+                    "SELECT parent FROM generations WHERE user = ?1 AND number = ?2",
+                    (user.key, from),
+                    |row| row.get(0),
+                )
+            };
+            let to = match to {
+                Some(to) => to,
+                None => parent()?.ok_or_else(|| user.unknown("generation", from))?,
+            };
+            if to > 0 {
+                user.check_kept(to)?;
+            }
+            user.execute("UPDATE users SET generation = ?2 WHERE key = ?1", (user.key, to))?;
+            Ok(Rollback { from, to })
+        })
+    }
+
+    fn forget(&mut self, user: &UserId) -> Result<Forgotten> {
+        let forgotten = self.write(|connection| removal::forget(&User::get(connection, user)?))?;
+        Ok(Forgotten { scrubbed: self.scrub(), ..forgotten })
+    }
+
+    fn forget_interaction(&mut self, lease: &Lease, forgetting: &Forgetting) -> Result<Forgotten> {
+        let forgotten = self.write(|connection| {
+            removal::forget_interaction(&User::get(connection, &forgetting.user)?, lease, forgetting)
+        })?;
+        Ok(Forgotten { scrubbed: self.scrub(), ..forgotten })
     }
 
     fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<LearnedPeriod>> {
@@ -561,13 +538,21 @@ impl StateStore for SqliteStore {
             )
         })
     }
+
+    fn place(&self, user: &UserId, seq: u64) -> Result<Option<(u32, bool)>> {
+        self.read(|connection| User::get(connection, user)?.place(seq))
+    }
 }
 
-/// A number as SQLite has them; those beyond are nowhere in the state.
-fn number_of(seq: u64) -> i64 {
-    i64::try_from(seq).unwrap_or(-1)
-}
-
-fn at_most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+/// A page of users' names; the query takes the name before it and the most names.
+fn names(connection: &Connection, query: &str, after: Option<&UserId>, limit: usize) -> Outcome<Vec<UserId>> {
+    let names = || {
+        // No name is empty: all come after "".
+        connection
+            .prepare_cached(query)?
+            .query_map((after.map_or("", UserId::as_str), at_most(limit)), |row| row.get(0))?
+            .map(|name| name.map(|Checked(name)| name))
+            .collect::<rusqlite::Result<_>>()
+    };
+    names().map_err(|error| Fault::of_query(error, "users", None))
 }

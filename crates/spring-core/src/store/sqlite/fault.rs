@@ -61,6 +61,18 @@ impl Fault {
         }
     }
 
+    /// Of a file of an older version that could not be brought up to date.
+    pub(super) fn while_migrating(self, version: i64) -> Self {
+        let reason = match self {
+            Self::State(reason) => reason,
+            Self::Sqlite(error) => explain(&error),
+            other => return other,
+        };
+        Self::State(format!(
+            "of the older format {version}, and not brought up to date: {reason} (any use that may write does it)"
+        ))
+    }
+
     /// The error of the store at `path`.
     pub(super) fn at(self, path: &Path) -> Error {
         let reason = match self {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
 
 use super::{
     fault::{Fault, Outcome},
@@ -16,15 +16,21 @@ use super::{
 use crate::store::Settings;
 
 /// How long a transaction waits for another process's.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long rewriting the file waits for other processes.
+const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Marks the file as a state: "SPRG".
 const APPLICATION_ID: i64 = 0x5350_5247;
 
 /// The version of `schema.sql`.
-const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = include_str!("../schema.sql");
+
+/// What turns version 1 into 2, 2 into 3, and so on.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize - 1] = [include_str!("../migrate_1_to_2.sql")];
 
 /// What a [`SqliteStore`](super::SqliteStore) is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,18 +84,25 @@ pub(super) fn open(path: &Path, access: Access) -> Outcome<(Connection, Settings
         }
         Ok(_) => {}
     }
-    let connection = match access {
+    let mut connection = match access {
         Access::ReadOnly => connect_to_read(path)?,
         Access::ReadWrite => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
     };
-    check(&connection)?;
+    let version = check(&connection)?;
     check_length(path, &connection)?;
+    if access == Access::ReadOnly && version < SCHEMA_VERSION {
+        // Once for all: whoever may write it brings it up to date.
+        drop(connection);
+        open(path, Access::ReadWrite).map_err(|fault| fault.while_migrating(version))?;
+        return open(path, access);
+    }
     if access == Access::ReadWrite {
         // SQLite falls back to reading without a word.
         if connection.is_readonly("main")? {
             return Err(Fault::State("write-protected; give yourself permission to write it".into()));
         }
         prepare_for_writing(&connection)?;
+        migrate(&mut connection)?;
     }
     let settings = read_settings(&connection)?;
     Ok((connection, settings))
@@ -171,6 +184,37 @@ fn prepare_for_writing(connection: &Connection) -> Outcome<()> {
     Ok(())
 }
 
+/// Rewrites the file and its write-ahead log, so that no free page holds what was removed, if a removal asks for it.
+///
+/// False if another process reads the file: it is tried again when the file is next opened for writing.
+pub(super) fn scrub(connection: &Connection) -> Outcome<bool> {
+    let due: bool = connection.query_row("SELECT scrub FROM settings", (), |row| row.get(0))?;
+    if !due {
+        return Ok(true);
+    }
+    // Whoever reads now reads on; the next to open the file tries again.
+    connection.busy_timeout(SCRUB_TIMEOUT)?;
+    let done = rewrite(connection);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    done
+}
+
+fn rewrite(connection: &Connection) -> Outcome<bool> {
+    connection.execute_batch("VACUUM")?;
+    if !empty_log(connection)? {
+        return Ok(false);
+    }
+    connection.execute("UPDATE settings SET scrub = 0", ())?;
+    empty_log(connection)?;
+    Ok(true)
+}
+
+/// Moves the log into the file and cuts it to nothing; false if somebody reads from it.
+fn empty_log(connection: &Connection) -> Outcome<bool> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
+    Ok(!busy)
+}
+
 fn fill(connection: &mut Connection, settings: &Settings) -> Outcome<()> {
     let transaction = connection.transaction()?;
     write_schema(&transaction, settings)?;
@@ -194,8 +238,28 @@ fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "application_id", |row| row.get(0))
 }
 
-/// Whether it is a state, and of a version that is known.
-fn check(connection: &Connection) -> Outcome<()> {
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings an older file up to this version, whole or not at all.
+fn migrate(connection: &mut Connection) -> Outcome<()> {
+    if version(connection)? == SCHEMA_VERSION {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read again: another process may have been faster.
+    let from = usize::try_from(version(&transaction)?).unwrap_or(MIGRATIONS.len());
+    for step in MIGRATIONS.iter().skip(from.saturating_sub(1)) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Whether it is a state, and of a version that is known; gives the version.
+fn check(connection: &Connection) -> Outcome<i64> {
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     if pages == 0 {
         let reason = "empty: making it was cut short; delete it and run `spring init` again";
@@ -204,8 +268,8 @@ fn check(connection: &Connection) -> Outcome<()> {
     if application_id(connection)? != APPLICATION_ID {
         return Err(Fault::State("a database of another program; name the right file".into()));
     }
-    match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
-        SCHEMA_VERSION => Ok(()),
+    match version(connection)? {
+        known @ 1..=SCHEMA_VERSION => Ok(known),
         newer if newer > SCHEMA_VERSION => Err(Fault::State(format!(
             "written by a newer version of this program (format {newer}, known here up to {SCHEMA_VERSION}); update \
              the program"

@@ -1,8 +1,11 @@
 mod files;
 mod generations;
 mod history;
+mod leases;
+mod migrations;
 mod periods;
 mod processes;
+mod removals;
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -124,6 +127,7 @@ fn commit(name: &str, period: u32, parent: u32) -> PeriodCommit {
         |key| BufferItem { key, period, novelty: HARD[0], quality: HARD[1], score: HARD[4] / key as f64 };
     PeriodCommit {
         user: user(name),
+        cut: vec![],
         period,
         parent,
         adapter: (0..=255).cycle().take(70_000).collect(),
@@ -132,6 +136,14 @@ fn commit(name: &str, period: u32, parent: u32) -> PeriodCommit {
         base: vec![(1, HARD[0]), (2, HARD[3])],
         record: record(period, parent),
     }
+}
+
+/// Commits under a lease of its own.
+fn put(store: &mut SqliteStore, commit: &PeriodCommit) -> Result<u32> {
+    let lease = store.lease(&commit.user)?;
+    let number = store.commit(&lease, commit);
+    store.release(&lease)?;
+    number
 }
 
 fn answer(text: &str) -> AnswerRecord {
@@ -165,7 +177,7 @@ fn dump(store: &SqliteStore) -> Vec<(String, Vec<Value>)> {
     let mut tables =
         connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
     let tables: Vec<String> = tables.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    assert_eq!(tables.len(), 8, "{tables:?}");
+    assert_eq!(tables.len(), 9, "{tables:?}");
     let mut rows = Vec::new();
     for table in tables {
         let mut all = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();

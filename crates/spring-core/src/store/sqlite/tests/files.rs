@@ -61,11 +61,11 @@ fn the_log_of_another_program_is_left_alone() {
 fn another_version_is_refused() {
     let (_folder, store) = on_file();
     let path = store.path().to_owned();
-    store.connection.pragma_update(None, "user_version", 2).unwrap();
+    store.connection.pragma_update(None, "user_version", 3).unwrap();
     drop(store);
     assert!(
         reason(open(&path))
-            .starts_with("written by a newer version of this program (format 2, known here up to 1)")
+            .starts_with("written by a newer version of this program (format 3, known here up to 2)")
     );
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
     assert!(reason(open(&path)).starts_with("damaged: there is no format 0"));
@@ -75,7 +75,7 @@ fn another_version_is_refused() {
 fn a_file_cut_short_is_refused() {
     let (folder, mut store) = on_file();
     with_periods(&mut store, &["ada"], 40);
-    store.commit(&commit("ada", 1, 0)).unwrap();
+    put(&mut store, &commit("ada", 1, 0)).unwrap();
     let path = store.path().to_owned();
     drop(store);
     let bytes = fs::read(&path).unwrap();
@@ -164,7 +164,7 @@ fn a_damaged_value_is_named() {
     for (damage, said) in damages {
         let (_folder, mut store) = on_file();
         with_periods(&mut store, &["ada"], 2);
-        store.commit(&commit("ada", 1, 0)).unwrap();
+        put(&mut store, &commit("ada", 1, 0)).unwrap();
         store.record_answer(&user("ada"), &answer("x")).unwrap();
         assert!(store.connection.execute(damage, ()).unwrap() > 0, "{damage}");
         let path = store.path().to_owned();

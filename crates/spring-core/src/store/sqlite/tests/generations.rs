@@ -22,8 +22,8 @@ fn a_commit_comes_back() {
     let mut second = commit("ada", 2, 1);
     second.buffer.truncate(1);
     second.base = vec![(3, HARD[1])];
-    assert_eq!(store.commit(&first).unwrap(), 1);
-    assert_eq!(store.commit(&second).unwrap(), 2);
+    assert_eq!(put(&mut store, &first).unwrap(), 1);
+    assert_eq!(put(&mut store, &second).unwrap(), 2);
     let generation = |number, commit: &PeriodCommit| Generation {
         number,
         period: commit.period,
@@ -50,10 +50,10 @@ fn a_commit_comes_back() {
 #[test]
 fn only_the_generation_it_started_from_takes_a_commit() {
     let mut store = store();
-    store.commit(&commit("ada", 1, 0)).unwrap();
+    put(&mut store, &commit("ada", 1, 0)).unwrap();
     let before = dump(&store);
     for parent in [0, 2] {
-        let error = store.commit(&commit("ada", 2, parent)).unwrap_err();
+        let error = put(&mut store, &commit("ada", 2, parent)).unwrap_err();
         assert!(matches!(&error, Error::Conflict { user: of } if *of == user("ada")), "{error:?}");
         assert_eq!(dump(&store), before);
     }
@@ -66,22 +66,24 @@ fn a_commit_that_does_not_fit_changes_nothing() {
     store.cut_periods(&user("cy"), 4, 0.0).unwrap();
     let before = dump(&store);
     // Period 4 and interaction 4 are another user's.
-    let error = store.commit(&commit("ada", 4, 0)).unwrap_err();
+    let error = put(&mut store, &commit("ada", 4, 0)).unwrap_err();
     assert_eq!(error.to_string(), "user ada has no period 4");
     let mut refused = |change: fn(&mut PeriodCommit)| {
         let mut changed = commit("ada", 1, 0);
         change(&mut changed);
-        let reason = reason(store.commit(&changed));
+        let reason = reason(put(&mut store, &changed));
         assert_eq!(dump(&store), before);
         reason
     };
     assert_eq!(refused(|c| c.base.push((4, 0.0))), "user ada has no interaction number 4");
     assert!(refused(|c| c.base[0].1 = f64::NAN).contains("interaction 1 of user ada is NaN"));
-    assert!(refused(|c| c.calibration.push(f64::NAN)).contains("calibration sample of user ada, period 1"));
+    assert!(
+        refused(|c| c.calibration.push(f64::NAN)).contains("calibration sample of user ada, generation 1")
+    );
     assert!(refused(|c| c.buffer[0].score = f64::INFINITY).contains("the buffer of user ada"));
     assert!(refused(|c| c.record.update.losses.push(f32::NAN)).contains("the record of user ada"));
     assert!(refused(|c| c.record.gate_threshold = Some(f64::NAN)).contains("the record of user ada"));
-    assert_eq!(store.commit(&commit("ada", 1, 0)).unwrap(), 1);
+    assert_eq!(put(&mut store, &commit("ada", 1, 0)).unwrap(), 1);
 }
 
 #[test]
@@ -89,9 +91,9 @@ fn what_was_learned_is_what_lies_on_the_path() {
     let mut store = store();
     let ada = user("ada");
     for period in 1..=3 {
-        store.commit(&commit("ada", period, period - 1)).unwrap();
+        put(&mut store, &commit("ada", period, period - 1)).unwrap();
     }
-    store.commit(&commit("bob", 3, 0)).unwrap();
+    put(&mut store, &commit("bob", 3, 0)).unwrap();
     assert!(store.unlearned_periods(&ada).unwrap().is_empty());
     assert_eq!(store.unlearned_periods(&user("bob")).unwrap(), [1, 2]);
     // The pointer goes back to the first generation; the others stay, off the path.
@@ -99,7 +101,7 @@ fn what_was_learned_is_what_lies_on_the_path() {
     assert_eq!(store.unlearned_periods(&ada).unwrap(), [2, 3]);
     assert_eq!(records(&store, None), [(1, record(1, 0))]);
     assert!(store.period_records(&ada, Some(2)).unwrap().is_empty());
-    assert_eq!(store.commit(&commit("ada", 3, 1)).unwrap(), 4);
+    assert_eq!(put(&mut store, &commit("ada", 3, 1)).unwrap(), 4);
     assert_eq!(store.unlearned_periods(&ada).unwrap(), [2]);
     assert_eq!(records(&store, None), [(1, record(1, 0)), (4, record(3, 1))]);
     assert_eq!(store.generation(&ada, Some(3)).unwrap().unwrap().period, 3);
@@ -130,8 +132,90 @@ fn everything_of_a_user_hangs_on_one_row() {
         with_periods(&mut store, &["bob"], 3);
         dump(&store).len()
     };
-    store.commit(&commit("ada", 1, 0)).unwrap();
+    put(&mut store, &commit("ada", 1, 0)).unwrap();
     store.record_answer(&user("ada"), &answer("x")).unwrap();
     store.connection.execute("DELETE FROM users WHERE name = 'ada'", ()).unwrap();
     assert_eq!(dump(&store).len(), alone);
+}
+
+#[test]
+fn the_pointer_goes_back_and_forward() {
+    let mut store = store();
+    let ada = user("ada");
+    assert!(matches!(store.rollback(&ada, None), Err(Error::UnknownRecord { .. })), "nothing was learned");
+    for period in 1..=3 {
+        put(&mut store, &commit("ada", period, period - 1)).unwrap();
+    }
+    let kept = [1, 2, 3].map(|number| store.generation(&ada, Some(number)).unwrap());
+    let mut go = |to| {
+        let moved = store.rollback(&ada, to).unwrap();
+        assert_eq!(store.user(&ada).unwrap().generation, moved.to);
+        (moved.from, moved.to)
+    };
+    assert_eq!(
+        [go(None), go(None), go(Some(3)), go(Some(0)), go(Some(2))],
+        [(3, 2), (2, 1), (1, 3), (3, 0), (0, 2)]
+    );
+    assert_eq!([1, 2, 3].map(|number| store.generation(&ada, Some(number)).unwrap()), kept);
+    assert_eq!(store.rollback(&ada, Some(4)).unwrap_err().to_string(), "user ada has no generation 4");
+    let list = store.generations(&ada).unwrap();
+    let list: Vec<_> = list.iter().map(|g| (g.number, g.parent, g.current, g.on_path)).collect();
+    assert_eq!(list, [(1, 0, false, true), (2, 1, true, true), (3, 2, false, false)]);
+    assert_eq!(store.unlearned_periods(&ada).unwrap(), [3]);
+    assert_eq!(store.record(&ada, 3).unwrap().record, record(3, 2));
+}
+
+#[test]
+fn the_last_ones_and_the_one_in_use_are_kept() {
+    let mut store = in_memory();
+    let mut config = Config::default();
+    config.state.keep_generations = 2;
+    store.set_config(&config).unwrap();
+    with_periods(&mut store, &["ada"], 5);
+    let ada = user("ada");
+    for period in 1..=3 {
+        put(&mut store, &commit("ada", period, period - 1)).unwrap();
+    }
+    let kept = |store: &SqliteStore| {
+        let list = store.generations(&ada).unwrap();
+        list.iter().filter(|g| g.adapter_bytes.is_some()).map(|g| g.number).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&store), [2, 3]);
+    let error = store.generation(&ada, Some(1)).unwrap_err().to_string();
+    assert!(error.contains("generation 1 is no longer kept"), "{error}");
+    assert!(matches!(store.rollback(&ada, Some(1)), Err(Error::Pruned { number: 1, .. })));
+    assert_eq!(store.record(&ada, 1).unwrap().record, record(1, 0));
+    store.rollback(&ada, Some(2)).unwrap();
+    put(&mut store, &commit("ada", 3, 2)).unwrap();
+    assert_eq!(kept(&store), [3, 4]);
+    // Its parent is gone by then, and it is itself an old one: it is in use.
+    store.rollback(&ada, Some(3)).unwrap();
+    config.state.keep_generations = 1;
+    store.set_config(&config).unwrap();
+    put(&mut store, &commit("ada", 4, 3)).unwrap();
+    assert_eq!(kept(&store), [5]);
+    assert_eq!(store.generations(&ada).unwrap()[0].adapter_bytes, None);
+}
+
+#[test]
+fn periods_are_stored_with_what_was_learned_from_the_first() {
+    let mut store = in_memory();
+    let ada = user("ada");
+    ingest(&mut store, history("ada", 6)).unwrap();
+    let before = dump(&store);
+    let planned = store.plan_periods(&ada, 3, 0.5).unwrap();
+    assert_eq!(
+        planned.iter().map(|p| (p.number, p.members.len())).collect::<Vec<_>>(),
+        [(1, 2), (2, 2), (3, 2)]
+    );
+    assert_eq!(dump(&store), before);
+    let first = PeriodCommit { cut: planned.clone(), ..commit("ada", 1, 0) };
+    assert!(
+        reason(put(&mut store, &PeriodCommit { base: vec![(9, 0.0)], ..first.clone() })).contains("number 9")
+    );
+    assert_eq!(dump(&store), before);
+    put(&mut store, &first).unwrap();
+    assert_eq!(store.unlearned_periods(&ada).unwrap(), [2, 3]);
+    assert_eq!(store.members(&ada, 2).unwrap(), planned[1].members);
+    assert_eq!(store.user(&ada).unwrap().pending, 0);
 }

@@ -196,7 +196,7 @@ fn a_crash_leaves_the_state_before() {
 fn users_share_nothing() {
     let mut store = in_memory();
     with_periods(&mut store, &["ada", "bob"], 3);
-    store.commit(&commit("ada", 1, 0)).unwrap();
+    put(&mut store, &commit("ada", 1, 0)).unwrap();
     store.record_answer(&user("ada"), &answer("for ada")).unwrap();
     let bob = user("bob");
     for stored in store.interactions(&bob, &[1, 2, 3]).unwrap() {
@@ -239,7 +239,7 @@ fn an_unknown_user_is_named() {
         store.unlearned_periods(&bob).err(),
         store.members(&bob, 1).err(),
         store.interactions(&bob, &[]).err(),
-        store.commit(&commit("bob", 1, 0)).err(),
+        put(&mut store, &commit("bob", 1, 0)).err(),
         store.generation(&bob, None).err(),
         store.period_records(&bob, None).err(),
         store.record_answer(&bob, &answer("x")).err(),
@@ -280,7 +280,7 @@ fn users_come_in_pages() {
 fn a_summary_counts() {
     let mut store = in_memory();
     with_periods(&mut store, &["ada"], 4);
-    store.commit(&commit("ada", 1, 0)).unwrap();
+    put(&mut store, &commit("ada", 1, 0)).unwrap();
     ingest(&mut store, history("ada", 7)).unwrap();
     let time = |second| Some(Timestamp::from_second(second).unwrap());
     let summary = UserSummary {
@@ -302,8 +302,8 @@ fn a_file_behaves_as_memory_does() {
     let (_folder, on_file) = on_file();
     let dumps = [in_memory(), on_file].map(|mut store| {
         with_periods(&mut store, &["ada", "bob"], 3);
-        store.commit(&commit("ada", 1, 0)).unwrap();
-        store.commit(&commit("ada", 2, 1)).unwrap();
+        put(&mut store, &commit("ada", 1, 0)).unwrap();
+        put(&mut store, &commit("ada", 2, 1)).unwrap();
         store.record_answer(&user("bob"), &answer("x")).unwrap();
         ingest(&mut store, history("ada", 2)).unwrap();
         store.set_config(&Config { seed: 3, ..Config::default() }).unwrap();

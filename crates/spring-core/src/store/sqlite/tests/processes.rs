@@ -62,9 +62,9 @@ fn the_second_to_learn_a_period_is_told() {
     let (_folder, mut store) = on_file();
     with_periods(&mut store, &["ada", "bob"], 2);
     let mut other = again(&store, Access::ReadWrite);
-    assert_eq!(store.commit(&commit("ada", 1, 0)).unwrap(), 1);
-    assert!(matches!(other.commit(&commit("ada", 1, 0)), Err(Error::Conflict { .. })));
-    assert_eq!(other.commit(&commit("bob", 1, 0)).unwrap(), 1);
+    assert_eq!(put(&mut store, &commit("ada", 1, 0)).unwrap(), 1);
+    assert!(matches!(put(&mut other, &commit("ada", 1, 0)), Err(Error::Conflict { .. })));
+    assert_eq!(put(&mut other, &commit("bob", 1, 0)).unwrap(), 1);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_store_for_reading_writes_nothing() {
     let refused = [
         reason(ingest(&mut reader, history("bob", 1))),
         reason(reader.cut_periods(&user("ada"), 1, 0.0)),
-        reason(reader.commit(&commit("ada", 1, 0))),
+        reason(put(&mut reader, &commit("ada", 1, 0))),
         reason(reader.record_answer(&user("ada"), &answer("x"))),
         reason(reader.set_config(&Config { seed: 5, ..Config::default() })),
     ];

@@ -1,0 +1,30 @@
+//! `spring check`
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{Access, StateStore, spring_memory::UserId};
+
+use crate::{
+    args::{Args, CheckArgs},
+    output, session,
+};
+
+/// Users read at a time.
+const PAGE: usize = 1000;
+
+pub fn run(args: &Args, command: &CheckArgs) -> Result<()> {
+    let store = session::open(&command.state.state, Access::ReadOnly)?;
+    store.check()?;
+    let mut last: Option<UserId> = None;
+    let mut count = 0;
+    loop {
+        let page = store.users(last.as_ref(), PAGE)?;
+        let Some(end) = page.last() else { break };
+        last = Some(end.user.clone());
+        count += page.len();
+        for summary in page.iter().filter(|_| args.json) {
+            output::json(&json!({"user": summary.user, "sha256": store.digest(&summary.user)?}))?;
+        }
+    }
+    if args.json { Ok(()) } else { output::line(&format!("the state is whole: {count} users")) }
+}

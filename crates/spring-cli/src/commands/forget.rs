@@ -1,0 +1,51 @@
+//! `spring forget`
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{Access, StateStore, forget_interaction};
+
+use crate::{
+    args::{Args, ForgetArgs},
+    interrupt, output,
+    progress::Bars,
+    session,
+};
+
+pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
+    let path = &command.state.state;
+    let mut store = session::open(path, Access::ReadWrite)?;
+    let user = session::user_id(&command.user, path)?;
+    let forgotten = match &command.interaction {
+        None => store.forget(&user)?,
+        Some(id) => {
+            let id = session::interaction_id(id, &user)?;
+            let model = session::model_of(&store, path, args)?;
+            let mut bars = Bars::new(args.quiet);
+            let forgotten = forget_interaction(&model, &mut store, &user, &id, &mut bars);
+            bars.finish();
+            interrupt::or_interrupted(forgotten)?
+        }
+    };
+    if args.json {
+        return output::json(
+            &json!({"user": user, "interaction": command.interaction, "forgotten": forgotten}),
+        );
+    }
+    output::line(&match &command.interaction {
+        None => format!(
+            "removed user {user}: {} interactions, {} generations, {} records of generated texts",
+            forgotten.interactions, forgotten.generations_removed, forgotten.answers
+        ),
+        Some(_) => format!(
+            "removed one interaction of user {user}: {} generations learned again without it, {} records of generated \
+             texts removed",
+            forgotten.generations_relearned, forgotten.answers
+        ),
+    })?;
+    if !forgotten.scrubbed {
+        output::line(
+            "another process uses the file: its free pages are rewritten the next time the state is opened for writing",
+        )?;
+    }
+    output::line("what was exported or copied from this state earlier is yours to delete")
+}

@@ -1,0 +1,31 @@
+//! `spring rollback`
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{Access, StateStore};
+
+use crate::{
+    args::{Args, RollbackArgs},
+    output, session,
+};
+
+pub fn run(args: &Args, command: &RollbackArgs) -> Result<()> {
+    let path = &command.state.state;
+    let mut store = session::open(path, Access::ReadWrite)?;
+    let user = session::user_id(&command.user, path)?;
+    let moved = store.rollback(&user, command.to)?;
+    if args.json {
+        return output::json(&json!({"user": user, "rollback": moved}));
+    }
+    let name = |generation| match generation {
+        0 => "the base alone".to_owned(),
+        number => format!("generation {number}"),
+    };
+    output::line(&format!("{user}: from {} to {}", name(moved.from), name(moved.to)))?;
+    if store.unlearned_periods(&user)?.is_empty() {
+        return Ok(());
+    }
+    output::line(
+        "the next `spring adapt` learns the later periods again; `spring forget --interaction` removes what it should not learn",
+    )
+}

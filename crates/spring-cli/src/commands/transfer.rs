@@ -1,0 +1,49 @@
+//! `spring export` and `spring import`
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::Access;
+
+use crate::{
+    args::{Args, ExportArgs, ImportArgs},
+    output, session,
+};
+
+pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
+    let path = &command.state.state;
+    let store = session::open(path, Access::ReadOnly)?;
+    let user = session::user_id(&command.user, path)?;
+    let exported = store.export(&user, &command.out)?;
+    if args.json {
+        return output::json(&json!({"folder": command.out.display().to_string(), "exported": exported}));
+    }
+    output::line(&format!(
+        "exported user {user} to {}: {} interactions, {} generations, {} records of generated texts; it is private, and \
+         yours to delete",
+        command.out.display(),
+        exported.interactions,
+        exported.generations,
+        exported.answers
+    ))
+}
+
+pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
+    let path = &command.state.state;
+    let mut store = session::open(path, Access::ReadWrite)?;
+    let model = session::model_of(&store, path, args)?;
+    let imported =
+        store.import(&command.folder, &|adapter| Ok(adapter.check(model.config(), model.fingerprint())?))?;
+    if imported.settings_differ {
+        eprintln!(
+            "spring: warning: this state's settings differ from those of {} and stay; `spring adapt --config` changes them",
+            command.folder.join("settings.toml").display()
+        );
+    }
+    if args.json {
+        return output::json(&json!({"imported": imported}));
+    }
+    output::line(&format!(
+        "imported user {}: {} interactions, {} generations, {} records of generated texts",
+        imported.user, imported.interactions, imported.generations, imported.answers
+    ))
+}

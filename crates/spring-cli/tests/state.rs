@@ -1,0 +1,320 @@
+//! What the program does with a state: several processes at once, interruption, going back, forgetting.
+
+#![cfg(all(feature = "cpu", unix))]
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spring"));
+    command.args(args);
+    command
+}
+
+fn spring(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn succeeds(args: &[&str]) -> String {
+    let output = spring(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line that a failing command prints.
+fn fails(args: &[&str]) -> String {
+    let output = spring(args);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
+    assert_eq!(error.trim_end().lines().count(), 1, "not one line: {error}");
+    error
+}
+
+fn texts(user: &str, count: usize) -> String {
+    let line = |i: usize| {
+        let value = serde_json::json!({
+            "user": user, "id": format!("{i}"), "time": format!("2024-03-01T10:{:02}:{:02}Z", i / 60, i % 60),
+            "prompt": format!("Number {i}?"), "response": format!("{user} says {i}, of course."),
+        });
+        format!("{value}\n")
+    };
+    (0..count).map(line).collect()
+}
+
+/// A state of a tiny model; the folder goes with the value.
+struct Place {
+    dir: TempDir,
+    state: String,
+}
+
+impl Place {
+    fn new(config: &str, users: &[(&str, usize)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("me.db").to_str().unwrap().to_owned();
+        let place = Self { dir, state };
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+        let config = place.file("spring.toml", config);
+        succeeds(&["init", "--state", &place.state, "--model", model.to_str().unwrap(), "--config", &config]);
+        for (user, count) in users {
+            let file = place.file("texts.jsonl", &texts(user, *count));
+            succeeds(&["ingest", "--state", &place.state, &file]);
+        }
+        place
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn adapt(&self, more: &[&str]) -> String {
+        succeeds(&[&["adapt", "--state", &self.state], more].concat())
+    }
+
+    /// `key` of each user, in the order of their names.
+    fn users(&self, key: &str) -> Vec<u64> {
+        let lines = succeeds(&["users", "--state", &self.state, "--json"]);
+        let user = |line: &str| serde_json::from_str::<Value>(line).unwrap()[key].as_u64().unwrap();
+        lines.lines().map(user).collect()
+    }
+}
+
+/// Long enough to meet it at work, if it is not interrupted.
+const SLOW: &str = "[training]\nepochs = 5000\n";
+
+/// Waits until another process is told that this one trains the user.
+fn wait_for_training(place: &Place, user: &str, child: &Child) -> String {
+    let begin = Instant::now();
+    loop {
+        let output = spring(&["rollback", "--state", &place.state, "--user", user, "--to", "0"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        if error.contains("is being updated by process") {
+            assert!(error.contains(&child.id().to_string()), "{error}");
+            return error;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "never began: {error}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_second_process_is_told_who_is_at_work_and_ctrl_c_changes_nothing() {
+    let place = Place::new(SLOW, &[("ada", 60), ("bob", 1)]);
+    let mut first = command(&["adapt", "--state", &place.state, "--user", "ada"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_training(&place, "ada", &first);
+    let refused = fails(&["adapt", "--state", &place.state, "--user", "ada"]);
+    assert!(
+        refused.contains("user ada is being updated by process") && refused.contains("wait"),
+        "{refused}"
+    );
+    // Everybody else goes on: readers, writers, and the training of another user.
+    assert_eq!(place.users("generation"), [0, 0]);
+    place.file("quick.toml", "[training]\nepochs = 1\n");
+    let quick = place.dir.path().join("quick.toml");
+    let output = spring(&["adapt", "--state", &place.state, "--config", quick.to_str().unwrap()]);
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && warning.contains("skipped: user ada is being updated"), "{warning}");
+    assert_eq!(place.users("generation"), [0, 1]);
+    let file = place.file("more.jsonl", &texts("ada", 61));
+    succeeds(&["ingest", "--state", &place.state, &file]);
+
+    interrupt(&first);
+    assert_eq!(first.wait().unwrap().code(), Some(130));
+    let said = std::io::read_to_string(first.stderr.take().unwrap()).unwrap();
+    assert!(said.contains("interrupted; what was committed before is kept"), "{said}");
+    assert_eq!((place.users("generation"), place.users("periods")), (vec![0, 1], vec![0, 1]));
+    assert_eq!(place.users("pending"), [61, 0]);
+    place.adapt(&[]);
+    assert_eq!(place.users("generation"), [1, 1]);
+}
+
+#[test]
+fn a_killed_process_holds_nobody_up() {
+    let place = Place::new(SLOW, &[("ada", 60)]);
+    let mut first = command(&["adapt", "--state", &place.state]).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_training(&place, "ada", &first);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let quick = place.file("quick.toml", "[training]\nepochs = 1\n");
+    if cfg!(target_os = "linux") {
+        place.adapt(&["--user", "ada", "--config", &quick]);
+        assert_eq!(place.users("generation"), [1]);
+    }
+}
+
+#[test]
+fn a_long_ingest_can_be_interrupted() {
+    let place = Place::new("", &[("ada", 3)]);
+    // A pipe that stays open: the program waits for the next line.
+    let pipe = place.dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut child = command(&["ingest", "--state", &place.state, pipe.to_str().unwrap()])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let lines = texts("bob", 2000);
+    let (some, rest) = lines.split_at(lines.len() / 2);
+    std::io::Write::write_all(&mut writer, some.as_bytes()).unwrap();
+    interrupt(&child);
+    // What comes next wakes it up; it may have ended by then.
+    let _ = std::io::Write::write_all(&mut writer, rest.as_bytes());
+    drop(writer);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(place.users("interactions"), [3]);
+}
+
+#[test]
+fn jobs_change_no_adapter() {
+    let explained = |jobs: &str| {
+        let place = Place::new("[training]\nlearning_rate = 1e-2\n", &[("ada", 12), ("bob", 9), ("cy", 15)]);
+        place.adapt(&["--jobs", jobs, "--periods", "2"]);
+        assert_eq!(place.users("generation"), [2, 2, 2]);
+        ["ada", "bob", "cy"].map(|user| {
+            let explained = succeeds(&["explain", "--state", &place.state, "--user", user, "--json"]);
+            serde_json::from_str::<Value>(&explained).unwrap()["buffer"].clone()
+        })
+    };
+    // The buffer's scores are those of the last adapter, to the last bit.
+    assert_eq!(explained("1"), explained("3"));
+}
+
+#[test]
+fn there_is_a_way_back() {
+    let place = Place::new("", &[("ada", 9)]);
+    place.adapt(&["--periods", "3"]);
+    let rollback = ["rollback", "--state", &place.state, "--user", "ada"];
+    assert!(succeeds(&rollback).contains("ada: from generation 3 to generation 2"));
+    assert!(succeeds(&[&rollback[..], &["--to", "0"]].concat()).contains("to the base alone"));
+    let text = succeeds(&[&rollback[..], &["--to", "3", "--json"]].concat());
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["rollback"]["to"], 3);
+    assert!(fails(&[&rollback[..], &["--to", "7"]].concat()).contains("user ada has no generation 7"));
+    assert_eq!(place.users("generation"), [3]);
+}
+
+#[test]
+fn what_is_forgotten_is_gone() {
+    let place = Place::new("", &[("ada", 12), ("bob", 3)]);
+    place.adapt(&[]);
+    let forget = ["forget", "--state", &place.state, "--user", "ada"];
+    let said = succeeds(&[&forget[..], &["--interaction", "4"]].concat());
+    assert!(said.contains("1 generations learned again") && said.contains("exported"), "{said}");
+    assert!(fails(&[&forget[..], &["--interaction", "4"]].concat()).contains("has no interaction 4"));
+    assert_eq!(place.users("interactions"), [11, 3]);
+    let said = succeeds(&forget);
+    assert!(said.contains("removed user ada: 11 interactions, 1 generations"), "{said}");
+    assert!(fails(&forget).contains("user ada is not in state"));
+    let bytes = std::fs::read(&place.state).unwrap();
+    let find = |what: &str| bytes.windows(what.len()).any(|part| part == what.as_bytes());
+    assert!(find("bob says 1") && !find("ada says"));
+}
+
+#[test]
+fn a_file_that_may_not_be_written_is_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new("", &[("ada", 3)]);
+    std::fs::set_permissions(&place.state, std::fs::Permissions::from_mode(0o400)).unwrap();
+    if std::fs::OpenOptions::new().write(true).open(&place.state).is_ok() {
+        eprintln!("skipped: for this user nothing is protected");
+        return;
+    }
+    assert_eq!(place.users("interactions"), [3]);
+    for command in ["adapt", "rollback", "forget"] {
+        let error = fails(&[command, "--state", &place.state, "--user", "ada"]);
+        assert!(error.contains("write-protected"), "{error}");
+    }
+}
+
+/// Needs the right to mount.
+#[test]
+fn a_full_disk_leaves_the_state_before() {
+    let place = Place::new("", &[("ada", 40)]);
+    let small = place.dir.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mount = |args: &[&str]| {
+        Command::new(args[0])
+            .args(&args[1..])
+            .arg(&small)
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs"]) {
+        eprintln!("skipped: no right to mount a small file system");
+        return;
+    }
+    let state = small.join("me.db");
+    std::fs::copy(&place.state, &state).unwrap();
+    let full = state.to_str().unwrap();
+    let file = place.file("many.jsonl", &texts("bob", 3000));
+    let errors = [fails(&["ingest", "--state", full, &file]), {
+        // No room for an adapter either.
+        let room = small.join("fill");
+        let left = (0..).map(|i| std::fs::write(&room, vec![1; i << 12])).take_while(|r| r.is_ok()).count();
+        std::fs::write(&room, vec![1; left.saturating_sub(9) << 12]).unwrap();
+        fails(&["adapt", "--state", full])
+    }];
+    let users = spring(&["users", "--state", full, "--json"]);
+    let copied = std::fs::read(&state).map(|bytes| std::fs::write(place.dir.path().join("copy.db"), bytes));
+    assert!(mount(&["umount", "-l"]));
+    for error in errors {
+        assert!(error.contains("the disk is full; nothing was changed"), "{error}");
+    }
+    copied.unwrap().unwrap();
+    let users: Value = serde_json::from_slice(&users.stdout).unwrap();
+    assert_eq!((&users["interactions"], &users["pending"]), (&40.into(), &40.into()));
+}
+
+#[test]
+fn a_user_moves_from_one_state_to_another() {
+    let place = Place::new("", &[("ada", 9), ("bob", 2)]);
+    place.adapt(&["--periods", "2"]);
+    let out = place.dir.path().join("ada");
+    let folder = out.to_str().unwrap();
+    let said = succeeds(&["export", "--state", &place.state, "--user", "ada", "--out", folder]);
+    assert!(said.contains("9 interactions, 2 generations") && said.contains("yours to delete"), "{said}");
+    assert!(fails(&["import", "--state", &place.state, folder]).contains("has a user ada already"));
+    let other = Place::new("[training]\nepochs = 1\n", &[]);
+    let output = spring(&["import", "--state", &other.state, folder]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("settings differ"));
+    assert!(output.status.success());
+    assert_eq!((other.users("generation"), other.users("interactions")), (vec![2], vec![9]));
+    // The history alone is a file to ingest.
+    let third = Place::new("", &[]);
+    succeeds(&["ingest", "--state", &third.state, out.join("history.jsonl").to_str().unwrap()]);
+    assert_eq!((third.users("generation"), third.users("pending")), (vec![0], vec![9]));
+}
+
+#[test]
+fn a_state_can_be_checked() {
+    let place = Place::new("", &[("ada", 4), ("bob", 2)]);
+    let check = ["check", "--state", &place.state];
+    let digests = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let before = digests(succeeds(&[&check[..], &["--json"]].concat()));
+    assert_eq!(before.len(), 2);
+    place.adapt(&["--user", "ada"]);
+    let after = digests(succeeds(&[&check[..], &["--json"]].concat()));
+    assert_eq!((before[0] == after[0], before[1] == after[1]), (false, true));
+    assert!(succeeds(&check).contains("whole: 2 users"));
+    let mut bytes = std::fs::read(&place.state).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0xee);
+    std::fs::write(&place.state, bytes).unwrap();
+    assert!(fails(&check).contains("damaged"));
+}

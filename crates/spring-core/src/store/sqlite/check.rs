@@ -1,0 +1,132 @@
+//! Whether a state is whole, and what tells two of them apart.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, types::ValueRef};
+use sha2::{Digest, Sha256};
+use spring_model::Adapter;
+
+use super::{
+    fault::{Fault, Outcome},
+    user::User,
+    value::Json,
+};
+use crate::{
+    Error,
+    record::{AnswerRecord, PeriodRecord},
+};
+
+/// SQLite's own checks: pages, indexes, constraints, references.
+pub(super) fn check_file(connection: &Connection) -> Outcome<()> {
+    let mut query = connection.prepare("PRAGMA integrity_check(1)")?;
+    let found: String = query.query_row((), |row| row.get(0))?;
+    if found != "ok" {
+        let found = found.split_whitespace().collect::<Vec<_>>().join(" ");
+        return Err(Fault::State(format!("damaged: {found}; restore the file from a copy")));
+    }
+    let mut query = connection.prepare("PRAGMA foreign_key_check")?;
+    let table: Option<String> = query.query_map((), |row| row.get(0))?.next().transpose()?;
+    match table {
+        Some(table) => Err(Fault::damaged(&table, None, "a row belongs to nothing")),
+        None => Ok(()),
+    }
+}
+
+/// What SQLite cannot know: that everything of a user reads back and fits together.
+pub(super) fn check_user(user: &User<'_>) -> Outcome<()> {
+    let damaged = |table, detail: String| Err(Fault::damaged(table, Some(user.name), detail));
+    let summary = user.summary()?;
+    let pending = user.row(
+        "members",
+        "SELECT ?2 - count(*) FROM members WHERE user = ?1",
+        (user.key, summary.interactions),
+        |row| row.get::<_, u64>(0),
+    )?;
+    if pending != Some(summary.pending) {
+        return damaged("users", format!("{} pending, but there are {pending:?}", summary.pending));
+    }
+    if user.generation > 0 {
+        user.check_kept(user.generation).or_else(|_| {
+            damaged("users", format!("generation {} is in use but not there", user.generation))
+        })?;
+    }
+    let query = "SELECT adapter FROM memories WHERE user = ?1";
+    let readable = |adapter: Vec<u8>| Ok(Adapter::from_bytes(&adapter).map(|_| ())?);
+    match user.each("memories", query, [user.key], |row| row.get(0), readable) {
+        Ok(_) => Ok(()),
+        Err(Fault::Other(Error::Model(error))) => damaged("memories", error.to_string()),
+        Err(other) => Err(other),
+    }
+}
+
+/// A number for all that is kept of a user but the time of day at which it was computed: SHA-256, as hexadecimal.
+pub(super) fn digest(user: &User<'_>) -> Outcome<String> {
+    let mut hash = Sha256::new();
+    for (table, query) in [
+        ("users", "SELECT name, next_seq, generation, pending FROM users WHERE key = ?1"),
+        (
+            "interactions",
+            "SELECT seq, id, seconds, nanoseconds, base, meta, prompt, response FROM interactions
+             WHERE user = ?1 ORDER BY seq",
+        ),
+        ("periods", "SELECT number FROM periods WHERE user = ?1 ORDER BY number"),
+        ("members", "SELECT seq, period, held_out FROM members WHERE user = ?1 ORDER BY seq"),
+        ("generations", "SELECT number, parent, period FROM generations WHERE user = ?1 ORDER BY number"),
+        (
+            "memories",
+            "SELECT generation, buffered, buffer, calibration, adapter FROM memories
+             WHERE user = ?1 ORDER BY generation",
+        ),
+    ] {
+        hash.update(table);
+        user.each(table, query, [user.key], row_bytes, |bytes| {
+            hash.update(bytes);
+            Ok(())
+        })?;
+    }
+    let records = "SELECT record FROM generations WHERE user = ?1 ORDER BY number";
+    user.each(
+        "generations",
+        records,
+        [user.key],
+        |row| row.get(0),
+        |Json(record): Json<PeriodRecord>| {
+            let mut record = PeriodRecord { finished: Timestamp::UNIX_EPOCH, seconds: 0.0, ..record };
+            record.update.seconds = 0.0;
+            hash.update(serde_json::to_vec(&record).unwrap_or_default());
+            Ok(())
+        },
+    )?;
+    let answers = "SELECT record FROM answers WHERE user = ?1 ORDER BY key";
+    user.each(
+        "answers",
+        answers,
+        [user.key],
+        |row| row.get(0),
+        |Json(answer): Json<AnswerRecord>| {
+            let answer = AnswerRecord { time: Timestamp::UNIX_EPOCH, ..answer };
+            hash.update(serde_json::to_vec(&answer).unwrap_or_default());
+            Ok(())
+        },
+    )?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The columns of a row, each with its type and length before it, so that none runs into the next.
+fn row_bytes(row: &Row<'_>) -> rusqlite::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut add = |kind: u8, value: &[u8]| {
+        bytes.push(kind);
+        bytes.extend((value.len() as u64).to_le_bytes());
+        bytes.extend(value);
+    };
+    for column in 0..row.as_ref().column_count() {
+        match row.get_ref(column)? {
+            ValueRef::Null => add(0, &[]),
+            ValueRef::Integer(value) => add(1, &value.to_le_bytes()),
+            ValueRef::Real(value) => add(2, &value.to_le_bytes()),
+            ValueRef::Text(value) => add(3, value),
+            ValueRef::Blob(value) => add(4, value),
+        }
+    }
+    Ok(bytes)
+}

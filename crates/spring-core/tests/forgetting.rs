@@ -1,0 +1,157 @@
+//! Forgetting one text: what is left is what a run without it would have made, to the last bit.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{config, id, ingest, model, settings, texts, timeless, user};
+use spring_core::{
+    Config, Error, Generation, Member, Periods, SqliteStore, StateStore, StoredInteraction, adapt,
+    forget_interaction, generate, recall, record::LearnedPeriod,
+};
+
+const FOUR: Periods = Periods { count: 4, hold_out: 0.2 };
+
+fn store(config: Config, count: usize) -> SqliteStore {
+    let mut store = SqliteStore::in_memory(&settings(config)).unwrap();
+    ingest(&mut store, &texts("ada", 0..count));
+    store
+}
+
+fn learn(store: &mut SqliteStore) {
+    adapt(model(), store, &user("ada"), FOUR, &mut ()).unwrap();
+}
+
+fn forget(store: &mut SqliteStore, name: &str) -> spring_core::Forgotten {
+    forget_interaction(model(), store, &user("ada"), &id(name), &mut ()).unwrap()
+}
+
+type Everything = (Vec<Vec<Member>>, Vec<Option<Generation>>, Vec<LearnedPeriod>, Vec<StoredInteraction>);
+
+/// All that is kept of Ada: texts with the base's scores, generations with their adapters, records, pending texts.
+fn everything(store: &SqliteStore) -> Everything {
+    let ada = user("ada");
+    let generations = store.generations(&ada).unwrap();
+    let memories = |number| match store.generation(&ada, Some(number)) {
+        Err(Error::Pruned { .. }) => None,
+        other => other.unwrap(),
+    };
+    let periods = store.user(&ada).unwrap().periods;
+    (
+        (1..=periods).map(|period| store.members(&ada, period).unwrap()).collect(),
+        generations.iter().map(|generation| memories(generation.number)).collect(),
+        timeless(generations.iter().map(|g| store.record(&ada, g.number).unwrap()).collect()),
+        store.pending(&ada).unwrap(),
+    )
+}
+
+/// The same boundaries, but the text was taken out before anything was learned.
+fn never_was(config: Config, name: &str) -> SqliteStore {
+    let mut store = store(config, 40);
+    store.cut_periods(&user("ada"), FOUR.count, FOUR.hold_out).unwrap();
+    assert_eq!(forget(&mut store, name).generations_relearned, 0);
+    learn(&mut store);
+    store
+}
+
+#[test]
+fn what_is_left_is_a_run_in_which_it_never_was() {
+    // Of the first period, of a later one, held out (the last two of each ten), of the last.
+    for (name, relearned) in [("3", 4), ("14", 3), ("19", 0), ("30", 1)] {
+        let mut store = store(config(), 40);
+        learn(&mut store);
+        let before = everything(&store);
+        assert_eq!(forget(&mut store, name).generations_relearned, relearned, "text {name}");
+        assert_ne!(everything(&store), before);
+        assert_eq!(everything(&store), everything(&never_was(config(), name)), "text {name}");
+        let error = forget_interaction(model(), &mut store, &user("ada"), &id(name), &mut ()).unwrap_err();
+        assert_eq!(error.to_string(), format!("user ada has no interaction {name}"));
+    }
+}
+
+#[test]
+fn a_fresh_state_without_the_text_learns_the_same_adapter() {
+    // 41 texts are cut into 11, 10, 10, 10: without one of the first eleven the boundaries are those of 40.
+    let periods = Periods { count: 4, hold_out: 0.0 };
+    let adapter = |store: &SqliteStore| store.generation(&user("ada"), None).unwrap().unwrap().adapter;
+    let mut forgetting = store(config(), 41);
+    adapt(model(), &mut forgetting, &user("ada"), periods, &mut ()).unwrap();
+    let with = adapter(&forgetting);
+    forget(&mut forgetting, "5");
+    let mut fresh = SqliteStore::in_memory(&settings(config())).unwrap();
+    ingest(&mut fresh, &texts("ada", (0..41).filter(|i| *i != 5)));
+    adapt(model(), &mut fresh, &user("ada"), periods, &mut ()).unwrap();
+    assert_ne!(with, adapter(&fresh));
+    assert_eq!(adapter(&forgetting), adapter(&fresh));
+}
+
+#[test]
+fn pruned_and_abandoned_generations_forget_too() {
+    let mut config = config();
+    config.state.keep_generations = 2;
+    let branched = |store: &mut SqliteStore| {
+        learn(store);
+        // The last period is learned a second time, from the same parent.
+        store.rollback(&user("ada"), None).unwrap();
+        learn(store);
+    };
+    let mut forgetting = store(config.clone(), 40);
+    branched(&mut forgetting);
+    // Text 22 is of period 3: its generation is pruned, and so is the one that it started from.
+    assert_eq!(everything(&forgetting).1.iter().filter(|kept| kept.is_none()).count(), 3);
+    assert_eq!(forget(&mut forgetting, "22").generations_relearned, 3);
+    let mut without = store(config, 40);
+    without.cut_periods(&user("ada"), FOUR.count, FOUR.hold_out).unwrap();
+    forget(&mut without, "22");
+    branched(&mut without);
+    assert_eq!(everything(&forgetting), everything(&without));
+}
+
+#[test]
+fn a_period_may_lose_all_its_texts() {
+    let two = Periods { count: 2, hold_out: 0.0 };
+    let mut store = store(config(), 3);
+    adapt(model(), &mut store, &user("ada"), two, &mut ()).unwrap();
+    for name in ["0", "1"] {
+        forget(&mut store, name);
+    }
+    let records = store.period_records(&user("ada"), None).unwrap();
+    assert_eq!(records[0].record.scores.len(), 0);
+    assert_eq!(records[1].record.scores.len(), 1);
+    assert_eq!(store.user(&user("ada")).unwrap().interactions, 1);
+}
+
+#[test]
+fn texts_generated_from_it_are_not_on_record_any_more() {
+    let mut config = config();
+    config.decoding.max_new_tokens = Some(4);
+    let mut store = store(config.clone(), 40);
+    let ada = user("ada");
+    let write = |store: &mut SqliteStore| {
+        let (memories, bank) = recall(store, &ada, None).unwrap();
+        let answer = generate(model(), &config, &memories, &bank, "About trams", &mut ()).unwrap();
+        store.record_answer(&ada, &answer).unwrap();
+    };
+    write(&mut store);
+    learn(&mut store);
+    write(&mut store);
+    assert_eq!(forget(&mut store, "3").answers, 1);
+    assert_eq!(store.answers(&ada, 9).unwrap().len(), 1);
+}
+
+#[test]
+fn a_training_that_is_stopped_forgets_nothing() {
+    let mut store = store(config(), 40);
+    learn(&mut store);
+    let before = everything(&store);
+    let mut stop = |event: spring_core::Event<'_>| match event {
+        spring_core::Event::Training { .. } => std::ops::ControlFlow::Break(()),
+        _ => std::ops::ControlFlow::Continue(()),
+    };
+    let error = forget_interaction(model(), &mut store, &user("ada"), &id("3"), &mut stop).unwrap_err();
+    assert!(error.is_stopped());
+    assert_eq!(everything(&store), before);
+    // The lease has ended.
+    store.rollback(&user("ada"), None).unwrap();
+}

@@ -1,0 +1,170 @@
+//! Many users side by side: results that depend on nothing but the user, and nobody in another's way.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{
+    ops::ControlFlow,
+    path::Path,
+    sync::{Barrier, Mutex},
+    thread,
+};
+
+use common::{config, ingest, model, settings, texts, timeless, user};
+use spring_core::{
+    Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, StateStore, adapt, adapt_users,
+    check_base, record::LearnedPeriod, spring_memory::UserId,
+};
+
+const TWO: Periods = Periods { count: 2, hold_out: 0.1 };
+const USERS: [&str; 5] = ["ada", "bob", "cy", "dan", "eve"];
+
+fn on_file(path: &Path) -> SqliteStore {
+    let mut store = SqliteStore::create(path, &settings(config())).unwrap();
+    for (i, name) in USERS.iter().enumerate() {
+        ingest(&mut store, &texts(name, 0..6 + 3 * i));
+    }
+    store
+}
+
+/// Notes who is done.
+#[derive(Default)]
+struct Notes(Mutex<Vec<(String, Result<usize, String>)>>);
+
+impl Follow for Notes {
+    fn progress(&self) -> Box<dyn Progress + '_> {
+        Box::new(())
+    }
+
+    fn done(&self, user: &UserId, learned: spring_core::Result<Vec<LearnedPeriod>>) -> ControlFlow<()> {
+        let learned = learned.map(|records| records.len()).map_err(|error| error.to_string());
+        self.0.lock().unwrap().push((user.to_string(), learned));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Learns with so many jobs on rayon pools of so many threads.
+fn learn(jobs: usize, threads: usize) -> Vec<(Option<Generation>, Vec<LearnedPeriod>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let store = on_file(&path);
+    let mut stores: Vec<_> =
+        (1..jobs).map(|_| SqliteStore::open(&path, Access::ReadWrite).unwrap()).collect();
+    stores.push(store);
+    let notes = Notes::default();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| adapt_users(model(), stores, TWO, &notes)).unwrap();
+    let mut done = notes.0.into_inner().unwrap();
+    done.sort();
+    assert_eq!(done, USERS.map(|name| (name.to_owned(), Ok(2))));
+    let store = SqliteStore::open(&path, Access::ReadOnly).unwrap();
+    assert!(store.users_to_adapt(None, 9).unwrap().is_empty());
+    let of = |name: &&str| {
+        let user = user(name);
+        (store.generation(&user, None).unwrap(), timeless(store.period_records(&user, None).unwrap()))
+    };
+    USERS.iter().map(of).collect()
+}
+
+#[test]
+fn jobs_and_threads_change_no_result() {
+    let alone = learn(1, 1);
+    assert_eq!(alone, learn(3, 1));
+    assert_eq!(alone, learn(2, 4));
+}
+
+#[test]
+fn two_train_different_users_and_the_same_one_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    drop(on_file(&path));
+    let middle = Barrier::new(2);
+    let train = |name: &str| {
+        let mut store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+        let mut met = false;
+        let mut meet = |event: Event<'_>| {
+            // Both are in the middle of their training before either goes on.
+            if matches!(event, Event::Training { .. }) && !met {
+                met = true;
+                middle.wait();
+            }
+            ControlFlow::Continue(())
+        };
+        adapt(model(), &mut store, &user(name), TWO, &mut meet).unwrap().len()
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(|| train("ada"));
+        assert_eq!(train("bob"), 2);
+        assert_eq!(other.join().unwrap(), 2);
+    });
+
+    let mut first = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    let mut second = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    let mut refused = 0;
+    let mut meanwhile = |event: Event<'_>| {
+        if matches!(event, Event::Training { done: 1, .. }) {
+            let error = adapt(model(), &mut second, &user("cy"), TWO, &mut ()).unwrap_err();
+            assert!(
+                matches!(&error, Error::Leased { holder, .. } if holder.starts_with("process ")),
+                "{error}"
+            );
+            refused += 1;
+        }
+        ControlFlow::Continue(())
+    };
+    assert_eq!(adapt(model(), &mut first, &user("cy"), TWO, &mut meanwhile).unwrap().len(), 2);
+    assert_eq!(refused, 2);
+    assert!(adapt(model(), &mut second, &user("cy"), TWO, &mut ()).unwrap().is_empty());
+}
+
+#[test]
+fn what_stops_one_user_stops_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut store = on_file(&path);
+    let lease = store.lease(&user("bob")).unwrap();
+    let notes = Notes::default();
+    adapt_users(model(), vec![SqliteStore::open(&path, Access::ReadWrite).unwrap()], TWO, &notes).unwrap();
+    let done = notes.0.into_inner().unwrap();
+    let failed: Vec<_> = done.iter().filter(|(_, learned)| learned.is_err()).map(|(name, _)| name).collect();
+    assert_eq!((done.len(), failed), (5, vec![&"bob".to_owned()]));
+    store.release(&lease).unwrap();
+    assert_eq!(store.users_to_adapt(None, 9).unwrap(), [user("bob")]);
+}
+
+#[test]
+fn a_loss_that_explodes_keeps_the_generation_before() {
+    let mut store = SqliteStore::in_memory(&settings(config())).unwrap();
+    ingest(&mut store, &texts("ada", 0..8));
+    adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap();
+    let before = store.generation(&user("ada"), None).unwrap();
+    ingest(&mut store, &texts("ada", 8..30));
+    let mut wild = config();
+    wild.training.learning_rate = 1e30;
+    wild.training.max_grad_norm = 1e30;
+    store.set_config(&wild).unwrap();
+    let error =
+        adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("user ada: the loss was") && error.contains("lower the learning rate"),
+        "{error}"
+    );
+    assert_eq!(store.generation(&user("ada"), None).unwrap(), before);
+    assert_eq!(store.user(&user("ada")).unwrap().pending, 22);
+    store.set_config(&config()).unwrap();
+    assert_eq!(adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap().len(), 1);
+}
+
+#[test]
+fn another_base_is_refused() {
+    let path = Path::new("me.db");
+    let mut settings = settings(config());
+    let store = SqliteStore::in_memory(&settings).unwrap();
+    check_base(model(), &store, path).unwrap();
+    settings.fingerprint = "f00d".into();
+    let error =
+        check_base(model(), &SqliteStore::in_memory(&settings).unwrap(), path).unwrap_err().to_string();
+    assert!(error.starts_with("state me.db: made for another model or tokenizer"), "{error}");
+}

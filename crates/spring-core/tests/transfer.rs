@@ -1,0 +1,297 @@
+//! A user moved from one installation to another, and folders that no export wrote.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use common::{config, id, ingest, model, settings, texts, user};
+use proptest::prelude::*;
+use spring_core::{
+    Config, Periods, Result, Settings, SqliteStore, StateStore, Transferred, adapt, forget_interaction,
+    generate, recall, spring_model::Adapter,
+};
+use tempfile::TempDir;
+
+/// Ada after months: learned, went back and on again, forgot a text, wrote, and has something new.
+fn ada() -> SqliteStore {
+    let mut config = config();
+    config.state.keep_generations = 2;
+    config.decoding.max_new_tokens = Some(4);
+    let mut store = SqliteStore::in_memory(&settings(config.clone())).unwrap();
+    ingest(&mut store, &texts("bob", 0..5));
+    ingest(&mut store, &texts("ada", 0..30));
+    let ada = user("ada");
+    let three = Periods { count: 3, hold_out: 0.2 };
+    adapt(model(), &mut store, &ada, three, &mut ()).unwrap();
+    store.rollback(&ada, None).unwrap();
+    adapt(model(), &mut store, &ada, three, &mut ()).unwrap();
+    forget_interaction(model(), &mut store, &ada, &id("4"), &mut ()).unwrap();
+    let (memories, bank) = recall(&store, &ada, None).unwrap();
+    let answer = generate(model(), &config, &memories, &bank, "About soup", &mut ()).unwrap();
+    store.record_answer(&ada, &answer).unwrap();
+    let odd = r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#;
+    ingest(&mut store, odd);
+    store
+}
+
+fn check(adapter: &Adapter) -> Result<()> {
+    Ok(adapter.check(model().config(), model().fingerprint())?)
+}
+
+fn import(store: &mut SqliteStore, folder: &Path) -> Result<Transferred> {
+    store.import(folder, &check)
+}
+
+/// Every file of a folder, by its path inside.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_user_arrives_as_they_left() {
+    let place = tempfile::tempdir().unwrap();
+    let (here, there) = (place.path().join("here"), place.path().join("there"));
+    let store = ada();
+    let exported = store.export(&user("ada"), &here).unwrap();
+    assert_eq!((exported.interactions, exported.generations, exported.answers), (30, 4, 1));
+    let written = files(&here);
+    assert_eq!(written.len(), 6 + 2 * 3, "{:?}", written.keys());
+    let fresh = Config::load(here.join("settings.toml")).unwrap();
+    assert_eq!(fresh, store.settings().config);
+
+    let mut other = SqliteStore::in_memory(&settings(fresh)).unwrap();
+    ingest(&mut other, &texts("cy", 0..3));
+    let imported = import(&mut other, &here).unwrap();
+    assert_eq!(imported, exported);
+    other.export(&user("ada"), &there).unwrap();
+    assert_eq!(files(&there), written);
+    assert_eq!(other.user(&user("ada")).unwrap(), store.user(&user("ada")).unwrap());
+    for number in [3, 4] {
+        assert_eq!(
+            other.generation(&user("ada"), Some(number)).unwrap(),
+            store.generation(&user("ada"), Some(number)).unwrap()
+        );
+    }
+    // Life goes on in the same way.
+    let mut store = store;
+    for store in [&mut store, &mut other] {
+        adapt(model(), store, &user("ada"), Periods::default(), &mut ()).unwrap();
+    }
+    assert_eq!(other.generation(&user("ada"), None).unwrap(), store.generation(&user("ada"), None).unwrap());
+
+    let again = import(&mut other, &here).unwrap_err().to_string();
+    assert!(again.contains("has a user ada already"), "{again}");
+    assert!(store.export(&user("ada"), &there).unwrap_err().to_string().contains("there"));
+    assert_eq!(files(&there), written);
+    let nobody = store.export(&user("eve"), place.path().join("eve")).unwrap_err();
+    assert!(nobody.to_string().contains("eve") && !place.path().join("eve").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_export_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    ada().export(&user("ada"), &folder).unwrap();
+    assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn settings_and_base_are_compared() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    ada().export(&user("ada"), &folder).unwrap();
+    let mut other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+    assert!(import(&mut other, &folder).unwrap().settings_differ);
+    assert_eq!(other.settings().config, Config::default());
+    let foreign = Settings { fingerprint: "f00d".into(), ..settings(Config::default()) };
+    let mut foreign = SqliteStore::in_memory(&foreign).unwrap();
+    let error = import(&mut foreign, &folder).unwrap_err().to_string();
+    assert!(error.contains("user.json: learned on another base model"), "{error}");
+}
+
+/// A folder and an empty state for each attack on it.
+struct Attack {
+    place: TempDir,
+    whole: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Attack {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("whole");
+        ada().export(&user("ada"), &folder).unwrap();
+        Self { whole: files(&folder), place }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.place.path().join("attack")
+    }
+
+    /// Lays out the folder with a change, and imports it; nothing of it may stay.
+    fn refused(&self, change: impl FnOnce(&Path)) -> String {
+        let folder = self.folder();
+        let _ = fs::remove_dir_all(&folder);
+        for (path, bytes) in &self.whole {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        change(&folder);
+        let mut store = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        let error = import(&mut store, &folder).unwrap_err().to_string();
+        assert!(store.users(None, 9).unwrap().is_empty(), "{error}");
+        error
+    }
+
+    fn replaced(&self, file: &str, from: &str, to: &str) -> String {
+        self.refused(|folder| {
+            let text = fs::read_to_string(folder.join(file)).unwrap();
+            assert!(text.contains(from), "{file} has no {from}");
+            fs::write(folder.join(file), text.replacen(from, to, 1)).unwrap();
+        })
+    }
+}
+
+#[test]
+fn what_no_export_wrote_is_refused_with_its_place() {
+    let attack = Attack::new();
+    for (file, from, to, said) in [
+        ("user.json", "\"format\":1", "\"format\":2", "user.json: of the format 2"),
+        ("user.json", "\"periods\":3", "\"periods\":4000000000", "user.json: next_seq is at least 1"),
+        ("user.json", "\"periods\":3", "\"periods\":2", "there is no period 3"),
+        ("user.json", "\"generation\":4", "\"generation\":9", "generation 9 is in use but not there"),
+        ("user.json", "\"generation\":4", "\"generation\":1", "generation 1 is in use but not there"),
+        ("user.json", "\"user\":\"ada\"", "\"user\":\"eve\"", "the interaction is of ada, not of eve"),
+        ("user.json", "\"user\":\"ada\"", "\"user\":\"\\u0007\"", "user.json: user id"),
+        ("user.json", "{", "{\"extra\":1,", "unknown field `extra`"),
+        ("settings.toml", "seed", "sead", "settings.toml"),
+        ("history.jsonl", "\"id\":\"1\"", "\"id\":\"0\"", "places.jsonl:2: interaction 0 is there twice"),
+        ("history.jsonl", "\"response\"", "\"respond\"", "history.jsonl:1"),
+        ("places.jsonl", "\"seq\":1,", "\"seq\":0,", "places.jsonl:1: seq 0 is not above 0"),
+        ("places.jsonl", "\"seq\":2,", "\"seq\":1,", "places.jsonl:2: seq 1 is not above 1"),
+        ("places.jsonl", "\"seq\":1,", "\"seq\":99,", "places.jsonl:1: seq 99 is not"),
+        ("places.jsonl", "\"period\":1", "\"period\":2", "generations.jsonl:1: text 1 is not one that"),
+        ("places.jsonl", "{\"seq\":31}\n", "", "places.jsonl: has fewer lines"),
+        ("generations.jsonl", "\"number\":1", "\"number\":0", "generations.jsonl:1: generation 0 from 0"),
+        ("generations.jsonl", "\"parent\":0", "\"parent\":7", "generation 1 from 7 is not in order"),
+        ("generations.jsonl", "\"period\":1", "\"period\":2", "do not fit each other"),
+        ("generations.jsonl", "\"buffer\":[{\"key\":", "\"buffer\":[{\"key\":9", "cannot be in a buffer"),
+        ("answers.jsonl", "{", "[", "answers.jsonl:1"),
+        ("adapters/4/spring.json", "{\"base\":\"", "{\"base\":\"00", "generation 4 is of another base model"),
+        ("adapters/3/adapter_config.json", "\"r\": 8", "\"r\": 80000000", "rank"),
+        ("adapters/3/adapter_config.json", "\"q_proj\"", "\"k_proj\"", "adapter"),
+    ] {
+        let error = attack.replaced(file, from, to);
+        assert!(error.contains(said), "{file}, {to}: {error}");
+    }
+    for file in attack.whole.keys() {
+        let error = attack.refused(|folder| fs::remove_file(folder.join(file)).unwrap());
+        assert!(error.contains(file.file_name().unwrap().to_str().unwrap()), "without {file:?}: {error}");
+        let error = attack.refused(|folder| {
+            let bytes = fs::read(folder.join(file)).unwrap();
+            fs::write(folder.join(file), &bytes[..bytes.len() / 2]).unwrap();
+        });
+        assert!(!error.is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_pipes_are_not_followed() {
+    let attack = Attack::new();
+    for file in attack.whole.keys() {
+        let error = attack.refused(|folder| {
+            let path = folder.join(file);
+            let elsewhere = folder.parent().unwrap().join("elsewhere");
+            fs::rename(&path, &elsewhere).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        });
+        assert!(error.contains("not a plain file"), "{error}");
+        let error = attack.refused(|folder| {
+            let path = folder.join(file);
+            fs::remove_file(&path).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        });
+        assert!(error.contains("not a plain file"), "{error}");
+    }
+    // A file of 4 GiB that takes no room on the disk.
+    let error = attack.refused(|folder| {
+        let path = folder.join("adapters/3/adapter_model.safetensors");
+        fs::File::create(path).unwrap().set_len(4 << 30).unwrap();
+    });
+    assert!(error.contains("are more than the"), "{error}");
+}
+
+#[test]
+fn damage_anywhere_is_an_error_or_harmless() {
+    let attack = Attack::new();
+    let files: Vec<_> = attack.whole.iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
+    let folder = attack.folder();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let damage = (0..files.len(), any::<prop::sample::Index>(), any::<u8>(), 0..3);
+    let outcome = runner.run(&damage, |(file, at, byte, kind)| {
+        let _ = fs::remove_dir_all(&folder);
+        for (path, bytes) in &attack.whole {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let (path, bytes) = files[file];
+        let mut bytes = bytes.clone();
+        let at = at.index(bytes.len());
+        match kind {
+            0 => bytes[at] = byte,
+            1 => bytes.truncate(at),
+            _ => bytes.insert(at, byte),
+        }
+        fs::write(folder.join(path), bytes).unwrap();
+        let mut store = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        match import(&mut store, &folder) {
+            Err(error) => {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let error = error.to_string();
+                // Files are checked against each other: the error may lie in the other one.
+                prop_assert!(
+                    error.contains(name) || error.contains("json") || error.contains("adapter"),
+                    "{}",
+                    error
+                );
+                prop_assert!(store.users(None, 9).unwrap().is_empty());
+            }
+            // Whatever was taken can be used.
+            Ok(imported) => {
+                let user = imported.user;
+                recall(&store, &user, None).unwrap();
+                store.period_records(&user, None).unwrap();
+                prop_assert!(adapt(model(), &mut store, &user, Periods::default(), &mut ()).is_ok());
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
