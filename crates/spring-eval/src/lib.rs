@@ -2,16 +2,26 @@
 
 mod compare;
 mod compare_plot;
+mod continual;
 mod error;
 mod loss;
+mod metrics;
 mod report;
 mod split;
 mod state;
+mod statistics;
 
 pub use compare::{Comparison, Method, PeriodComparison, Plan, Stream, UserComparison, compare};
 pub use compare_plot::comparison_svg;
+pub use continual::{ContinualScores, Direction};
 pub use error::{Error, Result};
 pub use loss::{FusedLoss, Loss, encode, fused_loss, losses};
+pub use metrics::{
+    LabelScores, NumberScores, Rouge, TextScores, label_scores, meteor, number_scores, rouge,
+};
 pub use report::{UserReport, html};
 pub use split::{NEAR_DUPLICATE, Split, SplitConfig, split};
 pub use state::{PeriodLosses, evaluate_state};
+pub use statistics::{
+    Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test,
+};
