@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use spring_core::spring_model::Device;
 use spring_eval::Method;
 
@@ -73,6 +73,9 @@ pub enum Command {
     /// Compare methods on data with time.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Look at data files, convert and generate them.
+    #[command(subcommand)]
+    Data(DataCommand),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -194,6 +197,63 @@ pub enum EvalCommand {
         --config spring.toml commits.jsonl"
     )]
     Compare(CompareArgs),
+    /// Score generated texts, labels or numbers against references.
+    #[command(after_help = "Each line of both files is one JSON string.\n\nExample:\n  \
+        spring eval metrics --predictions predicted.jsonl --references written.jsonl --json")]
+    Metrics(MetricsArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct MetricsArgs {
+    /// What was predicted: JSONL of strings.
+    #[arg(long, value_name = "FILE")]
+    pub predictions: PathBuf,
+    /// What should have been: JSONL of strings, line by line.
+    #[arg(long, value_name = "FILE")]
+    pub references: PathBuf,
+    /// texts: ROUGE-1/2/L and METEOR; labels: accuracy and macro F1; numbers: MAE and RMSE.
+    #[arg(long = "as", value_enum, default_value_t = MetricKind::Texts, value_name = "KIND")]
+    pub kind: MetricKind,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MetricKind {
+    /// Running text.
+    Texts,
+    /// Classes.
+    Labels,
+    /// Ratings.
+    Numbers,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Show what a file holds: format, users, texts, words, time. LaMP, LongLaMP, OPPU's histories and our JSONL.
+    #[command(after_help = "Example:\n  spring data inspect dev_questions.json")]
+    Inspect(InspectArgs),
+    /// Write a LaMP, LongLaMP or OPPU file as the JSONL that `spring ingest` takes, on standard output.
+    #[command(
+        after_help = "Example:\n  spring data convert dev_questions.json --outputs dev_outputs.json > history.jsonl"
+    )]
+    Convert(ConvertArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct InspectArgs {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ConvertArgs {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// LaMP's outputs: an answered question becomes its user's last text.
+    #[arg(long, value_name = "FILE")]
+    pub outputs: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -226,7 +286,7 @@ pub struct CompareArgs {
     /// Also write the whole comparison as JSON.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// A JSONL file of interactions.
+    /// A file of interactions, LaMP, LongLaMP or OPPU.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }

@@ -1,18 +1,20 @@
 //! One file per command.
 
 mod adapt;
+mod data;
 mod demo;
 mod eval;
 mod explain;
 mod generate;
 mod ingest;
 mod init;
+mod metrics;
 mod score;
 mod users;
 
 use anyhow::Result;
 
-use crate::args::{Args, Command, EvalCommand};
+use crate::args::{Args, Command, DataCommand, EvalCommand};
 
 /// Runs the command that was asked for.
 pub fn run(args: &Args) -> Result<()> {
@@ -26,5 +28,8 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Users(command) => users::run(args, command),
         Command::Score(command) => score::run(args, command),
         Command::Eval(EvalCommand::Compare(command)) => eval::compare(args, command),
+        Command::Eval(EvalCommand::Metrics(command)) => metrics::run(args, command),
+        Command::Data(DataCommand::Inspect(command)) => data::inspect(args, command),
+        Command::Data(DataCommand::Convert(command)) => data::convert(command),
     }
 }

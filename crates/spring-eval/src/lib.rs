@@ -3,6 +3,7 @@
 mod compare;
 mod compare_plot;
 mod continual;
+pub mod data;
 mod error;
 mod loss;
 mod metrics;
@@ -17,11 +18,10 @@ pub use continual::{ContinualScores, Direction};
 pub use error::{Error, Result};
 pub use loss::{FusedLoss, Loss, encode, fused_loss, losses};
 pub use metrics::{
-    LabelScores, NumberScores, Rouge, TextScores, label_scores, meteor, number_scores, rouge,
+    LabelScores, NumberScores, Rouge, TextScores, label_scores, meteor, number_scores, read_string_pairs,
+    rouge, score_files,
 };
 pub use report::{UserReport, html};
 pub use split::{NEAR_DUPLICATE, Split, SplitConfig, split};
 pub use state::{PeriodLosses, evaluate_state};
-pub use statistics::{
-    Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test,
-};
+pub use statistics::{Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test};

@@ -1,5 +1,6 @@
 //! What is measured on generated texts and predicted labels.
 
+mod files;
 mod labels;
 mod meteor;
 mod porter;
@@ -7,6 +8,7 @@ mod rouge;
 
 use serde::{Deserialize, Serialize};
 
+pub use files::{read_string_pairs, score_files};
 pub use labels::{LabelScores, NumberScores, label_scores, number_scores};
 pub use meteor::meteor;
 pub use rouge::{Rouge, rouge};
