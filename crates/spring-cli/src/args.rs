@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use spring_core::spring_model::Device;
-use spring_eval::Method;
+use spring_eval::{Method, synth::Drift};
 
 /// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.
 #[derive(Debug, Parser)]
@@ -237,6 +237,36 @@ pub enum DataCommand {
         after_help = "Example:\n  spring data convert dev_questions.json --outputs dev_outputs.json > history.jsonl"
     )]
     Convert(ConvertArgs),
+    /// Generate users whose preferences drift in a known way, with noise, as JSONL on standard output.
+    #[command(
+        after_help = "The truth about each text stands in its meta: drift, style, noise, and the same message in the \
+        user's other style.\n\nExample:\n  spring data synth --users 12 --texts 200 --noise 0.2 --seed 7 > synthetic.jsonl"
+    )]
+    Synth(SynthArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct SynthArgs {
+    /// Users; they get the kinds of drift in turn.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub users: usize,
+    /// Texts of each user.
+    #[arg(long, default_value_t = 120, value_name = "N")]
+    pub texts: usize,
+    /// Kinds of drift, separated by commas: none, sudden, gradual, recurring.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "none,sudden,gradual,recurring",
+        value_name = "KINDS"
+    )]
+    pub drift: Vec<Drift>,
+    /// Share of messages that are noise.
+    #[arg(long, default_value_t = 0.1, value_name = "PART")]
+    pub noise: f64,
+    /// Another seed, other users.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -31,5 +31,6 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Eval(EvalCommand::Metrics(command)) => metrics::run(args, command),
         Command::Data(DataCommand::Inspect(command)) => data::inspect(args, command),
         Command::Data(DataCommand::Convert(command)) => data::convert(command),
+        Command::Data(DataCommand::Synth(command)) => data::synth(command),
     }
 }

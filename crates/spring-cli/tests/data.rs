@@ -96,3 +96,21 @@ fn lamp_is_inspected_and_converted_to_what_can_be_ingested() {
     let broken = file(&dir, "broken.json", "[{\"id\": 1}");
     assert!(fails(&["data", "inspect", &broken]).contains("broken.json:1: record 1: neither"));
 }
+
+#[test]
+fn synthetic_users_repeat_and_can_be_inspected() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = ["data", "synth", "--users", "3", "--texts", "40", "--drift", "sudden,none", "--seed", "7"];
+    let lines = succeeds(&command);
+    assert_eq!(succeeds(&command), lines);
+    let path = file(&dir, "synthetic.jsonl", &lines);
+    let found: Value = serde_json::from_str(&succeeds(&["data", "inspect", &path, "--json"])).unwrap();
+    assert_eq!((&found["users"], &found["texts"]), (&json!(3), &json!(120)));
+    let drifts: Vec<Value> = lines
+        .lines()
+        .step_by(40)
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["meta"]["drift"].clone())
+        .collect();
+    assert_eq!(drifts, ["sudden", "none", "sudden"]);
+    assert!(fails(&["data", "synth", "--noise", "2"]).contains("between 0 and 1"));
+}

@@ -11,6 +11,7 @@ mod report;
 mod split;
 mod state;
 mod statistics;
+pub mod synth;
 
 pub use compare::{Comparison, Method, PeriodComparison, Plan, Stream, UserComparison, compare};
 pub use compare_plot::comparison_svg;

@@ -1,10 +1,13 @@
 //! `spring data`
 
 use anyhow::Result;
-use spring_eval::data::{self, Inspection};
+use spring_eval::{
+    data::{self, Inspection},
+    synth::{SynthConfig, synthesize},
+};
 
 use crate::{
-    args::{Args, ConvertArgs, InspectArgs},
+    args::{Args, ConvertArgs, InspectArgs, SynthArgs},
     output,
 };
 
@@ -41,4 +44,10 @@ pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
 
 pub fn convert(command: &ConvertArgs) -> Result<()> {
     data::visit_texts(&command.file, command.outputs.as_deref(), |text| output::json(&text))
+}
+
+pub fn synth(command: &SynthArgs) -> Result<()> {
+    let SynthArgs { users, texts, noise, seed, .. } = *command;
+    let config = SynthConfig { users, texts, drifts: command.drift.clone(), noise, seed };
+    synthesize(&config)?.iter().try_for_each(output::json)
 }
