@@ -7,6 +7,7 @@ pub mod data;
 mod error;
 mod loss;
 mod metrics;
+mod protocol;
 mod report;
 mod split;
 mod state;
@@ -22,7 +23,11 @@ pub use metrics::{
     LabelScores, NumberScores, Rouge, TextScores, label_scores, meteor, number_scores, read_string_pairs,
     rouge, score_files,
 };
+pub use protocol::{
+    Budget, Generation, MethodRun, MethodSpec, PeriodSizes, Protocol, SyntheticScores, UserInput,
+    UserOutcome, UserRun, domain_adapter, run_other_user, run_user,
+};
 pub use report::{UserReport, html};
-pub use split::{NEAR_DUPLICATE, Split, SplitConfig, split};
+pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split};
 pub use state::{PeriodLosses, evaluate_state};
 pub use statistics::{Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test};
