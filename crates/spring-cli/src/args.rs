@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use spring_core::spring_model::{Device, Precision};
-use spring_eval::Method;
+use spring_eval::{Method, synth::Drift};
 
 /// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.
 #[derive(Debug, Parser)]
@@ -102,6 +102,9 @@ pub enum Command {
     /// Compare methods on data with time.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Look at data files, convert and generate them.
+    #[command(subcommand)]
+    Data(DataCommand),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -277,6 +280,93 @@ pub enum EvalCommand {
         --config spring.toml commits.jsonl"
     )]
     Compare(CompareArgs),
+    /// Score generated texts, labels or numbers against references.
+    #[command(after_help = "Each line of both files is one JSON string.\n\nExample:\n  \
+        spring eval metrics --predictions predicted.jsonl --references written.jsonl --json")]
+    Metrics(MetricsArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct MetricsArgs {
+    /// What was predicted: JSONL of strings.
+    #[arg(long, value_name = "FILE")]
+    pub predictions: PathBuf,
+    /// What should have been: JSONL of strings, line by line.
+    #[arg(long, value_name = "FILE")]
+    pub references: PathBuf,
+    /// texts: ROUGE-1/2/L and METEOR; labels: accuracy and macro F1; numbers: MAE and RMSE.
+    #[arg(long = "as", value_enum, default_value_t = MetricKind::Texts, value_name = "KIND")]
+    pub kind: MetricKind,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MetricKind {
+    /// Running text.
+    Texts,
+    /// Classes.
+    Labels,
+    /// Ratings.
+    Numbers,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Show what a file holds: format, users, texts, words, time. LaMP, LongLaMP, OPPU's histories and our JSONL.
+    #[command(after_help = "Example:\n  spring data inspect dev_questions.json")]
+    Inspect(InspectArgs),
+    /// Write a LaMP, LongLaMP or OPPU file as the JSONL that `spring ingest` takes, on standard output.
+    #[command(
+        after_help = "Example:\n  spring data convert dev_questions.json --outputs dev_outputs.json > history.jsonl"
+    )]
+    Convert(ConvertArgs),
+    /// Generate users whose preferences drift in a known way, with noise, as JSONL on standard output.
+    #[command(
+        after_help = "The truth about each text stands in its meta: drift, style, noise, and the same message in the \
+        user's other style.\n\nExample:\n  spring data synth --users 12 --texts 200 --noise 0.2 --seed 7 > synthetic.jsonl"
+    )]
+    Synth(SynthArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct SynthArgs {
+    /// Users; they get the kinds of drift in turn.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub users: usize,
+    /// Texts of each user.
+    #[arg(long, default_value_t = 120, value_name = "N")]
+    pub texts: usize,
+    /// Kinds of drift, separated by commas: none, sudden, gradual, recurring.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "none,sudden,gradual,recurring",
+        value_name = "KINDS"
+    )]
+    pub drift: Vec<Drift>,
+    /// Share of messages that are noise.
+    #[arg(long, default_value_t = 0.1, value_name = "PART")]
+    pub noise: f64,
+    /// Another seed, other users.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct InspectArgs {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ConvertArgs {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// LaMP's outputs: an answered question becomes its user's last text.
+    #[arg(long, value_name = "FILE")]
+    pub outputs: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -309,7 +399,7 @@ pub struct CompareArgs {
     /// Also write the whole comparison as JSON.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// A JSONL file of interactions.
+    /// A file of interactions, LaMP, LongLaMP or OPPU.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }

@@ -2,6 +2,7 @@
 
 mod adapt;
 mod check;
+mod data;
 mod demo;
 mod eval;
 mod explain;
@@ -9,6 +10,7 @@ mod forget;
 mod generate;
 mod ingest;
 mod init;
+mod metrics;
 mod rollback;
 mod score;
 mod transfer;
@@ -16,7 +18,7 @@ mod users;
 
 use anyhow::Result;
 
-use crate::args::{Args, Command, EvalCommand};
+use crate::args::{Args, Command, DataCommand, EvalCommand};
 
 /// Runs the command that was asked for.
 pub fn run(args: &Args) -> Result<()> {
@@ -35,5 +37,9 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Users(command) => users::run(args, command),
         Command::Score(command) => score::run(args, command),
         Command::Eval(EvalCommand::Compare(command)) => eval::compare(args, command),
+        Command::Eval(EvalCommand::Metrics(command)) => metrics::run(args, command),
+        Command::Data(DataCommand::Inspect(command)) => data::inspect(args, command),
+        Command::Data(DataCommand::Convert(command)) => data::convert(command),
+        Command::Data(DataCommand::Synth(command)) => data::synth(command),
     }
 }
