@@ -1,4 +1,4 @@
-//! `cargo xtask`: build, check, test and bench the workspace.
+//! `cargo xtask`: build, check, test and bench the workspace, and compare its models with a reference.
 //!
 //! Every task is one or a few cargo commands; the program exits with the code of the command that failed.
 
@@ -47,9 +47,48 @@ enum Task {
     /// Kill the program at random moments and check that no state is damaged.
     #[command(after_help = crash_test::EXAMPLES)]
     CrashTest(CrashTest),
+    /// Compare logits with those of a reference implementation; exit code 1 above the tolerance.
+    #[command(after_help = PARITY_EXAMPLES)]
+    Parity(Parity),
     /// Run the criterion benchmarks.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --crate spring-fuse")]
     Bench(Scope),
+}
+
+const PARITY_EXAMPLES: &str = "\
+Each folder: config.json and weights, reference.safetensors with input_ids and logits, and perhaps a PEFT folder
+adapter/ with adapter_logits. The tolerance is 1e-4 for f32, 0.05 for f16 and 0.3 for bf16.
+
+Examples:
+  cargo xtask parity crates/spring-model/tests/fixtures/parity/*
+  cargo xtask parity --device cuda --precision bf16 path/to/folder";
+
+/// The settings of `parity`.
+#[derive(Debug, Args)]
+struct Parity {
+    /// Where the model runs
+    #[arg(long, default_value = "cpu", value_parser = ["cpu", "wgpu", "cuda"])]
+    device: String,
+    /// Float type of the model's matrices
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "bf16"])]
+    precision: String,
+    /// Largest difference of a logit allowed [default: by precision]
+    #[arg(long)]
+    tolerance: Option<f32>,
+    /// Folders to compare
+    #[arg(required = true, value_name = "DIR")]
+    dirs: Vec<String>,
+}
+
+impl Parity {
+    fn step(&self) -> Step {
+        let tolerance = self.tolerance.map(|t| ["--tolerance".to_owned(), t.to_string()]);
+        Step::cargo("parity", "run")
+            .args(["--quiet", "--package", "spring-model", "--example", "parity", "--features", &self.device])
+            .args(["--", "--device", &self.device, "--precision", &self.precision])
+            .args(tolerance.into_iter().flatten())
+            .args(&self.dirs)
+    }
 }
 
 /// Which crates a task is about.
@@ -84,6 +123,7 @@ fn main() -> ExitCode {
         Task::Check(check) => check.run(),
         Task::Test(scope) => scope.test().run(),
         Task::CrashTest(test) => test.run(),
+        Task::Parity(parity) => parity.step().run(),
         Task::Bench(scope) => scope.bench().run(),
     };
     match outcome {
@@ -121,6 +161,16 @@ mod tests {
         assert_eq!(lines("xtask test --crate spring-drift"), "cargo test --package spring-drift");
         assert_eq!(lines("xtask bench"), "cargo bench --workspace --bench '*'");
         assert_eq!(lines("xtask bench --crate spring-fuse"), "cargo bench --package spring-fuse --bench '*'");
+    }
+
+    #[test]
+    fn parity_runs_the_example_of_spring_model() {
+        let Task::Parity(parity) = parse("xtask parity --device cuda --tolerance 0.5 a b") else { panic!() };
+        assert_eq!(
+            parity.step().to_string(),
+            "cargo run --quiet --package spring-model --example parity --features cuda -- --device cuda \
+             --precision f32 --tolerance 0.5 a b"
+        );
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use spring_core::spring_model::Device;
-use spring_eval::Method;
+use spring_core::spring_model::{Device, Precision};
+use spring_eval::{Method, synth::Drift};
 
 /// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ pub struct Args {
     /// Where the model runs: cpu, wgpu or cuda, if the program was built with it.
     #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
     pub device: Device,
+    /// Float type of the base model's matrices: f32, and on GPUs f16 or bf16.
+    #[arg(long, global = true, default_value = "f32", value_name = "TYPE")]
+    pub precision: Precision,
     /// Print results as JSON, for programs.
     #[arg(long, global = true)]
     pub json: bool,
@@ -93,7 +96,7 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show a user's generations, sizes, drift over time, buffer and gate.
     #[command(after_help = "Example:\n  spring inspect --state me.db --user ada")]
-    Inspect(InspectArgs),
+    Inspect(InspectUserArgs),
     /// List the users of a state.
     #[command(after_help = "Example:\n  spring users --state me.db")]
     Users(UsersArgs),
@@ -105,6 +108,9 @@ pub enum Command {
     /// Compare methods on data with time.
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Look at data files, convert and generate them.
+    #[command(subcommand)]
+    Data(DataCommand),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -125,7 +131,7 @@ pub struct StateArg {
 pub struct InitArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     /// Settings in TOML; those that are absent have the paper's values.
@@ -274,7 +280,7 @@ fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
 }
 
 #[derive(Debug, ClapArgs)]
-pub struct InspectArgs {
+pub struct InspectUserArgs {
     #[command(flatten)]
     pub state: StateArg,
     /// The user.
@@ -290,7 +296,7 @@ pub struct UsersArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct ScoreArgs {
-    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     /// An adapter: a PEFT folder.
@@ -309,11 +315,98 @@ pub enum EvalCommand {
         --config spring.toml commits.jsonl"
     )]
     Compare(CompareArgs),
+    /// Score generated texts, labels or numbers against references.
+    #[command(after_help = "Each line of both files is one JSON string.\n\nExample:\n  \
+        spring eval metrics --predictions predicted.jsonl --references written.jsonl --json")]
+    Metrics(MetricsArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct MetricsArgs {
+    /// What was predicted: JSONL of strings.
+    #[arg(long, value_name = "FILE")]
+    pub predictions: PathBuf,
+    /// What should have been: JSONL of strings, line by line.
+    #[arg(long, value_name = "FILE")]
+    pub references: PathBuf,
+    /// texts: ROUGE-1/2/L and METEOR; labels: accuracy and macro F1; numbers: MAE and RMSE.
+    #[arg(long = "as", value_enum, default_value_t = MetricKind::Texts, value_name = "KIND")]
+    pub kind: MetricKind,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MetricKind {
+    /// Running text.
+    Texts,
+    /// Classes.
+    Labels,
+    /// Ratings.
+    Numbers,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Show what a file holds: format, users, texts, words, time. LaMP, LongLaMP, OPPU's histories and our JSONL.
+    #[command(after_help = "Example:\n  spring data inspect dev_questions.json")]
+    Inspect(InspectArgs),
+    /// Write a LaMP, LongLaMP or OPPU file as the JSONL that `spring ingest` takes, on standard output.
+    #[command(
+        after_help = "Example:\n  spring data convert dev_questions.json --outputs dev_outputs.json > history.jsonl"
+    )]
+    Convert(ConvertArgs),
+    /// Generate users whose preferences drift in a known way, with noise, as JSONL on standard output.
+    #[command(
+        after_help = "The truth about each text stands in its meta: drift, style, noise, and the same message in the \
+        user's other style.\n\nExample:\n  spring data synth --users 12 --texts 200 --noise 0.2 --seed 7 > synthetic.jsonl"
+    )]
+    Synth(SynthArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct SynthArgs {
+    /// Users; they get the kinds of drift in turn.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub users: usize,
+    /// Texts of each user.
+    #[arg(long, default_value_t = 120, value_name = "N")]
+    pub texts: usize,
+    /// Kinds of drift, separated by commas: none, sudden, gradual, recurring.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "none,sudden,gradual,recurring",
+        value_name = "KINDS"
+    )]
+    pub drift: Vec<Drift>,
+    /// Share of messages that are noise.
+    #[arg(long, default_value_t = 0.1, value_name = "PART")]
+    pub noise: f64,
+    /// Another seed, other users.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct InspectArgs {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ConvertArgs {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// LaMP's outputs: an answered question becomes its user's last text.
+    #[arg(long, value_name = "FILE")]
+    pub outputs: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct CompareArgs {
-    /// The base model: a folder in the Hugging Face layout, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     /// Evaluate the users with most texts.
@@ -341,7 +434,7 @@ pub struct CompareArgs {
     /// Also write the whole comparison as JSON.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// A JSONL file of interactions.
+    /// A file of interactions, LaMP, LongLaMP or OPPU.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }

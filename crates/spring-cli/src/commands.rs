@@ -2,6 +2,7 @@
 
 mod adapt;
 mod check;
+mod data;
 mod demo;
 mod eval;
 mod explain;
@@ -10,6 +11,7 @@ mod generate;
 mod ingest;
 mod init;
 mod inspect;
+mod metrics;
 mod rollback;
 mod score;
 mod transfer;
@@ -17,7 +19,7 @@ mod users;
 
 use anyhow::Result;
 
-use crate::args::{Args, Command, EvalCommand};
+use crate::args::{Args, Command, DataCommand, EvalCommand};
 
 /// Runs the command that was asked for.
 pub fn run(args: &Args) -> Result<()> {
@@ -37,5 +39,9 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Users(command) => users::run(args, command),
         Command::Score(command) => score::run(args, command),
         Command::Eval(EvalCommand::Compare(command)) => eval::compare(args, command),
+        Command::Eval(EvalCommand::Metrics(command)) => metrics::run(args, command),
+        Command::Data(DataCommand::Inspect(command)) => data::inspect(args, command),
+        Command::Data(DataCommand::Convert(command)) => data::convert(command),
+        Command::Data(DataCommand::Synth(command)) => data::synth(command),
     }
 }

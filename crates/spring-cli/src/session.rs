@@ -19,7 +19,7 @@ pub fn open(path: &Path, access: Access) -> Result<SqliteStore> {
 /// Loads the model of a state and checks that it still is the same.
 pub fn model_of(store: &SqliteStore, path: &Path, args: &Args) -> Result<AnyModel> {
     let settings = store.settings();
-    let model = embedded::load_model(&settings.model, args.device)?;
+    let model = embedded::load_model(&settings.model, args)?;
     check_base(&model, store, path)?;
     Ok(model)
 }

@@ -1,14 +1,15 @@
 //! From texts to token sequences: the layout of prompt, response and retrieved texts, and what is cut when they do
 //! not fit.
 //!
-//! The layout of a base without chat template: `bos`, every retrieved text as `prompt ⏎⏎ response eos` from the oldest
-//! to the newest, then `prompt ⏎⏎`, then the response and `eos`. Prompt and response are tokenised separately, so that
-//! the response's tokens do not depend on what stands before it.
+//! With a chat template, retrieved texts are earlier turns of the conversation. The layout of a base without one: `bos`,
+//! every retrieved text as `prompt ⏎⏎ response eos` from the oldest to the newest, then `prompt ⏎⏎`, then the response and
+//! `eos`. Prompt and response are tokenised separately, so that the response's tokens do not depend on what stands
+//! before it.
 
 use serde::{Deserialize, Serialize};
-use spring_model::Sequence;
+use spring_model::{Message, Role, Sequence};
 
-use crate::{LanguageModel, Result};
+use crate::{LanguageModel, ModelInfo, Result};
 
 /// Between a prompt and its response.
 const SEPARATOR: &str = "\n\n";
@@ -79,26 +80,24 @@ pub fn encode_pair(
 ) -> Result<Encoded> {
     let info = model.info();
     let max_tokens = max_tokens.min(info.context);
-    let bos = info.bos.is_some() as usize;
+    let begin = begin(&info).len();
     let mut cuts = Vec::new();
-    let (mut prompt_ids, mut response_ids) = (encode_prompt(model, prompt)?, model.encode(response)?);
+    let mut response_ids = model.encode(response)?;
     response_ids.extend(info.eos.first());
     let mut response_bytes = response.len();
 
-    let room = max_tokens.saturating_sub(bos);
-    let kept_prompt = prompt_ids.len().min((room / 2).max(room.saturating_sub(response_ids.len())));
-    let kept_response = response_ids.len().min(room - kept_prompt);
-    if kept_prompt < prompt_ids.len() {
-        let tokens = prompt_ids.len() - kept_prompt;
-        prompt_ids.drain(..tokens);
+    let room = max_tokens.saturating_sub(begin);
+    let most = begin + (room / 2).max(room.saturating_sub(response_ids.len()));
+    let (context, tokens) = context(model, &info, &[], prompt, most)?;
+    if tokens > 0 {
         cuts.push(Cut::Prompt { tokens });
     }
+    let kept_response = response_ids.len().min(max_tokens.saturating_sub(context.len()));
     if kept_response < response_ids.len() {
         cuts.push(Cut::Response { tokens: response_ids.len() - kept_response });
         response_ids.truncate(kept_response);
         response_bytes = model.decode_text(&response_ids)?.len();
     }
-    let context = info.bos.into_iter().chain(prompt_ids).collect();
     Ok(Encoded { sequence: Sequence { context, response: response_ids }, response_bytes, cuts })
 }
 
@@ -145,42 +144,90 @@ pub fn contexts(
     new_tokens: Option<usize>,
 ) -> Result<Contexts> {
     let info = model.info();
-    let bos: Vec<u32> = info.bos.into_iter().collect();
     let mut cuts = Vec::new();
     let wanted = new_tokens.unwrap_or(MOST_NEW_TOKENS.min(info.context / 3)).max(1);
     // At least one token of the prompt stays, so that there is something to continue.
-    let new_tokens = wanted.min(info.context.saturating_sub(bos.len() + 1));
+    let new_tokens = wanted.min(info.context.saturating_sub(begin(&info).len() + 1));
     if new_tokens < wanted {
         cuts.push(Cut::NewTokens { tokens: wanted - new_tokens });
     }
-    let room = info.context.saturating_sub(new_tokens + bos.len());
-    let mut prompt_ids = encode_prompt(model, prompt)?;
-    if prompt_ids.len() > room {
-        let tokens = prompt_ids.len() - room;
-        prompt_ids.drain(..tokens);
+    let room = info.context.saturating_sub(new_tokens);
+    let (plain, tokens) = context(model, &info, &[], prompt, room)?;
+    if tokens > 0 {
         cuts.push(Cut::Prompt { tokens });
     }
-    let mut items = Vec::new();
-    for pair in retrieved {
-        let mut ids = encode_prompt(model, pair.prompt)?;
+    let mut items: Vec<&RetrievedPair<'_>> = retrieved.iter().collect();
+    let mut retrieval = None;
+    while let Some(last) = items.last() {
+        let mut earlier = items.clone();
+        earlier.sort_by_key(|pair| pair.order);
+        let (ids, _) = context(model, &info, &earlier, prompt, usize::MAX)?;
+        if ids.len() <= room {
+            retrieval = Some(ids);
+            break;
+        }
+        cuts.push(Cut::Retrieved { seq: last.seq });
+        items.pop();
+    }
+    let used = items.iter().map(|pair| pair.seq).collect();
+    Ok(Contexts { plain, retrieval, used, new_tokens, cuts })
+}
+
+/// What stands before every context of a model without chat template.
+fn begin(info: &ModelInfo) -> Vec<u32> {
+    if info.chat { vec![] } else { info.bos.into_iter().collect() }
+}
+
+/// The ids of a prompt behind earlier texts, and how many tokens its beginning lost so that it fits into `most`.
+fn context(
+    model: &dyn LanguageModel,
+    info: &ModelInfo,
+    earlier: &[&RetrievedPair<'_>],
+    prompt: &str,
+    most: usize,
+) -> Result<(Vec<u32>, usize)> {
+    if info.chat {
+        return chat_context(model, earlier, prompt, most);
+    }
+    let mut ids = begin(info);
+    for pair in earlier {
+        ids.extend(encode_prompt(model, pair.prompt)?);
         ids.extend(model.encode(pair.response)?);
         ids.extend(info.eos.first());
-        items.push((pair, ids));
     }
-    let length =
-        |items: &[(&RetrievedPair<'_>, Vec<u32>)]| items.iter().map(|(_, ids)| ids.len()).sum::<usize>();
-    while length(&items) + prompt_ids.len() > room {
-        let Some((pair, _)) = items.pop() else { break };
-        cuts.push(Cut::Retrieved { seq: pair.seq });
+    let prompt_ids = encode_prompt(model, prompt)?;
+    let lost = (ids.len() + prompt_ids.len()).saturating_sub(most).min(prompt_ids.len());
+    ids.extend(&prompt_ids[lost..]);
+    Ok((ids, lost))
+}
+
+/// The same under a chat template, whose own tokens are never cut.
+fn chat_context(
+    model: &dyn LanguageModel,
+    earlier: &[&RetrievedPair<'_>],
+    prompt: &str,
+    most: usize,
+) -> Result<(Vec<u32>, usize)> {
+    let render = |prompt: &str| {
+        let turns = earlier.iter().flat_map(|pair| {
+            [
+                Message { role: Role::User, content: pair.prompt },
+                Message { role: Role::Assistant, content: pair.response },
+            ]
+        });
+        let messages: Vec<Message<'_>> =
+            turns.chain([Message { role: Role::User, content: prompt }]).collect();
+        model.encode_chat(&messages)
+    };
+    let mut ids = render(prompt)?;
+    let prompt_ids = model.encode(prompt)?;
+    let mut lost = 0;
+    // Text cut out of a prompt may become more tokens than it had, so once may not be enough.
+    while ids.len() > most && lost < prompt_ids.len() {
+        lost = (lost + ids.len() - most).min(prompt_ids.len());
+        ids = render(&model.decode_text(&prompt_ids[lost..])?)?;
     }
-    let used = items.iter().map(|(pair, _)| pair.seq).collect();
-    items.sort_by_key(|(pair, _)| pair.order);
-    let plain = bos.iter().chain(&prompt_ids).copied().collect();
-    let retrieval = (!items.is_empty()).then(|| {
-        let texts = items.iter().flat_map(|(_, ids)| ids);
-        bos.iter().chain(texts).chain(&prompt_ids).copied().collect()
-    });
-    Ok(Contexts { plain, retrieval, used, new_tokens, cuts })
+    Ok((ids, lost))
 }
 
 fn encode_prompt(model: &dyn LanguageModel, prompt: &str) -> Result<Vec<u32>> {

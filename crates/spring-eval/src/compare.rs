@@ -326,7 +326,7 @@ pub fn compare(
 }
 
 /// The base's log-likelihood of every training text, once for all methods.
-fn score_base(model: &dyn LanguageModel, config: &Config, splits: &mut [Split]) -> Result<()> {
+pub(crate) fn score_base(model: &dyn LanguageModel, config: &Config, splits: &mut [Split]) -> Result<()> {
     for split in splits {
         let encoded = encode(model, config, &split.train)?;
         let rows: Vec<_> = encoded.iter().map(|text| (&text.sequence, None)).collect();
@@ -353,7 +353,17 @@ fn domain_adapter(
     if texts.is_empty() {
         return Ok(None);
     }
-    let examples: Vec<Sequence> = encode(model, config, &texts)?.into_iter().map(|e| e.sequence).collect();
+    train_on(model, config, &texts, progress).map(Some)
+}
+
+/// One adapter, trained from the start on all of some users' texts.
+pub(crate) fn train_on(
+    model: &dyn LanguageModel,
+    config: &Config,
+    texts: &[StoredInteraction],
+    progress: &mut dyn Progress,
+) -> Result<Adapter> {
+    let examples: Vec<Sequence> = encode(model, config, texts)?.into_iter().map(|e| e.sequence).collect();
     let seed = key::seed(config.seed, "domain", 1, "adapter");
     let outcome =
         model.adapt(None, &config.lora, &examples, &config.training, seed, &mut |step| match progress
@@ -362,7 +372,7 @@ fn domain_adapter(
             ControlFlow::Continue(()) => ControlFlow::Continue(()),
             ControlFlow::Break(()) => ControlFlow::Break(()),
         });
-    Ok(Some(outcome.map_err(spring_core::Error::from)?.adapter))
+    Ok(outcome.map_err(spring_core::Error::from)?.adapter)
 }
 
 fn run_user(

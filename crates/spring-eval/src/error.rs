@@ -13,6 +13,26 @@ pub enum Error {
     /// There is nothing to evaluate on.
     #[error("{0}")]
     NotEnough(String),
+    /// A record of a data file.
+    #[error("{file}:{line}: record {row}: {reason}")]
+    Data {
+        /// The file.
+        file: String,
+        /// The line on which the record begins, from 1.
+        line: u64,
+        /// The record, from 1; 0 before the first.
+        row: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file as a whole: it cannot be opened, written, or used for this.
+    #[error("{file}: {reason}")]
+    File {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A plot could not be drawn.
     #[error("drawing {plot}: {reason}")]
     Plot {

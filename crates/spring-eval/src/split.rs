@@ -1,6 +1,6 @@
 //! A user's stream in periods, each with a training part and a held-out test part.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
 use serde::{Deserialize, Serialize};
 use spring_core::{StoredInteraction, period_ranges};
@@ -32,7 +32,10 @@ pub struct SplitConfig {
 
 /// Cuts a stream, given in the order of time, as the state would.
 pub fn split(texts: &[StoredInteraction], config: SplitConfig) -> Vec<Split> {
-    let ranges = period_ranges(texts.len(), config.periods, config.hold_out);
+    split_at(texts, &period_ranges(texts.len(), config.periods, config.hold_out))
+}
+
+fn split_at(texts: &[StoredInteraction], ranges: &[(Range<usize>, Range<usize>)]) -> Vec<Split> {
     let training: Vec<&StoredInteraction> =
         ranges.iter().flat_map(|(train, _)| &texts[train.clone()]).collect();
     ranges
@@ -44,6 +47,75 @@ pub fn split(texts: &[StoredInteraction], config: SplitConfig) -> Vec<Split> {
             Split { period, train: texts[train.clone()].to_vec(), test, dropped }
         })
         .collect()
+}
+
+/// How streams are cut for the matrix R\[t\]\[i\].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PeriodRule {
+    /// Most periods. Default 5.
+    pub periods: u32,
+    /// Part of each period, its latest texts, that is the test part. Default 0.1.
+    pub hold_out: f64,
+    /// Fewest texts of a training part. Default 8.
+    pub min_train: usize,
+    /// Fewest texts of a test part, which is made larger than `hold_out` for it; near-duplicates do not count. Default 2.
+    pub min_test: usize,
+}
+
+impl Default for PeriodRule {
+    fn default() -> Self {
+        Self { periods: 5, hold_out: 0.1, min_train: 8, min_test: 2 }
+    }
+}
+
+impl PeriodRule {
+    /// Cuts a stream into as many periods as its texts allow, at most `periods` and at least 2.
+    ///
+    /// # Errors
+    ///
+    /// The reason why not even two periods are possible.
+    pub fn cut(&self, texts: &[StoredInteraction]) -> Result<Vec<Split>, String> {
+        let most = (texts.len() / (self.min_train + self.min_test).max(1)).min(self.periods as usize);
+        let fits = |splits: &Vec<Split>| {
+            splits.iter().all(|s| s.train.len() >= self.min_train && s.test.len() >= self.min_test)
+        };
+        let cuts = (2..=most as u32).rev().map(|periods| self.cut_into(texts, periods));
+        cuts.into_iter().find(fits).ok_or_else(|| {
+            format!(
+                "{} texts give no two periods of at least {} training and {} test texts that are no near-duplicates",
+                texts.len(),
+                self.min_train,
+                self.min_test
+            )
+        })
+    }
+
+    /// Test parts that near-duplicates leave too small grow as long as their training part allows it.
+    fn cut_into(&self, texts: &[StoredInteraction], periods: u32) -> Vec<Split> {
+        let whole = period_ranges(texts.len(), periods, self.hold_out);
+        let mut held_out: Vec<usize> = whole.iter().map(|(_, test)| test.len().max(self.min_test)).collect();
+        loop {
+            let ranges: Vec<_> = whole
+                .iter()
+                .zip(&held_out)
+                .map(|((train, test), held_out)| {
+                    let from = test.end - (*held_out).min(test.end - train.start);
+                    (train.start..from, from..test.end)
+                })
+                .collect();
+            let splits = split_at(texts, &ranges);
+            let short =
+                |split: &Split| split.test.len() < self.min_test && split.train.len() > self.min_train;
+            if !splits.iter().any(short) {
+                return splits;
+            }
+            splits
+                .iter()
+                .zip(&mut held_out)
+                .for_each(|(split, held_out)| *held_out += usize::from(short(split)));
+        }
+    }
 }
 
 /// Takes test texts away that nearly equal a training text; returns how many.
@@ -95,6 +167,29 @@ mod tests {
         let splits = split(&texts, config);
         assert_eq!((splits.len(), splits[0].train.len(), splits[0].dropped), (1, 8, 1));
         assert_eq!(splits[0].test.iter().map(|t| t.seq).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn a_stream_gets_as_many_periods_as_it_can_fill() {
+        let words = ["moss", "boat", "rain", "lamp", "road", "salt", "wind"];
+        let stream = |n: u64| -> Vec<StoredInteraction> {
+            let word = |i: u64, step: u64| words[(i * step % 7) as usize];
+            (0..n).map(|i| text(i, &format!("{i} {} {} n{}", word(i, 1), word(i, 3), i * i))).collect()
+        };
+        let rule = PeriodRule::default();
+        let sizes = |n| {
+            let splits = rule.cut(&stream(n)).unwrap();
+            splits.iter().map(|s| (s.train.len(), s.test.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(20), [(8, 2), (8, 2)]);
+        assert_eq!(sizes(49), [(11, 2), (10, 2), (10, 2), (10, 2)]);
+        assert_eq!(sizes(200), [(36, 4); 5]);
+        assert!(rule.cut(&stream(19)).unwrap_err().starts_with("19 texts give no two periods"));
+        // A near-duplicate in the last test part costs a period, and there a training text.
+        let mut texts = stream(30);
+        texts[29] = text(29, &texts[0].interaction.response);
+        let splits = rule.cut(&texts).unwrap();
+        assert_eq!((splits.len(), splits[1].dropped, splits[1].test.len()), (2, 1, 2));
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use ndarray::Array2;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelConfig, ModelError, Result, checkpoint};
+use crate::{ModelConfig, ModelError, Result, weights::Weights};
 
 /// A linear layer of a block that LoRA can adapt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,6 +79,9 @@ pub struct LoraConfig {
     pub use_rslora: bool,
     /// The linear layers that are adapted. Default q_proj and v_proj.
     pub targets: Vec<Projection>,
+    /// The blocks that are adapted, counted from 0; default all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<usize>>,
 }
 
 impl Default for LoraConfig {
@@ -89,6 +92,7 @@ impl Default for LoraConfig {
             dropout: 0.05,
             use_rslora: false,
             targets: vec![Projection::Q, Projection::V],
+            layers: None,
         }
     }
 }
@@ -119,7 +123,15 @@ impl LoraConfig {
         if self.targets.is_empty() {
             return fail("targets", "[]".into(), "at least one projection");
         }
+        if self.layers.as_ref().is_some_and(Vec::is_empty) {
+            return fail("layers", "[]".into(), "at least one block, or none named for all");
+        }
         Ok(())
+    }
+
+    /// The blocks that are adapted of a model with so many.
+    fn blocks(&self, num_layers: usize) -> Vec<usize> {
+        self.layers.clone().unwrap_or_else(|| (0..num_layers).collect())
     }
 }
 
@@ -141,6 +153,8 @@ pub struct Adapter {
     pub config: LoraConfig,
     /// [`ModelFiles::fingerprint`](crate::ModelFiles::fingerprint) of its base.
     pub base: String,
+    /// Whether the base is the text part of a multimodal model: PEFT's names are then one level deeper.
+    pub(crate) nested: bool,
     pub(crate) layers: BTreeMap<(usize, Projection), LoraPair>,
 }
 
@@ -148,6 +162,8 @@ pub struct Adapter {
 struct Header {
     config: LoraConfig,
     base: String,
+    #[serde(default)]
+    nested: bool,
 }
 
 impl Adapter {
@@ -155,11 +171,15 @@ impl Adapter {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Setting`] if the configuration is out of range.
+    /// [`ModelError::Setting`] if the configuration is out of range or names a block that the model lacks.
     pub fn init(config: &LoraConfig, model: &ModelConfig, base: &str, seed: u64) -> Result<Self> {
         config.check()?;
         let mut layers = BTreeMap::new();
-        for layer in 0..model.num_layers {
+        for layer in config.blocks(model.num_layers) {
+            if layer >= model.num_layers {
+                let expected = "blocks that the model has, counted from 0";
+                return Err(ModelError::Setting { name: "layers", value: layer.to_string(), expected });
+            }
             for &projection in &config.targets {
                 let (d_in, d_out) = model.projection_dims(projection);
                 let mut rng = keyed_rng(seed, layer, projection);
@@ -168,7 +188,7 @@ impl Adapter {
                 layers.insert((layer, projection), LoraPair { a, b: Array2::zeros((d_out, config.rank)) });
             }
         }
-        Ok(Self { config: config.clone(), base: base.into(), layers })
+        Ok(Self { config: config.clone(), base: base.into(), nested: model.multimodal, layers })
     }
 
     /// The factors of one layer, if it is adapted.
@@ -199,7 +219,7 @@ impl Adapter {
                 self.base, fingerprint
             ));
         }
-        for layer in 0..model.num_layers {
+        for layer in self.config.blocks(model.num_layers) {
             if let Some(missing) =
                 self.config.targets.iter().find(|p| !self.layers.contains_key(&(layer, **p)))
             {
@@ -233,7 +253,7 @@ impl Adapter {
     /// [`ModelError::Adapter`] if it cannot be written as such.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let fail = |reason: String| ModelError::Adapter { adapter: "to bytes".into(), reason };
-        let header = Header { config: self.config.clone(), base: self.base.clone() };
+        let header = Header { config: self.config.clone(), base: self.base.clone(), nested: self.nested };
         let json = serde_json::to_string(&header).map_err(|e| fail(e.to_string()))?;
         let metadata = [("spring".to_string(), json)].into();
         self.to_safetensors("", metadata).map_err(fail)
@@ -246,12 +266,13 @@ impl Adapter {
     /// [`ModelError::Adapter`] if the bytes are not such a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let fail = |reason: String| ModelError::Adapter { adapter: "from bytes".into(), reason };
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| fail(e.to_string()))?;
-        let json = metadata.metadata().as_ref().and_then(|m| m.get("spring"));
-        let json = json.ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
+        let file = Weights::from_bytes(bytes, "from bytes".into())?;
+        let json =
+            file.note("spring").ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
         let header: Header = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
         header.config.check()?;
-        Self::from_safetensors(bytes, "", header.config, header.base, "from bytes")
+        let layers = read_factors(&file, header.config.rank, |name| Some(name.to_owned()))?;
+        Ok(Self { config: header.config, base: header.base, nested: header.nested, layers })
     }
 
     /// The factors as safetensors, each name behind `prefix`.
@@ -275,57 +296,41 @@ impl Adapter {
             .map_err(|e| e.to_string())?;
         safetensors::serialize(views, Some(metadata)).map_err(|e| e.to_string())
     }
+}
 
-    /// The factors from safetensors; every tensor must be a factor of a target of `config`, and each pair complete.
-    pub(crate) fn from_safetensors(
-        bytes: &[u8],
-        prefix: &str,
-        config: LoraConfig,
-        base: String,
-        label: &str,
-    ) -> Result<Self> {
-        let fail = |reason: String| ModelError::Adapter { adapter: label.into(), reason };
-        let file = SafeTensors::deserialize(bytes).map_err(|e| fail(e.to_string()))?;
-        let mut halves: BTreeMap<(usize, Projection), [Option<Array2<f32>>; 2]> = BTreeMap::new();
-        for (name, view) in file.iter() {
-            let (layer, projection, factor) = name
-                .strip_prefix(prefix)
-                .and_then(parse_key)
-                .ok_or_else(|| fail(format!("tensor {name} is not a LoRA factor of a known layer")))?;
-            if !config.targets.contains(&projection) {
-                return Err(fail(format!("tensor {name} is not of a target module")));
-            }
-            let &[rows, columns] = view.shape() else {
-                return Err(fail(format!("tensor {name} is not a matrix but of shape {:?}", view.shape())));
-            };
-            let rank = if factor == 0 { rows } else { columns };
-            if rank != config.rank {
-                return Err(fail(format!(
-                    "tensor {name} has rank {rank}; the configuration says {}",
-                    config.rank
-                )));
-            }
-            let numbers = checkpoint::floats(&view, label, name)?;
-            if let Some(bad) = numbers.iter().find(|x| !x.is_finite()) {
-                return Err(fail(format!("tensor {name} holds {bad}")));
-            }
-            let matrix = Array2::from_shape_vec((rows, columns), numbers).map_err(|e| fail(e.to_string()))?;
-            halves.entry((layer, projection)).or_default()[factor] = Some(matrix);
+/// Reads pairs of factors; `place` turns a tensor's name into `layers.3.self_attn.q_proj.lora_A.weight`, or `None` for
+/// one to leave out.
+pub(crate) fn read_factors(
+    file: &Weights<'_>,
+    rank: usize,
+    place: impl Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<(usize, Projection), LoraPair>> {
+    let fail = |reason: String| ModelError::Adapter { adapter: file.label().into(), reason };
+    let mut halves: BTreeMap<(usize, Projection), [Option<Array2<f32>>; 2]> = BTreeMap::new();
+    for name in file.names() {
+        let Some(key) = place(&name) else { continue };
+        let (layer, projection, factor) = parse_key(&key)
+            .ok_or_else(|| fail(format!("tensor {name} is not a LoRA factor of a known layer")))?;
+        let matrix = file.matrix(&name)?;
+        let found = if factor == 0 { matrix.nrows() } else { matrix.ncols() };
+        if found != rank {
+            return Err(fail(format!("tensor {name} has rank {found}; the configuration says {rank}")));
         }
-        let layers = halves
-            .into_iter()
-            .map(|((layer, projection), pair)| match pair {
-                [Some(a), Some(b)] => Ok(((layer, projection), LoraPair { a, b })),
-                _ => Err(fail(format!(
-                    "layer {layer} {} has only one of lora_A and lora_B",
-                    projection.name()
-                ))),
-            })
-            .collect::<Result<BTreeMap<_, _>>>()?;
-        if layers.is_empty() {
-            return Err(fail("it holds no LoRA factor".into()));
+        if let Some(bad) = matrix.iter().find(|x| !x.is_finite()) {
+            return Err(fail(format!("tensor {name} holds {bad}")));
         }
-        Ok(Self { config, base, layers })
+        halves.entry((layer, projection)).or_default()[factor] = Some(matrix);
+    }
+    let layers = halves
+        .into_iter()
+        .map(|((layer, projection), pair)| match pair {
+            [Some(a), Some(b)] => Ok(((layer, projection), LoraPair { a, b })),
+            _ => Err(fail(format!("layer {layer} {} has only one of lora_A and lora_B", projection.name()))),
+        })
+        .collect::<Result<BTreeMap<_, _>>>()?;
+    match layers.is_empty() {
+        true => Err(fail("it holds no LoRA factor".into())),
+        false => Ok(layers),
     }
 }
 

@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2};
 
 use crate::{
     AdaptOutcome, Adapter, CausalLm, Decoder, Lora, LoraConfig, ModelBackend, ModelConfig, ModelError,
-    ModelFiles, Result, Sequence, Tokenizer, TrainConfig, TrainStep,
+    ModelFiles, Precision, Result, Sequence, Tokenizer, TrainConfig, TrainStep,
 };
 
 /// Where a model runs.
@@ -76,7 +76,9 @@ pub type BranchVisitor<'a> = dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()>
 /// The methods are those of [`CausalLm`], with adapters as host data.
 pub struct AnyModel {
     inner: Box<dyn ErasedModel>,
-    tokenizer: Tokenizer,
+    /// `None` for a folder without one, which is enough for token ids.
+    tokenizer: Option<Tokenizer>,
+    label: String,
     device: Device,
 }
 
@@ -94,9 +96,19 @@ impl AnyModel {
     /// [`ModelError::Device`] if the device is not compiled in, naming the feature that brings it; otherwise what is
     /// wrong with the files.
     pub fn load(files: &ModelFiles, device: Device) -> Result<Self> {
-        let inner = load_on(files, device)?;
-        let tokenizer = Tokenizer::load(files, inner.config().vocab_size)?;
-        Ok(Self { inner, tokenizer, device })
+        Self::load_as(files, Precision::F32, device)
+    }
+
+    /// See [`CausalLm::load_as`].
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and [`ModelError::Device`] for half precision on the CPU, which has no arithmetic for it.
+    pub fn load_as(files: &ModelFiles, precision: Precision, device: Device) -> Result<Self> {
+        let inner = load_on(files, precision, device)?;
+        let vocabulary = inner.config().vocab_size;
+        let tokenizer = files.has_tokenizer().then(|| Tokenizer::load(files, vocabulary)).transpose()?;
+        Ok(Self { inner, tokenizer, label: files.label().into(), device })
     }
 
     /// The device it runs on.
@@ -115,8 +127,25 @@ impl AnyModel {
     }
 
     /// Text to token ids and back.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Tokenizer`] if the model came without one.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| ModelError::Tokenizer {
+            file: format!("{}/tokenizer.json", self.label),
+            reason: "no such file; only the fast tokenizers' format is read".into(),
+        })
+    }
+
+    /// See [`CausalLm::logits`].
+    pub fn logits(&self, rows: &[Vec<u32>], adapter: Option<&Adapter>) -> Result<Vec<f32>> {
+        self.inner.logits(rows, adapter)
+    }
+
+    /// See [`CausalLm::embed`].
+    pub fn embed(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>> {
+        self.inner.embed(rows)
     }
 
     /// See [`CausalLm::score`].
@@ -167,14 +196,19 @@ impl AnyModel {
 const GPU_TOKENS_AT_ONCE: usize = 16_384;
 
 #[cfg_attr(not(any(feature = "cpu", feature = "wgpu", feature = "cuda")), allow(unused_variables))]
-fn load_on(files: &ModelFiles, device: Device) -> Result<Box<dyn ErasedModel>> {
+fn load_on(files: &ModelFiles, precision: Precision, device: Device) -> Result<Box<dyn ErasedModel>> {
     match device {
+        #[cfg(feature = "cpu")]
+        Device::Cpu if precision != Precision::F32 => Err(ModelError::Device {
+            device: device.name().into(),
+            reason: format!("{precision} would be slower than f32 there; half precision is for GPUs"),
+        }),
         #[cfg(feature = "cpu")]
         Device::Cpu => Ok(Box::new(CausalLm::<burn::backend::Flex>::load(files, Default::default())?)),
         #[cfg(feature = "wgpu")]
-        Device::Wgpu => load_on_gpu::<burn::backend::Wgpu>(files, device),
+        Device::Wgpu => load_on_gpu::<burn::backend::Wgpu>(files, precision, device),
         #[cfg(feature = "cuda")]
-        Device::Cuda => load_on_gpu::<burn::backend::Cuda>(files, device),
+        Device::Cuda => load_on_gpu::<burn::backend::Cuda>(files, precision, device),
         #[allow(unreachable_patterns)]
         absent => {
             let reason = format!("not compiled in; build with --features {absent}");
@@ -185,8 +219,12 @@ fn load_on(files: &ModelFiles, device: Device) -> Result<Box<dyn ErasedModel>> {
 
 /// Drivers that are missing make burn panic; here that becomes an error.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-fn load_on_gpu<B: ModelBackend>(files: &ModelFiles, device: Device) -> Result<Box<dyn ErasedModel>> {
-    let load = || CausalLm::<B>::load(files, B::Device::default());
+fn load_on_gpu<B: ModelBackend>(
+    files: &ModelFiles,
+    precision: Precision,
+    device: Device,
+) -> Result<Box<dyn ErasedModel>> {
+    let load = || CausalLm::<B>::load_as(files, precision, B::Device::default());
     let model =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).map_err(|_| ModelError::Device {
             device: device.name().into(),
@@ -221,6 +259,8 @@ impl<B: ModelBackend> AnyDecoder for Decoder<'_, B> {
 trait ErasedModel: Send + Sync {
     fn config(&self) -> &ModelConfig;
     fn fingerprint(&self) -> &str;
+    fn logits(&self, rows: &[Vec<u32>], adapter: Option<&Adapter>) -> Result<Vec<f32>>;
+    fn embed(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>>;
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>>;
     fn score_branches(
         &self,
@@ -274,6 +314,15 @@ impl<B: ModelBackend> ErasedModel for CausalLm<B> {
 
     fn fingerprint(&self) -> &str {
         self.fingerprint()
+    }
+
+    fn logits(&self, rows: &[Vec<u32>], adapter: Option<&Adapter>) -> Result<Vec<f32>> {
+        let lora = adapter.map(|adapter| self.attach(adapter)).transpose()?;
+        self.logits(rows, lora.as_ref())
+    }
+
+    fn embed(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>> {
+        self.embed(rows)
     }
 
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>> {

@@ -2,14 +2,13 @@
 
 use std::{
     borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
-use crate::{ModelError, Result};
+use crate::{ModelError, Result, weights::Weights};
 
 /// The files of one model.
 ///
@@ -18,6 +17,9 @@ use crate::{ModelError, Result};
 pub struct ModelFiles {
     label: String,
     pub(crate) config: Cow<'static, [u8]>,
+    pub(crate) generation_config: Option<Vec<u8>>,
+    pub(crate) tokenizer_config: Option<Vec<u8>>,
+    pub(crate) chat_template: Option<Vec<u8>>,
     /// Only what turns text into tokens needs it.
     tokenizer: Option<Cow<'static, [u8]>>,
     weights: Vec<Shard>,
@@ -33,8 +35,9 @@ enum Shard {
 const MAX_TEXT_FILE: u64 = 256 << 20;
 
 impl ModelFiles {
-    /// The files of a folder: `config.json`, `tokenizer.json` (if there is one), and `model.safetensors` or the shards
-    /// that `model.safetensors.index.json` lists.
+    /// The files of a folder: `config.json`, `model.safetensors` or the shards that `model.safetensors.index.json`
+    /// lists, and, where they are there, `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja` and
+    /// `generation_config.json`.
     ///
     /// # Errors
     ///
@@ -42,9 +45,19 @@ impl ModelFiles {
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let config = read_small(&dir.join("config.json"))?.into();
-        let tokenizer = dir.join("tokenizer.json");
-        let tokenizer = tokenizer.exists().then(|| read_small(&tokenizer)).transpose()?.map(Cow::from);
-        Ok(Self { label: dir.display().to_string(), config, tokenizer, weights: shards(dir)? })
+        let optional = |name: &str| {
+            let path = dir.join(name);
+            path.exists().then(|| read_small(&path)).transpose()
+        };
+        Ok(Self {
+            label: dir.display().to_string(),
+            config,
+            generation_config: optional("generation_config.json")?,
+            tokenizer_config: optional("tokenizer_config.json")?,
+            chat_template: optional("chat_template.jinja")?,
+            tokenizer: optional("tokenizer.json")?.map(Cow::from),
+            weights: shards(dir)?,
+        })
     }
 
     /// The same files compiled into a program; `label` is how errors name them.
@@ -57,9 +70,16 @@ impl ModelFiles {
         Self {
             label: label.into(),
             config: config.into(),
+            generation_config: None,
+            tokenizer_config: None,
+            chat_template: None,
             tokenizer: Some(tokenizer.into()),
             weights: vec![Shard::Bytes(weights)],
         }
+    }
+
+    pub(crate) fn has_tokenizer(&self) -> bool {
+        self.tokenizer.is_some()
     }
 
     pub(crate) fn tokenizer(&self) -> Result<&[u8]> {
@@ -78,9 +98,9 @@ impl ModelFiles {
         format!("{}/{name}", self.label)
     }
 
-    /// Identifies config, tokenizer and weights: adapters and states carry it, and refuse another base.
+    /// Identifies config, tokenizer, chat template and weights: adapters and states carry it, and refuse another base.
     ///
-    /// SHA-256 over the three, in hexadecimal. Of a weights file above 64 MiB, the length and 64 evenly spaced blocks
+    /// SHA-256 over them, in hexadecimal. Of a weights file above 64 MiB, the length and 64 evenly spaced blocks
     /// of 64 KiB stand for the whole: training changes all of a file, and reading it all would cost as much as loading.
     ///
     /// # Errors
@@ -89,6 +109,13 @@ impl ModelFiles {
     pub fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
         for part in [&self.config, self.tokenizer.as_ref().unwrap_or(&Cow::Borrowed(&[]))] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        // Another template makes other prompts of the same texts. Without one, nothing is added.
+        let config = self.tokenizer_config.as_ref();
+        let config = config.filter(|json| json.windows(13).any(|part| part == b"chat_template"));
+        for part in config.into_iter().chain(&self.chat_template) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -106,28 +133,12 @@ impl ModelFiles {
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Opens every shard in turn and hands its tensors to `visit`.
-    pub(crate) fn for_each_shard(
-        &self,
-        mut visit: impl FnMut(&str, &SafeTensors<'_>) -> Result<()>,
-    ) -> Result<()> {
-        for shard in &self.weights {
-            let path = shard.path();
-            let bytes: Cow<'_, [u8]> = match shard {
-                Shard::Bytes(bytes) => (*bytes).into(),
-                Shard::File(path) => std::fs::read(path)
-                    .map_err(|source| ModelError::Io { path: path.clone(), source })?
-                    .into(),
-            };
-            let file = match shard {
-                Shard::Bytes(_) => self.file("model.safetensors"),
-                Shard::File(_) => path.display().to_string(),
-            };
-            let tensors = SafeTensors::deserialize(&bytes)
-                .map_err(|e| ModelError::Weights { file: file.clone(), reason: e.to_string() })?;
-            visit(&file, &tensors)?;
-        }
-        Ok(())
+    /// Opens every weights file in turn.
+    pub(crate) fn weights(&self) -> impl Iterator<Item = Result<Weights<'_>>> {
+        self.weights.iter().map(|shard| match shard {
+            Shard::File(path) => Weights::open(path),
+            Shard::Bytes(bytes) => Weights::from_bytes(bytes, self.file("model.safetensors")),
+        })
     }
 }
 
@@ -182,75 +193,38 @@ pub(crate) fn read_small(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(io)
 }
 
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
 fn shards(dir: &Path) -> Result<Vec<Shard>> {
-    let single = dir.join("model.safetensors");
-    let index = dir.join("model.safetensors.index.json");
-    if single.exists() || !index.exists() {
-        if !single.exists() {
-            let source =
-                std::io::Error::new(std::io::ErrorKind::NotFound, "no such file, and no index of shards");
-            return Err(ModelError::Io { path: single, source });
-        }
+    let single = dir.join(WEIGHTS);
+    if single.exists() {
         return Ok(vec![Shard::File(single)]);
     }
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: std::collections::BTreeMap<String, String>,
+    if !dir.join(INDEX).exists() {
+        let source =
+            std::io::Error::new(std::io::ErrorKind::NotFound, "no such file, and no index of shards");
+        return Err(ModelError::Io { path: single, source });
     }
-    let fail = |reason: String| ModelError::Config { file: index.display().to_string(), reason };
-    let list: Index = serde_json::from_slice(&read_small(&index)?).map_err(|e| fail(e.to_string()))?;
-    let names: std::collections::BTreeSet<String> = list.weight_map.into_values().collect();
-    names
-        .into_iter()
-        .map(|name| {
-            // A name from a file may not lead out of the folder.
-            let plain = Path::new(&name).file_name().is_some_and(|n| n == name.as_str());
-            if plain {
-                Ok(Shard::File(dir.join(name)))
-            } else {
-                Err(fail(format!("{name:?} is not a plain file name")))
-            }
-        })
-        .collect()
+    let names = ModelFiles::shard_names(dir)?;
+    Ok(names.into_iter().map(|name| Shard::File(dir.join(name))).collect())
 }
 
-/// A view's numbers as f32; the three float types of published checkpoints are read.
-pub(crate) fn floats(view: &TensorView<'_>, file: &str, tensor: &str) -> Result<Vec<f32>> {
-    let bytes = view.data();
-    Ok(match view.dtype() {
-        Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
-        Dtype::BF16 => bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
-        other => {
-            return Err(ModelError::Tensor {
-                file: file.into(),
-                tensor: tensor.into(),
-                found: format!("of type {other:?}"),
-                expected: "F32, F16 or BF16".into(),
-            });
+impl ModelFiles {
+    /// The weights files that a folder's index names.
+    pub(crate) fn shard_names(dir: &Path) -> Result<BTreeSet<String>> {
+        #[derive(serde::Deserialize)]
+        struct Index {
+            weight_map: BTreeMap<String, String>,
         }
-    })
-}
-
-/// The tensor of that name and shape as the backend's float type, a vector as one row; `None` if this shard lacks it.
-pub(crate) fn tensor<B: Backend>(
-    shard: &SafeTensors<'_>,
-    file: &str,
-    name: &str,
-    shape: &[usize],
-    device: &B::Device,
-) -> Result<Option<Tensor<B, 2>>> {
-    let Ok(view) = shard.tensor(name) else { return Ok(None) };
-    if view.shape() != shape {
-        return Err(ModelError::Tensor {
-            file: file.into(),
-            tensor: name.into(),
-            found: format!("of shape {:?}", view.shape()),
-            expected: format!("{shape:?}"),
-        });
+        let index = dir.join(INDEX);
+        let fail = |reason: String| ModelError::Config { file: index.display().to_string(), reason };
+        let list: Index = serde_json::from_slice(&read_small(&index)?).map_err(|e| fail(e.to_string()))?;
+        let names: BTreeSet<String> = list.weight_map.into_values().collect();
+        // A name from a file may not lead out of the folder.
+        match names.iter().find(|name| Path::new(name).file_name().is_none_or(|n| n != name.as_str())) {
+            Some(name) => Err(fail(format!("{name:?} is not a plain file name"))),
+            None => Ok(names),
+        }
     }
-    let columns = shape.last().copied().unwrap_or(1);
-    let rows = shape.iter().product::<usize>() / columns;
-    let data = TensorData::new(floats(&view, file, name)?, [rows, columns]);
-    Ok(Some(Tensor::from_data(data, device)))
 }

@@ -1,14 +1,28 @@
-//! The resolved shape of a model, read from a Hugging Face `config.json`.
+//! The resolved shape of a model.
 
 use serde::Deserialize;
 
-use crate::{ModelError, Projection, Result};
+use crate::{ModelError, Projection, Result, RopeConfig, RopeScaling, architecture};
 
-/// Architectures that this crate runs, as `model_type` names them.
-pub const SUPPORTED_ARCHITECTURES: &[&str] = &["llama"];
+pub(crate) const MAX_LAYERS: usize = 1 << 10;
 
-/// The tables of the rotary embedding are made whole: 1 GiB at most.
-const MAX_ROPE_TABLE: usize = 1 << 28;
+/// What a layer's attention sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerKind {
+    /// All earlier tokens.
+    Full,
+    /// The last [`ModelConfig::sliding_window`] tokens, itself included.
+    Sliding,
+}
+
+/// The nonlinearity of the gated feed-forward layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x·σ(x).
+    Silu,
+    /// GELU in its approximation by tanh.
+    GeluTanh,
+}
 
 /// What a transformer needs to know of its `config.json`, with every default resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,77 +46,52 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Added to the mean square in RMS normalisation.
     pub rms_norm_eps: f64,
-    /// Base of the rotary position embedding.
-    pub rope_theta: f64,
     /// Longest sequence, in tokens.
     pub max_positions: usize,
     /// Whether the output head is the embedding.
     pub tie_word_embeddings: bool,
+    /// Whether the query, key and value projections have biases.
+    pub qkv_bias: bool,
+    /// Whether the attention's output projection has a bias.
+    pub output_bias: bool,
+    /// Whether the feed-forward projections have biases.
+    pub mlp_bias: bool,
+    /// Whether every head of queries and keys is normalised before its rotation.
+    pub qk_norm: bool,
+    /// Whether norms scale by 1 + w instead of w.
+    pub norm_offset: bool,
+    /// Whether attention and feed-forward are normalised after as well as before.
+    pub sandwich_norms: bool,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: Option<f64>,
+    /// What the products of queries and keys are multiplied by.
+    pub query_scale: f64,
+    /// The feed-forward layer's nonlinearity.
+    pub activation: Activation,
+    /// How many tokens sliding layers see.
+    pub sliding_window: Option<usize>,
+    /// Kind of every layer.
+    pub layers: Vec<LayerKind>,
+    /// Rotary embedding of full layers.
+    pub rope: RopeConfig,
+    /// Rotary embedding of sliding layers.
+    pub sliding_rope: RopeConfig,
+    /// Logits z become c·tanh(z/c).
+    pub final_softcap: Option<f64>,
+    /// Whether the checkpoint holds a vision part beside the text model.
+    pub multimodal: bool,
     /// The token that begins a text, if the model has one.
     pub bos: Option<u32>,
     /// The tokens that end a text; the first is the one written after a response.
     pub eos: Vec<u32>,
 }
 
-#[derive(Deserialize)]
-struct RawConfig {
-    #[serde(default)]
-    model_type: String,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    #[serde(default = "default_eps")]
-    rms_norm_eps: f64,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<RawRope>,
-    rope_parameters: Option<RawRope>,
-    #[serde(default = "default_positions")]
-    max_position_embeddings: usize,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default = "default_act")]
-    hidden_act: String,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<OneOrMany>,
-}
-
-#[derive(Deserialize)]
-struct RawRope {
-    rope_theta: Option<f64>,
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-// The defaults of transformers' LlamaConfig.
-fn default_eps() -> f64 {
-    1e-6
-}
-fn default_positions() -> usize {
-    2048
-}
-fn default_act() -> String {
-    "silu".into()
-}
-
 impl ModelConfig {
     /// Reads a `config.json`; `file` is how errors name it.
     ///
-    /// Both spellings of the rotary settings are read: `rope_theta`/`rope_scaling` and the newer `rope_parameters`.
+    /// Fields that the file omits have transformers' defaults. Both spellings of the rotary settings are read:
+    /// `rope_theta`/`rope_scaling`/`rope_local_base_freq` and the newer `rope_parameters`. Of a multimodal file the text
+    /// part is taken. Gemma 3's `attn_logit_softcapping` is ignored, as transformers does.
     ///
     /// # Errors
     ///
@@ -110,58 +99,30 @@ impl ModelConfig {
     /// that contradict each other.
     pub fn from_json(json: &[u8], file: &str) -> Result<Self> {
         let fail = |reason: String| ModelError::Config { file: file.into(), reason };
-        // The architecture first: another model's file may lack the fields that Llama's has.
         let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
-        let found = value.get("model_type").and_then(|v| v.as_str()).unwrap_or("none");
-        if !SUPPORTED_ARCHITECTURES.contains(&found) {
-            return Err(fail(format!(
-                "model_type is {found:?}; supported: {}",
-                SUPPORTED_ARCHITECTURES.join(", ")
-            )));
-        }
-        let raw: RawConfig = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
-        let rope_type = [&raw.rope_parameters, &raw.rope_scaling]
-            .into_iter()
-            .flatten()
-            .filter_map(|r| r.rope_type.as_deref())
-            .find(|t| *t != "default");
-        if let Some(other) = rope_type {
-            return Err(fail(format!("rope_type {other:?} is not supported; only \"default\" is")));
-        }
-        if raw.hidden_act != "silu" {
-            return Err(fail(format!("hidden_act {:?} is not supported; only \"silu\" is", raw.hidden_act)));
-        }
-        if raw.attention_bias || raw.mlp_bias {
-            return Err(fail("attention_bias and mlp_bias are not supported".into()));
-        }
-        let heads = raw.num_attention_heads;
-        let config = Self {
-            vocab_size: raw.vocab_size,
-            hidden_size: raw.hidden_size,
-            intermediate_size: raw.intermediate_size,
-            num_layers: raw.num_hidden_layers,
-            num_heads: heads,
-            num_kv_heads: raw.num_key_value_heads.unwrap_or(heads),
-            head_dim: raw.head_dim.unwrap_or(raw.hidden_size / heads.max(1)),
-            rms_norm_eps: raw.rms_norm_eps,
-            rope_theta: raw
-                .rope_parameters
-                .and_then(|r| r.rope_theta)
-                .or(raw.rope_theta)
-                .or(raw.rope_scaling.and_then(|r| r.rope_theta))
-                .unwrap_or(10_000.0),
-            max_positions: raw.max_position_embeddings,
-            tie_word_embeddings: raw.tie_word_embeddings,
-            bos: raw.bos_token_id,
-            eos: match raw.eos_token_id {
-                None => vec![],
-                Some(OneOrMany::One(id)) => vec![id],
-                Some(OneOrMany::Many(ids)) => ids,
-            },
-            model_type: raw.model_type,
-        };
+        let config = architecture::resolve(&value).map_err(fail)?;
         config.check().map_err(fail)?;
         Ok(config)
+    }
+
+    /// Takes the end tokens of a `generation_config.json`, if it names any: a model that was tuned to chat may end its
+    /// turns with another token than its base.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Config`] for malformed JSON or a token outside the vocabulary.
+    pub fn with_generation_config(mut self, json: &[u8], file: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Generation {
+            eos_token_id: Option<architecture::OneOrMany>,
+        }
+        let fail = |reason: String| ModelError::Config { file: file.into(), reason };
+        let generation: Generation = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
+        if let Some(eos) = generation.eos_token_id {
+            self.eos = eos.into_vec();
+            self.check().map_err(fail)?;
+        }
+        Ok(self)
     }
 
     fn check(&self) -> std::result::Result<(), String> {
@@ -170,22 +131,14 @@ impl ModelConfig {
             ("vocab_size", self.vocab_size, 1 << 22),
             ("hidden_size", self.hidden_size, 1 << 17),
             ("intermediate_size", self.intermediate_size, 1 << 19),
-            ("num_hidden_layers", self.num_layers, 1 << 10),
+            ("num_hidden_layers", self.num_layers, MAX_LAYERS),
             ("num_attention_heads", self.num_heads, 1 << 12),
             ("num_key_value_heads", self.num_kv_heads, 1 << 12),
             ("head_dim", self.head_dim, 1 << 12),
             ("max_position_embeddings", self.max_positions, 1 << 21),
         ];
         for (name, value, limit) in bounded {
-            if value == 0 || value > limit {
-                return Err(format!("{name} is {value}; it must be between 1 and {limit}"));
-            }
-        }
-        if self.max_positions * self.head_dim > MAX_ROPE_TABLE {
-            return Err(format!(
-                "max_position_embeddings {} times head_dim {} is above {MAX_ROPE_TABLE}",
-                self.max_positions, self.head_dim
-            ));
+            check_size(name, value, limit)?;
         }
         if !self.num_heads.is_multiple_of(self.num_kv_heads) {
             return Err(format!(
@@ -196,9 +149,24 @@ impl ModelConfig {
         if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim is {}; rotary embeddings need an even number", self.head_dim));
         }
-        for (name, value) in [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta)] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(format!("{name} is {value}; it must be positive"));
+        for (name, value) in [
+            ("rms_norm_eps", self.rms_norm_eps),
+            ("query_pre_attn_scalar", self.query_scale),
+            ("final_logit_softcapping", self.final_softcap.unwrap_or(1.0)),
+        ] {
+            check_positive(name, value)?;
+        }
+        for rope in [self.rope, self.sliding_rope] {
+            check_positive("rope_theta", rope.theta)?;
+            match rope.scaling {
+                RopeScaling::None => {}
+                RopeScaling::Linear { factor } => check_positive("factor", factor)?,
+                RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, .. } => {
+                    check_positive("factor", factor)?;
+                    check_positive("low_freq_factor", low)?;
+                    check_positive("high_freq_factor", high - low)
+                        .map_err(|_| "high_freq_factor must be above low_freq_factor")?;
+                }
             }
         }
         if let Some(id) = self.bos.iter().chain(&self.eos).find(|id| **id as usize >= self.vocab_size) {
@@ -208,6 +176,15 @@ impl ModelConfig {
             return Err("eos_token_id is missing: a response would never end".into());
         }
         Ok(())
+    }
+
+    /// Whether a projection has a bias.
+    pub fn has_bias(&self, projection: Projection) -> bool {
+        match projection {
+            Projection::Q | Projection::K | Projection::V => self.qkv_bias,
+            Projection::O => self.output_bias,
+            Projection::Gate | Projection::Up | Projection::Down => self.mlp_bias,
+        }
     }
 
     /// Input and output width of a projection.
@@ -224,6 +201,20 @@ impl ModelConfig {
     }
 }
 
+pub(crate) fn check_size(name: &str, value: usize, limit: usize) -> std::result::Result<(), String> {
+    match value {
+        value if (1..=limit).contains(&value) => Ok(()),
+        _ => Err(format!("{name} is {value}; it must be between 1 and {limit}")),
+    }
+}
+
+fn check_positive(name: &str, value: f64) -> std::result::Result<(), String> {
+    match value.is_finite() && value > 0.0 {
+        true => Ok(()),
+        false => Err(format!("{name} gives {value}; it must be positive")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,7 +222,7 @@ mod tests {
     fn json(change: &[(&str, serde_json::Value)]) -> Vec<u8> {
         let mut value = serde_json::json!({
             "model_type": "llama", "vocab_size": 320, "hidden_size": 48, "intermediate_size": 96,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "eos_token_id": 2
+            "num_hidden_layers": 2, "num_attention_heads": 4
         });
         for (key, new) in change {
             value[*key] = new.clone();
@@ -243,7 +234,7 @@ mod tests {
     fn defaults_are_those_of_transformers() {
         let config = ModelConfig::from_json(&json(&[]), "config.json").unwrap();
         assert_eq!((config.num_kv_heads, config.head_dim, config.max_positions), (4, 12, 2048));
-        assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-6, 10_000.0));
+        assert_eq!((config.rms_norm_eps, config.rope.theta), (1e-6, 10_000.0));
     }
 
     #[test]
@@ -252,7 +243,7 @@ mod tests {
         let new =
             json(&[("rope_parameters", serde_json::json!({"rope_theta": 5e5, "rope_type": "default"}))]);
         for file in [old, new] {
-            assert_eq!(ModelConfig::from_json(&file, "c").unwrap().rope_theta, 5e5);
+            assert_eq!(ModelConfig::from_json(&file, "c").unwrap().rope.theta, 5e5);
         }
     }
 
@@ -260,7 +251,6 @@ mod tests {
     fn what_is_not_supported_is_named() {
         for (change, word) in [
             (("model_type", "mamba".into()), "mamba"),
-            (("attention_bias", true.into()), "attention_bias"),
             (("hidden_act", "gelu".into()), "gelu"),
             (("rope_scaling", serde_json::json!({"type": "yarn"})), "yarn"),
             (("num_key_value_heads", 3.into()), "num_key_value_heads"),

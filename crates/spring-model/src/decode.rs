@@ -5,11 +5,10 @@ use ndarray::Array2;
 
 use crate::{
     CausalLm, ModelBackend, ModelError, Result,
+    cache::KvCache,
     lora::{Lora, LoraRows},
-    loss,
     score::to_host,
     sequence::{check_ids, check_length},
-    transformer::KvCache,
 };
 
 /// Branches that decode in lock step: the rows of one batch, each with its own context and adapter.
@@ -44,11 +43,14 @@ impl<B: ModelBackend> CausalLm<B> {
             check_ids(context, &self.config)?;
         }
         check_length(longest + max_new, &self.config)?;
-        let mut tokens = Vec::with_capacity(branches.len() * longest);
-        for (context, _) in branches {
-            tokens.resize(tokens.len() + longest - context.len(), 0);
-            tokens.extend(context.iter().map(|id| i64::from(*id)));
-        }
+        let padded: Vec<Vec<i64>> = branches
+            .iter()
+            .map(|(context, _)| {
+                let mut row = vec![0; longest - context.len()];
+                row.extend(context.iter().map(|id| i64::from(*id)));
+                row
+            })
+            .collect();
         let adapters: Vec<Option<&Lora<B>>> = branches.iter().map(|(_, lora)| *lora).collect();
         let mut decoder = Decoder {
             model: self,
@@ -57,7 +59,13 @@ impl<B: ModelBackend> CausalLm<B> {
             rows: branches.len(),
             log_probs: Array2::zeros((0, 0)),
         };
-        decoder.run(tokens, longest)?;
+        // A long context is read in parts: attention then holds [part, context] and not [context, context].
+        let part = (self.tokens_at_once / branches.len()).max(1);
+        for start in (0..longest).step_by(part) {
+            let end = (start + part).min(longest);
+            let tokens = padded.iter().flat_map(|row| &row[start..end]).copied().collect();
+            decoder.run(tokens, end - start, end == longest)?;
+        }
         Ok(decoder)
     }
 }
@@ -84,20 +92,24 @@ impl<B: ModelBackend> Decoder<'_, B> {
                 "no room for another token: ask for more when decoding starts".into(),
             ));
         }
-        self.run(vec![i64::from(token); self.rows], 1)
+        self.run(vec![i64::from(token); self.rows], 1, true)
     }
 
-    fn run(&mut self, tokens: Vec<i64>, length: usize) -> Result<()> {
+    /// Reads tokens, `[rows, length]`; the distributions after the last of them are only computed if asked for.
+    fn run(&mut self, tokens: Vec<i64>, length: usize, is_last: bool) -> Result<()> {
         let model = self.model;
         let tokens = TensorData::new(tokens, [self.rows, length]);
         let tokens = Tensor::<B, 2, Int>::from_data(tokens, &model.device);
         let hidden = model.transformer.forward_cached(tokens, &self.lora, &mut self.cache);
+        if !is_last {
+            return Ok(());
+        }
         let width = model.config.hidden_size;
         let last = hidden
             .reshape([self.rows, length, width])
             .slice([0..self.rows, length - 1..length, 0..width])
             .reshape([self.rows, width]);
-        let numbers = to_host(loss::log_probs(last, &model.transformer.head()))?;
+        let numbers = to_host(model.transformer.head().log_probs(last))?;
         self.log_probs = Array2::from_shape_vec((self.rows, model.config.vocab_size), numbers)
             .map_err(|e| ModelError::Sequence(e.to_string()))?;
         Ok(())

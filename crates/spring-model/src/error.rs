@@ -69,6 +69,14 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A model could not be downloaded.
+    #[error("model {model}: {reason}")]
+    Hub {
+        /// Its name on the hub.
+        model: String,
+        /// What went wrong, with the file.
+        reason: String,
+    },
     /// A sequence that cannot be run: empty, over-long, or with ids outside the vocabulary.
     #[error("{0}")]
     Sequence(String),

@@ -2,35 +2,98 @@
 
 mod adapter;
 mod any;
+mod architecture;
+mod cache;
+mod chat;
 mod checkpoint;
 mod config;
 mod decode;
+mod embed;
 mod error;
+mod head;
+#[cfg(feature = "hub")]
+mod hub;
 mod lora;
-mod loss;
 mod peft;
+mod rope;
 mod score;
 mod sequence;
 mod softmax;
 mod tokenizer;
 mod train;
 mod transformer;
+mod weights;
 
 pub use adapter::{Adapter, LoraConfig, LoraPair, Projection};
 pub use any::{AnyDecoder, AnyModel, Branch, BranchVisitor, Device, ScoreRow};
+pub use architecture::SUPPORTED_ARCHITECTURES;
+pub use chat::{Message, Role};
 pub use checkpoint::ModelFiles;
-pub use config::{ModelConfig, SUPPORTED_ARCHITECTURES};
+pub use config::{Activation, LayerKind, ModelConfig};
 pub use decode::Decoder;
 pub use error::{ModelError, Result};
 pub use lora::Lora;
+pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
 pub use softmax::ModelBackend;
 pub use tokenizer::Tokenizer;
 pub use train::{AdaptOutcome, TrainConfig, TrainStep};
 pub use transformer::Transformer;
 
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use lora::LoraRows;
+
+/// The float type of a base model's matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, 10 of them fraction.
+    F16,
+    /// 16 bits with the exponent of f32.
+    Bf16,
+}
+
+impl Precision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
+
+    /// Its name: `f32`, `f16` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| ModelError::Setting {
+            name: "precision",
+            value: name.into(),
+            expected: "f32, f16 or bf16",
+        })
+    }
+}
 
 /// A frozen base model on one device, generic over burn's backend.
 ///
@@ -54,8 +117,22 @@ impl<B: ModelBackend> CausalLm<B> {
     ///
     /// [`ModelError`], naming the file and what is wrong with it.
     pub fn load(files: &ModelFiles, device: B::Device) -> Result<Self> {
+        Self::load_as(files, Precision::F32, device)
+    }
+
+    /// Loads a model with its matrices in another float type than f32: half the memory, and on a GPU with fast matrix
+    /// units a multiple of the speed. Norms, attention, adapters and logits stay in f32.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_as(files: &ModelFiles, precision: Precision, device: B::Device) -> Result<Self> {
         let config = ModelConfig::from_json(&files.config, &files.file("config.json"))?;
-        let transformer = Transformer::load(files, &config, &device)?;
+        let config = match &files.generation_config {
+            Some(json) => config.with_generation_config(json, &files.file("generation_config.json"))?,
+            None => config,
+        };
+        let transformer = Transformer::load(files, &config, precision.dtype(), &device)?;
         let fingerprint = files.fingerprint()?;
         Ok(Self { transformer, config, fingerprint, device, tokens_at_once: TOKENS_AT_ONCE })
     }
@@ -110,6 +187,6 @@ impl<B: ModelBackend> CausalLm<B> {
         let tokens = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [rows.len(), length]), &self.device);
         let adapters = vec![lora; rows.len()];
         let hidden = self.transformer.forward(tokens, &LoraRows::new(&adapters));
-        score::to_host(hidden.matmul(self.transformer.head().transpose()))
+        score::to_host(self.transformer.head().logits(hidden))
     }
 }

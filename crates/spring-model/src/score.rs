@@ -5,8 +5,8 @@ use ndarray::ArrayView2;
 
 use crate::{
     CausalLm, ModelBackend, ModelError, Result, Sequence,
+    head::chunk_len,
     lora::{Lora, LoraRows},
-    loss,
     sequence::{Batch, length_buckets},
 };
 
@@ -34,7 +34,7 @@ impl<B: ModelBackend> CausalLm<B> {
             let batch = Batch::<B>::new(&sequences, &self.device);
             let hidden = self.transformer.forward(batch.inputs, &LoraRows::new(&adapters));
             let hidden = hidden.select(0, batch.positions);
-            let all = loss::log_likelihoods(hidden, &self.transformer.head(), batch.targets);
+            let all = self.transformer.head().log_likelihoods(hidden, batch.targets);
             let all = to_host(all)?;
             let mut rest = all.as_slice();
             for i in bucket {
@@ -79,11 +79,11 @@ impl<B: ModelBackend> CausalLm<B> {
             .reshape([response.len() * branches.len(), width]);
         let head = self.transformer.head();
         let vocabulary = self.config.vocab_size;
-        let chunk = (loss::chunk_len(vocabulary) / branches.len()).max(1);
+        let chunk = (chunk_len(vocabulary) / branches.len()).max(1);
         for at in (0..response.len()).step_by(chunk) {
             let count = chunk.min(response.len() - at);
             let range = at * branches.len()..(at + count) * branches.len();
-            let log_probs = to_host(loss::log_probs(hidden.clone().slice([range]), &head))?;
+            let log_probs = to_host(head.log_probs(hidden.clone().slice([range])))?;
             for (i, numbers) in log_probs.chunks_exact(branches.len() * vocabulary).enumerate() {
                 let view = ArrayView2::from_shape((branches.len(), vocabulary), numbers)
                     .map_err(|e| ModelError::Sequence(e.to_string()))?;

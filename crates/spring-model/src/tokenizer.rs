@@ -1,37 +1,63 @@
 //! Text to token ids and back, by the tokenizers library.
 
-use crate::{ModelError, ModelFiles, Result};
+use crate::{Message, ModelError, ModelFiles, Result, Role, chat::ChatTemplate};
 
-/// The tokenizer of a model folder.
+/// The tokenizer of a model folder, and its chat template if it has one.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
+    /// Reads everything as plain text.
     inner: tokenizers::Tokenizer,
+    chat: Option<Chat>,
     file: String,
 }
 
+#[derive(Debug, Clone)]
+struct Chat {
+    template: ChatTemplate,
+    /// Reads a template's special tokens as such.
+    inner: tokenizers::Tokenizer,
+    /// Texts of the special tokens.
+    special: Vec<(String, u32)>,
+    end_of_turn: Option<u32>,
+}
+
 impl Tokenizer {
-    /// Reads the `tokenizer.json` of a model.
+    /// Reads `tokenizer.json` of a model, and the chat template of `chat_template.jinja` or `tokenizer_config.json`.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Tokenizer`] if it is malformed, or knows more tokens than the model (`vocab_size`).
+    /// [`ModelError::Tokenizer`] if it is malformed, or knows more tokens than the model (`vocab_size`);
+    /// [`ModelError::Config`] for a template that cannot be read.
     pub fn load(files: &ModelFiles, vocab_size: usize) -> Result<Self> {
         let file = files.file("tokenizer.json");
-        let mut inner = tokenizers::Tokenizer::from_bytes(files.tokenizer()?)
-            .map_err(|e| ModelError::Tokenizer { file: file.clone(), reason: e.to_string() })?;
+        let fail = |reason: String| ModelError::Tokenizer { file: file.clone(), reason };
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(files.tokenizer()?).map_err(|e| fail(e.to_string()))?;
         let tokens = inner.get_vocab_size(true);
         if tokens > vocab_size {
-            let reason = format!("{tokens} tokens, but the model's vocab_size is {vocab_size}");
-            return Err(ModelError::Tokenizer { file, reason });
+            return Err(fail(format!("{tokens} tokens, but the model's vocab_size is {vocab_size}")));
         }
-        // Text that spells a special token stays text.
-        inner.set_encode_special_tokens(true);
         // Lengths are cut by the caller, who records each cut.
         inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|e| ModelError::Tokenizer { file: file.clone(), reason: e.to_string() })?;
-        Ok(Self { inner, file })
+        inner.with_truncation(None).map_err(|e| fail(e.to_string()))?;
+        let chat = ChatTemplate::load(files)?.map(|template| {
+            let added = inner.get_added_tokens_decoder();
+            let special = added.iter().filter(|(_, token)| token.special);
+            Chat {
+                template,
+                special: special.map(|(id, token)| (token.content.clone(), *id)).collect(),
+                inner: inner.clone(),
+                end_of_turn: None,
+            }
+        });
+        // Text that spells a special token stays text.
+        inner.set_encode_special_tokens(true);
+        let mut tokenizer = Self { inner, chat, file };
+        let end_of_turn = tokenizer.find_end_of_turn();
+        if let Some(chat) = &mut tokenizer.chat {
+            chat.end_of_turn = end_of_turn;
+        }
+        Ok(tokenizer)
     }
 
     /// The ids of a text, without the special tokens that a template would add.
@@ -42,9 +68,74 @@ impl Tokenizer {
     ///
     /// [`ModelError::Tokenizer`] if the library refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let fail =
-            |e: tokenizers::Error| ModelError::Tokenizer { file: self.file.clone(), reason: e.to_string() };
-        Ok(self.inner.encode_fast(text, false).map_err(fail)?.get_ids().to_vec())
+        self.ids(&self.inner, text)
+    }
+
+    fn ids(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
+        let encoding = tokenizer.encode_fast(text, false);
+        Ok(encoding.map_err(|e| self.fail(&e))?.get_ids().to_vec())
+    }
+
+    fn fail(&self, error: &tokenizers::Error) -> ModelError {
+        ModelError::Tokenizer { file: self.file.clone(), reason: error.to_string() }
+    }
+
+    /// Whether the model has a chat template.
+    pub fn has_chat_template(&self) -> bool {
+        self.chat.is_some()
+    }
+
+    /// The ids of a conversation under the model's chat template, up to where its next turn begins; `None` for a model
+    /// without a template.
+    ///
+    /// They are those of transformers' `apply_chat_template`, unless a message spells a special token: then the
+    /// messages are encoded apart from the template's own text, so that the token stays plain text.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Config`] if the template refuses the conversation (some want the roles to alternate),
+    /// [`ModelError::Tokenizer`] if the library refuses a text.
+    pub fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Option<Vec<u32>>> {
+        let Some(chat) = &self.chat else { return Ok(None) };
+        let forged = |text: &str| chat.special.iter().any(|(token, _)| text.contains(token.as_str()));
+        if !messages.iter().any(|message| forged(message.content)) {
+            return Ok(Some(self.ids(&chat.inner, &chat.template.render(messages, true)?)?));
+        }
+        let marks: Vec<String> = (0..messages.len()).map(mark).collect();
+        let marked: Vec<Message<'_>> = messages
+            .iter()
+            .zip(&marks)
+            .map(|(message, mark)| Message { role: message.role, content: mark })
+            .collect();
+        let rendered = chat.template.render(&marked, true)?;
+        let mut ids = Vec::new();
+        let mut rest = rendered.as_str();
+        for (message, mark) in messages.iter().zip(&marks) {
+            // A template may leave a message out.
+            let Some((before, after)) = rest.split_once(mark.as_str()) else { continue };
+            ids.extend(self.ids(&chat.inner, before)?);
+            ids.extend(self.encode(message.content)?);
+            rest = after;
+        }
+        ids.extend(self.ids(&chat.inner, rest)?);
+        Ok(Some(ids))
+    }
+
+    /// The token that ends the model's own turns under its chat template; `None` without a template.
+    pub fn end_of_turn(&self) -> Option<u32> {
+        self.chat.as_ref()?.end_of_turn
+    }
+
+    /// The special token that the template writes after a turn of the model.
+    fn find_end_of_turn(&self) -> Option<u32> {
+        let chat = self.chat.as_ref()?;
+        let mark = mark(0);
+        let messages =
+            [Message { role: Role::User, content: "-" }, Message { role: Role::Assistant, content: &mark }];
+        let rendered = chat.template.render(&messages, false).ok()?;
+        let after = rendered.rsplit_once(&mark)?.1.trim_start();
+        let follows = chat.special.iter().filter(|(token, _)| after.starts_with(token.as_str()));
+        follows.max_by_key(|(token, _)| token.len()).map(|(_, id)| *id)
     }
 
     /// The text of some ids; special tokens are left out.
@@ -53,8 +144,11 @@ impl Tokenizer {
     ///
     /// [`ModelError::Tokenizer`] if the library cannot decode them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|e| ModelError::Tokenizer { file: self.file.clone(), reason: e.to_string() })
+        self.inner.decode(ids, true).map_err(|e| self.fail(&e))
     }
+}
+
+/// Stands for a message in a rendered template: characters of private use, which no template looks for.
+fn mark(index: usize) -> String {
+    format!("\u{f8f0}{index}\u{f8f1}")
 }

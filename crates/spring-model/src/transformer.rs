@@ -1,18 +1,19 @@
-//! The decoder-only transformer: embeddings, rotary attention with grouped heads, gated feed-forward, final norm.
+//! The decoder-only transformer of all supported architectures: embeddings, rotary attention with grouped heads, gated
+//! feed-forward, norms. What differs between architectures is in [`ModelConfig`].
 //!
 //! Weights keep the names and the `[out, in]` layout of the checkpoint. They are parameters without gradient: the
-//! base is frozen, and what is trained is in [`LoraRows`](crate::lora::LoraRows).
+//! base is frozen, and what is trained is in [`LoraRows`].
 
 use std::collections::HashMap;
 
 use burn::{
     module::{Module, Param, ParamId},
-    tensor::{Bool, Int, Tensor, TensorData, activation, backend::Backend},
+    tensor::{Bool, DType, Int, Tensor, activation, backend::Backend},
 };
 
 use crate::{
-    ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result, checkpoint, lora::LoraRows,
-    softmax::masked_softmax,
+    Activation, LayerKind, ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result,
+    cache::KvCache, head::Head, lora::LoraRows, softmax::masked_softmax, weights::Weights,
 };
 
 /// A transformer on a device.
@@ -23,131 +24,130 @@ pub struct Transformer<B: Backend> {
     norm: RmsNorm<B>,
     /// `None` when the output head is the embedding.
     lm_head: Option<Param<Tensor<B, 2>>>,
-    rope: Rope<B>,
+    #[module(skip)]
+    config: ModelConfig,
 }
 
 #[derive(Module, Debug)]
 struct Layer<B: Backend> {
     input_layernorm: RmsNorm<B>,
     self_attn: Attention<B>,
+    /// Before the feed-forward layer in most architectures; with sandwich norms, after the attention.
     post_attention_layernorm: RmsNorm<B>,
+    /// Sandwich norms: before and after the feed-forward layer.
+    feedforward_layernorms: Option<(RmsNorm<B>, RmsNorm<B>)>,
     mlp: Mlp<B>,
 }
 
 #[derive(Module, Debug)]
 struct Attention<B: Backend> {
-    q_proj: Param<Tensor<B, 2>>,
-    k_proj: Param<Tensor<B, 2>>,
-    v_proj: Param<Tensor<B, 2>>,
-    o_proj: Param<Tensor<B, 2>>,
-    num_heads: usize,
-    num_kv_heads: usize,
-    head_dim: usize,
+    q_proj: Linear<B>,
+    k_proj: Linear<B>,
+    v_proj: Linear<B>,
+    o_proj: Linear<B>,
+    /// Norms of each head of queries and of keys.
+    q_k_norms: Option<(RmsNorm<B>, RmsNorm<B>)>,
 }
 
 #[derive(Module, Debug)]
 struct Mlp<B: Backend> {
-    gate_proj: Param<Tensor<B, 2>>,
-    up_proj: Param<Tensor<B, 2>>,
-    down_proj: Param<Tensor<B, 2>>,
+    gate_proj: Linear<B>,
+    up_proj: Linear<B>,
+    down_proj: Linear<B>,
+}
+
+#[derive(Module, Debug)]
+struct Linear<B: Backend> {
+    /// `[out, in]`, in the dtype that the model was loaded with.
+    weight: Param<Tensor<B, 2>>,
+    /// `[1, out]`
+    bias: Option<Param<Tensor<B, 2>>>,
 }
 
 #[derive(Module, Debug)]
 struct RmsNorm<B: Backend> {
-    /// `[1, hidden]`
+    /// `[1, width]`
     weight: Param<Tensor<B, 2>>,
     epsilon: f64,
 }
 
-/// Cosines and sines of the rotary embedding, `[max_positions, head_dim / 2]`.
-#[derive(Module, Debug)]
-struct Rope<B: Backend> {
-    cos: Tensor<B, 2>,
-    sin: Tensor<B, 2>,
-}
-
-/// Keys and values of the tokens seen so far, written in place.
-///
-/// Rows of different lengths are aligned at their right ends: row `i` starts at column `pads[i]`.
-#[derive(Debug)]
-pub(crate) struct KvCache<B: Backend> {
-    /// Per layer, keys and values `[rows, kv_heads, capacity, head_dim]`; `None` only while a step writes them.
-    layers: Vec<Option<(Tensor<B, 4>, Tensor<B, 4>)>>,
-    pads: Vec<usize>,
-    len: usize,
-    capacity: usize,
-}
-
 /// What every layer of one pass shares.
-struct Pass<'a, B: Backend> {
+pub(crate) struct Pass<'a, B: Backend> {
     lora: &'a LoraRows<'a, B>,
     rows: usize,
     length: usize,
+    /// How many columns of the cache are already filled.
+    start: usize,
+    /// By [`LayerKind`]; `None` for a kind that the model does not have.
+    views: [Option<View<B>>; 2],
+}
+
+/// Where the tokens of a pass stand, and what they may look at.
+struct View<B: Backend> {
     /// `[rows or 1, length, 1, head_dim / 2]`
     cos: Tensor<B, 4>,
     sin: Tensor<B, 4>,
     /// True where attention is forbidden, `[rows, kv_heads, group, length, keys]`; `None` when all is allowed. In full,
     /// as it is read once per layer and a broadcast one is slow to read.
     mask: Option<Tensor<B, 5, Bool>>,
-    /// How many columns of the cache are already filled.
-    start: usize,
 }
 
 impl<B: ModelBackend> Transformer<B> {
-    /// Loads the weights of a checkpoint, in the backend's float type.
-    pub(crate) fn load(files: &ModelFiles, config: &ModelConfig, device: &B::Device) -> Result<Self> {
-        let wanted = wanted(config);
+    /// Loads the weights of a checkpoint; matrices become `dtype`, norms and biases f32.
+    pub(crate) fn load(
+        files: &ModelFiles,
+        config: &ModelConfig,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Result<Self> {
         let mut weights = HashMap::new();
-        files.for_each_shard(|file, shard| {
-            for (name, shape) in &wanted {
-                if let Some(tensor) = checkpoint::tensor::<B>(shard, file, name, shape, device)? {
-                    weights.insert(name.clone(), tensor);
+        let wanted: HashMap<String, Vec<usize>> = wanted(config).into_iter().collect();
+        let (mut vision, mut unknown) = (0, Vec::new());
+        for file in files.weights() {
+            let file = file?;
+            for stored in file.names() {
+                let name = canonical(&stored);
+                match wanted.get(&name) {
+                    Some(shape) => {
+                        let dtype = if shape.len() == 2 { dtype } else { DType::F32 };
+                        let offset =
+                            if config.norm_offset && name.ends_with("norm.weight") { 1.0 } else { 0.0 };
+                        let tensor = file.tensor::<B>(&stored, shape, dtype, |x| x + offset, device)?;
+                        weights.insert(name, tensor);
+                    }
+                    None if config.multimodal && is_vision(&stored) => vision += 1,
+                    None => check_unused(&file, &stored, config, &mut unknown)?,
                 }
             }
-            Ok(())
-        })?;
+        }
+        if vision > 0 {
+            tracing::info!("{}: {vision} tensors of the vision part are left out", files.label());
+        }
+        if let Some(first) = unknown.first() {
+            tracing::warn!("{}: {} tensors are not used, {first} for one", files.label(), unknown.len());
+        }
         let mut take = |name: String| match weights.remove(&name) {
             Some(tensor) => Ok(Param::initialized(ParamId::new(), tensor)),
             None => Err(ModelError::MissingTensor { file: files.label().into(), tensor: name }),
         };
-        let norm = |weight| RmsNorm { weight, epsilon: config.rms_norm_eps };
         let layers = (0..config.num_layers)
-            .map(|i| {
-                let mut part = |p: Projection| take(projection_name(i, p));
-                Ok(Layer {
-                    self_attn: Attention {
-                        q_proj: part(Projection::Q)?,
-                        k_proj: part(Projection::K)?,
-                        v_proj: part(Projection::V)?,
-                        o_proj: part(Projection::O)?,
-                        num_heads: config.num_heads,
-                        num_kv_heads: config.num_kv_heads,
-                        head_dim: config.head_dim,
-                    },
-                    mlp: Mlp {
-                        gate_proj: part(Projection::Gate)?,
-                        up_proj: part(Projection::Up)?,
-                        down_proj: part(Projection::Down)?,
-                    },
-                    input_layernorm: norm(take(format!("model.layers.{i}.input_layernorm.weight"))?),
-                    post_attention_layernorm: norm(take(format!(
-                        "model.layers.{i}.post_attention_layernorm.weight"
-                    ))?),
-                })
-            })
+            .map(|layer| Layer::load(layer, config, &mut take))
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             layers,
-            norm: norm(take("model.norm.weight".into())?),
+            norm: RmsNorm::new(take("model.norm.weight".into())?, config),
             embed_tokens: take("model.embed_tokens.weight".into())?,
             lm_head: if config.tie_word_embeddings { None } else { Some(take("lm_head.weight".into())?) },
-            rope: Rope::init(config, device),
+            config: config.clone(),
         })
     }
 
-    /// The output head, `[vocabulary, hidden]`.
-    pub(crate) fn head(&self) -> Tensor<B, 2> {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val()
+    /// The output head.
+    pub(crate) fn head(&self) -> Head<B> {
+        Head {
+            weight: self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val(),
+            softcap: self.config.final_softcap,
+        }
     }
 
     /// Normalised final hidden states; rows are padded on the right, where causality keeps padding from being seen.
@@ -157,23 +157,7 @@ impl<B: ModelBackend> Transformer<B> {
     /// - tokens: `[rows, length]`
     /// - output: `[rows * length, hidden]`
     pub(crate) fn forward(&self, tokens: Tensor<B, 2, Int>, lora: &LoraRows<'_, B>) -> Tensor<B, 2> {
-        let [rows, length] = tokens.dims();
-        let device = tokens.device();
-        let columns = Tensor::<B, 1, Int>::arange(0..length as i64, &device);
-        let keys = columns.clone().reshape([1, length]).expand([length, length]);
-        let queries = columns.reshape([length, 1]).expand([length, length]);
-        let half = self.rope.cos.dims()[1];
-        let table = |t: &Tensor<B, 2>| t.clone().slice_dim(0, 0..length).reshape([1, length, 1, half]);
-        let pass = Pass {
-            lora,
-            rows,
-            length,
-            cos: table(&self.rope.cos),
-            sin: table(&self.rope.sin),
-            mask: (length > 1)
-                .then(|| self.for_all_heads(keys.greater(queries).reshape([1, 1, 1, length, length]), rows)),
-            start: 0,
-        };
+        let pass = self.pass(tokens.dims(), lora, &tokens.device());
         self.run(tokens, &pass, None)
     }
 
@@ -181,7 +165,7 @@ impl<B: ModelBackend> Transformer<B> {
     ///
     /// # Shapes
     ///
-    /// - tokens: `[rows, length]`; in the first call shorter rows are padded on the left, as the cache's `pads` say
+    /// - tokens: `[rows, length]`; while a prompt is read, shorter rows are padded on the left, as the cache's pads say
     /// - output: `[rows * length, hidden]`
     pub(crate) fn forward_cached(
         &self,
@@ -191,39 +175,76 @@ impl<B: ModelBackend> Transformer<B> {
     ) -> Tensor<B, 2> {
         let [rows, length] = tokens.dims();
         let device = tokens.device();
-        let (start, end) = (cache.len, cache.len + length);
-        // Padding columns get position 0; the mask keeps them from being seen.
-        let positions: Vec<i64> = cache
-            .pads
-            .iter()
-            .flat_map(|pad| (start..end).map(move |column| column.saturating_sub(*pad) as i64))
-            .collect();
-        let positions = Tensor::<B, 1, Int>::from_data(TensorData::new(positions, [rows * length]), &device);
-        let half = self.rope.cos.dims()[1];
-        let table =
-            |t: &Tensor<B, 2>| t.clone().select(0, positions.clone()).reshape([rows, length, 1, half]);
-        let pass = Pass {
-            lora,
-            rows,
-            length,
-            cos: table(&self.rope.cos),
-            sin: table(&self.rope.sin),
-            mask: cache.mask(length, &device).map(|mask| self.for_all_heads(mask, 1)),
-            start,
+        let positions = cache.positions(length);
+        let view = |kind| {
+            let mask = cache.mask(length, self.window(kind), &device).map(|mask| self.for_all_heads(mask, 1));
+            self.view(kind, [rows, length], &positions, mask, &device)
         };
+        let pass = Pass { lora, rows, length, start: cache.len(), views: self.views(view) };
         let hidden = self.run(tokens, &pass, Some(cache));
-        cache.len = end;
+        cache.advance(length);
         hidden
+    }
+
+    /// A pass over rows that begin at their first token.
+    pub(crate) fn pass<'a>(
+        &self,
+        [rows, length]: [usize; 2],
+        lora: &'a LoraRows<'a, B>,
+        device: &B::Device,
+    ) -> Pass<'a, B> {
+        let positions: Vec<usize> = (0..length).collect();
+        let view = |kind| {
+            let mask = (length > 1).then(|| {
+                let columns = Tensor::<B, 1, Int>::arange(0..length as i64, device);
+                let keys = columns.clone().reshape([1, length]).expand([length, length]);
+                let queries = columns.reshape([length, 1]).expand([length, length]);
+                let mut forbidden = keys.clone().greater(queries.clone());
+                if let Some(window) = self.window(kind).filter(|window| *window < length) {
+                    forbidden = forbidden.bool_or(keys.add_scalar(window as i64).lower_equal(queries));
+                }
+                self.for_all_heads(forbidden.reshape([1, 1, 1, length, length]), rows)
+            });
+            self.view(kind, [1, length], &positions, mask, device)
+        };
+        Pass { lora, rows, length, start: 0, views: self.views(view) }
+    }
+
+    /// A view for each kind of layer that there is.
+    fn views(&self, view: impl Fn(LayerKind) -> View<B>) -> [Option<View<B>>; 2] {
+        [LayerKind::Full, LayerKind::Sliding]
+            .map(|kind| self.config.layers.contains(&kind).then(|| view(kind)))
+    }
+
+    fn view(
+        &self,
+        kind: LayerKind,
+        [rows, length]: [usize; 2],
+        positions: &[usize],
+        mask: Option<Tensor<B, 5, Bool>>,
+        device: &B::Device,
+    ) -> View<B> {
+        let rope = match kind {
+            LayerKind::Full => self.config.rope,
+            LayerKind::Sliding => self.config.sliding_rope,
+        };
+        let dim = self.config.head_dim;
+        let [cos, sin] =
+            rope.tables::<B>(dim, positions, device).map(|t| t.reshape([rows, length, 1, dim / 2]));
+        View { cos, sin, mask }
+    }
+
+    fn window(&self, kind: LayerKind) -> Option<usize> {
+        match kind {
+            LayerKind::Full => None,
+            LayerKind::Sliding => self.config.sliding_window,
+        }
     }
 
     /// Repeats a mask `[1 or rows, 1, 1, queries, keys]` for every row, if need be, and every head.
     fn for_all_heads(&self, mask: Tensor<B, 5, Bool>, rows: usize) -> Tensor<B, 5, Bool> {
-        let Some(Attention { num_heads, num_kv_heads, .. }) =
-            self.layers.first().map(|layer| &layer.self_attn)
-        else {
-            return mask;
-        };
-        mask.repeat(&[rows, *num_kv_heads, num_heads / num_kv_heads, 1, 1])
+        let ModelConfig { num_heads, num_kv_heads, .. } = self.config;
+        mask.repeat(&[rows, num_kv_heads, num_heads / num_kv_heads, 1, 1])
     }
 
     fn run(
@@ -232,13 +253,95 @@ impl<B: ModelBackend> Transformer<B> {
         pass: &Pass<'_, B>,
         mut cache: Option<&mut KvCache<B>>,
     ) -> Tensor<B, 2> {
-        let mut x = self.embed_tokens.val().select(0, tokens.reshape([pass.rows * pass.length]));
-        for (i, layer) in self.layers.iter().enumerate() {
-            let slot = cache.as_mut().map(|cache| &mut cache.layers[i]);
-            x = x.clone() + layer.self_attn.forward(layer.input_layernorm.forward(x), i, pass, slot);
-            x = x.clone() + layer.mlp.forward(layer.post_attention_layernorm.forward(x), i, pass);
+        let mut x = self.embed(tokens);
+        for layer in 0..self.layers.len() {
+            x = self.layer(layer, x, pass, cache.as_deref_mut());
         }
+        self.normalize(x)
+    }
+
+    /// # Shapes
+    ///
+    /// - tokens: `[rows, length]`
+    /// - output: `[rows * length, hidden]`
+    pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 2> {
+        let count = tokens.shape().num_elements();
+        let x = self.embed_tokens.val().select(0, tokens.reshape([count])).cast(DType::F32);
+        match self.config.embedding_scale {
+            Some(scale) => x.mul_scalar(scale),
+            None => x,
+        }
+    }
+
+    /// One block; input and output `[rows * length, hidden]`.
+    pub(crate) fn layer(
+        &self,
+        layer: usize,
+        x: Tensor<B, 2>,
+        pass: &Pass<'_, B>,
+        cache: Option<&mut KvCache<B>>,
+    ) -> Tensor<B, 2> {
+        let Layer { input_layernorm, self_attn, post_attention_layernorm, feedforward_layernorms, mlp } =
+            &self.layers[layer];
+        let mut attended =
+            self_attn.forward(input_layernorm.forward(x.clone()), layer, pass, &self.config, cache);
+        if feedforward_layernorms.is_some() {
+            attended = post_attention_layernorm.forward(attended);
+        }
+        let x = x + attended;
+        let (before, after) = match feedforward_layernorms {
+            Some((before, after)) => (before, Some(after)),
+            None => (post_attention_layernorm, None),
+        };
+        let mut fed = mlp.forward(before.forward(x.clone()), layer, pass, self.config.activation);
+        if let Some(after) = after {
+            fed = after.forward(fed);
+        }
+        x + fed
+    }
+
+    /// The final norm.
+    pub(crate) fn normalize(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         self.norm.forward(x)
+    }
+}
+
+impl<B: Backend> Layer<B> {
+    fn load(
+        layer: usize,
+        config: &ModelConfig,
+        take: &mut impl FnMut(String) -> Result<Param<Tensor<B, 2>>>,
+    ) -> Result<Self> {
+        let mut linear = |projection: Projection| {
+            let name = format!("model.layers.{layer}.{}", projection.path());
+            let bias = config.has_bias(projection).then(|| take(format!("{name}.bias"))).transpose()?;
+            Ok(Linear { weight: take(format!("{name}.weight"))?, bias })
+        };
+        let [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj] =
+            Projection::ALL.map(&mut linear);
+        let mut norm =
+            |name: &str| Ok(RmsNorm::new(take(format!("model.layers.{layer}.{name}.weight"))?, config));
+        let mut pair = |wanted: bool, first: &str, second: &str| match wanted {
+            true => Ok(Some((norm(first)?, norm(second)?))),
+            false => Ok(None),
+        };
+        Ok(Self {
+            self_attn: Attention {
+                q_proj: q_proj?,
+                k_proj: k_proj?,
+                v_proj: v_proj?,
+                o_proj: o_proj?,
+                q_k_norms: pair(config.qk_norm, "self_attn.q_norm", "self_attn.k_norm")?,
+            },
+            mlp: Mlp { gate_proj: gate_proj?, up_proj: up_proj?, down_proj: down_proj? },
+            feedforward_layernorms: pair(
+                config.sandwich_norms,
+                "pre_feedforward_layernorm",
+                "post_feedforward_layernorm",
+            )?,
+            input_layernorm: norm("input_layernorm")?,
+            post_attention_layernorm: norm("post_attention_layernorm")?,
+        })
     }
 }
 
@@ -248,70 +351,97 @@ impl<B: ModelBackend> Attention<B> {
         x: Tensor<B, 2>,
         layer: usize,
         pass: &Pass<'_, B>,
-        cache: Option<&mut Option<(Tensor<B, 4>, Tensor<B, 4>)>>,
+        config: &ModelConfig,
+        cache: Option<&mut KvCache<B>>,
     ) -> Tensor<B, 2> {
-        let (rows, length, dim) = (pass.rows, pass.length, self.head_dim);
-        let (kv_heads, group) = (self.num_kv_heads, self.num_heads / self.num_kv_heads);
-        let project = |weight: &Param<Tensor<B, 2>>, p| linear(&x, weight, layer, p, pass);
-        let query = project(&self.q_proj, Projection::Q).reshape([rows, length, self.num_heads, dim]);
-        let key = project(&self.k_proj, Projection::K).reshape([rows, length, kv_heads, dim]);
-        let value = project(&self.v_proj, Projection::V).reshape([rows, length, kv_heads, dim]);
+        let Some(view) = &pass.views[config.layers[layer] as usize] else { return x };
+        let (rows, length, dim) = (pass.rows, pass.length, config.head_dim);
+        let (kv_heads, group) = (config.num_kv_heads, config.num_heads / config.num_kv_heads);
+        let mut query = self.q_proj.forward(&x, layer, Projection::Q, pass);
+        let mut key = self.k_proj.forward(&x, layer, Projection::K, pass);
+        let value =
+            self.v_proj.forward(&x, layer, Projection::V, pass).reshape([rows, length, kv_heads, dim]);
+        if let Some((q_norm, k_norm)) = &self.q_k_norms {
+            query = q_norm.forward(query.reshape([rows * length * config.num_heads, dim]));
+            key = k_norm.forward(key.reshape([rows * length * kv_heads, dim]));
+        }
+        let query = rotate(query.reshape([rows, length, config.num_heads, dim]), view);
+        let key = rotate(key.reshape([rows, length, kv_heads, dim]), view);
 
-        let query = rotate(query, pass).mul_scalar(1.0 / (dim as f64).sqrt());
         // The queries of a group stand below each other, so that one product serves them all and no key is copied.
-        let query = query.reshape([rows, length, kv_heads, group, dim]).permute([0, 2, 3, 1, 4]).reshape([
-            rows,
-            kv_heads,
-            group * length,
-            dim,
-        ]);
-        let (mut key, mut value) = (rotate(key, pass).swap_dims(1, 2), value.swap_dims(1, 2));
-        if let Some(slot) = cache {
-            (key, value) = write_cache(slot, key, value, pass.start);
+        let query = query
+            .mul_scalar(config.query_scale)
+            .reshape([rows, length, kv_heads, group, dim])
+            .permute([0, 2, 3, 1, 4])
+            .reshape([rows, kv_heads, group * length, dim]);
+        let (mut key, mut value) = (key.swap_dims(1, 2), value.swap_dims(1, 2));
+        if let Some(cache) = cache {
+            (key, value) = cache.write(layer, key, value, pass.start);
         }
         let keys = key.dims()[2];
 
         let shape = [rows, kv_heads, group, length, keys];
         let scores = query.matmul(key.transpose()).reshape(shape);
         let weights =
-            masked_softmax(scores, pass.mask.clone()).reshape([rows, kv_heads, group * length, keys]);
+            masked_softmax(scores, view.mask.clone()).reshape([rows, kv_heads, group * length, keys]);
         let mixed = weights
             .matmul(value)
             .reshape([rows, kv_heads, group, length, dim])
             .permute([0, 3, 1, 2, 4])
-            .reshape([rows * length, self.num_heads * dim]);
-        linear(&mixed, &self.o_proj, layer, Projection::O, pass)
+            .reshape([rows * length, config.num_heads * dim]);
+        self.o_proj.forward(&mixed, layer, Projection::O, pass)
     }
 }
 
-/// Writes the new columns in place and returns all columns filled so far.
-fn write_cache<B: Backend>(
-    slot: &mut Option<(Tensor<B, 4>, Tensor<B, 4>)>,
-    key: Tensor<B, 4>,
-    value: Tensor<B, 4>,
-    start: usize,
-) -> (Tensor<B, 4>, Tensor<B, 4>) {
-    // Taken out, so that nothing else holds the buffers and `slice_assign` does not copy them.
-    let Some((keys, values)) = slot.take() else { return (key, value) };
-    let [rows, heads, length, dim] = key.dims();
-    let place = [0..rows, 0..heads, start..start + length, 0..dim];
-    let keys = keys.slice_assign(place.clone(), key);
-    let values = values.slice_assign(place, value);
-    let filled = [0..rows, 0..heads, 0..start + length, 0..dim];
-    let seen = (keys.clone().slice(filled.clone()), values.clone().slice(filled));
-    *slot = Some((keys, values));
-    seen
+impl<B: Backend> Mlp<B> {
+    fn forward(
+        &self,
+        x: Tensor<B, 2>,
+        layer: usize,
+        pass: &Pass<'_, B>,
+        activation: Activation,
+    ) -> Tensor<B, 2> {
+        let gate = self.gate_proj.forward(&x, layer, Projection::Gate, pass);
+        let gate = match activation {
+            Activation::Silu => activation::silu(gate),
+            Activation::GeluTanh => activation::gelu_approximate(gate),
+        };
+        let up = self.up_proj.forward(&x, layer, Projection::Up, pass);
+        self.down_proj.forward(&(gate * up), layer, Projection::Down, pass)
+    }
 }
 
-impl<B: Backend> Mlp<B> {
-    fn forward(&self, x: Tensor<B, 2>, layer: usize, pass: &Pass<'_, B>) -> Tensor<B, 2> {
-        let gate = linear(&x, &self.gate_proj, layer, Projection::Gate, pass);
-        let up = linear(&x, &self.up_proj, layer, Projection::Up, pass);
-        linear(&(activation::silu(gate) * up), &self.down_proj, layer, Projection::Down, pass)
+impl<B: Backend> Linear<B> {
+    /// `xWᵀ + b`, plus every row's LoRA update.
+    fn forward(
+        &self,
+        x: &Tensor<B, 2>,
+        layer: usize,
+        projection: Projection,
+        pass: &Pass<'_, B>,
+    ) -> Tensor<B, 2> {
+        let mut output = matmul(x.clone(), self.weight.val().transpose());
+        if let Some(bias) = &self.bias {
+            output = output + bias.val();
+        }
+        pass.lora.add(x, output, layer, projection, pass.length)
+    }
+}
+
+/// The product of f32 activations and weights of any float type, in the weights' type; the result is f32 again.
+pub(crate) fn matmul<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
+    match weight.dtype() {
+        DType::F32 => x.matmul(weight),
+        half => x.cast(half).matmul(weight).cast(DType::F32),
     }
 }
 
 impl<B: Backend> RmsNorm<B> {
+    fn new(weight: Param<Tensor<B, 2>>, config: &ModelConfig) -> Self {
+        Self { weight, epsilon: config.rms_norm_eps }
+    }
+
+    /// Normalises rows, `[rows, width]`.
     fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         let mean_square = x.clone().square().mean_dim(1);
         let scale = mean_square.add_scalar(self.epsilon).sqrt().recip();
@@ -319,84 +449,14 @@ impl<B: Backend> RmsNorm<B> {
     }
 }
 
-/// `xWᵀ`, plus every row's LoRA update.
-fn linear<B: Backend>(
-    x: &Tensor<B, 2>,
-    weight: &Param<Tensor<B, 2>>,
-    layer: usize,
-    projection: Projection,
-    pass: &Pass<'_, B>,
-) -> Tensor<B, 2> {
-    let output = x.clone().matmul(weight.val().transpose());
-    pass.lora.add(x, output, layer, projection, pass.length)
-}
-
-/// Rotates the two halves of each head by its position (RoPE, arXiv 2104.09864, in the half-split layout).
-fn rotate<B: Backend>(x: Tensor<B, 4>, pass: &Pass<'_, B>) -> Tensor<B, 4> {
+/// Rotates the two halves of each head by its position (RoPE in the half-split layout).
+fn rotate<B: Backend>(x: Tensor<B, 4>, view: &View<B>) -> Tensor<B, 4> {
     let half = x.dims()[3] / 2;
     let (first, second) = (x.clone().slice_dim(3, 0..half), x.slice_dim(3, half..2 * half));
-    let (cos, sin) = (pass.cos.clone(), pass.sin.clone());
+    let (cos, sin) = (view.cos.clone(), view.sin.clone());
     let real = first.clone() * cos.clone() - second.clone() * sin.clone();
     let imaginary = second * cos + first * sin;
     Tensor::cat(vec![real, imaginary], 3)
-}
-
-impl<B: Backend> Rope<B> {
-    fn init(config: &ModelConfig, device: &B::Device) -> Self {
-        let (positions, half) = (config.max_positions, config.head_dim / 2);
-        // In f32 throughout, as transformers computes it.
-        let inverse: Vec<f32> = (0..half)
-            .map(|i| 1.0 / (config.rope_theta as f32).powf((2 * i) as f32 / config.head_dim as f32))
-            .collect();
-        let angle = |i: usize| (i / half) as f32 * inverse[i % half];
-        let table = |f: fn(f32) -> f32| {
-            let numbers: Vec<f32> = (0..positions * half).map(|i| f(angle(i))).collect();
-            Tensor::from_data(TensorData::new(numbers, [positions, half]), device)
-        };
-        Self { cos: table(f32::cos), sin: table(f32::sin) }
-    }
-}
-
-impl<B: Backend> KvCache<B> {
-    /// An empty cache for rows of these prompt lengths and `capacity` columns.
-    pub(crate) fn new(config: &ModelConfig, lengths: &[usize], capacity: usize, device: &B::Device) -> Self {
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let shape = [lengths.len(), config.num_kv_heads, capacity, config.head_dim];
-        let layer = || Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device)));
-        Self {
-            layers: (0..config.num_layers).map(|_| layer()).collect(),
-            pads: lengths.iter().map(|n| longest - n).collect(),
-            len: 0,
-            capacity,
-        }
-    }
-
-    /// Columns still free.
-    pub(crate) fn room(&self) -> usize {
-        self.capacity - self.len
-    }
-
-    /// True where a query of the next `length` columns may not look: padding, and what comes after it.
-    fn mask(&self, length: usize, device: &B::Device) -> Option<Tensor<B, 5, Bool>> {
-        if length == 1 && self.pads.iter().all(|pad| *pad == 0) {
-            return None;
-        }
-        let (start, keys) = (self.len, self.len + length);
-        let forbidden: Vec<bool> = self
-            .pads
-            .iter()
-            .flat_map(|pad| {
-                // A padding query sees itself alone: a row with nothing allowed would be NaN.
-                (start..keys).flat_map(move |q| (0..keys).map(move |k| k > q || (k < *pad && k != q)))
-            })
-            .collect();
-        let data = TensorData::new(forbidden, [self.pads.len(), 1, 1, length, keys]);
-        Some(Tensor::from_data(data, device))
-    }
-}
-
-fn projection_name(layer: usize, projection: Projection) -> String {
-    format!("model.layers.{layer}.{}.weight", projection.path())
 }
 
 /// Name and shape of every tensor that a configuration asks for.
@@ -409,14 +469,70 @@ fn wanted(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     if !config.tie_word_embeddings {
         wanted.push(("lm_head.weight".into(), embedding));
     }
+    let mut norms =
+        vec![("input_layernorm", config.hidden_size), ("post_attention_layernorm", config.hidden_size)];
+    if config.sandwich_norms {
+        norms.extend([
+            ("pre_feedforward_layernorm", config.hidden_size),
+            ("post_feedforward_layernorm", config.hidden_size),
+        ]);
+    }
+    if config.qk_norm {
+        norms.extend([("self_attn.q_norm", config.head_dim), ("self_attn.k_norm", config.head_dim)]);
+    }
     for layer in 0..config.num_layers {
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            wanted.push((format!("model.layers.{layer}.{norm}.weight"), vec![config.hidden_size]));
+        for (norm, width) in &norms {
+            wanted.push((format!("model.layers.{layer}.{norm}.weight"), vec![*width]));
         }
         for projection in Projection::ALL {
             let (d_in, d_out) = config.projection_dims(projection);
-            wanted.push((projection_name(layer, projection), vec![d_out, d_in]));
+            let name = format!("model.layers.{layer}.{}", projection.path());
+            wanted.push((format!("{name}.weight"), vec![d_out, d_in]));
+            if config.has_bias(projection) {
+                wanted.push((format!("{name}.bias"), vec![d_out]));
+            }
         }
     }
     wanted
+}
+
+/// The name that a text model's checkpoint has for a tensor of a multimodal one; both spellings in the wild are known.
+pub(crate) fn canonical(name: &str) -> String {
+    if let Some(rest) = name.strip_prefix("model.language_model.") {
+        return format!("model.{rest}");
+    }
+    name.strip_prefix("language_model.").unwrap_or(name).into()
+}
+
+pub(crate) fn is_vision(name: &str) -> bool {
+    let name = name.strip_prefix("model.").unwrap_or(name);
+    name.starts_with("vision_tower.") || name.starts_with("multi_modal_projector.")
+}
+
+/// A tensor inside a block that this model would not use means that the weights and config.json do not fit; others
+/// are only counted.
+fn check_unused(
+    file: &Weights<'_>,
+    stored: &str,
+    config: &ModelConfig,
+    unknown: &mut Vec<String>,
+) -> Result<()> {
+    let name = canonical(stored);
+    let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+    match layer.and_then(|(layer, part)| Some((layer.parse::<usize>().ok()?, part))) {
+        // Old checkpoints store what every program computes.
+        Some((_, part)) if part.ends_with("rotary_emb.inv_freq") => {}
+        Some((layer, _)) if layer < config.num_layers => {
+            return Err(ModelError::Weights {
+                file: file.label().into(),
+                reason: format!(
+                    "tensor {stored} is no part of a {} model with this config.json",
+                    config.model_type
+                ),
+            });
+        }
+        _ if config.tie_word_embeddings && name == "lm_head.weight" => {}
+        _ => unknown.push(stored.into()),
+    }
+    Ok(())
 }

@@ -34,7 +34,7 @@ fn with(folder: &Path, files: &[&str], changed: &str, bytes: &[u8]) -> TempDir {
 /// Loads a model folder and runs it once.
 fn use_model(folder: &Path) -> spring_model::Result<()> {
     let model = AnyModel::load(&ModelFiles::from_dir(folder)?, Device::Cpu)?;
-    let context = model.tokenizer().encode("a b")?;
+    let context = model.tokenizer()?.encode("a b")?;
     let sequence = Sequence { context: [vec![1], context].concat(), response: vec![5, 2] };
     model.score(&[(&sequence, None)])?;
     Ok(())

@@ -50,7 +50,7 @@ struct Demo {
 pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
     let mut bars = Bars::new(args.quiet);
     bars.say("loading the built-in model");
-    let model = embedded::load_model(embedded::NAME, args.device)?;
+    let model = embedded::load_model(embedded::NAME, args)?;
     let demo = interrupt::or_interrupted(learn(&model, &mut bars))??;
     bars.finish();
     if args.json {

@@ -1,11 +1,10 @@
 //! `spring eval`
 
-use std::{fs::File, io::BufReader, path::Path};
-
 use anyhow::{Context, Result, bail};
-use spring_core::{Config, Error, Settings, SqliteStore, StateStore, spring_memory::JsonlReader};
+use spring_core::Config;
 use spring_eval::{
     Comparison, Method, Plan, SplitConfig, Stream, UserComparison, compare as run_comparison, comparison_svg,
+    data::read_streams,
 };
 
 use crate::{
@@ -24,7 +23,7 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
     if !(0.0..1.0).contains(&command.hold_out) {
         bail!("--hold-out {}: a part from 0 to below 1, such as 0.1", command.hold_out);
     }
-    let mut streams = read_streams(&command.file, &config)?;
+    let mut streams = read_streams(&command.file, None, &|_| true)?;
     // Most texts first; users of equal count in the order of their names, so that a run can be repeated.
     streams.sort_by(|a, b| b.texts.len().cmp(&a.texts.len()).then(a.user.cmp(&b.user)));
     let from = command.skip.min(streams.len());
@@ -34,7 +33,7 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
         bail!("{}: no users to evaluate after leaving out {}", command.file.display(), command.skip);
     }
     streams.sort_by(|a, b| a.user.cmp(&b.user));
-    let model = embedded::load_model(&command.model, args.device)?;
+    let model = embedded::load_model(&command.model, args)?;
     let split = SplitConfig { periods: command.periods, hold_out: command.hold_out };
     let methods = if command.methods.is_empty() { Method::ALL.to_vec() } else { command.methods.clone() };
     let plan = Plan { config, split, methods };
@@ -59,17 +58,6 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
         std::fs::write(path, comparison_svg(&comparison)?).with_context(|| path.display().to_string())?;
     }
     Ok(())
-}
-
-/// Every user's texts, checked as `spring ingest` does.
-fn read_streams(path: &Path, config: &Config) -> Result<Vec<Stream>> {
-    let settings = Settings { model: String::new(), fingerprint: String::new(), config: config.clone() };
-    let mut store = SqliteStore::in_memory(&settings)?;
-    let file = File::open(path).map_err(|source| Error::Io { path: path.into(), source })?;
-    let label = path.display().to_string();
-    store.ingest(&label, &mut JsonlReader::new(BufReader::new(file), &label))?;
-    let users = store.users(None, usize::MAX)?.into_iter().map(|summary| summary.user);
-    users.map(|user| Ok(Stream { texts: store.pending(&user)?, user })).collect()
 }
 
 fn print(comparison: &Comparison) -> Result<()> {

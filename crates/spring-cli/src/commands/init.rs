@@ -15,9 +15,9 @@ pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
         None => Config::default(),
     };
     // Loaded whole, so that a state is never made for a model that does not run.
-    let model = embedded::load_model(&command.model, args.device)?;
+    let model = embedded::load_model(&command.model, args)?;
     let name = match command.model.as_str() {
-        embedded::NAME => embedded::NAME.to_owned(),
+        name if name == embedded::NAME || name.starts_with(embedded::HUB) => name.to_owned(),
         folder => std::fs::canonicalize(folder)
             .with_context(|| folder.to_owned())?
             .into_os_string()

@@ -7,12 +7,12 @@ use serde_json::json;
 use spring_core::{Access, StateStore, record::LearnedPeriod};
 
 use crate::{
-    args::{Args, InspectArgs},
+    args::{Args, InspectUserArgs},
     output::{self, number},
     session,
 };
 
-pub fn run(args: &Args, command: &InspectArgs) -> Result<()> {
+pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadOnly)?;
     let user = session::user_id(&command.user, path)?;

@@ -22,7 +22,7 @@ use crate::{
 const PAGE: usize = 256;
 
 pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
-    let model = embedded::load_model(&command.model, args.device)?;
+    let model = embedded::load_model(&command.model, args)?;
     let adapter = command.adapter.as_ref().map(Adapter::load_peft).transpose()?;
     // Nothing is trained, so a text may use the whole context.
     let training = TrainConfig { max_tokens: model.info().context, ..TrainConfig::default() };

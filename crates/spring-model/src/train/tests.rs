@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::*;
-use crate::{ModelFiles, loss::cross_entropy};
+use crate::{ModelFiles, head::Head, weights::Weights};
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -25,7 +25,10 @@ fn tiny() -> CausalLm<Flex> {
 fn peft_weights(name: &str) -> Adapter {
     let bytes = std::fs::read(fixture(name)).unwrap();
     let config = LoraConfig { dropout: 0.0, ..LoraConfig::default() };
-    Adapter::from_safetensors(&bytes, "base_model.model.model.", config, String::new(), name).unwrap()
+    let file = Weights::from_bytes(&bytes, name.into()).unwrap();
+    let place = |name: &str| name.strip_prefix("base_model.model.model.").map(str::to_owned);
+    let layers = crate::adapter::read_factors(&file, config.rank, place).unwrap();
+    Adapter { config, base: String::new(), nested: false, layers }
 }
 
 fn integers(file: &SafeTensors<'_>, name: &str) -> Vec<usize> {
@@ -89,17 +92,20 @@ fn chunked_gradient_equals_the_plain_one() {
     let numbers = |n: usize, k: u32| -> Vec<f32> {
         (0..n).map(|i| ((i as u32 * k) % 97) as f32 / 48.5 - 1.0).collect()
     };
-    let hidden =
-        Tensor::<B, 2>::from_data(TensorData::new(numbers(7 * 5, 31), [7, 5]), &device).require_grad();
-    let head = Tensor::<B, 2>::from_data(TensorData::new(numbers(11 * 5, 57), [11, 5]), &device);
-    let targets = Tensor::from_data(TensorData::new(vec![3i64, 0, 10, 7, 7, 1, 5], [7]), &device);
-    let log_probs = loss::log_probs(hidden.clone(), &head);
-    let plain = log_probs.gather(1, targets.clone().reshape([7, 1])).mean().neg();
-    let mut gradients = plain.backward();
-    let plain_gradient = hidden.grad_remove(&mut gradients).unwrap();
-    let (loss, gradient) = cross_entropy(hidden.inner(), &head.inner(), targets.inner(), 1.0 / 7.0);
-    assert!((loss.into_scalar() - plain.inner().into_scalar()).abs() < 1e-5);
-    assert!((gradient - plain_gradient).abs().max().into_scalar() < 1e-5);
+    for softcap in [None, Some(0.7)] {
+        let hidden =
+            Tensor::<B, 2>::from_data(TensorData::new(numbers(7 * 5, 31), [7, 5]), &device).require_grad();
+        let weight = Tensor::<B, 2>::from_data(TensorData::new(numbers(11 * 5, 57), [11, 5]), &device);
+        let targets = Tensor::from_data(TensorData::new(vec![3i64, 0, 10, 7, 7, 1, 5], [7]), &device);
+        let log_probs = Head { weight: weight.clone(), softcap }.log_probs(hidden.clone());
+        let plain = log_probs.gather(1, targets.clone().reshape([7, 1])).mean().neg();
+        let mut gradients = plain.backward();
+        let plain_gradient = hidden.grad_remove(&mut gradients).unwrap();
+        let head = Head { weight: weight.inner(), softcap };
+        let (loss, gradient) = head.cross_entropy(hidden.inner(), targets.inner(), 1.0 / 7.0);
+        assert!((loss.into_scalar() - plain.inner().into_scalar()).abs() < 1e-5);
+        assert!((gradient - plain_gradient).abs().max().into_scalar() < 1e-5);
+    }
 }
 
 #[test]
@@ -164,6 +170,36 @@ fn how_many_rows_run_together_changes_nothing_but_rounding() {
         }
     }
     assert!(largest < 1e-5, "{largest}");
+}
+
+#[test]
+fn checkpointed_layers_give_the_plain_gradient() {
+    let model = tiny();
+    let mut adapter = Adapter::init(
+        &LoraConfig { targets: crate::Projection::ALL.to_vec(), ..LoraConfig::default() },
+        &model.config,
+        &model.fingerprint,
+        1,
+    )
+    .unwrap();
+    // With B at zero A would have no gradient.
+    for pair in adapter.layers.values_mut() {
+        pair.b.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 7) as f32 / 35.0 - 0.08);
+    }
+    let rows = &batches()[2];
+    let [plain, checkpointed] = [false, true].map(|checkpoint_layers| {
+        let config = TrainConfig { checkpoint_layers, ..TrainConfig::default() };
+        let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &config);
+        let dropout = Dropout { probability: 0.2, seeds: vec![5; rows.len()] };
+        trainer.gradients(&rows.iter().collect::<Vec<_>>(), 0.1, Some(dropout))
+    });
+    assert!((plain.0 - checkpointed.0).abs().into_scalar() < 1e-5);
+    assert_eq!(plain.1.len(), 2 * 7 * 2);
+    for (a, b) in plain.1.into_iter().zip(checkpointed.1) {
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert!(a.clone().abs().max().into_scalar() > 1e-4);
+        assert!((a - b).abs().max().into_scalar() < 1e-5);
+    }
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! `spring data`
+
+use anyhow::Result;
+use spring_eval::{
+    data::{self, Inspection},
+    synth::{SynthConfig, synthesize},
+};
+
+use crate::{
+    args::{Args, ConvertArgs, InspectArgs, SynthArgs},
+    output,
+};
+
+pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
+    let found = data::inspect(&command.file)?;
+    if args.json {
+        return output::json(&found);
+    }
+    let Inspection { records, users, texts, queries, answered, blank, .. } = found;
+    let time = match (found.first, found.last) {
+        (Some(first), Some(last)) => format!("{first} to {last}"),
+        _ => "no dates; the order of a profile is the time".into(),
+    };
+    let words = found.words_per_text.map_or("–".into(), |words| format!("{words:.1}"));
+    let [least, median, most] = found.texts_per_user;
+    let mut table = output::table(&["", ""]);
+    for (name, value) in [
+        ("format", found.format),
+        ("records", records.to_string()),
+        ("users", users.to_string()),
+        ("with at least 20 texts", found.users_with_20_texts.to_string()),
+        ("texts", texts.to_string()),
+        ("texts a user (least, median, most)", format!("{least}, {median}, {most}")),
+        ("blank texts left out", blank.to_string()),
+        ("questions (answered in the file)", format!("{queries} ({answered})")),
+        ("words", found.words.to_string()),
+        ("words a text", words),
+        ("time", time),
+    ] {
+        table.add_row([name.to_owned(), value]);
+    }
+    output::line(&table.to_string())
+}
+
+pub fn convert(command: &ConvertArgs) -> Result<()> {
+    data::visit_texts(&command.file, command.outputs.as_deref(), |text| output::json(&text))
+}
+
+pub fn synth(command: &SynthArgs) -> Result<()> {
+    let SynthArgs { users, texts, noise, seed, .. } = *command;
+    let config = SynthConfig { users, texts, drifts: command.drift.clone(), noise, seed };
+    synthesize(&config)?.iter().try_for_each(output::json)
+}

@@ -1,0 +1,116 @@
+//! `spring data` and `spring eval metrics`, as a user runs them.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn spring(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_spring")).args(args).output().unwrap()
+}
+
+fn succeeds(args: &[&str]) -> String {
+    let output = spring(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(args: &[&str]) -> String {
+    let output = spring(args);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), error.trim_end().lines().count()), (Some(1), 1), "{args:?}: {error}");
+    error
+}
+
+fn file(dir: &TempDir, name: &str, content: &str) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn metrics_of_texts_labels_and_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let predictions = file(&dir, "p.jsonl", "\"the cat sat\"\n\"\"\n");
+    let references = file(&dir, "r.jsonl", "\"the cat sat\"\n\"a dog\"\n");
+    let command = ["eval", "metrics", "--predictions", &predictions, "--references", &references];
+    let scores: Value = serde_json::from_str(&succeeds(&[&command[..], &["--json"]].concat())).unwrap();
+    // One chunk of three words: METEOR is 1 − 0.5 · (1/3)³.
+    let meteor = (1.0 - 0.5 / 27.0) / 2.0;
+    assert!((scores["meteor"].as_f64().unwrap() - meteor).abs() < 1e-12);
+    assert_eq!(scores, json!({"rouge1": 0.5, "rouge2": 0.5, "rougeL": 0.5, "meteor": scores["meteor"]}));
+    assert!(succeeds(&command).contains("rougeL"));
+
+    let numbers = ["\"1\"\n\"4.0\"", "\"2\"\n\"4\""].map(|text| file(&dir, &text[1..2], text));
+    let command =
+        ["eval", "metrics", "--predictions", &numbers[0], "--references", &numbers[1], "--json", "--as"];
+    let scores: Value = serde_json::from_str(&succeeds(&[&command[..], &["numbers"]].concat())).unwrap();
+    assert_eq!(scores, json!({"mae": 0.5, "rmse": 0.5f64.sqrt(), "unreadable": 0}));
+    let scores: Value = serde_json::from_str(&succeeds(&[&command[..], &["labels"]].concat())).unwrap();
+    assert_eq!(scores, json!({"accuracy": 0.0, "f1": 0.0}));
+}
+
+#[test]
+fn metrics_refuse_what_does_not_pair_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = file(&dir, "good.jsonl", "\"a\"\n\"b\"\n");
+    for (content, reason) in [
+        ("\"a\"\n", "short.jsonl: ends after 1 strings, but"),
+        ("\"a\"\n{\"text\": 1}\n", "short.jsonl:2: record 2: not a JSON string"),
+        ("\"a\"\n\"b\n", "short.jsonl:2: record 2: not a JSON string"),
+    ] {
+        let other = file(&dir, "short.jsonl", content);
+        let error = fails(&["eval", "metrics", "--predictions", &good, "--references", &other]);
+        assert!(error.contains(reason), "{error}");
+    }
+    let empty = file(&dir, "empty.jsonl", "\n");
+    let error = fails(&["eval", "metrics", "--predictions", &empty, "--references", &empty]);
+    assert!(error.contains("empty.jsonl: there are no lines"), "{error}");
+}
+
+#[test]
+fn lamp_is_inspected_and_converted_to_what_can_be_ingested() {
+    let dir = tempfile::tempdir().unwrap();
+    let profile: Vec<Value> =
+        (0..3).map(|i| json!({"id": i, "text": format!("tea number {i}"), "score": "4"})).collect();
+    let questions = json!([{"id": "31", "input": "What is the score of …", "profile": profile}]).to_string();
+    let questions = file(&dir, "questions.json", &questions);
+    let outputs = json!({"task": "LaMP_3", "golds": [{"id": "31", "output": "5"}]}).to_string();
+    let outputs = file(&dir, "outputs.json", &outputs);
+    let found: Value = serde_json::from_str(&succeeds(&["data", "inspect", &questions, "--json"])).unwrap();
+    assert_eq!(
+        (&found["format"], &found["users"], &found["texts"]),
+        (&json!("LaMP-3"), &json!(1), &json!(3))
+    );
+    assert!(succeeds(&["data", "inspect", &outputs]).contains("outputs of LaMP_3"));
+    let lines = succeeds(&["data", "convert", &questions, "--outputs", &outputs]);
+    assert_eq!(lines.lines().count(), 4);
+    let converted = file(&dir, "history.jsonl", &lines);
+    let state = dir.path().join("me.db");
+    let state = state.to_str().unwrap();
+    succeeds(&["init", "--state", state]);
+    assert!(succeeds(&["ingest", "--state", state, &converted]).contains("4 interactions added"));
+    let broken = file(&dir, "broken.json", "[{\"id\": 1}");
+    assert!(fails(&["data", "inspect", &broken]).contains("broken.json:1: record 1: neither"));
+}
+
+#[test]
+fn synthetic_users_repeat_and_can_be_inspected() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = ["data", "synth", "--users", "3", "--texts", "40", "--drift", "sudden,none", "--seed", "7"];
+    let lines = succeeds(&command);
+    assert_eq!(succeeds(&command), lines);
+    let path = file(&dir, "synthetic.jsonl", &lines);
+    let found: Value = serde_json::from_str(&succeeds(&["data", "inspect", &path, "--json"])).unwrap();
+    assert_eq!((&found["users"], &found["texts"]), (&json!(3), &json!(120)));
+    let drifts: Vec<Value> = lines
+        .lines()
+        .step_by(40)
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["meta"]["drift"].clone())
+        .collect();
+    assert_eq!(drifts, ["sudden", "none", "sudden"]);
+    assert!(fails(&["data", "synth", "--noise", "2"]).contains("between 0 and 1"));
+}

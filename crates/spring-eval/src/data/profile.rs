@@ -1,0 +1,339 @@
+//! The records of LaMP, LongLaMP and OPPU: a user's profile and what is asked. Every profile entry becomes an
+//! interaction with the prompt that its task uses.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use spring_core::{
+    key,
+    spring_memory::{Interaction, InteractionId, UserId},
+};
+
+/// What a file's users wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// LaMP-1: which of two papers is cited.
+    #[serde(rename = "LaMP-1")]
+    Lamp1,
+    /// LaMP-2: the tag of a film, or in its first version the category of an article.
+    #[serde(rename = "LaMP-2")]
+    Lamp2,
+    /// LaMP-3: the rating of a review.
+    #[serde(rename = "LaMP-3")]
+    Lamp3,
+    /// LaMP-4: the headline of an article.
+    #[serde(rename = "LaMP-4")]
+    Lamp4,
+    /// LaMP-5: the title of a paper.
+    #[serde(rename = "LaMP-5")]
+    Lamp5,
+    /// LaMP-6: the subject of a mail.
+    #[serde(rename = "LaMP-6")]
+    Lamp6,
+    /// LaMP-7: a tweet.
+    #[serde(rename = "LaMP-7")]
+    Lamp7,
+    /// LongLaMP's product reviews.
+    #[serde(rename = "LongLaMP product_review")]
+    ProductReview,
+    /// LongLaMP's abstracts.
+    #[serde(rename = "LongLaMP abstract_generation")]
+    AbstractGeneration,
+    /// LongLaMP's posts on a topic.
+    #[serde(rename = "LongLaMP topic_writing")]
+    TopicWriting,
+}
+
+impl Task {
+    /// The name in files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lamp1 => "LaMP-1",
+            Self::Lamp2 => "LaMP-2",
+            Self::Lamp3 => "LaMP-3",
+            Self::Lamp4 => "LaMP-4",
+            Self::Lamp5 => "LaMP-5",
+            Self::Lamp6 => "LaMP-6",
+            Self::Lamp7 => "LaMP-7",
+            Self::ProductReview => "LongLaMP product_review",
+            Self::AbstractGeneration => "LongLaMP abstract_generation",
+            Self::TopicWriting => "LongLaMP topic_writing",
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text or a number: the files spell years, ratings and ids both ways.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Integer(number) => number.fmt(f),
+            Self::Float(number) => write!(f, "{number:?}"),
+        }
+    }
+}
+
+/// One element of a file, whichever the layout.
+#[derive(Debug, Deserialize)]
+pub(super) struct RawRecord {
+    id: Option<Scalar>,
+    user_id: Option<Scalar>,
+    user_name: Option<Scalar>,
+    #[serde(rename = "reviewerId")]
+    reviewer_id: Option<Scalar>,
+    name: Option<Scalar>,
+    author: Option<Scalar>,
+    input: Option<String>,
+    output: Option<Scalar>,
+    query: Option<Vec<RawQuery>>,
+    profile: Option<Vec<RawEntry>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawQuery {
+    id: Scalar,
+    input: String,
+    #[serde(alias = "gold")]
+    output: Option<Scalar>,
+}
+
+/// One text of a profile; which fields it has tells the task.
+#[derive(Debug, Deserialize)]
+struct RawEntry {
+    id: Option<Scalar>,
+    date: Option<Scalar>,
+    year: Option<Scalar>,
+    title: Option<String>,
+    #[serde(rename = "abstract")]
+    abstract_: Option<String>,
+    description: Option<String>,
+    tag: Option<Scalar>,
+    category: Option<Scalar>,
+    text: Option<String>,
+    score: Option<Scalar>,
+    overall: Option<Scalar>,
+    #[serde(rename = "reviewText")]
+    review_text: Option<String>,
+    summary: Option<String>,
+    content: Option<String>,
+}
+
+/// What is asked of a user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// Its id; the number of the record where the file has none.
+    pub id: String,
+    /// The prompt.
+    pub prompt: String,
+    /// The user's own answer, where the file has it.
+    pub response: Option<String>,
+}
+
+/// One record of a file: a user with some texts, or one text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserRecord {
+    /// The user.
+    pub user: UserId,
+    /// What the user wrote, in the order of time.
+    pub texts: Vec<Interaction>,
+    /// What is asked after that.
+    pub queries: Vec<Query>,
+    /// Whether the times are the file's; else they stand for the order alone, a second apart from 1970 on.
+    pub dated: bool,
+    /// Texts left out because they are blank.
+    pub blank: usize,
+}
+
+impl RawRecord {
+    pub(super) fn is_history(&self) -> bool {
+        self.query.is_some()
+    }
+
+    pub(super) fn has_profile(&self) -> bool {
+        self.profile.is_some()
+    }
+
+    /// The task, from the fields of the profile and, where two tasks share them, from the words of the query.
+    pub(super) fn task(&self) -> Option<Task> {
+        let entry = self.profile.as_ref()?.first()?;
+        let asks = |words: &str| {
+            let queries = self.query.iter().flatten().map(|query| &query.input);
+            self.input.iter().chain(queries).any(|input| input.to_lowercase().contains(words))
+        };
+        if entry.review_text.is_some() {
+            Some(Task::ProductReview)
+        } else if entry.content.is_some() {
+            Some(Task::TopicWriting)
+        } else if entry.abstract_.is_some() {
+            let longlamp = self.name.is_some() || asks("generate an abstract");
+            Some(match () {
+                () if longlamp => Task::AbstractGeneration,
+                () if asks("which reference is related") => Task::Lamp1,
+                () => Task::Lamp5,
+            })
+        } else if entry.tag.is_some() || entry.category.is_some() {
+            Some(Task::Lamp2)
+        } else if entry.score.is_some() {
+            Some(Task::Lamp3)
+        } else if entry.title.is_some() {
+            Some(if asks("email") { Task::Lamp6 } else { Task::Lamp4 })
+        } else if entry.text.is_some() {
+            Some(Task::Lamp7)
+        } else {
+            None
+        }
+    }
+
+    /// The record as texts; `row` stands for the id where there is none. The error is the reason.
+    pub(super) fn read(self, task: Option<Task>, row: u64) -> Result<UserRecord, String> {
+        let named = [self.user_id, self.user_name, self.reviewer_id, self.name, self.author];
+        let id = self.id.map_or_else(|| row.to_string(), |id| id.to_string());
+        let user = named.into_iter().flatten().next().map_or_else(|| id.clone(), |name| name.to_string());
+        let user = UserId::new(user).map_err(|error| error.to_string())?;
+        let entries = self.profile.ok_or("it has no \"profile\"")?;
+        let mut queries = Vec::new();
+        if let Some(prompt) = self.input {
+            queries.push(Query { id, prompt, response: self.output.map(|output| output.to_string()) });
+        }
+        for query in self.query.into_iter().flatten() {
+            let response = query.output.map(|output| output.to_string());
+            queries.push(Query { id: query.id.to_string(), prompt: query.input, response });
+        }
+        let times = entries.iter().map(RawEntry::time).collect::<Result<Vec<_>, _>>()?;
+        let dated = !times.is_empty() && times.iter().all(Option::is_some);
+        let (mut texts, mut blank) = (Vec::with_capacity(entries.len()), 0);
+        for (position, (entry, time)) in entries.into_iter().zip(times).enumerate() {
+            let place = |reason: String| format!("profile entry {}: {reason}", position + 1);
+            let task = task.ok_or_else(|| place("its fields are of no known task".into()))?;
+            let id = entry.id.clone();
+            let (prompt, response) = entry.pair(task).map_err(place)?;
+            if response.trim().is_empty() {
+                blank += 1;
+                continue;
+            }
+            let id = match id {
+                Some(id) => id.to_string(),
+                // The same text has the same id wherever it stands, so that it counts once.
+                None => format!("{:016x}", key::seed(0, &prompt, 0, &response)),
+            };
+            let id = InteractionId::new(id).map_err(|error| place(error.to_string()))?;
+            let time = match time {
+                Some(time) if dated => time,
+                _ => Timestamp::UNIX_EPOCH + SignedDuration::from_secs(position as i64),
+            };
+            texts.push(Interaction { user: user.clone(), id, time, prompt, response, meta: None });
+        }
+        texts.sort_by_key(|text| text.time);
+        Ok(UserRecord { user, texts, queries, dated, blank })
+    }
+}
+
+impl RawEntry {
+    /// The prompt that the entry answers, and the answer.
+    fn pair(self, task: Task) -> Result<(String, String), String> {
+        let need = |field: Option<String>, name: &str| {
+            field.ok_or_else(|| format!("no {name:?}, which {task} needs"))
+        };
+        let text = |scalar: Option<Scalar>| scalar.map(|scalar| scalar.to_string());
+        Ok(match task {
+            Task::Lamp1 | Task::AbstractGeneration => {
+                let title = need(self.title, "title")?;
+                (
+                    format!("Generate an abstract for the title \"{title}\"."),
+                    need(self.abstract_, "abstract")?,
+                )
+            }
+            Task::Lamp2 => match self.description {
+                Some(description) => (
+                    format!("Which tag does this movie relate to? description: {description}"),
+                    need(text(self.tag), "tag")?,
+                ),
+                None => (
+                    format!(
+                        "Which category does this article relate to? article: {}",
+                        need(self.text, "text")?
+                    ),
+                    need(text(self.category), "category")?,
+                ),
+            },
+            Task::Lamp3 => (
+                format!(
+                    "What is the score of the following review on a scale of 1 to 5? review: {}",
+                    need(self.text, "text")?
+                ),
+                need(text(self.score), "score")?,
+            ),
+            Task::Lamp4 => (
+                format!("Generate a headline for the following article: {}", need(self.text, "text")?),
+                need(self.title, "title")?,
+            ),
+            Task::Lamp5 => (
+                format!(
+                    "Generate a title for the following abstract of a paper: {}",
+                    need(self.abstract_, "abstract")?
+                ),
+                need(self.title, "title")?,
+            ),
+            Task::Lamp6 => (
+                format!("Generate a subject for the following email: {}", need(self.text, "text")?),
+                need(self.title, "title")?,
+            ),
+            Task::Lamp7 => ("Write a tweet.".into(), need(self.text, "text")?),
+            Task::ProductReview => {
+                let review = need(self.review_text, "reviewText")?;
+                let overall = need(text(self.overall), "overall")?;
+                let description = need(self.description, "description")?;
+                let summary = need(self.summary, "summary")?;
+                let prompt = format!(
+                    "Generate the review text written by a reviewer who has a given an overall rating of \
+                     \"{overall}\" for a product with description \"{description}\". The summary of the review text \
+                     is \"{summary}\"."
+                );
+                (prompt, review)
+            }
+            Task::TopicWriting => (
+                format!("Generate the content for a reddit post {}", need(self.summary, "summary")?),
+                need(self.content, "content")?,
+            ),
+        })
+    }
+
+    /// When it was written: the beginning of its date, or of its year.
+    fn time(&self) -> Result<Option<Timestamp>, String> {
+        let Some(date) = self.date.as_ref().or(self.year.as_ref()).map(ToString::to_string) else {
+            return Ok(None);
+        };
+        let date = date.trim();
+        if date.is_empty() {
+            return Ok(None);
+        }
+        let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
+        let full = match date.len() {
+            4 => format!("{date}-01-01"),
+            7 => format!("{date}-01"),
+            _ => date.to_owned(),
+        };
+        let civil = || full.parse::<jiff::civil::DateTime>()?.to_zoned(TimeZone::UTC);
+        full.parse::<Date>()
+            .and_then(midnight)
+            .or_else(|_| full.parse::<Timestamp>())
+            .or_else(|_| civil().map(|zoned| zoned.timestamp()))
+            .map(Some)
+            .map_err(|_| format!("date {date:?} is no date such as \"2024-05-31\" or \"2024\""))
+    }
+}

@@ -1,0 +1,101 @@
+//! Accuracy and F1 of predicted labels, MAE and RMSE of predicted numbers: LaMP-1, LaMP-2 and LaMP-3.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+/// How well labels were predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LabelScores {
+    /// Share of equal labels.
+    pub accuracy: f64,
+    /// Unweighted mean over the labels of the references of F1 = 2·TP / (2·TP + FP + FN).
+    pub f1: f64,
+}
+
+/// Compares labels as texts, without white space around them; `None` if there are none. Both slices have the same length.
+///
+/// F1 is the macro average over the labels that occur among the references. LaMP averages over all labels of the task:
+/// a label that the references lack counts 0 there and is left out here.
+pub fn label_scores(predictions: &[String], references: &[String]) -> Option<LabelScores> {
+    let pairs: Vec<(&str, &str)> =
+        predictions.iter().zip(references).map(|(p, r)| (p.trim(), r.trim())).collect();
+    let labels: BTreeSet<&str> = pairs.iter().map(|(_, reference)| *reference).collect();
+    let count = |keep: &dyn Fn(&(&str, &str)) -> bool| pairs.iter().filter(|pair| keep(pair)).count() as f64;
+    let f1 = |label: &str| {
+        let hits = count(&|pair| *pair == (label, label));
+        2.0 * hits / (count(&|pair| pair.0 == label) + count(&|pair| pair.1 == label))
+    };
+    (!pairs.is_empty()).then(|| LabelScores {
+        accuracy: count(&|pair| pair.0 == pair.1) / pairs.len() as f64,
+        f1: labels.iter().map(|label| f1(label)).sum::<f64>() / labels.len() as f64,
+    })
+}
+
+/// How far numbers were from the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct NumberScores {
+    /// Mean absolute error.
+    pub mae: f64,
+    /// Root of the mean squared error.
+    pub rmse: f64,
+    /// Predictions that were no number; each counts as the reference's farther one of the two extremes.
+    pub unreadable: usize,
+}
+
+/// Compares ratings. A prediction that is no number counts as the end of the scale (the least and the largest reference)
+/// that is farther from its reference, as LaMP's evaluation does; `None` if there is nothing to compare or a reference
+/// is no finite number. Both slices have the same length.
+pub fn number_scores(predictions: &[String], references: &[String]) -> Option<NumberScores> {
+    let number = |text: &String| text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
+    let references: Vec<f64> = references.iter().map(number).collect::<Option<_>>()?;
+    let least = references.iter().copied().reduce(f64::min)?;
+    let largest = references.iter().copied().reduce(f64::max)?;
+    let mut unreadable = 0;
+    let errors: Vec<f64> = predictions
+        .iter()
+        .zip(&references)
+        .map(|(prediction, reference)| match number(prediction) {
+            Some(prediction) => (prediction - reference).abs(),
+            None => {
+                unreadable += 1;
+                (reference - least).max(largest - reference)
+            }
+        })
+        .collect();
+    let n = errors.len() as f64;
+    Some(NumberScores {
+        mae: errors.iter().sum::<f64>() / n,
+        rmse: (errors.iter().map(|e| e * e).sum::<f64>() / n).sqrt(),
+        unreadable,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
+        texts.map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn labels() {
+        let references = texts(["a", "a", "b", "c"]);
+        let scores = label_scores(&texts(["a ", "b", "b", "x"]), &references).unwrap();
+        assert_eq!(scores.accuracy, 0.5);
+        // a: 2·1/(1+2), b: 2·1/(2+1), c: 0.
+        assert!((scores.f1 - (2.0 / 3.0 + 2.0 / 3.0) / 3.0).abs() < 1e-15);
+        assert_eq!(label_scores(&[], &[]), None);
+    }
+
+    #[test]
+    fn numbers() {
+        let references = texts(["1", "5.0", "4"]);
+        let scores = number_scores(&texts(["2", "great", " 4 "]), &references).unwrap();
+        assert_eq!((scores.mae, scores.unreadable), (5.0 / 3.0, 1));
+        assert!((scores.rmse - (17.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert_eq!(number_scores(&texts(["1"]), &texts(["one"])), None);
+        assert_eq!(number_scores(&[], &[]), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! A model whose training is shaped for a comparison: equal tokens, replayed texts, a pull to the last adapter; and the
+//! same training is done once, whichever methods ask for it.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::ControlFlow,
+    sync::Mutex,
+};
+
+use spring_core::{
+    LanguageModel, ModelInfo,
+    spring_model::{
+        AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
+        Sequence, TrainConfig, TrainStep,
+    },
+};
+
+/// Training runs that were done, by all that decides them.
+pub(super) type Trained = Mutex<HashMap<u64, AdaptOutcome>>;
+
+/// Hands everything on to a model, but for what it does to training.
+pub(super) struct Budgeted<'m> {
+    pub(super) model: &'m dyn LanguageModel,
+    pub(super) trained: &'m Trained,
+    /// Response tokens to train on, whatever the number of examples; `None` for the epochs of the settings.
+    pub(super) tokens: Option<usize>,
+    /// Older examples that are trained on as well.
+    pub(super) replayed: Vec<Sequence>,
+    /// How strongly the result is pulled back to where training started: the proximal step of an L2 penalty, which
+    /// leaves (trained + strength · start) / (1 + strength).
+    pub(super) pull: f64,
+}
+
+impl Budgeted<'_> {
+    /// Whole passes and a part of one more, up to the number of tokens; `None` where that is what the epochs give.
+    fn repeated(&self, examples: &[Sequence], epochs: usize) -> Option<Vec<Sequence>> {
+        let once: usize = examples.iter().map(|example| example.response.len()).sum();
+        let wanted = self.tokens.filter(|tokens| once > 0 && *tokens != once * epochs)?;
+        let (mut tokens, mut repeated) = (0, Vec::new());
+        for example in examples.iter().cycle() {
+            if tokens >= wanted {
+                break;
+            }
+            tokens += example.response.len().max(1);
+            repeated.push(example.clone());
+        }
+        Some(repeated)
+    }
+}
+
+/// A number that differs for different adapters, and 0 for none.
+pub(super) fn adapter_key(adapter: Option<&Adapter>) -> Result<u64, ModelError> {
+    let Some(adapter) = adapter else { return Ok(0) };
+    let mut hasher = DefaultHasher::new();
+    adapter.to_bytes()?.hash(&mut hasher);
+    Ok(hasher.finish().max(1))
+}
+
+/// (trained + strength · start) / (1 + strength), factor by factor.
+fn pulled(trained: &Adapter, start: &Adapter, strength: f32) -> Result<Adapter, ModelError> {
+    let (mut bytes, other) = (trained.to_bytes()?, start.to_bytes()?);
+    // A safetensors file: the header's length, the header, and the numbers, laid out alike for adapters of one shape.
+    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length)) as usize;
+    let numbers = 8 + length;
+    if bytes.len() != other.len() || bytes.get(..numbers) != other.get(..numbers) {
+        let reason = "the last adapter has another shape, so the new one cannot be pulled back to it".into();
+        return Err(ModelError::Adapter { adapter: "to pull back".into(), reason });
+    }
+    for (new, old) in bytes[numbers..].chunks_exact_mut(4).zip(other[numbers..].chunks_exact(4)) {
+        let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let mixed = (number(new) + strength * number(old)) / (1.0 + strength);
+        new.copy_from_slice(&mixed.to_le_bytes());
+    }
+    Adapter::from_bytes(&bytes)
+}
+
+impl LanguageModel for Budgeted<'_> {
+    fn info(&self) -> ModelInfo {
+        self.model.info()
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        self.model.encode(text)
+    }
+
+    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, ModelError> {
+        self.model.encode_chat(messages)
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<ndarray::Array2<f32>, ModelError> {
+        self.model.embed(texts)
+    }
+
+    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError> {
+        self.model.decode_text(ids)
+    }
+
+    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        self.model.score(rows)
+    }
+
+    fn score_branches(
+        &self,
+        branches: &[Branch<'_>],
+        response: &[u32],
+        visit: &mut BranchVisitor<'_>,
+    ) -> Result<(), ModelError> {
+        self.model.score_branches(branches, response, visit)
+    }
+
+    fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome, ModelError> {
+        let examples = [examples, &self.replayed].concat();
+        let (examples, config) = match self.repeated(&examples, config.epochs) {
+            Some(repeated) => (repeated, TrainConfig { epochs: 1, ..config.clone() }),
+            None => (examples, config.clone()),
+        };
+        let mut hasher = DefaultHasher::new();
+        (adapter_key(start)?, seed, self.pull.to_bits(), format!("{lora:?} {config:?}")).hash(&mut hasher);
+        for example in &examples {
+            (&example.context, &example.response).hash(&mut hasher);
+        }
+        let key = hasher.finish();
+        let known = self.trained.lock().ok().and_then(|trained| trained.get(&key).cloned());
+        if let Some(outcome) = known {
+            return Ok(outcome);
+        }
+        let mut outcome = self.model.adapt(start, lora, &examples, &config, seed, progress)?;
+        if let Some(start) = start.filter(|_| self.pull > 0.0) {
+            outcome.adapter = pulled(&outcome.adapter, start, self.pull as f32)?;
+        }
+        if let Ok(mut trained) = self.trained.lock() {
+            trained.insert(key, outcome.clone());
+        }
+        Ok(outcome)
+    }
+
+    fn decode(
+        &self,
+        branches: &[Branch<'_>],
+        max_new: usize,
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        self.model.decode(branches, max_new, run)
+    }
+}

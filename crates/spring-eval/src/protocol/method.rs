@@ -1,0 +1,307 @@
+//! The methods of a comparison, chosen by name, with settings of their own after a colon.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use spring_core::{
+    Config,
+    spring_drift::{Alpha, ScorerConfig, Selection, Standardize},
+    spring_fuse::{GateConfig, Lambda, Space},
+    spring_memory::BufferPolicyConfig,
+};
+
+/// What a method learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Learn {
+    /// Nothing: the base.
+    Nothing,
+    /// Nothing of the user: the domain adapter.
+    Domain,
+    /// Nothing of the user: SPRInG's adapters of others.
+    OtherUser,
+    /// The first period alone.
+    First,
+    /// Every period whole.
+    Everything,
+    /// As many texts as SPRInG, at random.
+    Random,
+    /// As many tokens as SPRInG, at random.
+    RandomTokens,
+    /// Every period whole, with as many older texts from a reservoir.
+    Replay,
+    /// Everything so far, from the starting point each time.
+    Cumulative,
+    /// Every period whole, pulled back to the last adapter.
+    Pulled,
+    /// What SPRInG selects.
+    Spring,
+}
+
+/// What stands beside the prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Nothing.
+    Nothing,
+    /// The best of all earlier texts by BM25, in the prompt.
+    Search,
+    /// The latest texts, in the prompt.
+    Latest,
+    /// SPRInG's buffer through gate and mixture.
+    Gated,
+}
+
+const KINDS: [(&str, &str, Learn, Beside); 14] = [
+    ("base", "base", Learn::Nothing, Beside::Nothing),
+    ("domain", "domain adapter", Learn::Domain, Beside::Nothing),
+    ("other_user", "another user's", Learn::OtherUser, Beside::Nothing),
+    ("rag", "BM25 in the prompt", Learn::Nothing, Beside::Search),
+    ("recency", "latest in the prompt", Learn::Nothing, Beside::Latest),
+    ("static", "static (period 1)", Learn::First, Beside::Nothing),
+    ("everything", "everything", Learn::Everything, Beside::Nothing),
+    ("random", "random, same count", Learn::Random, Beside::Nothing),
+    ("random_tokens", "random, same tokens", Learn::RandomTokens, Beside::Nothing),
+    ("replay", "everything, replay", Learn::Replay, Beside::Nothing),
+    ("cumulative", "cumulative retraining", Learn::Cumulative, Beside::Nothing),
+    ("l2", "everything, L2 to the last", Learn::Pulled, Beside::Nothing),
+    ("spring_adapter", "SPRInG, adapter only", Learn::Spring, Beside::Nothing),
+    ("spring", "SPRInG", Learn::Spring, Beside::Gated),
+];
+
+/// Ablations: names for settings of SPRInG.
+const ABLATIONS: [(&str, &str, &str); 8] = [
+    ("no_novelty", "SPRInG without novelty", "spring:alpha=inf"),
+    ("no_quality", "SPRInG without quality", "spring:alpha=0"),
+    ("no_gate", "SPRInG, gate always open", "spring:gate=always"),
+    ("random_buffer", "SPRInG, random buffer", "spring:buffer=reservoir"),
+    ("logit", "SPRInG, logit space", "spring:space=logit"),
+    ("adaptive_lambda", "SPRInG, adaptive λ", "spring:lambda=divergence"),
+    ("adaptive_selection", "SPRInG, adaptive selection", "spring:rho=adaptive"),
+    ("standardized", "SPRInG, standardised terms", "spring:standardize=period"),
+];
+
+const RETRIEVAL: &str = "+retrieval";
+
+/// One method: `kind`, `kind+retrieval` (the adapter of that kind with SPRInG's retrieval), or either with settings, as in
+/// `spring:alpha=0.25,rho=0.1`. See [`MethodSpec::help`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MethodSpec {
+    name: String,
+    label: String,
+    pub(super) learn: Learn,
+    pub(super) beside: Beside,
+    settings: Vec<(String, String)>,
+}
+
+impl MethodSpec {
+    /// The name in files and arguments.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name in tables.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// SPRInG with its retrieval and no settings of its own.
+    pub fn spring() -> Self {
+        Self {
+            name: "spring".into(),
+            label: "SPRInG".into(),
+            learn: Learn::Spring,
+            beside: Beside::Gated,
+            settings: vec![],
+        }
+    }
+
+    /// Whether it is one of SPRInG's variants.
+    pub fn is_spring(&self) -> bool {
+        self.learn == Learn::Spring
+    }
+
+    /// The names that can be used, in words.
+    pub fn help() -> String {
+        let names = |names: Vec<&str>| names.join(", ");
+        format!(
+            "methods are {}; the adapter methods also with \"{RETRIEVAL}\"; ablations are {}; settings of SPRInG follow a colon: \
+             alpha, rho, lambda, sigma, capacity, buffer, gate, space, standardize; that of l2 is strength",
+            names(KINDS.iter().map(|kind| kind.0).collect()),
+            names(ABLATIONS.iter().map(|ablation| ablation.0).collect())
+        )
+    }
+
+    /// Puts the method's settings into a configuration.
+    pub(super) fn configure(&self, config: &Config) -> Result<Config, String> {
+        let mut config = config.clone();
+        for (key, value) in &self.settings {
+            let number =
+                || value.parse::<f64>().map_err(|_| format!("{}: {key}={value} is no number", self.name));
+            let word = |known: &str| format!("{}: {key}={value}; it is {known}", self.name);
+            match key.as_str() {
+                "alpha" | "standardize" => {
+                    let ScorerConfig::Spring { alpha, standardize } = config.drift.scorer else {
+                        return Err(format!("{}: {key} is a setting of the scorer \"spring\"", self.name));
+                    };
+                    let (alpha, standardize) = match (key.as_str(), value.as_str()) {
+                        ("alpha", "inf") => {
+                            (Alpha::new(f64::INFINITY).map_err(|e| e.to_string())?, standardize)
+                        }
+                        ("alpha", _) => (Alpha::new(number()?).map_err(|e| e.to_string())?, standardize),
+                        (_, "period") => (alpha, Standardize::Period),
+                        (_, "none") => (alpha, Standardize::None),
+                        _ => return Err(word("period or none")),
+                    };
+                    config.drift.scorer = ScorerConfig::Spring { alpha, standardize };
+                }
+                "rho" if value == "adaptive" => {
+                    config.drift.selection =
+                        value.parse().map_err(|e: spring_core::spring_drift::DriftError| e.to_string())?;
+                }
+                "rho" => config.drift.selection = Selection::TopFraction { fraction: number()? },
+                "lambda" => config.fusion.lambda = value.parse::<Lambda>().map_err(|e| e.to_string())?,
+                "space" => {
+                    config.fusion.space = value.parse::<Space>().map_err(|e| e.to_string())?;
+                }
+                "sigma" => {
+                    let GateConfig::Quantile { min_calibration, k, .. } = config.gate else {
+                        return Err(format!("{}: sigma is a setting of the gate \"quantile\"", self.name));
+                    };
+                    config.gate = GateConfig::Quantile { quantile: number()?, min_calibration, k };
+                }
+                "gate" => config.gate = value.parse::<GateConfig>().map_err(|e| e.to_string())?,
+                "capacity" => config.buffer.capacity = number()? as usize,
+                "buffer" => {
+                    config.buffer.policy = match value.as_str() {
+                        "residual" => BufferPolicyConfig::Residual,
+                        "reservoir" => BufferPolicyConfig::Reservoir { seed: config.seed },
+                        "recency" => BufferPolicyConfig::Recency,
+                        "balanced_periods" => BufferPolicyConfig::BalancedPeriods,
+                        _ => return Err(word("residual, reservoir, recency or balanced_periods")),
+                    }
+                }
+                "strength" if self.learn == Learn::Pulled => {}
+                _ => return Err(format!("{}: there is no setting {key:?}; {}", self.name, Self::help())),
+            }
+        }
+        config.check().map_err(|error| format!("{}: {error}", self.name))?;
+        Ok(config)
+    }
+
+    /// How strongly the adapter is pulled back to the last one; 1 halves every step.
+    pub(super) fn strength(&self) -> Result<f64, String> {
+        let Some((_, value)) = self.settings.iter().find(|(key, _)| key == "strength") else {
+            return Ok(1.0);
+        };
+        let strength = value.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0);
+        strength.ok_or_else(|| format!("{}: strength={value} is no number from 0 on", self.name))
+    }
+}
+
+impl FromStr for MethodSpec {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let ablation = ABLATIONS.iter().find(|ablation| ablation.0 == name);
+        let spelled = ablation.map_or(name, |ablation| ablation.2);
+        let (kind, settings) = spelled.split_once(':').unwrap_or((spelled, ""));
+        let (kind, with_retrieval) = match kind.strip_suffix(RETRIEVAL) {
+            Some(kind) => (kind, true),
+            None => (kind, false),
+        };
+        let found = KINDS.iter().find(|known| known.0 == kind);
+        let Some((_, label, learn, mut beside)) = found.copied() else {
+            return Err(format!("{name:?} is no method; {}", Self::help()));
+        };
+        if with_retrieval {
+            if matches!(beside, Beside::Search | Beside::Latest) || learn == Learn::OtherUser {
+                return Err(format!("{name:?}: {kind} cannot be combined with SPRInG's retrieval"));
+            }
+            beside = Beside::Gated;
+        }
+        let settings: Vec<(String, String)> = settings
+            .split(',')
+            .filter(|setting| !setting.is_empty())
+            .map(|setting| {
+                let (key, value) = setting
+                    .split_once('=')
+                    .ok_or_else(|| format!("{name:?}: a setting is written key=value, not {setting:?}"))?;
+                Ok((key.trim().to_owned(), value.trim().to_owned()))
+            })
+            .collect::<Result<_, String>>()?;
+        let label = match ablation {
+            Some(ablation) => ablation.1.to_owned(),
+            None => {
+                let retrieval = if with_retrieval { " + retrieval" } else { "" };
+                let shown: Vec<String> =
+                    settings.iter().map(|(key, value)| format!("{key} {value}")).collect();
+                let comma = if shown.is_empty() { "" } else { ", " };
+                format!("{label}{retrieval}{comma}{}", shown.join(", "))
+            }
+        };
+        let spec = Self { name: name.to_owned(), label, learn, beside, settings };
+        spec.configure(&Config::default())?;
+        spec.strength()?;
+        Ok(spec)
+    }
+}
+
+impl TryFrom<String> for MethodSpec {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl From<MethodSpec> for String {
+    fn from(spec: MethodSpec) -> Self {
+        spec.name
+    }
+}
+
+impl fmt::Display for MethodSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_understood_and_configures() {
+        let names = KINDS.iter().map(|kind| kind.0).chain(ABLATIONS.iter().map(|ablation| ablation.0));
+        for name in names {
+            let spec: MethodSpec = name.parse().unwrap();
+            assert_eq!(spec.name(), name);
+            spec.configure(&Config::default()).unwrap();
+        }
+        assert_eq!("spring".parse::<MethodSpec>().unwrap(), MethodSpec::spring());
+        let spec: MethodSpec = "spring:rho=0.1,alpha=2".parse().unwrap();
+        let config = spec.configure(&Config::default()).unwrap();
+        assert_eq!(config.drift.selection, Selection::TopFraction { fraction: 0.1 });
+        assert_eq!(spec.label(), "SPRInG, rho 0.1, alpha 2");
+        let retrieval: MethodSpec = "everything+retrieval".parse().unwrap();
+        assert_eq!((retrieval.learn, retrieval.beside), (Learn::Everything, Beside::Gated));
+        assert_eq!("l2:strength=0.5".parse::<MethodSpec>().unwrap().strength(), Ok(0.5));
+    }
+
+    #[test]
+    fn bad_names_say_what_there_is() {
+        for (name, reason) in [
+            ("sprig", "is no method; methods are base"),
+            ("rag+retrieval", "cannot be combined"),
+            ("spring:alpha", "key=value"),
+            ("spring:alpha=much", "is no number"),
+            ("spring:rho=1.5", "rho"),
+            ("spring:mood=1", "no setting \"mood\""),
+            ("spring:strength=1", "no setting \"strength\""),
+            ("l2:strength=-1", "no number from 0"),
+            ("spring:buffer=full", "residual, reservoir"),
+        ] {
+            let error = name.parse::<MethodSpec>().unwrap_err();
+            assert!(error.contains(reason), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The protocol on a tiny real model: every method, both budgets, both starting points.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use spring_core::{
+    Config, StoredInteraction,
+    spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig},
+};
+use spring_eval::{
+    Budget, Generation, MethodSpec, PeriodRule, Protocol, Split, UserInput, UserOutcome, domain_adapter,
+    run_other_user, run_user,
+    synth::{Drift, SynthConfig, synthesize},
+};
+
+const METHODS: [&str; 17] = [
+    "base",
+    "domain",
+    "rag",
+    "recency",
+    "static",
+    "everything",
+    "everything+retrieval:sigma=0",
+    "random",
+    "random_tokens",
+    "replay",
+    "cumulative",
+    "l2",
+    "spring_adapter",
+    "spring",
+    "no_gate",
+    "no_novelty",
+    "spring:lambda=0",
+];
+
+fn model() -> AnyModel {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
+}
+
+fn texts(seed: u64) -> Vec<StoredInteraction> {
+    let config = SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.25, seed };
+    // Short ones, so that retrieved texts fit into the tiny model's context.
+    let short = |text: String, most: usize| text.chars().take(most).collect::<String>();
+    synthesize(&config)
+        .unwrap()
+        .into_iter()
+        .zip(1..)
+        .map(|(mut interaction, seq)| {
+            interaction.prompt = short(interaction.prompt, 40);
+            interaction.response = short(interaction.response, 70);
+            StoredInteraction { seq, interaction, base: None }
+        })
+        .collect()
+}
+
+fn splits(seed: u64) -> Vec<Split> {
+    PeriodRule { periods: 3, ..PeriodRule::default() }.cut(&texts(seed)).unwrap()
+}
+
+fn protocol(methods: &[&str], budget: Budget) -> Protocol {
+    let training = TrainConfig { learning_rate: 1e-2, max_tokens: 64, ..TrainConfig::default() };
+    Protocol {
+        config: Config { training, ..Config::default() },
+        methods: methods.iter().map(|name| name.parse().unwrap()).collect(),
+        budget,
+        generation: Generation::default(),
+    }
+}
+
+fn run(model: &AnyModel, protocol: &Protocol, domain: &Adapter, start_from_domain: bool) -> UserOutcome {
+    let splits = splits(1);
+    let user = &splits[0].train[0].interaction.user;
+    let input = UserInput { user, splits: &splits, domain: Some(domain), start_from_domain };
+    run_user(model, protocol, input, &mut ()).unwrap()
+}
+
+#[test]
+fn every_method_fills_its_matrix_on_one_code_path() {
+    let model = model();
+    let epochs = protocol(&METHODS, Budget::Epochs);
+    let domain = domain_adapter(&model, &epochs.config, &splits(9)[0].train, &mut ()).unwrap();
+    let UserOutcome { run: all, adapters } = run(&model, &epochs, &domain, false);
+    assert_eq!((all.methods.len(), adapters.len(), all.periods.len()), (METHODS.len(), 3, 3));
+    for (name, method) in &all.methods {
+        assert_eq!(method.matrix.len(), 3, "{name}");
+        assert!(method.matrix.iter().all(|row| row.len() == 3));
+        assert!(method.matrix.iter().flatten().all(|loss| loss.nats.is_finite() && loss.texts >= 2));
+        assert_eq!((method.selected.len(), method.tokens.len(), method.synthetic.len()), (3, 3, 3), "{name}");
+    }
+    let of = |name: &str| &all.methods[name];
+    let row = |name: &str, t: usize| of(name).matrix[t].iter().map(|loss| loss.nats).collect::<Vec<_>>();
+    for fixed in ["base", "domain", "static"] {
+        assert_eq!(row(fixed, 0), row(fixed, 2), "{fixed} learns nothing later");
+    }
+    for learner in ["everything", "random", "random_tokens", "replay", "cumulative", "l2", "spring_adapter"] {
+        assert_eq!(row(learner, 0), row("static", 0), "{learner}: the first period is the same for all");
+        assert_ne!(row(learner, 2), row("static", 2), "{learner} goes on learning");
+    }
+    for (one, other) in [
+        ("replay", "everything"),
+        ("cumulative", "everything"),
+        ("l2", "everything"),
+        ("random", "spring_adapter"),
+        ("no_novelty", "spring"),
+        ("rag", "base"),
+        ("recency", "rag"),
+        ("no_gate", "spring_adapter"),
+        ("everything+retrieval:sigma=0", "everything"),
+    ] {
+        assert_ne!(row(one, 2), row(other, 2), "{one} and {other}");
+    }
+    // Without weight on retrieval the mixture is the adapter.
+    for (mixed, plain) in row("spring:lambda=0", 2).iter().zip(row("spring_adapter", 2)) {
+        assert!((mixed - plain).abs() < 1e-3);
+    }
+    assert_eq!(of("random").selected, of("spring").selected);
+    assert_eq!(of("no_gate").open[2], all.periods[2].test);
+    assert_eq!(of("base").tokens, [0, 0, 0]);
+    assert!(of("cumulative").tokens[2] > 2 * of("everything").tokens[2]);
+    assert!(all.periods[0].novelty.is_none() && all.periods[1].novelty.is_some());
+    assert_eq!(all.detection.as_ref().unwrap().delays.len(), 1);
+    let spring = of("spring").synthetic[1].selection;
+    assert!(spring.recall.is_some() && spring.clean_by_chance < Some(1.0));
+    assert!(of("base").synthetic.iter().all(|scores| scores.stale.is_some()));
+
+    // What is shared between methods changes none of them.
+    let alone = run(&model, &protocol(&["spring"], Budget::Epochs), &domain, false).run;
+    assert_eq!(alone.methods["spring"].matrix, of("spring").matrix);
+
+    let other = run_other_user(&model, &epochs.config, &splits(1), &[adapters]).unwrap();
+    for (t, row) in other.matrix.iter().enumerate() {
+        assert_eq!(row, &of("spring_adapter").matrix[t], "one's own adapter, lent to oneself");
+    }
+}
+
+#[test]
+fn equal_steps_are_equal_tokens_and_the_domain_can_be_everyones_start() {
+    let model = model();
+    let learners = ["everything", "random", "replay", "cumulative", "spring"];
+    let steps = protocol(&learners, Budget::Steps);
+    let domain = domain_adapter(&model, &steps.config, &splits(9)[0].train, &mut ()).unwrap();
+    let run = run(&model, &steps, &domain, true).run;
+    let wanted = &run.methods["everything"].tokens;
+    for (name, method) in &run.methods {
+        for (t, tokens) in method.tokens.iter().enumerate() {
+            // The last text may go beyond.
+            assert!((wanted[t]..wanted[t] + 64).contains(tokens), "{name}: {tokens} of {}", wanted[t]);
+        }
+    }
+    // The domain adapter is an adapter, so SPRInG selects from the first period on.
+    assert!(run.methods["spring"].selected[0] < run.periods[0].train);
+    assert!(run.periods[0].novelty.is_some());
+}
+
+#[test]
+fn texts_are_generated_on_the_diagonal_if_asked_for() {
+    let model = model();
+    let mut protocol = protocol(&["base", "rag", "spring"], Budget::Epochs);
+    protocol.generation = Generation { texts: 1, tokens: 4 };
+    let splits = splits(1);
+    let user = &splits[0].train[0].interaction.user;
+    let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
+    let run = run_user(&model, &protocol, input, &mut ()).unwrap().run;
+    assert!(run.methods.values().all(|m| m.generated.len() == 3 && m.generated.iter().all(Option::is_some)));
+    protocol.methods = vec!["domain".parse::<MethodSpec>().unwrap()];
+    let error = run_user(&model, &protocol, input, &mut ()).err().unwrap().to_string();
+    assert!(error.contains("domain: there is no domain adapter"), "{error}");
+}

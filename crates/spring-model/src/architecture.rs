@@ -1,0 +1,289 @@
+//! How each architecture's `config.json` becomes a [`ModelConfig`]: its names, and its defaults for what a file omits.
+//!
+//! The defaults are those of transformers 5 (`configuration_*.py` of each model).
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Activation, LayerKind, ModelConfig, RopeConfig, RopeScaling,
+    config::{MAX_LAYERS, check_size},
+};
+
+/// Architectures that this crate runs, as `model_type` names them.
+pub const SUPPORTED_ARCHITECTURES: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "gemma3_text", "gemma3"];
+
+/// What the supported architectures' files hold, after the defaults.
+#[derive(Deserialize)]
+struct Fields {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: Option<usize>,
+    head_dim: Option<usize>,
+    rms_norm_eps: f64,
+    max_position_embeddings: usize,
+    #[serde(default)]
+    tie_word_embeddings: Option<bool>,
+    hidden_act: Option<String>,
+    hidden_activation: Option<String>,
+    #[serde(default)]
+    attention_bias: Option<bool>,
+    #[serde(default)]
+    mlp_bias: Option<bool>,
+    bos_token_id: Option<u32>,
+    eos_token_id: Option<OneOrMany>,
+
+    rope_theta: Option<f64>,
+    rope_local_base_freq: Option<f64>,
+    rope_scaling: Option<Map<String, Value>>,
+    rope_parameters: Option<Map<String, Value>>,
+    original_max_position_embeddings: Option<usize>,
+    partial_rotary_factor: Option<f64>,
+
+    sliding_window: Option<usize>,
+    use_sliding_window: Option<bool>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    sliding_window_pattern: Option<usize>,
+    _sliding_window_pattern: Option<usize>,
+
+    query_pre_attn_scalar: Option<f64>,
+    final_logit_softcapping: Option<f64>,
+    use_bidirectional_attention: Option<bool>,
+}
+
+/// A token id, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum OneOrMany {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl OneOrMany {
+    pub(crate) fn into_vec(self) -> Vec<u32> {
+        match self {
+            Self::One(id) => vec![id],
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+fn defaults(model_type: &str) -> Value {
+    match model_type {
+        "mistral" => json!({
+            "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "silu",
+            "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "bos_token_id": 1, "eos_token_id": 2,
+            "sliding_window": 4096
+        }),
+        "qwen2" | "qwen3" => json!({
+            "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "silu",
+            "head_dim": if model_type == "qwen3" { Some(128) } else { None },
+            "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "sliding_window": 4096,
+            "max_window_layers": 28
+        }),
+        "gemma3_text" | "gemma3" => json!({
+            "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+            "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 131072, "rms_norm_eps": 1e-6,
+            "bos_token_id": 2, "eos_token_id": 1, "tie_word_embeddings": true, "query_pre_attn_scalar": 256,
+            "sliding_window": 4096
+        }),
+        _ => json!({
+            "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "hidden_act": "silu", "max_position_embeddings": 2048,
+            "rms_norm_eps": 1e-6, "bos_token_id": 1, "eos_token_id": 2
+        }),
+    }
+}
+
+/// Resolves a parsed `config.json`, the architecture first: another model's file may have other types in its fields.
+pub(crate) fn resolve(file: &Value) -> Result<ModelConfig, String> {
+    let model_type = file.get("model_type").and_then(Value::as_str).unwrap_or("none");
+    if !SUPPORTED_ARCHITECTURES.contains(&model_type) {
+        return Err(format!(
+            "model_type is {model_type:?}; supported: {}",
+            SUPPORTED_ARCHITECTURES.join(", ")
+        ));
+    }
+    let mut merged = defaults(model_type);
+    let mut overlay = |object: Option<&Value>, keys: Option<&[&str]>| {
+        let Some(object) = object.and_then(Value::as_object) else { return };
+        for (key, value) in object {
+            match keys {
+                None => merged[key] = value.clone(),
+                Some(keys) if keys.contains(&key.as_str()) && !value.is_null() => merged[key] = value.clone(),
+                Some(_) => {}
+            }
+        }
+    };
+    // Gemma 3 as released reads images too: what concerns the text stands in `text_config`.
+    let multimodal = model_type == "gemma3";
+    if multimodal {
+        overlay(file.get("text_config"), None);
+        overlay(Some(file), Some(&["eos_token_id", "bos_token_id", "tie_word_embeddings"]));
+    } else {
+        overlay(Some(file), None);
+    }
+    let fields: Fields = serde_json::from_value(merged).map_err(|e| e.to_string())?;
+    fields.resolve(model_type, multimodal)
+}
+
+impl Fields {
+    fn resolve(self, model_type: &str, multimodal: bool) -> Result<ModelConfig, String> {
+        let gemma = model_type.starts_with("gemma3");
+        check_size("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS)?;
+        let layers = self.layers(model_type)?;
+        if self.partial_rotary_factor.is_some_and(|part| part != 1.0) {
+            return Err("partial_rotary_factor is not supported; only 1 is".into());
+        }
+        if self.use_bidirectional_attention == Some(true) {
+            return Err("use_bidirectional_attention is for models of embeddings; they cannot write".into());
+        }
+        let activation = if gemma { &self.hidden_activation } else { &self.hidden_act };
+        let activation = match activation.as_deref() {
+            Some("silu") => Activation::Silu,
+            Some("gelu_pytorch_tanh") => Activation::GeluTanh,
+            other => {
+                let other = other.unwrap_or("null");
+                return Err(format!(
+                    "hidden_act {other:?} is not supported; \"silu\" and \"gelu_pytorch_tanh\" are"
+                ));
+            }
+        };
+        let [rope, sliding_rope] = self.ropes(gemma)?;
+        let heads = self.num_attention_heads;
+        let head_dim = self.head_dim.unwrap_or(self.hidden_size / heads.max(1));
+        let attention_bias = self.attention_bias.unwrap_or(false);
+        let query_scalar = if gemma { self.query_pre_attn_scalar } else { None };
+        Ok(ModelConfig {
+            model_type: model_type.into(),
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            num_layers: self.num_hidden_layers,
+            num_heads: heads,
+            num_kv_heads: self.num_key_value_heads.unwrap_or(heads),
+            head_dim,
+            rms_norm_eps: self.rms_norm_eps,
+            max_positions: self.max_position_embeddings,
+            tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
+            qkv_bias: match model_type {
+                "qwen2" => true,
+                "mistral" => false,
+                _ => attention_bias,
+            },
+            output_bias: !matches!(model_type, "qwen2" | "mistral") && attention_bias,
+            mlp_bias: model_type == "llama" && self.mlp_bias.unwrap_or(false),
+            qk_norm: gemma || model_type == "qwen3",
+            norm_offset: gemma,
+            sandwich_norms: gemma,
+            embedding_scale: gemma.then(|| (self.hidden_size as f64).sqrt()),
+            query_scale: 1.0 / query_scalar.unwrap_or(head_dim as f64).sqrt(),
+            activation,
+            sliding_window: self.sliding_window,
+            layers,
+            rope,
+            sliding_rope,
+            final_softcap: if gemma { self.final_logit_softcapping } else { None },
+            multimodal,
+            bos: self.bos_token_id,
+            eos: self.eos_token_id.map(OneOrMany::into_vec).unwrap_or_default(),
+        })
+    }
+
+    /// Which layers look at all tokens and which at a window.
+    fn layers(&self, model_type: &str) -> Result<Vec<LayerKind>, String> {
+        use LayerKind::{Full, Sliding};
+        let count = self.num_hidden_layers;
+        let layers = match model_type {
+            "llama" => vec![Full; count],
+            "mistral" => vec![if self.sliding_window.is_some() { Sliding } else { Full }; count],
+            _ => match &self.layer_types {
+                Some(names) => names
+                    .iter()
+                    .map(|name| match name.as_str() {
+                        "full_attention" => Ok(Full),
+                        "sliding_attention" => Ok(Sliding),
+                        other => Err(format!(
+                            "layer_types names {other:?}; full_attention and sliding_attention are supported"
+                        )),
+                    })
+                    .collect::<Result<_, _>>()?,
+                None if model_type.starts_with("gemma3") => {
+                    let pattern =
+                        self.sliding_window_pattern.or(self._sliding_window_pattern).unwrap_or(6).max(1);
+                    (1..=count).map(|i| if i.is_multiple_of(pattern) { Full } else { Sliding }).collect()
+                }
+                None => {
+                    let first = match self.use_sliding_window {
+                        Some(true) => self.max_window_layers.unwrap_or(count),
+                        _ => count,
+                    };
+                    (0..count).map(|i| if i < first { Full } else { Sliding }).collect()
+                }
+            },
+        };
+        if layers.len() != count {
+            return Err(format!("layer_types names {} layers, num_hidden_layers is {count}", layers.len()));
+        }
+        if layers.contains(&Sliding) && self.sliding_window.is_none_or(|window| window == 0) {
+            return Err("there are sliding layers, but sliding_window is not set".into());
+        }
+        Ok(layers)
+    }
+
+    /// The rotary embedding of full and of sliding layers.
+    fn ropes(&self, gemma: bool) -> Result<[RopeConfig; 2], String> {
+        let nested = |kind: &str| -> Option<Map<String, Value>> {
+            self.rope_parameters.as_ref()?.get(kind)?.as_object().cloned()
+        };
+        if gemma {
+            // The newer files have one entry per kind of layer; the older spelling scales the full layers alone.
+            let full = nested("full_attention").or_else(|| self.rope_scaling.clone()).unwrap_or_default();
+            let sliding = nested("sliding_attention").unwrap_or_default();
+            return Ok([
+                self.rope(&full, self.rope_theta.unwrap_or(1_000_000.0))?,
+                self.rope(&sliding, self.rope_local_base_freq.unwrap_or(10_000.0))?,
+            ]);
+        }
+        let both = self.rope_parameters.clone().or_else(|| self.rope_scaling.clone()).unwrap_or_default();
+        let rope = self.rope(&both, self.rope_theta.unwrap_or(10_000.0))?;
+        Ok([rope, rope])
+    }
+
+    fn rope(&self, parameters: &Map<String, Value>, theta: f64) -> Result<RopeConfig, String> {
+        let number = |name: &str| parameters.get(name).and_then(Value::as_f64);
+        let needed = |name: &str| number(name).ok_or_else(|| format!("the rope settings lack {name}"));
+        if number("partial_rotary_factor").is_some_and(|part| part != 1.0) {
+            return Err("partial_rotary_factor is not supported; only 1 is".into());
+        }
+        let kind = parameters.get("rope_type").or(parameters.get("type")).and_then(Value::as_str);
+        let scaling = match kind.unwrap_or("default") {
+            "default" => RopeScaling::None,
+            "linear" => RopeScaling::Linear { factor: needed("factor")? },
+            "llama3" => RopeScaling::Llama3 {
+                factor: needed("factor")?,
+                low_freq_factor: needed("low_freq_factor")?,
+                high_freq_factor: needed("high_freq_factor")?,
+                original_max_positions: parameters
+                    .get("original_max_position_embeddings")
+                    .and_then(Value::as_u64)
+                    .and_then(|n| usize::try_from(n).ok())
+                    .or(self.original_max_position_embeddings)
+                    .unwrap_or(self.max_position_embeddings),
+            },
+            other => {
+                return Err(format!(
+                    "rope_type {other:?} is not supported; \"default\", \"linear\" and \"llama3\" are"
+                ));
+            }
+        };
+        Ok(RopeConfig { theta: number("rope_theta").unwrap_or(theta), scaling })
+    }
+}

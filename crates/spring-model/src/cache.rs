@@ -1,0 +1,106 @@
+//! Keys and values of the tokens seen so far, written in place.
+
+use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
+
+use crate::ModelConfig;
+
+/// Rows of different lengths are aligned at their right ends: row `i` starts at column `pads[i]`.
+#[derive(Debug)]
+pub(crate) struct KvCache<B: Backend> {
+    /// Per layer, keys and values `[rows, kv_heads, capacity, head_dim]`; `None` only while a step writes them.
+    layers: Vec<Option<(Tensor<B, 4>, Tensor<B, 4>)>>,
+    pads: Vec<usize>,
+    len: usize,
+    capacity: usize,
+}
+
+impl<B: Backend> KvCache<B> {
+    /// An empty cache for rows of these prompt lengths and `capacity` columns.
+    pub(crate) fn new(config: &ModelConfig, lengths: &[usize], capacity: usize, device: &B::Device) -> Self {
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let shape = [lengths.len(), config.num_kv_heads, capacity, config.head_dim];
+        let layer = || Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device)));
+        Self {
+            layers: (0..config.num_layers).map(|_| layer()).collect(),
+            pads: lengths.iter().map(|n| longest - n).collect(),
+            len: 0,
+            capacity,
+        }
+    }
+
+    /// Columns filled so far.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Columns still free.
+    pub(crate) fn room(&self) -> usize {
+        self.capacity - self.len
+    }
+
+    /// Says that `length` more columns are filled in every layer.
+    pub(crate) fn advance(&mut self, length: usize) {
+        self.len += length;
+    }
+
+    /// Positions of the next `length` columns, row after row; padding counts as position 0.
+    pub(crate) fn positions(&self, length: usize) -> Vec<usize> {
+        let columns = self.len..self.len + length;
+        self.pads
+            .iter()
+            .flat_map(|pad| columns.clone().map(move |column| column.saturating_sub(*pad)))
+            .collect()
+    }
+
+    /// Writes the columns from `start` on in place and returns all columns filled so far.
+    pub(crate) fn write(
+        &mut self,
+        layer: usize,
+        key: Tensor<B, 4>,
+        value: Tensor<B, 4>,
+        start: usize,
+    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
+        let slot = &mut self.layers[layer];
+        // Taken out, so that nothing else holds the buffers and `slice_assign` does not copy them.
+        let Some((keys, values)) = slot.take() else { return (key, value) };
+        let [rows, heads, length, dim] = key.dims();
+        let place = [0..rows, 0..heads, start..start + length, 0..dim];
+        let keys = keys.slice_assign(place.clone(), key);
+        let values = values.slice_assign(place, value);
+        let filled = [0..rows, 0..heads, 0..start + length, 0..dim];
+        let seen = (keys.clone().slice(filled.clone()), values.clone().slice(filled));
+        *slot = Some((keys, values));
+        seen
+    }
+
+    /// True where a query of the next `length` columns may not look: padding, what comes after it, and what a window
+    /// leaves behind.
+    ///
+    /// # Shapes
+    ///
+    /// `[rows, 1, 1, length, columns]`; `None` when nothing is forbidden
+    pub(crate) fn mask(
+        &self,
+        length: usize,
+        window: Option<usize>,
+        device: &B::Device,
+    ) -> Option<Tensor<B, 5, Bool>> {
+        let (start, keys) = (self.len, self.len + length);
+        let window = window.unwrap_or(keys);
+        if length == 1 && keys <= window && self.pads.iter().all(|pad| *pad == 0) {
+            return None;
+        }
+        let forbidden: Vec<bool> = self
+            .pads
+            .iter()
+            .flat_map(|pad| {
+                // A padding query sees itself alone: a row with nothing allowed would be NaN.
+                (start..keys).flat_map(move |q| {
+                    (0..keys).map(move |k| k > q || k + window <= q || (k < *pad && k != q))
+                })
+            })
+            .collect();
+        let data = TensorData::new(forbidden, [self.pads.len(), 1, 1, length, keys]);
+        Some(Tensor::from_data(data, device))
+    }
+}

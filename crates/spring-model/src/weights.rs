@@ -1,0 +1,225 @@
+//! One safetensors file, read tensor by tensor.
+//!
+//! Numbers are read in blocks and converted at once into their final type, so that loading needs the memory of the
+//! weights and one block. A mapped file would need no less, and a file that is cut short under a running program
+//! would end it; here that is an error.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+use half::{bf16, f16};
+use ndarray::Array2;
+use safetensors::{Dtype, tensor::Metadata};
+
+use crate::{ModelError, Result};
+
+/// The header names tensors, some 100 bytes each; the library has the same limit.
+const MAX_HEADER: u64 = 100_000_000;
+const BLOCK: usize = 1 << 20;
+
+/// An open weights file whose header was checked: no tensor lies outside the file, and none over another.
+#[derive(Debug)]
+pub(crate) struct Weights<'a> {
+    label: String,
+    source: Source<'a>,
+    metadata: Metadata,
+    /// Where the numbers begin.
+    start: u64,
+}
+
+#[derive(Debug)]
+enum Source<'a> {
+    File(File),
+    Bytes(&'a [u8]),
+}
+
+impl Source<'_> {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        match self {
+            Self::File(file) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(at))?;
+                file.read_exact(buffer)
+            }
+            Self::Bytes(bytes) => {
+                let at = usize::try_from(at).ok();
+                let part = at.and_then(|at| bytes.get(at..at.checked_add(buffer.len())?));
+                buffer.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<'a> Weights<'a> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let io = |source| ModelError::Io { path: path.into(), source };
+        let file = File::open(path).map_err(io)?;
+        let len = file.metadata().map_err(io)?.len();
+        Self::new(Source::File(file), len, path.display().to_string())
+    }
+
+    pub(crate) fn from_bytes(bytes: &'a [u8], label: String) -> Result<Self> {
+        Self::new(Source::Bytes(bytes), bytes.len() as u64, label)
+    }
+
+    fn new(source: Source<'a>, len: u64, label: String) -> Result<Self> {
+        let fail = |reason: String| ModelError::Weights { file: label.clone(), reason };
+        let mut size = [0; 8];
+        source.read_at(0, &mut size).map_err(|e| fail(e.to_string()))?;
+        let size = u64::from_le_bytes(size);
+        if size > MAX_HEADER || size + 8 > len {
+            return Err(fail(format!("its header of {size} bytes does not fit")));
+        }
+        let mut header = vec![0; size as usize];
+        source.read_at(8, &mut header).map_err(|e| fail(e.to_string()))?;
+        // Reading checks that every tensor's offsets fit its shape and follow the one before.
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| fail(e.to_string()))?;
+        let start = size + 8;
+        if start.checked_add(metadata.data_len() as u64) != Some(len) {
+            return Err(fail(format!(
+                "it has {len} bytes, and its header tells of {}",
+                start.saturating_add(metadata.data_len() as u64)
+            )));
+        }
+        Ok(Self { label, source, metadata, start })
+    }
+
+    /// What errors call this file.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The header's free text.
+    pub(crate) fn note(&self, key: &str) -> Option<&str> {
+        Some(self.metadata.metadata().as_ref()?.get(key)?.as_str())
+    }
+
+    /// Names of all tensors, in the order of the file.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.metadata.info(name)?.shape)
+    }
+
+    /// The numbers of a tensor, which must be there, in blocks as f32.
+    fn for_each_block(&self, name: &str, mut visit: impl FnMut(&mut dyn Iterator<Item = f32>)) -> Result<()> {
+        let missing = || ModelError::MissingTensor { file: self.label.clone(), tensor: name.into() };
+        let info = self.metadata.info(name).ok_or_else(missing)?;
+        let (mut at, end) = (info.data_offsets.0, info.data_offsets.1);
+        let mut block = vec![0; BLOCK.min(end - at)];
+        while at < end {
+            let block = &mut block[..BLOCK.min(end - at)];
+            self.source.read_at(self.start + at as u64, block).map_err(|e| ModelError::Weights {
+                file: self.label.clone(),
+                reason: format!("{name}: {e}"),
+            })?;
+            match info.dtype {
+                Dtype::F32 => visit(&mut block.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
+                Dtype::F16 => visit(&mut block.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
+                Dtype::BF16 => {
+                    visit(&mut block.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()))
+                }
+                other => {
+                    return Err(ModelError::Tensor {
+                        file: self.label.clone(),
+                        tensor: name.into(),
+                        found: format!("of type {other:?}"),
+                        expected: "F32, F16 or BF16".into(),
+                    });
+                }
+            }
+            at += block.len();
+        }
+        Ok(())
+    }
+
+    fn read<T>(&self, name: &str, convert: impl Fn(f32) -> T) -> Result<Vec<T>> {
+        let mut numbers = Vec::with_capacity(self.shape(name).unwrap_or(&[]).iter().product());
+        self.for_each_block(name, |block| numbers.extend(block.map(&convert)))?;
+        Ok(numbers)
+    }
+
+    /// A matrix on the host.
+    pub(crate) fn matrix(&self, name: &str) -> Result<Array2<f32>> {
+        let fail = |found| ModelError::Tensor {
+            file: self.label.clone(),
+            tensor: name.into(),
+            found,
+            expected: "a matrix".into(),
+        };
+        let &[rows, columns] = self.shape(name).unwrap_or(&[]) else {
+            return Err(fail(format!("of shape {:?}", self.shape(name).unwrap_or(&[]))));
+        };
+        Array2::from_shape_vec((rows, columns), self.read(name, |x| x)?).map_err(|e| fail(e.to_string()))
+    }
+
+    /// A tensor of that shape on the device, a vector as one row; numbers go through `change` before they are rounded
+    /// to `dtype`.
+    pub(crate) fn tensor<B: Backend>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        dtype: DType,
+        change: impl Fn(f32) -> f32,
+        device: &B::Device,
+    ) -> Result<Tensor<B, 2>> {
+        if self.shape(name).unwrap_or(&[]) != shape {
+            return Err(ModelError::Tensor {
+                file: self.label.clone(),
+                tensor: name.into(),
+                found: format!("of shape {:?}", self.shape(name).unwrap_or(&[])),
+                expected: format!("{shape:?}"),
+            });
+        }
+        let columns = shape.last().copied().unwrap_or(1);
+        let shape = [shape.iter().product::<usize>() / columns, columns];
+        let data = match dtype {
+            DType::F16 => TensorData::new(self.read(name, |x| f16::from_f32(change(x)))?, shape),
+            DType::BF16 => TensorData::new(self.read(name, |x| bf16::from_f32(change(x)))?, shape),
+            _ => TensorData::new(self.read(name, change)?, shape),
+        };
+        Ok(Tensor::from_data(data, (device, dtype)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    fn file() -> Vec<u8> {
+        let numbers: Vec<u8> = (0..6).flat_map(|i| f16::from_f32(i as f32).to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F16, vec![2, 3], &numbers).unwrap();
+        safetensors::serialize([("x", view)], None).unwrap()
+    }
+
+    #[test]
+    fn half_precision_becomes_f32() {
+        let bytes = file();
+        let weights = Weights::from_bytes(&bytes, "f".into()).unwrap();
+        assert_eq!(weights.names(), ["x"]);
+        assert_eq!(weights.matrix("x").unwrap(), ndarray::array![[0., 1., 2.], [3., 4., 5.]]);
+        assert!(matches!(weights.matrix("y"), Err(ModelError::Tensor { .. })));
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused() {
+        let bytes = file();
+        for cut in 0..bytes.len() {
+            assert!(Weights::from_bytes(&bytes[..cut], "f".into()).is_err(), "cut at {cut}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(Weights::from_bytes(&longer, "f".into()).is_err());
+        let mut huge = bytes;
+        huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(Weights::from_bytes(&huge, "f".into()).is_err());
+    }
+}
