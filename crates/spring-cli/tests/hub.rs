@@ -37,7 +37,8 @@ fn answer(mut stream: TcpStream, models: &[(&str, &str)]) {
         let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         return;
     };
-    let range = headers.iter().find_map(|h| h.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    let range =
+        headers.iter().find_map(|h| h.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
     let range = range.unwrap_or("0-".into());
     let (from, to) = range.split_once('-').unwrap();
     let from: usize = from.parse().unwrap();
