@@ -12,6 +12,7 @@ mod report;
 mod split;
 mod state;
 mod statistics;
+mod suite;
 pub mod synth;
 
 pub use compare::{Comparison, Method, PeriodComparison, Plan, Stream, UserComparison, compare};
@@ -31,3 +32,7 @@ pub use report::{UserReport, html};
 pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split};
 pub use state::{PeriodLosses, evaluate_state};
 pub use statistics::{Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test};
+pub use suite::{
+    DataSet, Estimate, Start, Suite, SuiteEvent, SuiteOutcome, SuiteUser, Summary, SummaryRow,
+    estimate_suite, run_suite,
+};

@@ -1,14 +1,14 @@
 //! The continual protocol for one user: every method learns period after period, and after each one it is scored on the
 //! test parts of all periods, which gives its matrix R\[t\]\[i\].
 //!
-//! All methods run on the same base and the same code path ([`learn_period`]); what they share is done once: the base's
-//! scores, training from the same start on the same texts, and scoring with the same adapter.
+//! All methods run on the same base and the same code path, SPRInG's being [`learn_period`]; what they share is done once:
+//! the base's scores, training from the same start on the same texts, and scoring with the same adapter.
 
 mod budget;
 mod method;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     time::Instant,
 };
@@ -17,18 +17,18 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use spring_core::{
-    ColdStart, Config, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank, StoredInteraction,
+    Config, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank, StoredInteraction,
     generate, key, learn_period, novelties,
     prompt::{Encoded, RetrievedPair, contexts},
     record::PeriodRecord,
     spring_drift::{DetectorConfig, Selection},
     spring_fuse::{GateConfig, Lambda, Space},
     spring_memory::{BufferItem, BufferPolicyConfig, NoEmbeddings, UserId},
-    spring_model::{Adapter, Sequence},
+    spring_model::{Adapter, Sequence, TrainStep},
 };
 
 use crate::{
-    ContinualScores, Direction, Error, FusedLoss, Loss, Result, Split, Stream, TextScores,
+    ContinualScores, Direction, Error, FusedLoss, Loss, Result, Split, TextScores,
     compare::score_base,
     loss::{encode, fused_loss, losses},
     synth::{Detection, Drift, SelectionQuality, Truth, selection_quality, stale_preference_rate},
@@ -331,6 +331,12 @@ impl<'a> Arena<'a> {
         let (trained, rows) = (Trained::default(), HashMap::new());
         Ok(Self { model, protocol, user: input.user, splits, tests, counterparts, tokens, trained, rows })
     }
+
+    /// The model as it trains in period `t`.
+    fn trainer(&self, t: usize, config: &Config, replayed: Vec<Sequence>, pull: f64) -> Budgeted<'_> {
+        let tokens = (self.protocol.budget == Budget::Steps).then(|| self.tokens[t] * config.training.epochs);
+        Budgeted { model: self.model, trained: &self.trained, tokens, replayed, pull }
+    }
 }
 
 fn response_tokens(texts: &[Encoded]) -> usize {
@@ -346,17 +352,16 @@ struct Trajectory<'a> {
     memories: Memories,
     buffered: Vec<StoredInteraction>,
     earlier: Vec<f64>,
+    /// SPRInG's record of the last period.
     record: Option<PeriodRecord>,
+    /// The texts of the last period that were learned, by sequence number.
+    learned: HashSet<u64>,
     run: MethodRun,
 }
 
 impl<'a> Trajectory<'a> {
     fn new(spec: &'a MethodSpec, protocol: &Protocol, input: UserInput<'_>) -> Result<Self> {
         let mut config = spec.configure(&protocol.config).map_err(Error::NotEnough)?;
-        if spec.learn != Learn::Spring {
-            config.drift.selection = Selection::All {};
-            config.drift.cold_start = ColdStart::All;
-        }
         if spec.beside == Beside::Search {
             // All of it in one branch: the retrieved texts stand in the prompt.
             (config.gate, config.fusion.lambda) =
@@ -380,6 +385,7 @@ impl<'a> Trajectory<'a> {
             buffered: vec![],
             earlier: vec![],
             record: None,
+            learned: HashSet::new(),
             run: MethodRun::default(),
         })
     }
@@ -392,54 +398,95 @@ impl<'a> Trajectory<'a> {
         reference: Option<&Trajectory<'_>>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let split = &arena.splits[t];
-        let seed = |purpose| {
-            ChaCha8Rng::seed_from_u64(key::seed(self.config.seed, arena.user.as_str(), split.period, purpose))
-        };
-        let chosen: Vec<StoredInteraction> = match self.spec.learn {
-            Learn::Nothing | Learn::Domain | Learn::OtherUser => vec![],
-            Learn::First if t > 0 => vec![],
-            Learn::Random => {
-                let count =
-                    reference.and_then(|r| r.run.selected.get(t)).copied().unwrap_or(split.train.len());
-                let mut order: Vec<usize> = (0..split.train.len()).collect();
-                order.shuffle(&mut seed("random selection"));
-                in_time(&split.train, order.into_iter().take(count))
-            }
-            Learn::RandomTokens => {
-                let wanted = reference.map_or(usize::MAX, Trajectory::selected_tokens);
-                let lengths: Vec<usize> = encode(arena.model, &self.config, &split.train)?
-                    .iter()
-                    .map(|text| text.sequence.response.len())
-                    .collect();
-                let mut order: Vec<usize> = (0..split.train.len()).collect();
-                order.shuffle(&mut seed("random selection"));
-                in_time(&split.train, up_to(&order, &lengths, wanted))
-            }
-            Learn::Cumulative => {
-                self.memories.adapter.clone_from(&self.start);
-                arena.splits[..=t].iter().flat_map(|split| split.train.clone()).collect()
-            }
-            _ => split.train.clone(),
-        };
+        if self.spec.learn == Learn::Spring {
+            return self.select_and_learn(arena, t, reference, progress);
+        }
+        let chosen = self.choose(arena, t, reference)?;
+        self.learned = chosen.iter().map(|text| text.seq).collect();
+        self.run.selected.push(chosen.len());
         if chosen.is_empty() {
-            self.run.selected.push(0);
             self.run.tokens.push(0);
-            self.record = None;
             return Ok(());
+        }
+        if self.spec.learn == Learn::Cumulative {
+            self.memories.adapter.clone_from(&self.start);
         }
         let replayed = match self.spec.learn {
             Learn::Replay => self.replayed(arena, t)?,
             _ => vec![],
         };
-        let tokens =
-            (arena.protocol.budget == Budget::Steps).then(|| arena.tokens[t] * self.config.training.epochs);
-        let model =
-            Budgeted { model: arena.model, trained: &arena.trained, tokens, replayed, pull: self.pull };
+        let config = &self.config;
+        let examples: Vec<Sequence> =
+            encode(arena.model, config, &chosen)?.into_iter().map(|text| text.sequence).collect();
+        let seed = key::seed(config.seed, arena.user.as_str(), arena.splits[t].period, "adapter");
+        let start = self.memories.adapter.as_ref();
+        let mut step = |step: TrainStep| {
+            progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
+        };
+        let outcome = arena
+            .trainer(t, config, replayed, self.pull)
+            .adapt(start, &config.lora, &examples, &config.training, seed, &mut step)
+            .map_err(spring_core::Error::from)?;
+        self.run.tokens.push(outcome.tokens);
+        self.memories.adapter = Some(outcome.adapter);
+        Ok(())
+    }
+
+    /// The texts of period `t` that are learned without a score.
+    fn choose(
+        &self,
+        arena: &Arena<'_>,
+        t: usize,
+        reference: Option<&Trajectory<'_>>,
+    ) -> Result<Vec<StoredInteraction>> {
+        let split = &arena.splits[t];
+        let shuffled = || {
+            let seed = key::seed(self.config.seed, arena.user.as_str(), split.period, "random selection");
+            let mut order: Vec<usize> = (0..split.train.len()).collect();
+            order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+            order
+        };
+        Ok(match self.spec.learn {
+            Learn::Nothing | Learn::Domain | Learn::OtherUser => vec![],
+            Learn::First if t > 0 => vec![],
+            Learn::Random => {
+                let count = reference.and_then(|r| r.run.selected.get(t)).copied();
+                in_time(&split.train, shuffled().into_iter().take(count.unwrap_or(split.train.len())))
+            }
+            Learn::RandomTokens => {
+                let wanted = reference.map_or(usize::MAX, Trajectory::selected_tokens);
+                let encoded = encode(arena.model, &self.config, &split.train)?;
+                let lengths: Vec<usize> = encoded.iter().map(|text| text.sequence.response.len()).collect();
+                in_time(&split.train, up_to(&shuffled(), &lengths, wanted))
+            }
+            Learn::Cumulative => arena.splits[..=t].iter().flat_map(|split| split.train.clone()).collect(),
+            _ => split.train.clone(),
+        })
+    }
+
+    /// SPRInG's period, or what the reference made of the same one.
+    fn select_and_learn(
+        &mut self,
+        arena: &Arena<'_>,
+        t: usize,
+        reference: Option<&Trajectory<'_>>,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        let learning = |config: &Config| (config.drift.clone(), config.buffer.clone(), config.bm25.clone());
+        if let Some(same) = reference.filter(|other| learning(&other.config) == learning(&self.config)) {
+            self.memories.clone_from(&same.memories);
+            self.buffered.clone_from(&same.buffered);
+            self.learned.clone_from(&same.learned);
+            self.run.selected.clone_from(&same.run.selected);
+            self.run.tokens.clone_from(&same.run.tokens);
+            return Ok(());
+        }
+        let split = &arena.splits[t];
+        let model = arena.trainer(t, &self.config, vec![], 0.0);
         let input = PeriodInput {
             user: arena.user,
             period: split.period,
-            texts: &chosen,
+            texts: &split.train,
             held_out: split.test.len(),
             buffered: &self.buffered,
             memories: &self.memories,
@@ -448,6 +495,8 @@ impl<'a> Trajectory<'a> {
         let outcome = learn_period(&model, &self.config, input, progress)?;
         self.earlier.extend(novelties(&outcome.record));
         (self.memories, self.buffered) = (outcome.memories, outcome.buffered);
+        let scores = outcome.record.scores.iter();
+        self.learned = scores.filter(|score| score.selected.is_some()).map(|score| score.seq).collect();
         self.run.selected.push(outcome.record.selection.selected);
         self.run.tokens.push(outcome.record.update.tokens);
         self.record = Some(outcome.record);
@@ -591,10 +640,8 @@ impl<'a> Trajectory<'a> {
             return Ok(());
         }
         let before = t.checked_sub(1).and_then(|t| truths(t).last().map(|(_, truth)| truth.style));
-        let scores: Vec<_> = self.record.iter().flat_map(|record| &record.scores).collect();
-        let selected = |seq: u64| scores.iter().any(|score| score.seq == seq && score.selected.is_some());
         let judged: Vec<(Truth, bool)> =
-            period.into_iter().map(|(seq, truth)| (truth, selected(seq))).collect();
+            period.into_iter().map(|(seq, truth)| (truth, self.learned.contains(&seq))).collect();
         let adapter = self.memories.adapter.as_ref();
         let mut pairs = Vec::new();
         for (place, counterpart) in &arena.counterparts[t] {
@@ -637,7 +684,7 @@ fn up_to(order: &[usize], lengths: &[usize], wanted: usize) -> impl Iterator<Ite
         }
         (sum, count) = (with, count + 1);
     }
-    order[..count].to_vec().into_iter()
+    order[..count].iter().copied()
 }
 
 /// The test text behind the latest texts, as far as they fit.
@@ -697,9 +744,55 @@ fn detection(splits: &[Split], novelties: &[(usize, Vec<f64>)]) -> Result<Option
     Ok(Some(Detection::of(&changes, &alarms)))
 }
 
-/// All streams that the domain adapter may learn from, cut to their first periods.
-#[allow(dead_code)]
-pub(crate) fn first_periods(streams: &[Stream], rule: crate::PeriodRule) -> Vec<StoredInteraction> {
-    let first = |stream: &Stream| rule.cut(&stream.texts).ok()?.into_iter().next().map(|split| split.train);
-    streams.iter().filter_map(first).flatten().collect()
+/// Tokens that a method handles for a user, prompts included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) train: f64,
+    pub(crate) score: f64,
+}
+
+/// What a method costs for a user whose periods have so many tokens of training and of test parts; roughly, and without
+/// what methods share but the first period.
+pub(crate) fn cost_of(
+    method: &MethodSpec,
+    config: &Config,
+    equal_steps: bool,
+    periods: &[(usize, usize)],
+    generation: Generation,
+) -> Cost {
+    let share = match method.configure(config).map(|config| config.drift.selection) {
+        Ok(Selection::TopFraction { fraction }) => fraction,
+        Ok(Selection::Adaptive { calm, .. }) => calm,
+        _ => 1.0,
+    };
+    let (epochs, tests) = (config.training.epochs as f64, periods.iter().map(|p| p.1 as f64).sum::<f64>());
+    let (mut cost, mut so_far) = (Cost { train: 0.0, score: 0.0 }, 0.0);
+    for (t, (train, _)) in periods.iter().enumerate() {
+        let train = *train as f64;
+        so_far += train;
+        let part = match method.learn {
+            Learn::Nothing | Learn::Domain | Learn::OtherUser => 0.0,
+            _ if t == 0 => 0.0,
+            Learn::First => 0.0,
+            Learn::Everything | Learn::Pulled => 1.0,
+            Learn::Replay => 2.0,
+            Learn::Cumulative => so_far / train,
+            Learn::Random | Learn::RandomTokens | Learn::Spring => share,
+        };
+        let learns = part > 0.0;
+        cost.train += epochs * train * if learns && equal_steps { 1.0 } else { part };
+        // SPRInG scores all of the period before it learns, and after it what may enter the buffer.
+        if learns && method.is_spring() && *method != MethodSpec::spring() {
+            cost.score += train + part * so_far;
+        }
+        cost.score += tests
+            * match method.beside {
+                Beside::Nothing => f64::from(u8::from(learns || t == 0)),
+                Beside::Latest => 3.0,
+                Beside::Search | Beside::Gated => 5.0,
+            };
+        // A token at a time costs many times as much as a text at once.
+        cost.score += 20.0 * (generation.texts * generation.tokens) as f64;
+    }
+    cost
 }
