@@ -17,8 +17,8 @@ use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId, spri
 
 use super::{Estimate, LoadedData, Start, Suite, SuiteUser, Summary, estimate, load_data};
 use crate::{
-    Budget, Error, MethodRun, Protocol, Result, UserInput, UserRun, protocol, report, run_other_user,
-    run_user,
+    Budget, Error, MethodRun, Protocol, Result, Split, UserInput, UserRun, compare::score_base, protocol,
+    report, run_other_user, run_user,
 };
 
 /// Where a suite stands.
@@ -146,6 +146,8 @@ pub fn run_suite(
     let domains = domain_adapters(model, suite, folder, &data, watch)?;
     let file = Mutex::new(append(&folder.join("runs.jsonl"))?);
     let (started, finished) = (Instant::now(), Mutex::new(0usize));
+    // The base's scores depend neither on the seed nor on the budget.
+    let scored: Mutex<HashMap<(&str, &UserId), Vec<Split>>> = Mutex::default();
     missing.par_iter().try_for_each(|job| -> Result<()> {
         let protocol = Protocol {
             config: Config { seed: job.key.seed, ..suite.config.clone() },
@@ -153,9 +155,22 @@ pub fn run_suite(
             budget: job.key.budget,
             generation: suite.generation,
         };
+        let whose = (job.key.data.as_str(), &job.key.user);
+        let known = scored.lock().ok().and_then(|scored| scored.get(&whose).cloned());
+        let splits = match known {
+            Some(splits) => splits,
+            None => {
+                let mut splits = job.splits.to_vec();
+                score_base(model, &suite.config, &mut splits).map_err(|error| named(error, &job.key.user))?;
+                if let Ok(mut scored) = scored.lock() {
+                    scored.insert(whose, splits.clone());
+                }
+                splits
+            }
+        };
         let input = UserInput {
             user: &job.key.user,
-            splits: job.splits,
+            splits: &splits,
             domain: domains.get(&(job.key.data.clone(), job.key.seed)),
             start_from_domain: suite.start == Start::Domain,
         };
@@ -203,7 +218,7 @@ pub fn run_suite(
 
 struct Job<'a> {
     key: RunKey,
-    splits: &'a [crate::Split],
+    splits: &'a [Split],
 }
 
 fn jobs<'a>(suite: &Suite, data: &'a [LoadedData]) -> Vec<Job<'a>> {
