@@ -28,7 +28,7 @@ use spring_core::{
 };
 
 use crate::{
-    ContinualScores, Direction, Error, FusedLoss, Loss, Result, Split, TextScores,
+    ContinualScores, Direction, Error, FusedLoss, Loss, Result, Split,
     compare::score_base,
     loss::{encode, fused_loss, losses},
     synth::{Detection, Drift, SelectionQuality, Truth, selection_quality, stale_preference_rate},
@@ -111,8 +111,9 @@ pub struct MethodRun {
     pub tokens: Vec<usize>,
     /// Test texts on the diagonal for which retrieval took part.
     pub open: Vec<usize>,
-    /// Means over the texts generated on the diagonal, per period; empty where nothing was generated.
-    pub generated: Vec<Option<TextScores>>,
+    /// The texts generated on the diagonal, in the order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generated: Vec<GeneratedText>,
     /// What is known of synthetic users only, per period.
     pub synthetic: Vec<SyntheticScores>,
     /// Seconds of wall time in all, without what was shared with an earlier method.
@@ -140,6 +141,17 @@ impl MethodRun {
         let base = base.per_byte().into_iter().next().unwrap_or_default();
         ContinualScores::of(&self.per_byte(), &base, Direction::Lower)
     }
+}
+
+/// A generated text and the user's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GeneratedText {
+    /// The period after which it was generated, from 1.
+    pub period: u32,
+    /// What the model wrote.
+    pub predicted: String,
+    /// What the user wrote.
+    pub written: String,
 }
 
 /// What can be measured where the truth is known.
@@ -551,13 +563,14 @@ impl<'a> Trajectory<'a> {
             if self.spec.beside == Beside::Nothing {
                 config.gate = GateConfig::Never {};
             }
-            let mut scores = Vec::new();
-            for text in arena.splits[t].test.iter().take(generation.texts) {
+            let split = &arena.splits[t];
+            for text in split.test.iter().take(generation.texts) {
                 let prompt = &text.interaction.prompt;
                 let answer = generate(arena.model, &config, &memories, &bank, prompt, progress)?;
-                scores.push(TextScores::of(&answer.text, &text.interaction.response));
+                let written = text.interaction.response.clone();
+                let period = split.period;
+                self.run.generated.push(GeneratedText { period, predicted: answer.text, written });
             }
-            self.run.generated.push(TextScores::mean(&scores));
         }
         self.synthetic(arena, t)
     }

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use spring_core::{Config, StoredInteraction, spring_memory::UserId};
 
 pub use estimate::Estimate;
-pub(crate) use run::{DataUsers, RunLine};
-pub use run::{SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
+pub(crate) use run::RunLine;
+pub use run::{SuiteData, SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
 pub use summary::{Summary, SummaryRow};
 
 use crate::{
     Budget, Error, Generation, MethodSpec, PeriodRule, Result, Split,
-    data::{read_streams, text_counts},
+    data::{Format, Task, open, read_streams, text_counts},
 };
 
 /// What is compared, on what, and how often. An unknown key is an error.
@@ -216,6 +216,7 @@ pub struct SuiteUser {
 /// A data set, ready to be run on.
 struct LoadedData {
     name: String,
+    task: Option<Task>,
     users: Vec<(UserId, Vec<Split>)>,
     /// First periods of users that are not evaluated.
     domain: Vec<StoredInteraction>,
@@ -239,8 +240,13 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
     counts.truncate(data.skip + 2 * data.users + data.domain_users);
     let wanted: HashSet<&UserId> = counts.iter().map(|(user, _)| user).collect();
     let streams = read_streams(path, data.outputs.as_deref().map(Path::new), &|user| wanted.contains(user))?;
+    let task = match open(path)?.format() {
+        Format::Questions(task) | Format::History(task) => task,
+        _ => None,
+    };
     let mut loaded = LoadedData {
         name: data.name.clone(),
+        task,
         users: vec![],
         domain: vec![],
         domain_users: 0,

@@ -164,7 +164,13 @@ fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let user = &splits[0].train[0].interaction.user;
     let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
     let run = run_user(&model, &protocol, input, &mut ()).unwrap().run;
-    assert!(run.methods.values().all(|m| m.generated.len() == 3 && m.generated.iter().all(Option::is_some)));
+    for (name, method) in &run.methods {
+        let periods: Vec<u32> = method.generated.iter().map(|text| text.period).collect();
+        assert_eq!(periods, [1, 2, 3], "{name}");
+        assert!(method.generated.iter().zip(&splits).all(|(text, split)| {
+            text.written == split.test[0].interaction.response && text.predicted.chars().count() <= 4 * 8
+        }));
+    }
     protocol.methods = vec!["domain".parse::<MethodSpec>().unwrap()];
     let error = run_user(&model, &protocol, input, &mut ()).err().unwrap().to_string();
     assert!(error.contains("domain: there is no domain adapter"), "{error}");

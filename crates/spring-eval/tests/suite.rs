@@ -158,6 +158,44 @@ fn the_folder_has_a_table_and_a_page_that_tell_everything() {
 }
 
 #[test]
+fn ratings_are_judged_as_numbers_and_left_out_users_are_named() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let things = ["fern", "boat", "lamp", "tea", "road", "moss", "hat"];
+    let user = |name: &str, texts: usize| {
+        let entry = |i: usize| {
+            let text = format!("A {} of {} for {}.", things[i % 7], things[i * 3 % 7], i);
+            serde_json::json!({"id": i, "text": text, "score": 1.0 + (i % 5) as f64 + i as f64 / 64.0})
+        };
+        let profile: Vec<_> = (0..texts).map(entry).collect();
+        serde_json::json!({"id": name, "input": "What is the score of …", "profile": profile})
+    };
+    // The last user has 20 texts, all with the same response.
+    let mut same = user("same", 20);
+    for entry in same["profile"].as_array_mut().unwrap() {
+        entry["score"] = "5 stars".into();
+    }
+    let path = dir.path().join("questions.json");
+    let questions = serde_json::json!([user("one", 21), user("two", 5), same]);
+    fs::write(&path, questions.to_string()).unwrap();
+    let toml = format!(
+        "name = 'ratings'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 }}\n\
+         [[data]]\nname = 'lamp'\npath = '{}'\n",
+        path.display()
+    );
+    let suite = Suite::from_toml(&toml, "ratings.toml").unwrap();
+    let outcome = run_suite(&model, &suite, &dir.path().join("run"), &go).unwrap();
+    let data = &outcome.data[0];
+    assert_eq!((data.evaluated(), data.left_out()), ((1, 0), 2));
+    let same = data.users.iter().find(|user| user.user.as_str() == "same").unwrap();
+    assert!(same.excluded.as_ref().unwrap().contains("near-duplicates"));
+    for row in outcome.summary.rows {
+        let numbers = row.numbers.unwrap();
+        assert!(numbers.mae > 0.0 && numbers.rmse >= numbers.mae && numbers.unreadable <= 2);
+        assert!(row.generated.is_some() && row.labels.is_none());
+    }
+}
+
+#[test]
 fn bad_suites_say_what_is_wrong() {
     let good = "name = 'x'\nmethods = ['base']\n[[data]]\nname = 'd'\npath = 'd.jsonl'\n";
     assert!(Suite::from_toml(good, "s.toml").is_ok());

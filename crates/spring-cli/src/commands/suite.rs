@@ -70,6 +70,14 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         return output::json(&outcome.summary);
     }
     print(&outcome.summary)?;
+    for data in &outcome.data {
+        let (users, fewer) = data.evaluated();
+        output::line(&format!(
+            "{}: {users} users evaluated, {fewer} of them with fewer periods; {} users left out (users.json says why)",
+            data.data,
+            data.left_out()
+        ))?;
+    }
     output::line(&format!("\n{}", outcome.folder.join("report.html").display()))
 }
 

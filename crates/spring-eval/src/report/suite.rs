@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ContinualScores, Result, Suite, SummaryRow,
-    suite::{DataUsers, RunLine, Summary},
+    suite::{RunLine, SuiteData, Summary},
 };
 
 /// Methods with a line of their own in a plot; more could not be told apart.
@@ -19,7 +19,7 @@ const LINES: usize = 12;
 /// [`Error::Plot`](crate::Error::Plot) if a plot cannot be drawn.
 pub(crate) fn suite_html(
     suite: &Suite,
-    users: &[DataUsers],
+    users: &[SuiteData],
     lines: &[RunLine],
     summary: &Summary,
 ) -> Result<String> {
@@ -76,7 +76,7 @@ fn groups(summary: &Summary) -> Vec<Vec<&SummaryRow>> {
     groups
 }
 
-fn setup(suite: &Suite, users: &[DataUsers]) -> String {
+fn setup(suite: &Suite, users: &[SuiteData]) -> String {
     let seeds: Vec<String> = suite.seeds.iter().map(u64::to_string).collect();
     let start = match suite.start {
         crate::Start::Base => "a fresh adapter",
@@ -95,15 +95,14 @@ fn setup(suite: &Suite, users: &[DataUsers]) -> String {
     for data in users {
         let evaluated = data.users.iter().filter(|user| user.excluded.is_none());
         let most = evaluated.clone().map(|user| user.periods).max().unwrap_or(0);
-        let fewer = evaluated.clone().filter(|user| user.periods < most).count();
         let texts: usize = evaluated.clone().map(|user| user.texts).sum();
         rows.push(vec![
             escape(&data.data),
-            evaluated.count().to_string(),
+            data.evaluated().0.to_string(),
             texts.to_string(),
             most.to_string(),
-            fewer.to_string(),
-            (data.users.iter().filter(|user| user.excluded.is_some()).count() + data.too_few).to_string(),
+            data.evaluated().1.to_string(),
+            data.left_out().to_string(),
             format!("{} of {}", count(data.domain_texts, "text"), count(data.domain_users, "user")),
         ]);
         for user in &data.users {
@@ -167,12 +166,22 @@ fn main_table(summary: &Summary, group: &[&SummaryRow]) -> String {
             ));
             cells.push(percent(row.open));
             cells.push(number(row.seconds, 1));
-            cells.push(row.generated.map_or("–".into(), |t| {
-                format!("{}<span class=\"sub\">{}</span>", number(t.rouge_l, 3), number(t.meteor, 3))
-            }));
+            let pair =
+                |a: f64, b: f64| format!("{}<span class=\"sub\">{}</span>", number(a, 3), number(b, 3));
+            cells.push(match (row.labels, row.numbers, row.generated) {
+                (Some(labels), _, _) => pair(labels.accuracy, labels.f1),
+                (_, Some(numbers), _) => pair(numbers.mae, numbers.rmse),
+                (_, _, Some(texts)) => pair(texts.rouge_l, texts.meteor),
+                _ => "–".into(),
+            });
             cells
         })
         .collect();
+    let generated = match (group[0].labels, group[0].numbers) {
+        (Some(_), _) => "accuracy; F1",
+        (_, Some(_)) => "MAE; RMSE",
+        _ => "ROUGE-L; METEOR",
+    };
     let columns = [
         Column::Label("method"),
         Column::Number("nats per byte"),
@@ -183,7 +192,7 @@ fn main_table(summary: &Summary, group: &[&SummaryRow]) -> String {
         Column::Number("tokens trained"),
         Column::Number("gate open"),
         Column::Number("seconds"),
-        Column::Number("ROUGE-L; METEOR"),
+        Column::Number(generated),
     ];
     table("Losses of all methods", &columns, &rows)
         + &format!(

@@ -17,8 +17,8 @@ use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId, spri
 
 use super::{Estimate, LoadedData, Start, Suite, SuiteUser, Summary, estimate, load_data};
 use crate::{
-    Budget, Error, MethodRun, Protocol, Result, Split, UserInput, UserRun, compare::score_base, protocol,
-    report, run_other_user, run_user,
+    Budget, Error, MethodRun, Protocol, Result, Split, UserInput, UserRun, compare::score_base, data::Task,
+    protocol, report, run_other_user, run_user,
 };
 
 /// Where a suite stands.
@@ -46,6 +46,8 @@ pub enum SuiteEvent<'a> {
 pub struct SuiteOutcome {
     /// The table.
     pub summary: Summary,
+    /// Who was evaluated.
+    pub data: Vec<SuiteData>,
     /// The folder.
     pub folder: PathBuf,
 }
@@ -80,14 +82,36 @@ pub(crate) struct RunLine {
     pub(crate) run: UserRun,
 }
 
-/// `users.json`.
+/// Who of a data set was evaluated, and who not: `users.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct DataUsers {
-    pub(crate) data: String,
-    pub(crate) users: Vec<SuiteUser>,
-    pub(crate) too_few: usize,
-    pub(crate) domain_users: usize,
-    pub(crate) domain_texts: usize,
+pub struct SuiteData {
+    /// The data set.
+    pub data: String,
+    /// LaMP's or LongLaMP's task.
+    pub task: Option<Task>,
+    /// The users that were looked at.
+    pub users: Vec<SuiteUser>,
+    /// Further users, who have too few texts for two periods.
+    pub too_few: usize,
+    /// Users whose first periods the domain adapter learned; 0 without one.
+    pub domain_users: usize,
+    /// Their texts.
+    pub domain_texts: usize,
+}
+
+impl SuiteData {
+    /// How many users were evaluated, and how many of them with fewer periods than the others.
+    pub fn evaluated(&self) -> (usize, usize) {
+        let periods: Vec<usize> =
+            self.users.iter().filter(|user| user.excluded.is_none()).map(|user| user.periods).collect();
+        let most = periods.iter().copied().max().unwrap_or(0);
+        (periods.len(), periods.iter().filter(|periods| **periods < most).count())
+    }
+
+    /// How many users were left out.
+    pub fn left_out(&self) -> usize {
+        self.too_few + self.users.iter().filter(|user| user.excluded.is_some()).count()
+    }
 }
 
 /// What a suite will cost, without running it.
@@ -119,10 +143,11 @@ pub fn run_suite(
 ) -> Result<SuiteOutcome> {
     let data = load(suite)?;
     claim(folder, suite, &model.info().fingerprint)?;
-    let users: Vec<DataUsers> = data
+    let users: Vec<SuiteData> = data
         .iter()
-        .map(|loaded| DataUsers {
+        .map(|loaded| SuiteData {
             data: loaded.name.clone(),
+            task: loaded.task,
             users: loaded.considered.clone(),
             too_few: loaded.too_few,
             domain_users: if suite.needs_domain() { loaded.domain_users } else { 0 },
@@ -210,10 +235,10 @@ pub fn run_suite(
     let mut lines: Vec<RunLine> = latest.into_iter().map(|(key, run)| RunLine { key, run }).collect();
     let place = |line: &RunLine| jobs.iter().position(|job| job.key == line.key);
     lines.sort_by_key(place);
-    let summary = Summary::of(suite, &lines);
+    let summary = Summary::of(suite, &users, &lines);
     write(&folder.join("summary.csv"), summary.csv().as_bytes())?;
     write(&folder.join("report.html"), report::suite_html(suite, &users, &lines, &summary)?.as_bytes())?;
-    Ok(SuiteOutcome { summary, folder: folder.to_owned() })
+    Ok(SuiteOutcome { summary, data: users, folder: folder.to_owned() })
 }
 
 struct Job<'a> {

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use spring_core::spring_memory::UserId;
 
-use super::{Suite, run::RunLine};
+use super::{
+    Suite,
+    run::{RunLine, SuiteData},
+};
 use crate::{
-    Budget, ContinualScores, Interval, Loss, MethodRun, PairedTest, TextScores, UserScores, average_seeds,
-    bootstrap, holm, paired_test,
+    Budget, ContinualScores, Interval, LabelScores, Loss, MethodRun, NumberScores, PairedTest, TextScores,
+    UserScores, average_seeds, bootstrap, data::Task, holm, label_scores, number_scores, paired_test,
 };
 
 /// All rows, in the order of data sets, budgets and methods.
@@ -51,6 +54,10 @@ pub struct SummaryRow {
     pub seconds: f64,
     /// Scores of the texts generated on the diagonal.
     pub generated: Option<TextScores>,
+    /// Of LaMP-2, whose texts are labels: all generated ones together.
+    pub labels: Option<LabelScores>,
+    /// Of LaMP-3, whose texts are ratings: all generated ones together.
+    pub numbers: Option<NumberScores>,
     /// Of synthetic users: precision and recall of the selection for new preference, share without noise among what was
     /// selected, the same by chance, and the stale-preference rate; means over the later periods.
     pub synthetic: Option<[Option<f64>; 5]>,
@@ -60,14 +67,14 @@ pub struct SummaryRow {
 const SEED: u64 = 0;
 
 impl Summary {
-    pub(super) fn of(suite: &Suite, lines: &[RunLine]) -> Self {
+    pub(super) fn of(suite: &Suite, data: &[SuiteData], lines: &[RunLine]) -> Self {
         let against = suite.reference().to_owned();
         let mut rows = Vec::new();
-        for data in &suite.data {
+        for data in data {
             for &budget in &suite.budgets {
                 let lines: Vec<&RunLine> = lines
                     .iter()
-                    .filter(|line| line.key.data == data.name && line.key.budget == budget)
+                    .filter(|line| line.key.data == data.data && line.key.budget == budget)
                     .collect();
                 let scores = |method: &str| of_users(&lines, method, |run, _| after_first(run).per_byte());
                 let reference = scores(&against);
@@ -81,8 +88,14 @@ impl Summary {
                             (name != against).then(|| paired_test(&own, &reference, SEED)).flatten();
                         let per_byte = bootstrap(&own, SEED)?;
                         let mut row = row(&lines, name, per_byte, difference);
-                        (row.data, row.budget) = (data.name.clone(), budget);
+                        (row.data, row.budget) = (data.data.clone(), budget);
                         row.label = method.label().to_owned();
+                        let (predicted, written) = answers(&lines, name);
+                        match data.task {
+                            Some(Task::Lamp2) => row.labels = label_scores(&predicted, &written),
+                            Some(Task::Lamp3) => row.numbers = number_scores(&predicted, &written),
+                            _ => {}
+                        }
                         Some(row)
                     })
                     .collect();
@@ -99,7 +112,7 @@ impl Summary {
         let mut csv = String::from(
             "data,budget,method,users,nats_per_byte,low_95,high_95,nats_per_token,against,difference,difference_low_95,\
              difference_high_95,p,p_holm,minimum_detectable,average,backward_transfer,forward_transfer,forgetting,\
-             tokens_trained,learned_share,gate_open_share,seconds,rouge1,rouge2,rougeL,meteor,selection_precision,\
+             tokens_trained,learned_share,gate_open_share,seconds,rouge1,rouge2,rougeL,meteor,accuracy,f1,mae,rmse,selection_precision,\
              selection_recall,selection_clean,clean_by_chance,stale_rate\n",
         );
         for row in &self.rows {
@@ -137,6 +150,10 @@ impl Summary {
                     text.map(|t| t.rouge2),
                     text.map(|t| t.rouge_l),
                     text.map(|t| t.meteor),
+                    row.labels.map(|l| l.accuracy),
+                    row.labels.map(|l| l.f1),
+                    row.numbers.map(|n| n.mae),
+                    row.numbers.map(|n| n.rmse),
                 ]
                 .into_iter()
                 .chain(synthetic)
@@ -170,6 +187,12 @@ fn of_users(lines: &[&RunLine], method: &str, value: impl Fn(&MethodRun, &RunLin
     average_seeds(values)
 }
 
+/// All generated texts of a method, and the users' own.
+fn answers(lines: &[&RunLine], method: &str) -> (Vec<String>, Vec<String>) {
+    let runs = lines.iter().filter_map(|line| line.run.methods.get(method));
+    runs.flat_map(|run| &run.generated).map(|text| (text.predicted.clone(), text.written.clone())).unzip()
+}
+
 fn mean(scores: &BTreeMap<UserId, f64>) -> Option<f64> {
     (!scores.is_empty()).then(|| scores.values().sum::<f64>() / scores.len() as f64)
 }
@@ -186,7 +209,9 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
     };
     let generated = |value: fn(&TextScores) -> f64| {
         all(&|run, _| {
-            let scores: Vec<f64> = run.generated.iter().flatten().map(value).collect();
+            let texts = run.generated.iter();
+            let scores: Vec<f64> =
+                texts.map(|text| value(&TextScores::of(&text.predicted, &text.written))).collect();
             (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
         })
     };
@@ -229,6 +254,8 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
             rouge_l: generated(|s| s.rouge_l).unwrap_or(f64::NAN),
             meteor,
         }),
+        labels: None,
+        numbers: None,
         synthetic: is_synthetic.then(|| {
             [
                 synthetic(&|s| s.selection.precision),
