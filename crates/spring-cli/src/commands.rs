@@ -13,6 +13,7 @@ mod init;
 mod metrics;
 mod rollback;
 mod score;
+mod suite;
 mod transfer;
 mod users;
 
@@ -36,8 +37,11 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Explain(command) => explain::run(args, command),
         Command::Users(command) => users::run(args, command),
         Command::Score(command) => score::run(args, command),
-        Command::Eval(EvalCommand::Compare(command)) => eval::compare(args, command),
-        Command::Eval(EvalCommand::Metrics(command)) => metrics::run(args, command),
+        Command::Eval(eval) => match &eval.command {
+            Some(EvalCommand::Compare(command)) => eval::compare(args, command),
+            Some(EvalCommand::Metrics(command)) => metrics::run(args, command),
+            None => suite::run(args, &eval.suite),
+        },
         Command::Data(DataCommand::Inspect(command)) => data::inspect(args, command),
         Command::Data(DataCommand::Convert(command)) => data::convert(command),
         Command::Data(DataCommand::Synth(command)) => data::synth(command),
