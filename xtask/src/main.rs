@@ -3,6 +3,7 @@
 //! Every task is one or a few cargo commands; the program exits with the code of the command that failed.
 
 mod check;
+mod crash_test;
 mod release;
 mod step;
 
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::check::Check;
+use crate::crash_test::CrashTest;
 use crate::release::Release;
 use crate::step::Step;
 
@@ -42,6 +44,9 @@ enum Task {
     /// Run all tests, documentation tests included.
     #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --crate spring-drift")]
     Test(Scope),
+    /// Kill the program at random moments and check that no state is damaged.
+    #[command(after_help = crash_test::EXAMPLES)]
+    CrashTest(CrashTest),
     /// Compare logits with those of a reference implementation; exit code 1 above the tolerance.
     #[command(after_help = PARITY_EXAMPLES)]
     Parity(Parity),
@@ -117,6 +122,7 @@ fn main() -> ExitCode {
         Task::Build(release) => release.run(),
         Task::Check(check) => check.run(),
         Task::Test(scope) => scope.test().run(),
+        Task::CrashTest(test) => test.run(),
         Task::Parity(parity) => parity.step().run(),
         Task::Bench(scope) => scope.bench().run(),
     };

@@ -75,27 +75,35 @@ impl Release {
     ///
     /// Cargo could not be started, its output not be read, or it named no binary.
     pub fn run(&self) -> Result<u8> {
-        let step = self.step();
-        let mut child = step
-            .process()
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start `{step}`"))?;
-        let mut binary = None;
-        if let Some(messages) = child.stdout.take() {
-            for line in BufReader::new(messages).lines() {
-                binary = executable(&line.context("cannot read cargo's messages")?).or(binary);
-            }
-        }
-        let status = child.wait().context("cannot wait for cargo")?;
-        if !status.success() {
-            return Ok(exit_code(status));
-        }
-        let binary = binary.context("cargo built no binary: does spring-cli still have one?")?;
+        let binary = match build(&self.step())? {
+            Ok(binary) => binary,
+            Err(code) => return Ok(code),
+        };
         let size = fs::metadata(&binary).with_context(|| format!("cannot read {}", binary.display()))?.len();
         println!("{}: {} (backends: {})", binary.display(), megabytes(size), self.features());
         Ok(0)
     }
+}
+
+/// Builds the program by a cargo command that prints JSON messages; gives its path, or cargo's exit code.
+///
+/// # Errors
+///
+/// Cargo could not be started, its output not be read, or it named no binary.
+pub fn build(step: &Step) -> Result<std::result::Result<PathBuf, u8>> {
+    let mut child =
+        step.process().stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{step}`"))?;
+    let mut binary = None;
+    if let Some(messages) = child.stdout.take() {
+        for line in BufReader::new(messages).lines() {
+            binary = executable(&line.context("cannot read cargo's messages")?).or(binary);
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    if !status.success() {
+        return Ok(Err(exit_code(status)));
+    }
+    Ok(Ok(binary.context("cargo built no binary: does spring-cli still have one?")?))
 }
 
 /// The path of the program in one of cargo's JSON messages, if it is about a program.

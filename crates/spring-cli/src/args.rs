@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use spring_core::spring_model::{Device, Precision};
 use spring_eval::{Method, synth::Drift};
 
@@ -89,8 +90,13 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Show what was scored, selected, learned and kept, and why.
     #[command(after_help = "Examples:\n  spring explain --state me.db --user ada\n  \
-        spring explain --state me.db --user ada --period 3 --json")]
+        spring explain --state me.db --user ada --period 3 --json\n  \
+        spring explain --state me.db --user ada --since 2024-03-01 --until 2024-04-01   (what did it learn of March?)\n  \
+        spring explain --state me.db --user ada --text \"Worth every\"                  (why did it write this?)")]
     Explain(ExplainArgs),
+    /// Show a user's generations, sizes, drift over time, buffer and gate.
+    #[command(after_help = "Example:\n  spring inspect --state me.db --user ada")]
+    Inspect(InspectUserArgs),
     /// List the users of a state.
     #[command(after_help = "Example:\n  spring users --state me.db")]
     Users(UsersArgs),
@@ -252,11 +258,40 @@ pub struct ExplainArgs {
     #[arg(long)]
     pub user: String,
     /// One period; without it all.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["generation_id", "since", "until", "text"])]
     pub period: Option<u32>,
+    /// The period that one generation learned, also if it is not in use any more.
+    #[arg(long, value_name = "G", conflicts_with_all = ["since", "until", "text"])]
+    pub generation_id: Option<u32>,
+    /// What was learned of the texts written from this day on (2024-03-01, in UTC, or RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub since: Option<Timestamp>,
+    /// What was learned of the texts written before this day.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub until: Option<Timestamp>,
+    /// Why the model wrote this, or may write it: the record of it, and what was learned that it is like.
+    #[arg(long, conflicts_with_all = ["since", "until"])]
+    pub text: Option<String>,
     /// Show so many texts per table.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub rows: usize,
+}
+
+/// A day in UTC, or a moment.
+fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
+    text.parse().or_else(|_| {
+        let day: jiff::civil::Date = text.parse()?;
+        Ok(day.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp())
+    })
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct InspectUserArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user.
+    #[arg(long)]
+    pub user: String,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -10,6 +10,7 @@ mod forget;
 mod generate;
 mod ingest;
 mod init;
+mod inspect;
 mod metrics;
 mod rollback;
 mod score;
@@ -35,6 +36,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Check(command) => check::run(args, command),
         Command::Generate(command) => generate::run(args, command),
         Command::Explain(command) => explain::run(args, command),
+        Command::Inspect(command) => inspect::run(args, command),
         Command::Users(command) => users::run(args, command),
         Command::Score(command) => score::run(args, command),
         Command::Eval(eval) => match &eval.command {

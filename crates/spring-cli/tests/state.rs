@@ -318,3 +318,49 @@ fn a_state_can_be_checked() {
     std::fs::write(&place.state, bytes).unwrap();
     assert!(fails(&check).contains("damaged"));
 }
+
+#[test]
+fn a_user_can_be_inspected_and_asked_where_things_came_from() {
+    let place = Place::new("[decoding]\nmax_new_tokens = 6\n", &[("ada", 90)]);
+    let inspect = ["inspect", "--state", &place.state, "--user", "ada"];
+    assert!(succeeds(&inspect).contains("nothing learned yet"));
+    place.adapt(&["--periods", "3"]);
+    succeeds(&["rollback", "--state", &place.state, "--user", "ada"]);
+    place.adapt(&[]);
+    let text = succeeds(&inspect);
+    for part in ["generation 4 in use", "left by a rollback", "the base", "Buffer: 48 texts; 30 of period 1"]
+    {
+        assert!(text.contains(part), "{part} is missing:\n{text}");
+    }
+    let json: Value = serde_json::from_str(&succeeds(&[&inspect[..], &["--json"]].concat())).unwrap();
+    assert_eq!(
+        (json["generations"].as_array().unwrap().len(), json["drift"].as_array().unwrap().len()),
+        (4, 3)
+    );
+    assert!(json["bytes"]["adapters"].as_u64().unwrap() > 1000 && json["drift"][1]["novelty"].is_number());
+
+    let explain = |more: &[&str]| {
+        succeeds(&[&["explain", "--state", &place.state, "--user", "ada", "--rows", "3"], more].concat())
+    };
+    assert!(explain(&["--generation-id", "3"]).contains("Period 3 (generation 3 from 2)"));
+    assert!(explain(&["--period", "3"]).contains("Period 3 (generation 4 from 2)"));
+    // Texts 30 to 59 are period 2: nine of them were learned.
+    let (since, until) = ("2024-03-01T10:00:30Z", "2024-03-01T10:01:00Z");
+    let learned = explain(&["--since", since, "--until", until]);
+    assert!(learned.contains("9 texts written from") && learned.contains("… and 6 more"), "{learned}");
+    let json: Value =
+        serde_json::from_str(&explain(&["--since", since, "--until", until, "--json"])).unwrap();
+    let learned = json["learned"].as_array().unwrap();
+    assert!(learned.iter().all(|text| text["period"] == 2 && text["generation"] == 2));
+    assert!(explain(&["--until", "2024-03-01"]).starts_with("0 texts written"));
+
+    succeeds(&["generate", "--state", &place.state, "--user", "ada", "--prompt", "Number 7?"]);
+    let answers: Value = serde_json::from_str(&explain(&["--json"])).unwrap();
+    let written = answers["answers"][0]["text"].as_str().unwrap();
+    let why = explain(&["--text", written]);
+    assert!(why.contains("to the prompt: Number 7?") && why.contains("gate "), "{why}");
+    let why = explain(&["--text", "ada says 7, of course."]);
+    assert!(why.contains("No generated text on record") && why.contains("ada says 7,"), "{why}");
+    let json: Value = serde_json::from_str(&explain(&["--text", "says 7, of", "--json"])).unwrap();
+    assert_eq!(json["provenance"]["alike"][0]["interaction"]["id"], "7");
+}

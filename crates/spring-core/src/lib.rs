@@ -12,6 +12,7 @@ mod model;
 mod period;
 mod progress;
 pub mod prompt;
+mod provenance;
 pub mod record;
 mod retrieve;
 mod store;
@@ -26,6 +27,7 @@ pub use memories::{Memories, RetrievalBank, recall};
 pub use model::{LanguageModel, ModelInfo};
 pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties};
 pub use progress::{Event, Progress};
+pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
 pub use retrieve::{Retrieval, retrieve};
 pub use store::{
     Access, Forgetting, Forgotten, Generation, GenerationSummary, IngestReport, Lease, Member, PeriodCommit,

@@ -66,6 +66,19 @@ pub struct UserSummary {
     pub buffer: u64,
 }
 
+/// How much room a user takes, in bytes, without what indexes and half-filled pages take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct UserSize {
+    /// Prompts, responses, ids and `meta`.
+    pub texts: u64,
+    /// Adapters of all generations that are kept.
+    pub adapters: u64,
+    /// Buffers and calibration samples.
+    pub buffers: u64,
+    /// Records of periods and of generated texts.
+    pub records: u64,
+}
+
 /// What an ingest did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IngestReport {

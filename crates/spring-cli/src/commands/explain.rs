@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use serde_json::json;
 use spring_core::{
-    Access, RetrievalBank, StateStore, StoredInteraction, recall,
+    Access, Error, LearnedText, RetrievalBank, StateStore, StoredInteraction, UserSummary, learned_texts,
+    provenance, recall,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_memory::{BufferItem, UserId},
 };
@@ -24,6 +26,19 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     let store = session::open(path, Access::ReadOnly)?;
     let user = session::user_id(&command.user, path)?;
     let summary = store.user(&user)?;
+    if let Some(text) = &command.text {
+        return why(args, &store, &user, text, command.rows);
+    }
+    if command.since.is_some() || command.until.is_some() {
+        return learned_between(args, &store, &summary, command);
+    }
+    if let Some(number) = command.generation_id {
+        let learned = store.record(&user, number)?;
+        if args.json {
+            return output::json(&json!({"user": summary, "periods": [learned]}));
+        }
+        return period(&learned, &texts_of(&store, &user, &learned.record)?, command.rows);
+    }
     let records = store.period_records(&user, command.period)?;
     let generation = store.generation(&user, None)?;
     let answers = store.answers(&user, ANSWERS)?;
@@ -54,6 +69,96 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Why the model wrote a text, or may write it.
+fn why(args: &Args, store: &impl StateStore, user: &UserId, text: &str, rows: usize) -> Result<()> {
+    let found = provenance(store, user, text, rows)?;
+    if args.json {
+        return output::json(&json!({"user": user, "text": text, "provenance": found}));
+    }
+    match &found.answer {
+        Some(record) => {
+            output::line(&format!(
+                "Written on {} to the prompt: {}",
+                record.time,
+                excerpt(&record.prompt, 80)
+            ))?;
+            let (_, bank) = match recall(store, user, Some(record.generation).filter(|number| *number > 0)) {
+                Err(Error::Pruned { .. }) => recall(store, user, None)?,
+                other => other?,
+            };
+            answer(record, &bank)?;
+        }
+        None => output::line(
+            "No generated text on record holds this; what generation in use learned may explain it.",
+        )?,
+    }
+    if found.generation == 0 {
+        return output::line("\nIt is the base model's: nothing of this user had been learned.");
+    }
+    output::line(&format!(
+        "\nLearned by generation {} or before it, most like this text first (by words; a likeness is no proof)",
+        found.generation
+    ))?;
+    learned_table(found.alike.iter().map(|alike| (Some(alike.bm25), &alike.text)))
+}
+
+/// What was learned of the texts of a time.
+fn learned_between(
+    args: &Args,
+    store: &impl StateStore,
+    summary: &UserSummary,
+    command: &ExplainArgs,
+) -> Result<()> {
+    let in_time = |text: &LearnedText| {
+        let time = text.interaction.time;
+        command.since.is_none_or(|since| time >= since) && command.until.is_none_or(|until| time < until)
+    };
+    let mut learned = learned_texts(store, &summary.user, summary.generation)?;
+    learned.retain(in_time);
+    if args.json {
+        return output::json(&json!({
+            "user": summary, "since": command.since, "until": command.until, "learned": learned
+        }));
+    }
+    let name = |time: Option<Timestamp>, none: &str| time.map_or(none.to_owned(), |time| time.to_string());
+    output::line(&format!(
+        "{} texts written from {} to {} were learned (generation {} in use)",
+        learned.len(),
+        name(command.since, "the beginning"),
+        name(command.until, "now"),
+        summary.generation
+    ))?;
+    if learned.is_empty() {
+        return Ok(());
+    }
+    learned_table(learned.iter().take(command.rows).map(|text| (None, text)))?;
+    match learned.len().checked_sub(command.rows) {
+        Some(more @ 1..) => output::line(&format!("  … and {more} more (--rows shows them)")),
+        _ => Ok(()),
+    }
+}
+
+fn learned_table<'a>(texts: impl Iterator<Item = (Option<f64>, &'a LearnedText)>) -> Result<()> {
+    let mut table =
+        output::table(&["written", "id", "period", "generation", "learned", "N", "Q", "S", "BM25", "text"]);
+    let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
+    for (score, text) in texts {
+        table.add_row([
+            day(text.interaction.time),
+            excerpt(text.interaction.id.as_str(), 24),
+            text.period.to_string(),
+            text.generation.to_string(),
+            day(text.learned),
+            format!("{:.3}", text.score.novelty),
+            format!("{:.3}", text.score.quality),
+            format!("{:.3}", text.score.score),
+            number(score),
+            excerpt(&text.interaction.response, 50),
+        ]);
+    }
+    output::line(&table.to_string())
 }
 
 /// The texts of a period by sequence number.

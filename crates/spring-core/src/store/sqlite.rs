@@ -28,7 +28,7 @@ use self::{
 };
 use super::{
     Forgetting, Forgotten, Generation, GenerationSummary, IngestReport, Lease, Member, PeriodCommit,
-    PlannedPeriod, Rollback, Settings, StateStore, StoredInteraction, Transferred, UserSummary,
+    PlannedPeriod, Rollback, Settings, StateStore, StoredInteraction, Transferred, UserSize, UserSummary,
 };
 use crate::{
     Config, Error, Result,
@@ -149,6 +149,30 @@ impl SqliteStore {
     /// [`Error::UnknownUser`], or [`Error::State`] if the file is damaged.
     pub fn digest(&self, user: &UserId) -> Result<String> {
         self.read(|connection| check::digest(&User::get(connection, user)?))
+    }
+
+    /// How much room a user takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or [`Error::State`] if the file cannot be read.
+    pub fn size(&self, user: &UserId) -> Result<UserSize> {
+        self.read(|connection| {
+            let user = User::get(connection, user)?;
+            let sum = |table: &str, columns: &str| {
+                let query = format!("SELECT coalesce(sum({columns}), 0) FROM {table} WHERE user = ?1");
+                Ok::<_, Fault>(user.row(table, &query, [user.key], |row| row.get(0))?.unwrap_or_default())
+            };
+            let texts = "octet_length(prompt) + octet_length(response) + octet_length(id)
+                         + coalesce(octet_length(meta), 0)";
+            Ok(UserSize {
+                texts: sum("interactions", texts)?,
+                adapters: sum("memories", "octet_length(adapter)")?,
+                buffers: sum("memories", "octet_length(buffer) + octet_length(calibration)")?,
+                records: sum("generations", "octet_length(record)")?
+                    + sum("answers", "octet_length(record)")?,
+            })
+        })
     }
 
     /// Writes all that is kept of a user to a new folder, which only its owner may enter: texts as JSONL, adapters as PEFT

@@ -1,0 +1,136 @@
+//! `spring inspect`
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{Access, StateStore, record::LearnedPeriod};
+
+use crate::{
+    args::{Args, InspectUserArgs},
+    output::{self, number},
+    session,
+};
+
+pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
+    let path = &command.state.state;
+    let store = session::open(path, Access::ReadOnly)?;
+    let user = session::user_id(&command.user, path)?;
+    let summary = store.user(&user)?;
+    let size = store.size(&user)?;
+    let generations = store.generations(&user)?;
+    let drift: Vec<Drift> = store.period_records(&user, None)?.iter().map(Drift::of).collect();
+    let current = store.generation(&user, None)?;
+    let mut by_period = BTreeMap::<u32, usize>::new();
+    for item in current.iter().flat_map(|generation| &generation.buffer) {
+        *by_period.entry(item.period).or_default() += 1;
+    }
+    if args.json {
+        return output::json(&json!({
+            "user": summary, "bytes": size, "generations": generations, "drift": drift, "buffer_by_period": by_period
+        }));
+    }
+    output::line(&format!(
+        "{user}: {} interactions ({} not learned yet), {} periods, generation {} in use",
+        summary.interactions, summary.pending, summary.periods, summary.generation
+    ))?;
+    let kilobytes = |bytes: u64| format!("{:.1} kB", bytes as f64 / 1e3);
+    output::line(&format!(
+        "texts {}, adapters {}, buffers {}, records {}",
+        kilobytes(size.texts),
+        kilobytes(size.adapters),
+        kilobytes(size.buffers),
+        kilobytes(size.records)
+    ))?;
+    if generations.is_empty() {
+        return output::line("nothing learned yet; `spring adapt` does it");
+    }
+
+    output::line("\nGenerations")?;
+    let mut table = output::table(&["generation", "from", "period", "adapter", "buffer", ""]);
+    for generation in &generations {
+        let state = match (generation.current, generation.on_path) {
+            (true, _) => "in use",
+            (_, true) => "before it",
+            _ => "left by a rollback",
+        };
+        let kept = |value: Option<String>| value.unwrap_or("not kept".into());
+        table.add_row([
+            generation.number.to_string(),
+            if generation.parent == 0 { "the base".into() } else { generation.parent.to_string() },
+            generation.period.to_string(),
+            kept(generation.adapter_bytes.map(kilobytes)),
+            kept(generation.buffer.map(|items| format!("{items} texts"))),
+            state.into(),
+        ]);
+    }
+    output::line(&table.to_string())?;
+
+    output::line(
+        "\nDrift over time, nats per token: N is how much worse the adapter explained the texts than the base",
+    )?;
+    let mut table = output::table(&[
+        "period",
+        "learned on",
+        "texts",
+        "selected",
+        "mean N",
+        "mean Q",
+        "loss",
+        "gate opens at",
+    ]);
+    for period in &drift {
+        table.add_row([
+            period.period.to_string(),
+            period.learned.strftime("%Y-%m-%d %H:%M").to_string(),
+            period.texts.to_string(),
+            period.selected.to_string(),
+            number(period.novelty),
+            number(period.quality),
+            match (period.first_loss, period.last_loss) {
+                (Some(first), Some(last)) => format!("{first:.3} → {last:.3}"),
+                _ => "–".into(),
+            },
+            period.gate.map_or("closed".into(), |threshold| format!("{threshold:.3}")),
+        ]);
+    }
+    output::line(&table.to_string())?;
+
+    let parts: Vec<String> =
+        by_period.iter().map(|(period, count)| format!("{count} of period {period}")).collect();
+    output::line(&format!("\nBuffer: {} texts; {}", summary.buffer, parts.join(", ")))
+}
+
+/// One learned period in a line.
+#[derive(Debug, serde::Serialize)]
+struct Drift {
+    period: u32,
+    generation: u32,
+    learned: jiff::Timestamp,
+    texts: usize,
+    selected: usize,
+    novelty: Option<f64>,
+    quality: Option<f64>,
+    first_loss: Option<f32>,
+    last_loss: Option<f32>,
+    gate: Option<f64>,
+}
+
+impl Drift {
+    fn of(LearnedPeriod { generation, record }: &LearnedPeriod) -> Self {
+        // Without an adapter nothing is novel to it.
+        let had_adapter = record.scores.iter().any(|score| score.adapter.is_some());
+        Self {
+            period: record.period,
+            generation: *generation,
+            learned: record.finished,
+            texts: record.scores.len(),
+            selected: record.selection.selected,
+            novelty: record.statistics.novelty_mean.filter(|_| had_adapter),
+            quality: record.statistics.quality_mean,
+            first_loss: record.update.losses.first().copied(),
+            last_loss: record.update.losses.last().copied(),
+            gate: record.gate_threshold,
+        }
+    }
+}
