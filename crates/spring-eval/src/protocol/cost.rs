@@ -51,8 +51,8 @@ pub(crate) fn cost_of(
         cost.score += tests
             * match method.beside {
                 Beside::Nothing => f64::from(u8::from(learns || t == 0)),
-                Beside::Latest => 3.0,
-                Beside::Search | Beside::Gated => 5.0,
+                Beside::Search | Beside::Latest => 3.0,
+                Beside::Gated => 5.0,
             };
         // A token at a time costs many times as much as a text at once.
         cost.score += 20.0 * (generation.texts * generation.tokens) as f64;
