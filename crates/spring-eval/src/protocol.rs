@@ -25,7 +25,7 @@ use crate::{
     synth::{Detection, Drift, Truth},
 };
 use arena::Arena;
-pub(crate) use cost::{Cost, cost_of};
+pub(crate) use cost::cost_of;
 use method::Learn;
 pub use method::MethodSpec;
 pub use record::{

@@ -90,7 +90,8 @@ pub struct MethodRun {
     pub generated: Vec<GeneratedText>,
     /// What is known of synthetic users only, per period.
     pub synthetic: Vec<SyntheticScores>,
-    /// Seconds of wall time in all, without what was shared with an earlier method.
+    /// Seconds of wall time in all, without the training and scoring that an earlier method had done already; SPRInG's
+    /// own learning counts for each of its rows.
     pub seconds: f64,
 }
 

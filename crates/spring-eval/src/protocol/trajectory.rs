@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
+    time::Instant,
 };
 
 use rand::{SeedableRng, seq::SliceRandom};
@@ -43,6 +44,8 @@ pub(super) struct Trajectory<'a> {
     /// The texts of the last period that were learned, by sequence number.
     learned: HashSet<u64>,
     pub(super) run: MethodRun,
+    /// Seconds that the last period took to learn.
+    seconds: f64,
 }
 
 impl<'a> Trajectory<'a> {
@@ -77,6 +80,7 @@ impl<'a> Trajectory<'a> {
             record: None,
             learned: HashSet::new(),
             run: MethodRun::default(),
+            seconds: 0.0,
         })
     }
 
@@ -169,6 +173,7 @@ impl<'a> Trajectory<'a> {
             self.learned.clone_from(&same.learned);
             self.run.selected.clone_from(&same.run.selected);
             self.run.tokens.clone_from(&same.run.tokens);
+            self.run.seconds += same.seconds;
             return Ok(());
         }
         let split = &arena.splits[t];
@@ -182,7 +187,9 @@ impl<'a> Trajectory<'a> {
             memories: &self.memories,
             earlier: &self.earlier,
         };
+        let started = Instant::now();
         let outcome = learn_period(&model, &self.config, input, progress)?;
+        self.seconds = started.elapsed().as_secs_f64();
         self.earlier.extend(novelties(&outcome.record));
         (self.memories, self.buffered) = (outcome.memories, outcome.buffered);
         let scores = outcome.record.scores.iter();
@@ -303,12 +310,15 @@ impl<'a> Trajectory<'a> {
         for (split, tests) in arena.splits.iter().zip(&arena.tests) {
             row.push(match self.spec.beside {
                 Beside::Nothing => plain(losses(model, &[adapter], tests)?[0]),
-                Beside::Latest => {
-                    let texts = bank.texts();
-                    let latest = &texts[texts.len().saturating_sub(k_of(&config.gate))..];
-                    let tests = split.test.iter().zip(tests);
-                    let encoded = tests.map(|(text, encoded)| with_latest(model, text, encoded, latest));
-                    plain(losses(model, &[adapter], &encoded.collect::<Result<Vec<_>>>()?)?[0])
+                Beside::Search | Beside::Latest => {
+                    let mut encoded = Vec::new();
+                    for (text, test) in split.test.iter().zip(tests) {
+                        encoded.push(with_texts(model, text, test, &self.best_for(bank, text))?);
+                    }
+                    // The same responses in one branch: λ = 1 without the cost of a mixture.
+                    let changed = encoded.iter().zip(tests).filter(|(with, without)| with != without).count();
+                    let read = Loss { texts: changed, ..Loss::default() };
+                    FusedLoss { open_fused: read, ..plain(losses(model, &[adapter], &encoded)?[0]) }
                 }
                 _ => {
                     let texts: Vec<_> = split.test.iter().zip(tests).collect();
@@ -318,6 +328,18 @@ impl<'a> Trajectory<'a> {
         }
         arena.rows.insert(key, row.clone());
         Ok(row)
+    }
+
+    /// The k texts of the bank that are read along with a prompt, best first.
+    fn best_for<'b>(&self, bank: &'b RetrievalBank, text: &StoredInteraction) -> Vec<&'b StoredInteraction> {
+        let k = k_of(&self.config.gate);
+        match self.spec.beside {
+            Beside::Latest => bank.texts().iter().rev().take(k).collect(),
+            _ => {
+                let hits = bank.search(&text.interaction.prompt, k).into_iter();
+                hits.filter(|hit| hit.score > 0.0).filter_map(|hit| bank.text(hit.key)).collect()
+            }
+        }
     }
 
     /// What the truth about synthetic texts allows to measure.
@@ -378,17 +400,15 @@ fn up_to(order: &[usize], lengths: &[usize], wanted: usize) -> impl Iterator<Ite
     order[..count].iter().copied()
 }
 
-/// The test text behind the latest texts, as far as they fit.
-fn with_latest(
+/// The test text behind some texts, best first, as far as they fit; the last one is the first to be dropped.
+fn with_texts(
     model: &dyn LanguageModel,
     text: &StoredInteraction,
     encoded: &Encoded,
-    latest: &[StoredInteraction],
+    best: &[&StoredInteraction],
 ) -> Result<Encoded> {
-    // The newest is the last to be dropped.
-    let pairs: Vec<RetrievedPair<'_>> = latest
+    let pairs: Vec<RetrievedPair<'_>> = best
         .iter()
-        .rev()
         .map(|text| RetrievedPair {
             seq: text.seq,
             order: (text.interaction.time, text.seq),

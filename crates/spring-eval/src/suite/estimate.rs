@@ -6,11 +6,7 @@ use serde::Serialize;
 use spring_core::{Config, LanguageModel, prompt::Encoded};
 
 use super::{LoadedData, Suite};
-use crate::{
-    Budget, Result,
-    loss::encode,
-    protocol::{Cost, cost_of},
-};
+use crate::{Budget, Result, loss::encode, protocol::cost_of};
 
 /// What a suite costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -43,12 +39,10 @@ pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedD
                 sample.extend(texts.into_iter().take(room));
             }
             for budget in &suite.budgets {
-                for method in &suite.methods {
-                    let Cost { train: t, score: s } =
-                        cost_of(method, &suite.config, *budget == Budget::Steps, &periods, suite.generation);
-                    train += t * suite.seeds.len() as f64;
-                    score += s * suite.seeds.len() as f64;
-                }
+                let steps = *budget == Budget::Steps;
+                let cost = cost_of(&suite.methods, &suite.config, steps, &periods, suite.generation);
+                train += cost.train * suite.seeds.len() as f64;
+                score += cost.score * suite.seeds.len() as f64;
                 estimate.jobs += suite.seeds.len();
             }
         }
