@@ -106,8 +106,14 @@ pub enum Command {
     )]
     Score(ScoreArgs),
     /// Compare methods on data with time.
-    #[command(subcommand)]
-    Eval(EvalCommand),
+    #[command(
+        args_conflicts_with_subcommands = true,
+        arg_required_else_help = true,
+        after_help = "Examples:\n  spring eval --suite suites/main.toml --estimate\n  \
+        spring eval --suite suites/main.toml --data commits=mine.jsonl --out runs/mine\n  \
+        spring eval metrics --predictions predicted.jsonl --references written.jsonl --json"
+    )]
+    Eval(Box<EvalArgs>),
     /// Look at data files, convert and generate them.
     #[command(subcommand)]
     Data(DataCommand),
@@ -305,6 +311,42 @@ pub struct ScoreArgs {
     /// A JSONL file of interactions.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct EvalArgs {
+    #[command(subcommand)]
+    pub command: Option<EvalCommand>,
+    #[command(flatten)]
+    pub suite: SuiteArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct SuiteArgs {
+    /// Run a suite: data, methods, seeds and budgets in TOML. What its folder has already is not run again.
+    #[arg(long, value_name = "FILE")]
+    pub suite: Option<PathBuf>,
+    /// Another base model than the suite's: a folder in the Hugging Face layout, or "embedded".
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<String>,
+    /// Another file for one of the suite's data sets; may be given several times.
+    #[arg(long, value_name = "NAME=FILE")]
+    pub data: Vec<String>,
+    /// Another number of users for every data set.
+    #[arg(long, value_name = "N")]
+    pub users: Option<usize>,
+    /// Leave out so many of the users with most texts first, in every data set.
+    #[arg(long, value_name = "N")]
+    pub skip: Option<usize>,
+    /// The run's folder. Default: runs/ and the suite's name.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Users side by side; without it as many as the machine has cores.
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Say how long it will take and run nothing.
+    #[arg(long)]
+    pub estimate: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ mod inspect;
 mod metrics;
 mod rollback;
 mod score;
+mod suite;
 mod transfer;
 mod users;
 
@@ -38,8 +39,11 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Inspect(command) => inspect::run(args, command),
         Command::Users(command) => users::run(args, command),
         Command::Score(command) => score::run(args, command),
-        Command::Eval(EvalCommand::Compare(command)) => eval::compare(args, command),
-        Command::Eval(EvalCommand::Metrics(command)) => metrics::run(args, command),
+        Command::Eval(eval) => match &eval.command {
+            Some(EvalCommand::Compare(command)) => eval::compare(args, command),
+            Some(EvalCommand::Metrics(command)) => metrics::run(args, command),
+            None => suite::run(args, &eval.suite),
+        },
         Command::Data(DataCommand::Inspect(command)) => data::inspect(args, command),
         Command::Data(DataCommand::Convert(command)) => data::convert(command),
         Command::Data(DataCommand::Synth(command)) => data::synth(command),

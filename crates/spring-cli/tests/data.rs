@@ -1,4 +1,4 @@
-//! `spring data` and `spring eval metrics`, as a user runs them.
+//! `spring data`, `spring eval metrics` and `spring eval --suite`, as a user runs them.
 
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
@@ -113,4 +113,28 @@ fn synthetic_users_repeat_and_can_be_inspected() {
         .collect();
     assert_eq!(drifts, ["sudden", "none", "sudden"]);
     assert!(fails(&["data", "synth", "--noise", "2"]).contains("between 0 and 1"));
+}
+
+#[test]
+fn a_suite_runs_on_the_built_in_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = succeeds(&["data", "synth", "--users", "1", "--texts", "20", "--drift", "sudden"]);
+    let data = file(&dir, "data.jsonl", &lines);
+    let suite =
+        "name = 'small'\nmethods = ['base', 'static']\n[[data]]\nname = 'd'\npath = 'elsewhere.jsonl'\n";
+    let suite = file(&dir, "small.toml", suite);
+    let other = format!("d={data}");
+    let command = ["eval", "--suite", &suite, "--data", &other, "--quiet"];
+    let estimate = succeeds(&[&command[..], &["--estimate", "--json"]].concat());
+    assert_eq!(serde_json::from_str::<Value>(&estimate).unwrap()["jobs"], 1);
+    let out = dir.path().join("run");
+    let out = ["--out", out.to_str().unwrap()];
+    let table = succeeds(&[&command[..], &out].concat());
+    assert!(table.contains("static (period 1)") && table.contains("report.html"), "{table}");
+    let summary: Value =
+        serde_json::from_str(&succeeds(&[&command[..], &out, &["--json"]].concat())).unwrap();
+    assert_eq!((&summary["against"], summary["rows"].as_array().unwrap().len()), (&json!("static"), 2));
+
+    assert!(fails(&["eval", "--suite", &suite]).contains("elsewhere.jsonl"));
+    assert!(fails(&["eval", "--suite", &suite, "--data", "x=y"]).contains("no data set \"x\", only d"));
 }

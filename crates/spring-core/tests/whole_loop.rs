@@ -254,6 +254,58 @@ fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
     assert!(laid.plain.len() >= 2 && matches!(laid.cuts[..], [Cut::NewTokens { .. }, Cut::Prompt { .. }]));
 }
 
+/// The small model with a chat template of spring-model's fixtures.
+fn chat_model() -> AnyModel {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures");
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(fixtures.join("tiny-llama").join(name), dir.path().join(name)).unwrap();
+    }
+    let chat: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(fixtures.join("chat.json")).unwrap()).unwrap();
+    let config = serde_json::json!({
+        "bos_token": "<|begin|>", "eos_token": "<|end|>", "chat_template": chat["templates"]["turns"]
+    });
+    std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    AnyModel::load(&ModelFiles::from_dir(dir.path()).unwrap(), Device::Cpu).unwrap()
+}
+
+#[test]
+fn with_a_chat_template_retrieved_texts_are_earlier_turns() {
+    let model = chat_model();
+    let text = |ids: &[u32]| model.decode_text(ids).unwrap();
+    let pair = encode_pair(&model, "question", "answer", 200).unwrap();
+    assert_eq!(text(&pair.sequence.context), "user\nquestion\nassistant\n");
+    assert_eq!((text(&pair.sequence.response).as_str(), pair.sequence.response.last()), ("answer", Some(&2)));
+
+    let order = |day: i64| (jiff::Timestamp::from_second(day * 86_400).unwrap(), day as u64);
+    let pairs = [
+        RetrievedPair { seq: 2, order: order(2), prompt: "p2", response: "newer" },
+        RetrievedPair { seq: 1, order: order(1), prompt: "p1", response: "older" },
+    ];
+    let laid = contexts(&model, "question", &pairs, Some(20)).unwrap();
+    assert_eq!(
+        text(&laid.retrieval.unwrap()),
+        "user\np1\nassistant\nolder\nuser\np2\nassistant\nnewer\nuser\nquestion\nassistant\n"
+    );
+    // A long prompt loses its beginning; the template's own text stays whole.
+    let long = (0..400).map(|i| format!("{i} ")).collect::<String>();
+    let laid = contexts(&model, &long, &pairs, Some(20)).unwrap();
+    let plain = text(&laid.plain);
+    assert!(laid.plain.len() <= 236 && laid.retrieval.is_none(), "{}", laid.plain.len());
+    assert!(plain.starts_with("user\n") && plain.ends_with("398 399\nassistant\n"), "{plain}");
+    assert!(matches!(laid.cuts[0], Cut::Prompt { .. }));
+    let pair = encode_pair(&model, &long, "answer", 100).unwrap();
+    assert!(pair.sequence.len() <= 100 && pair.sequence.response.last() == Some(&2));
+    assert_ne!(model.info().fingerprint, common_fingerprint());
+}
+
+/// The same files without the template.
+fn common_fingerprint() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    ModelFiles::from_dir(folder).unwrap().fingerprint().unwrap()
+}
+
 #[test]
 fn settings_read_back_and_unknown_keys_are_refused() {
     let text = "[drift]\nscorer = { kind = \"spring\", alpha = \"inf\" }\n[gate]\nkind = \"fixed\"\nthreshold = 2.0\n";
@@ -280,6 +332,7 @@ fn settings_read_back_and_unknown_keys_are_refused() {
     // The documented defaults are the defaults.
     let docs =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md")).unwrap();
-    let block = docs.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let blocks = docs.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let block = blocks.into_iter().find(|block| block.contains("[drift]")).unwrap();
     assert_eq!(Config::from_toml(block, "docs/formats.md").unwrap(), Config::default());
 }

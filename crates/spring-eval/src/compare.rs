@@ -325,14 +325,18 @@ pub fn compare(
     })
 }
 
-/// The base's log-likelihood of every training text, once for all methods.
+/// The base's log-likelihood of every training text that has none yet, once for all methods.
 pub(crate) fn score_base(model: &dyn LanguageModel, config: &Config, splits: &mut [Split]) -> Result<()> {
     for split in splits {
-        let encoded = encode(model, config, &split.train)?;
+        let unscored: Vec<usize> =
+            (0..split.train.len()).filter(|place| split.train[*place].base.is_none()).collect();
+        let texts: Vec<StoredInteraction> =
+            unscored.iter().map(|place| split.train[*place].clone()).collect();
+        let encoded = encode(model, config, &texts)?;
         let rows: Vec<_> = encoded.iter().map(|text| (&text.sequence, None)).collect();
         let scores = model.score(&rows).map_err(spring_core::Error::from)?;
-        for (text, tokens) in split.train.iter_mut().zip(scores) {
-            text.base = Some(mean_log_likelihood(&tokens));
+        for (place, tokens) in unscored.into_iter().zip(scores) {
+            split.train[place].base = Some(mean_log_likelihood(&tokens));
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ mod report;
 mod split;
 mod state;
 mod statistics;
+mod suite;
 pub mod synth;
 
 pub use compare::{Comparison, Method, PeriodComparison, Plan, Stream, UserComparison, compare};
@@ -24,10 +25,14 @@ pub use metrics::{
     rouge, score_files,
 };
 pub use protocol::{
-    Budget, Generation, MethodRun, MethodSpec, PeriodSizes, Protocol, SyntheticScores, UserInput,
-    UserOutcome, UserRun, domain_adapter, run_other_user, run_user,
+    Budget, GeneratedText, Generation, MethodRun, MethodSpec, PeriodSizes, Protocol, SyntheticScores,
+    UserInput, UserOutcome, UserRun, domain_adapter, run_other_user, run_user,
 };
 pub use report::{UserReport, html};
 pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split};
 pub use state::{PeriodLosses, evaluate_state};
 pub use statistics::{Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test};
+pub use suite::{
+    DataSet, Estimate, Start, Suite, SuiteData, SuiteEvent, SuiteOutcome, SuiteUser, Summary, SummaryRow,
+    estimate_suite, run_suite,
+};

@@ -3,10 +3,13 @@
 mod markup;
 mod page;
 mod plots;
+mod suite;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+
+pub(crate) use suite::suite_html;
 
 use spring_core::{
     StoredInteraction,

@@ -140,16 +140,17 @@ fn every_method_fills_its_matrix_on_one_code_path() {
 fn equal_steps_are_equal_tokens_and_the_domain_can_be_everyones_start() {
     let model = model();
     let learners = ["everything", "random", "replay", "cumulative", "spring"];
-    let steps = protocol(&learners, Budget::Steps);
+    let steps = protocol(&[&["base", "domain"], &learners[..]].concat(), Budget::Steps);
     let domain = domain_adapter(&model, &steps.config, &splits(9)[0].train, &mut ()).unwrap();
     let run = run(&model, &steps, &domain, true).run;
     let wanted = &run.methods["everything"].tokens;
-    for (name, method) in &run.methods {
+    for (name, method) in run.methods.iter().filter(|(name, _)| learners.contains(&name.as_str())) {
         for (t, tokens) in method.tokens.iter().enumerate() {
             // The last text may go beyond.
             assert!((wanted[t]..wanted[t] + 64).contains(tokens), "{name}: {tokens} of {}", wanted[t]);
         }
     }
+    assert_ne!(run.methods["base"].matrix, run.methods["domain"].matrix, "the base stays the base");
     // The domain adapter is an adapter, so SPRInG selects from the first period on.
     assert!(run.methods["spring"].selected[0] < run.periods[0].train);
     assert!(run.periods[0].novelty.is_some());
@@ -164,7 +165,13 @@ fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let user = &splits[0].train[0].interaction.user;
     let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
     let run = run_user(&model, &protocol, input, &mut ()).unwrap().run;
-    assert!(run.methods.values().all(|m| m.generated.len() == 3 && m.generated.iter().all(Option::is_some)));
+    for (name, method) in &run.methods {
+        let periods: Vec<u32> = method.generated.iter().map(|text| text.period).collect();
+        assert_eq!(periods, [1, 2, 3], "{name}");
+        assert!(method.generated.iter().zip(&splits).all(|(text, split)| {
+            text.written == split.test[0].interaction.response && text.predicted.chars().count() <= 4 * 8
+        }));
+    }
     protocol.methods = vec!["domain".parse::<MethodSpec>().unwrap()];
     let error = run_user(&model, &protocol, input, &mut ()).err().unwrap().to_string();
     assert!(error.contains("domain: there is no domain adapter"), "{error}");

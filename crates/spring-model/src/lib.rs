@@ -1,4 +1,4 @@
-//! A causal language model with LoRA adapters on burn: load, score, adapt, decode.
+#![doc = include_str!("../README.md")]
 
 mod adapter;
 mod any;

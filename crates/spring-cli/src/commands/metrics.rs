@@ -1,6 +1,7 @@
 //! `spring eval metrics`
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 use spring_eval::{label_scores, number_scores, read_string_pairs, score_files};
 
 use crate::{
@@ -10,24 +11,27 @@ use crate::{
 
 pub fn run(args: &Args, command: &MetricsArgs) -> Result<()> {
     let MetricsArgs { predictions, references, kind } = command;
-    let scores = match kind {
-        MetricKind::Texts => serde_json::to_value(score_files(predictions, references)?)?,
+    match kind {
+        MetricKind::Texts => print(args, &score_files(predictions, references)?),
         MetricKind::Labels => {
             let (predicted, expected) = read_string_pairs(predictions, references)?;
-            serde_json::to_value(label_scores(&predicted, &expected))?
+            print(args, &label_scores(&predicted, &expected))
         }
         MetricKind::Numbers => {
             let (predicted, expected) = read_string_pairs(predictions, references)?;
             let scores = number_scores(&predicted, &expected)
                 .with_context(|| format!("{}: a reference is no number", references.display()))?;
-            serde_json::to_value(scores)?
+            print(args, &scores)
         }
-    };
+    }
+}
+
+fn print(args: &Args, scores: &impl Serialize) -> Result<()> {
     if args.json {
-        return output::json(&scores);
+        return output::json(scores);
     }
     let mut table = output::table(&["metric", "mean"]);
-    for (name, value) in scores.as_object().into_iter().flatten() {
+    for (name, value) in serde_json::to_value(scores)?.as_object().into_iter().flatten() {
         let value = value.as_f64().map_or("–".into(), |value| format!("{value:.4}"));
         table.add_row([name.clone(), value]);
     }

@@ -8,6 +8,8 @@ use std::{
     sync::Mutex,
 };
 
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
 use spring_core::{
     LanguageModel, ModelInfo,
     spring_model::{
@@ -118,7 +120,11 @@ impl LanguageModel for Budgeted<'_> {
         seed: u64,
         progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome, ModelError> {
-        let examples = [examples, &self.replayed].concat();
+        // A selection comes in the order of its scores, which must not make a difference here: the same texts are the
+        // same training, whoever chose them.
+        let mut examples = [examples, &self.replayed].concat();
+        examples.sort_by(|a, b| (&a.context, &a.response).cmp(&(&b.context, &b.response)));
+        examples.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         let (examples, config) = match self.repeated(&examples, config.epochs) {
             Some(repeated) => (repeated, TrainConfig { epochs: 1, ..config.clone() }),
             None => (examples, config.clone()),

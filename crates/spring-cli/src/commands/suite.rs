@@ -1,0 +1,164 @@
+//! `spring eval --suite`
+
+use std::{ops::ControlFlow, path::PathBuf, sync::Mutex, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use spring_eval::{Estimate, Suite, SuiteEvent, Summary, estimate_suite, run_suite};
+
+use crate::{
+    args::{Args, SuiteArgs},
+    embedded,
+    interrupt::{self, Interrupted},
+    output::{self, number},
+};
+
+pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
+    let path = command.suite.as_ref().context("name a suite: spring eval --suite FILE.toml")?;
+    let mut suite = Suite::load(path)?;
+    overrule(&mut suite, command)?;
+    let model = embedded::load_model(&suite.model, args)?;
+    if command.estimate {
+        let estimate = estimate_suite(&model, &suite)?;
+        return if args.json { output::json(&estimate) } else { output::line(&in_words(&estimate)) };
+    }
+    let folder = command.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&suite.name));
+    interrupt::install();
+    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {msg} [{elapsed}]") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let estimated = Mutex::new(None);
+    let watch = |event: SuiteEvent<'_>| {
+        match event {
+            SuiteEvent::Estimate(estimate) => {
+                bar.set_length(estimate.jobs as u64);
+                if !args.quiet {
+                    bar.suspend(|| eprintln!("spring: {}", in_words(&estimate)));
+                }
+                if let Ok(mut estimated) = estimated.lock() {
+                    *estimated = Some(estimate);
+                }
+            }
+            SuiteEvent::Job { name, done, jobs, seconds_left } => {
+                bar.set_length(jobs as u64);
+                bar.set_position(done as u64);
+                let left = HumanDuration(Duration::from_secs_f64(seconds_left.max(0.0)));
+                bar.set_message(format!("{name}; {left} left"));
+                if bar.is_hidden() && !args.quiet {
+                    eprintln!("spring: {done} of {jobs}: {name}; {left} left");
+                }
+            }
+            SuiteEvent::Step => {}
+        }
+        if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let result = match command.jobs {
+        None => run_suite(&model, &suite, &folder, &watch),
+        Some(jobs) => rayon::ThreadPoolBuilder::new()
+            .num_threads(jobs.max(1))
+            .build()?
+            .install(|| run_suite(&model, &suite, &folder, &watch)),
+    };
+    bar.finish_and_clear();
+    let outcome = match result {
+        Err(spring_eval::Error::Core(error)) if error.is_stopped() => return Err(Interrupted.into()),
+        other => other?,
+    };
+    if args.json {
+        return output::json(&outcome.summary);
+    }
+    print(&outcome.summary)?;
+    for data in &outcome.data {
+        let (users, fewer) = data.evaluated();
+        output::line(&format!(
+            "{}: {users} users evaluated, {fewer} of them with fewer periods; {} users left out (users.json says why)",
+            data.data,
+            data.left_out()
+        ))?;
+    }
+    output::line(&format!("\n{}", outcome.folder.join("report.html").display()))
+}
+
+/// What the command line says instead of the file.
+fn overrule(suite: &mut Suite, command: &SuiteArgs) -> Result<()> {
+    if let Some(model) = &command.model {
+        suite.model.clone_from(model);
+    }
+    for setting in &command.data {
+        let (name, file) = setting.split_once('=').with_context(|| format!("--data {setting}: NAME=FILE"))?;
+        let Some(data) = suite.data.iter_mut().find(|data| data.name == name) else {
+            let names: Vec<&str> = suite.data.iter().map(|data| data.name.as_str()).collect();
+            bail!("--data {setting}: the suite has no data set {name:?}, only {}", names.join(", "));
+        };
+        file.clone_into(&mut data.path);
+    }
+    for data in &mut suite.data {
+        data.users = command.users.unwrap_or(data.users);
+        data.skip = command.skip.unwrap_or(data.skip);
+        if data.users == 0 {
+            bail!("--users 0: at least one");
+        }
+    }
+    Ok(())
+}
+
+fn in_words(estimate: &Estimate) -> String {
+    format!(
+        "{} runs (users, seeds, budgets): {:.2} M tokens to train on and {:.2} M to score, about {}",
+        estimate.jobs,
+        estimate.train_millions,
+        estimate.score_millions,
+        HumanDuration(Duration::from_secs_f64(estimate.seconds.max(1.0)))
+    )
+}
+
+fn print(summary: &Summary) -> Result<()> {
+    let mut groups: Vec<(&str, &str)> = Vec::new();
+    for row in &summary.rows {
+        let group = (row.data.as_str(), row.budget.name());
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    for (data, budget) in groups {
+        let rows =
+            || summary.rows.iter().filter(|row| (row.data.as_str(), row.budget.name()) == (data, budget));
+        let users = rows().next().map_or(0, |row| row.per_byte.users);
+        output::line(&format!(
+            "\n{data}, budget {budget}: loss on the newest test part after the first period, mean over {users} users"
+        ))?;
+        let mut table = output::table(&[
+            "method",
+            "nats/byte",
+            "95 %",
+            "nats/token",
+            "difference",
+            "p (Holm)",
+            "detectable",
+            "forgetting",
+            "tokens",
+        ]);
+        for row in rows() {
+            let wide = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
+            let test = row.difference;
+            table.add_row([
+                row.label.clone(),
+                wide(Some(row.per_byte.mean)),
+                format!("{:.4} to {:.4}", row.per_byte.low, row.per_byte.high),
+                number(Some(row.per_token)),
+                wide(test.map(|test| test.difference.mean)),
+                number(test.map(|test| test.p_holm)),
+                wide(test.and_then(|test| test.minimum_detectable)),
+                wide(row.continual.forgetting),
+                format!("{:.0}", row.tokens),
+            ]);
+        }
+        output::line(&table.to_string())?;
+    }
+    output::line(&format!(
+        "differences are to {}, below 0 is better; forgetting: mean over i of the best R[t][i] less R[T][i], nats per byte",
+        summary.against
+    ))
+}

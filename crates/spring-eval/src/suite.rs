@@ -1,0 +1,285 @@
+//! A suite: data, methods, seeds and budgets in one TOML file, run into one folder, resumable, with a table at the end.
+
+mod estimate;
+mod run;
+mod summary;
+
+use std::{collections::HashSet, path::Path};
+
+use serde::{Deserialize, Serialize};
+use spring_core::{Config, StoredInteraction, spring_memory::UserId};
+
+pub use estimate::Estimate;
+pub(crate) use run::RunLine;
+pub use run::{SuiteData, SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
+pub use summary::{Summary, SummaryRow};
+
+use crate::{
+    Budget, Error, Generation, MethodSpec, PeriodRule, Result, Split,
+    data::{Format, Task, open, read_streams, text_counts},
+};
+
+/// What is compared, on what, and how often. An unknown key is an error.
+///
+/// ```
+/// let suite = spring_eval::Suite::from_toml(
+///     "name = 'small'\nmethods = ['base', 'static', 'spring']\n[[data]]\nname = 'commits'\npath = 'commits.jsonl'\n",
+///     "small.toml",
+/// )?;
+/// assert_eq!((suite.seeds, suite.data[0].users), (vec![0], 12));
+/// # Ok::<(), spring_eval::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// The name of the run and of its folder.
+    pub name: String,
+    /// The base model: a folder in the Hugging Face layout, or "embedded". Default: embedded.
+    #[serde(default = "embedded")]
+    pub model: String,
+    /// The methods, in the order of the table.
+    pub methods: Vec<MethodSpec>,
+    /// The method that every other one is tested against. Default: spring, or the last one if it is not among them.
+    #[serde(default)]
+    pub against: Option<MethodSpec>,
+    /// Seeds; a user's seeds are averaged before anything is tested. Default: 0 alone.
+    #[serde(default = "one_seed")]
+    pub seeds: Vec<u64>,
+    /// How much each method may train; one table each. Default: epochs alone.
+    #[serde(default = "epochs")]
+    pub budgets: Vec<Budget>,
+    /// What every adapter starts from. Default: the base.
+    #[serde(default)]
+    pub start: Start,
+    /// How streams are cut.
+    #[serde(default)]
+    pub periods: PeriodRule,
+    /// What is generated on the diagonal of R.
+    #[serde(default)]
+    pub generation: Generation,
+    /// The data sets.
+    pub data: Vec<DataSet>,
+    /// The method's settings.
+    #[serde(default)]
+    pub config: Config,
+}
+
+/// What every adapter starts from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// A fresh adapter.
+    #[default]
+    Base,
+    /// The domain adapter.
+    Domain,
+}
+
+/// One data set of a suite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSet {
+    /// Its name in tables.
+    pub name: String,
+    /// The file, relative to where the program runs.
+    pub path: String,
+    /// LaMP's outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<String>,
+    /// Evaluate the users with most texts, so many. Default 12.
+    #[serde(default = "twelve")]
+    pub users: usize,
+    /// Leave out so many of the users with most texts before that. Default 0.
+    #[serde(default)]
+    pub skip: usize,
+    /// The domain adapter learns the first periods of at most so many users that are not evaluated. Default 24.
+    #[serde(default = "twenty_four")]
+    pub domain_users: usize,
+    /// Use the latest so many texts of each user. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<usize>,
+    /// Most periods, where they differ from the suite's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub periods: Option<u32>,
+}
+
+fn embedded() -> String {
+    "embedded".into()
+}
+
+fn one_seed() -> Vec<u64> {
+    vec![0]
+}
+
+fn epochs() -> Vec<Budget> {
+    vec![Budget::Epochs]
+}
+
+fn twelve() -> usize {
+    12
+}
+
+fn twenty_four() -> usize {
+    24
+}
+
+impl Suite {
+    /// Reads TOML; `origin` is how errors name it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] for what is not understood or cannot be run.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
+        let fail = |reason: String| Error::File { file: origin.into(), reason };
+        let suite: Self =
+            toml::from_str(text).map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
+        suite.check().map_err(fail)?;
+        Ok(suite)
+    }
+
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_toml`](Self::from_toml), and if the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::File { file: file.clone(), reason: error.to_string() })?;
+        Self::from_toml(&text, &file)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let names: HashSet<&str> = self.methods.iter().map(MethodSpec::name).collect();
+        let data: HashSet<&str> = self.data.iter().map(|data| data.name.as_str()).collect();
+        let problem = if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.')
+        {
+            "name: it becomes a folder, so it is not empty, begins with no dot and holds no slash"
+        } else if self.methods.is_empty() || names.len() < self.methods.len() {
+            "methods: at least one, each once"
+        } else if self.data.is_empty() || data.len() < self.data.len() {
+            "data: at least one, each with a name of its own"
+        } else if self.seeds.is_empty() || self.budgets.is_empty() {
+            "seeds and budgets: at least one each"
+        } else if !(0.0..1.0).contains(&self.periods.hold_out) || self.periods.periods < 2 {
+            "periods: at least 2, and a hold_out from 0 to below 1"
+        } else if self.periods.min_train == 0 || self.periods.min_test == 0 {
+            "periods: min_train and min_test are at least 1"
+        } else if self
+            .data
+            .iter()
+            .any(|data| data.users == 0 || data.periods.is_some_and(|periods| periods < 2))
+        {
+            "data: at least 1 user and 2 periods"
+        } else if self.against.as_ref().is_some_and(|against| !names.contains(against.name())) {
+            "against: one of the methods"
+        } else {
+            return self.config.check().map_err(|error| format!("config: {error}"));
+        };
+        Err(problem.to_owned())
+    }
+
+    /// The method that the others are tested against.
+    pub fn reference(&self) -> &str {
+        let spring = self.methods.iter().find(|method| method.name() == "spring");
+        let reference = self.against.as_ref().or(spring).or(self.methods.last());
+        reference.map_or("", MethodSpec::name)
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.methods.iter().any(|method| method.name() == name)
+    }
+
+    fn needs_domain(&self) -> bool {
+        self.start == Start::Domain || self.methods.iter().any(|method| method.name().starts_with("domain"))
+    }
+
+    fn rule(&self, data: &DataSet) -> PeriodRule {
+        PeriodRule { periods: data.periods.unwrap_or(self.periods.periods), ..self.periods }
+    }
+}
+
+/// A user of a data set: how their stream was cut, or why not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SuiteUser {
+    /// The user.
+    pub user: UserId,
+    /// Their texts.
+    pub texts: usize,
+    /// Periods, at most as many as asked for; 0 for a user who is left out.
+    pub periods: usize,
+    /// Why they are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<String>,
+}
+
+/// A data set, ready to be run on.
+struct LoadedData {
+    name: String,
+    task: Option<Task>,
+    users: Vec<(UserId, Vec<Split>)>,
+    /// First periods of users that are not evaluated.
+    domain: Vec<StoredInteraction>,
+    domain_users: usize,
+    considered: Vec<SuiteUser>,
+    /// Users with too few texts to be looked at.
+    too_few: usize,
+}
+
+fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
+    let path = Path::new(&data.path);
+    let rule = suite.rule(data);
+    let least = 2 * (rule.min_train + rule.min_test);
+    let mut counts: Vec<(UserId, usize)> = text_counts(path)?.into_iter().collect();
+    let known = counts.len();
+    counts.retain(|(_, count)| *count >= least);
+    let too_few = known - counts.len();
+    // Most texts first; users of equal count in the order of their names, so that a run can be repeated.
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    // Some may turn out to be no use.
+    counts.truncate(data.skip + 2 * data.users + data.domain_users);
+    let wanted: HashSet<&UserId> = counts.iter().map(|(user, _)| user).collect();
+    let streams = read_streams(path, data.outputs.as_deref().map(Path::new), &|user| wanted.contains(user))?;
+    let task = match open(path)?.format() {
+        Format::Questions(task) | Format::History(task) => task,
+        _ => None,
+    };
+    let mut loaded = LoadedData {
+        name: data.name.clone(),
+        task,
+        users: vec![],
+        domain: vec![],
+        domain_users: 0,
+        considered: vec![],
+        too_few,
+    };
+    for (rank, (user, _)) in counts.iter().enumerate() {
+        let Some(stream) = streams.iter().find(|stream| stream.user == *user) else { continue };
+        let latest = stream.texts.len().saturating_sub(data.texts.unwrap_or(usize::MAX));
+        let texts = &stream.texts[latest..];
+        let cut = rule.cut(texts);
+        if rank >= data.skip && loaded.users.len() < data.users {
+            let (periods, excluded) = match &cut {
+                Ok(splits) => (splits.len(), None),
+                Err(reason) => (0, Some(reason.clone())),
+            };
+            loaded.considered.push(SuiteUser { user: user.clone(), texts: texts.len(), periods, excluded });
+            if let Ok(splits) = cut {
+                loaded.users.push((user.clone(), splits));
+            }
+        } else if let Ok(mut splits) = cut
+            && loaded.domain_users < data.domain_users
+        {
+            loaded.domain.append(&mut splits[0].train);
+            loaded.domain_users += 1;
+        }
+    }
+    if loaded.users.is_empty() {
+        let reason = format!(
+            "no user has two periods of {} training and {} test texts ({too_few} of {known} have too few texts)",
+            rule.min_train, rule.min_test
+        );
+        return Err(Error::File { file: data.path.clone(), reason });
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,83 @@
+//! How long a suite will take, from its tokens and a short measurement of the model's speed.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use spring_core::{Config, LanguageModel, prompt::Encoded};
+
+use super::{LoadedData, Suite};
+use crate::{Budget, Result, loss::encode, protocol::cost_of};
+
+/// What a suite costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Users times seeds times budgets, over all data sets.
+    pub jobs: usize,
+    /// Tokens to train on, prompts included, in millions.
+    pub train_millions: f64,
+    /// Tokens to score, in millions.
+    pub score_millions: f64,
+    /// Seconds that this takes at the measured speed, roughly: a factor of two either way.
+    pub seconds: f64,
+}
+
+/// Texts that the speed is measured on.
+const SAMPLE: usize = 8;
+
+pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Result<Estimate> {
+    let mut estimate = Estimate::default();
+    let mut sample: Vec<Encoded> = Vec::new();
+    let (mut train, mut score) = (0.0, 0.0);
+    for loaded in data {
+        for (_, splits) in &loaded.users {
+            let mut periods = Vec::new();
+            for split in splits {
+                let texts = encode(model, &suite.config, &split.train)?;
+                let tests = encode(model, &suite.config, &split.test)?;
+                periods.push((tokens(&texts), tokens(&tests)));
+                let room = SAMPLE - sample.len();
+                sample.extend(texts.into_iter().take(room));
+            }
+            for budget in &suite.budgets {
+                let steps = *budget == Budget::Steps;
+                let cost = cost_of(&suite.methods, &suite.config, steps, &periods, suite.generation);
+                train += cost.train * suite.seeds.len() as f64;
+                score += cost.score * suite.seeds.len() as f64;
+                estimate.jobs += suite.seeds.len();
+            }
+        }
+        if suite.needs_domain() {
+            let epochs = suite.config.training.epochs * suite.seeds.len();
+            train += (tokens(&encode(model, &suite.config, &loaded.domain)?) * epochs) as f64;
+        }
+    }
+    let (per_train, per_score) = speed(model, &suite.config, &sample)?;
+    estimate.seconds = train * per_train + score * per_score;
+    (estimate.train_millions, estimate.score_millions) = (train / 1e6, score / 1e6);
+    Ok(estimate)
+}
+
+fn tokens(texts: &[Encoded]) -> usize {
+    texts.iter().map(|text| text.sequence.len()).sum()
+}
+
+/// Seconds per token of training and of scoring; the first call of each is warm-up.
+fn speed(model: &dyn LanguageModel, config: &Config, sample: &[Encoded]) -> Result<(f64, f64)> {
+    let core = spring_core::Error::from;
+    let rows: Vec<_> = sample.iter().map(|text| (&text.sequence, None)).collect();
+    let examples: Vec<_> = sample.iter().map(|text| text.sequence.clone()).collect();
+    let training = spring_core::spring_model::TrainConfig { epochs: 1, ..config.training.clone() };
+    let (mut scoring, mut learning) = (0.0, 0.0);
+    for _ in 0..2 {
+        let started = Instant::now();
+        model.score(&rows).map_err(core)?;
+        scoring = started.elapsed().as_secs_f64();
+        let started = Instant::now();
+        model
+            .adapt(None, &config.lora, &examples, &training, 0, &mut |_| std::ops::ControlFlow::Continue(()))
+            .map_err(core)?;
+        learning = started.elapsed().as_secs_f64();
+    }
+    let count = tokens(sample).max(1) as f64;
+    Ok((learning / count, scoring / count))
+}

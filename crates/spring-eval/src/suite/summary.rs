@@ -1,0 +1,269 @@
+//! The table of a suite: a row for each data set, budget and method.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use spring_core::spring_memory::UserId;
+
+use super::{
+    Suite,
+    run::{RunLine, SuiteData},
+};
+use crate::{
+    Budget, ContinualScores, Interval, LabelScores, Loss, MethodRun, NumberScores, PairedTest, TextScores,
+    UserScores, average_seeds, bootstrap, data::Task, holm, label_scores, number_scores, paired_test,
+};
+
+/// All rows, in the order of data sets, budgets and methods.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The suite.
+    pub name: String,
+    /// The method that the others are tested against.
+    pub against: String,
+    /// The rows.
+    pub rows: Vec<SummaryRow>,
+}
+
+/// One method on one data set under one budget. Every number is a mean over users, each user's seeds averaged first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SummaryRow {
+    /// The data set.
+    pub data: String,
+    /// The budget.
+    pub budget: Budget,
+    /// The method's name.
+    pub method: String,
+    /// Its name in tables.
+    pub label: String,
+    /// Nats per byte on each period's test part right after it, without the first period: the primary score.
+    pub per_byte: Interval,
+    /// The same in nats per token.
+    pub per_token: f64,
+    /// `per_byte` minus that of the method it is tested against, below 0 where this one is better.
+    pub difference: Option<PairedTest>,
+    /// The continual metrics, nats per byte.
+    pub continual: ContinualScores,
+    /// Response tokens trained on by the end.
+    pub tokens: f64,
+    /// Texts learned, as a share of those that could be.
+    pub learned: f64,
+    /// Share of the test texts on the diagonal for which retrieval took part.
+    pub open: f64,
+    /// Seconds of wall time.
+    pub seconds: f64,
+    /// Scores of the texts generated on the diagonal.
+    pub generated: Option<TextScores>,
+    /// Of LaMP-2, whose texts are labels: all generated ones together.
+    pub labels: Option<LabelScores>,
+    /// Of LaMP-3, whose texts are ratings: all generated ones together.
+    pub numbers: Option<NumberScores>,
+    /// Of synthetic users: precision and recall of the selection for new preference, share without noise among what was
+    /// selected, the same by chance, and the stale-preference rate; means over the later periods.
+    pub synthetic: Option<[Option<f64>; 5]>,
+}
+
+/// Key of the bootstrap and of the paired tests.
+const SEED: u64 = 0;
+
+impl Summary {
+    pub(super) fn of(suite: &Suite, data: &[SuiteData], lines: &[RunLine]) -> Self {
+        let against = suite.reference().to_owned();
+        let mut rows = Vec::new();
+        for data in data {
+            for &budget in &suite.budgets {
+                let lines: Vec<&RunLine> = lines
+                    .iter()
+                    .filter(|line| line.key.data == data.data && line.key.budget == budget)
+                    .collect();
+                let scores = |method: &str| of_users(&lines, method, |run, _| after_first(run).per_byte());
+                let reference = scores(&against);
+                let mut group: Vec<SummaryRow> = suite
+                    .methods
+                    .iter()
+                    .filter_map(|method| {
+                        let name = method.name();
+                        let own = scores(name);
+                        let difference =
+                            (name != against).then(|| paired_test(&own, &reference, SEED)).flatten();
+                        let per_byte = bootstrap(&own, SEED)?;
+                        let mut row = row(&lines, name, per_byte, difference);
+                        (row.data, row.budget) = (data.data.clone(), budget);
+                        row.label = method.label().to_owned();
+                        let (predicted, written) = answers(&lines, name);
+                        match data.task {
+                            Some(Task::Lamp2) => row.labels = label_scores(&predicted, &written),
+                            Some(Task::Lamp3) => row.numbers = number_scores(&predicted, &written),
+                            _ => {}
+                        }
+                        Some(row)
+                    })
+                    .collect();
+                holm(group.iter_mut().filter_map(|row| row.difference.as_mut()));
+                rows.append(&mut group);
+            }
+        }
+        Self { name: suite.name.clone(), against, rows }
+    }
+
+    /// The table as CSV, with a heading.
+    pub fn csv(&self) -> String {
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
+        let mut csv = String::from(
+            "data,budget,method,users,nats_per_byte,low_95,high_95,nats_per_token,against,difference,difference_low_95,\
+             difference_high_95,p,p_holm,minimum_detectable,average,backward_transfer,forward_transfer,forgetting,\
+             tokens_trained,learned_share,gate_open_share,seconds,rouge1,rouge2,rougeL,meteor,accuracy,f1,mae,rmse,selection_precision,\
+             selection_recall,selection_clean,clean_by_chance,stale_rate\n",
+        );
+        for row in &self.rows {
+            let test = row.difference;
+            let text = row.generated;
+            let synthetic = row.synthetic.unwrap_or_default();
+            let mut cells = vec![
+                quoted(&row.data),
+                row.budget.name().to_owned(),
+                quoted(&row.method),
+                row.per_byte.users.to_string(),
+                number(Some(row.per_byte.mean)),
+                number(Some(row.per_byte.low)),
+                number(Some(row.per_byte.high)),
+                number(Some(row.per_token)),
+                quoted(&self.against),
+            ];
+            cells.extend(
+                [
+                    test.map(|t| t.difference.mean),
+                    test.map(|t| t.difference.low),
+                    test.map(|t| t.difference.high),
+                    test.map(|t| t.p),
+                    test.map(|t| t.p_holm),
+                    test.and_then(|t| t.minimum_detectable),
+                    row.continual.average,
+                    row.continual.backward_transfer,
+                    row.continual.forward_transfer,
+                    row.continual.forgetting,
+                    Some(row.tokens),
+                    Some(row.learned),
+                    Some(row.open),
+                    Some(row.seconds),
+                    text.map(|t| t.rouge1),
+                    text.map(|t| t.rouge2),
+                    text.map(|t| t.rouge_l),
+                    text.map(|t| t.meteor),
+                    row.labels.map(|l| l.accuracy),
+                    row.labels.map(|l| l.f1),
+                    row.numbers.map(|n| n.mae),
+                    row.numbers.map(|n| n.rmse),
+                ]
+                .into_iter()
+                .chain(synthetic)
+                .map(number),
+            );
+            csv += &(cells.join(",") + "\n");
+        }
+        csv
+    }
+}
+
+fn quoted(text: &str) -> String {
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+/// The loss that a method is judged by; of one period only where there is but one.
+fn after_first(run: &MethodRun) -> Loss {
+    if run.matrix.len() > 1 { run.diagonal_after_first() } else { run.diagonal() }
+}
+
+/// A number of every user, seeds averaged; what a run does not have is left out.
+fn of_users(lines: &[&RunLine], method: &str, value: impl Fn(&MethodRun, &RunLine) -> f64) -> UserScores {
+    let values = lines.iter().filter_map(|line| {
+        let value = value(line.run.methods.get(method)?, line);
+        value.is_finite().then_some((&line.key.user, value))
+    });
+    average_seeds(values)
+}
+
+/// All generated texts of a method, and the users' own.
+fn answers(lines: &[&RunLine], method: &str) -> (Vec<String>, Vec<String>) {
+    let runs = lines.iter().filter_map(|line| line.run.methods.get(method));
+    runs.flat_map(|run| &run.generated).map(|text| (text.predicted.clone(), text.written.clone())).unzip()
+}
+
+fn mean(scores: &BTreeMap<UserId, f64>) -> Option<f64> {
+    (!scores.is_empty()).then(|| scores.values().sum::<f64>() / scores.len() as f64)
+}
+
+fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<PairedTest>) -> SummaryRow {
+    let all = |value: &dyn Fn(&MethodRun, &RunLine) -> Option<f64>| {
+        mean(&of_users(lines, method, |run, line| value(run, line).unwrap_or(f64::NAN)))
+    };
+    let part = |part: usize, whole: usize| Some(part as f64 / whole as f64);
+    // The forward transfer is measured from the base; where that is no method of the suite there is none.
+    let continual = |run: &MethodRun, line: &RunLine| {
+        let none = MethodRun::default();
+        run.continual(line.run.methods.get("base").unwrap_or(&none))
+    };
+    let generated = |value: fn(&TextScores) -> f64| {
+        all(&|run, _| {
+            let texts = run.generated.iter();
+            let scores: Vec<f64> =
+                texts.map(|text| value(&TextScores::of(&text.predicted, &text.written))).collect();
+            (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+        })
+    };
+    let synthetic = |value: &dyn Fn(&crate::SyntheticScores) -> Option<f64>| {
+        all(&|run, _| {
+            let scores: Vec<f64> = run.synthetic.iter().skip(1).filter_map(value).collect();
+            (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+        })
+    };
+    let is_synthetic = lines.iter().any(|line| line.run.detection.is_some());
+    SummaryRow {
+        data: String::new(),
+        budget: Budget::Epochs,
+        method: method.to_owned(),
+        label: String::new(),
+        per_byte,
+        per_token: all(&|run, _| Some(after_first(run).per_token())).unwrap_or(f64::NAN),
+        difference,
+        continual: ContinualScores {
+            average: all(&|run, line| continual(run, line).average),
+            backward_transfer: all(&|run, line| continual(run, line).backward_transfer),
+            forward_transfer: all(&|run, line| continual(run, line).forward_transfer),
+            forgetting: all(&|run, line| continual(run, line).forgetting),
+        },
+        tokens: all(&|run, _| Some(run.tokens.iter().sum::<usize>() as f64)).unwrap_or(0.0),
+        learned: all(&|run, line| {
+            let texts = line.run.periods.iter().map(|period| period.train).sum();
+            // Cumulative retraining learns a text many times.
+            part(run.selected.iter().sum::<usize>(), texts)
+        })
+        .unwrap_or(0.0),
+        open: all(&|run, line| {
+            part(run.open.iter().sum(), line.run.periods.iter().map(|period| period.test).sum())
+        })
+        .unwrap_or(0.0),
+        seconds: all(&|run, _| Some(run.seconds)).unwrap_or(0.0),
+        generated: generated(|s| s.rouge1).zip(generated(|s| s.meteor)).map(|(rouge1, meteor)| TextScores {
+            rouge1,
+            rouge2: generated(|s| s.rouge2).unwrap_or(f64::NAN),
+            rouge_l: generated(|s| s.rouge_l).unwrap_or(f64::NAN),
+            meteor,
+        }),
+        labels: None,
+        numbers: None,
+        synthetic: is_synthetic.then(|| {
+            [
+                synthetic(&|s| s.selection.precision),
+                synthetic(&|s| s.selection.recall),
+                synthetic(&|s| s.selection.clean),
+                synthetic(&|s| s.selection.clean_by_chance),
+                synthetic(&|s| s.stale),
+            ]
+        }),
+    }
+}

@@ -1,0 +1,233 @@
+//! A suite on a tiny real model: into its folder, interrupted, resumed, and reported.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    ops::ControlFlow,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use spring_core::{
+    spring_memory::UserId,
+    spring_model::{AnyModel, Device, ModelFiles},
+};
+use spring_eval::{
+    Error, Suite, SuiteEvent, Summary, estimate_suite, run_suite,
+    synth::{Drift, SynthConfig, synthesize},
+};
+
+fn model() -> AnyModel {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
+}
+
+/// Five users, one of them with too few texts and one with a hostile name.
+fn suite(folder: &Path, methods: &str) -> Suite {
+    let config = SynthConfig { users: 5, texts: 24, drifts: vec![Drift::Sudden], noise: 0.1, seed: 3 };
+    let mut texts = synthesize(&config).unwrap();
+    texts.truncate(4 * 24 + 10);
+    for text in &mut texts {
+        text.prompt.truncate(20);
+        if text.user.as_str() == "s002" {
+            text.user = UserId::new("s002<script>&").unwrap();
+        }
+    }
+    let lines: String = texts.iter().map(|text| serde_json::to_string(text).unwrap() + "\n").collect();
+    let path = folder.join("data.jsonl");
+    fs::write(&path, lines).unwrap();
+    let toml = format!(
+        "name = 'tiny'\nmethods = [{methods}]\nseeds = [0, 1]\nbudgets = ['epochs', 'steps']\n\
+         [[data]]\nname = 'synth <b>'\npath = '{}'\nusers = 3\n\
+         [config.training]\nlearning_rate = 1e-2\nmax_tokens = 48\n",
+        path.display()
+    );
+    Suite::from_toml(&toml, "tiny.toml").unwrap()
+}
+
+fn go(_: SuiteEvent<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// The table without its wall times.
+fn timeless(mut summary: Summary) -> Summary {
+    summary.rows.iter_mut().for_each(|row| row.seconds = 0.0);
+    summary
+}
+
+const METHODS: &str =
+    "'base', 'domain', 'other_user', 'static', 'everything+retrieval', 'spring', 'spring:alpha=2,rho=0.5'";
+
+#[test]
+fn an_interrupted_run_goes_on_and_ends_with_the_same_numbers() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let suite = suite(dir.path(), METHODS);
+    let [whole, parts] = ["whole", "parts"].map(|name| dir.path().join(name));
+    let expected = run_suite(&model, &suite, &whole, &go).unwrap().summary;
+    assert_eq!(expected.rows.len(), 2 * 7);
+
+    let jobs = AtomicUsize::new(0);
+    let stop_early = |event: SuiteEvent<'_>| match event {
+        SuiteEvent::Job { .. } if jobs.fetch_add(1, Ordering::SeqCst) >= 2 => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let error = one.install(|| run_suite(&model, &suite, &parts, &stop_early)).unwrap_err();
+    assert!(matches!(error, Error::Core(error) if error.is_stopped()));
+    let runs = parts.join("runs.jsonl");
+    let kept = fs::read_to_string(&runs).unwrap();
+    assert_eq!(kept.lines().count(), 3);
+    assert!(!parts.join("report.html").exists());
+    // A crash in the middle of a line costs that line alone.
+    fs::write(&runs, format!("{kept}{{\"data\": \"syn")).unwrap();
+    let jobs = AtomicUsize::new(0);
+    let count = |event: SuiteEvent<'_>| {
+        jobs.fetch_add(usize::from(matches!(event, SuiteEvent::Job { .. })), Ordering::SeqCst);
+        ControlFlow::Continue(())
+    };
+    let resumed = run_suite(&model, &suite, &parts, &count).unwrap().summary;
+    assert_eq!(jobs.into_inner(), 12 - 3);
+    assert_eq!(timeless(resumed.clone()), timeless(expected));
+    assert!(fs::read_to_string(&runs).unwrap().starts_with(&kept));
+    // Nothing is left to do.
+    let none = |event: SuiteEvent<'_>| {
+        assert!(!matches!(event, SuiteEvent::Job { .. } | SuiteEvent::Estimate(_)));
+        ControlFlow::Continue(())
+    };
+    assert_eq!(run_suite(&model, &suite, &parts, &none).unwrap().summary, resumed);
+
+    let mut other = suite.clone();
+    other.config.training.epochs = 3;
+    let error = run_suite(&model, &other, &parts, &go).unwrap_err().to_string();
+    assert!(error.contains("suite.toml") && error.contains("other settings"), "{error}");
+}
+
+#[test]
+fn the_folder_has_a_table_and_a_page_that_tell_everything() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let suite = suite(dir.path(), METHODS);
+    let estimate = estimate_suite(&model, &suite).unwrap();
+    assert_eq!(estimate.jobs, 12);
+    assert!(estimate.train_millions > 0.0 && estimate.score_millions > 0.0 && estimate.seconds > 0.0);
+    let folder = dir.path().join("run");
+    let summary = run_suite(&model, &suite, &folder, &go).unwrap().summary;
+    assert_eq!(summary.against, "spring");
+    let spring = summary.rows.iter().find(|row| row.method == "spring").unwrap();
+    assert_eq!((spring.per_byte.users, spring.difference), (3, None));
+    assert!(spring.per_byte.low <= spring.per_byte.mean && spring.per_byte.mean <= spring.per_byte.high);
+    for row in summary.rows.iter().filter(|row| row.method != "spring") {
+        let test = row.difference.unwrap();
+        let reference = summary.rows.iter().find(|r| r.method == "spring" && r.budget == row.budget).unwrap();
+        assert!((test.difference.mean - (row.per_byte.mean - reference.per_byte.mean)).abs() < 1e-12);
+        assert!(test.p <= test.p_holm && test.p_holm <= 1.0 && test.minimum_detectable.is_some());
+    }
+    let csv = fs::read_to_string(folder.join("summary.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 14);
+    assert!(csv.contains("\"spring:alpha=2,rho=0.5\""));
+    let columns = csv.lines().next().unwrap().split(',').count();
+    let base = csv.lines().nth(1).unwrap();
+    assert_eq!(base.split(',').count(), columns, "{base}");
+
+    let users: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("users.json")).unwrap()).unwrap();
+    assert_eq!((&users[0]["too_few"], users[0]["users"].as_array().unwrap().len()), (&1.into(), 3));
+
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    let document = roxmltree::Document::parse_with_options(
+        page.trim_start_matches("<!DOCTYPE html>\n"),
+        roxmltree::ParsingOptions::default(),
+    )
+    .unwrap();
+    assert!(!page.contains("<script>") && !page.contains("synth <b>"));
+    let text: String = document.descendants().filter_map(|node| node.text()).collect();
+    for said in
+        ["SPRInG, alpha 2, rho 0.5", "another user's", "s002<script>&", "forgetting", "Drift over time"]
+    {
+        assert!(text.contains(said), "{said}");
+    }
+    for node in document.descendants() {
+        for attribute in ["src", "href"] {
+            assert!(node.attribute(attribute).is_none_or(|link| link.starts_with('#')), "{node:?}");
+        }
+    }
+    // For each group a matrix of every method, with four cells, and one of drift.
+    let cells = document.descendants().filter(|node| node.attribute("fill-opacity").is_some()).count();
+    assert_eq!(cells, 2 * (7 * 4 + 3));
+}
+
+#[test]
+fn ratings_are_judged_as_numbers_and_left_out_users_are_named() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let things = ["fern", "boat", "lamp", "tea", "road", "moss", "hat"];
+    let user = |name: &str, texts: usize| {
+        let entry = |i: usize| {
+            let text = format!("A {} of {} for {}.", things[i % 7], things[i * 3 % 7], i);
+            serde_json::json!({"id": i, "text": text, "score": 1.0 + (i % 5) as f64 + i as f64 / 64.0})
+        };
+        let profile: Vec<_> = (0..texts).map(entry).collect();
+        serde_json::json!({"id": name, "input": "What is the score of …", "profile": profile})
+    };
+    // The last user has 20 texts, all with the same response.
+    let mut same = user("same", 20);
+    for entry in same["profile"].as_array_mut().unwrap() {
+        entry["score"] = "5 stars".into();
+    }
+    let path = dir.path().join("questions.json");
+    let questions = serde_json::json!([user("one", 21), user("two", 5), same]);
+    fs::write(&path, questions.to_string()).unwrap();
+    let toml = format!(
+        "name = 'ratings'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 }}\n\
+         [[data]]\nname = 'lamp'\npath = '{}'\n",
+        path.display()
+    );
+    let suite = Suite::from_toml(&toml, "ratings.toml").unwrap();
+    let outcome = run_suite(&model, &suite, &dir.path().join("run"), &go).unwrap();
+    let data = &outcome.data[0];
+    assert_eq!((data.evaluated(), data.left_out()), ((1, 0), 2));
+    let same = data.users.iter().find(|user| user.user.as_str() == "same").unwrap();
+    assert!(same.excluded.as_ref().unwrap().contains("near-duplicates"));
+    for row in outcome.summary.rows {
+        let numbers = row.numbers.unwrap();
+        assert!(numbers.mae > 0.0 && numbers.rmse >= numbers.mae && numbers.unreadable <= 2);
+        assert!(row.generated.is_some() && row.labels.is_none());
+    }
+}
+
+#[test]
+fn bad_suites_say_what_is_wrong() {
+    let good = "name = 'x'\nmethods = ['base']\n[[data]]\nname = 'd'\npath = 'd.jsonl'\n";
+    assert!(Suite::from_toml(good, "s.toml").is_ok());
+    for (from, to, reason) in [
+        ("'base'", "'bose'", "\"bose\" is no method"),
+        ("'base'", "'base', 'base'", "each once"),
+        ("'x'", "'../x'", "no slash"),
+        ("methods", "methodes", "unknown field `methodes`"),
+        ("name = 'd'", "name = 'd'\nusers = 0", "at least 1 user"),
+        ("methods = ['base']", "methods = ['base']\nagainst = 'spring'", "against: one of the methods"),
+        ("methods = ['base']", "methods = ['base']\nperiods = { periods = 1 }", "at least 2"),
+        ("methods = ['base']", "methods = ['base']\nconfig = { training = { epochs = 0 } }", "epochs"),
+    ] {
+        let error = Suite::from_toml(&good.replace(from, to), "s.toml").unwrap_err().to_string();
+        assert!(error.starts_with("s.toml: ") && error.contains(reason), "{to}: {error}");
+    }
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let missing = Suite::from_toml(good, "s.toml").unwrap();
+    let error = run_suite(&model, &missing, &dir.path().join("run"), &go).unwrap_err().to_string();
+    assert!(error.contains("d.jsonl"), "{error}");
+    assert!(!dir.path().join("run").exists());
+}
+
+#[test]
+fn the_ready_suites_are_understood() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../suites");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let suite = Suite::load(&path).unwrap();
+        assert_eq!(Some(suite.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()));
+        names.push(suite.name);
+    }
+    assert!(["main", "ablations", "sweeps"].iter().all(|name| names.iter().any(|n| n == name)), "{names:?}");
+}
