@@ -79,15 +79,20 @@ impl CrashTest {
     ///
     /// A check failed; the files are kept and named.
     pub fn run(&self) -> Result<u8> {
-        let build = Step::cargo("program", "build").args([
-            "--package",
-            "spring-cli",
-            "--message-format",
-            "json-render-diagnostics",
-        ]);
-        let program = match release::build(&build)? {
-            Ok(program) => program,
-            Err(code) => return Ok(code),
+        let program = match &self.program {
+            Some(program) => program.canonicalize().with_context(|| program.display().to_string())?,
+            None => {
+                let build = Step::cargo("program", "build").args([
+                    "--package",
+                    "spring-cli",
+                    "--message-format",
+                    "json-render-diagnostics",
+                ]);
+                match release::build(&build)? {
+                    Ok(program) => program,
+                    Err(code) => return Ok(code),
+                }
+            }
         };
         let folder = tempfile::tempdir()?;
         let place = Place { program, folder: folder.path().to_owned() };

@@ -170,7 +170,7 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
 }
 
 fn rate(count: usize, seconds: f64, of: &str) -> String {
-    format!("{:.0} {of}/s ({seconds:.1} s)", count as f64 / seconds)
+    format!("{:.1} {of}/s ({seconds:.1} s)", count as f64 / seconds)
 }
 
 fn row(what: &str, value: String) {

@@ -31,8 +31,7 @@ impl Tokenizer {
     pub fn load(files: &ModelFiles, vocab_size: usize) -> Result<Self> {
         let file = files.file("tokenizer.json");
         let fail = |reason: String| ModelError::Tokenizer { file: file.clone(), reason };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(files.tokenizer()?).map_err(|e| fail(e.to_string()))?;
+        let mut inner = read(files.tokenizer()?).map_err(&fail)?;
         let tokens = inner.get_vocab_size(true);
         if tokens > vocab_size {
             return Err(fail(format!("{tokens} tokens, but the model's vocab_size is {vocab_size}")));
@@ -146,6 +145,15 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner.decode(ids, true).map_err(|e| self.fail(&e))
     }
+}
+
+/// The library panics on some malformed files; here that is an error like any other.
+fn read(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
+    // The usual damage, a file that is cut short, is found without the panic's message on the terminal.
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| e.to_string())?;
+    std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
+        .map_err(|_| "the tokenizers library cannot read it".to_owned())?
+        .map_err(|e| e.to_string())
 }
 
 /// Stands for a message in a rendered template: characters of private use, which no template looks for.

@@ -230,6 +230,21 @@ impl SqliteStore {
         run().map_err(|fault: Fault| fault.at(&self.path))
     }
 
+    /// As [`write`](Self::write), without waiting for the disk: a power cut may undo it, a crash of the program does not.
+    /// For leases, which a power cut ends anyway.
+    fn write_soon<T>(&mut self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
+        let wait = |store: &Self, how| {
+            store
+                .connection
+                .pragma_update(None, "synchronous", how)
+                .map_err(|e| Fault::from(e).at(&store.path))
+        };
+        wait(self, "NORMAL")?;
+        let done = self.write(work);
+        wait(self, "FULL")?;
+        done
+    }
+
     /// Runs `work` alone among all writers; what it did is undone unless it ends well.
     fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
         let run = || {
@@ -325,16 +340,17 @@ impl StateStore for SqliteStore {
     }
 
     fn lease(&mut self, user: &UserId) -> Result<Lease> {
-        self.write(|connection| lease::take(&User::get(connection, user)?))
+        self.write_soon(|connection| lease::take(&User::get(connection, user)?))
     }
 
     fn renew(&mut self, lease: &mut Lease) -> Result<()> {
-        lease.expires = self.write(|connection| lease::renew(&User::get(connection, &lease.user)?, lease))?;
+        lease.expires =
+            self.write_soon(|connection| lease::renew(&User::get(connection, &lease.user)?, lease))?;
         Ok(())
     }
 
     fn release(&mut self, lease: &Lease) -> Result<()> {
-        self.write(|connection| match User::find(connection, &lease.user)? {
+        self.write_soon(|connection| match User::find(connection, &lease.user)? {
             Some(user) => lease::release(&user, lease),
             None => Ok(()),
         })

@@ -59,24 +59,6 @@ pub(super) fn adapter_key(adapter: Option<&Adapter>) -> Result<u64, ModelError> 
     Ok(hasher.finish().max(1))
 }
 
-/// (trained + strength · start) / (1 + strength), factor by factor.
-fn pulled(trained: &Adapter, start: &Adapter, strength: f32) -> Result<Adapter, ModelError> {
-    let (mut bytes, other) = (trained.to_bytes()?, start.to_bytes()?);
-    // A safetensors file: the header's length, the header, and the numbers, laid out alike for adapters of one shape.
-    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length)) as usize;
-    let numbers = 8 + length;
-    if bytes.len() != other.len() || bytes.get(..numbers) != other.get(..numbers) {
-        let reason = "the last adapter has another shape, so the new one cannot be pulled back to it".into();
-        return Err(ModelError::Adapter { adapter: "to pull back".into(), reason });
-    }
-    for (new, old) in bytes[numbers..].chunks_exact_mut(4).zip(other[numbers..].chunks_exact(4)) {
-        let number = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        let mixed = (number(new) + strength * number(old)) / (1.0 + strength);
-        new.copy_from_slice(&mixed.to_le_bytes());
-    }
-    Adapter::from_bytes(&bytes)
-}
-
 impl LanguageModel for Budgeted<'_> {
     fn info(&self) -> ModelInfo {
         self.model.info()
@@ -141,7 +123,7 @@ impl LanguageModel for Budgeted<'_> {
         }
         let mut outcome = self.model.adapt(start, lora, &examples, &config, seed, progress)?;
         if let Some(start) = start.filter(|_| self.pull > 0.0) {
-            outcome.adapter = pulled(&outcome.adapter, start, self.pull as f32)?;
+            outcome.adapter = outcome.adapter.towards(start, (self.pull / (1.0 + self.pull)) as f32)?;
         }
         if let Ok(mut trained) = self.trained.lock() {
             trained.insert(key, outcome.clone());
