@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use spring_core::spring_model::{Device, Precision};
+use spring_core::{
+    spring_memory::SearchMode,
+    spring_model::{Device, Precision},
+};
 use spring_eval::{Method, synth::Drift};
 
 /// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.
@@ -88,6 +91,11 @@ pub enum Command {
         after_help = "Example:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain"
     )]
     Generate(GenerateArgs),
+    /// Find texts in a user's whole history.
+    #[command(after_help = "Examples:\n  spring search --state me.db --user ada \"kettle that hums\"\n  \
+        spring search --state me.db --user ada --mode hybrid --since 2024-01-01 --limit 5 --json \"kettle\"\n\n\
+        bm25 (the default) needs no model. dense and hybrid embed each text once with the base and keep that in the state.")]
+    Search(SearchArgs),
     /// Show what was scored, selected, learned and kept, and why.
     #[command(after_help = "Examples:\n  spring explain --state me.db --user ada\n  \
         spring explain --state me.db --user ada --period 3 --json\n  \
@@ -248,6 +256,36 @@ pub struct GenerateArgs {
     /// Key of the draw.
     #[arg(long)]
     pub seed: Option<u64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct SearchArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user.
+    #[arg(long)]
+    pub user: String,
+    /// bm25 (shared words), dense (embeddings) or hybrid (both); without it what the settings say.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<SearchMode>,
+    /// Most results; without it what the settings say.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Only texts from this time on: a date (its beginning, UTC) or an RFC 3339 time.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub since: Option<Timestamp>,
+    /// Only texts before this time.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub until: Option<Timestamp>,
+    /// Only texts of this period.
+    #[arg(long, value_name = "N")]
+    pub period: Option<u32>,
+    /// Also texts that are held out for evaluation.
+    #[arg(long)]
+    pub held_out: bool,
+    /// What to look for.
+    #[arg(value_name = "QUERY")]
+    pub query: String,
 }
 
 #[derive(Debug, ClapArgs)]

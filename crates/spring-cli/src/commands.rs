@@ -14,6 +14,7 @@ mod inspect;
 mod metrics;
 mod rollback;
 mod score;
+mod search;
 mod suite;
 mod transfer;
 mod users;
@@ -35,6 +36,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Import(command) => transfer::import(args, command),
         Command::Check(command) => check::run(args, command),
         Command::Generate(command) => generate::run(args, command),
+        Command::Search(command) => search::run(args, command),
         Command::Explain(command) => explain::run(args, command),
         Command::Inspect(command) => inspect::run(args, command),
         Command::Users(command) => users::run(args, command),

@@ -53,6 +53,12 @@ impl Progress for Bars {
         match event {
             Event::Period { user, period, .. } => self.place = format!("{user}, period {period}: "),
             Event::Scoring { texts } => self.stage("scoring", texts),
+            Event::Embedding { done, texts } => {
+                if done == 0 {
+                    self.stage("embedding", texts);
+                }
+                self.bar.set_position(done as u64);
+            }
             Event::Rescoring { texts } => self.stage("scoring the buffer", texts),
             Event::Training { done, steps, loss } => {
                 if done == 1 {

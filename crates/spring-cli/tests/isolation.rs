@@ -108,6 +108,16 @@ fn nothing_of_one_user_reaches_another() {
             let alike = found["provenance"]["alike"].as_array().unwrap();
             assert_eq!(alike.is_empty(), other != user, "{} asks for {other}", USERS[user]);
         }
+        let of_others: Vec<String> = (0..USERS.len()).filter(|other| *other != user).map(canary).collect();
+        for mode in ["bm25", "dense", "hybrid"] {
+            let search =
+                ["search", "--mode", mode, "--limit", "99", "--held-out", "--json", &of_others.join(" ")];
+            let found: Value = serde_json::from_str(&run(&search)).unwrap();
+            let found = found["found"].as_array().unwrap();
+            assert_eq!(found.len(), if mode == "bm25" { 0 } else { 14 }, "{mode}");
+            assert!(found.iter().all(|text| text["interaction"]["user"] == USERS[user]), "{mode}");
+            said += &serde_json::to_string(found).unwrap();
+        }
         run(&["export", "--out", folder]);
         for file in files(&out) {
             let inside = file.strip_prefix(&out).unwrap().to_str().unwrap();

@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use spring_memory::UserId;
 
 use crate::{
-    Error, LanguageModel, Lease, Member, PeriodCommit, PeriodInput, PlannedPeriod, Result, StateStore,
-    StoredInteraction, learn_period, novelties,
+    Config, EmbeddingMap, Error, LanguageModel, Lease, Member, PeriodCommit, PeriodInput, PlannedPeriod,
+    Result, StateStore, StoredInteraction, embedding, learn_period, novelties,
     progress::{Event, Progress, tell},
     recall,
     record::LearnedPeriod,
@@ -135,9 +135,10 @@ fn learn_one(
 ) -> Result<LearnedPeriod> {
     let user = lease.user.clone();
     let config = store.settings().config.clone();
-    let (memories, bank) = recall(store, &user, None)?;
+    let (memories, bank) = recall(model, store, &user, None)?;
     let texts: Vec<StoredInteraction> =
         members.iter().filter(|member| !member.held_out).map(|member| member.stored.clone()).collect();
+    let embeddings = known_embeddings(store, &user, &config, &[bank.texts(), &texts])?;
     let input = PeriodInput {
         user: &user,
         period,
@@ -146,6 +147,7 @@ fn learn_one(
         buffered: bank.texts(),
         memories: &memories,
         earlier,
+        embeddings: &embeddings,
     };
     let mut renewing = Renewing { store, lease, inner: progress, lost: None };
     let outcome = match (learn_period(model, &config, input, &mut renewing), renewing.lost) {
@@ -168,10 +170,27 @@ fn learn_one(
         record: outcome.record,
     };
     let generation = store.commit(lease, &commit)?;
+    if !outcome.embeddings.is_empty() {
+        embedding::keep(store, &user, &outcome.embeddings);
+    }
     earlier.extend(novelties(&commit.record));
     // Committed is committed: a request to stop takes effect before the next period.
     tell(progress, Event::Committed { user: &user, period, generation })?;
     Ok(LearnedPeriod { generation, record: commit.record })
+}
+
+/// The embeddings that a period can use, where the settings need any.
+pub(crate) fn known_embeddings(
+    store: &dyn StateStore,
+    user: &UserId,
+    config: &Config,
+    texts: &[&[StoredInteraction]],
+) -> Result<EmbeddingMap> {
+    if !config.needs_embeddings() {
+        return Ok(EmbeddingMap::new());
+    }
+    let seqs: Vec<u64> = texts.iter().copied().flatten().map(|text| text.seq).collect();
+    store.embeddings(user, &seqs)
 }
 
 /// Renews a lease as the work goes on, and stops the work if it was lost.

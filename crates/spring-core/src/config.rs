@@ -5,10 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use spring_drift::{ScorerConfig, Selection};
 use spring_fuse::{GateConfig, MixtureConfig, Penalties, SamplerConfig};
-use spring_memory::{Bm25Config, BufferPolicyConfig, DEFAULT_CAPACITY};
+use spring_memory::{Bm25Config, BufferPolicyConfig, DEFAULT_CAPACITY, HistoryConfig, HistoryIndex};
 use spring_model::{LoraConfig, TrainConfig};
 
-use crate::{Error, Result};
+use crate::{Error, Result, RetrievalConfig, RetrieverKind, SearchConfig, retriever::check_template_share};
 
 /// The settings of SPRInG. An unknown key is an error.
 ///
@@ -32,7 +32,9 @@ pub struct Config {
     pub training: TrainConfig,
     /// The residual buffer.
     pub buffer: BufferConfig,
-    /// How the buffer is searched.
+    /// What finds texts of the buffer for a prompt.
+    pub retrieval: RetrievalConfig,
+    /// How words are weighed, in the buffer and in the history.
     pub bm25: Bm25Config,
     /// Whether what was found is used.
     pub gate: GateConfig,
@@ -40,6 +42,8 @@ pub struct Config {
     pub fusion: MixtureConfig,
     /// How tokens are chosen.
     pub decoding: DecodingConfig,
+    /// How `spring search` finds texts of the history.
+    pub search: SearchConfig,
     /// What the state keeps.
     pub state: StateConfig,
 }
@@ -152,10 +156,14 @@ impl Config {
             let reason = "keep_generations = 0: at least the one in use is kept".into();
             return Err(Error::Config { origin: "state".into(), reason });
         }
-        if self.buffer.policy == BufferPolicyConfig::Diversity {
-            let reason = "policy \"diversity\" needs embeddings, which the loop does not make yet".into();
-            return Err(Error::Config { origin: "buffer".into(), reason });
-        }
-        Ok(())
+        HistoryIndex::new(HistoryConfig { dense: self.search.dense, ..HistoryConfig::default() })?;
+        check_template_share("retrieval", self.retrieval.template_share)?;
+        check_template_share("search", self.search.template_share)
+    }
+
+    /// Whether learning a period needs the embeddings of the texts that may stay in the buffer.
+    pub fn needs_embeddings(&self) -> bool {
+        self.buffer.policy == BufferPolicyConfig::Diversity
+            || self.retrieval.retriever == RetrieverKind::Dense
     }
 }

@@ -29,6 +29,18 @@ pub enum Error {
     /// The BM25 settings.
     #[error(transparent)]
     Bm25(#[from] spring_memory::Bm25ConfigError),
+    /// The settings of search over a history.
+    #[error(transparent)]
+    History(#[from] spring_memory::HistoryConfigError),
+    /// A search without what its mode needs.
+    #[error(transparent)]
+    Search(#[from] spring_memory::SearchError),
+    /// An embedding.
+    #[error(transparent)]
+    Vector(#[from] spring_memory::VectorError),
+    /// The graph over embeddings could not be kept.
+    #[error(transparent)]
+    Graph(#[from] spring_memory::GraphDumpError),
     /// A file could not be opened or read.
     #[error("{path}: {source}", path = path.display())]
     Io {

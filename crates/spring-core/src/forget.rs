@@ -7,7 +7,7 @@ use spring_memory::{InteractionId, UserId};
 use crate::{
     Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Lease, Memories, PeriodInput, Relearned,
     Result, StateStore, StoredInteraction,
-    adapt::{Renewing, with_lease},
+    adapt::{Renewing, known_embeddings, with_lease},
     learn_period, novelties,
     progress::Progress,
     recall,
@@ -129,6 +129,7 @@ impl<'a> Relearning<'a> {
             .map(|member| StoredInteraction { base: None, ..member.stored })
             .collect();
         let earlier = self.earlier(parent)?;
+        let embeddings = known_embeddings(self.store, &user, &config, &[&buffered, &texts])?;
         let input = PeriodInput {
             user: &user,
             period,
@@ -137,6 +138,7 @@ impl<'a> Relearning<'a> {
             buffered: &buffered,
             memories: &memories,
             earlier: &earlier,
+            embeddings: &embeddings,
         };
         let mut renewing = Renewing {
             store: &mut *self.store,
@@ -168,7 +170,7 @@ impl<'a> Relearning<'a> {
         }
         if !self.learned.contains_key(&number) {
             if self.summary(number)?.adapter_bytes.is_some() {
-                let (memories, bank) = recall(self.store, &self.lease.user, Some(number))?;
+                let (memories, bank) = recall(self.model, self.store, &self.lease.user, Some(number))?;
                 return Ok((memories, bank.texts().to_vec()));
             }
             let record = self.record(number)?.clone();

@@ -103,8 +103,10 @@ pub fn generate(
         prompt: prompt.into(),
         text: model.decode_text(&tokens)?,
         ended,
+        retriever: bank.retriever().name().into(),
         gate: retrieval.gate,
         retrieved: retrieval.found,
+        fusion: (!trace.is_empty()).then_some(config.fusion),
         trace,
         cuts: retrieval.contexts.cuts,
     })

@@ -3,6 +3,7 @@
 mod adapt;
 mod config;
 mod cut;
+mod embedding;
 mod error;
 mod forget;
 mod generate;
@@ -15,11 +16,14 @@ pub mod prompt;
 mod provenance;
 pub mod record;
 mod retrieve;
+mod retriever;
+mod search;
 mod store;
 
 pub use adapt::{Follow, Periods, adapt, adapt_users, check_base};
 pub use config::{BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, StateConfig};
 pub use cut::period_ranges;
+pub use embedding::{EmbeddingMap, embed_interaction, embed_text};
 pub use error::{Error, Result};
 pub use forget::forget_interaction;
 pub use generate::{FusedScore, generate, score_fused};
@@ -29,9 +33,11 @@ pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, 
 pub use progress::{Event, Progress};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
 pub use retrieve::{Retrieval, retrieve};
+pub use retriever::{Bm25Retriever, DenseRetriever, RetrievalConfig, Retriever, RetrieverKind};
+pub use search::{FoundText, HistorySearch, SearchConfig};
 pub use store::{
-    Access, Forgetting, Forgotten, Generation, GenerationSummary, IngestReport, Lease, Member, PeriodCommit,
-    PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore, StoredInteraction, Transferred,
-    UserSummary,
+    Access, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, HistoryEntry, IngestReport,
+    Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore,
+    StoredInteraction, Transferred, UserSummary,
 };
 pub use {spring_drift, spring_fuse, spring_memory, spring_model};

@@ -1,9 +1,12 @@
 //! The two memories of a user at one point in time, and the bank that retrieval searches.
 
-use spring_memory::{Bm25Config, Bm25Index, BufferItem, Hit, UserId};
+use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit, UserId};
 use spring_model::Adapter;
 
-use crate::{Generation, Result, StateStore, StoredInteraction};
+use crate::{
+    Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever, RetrieverKind,
+    StateStore, StoredInteraction,
+};
 
 /// What a user's model consists of beside the base: the adapter, and the buffer of what it explains badly.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,31 +37,56 @@ impl Memories {
     }
 }
 
-/// The texts of a residual buffer, searchable by prompt (BM25). It is read at generation time and is no training data.
+/// The texts of a residual buffer, searchable by prompt. It is read at generation time and is no training data.
 #[derive(Debug)]
 pub struct RetrievalBank {
-    index: Bm25Index,
+    retriever: Box<dyn Retriever>,
     texts: Vec<StoredInteraction>,
 }
 
 impl RetrievalBank {
-    /// Indexes the texts of a buffer; a document is the prompt, a line break, and the response.
+    /// The bank of the paper: BM25 over the texts of a buffer; a document is the prompt, a line break, and the response.
     ///
     /// # Errors
     ///
     /// If the settings are out of range.
     pub fn new(config: &Bm25Config, texts: Vec<StoredInteraction>) -> Result<Self> {
-        let mut index = Bm25Index::new(config.clone())?;
-        for text in &texts {
-            let interaction = &text.interaction;
-            index.add(text.seq, &format!("{}\n{}", interaction.prompt, interaction.response));
-        }
-        Ok(Self { index, texts })
+        let retriever = Bm25Retriever::new(config.clone(), DocumentFields::Both, &texts)?;
+        Ok(Self { retriever: Box::new(retriever), texts })
+    }
+
+    /// The bank of the settings; embeddings that they need are taken from `known`, or computed.
+    ///
+    /// # Errors
+    ///
+    /// If the settings are out of range or the model refuses a text.
+    pub fn of(
+        model: &dyn LanguageModel,
+        config: &Config,
+        texts: Vec<StoredInteraction>,
+        known: &EmbeddingMap,
+    ) -> Result<Self> {
+        let retriever = config.retrieval.init(model, &config.bm25, &texts, known)?;
+        Ok(Self { retriever, texts })
+    }
+
+    /// A bank with a retriever of one's own over these texts.
+    pub fn with(retriever: Box<dyn Retriever>, texts: Vec<StoredInteraction>) -> Self {
+        Self { retriever, texts }
+    }
+
+    /// What finds the texts.
+    pub fn retriever(&self) -> &dyn Retriever {
+        self.retriever.as_ref()
     }
 
     /// The `k` best texts for a prompt, best first; equal scores go to the newer.
-    pub fn search(&self, prompt: &str, k: usize) -> Vec<Hit> {
-        self.index.search(prompt, k, |_| true)
+    ///
+    /// # Errors
+    ///
+    /// If the model refuses the prompt.
+    pub fn search(&self, model: &dyn LanguageModel, prompt: &str, k: usize) -> Result<Vec<Hit>> {
+        self.retriever.search(model, prompt, k)
     }
 
     /// All texts of the bank, in the order of the buffer.
@@ -73,11 +101,12 @@ impl RetrievalBank {
 
     /// Each text's best score in the bank without it: how alike this user's texts are to each other, which is what the
     /// gate's threshold is a quantile of.
-    pub fn calibration(&self) -> Vec<f64> {
-        self.texts
-            .iter()
-            .filter_map(|text| self.index.leave_one_out(text.seq, &text.interaction.prompt, 1))
-            .collect()
+    ///
+    /// # Errors
+    ///
+    /// If the model refuses a prompt.
+    pub fn calibration(&self, model: &dyn LanguageModel) -> Result<Vec<f64>> {
+        self.retriever.calibration(model, &self.texts)
     }
 }
 
@@ -88,6 +117,7 @@ impl RetrievalBank {
 /// [`Error::UnknownUser`](crate::Error::UnknownUser), [`Error::UnknownRecord`](crate::Error::UnknownRecord), or a
 /// state or adapter that cannot be read.
 pub fn recall(
+    model: &dyn LanguageModel,
     store: &dyn StateStore,
     user: &UserId,
     generation: Option<u32>,
@@ -95,8 +125,19 @@ pub fn recall(
     let mut memories =
         store.generation(user, generation)?.map(Memories::from_generation).transpose()?.unwrap_or_default();
     let keys: Vec<u64> = memories.buffer.iter().map(|item| item.key).collect();
-    let bank = RetrievalBank::new(&store.settings().config.bm25, store.interactions(user, &keys)?)?;
-    // Recomputed, as the settings of BM25 may have changed since the period was learned.
-    memories.calibration = bank.calibration();
+    let (config, texts) = (&store.settings().config, store.interactions(user, &keys)?);
+    let known = match config.retrieval.retriever {
+        RetrieverKind::Bm25 => EmbeddingMap::new(),
+        RetrieverKind::Dense => store.embeddings(user, &keys)?,
+    };
+    let bank = RetrievalBank::of(model, config, texts, &known)?;
+    // Computed again, as the settings may have changed since the period was learned; but where the model would have to
+    // embed every prompt for that, only if the retriever is another one by now.
+    let is_valid = config.retrieval.retriever == RetrieverKind::Dense
+        && memories.generation > 0
+        && store.record(user, memories.generation)?.record.config.retrieval == config.retrieval;
+    if !is_valid {
+        memories.calibration = bank.calibration(model)?;
+    }
     Ok((memories, bank))
 }

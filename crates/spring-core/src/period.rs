@@ -15,7 +15,9 @@ use spring_memory::{BufferItem, UserId};
 use spring_model::{Adapter, Sequence};
 
 use crate::{
-    ColdStart, Config, LanguageModel, Memories, Result, RetrievalBank, StoredInteraction, key,
+    ColdStart, Config, EmbeddingMap, LanguageModel, Memories, Result, RetrievalBank, StoredInteraction,
+    embedding::embed_missing,
+    key,
     progress::{Event, Progress, tell},
     prompt::{Encoded, encode_pair},
     record::{PeriodRecord, ScoredText, SelectionRecord, UpdateRecord},
@@ -38,6 +40,8 @@ pub struct PeriodInput<'a> {
     pub memories: &'a Memories,
     /// Novelties of earlier periods' texts, in the order of time; see [`novelties`]. Adaptive selection alone reads them.
     pub earlier: &'a [f64],
+    /// Embeddings that are known; of texts without one they are computed where [`Config::needs_embeddings`].
+    pub embeddings: &'a EmbeddingMap,
 }
 
 /// Novelties of a period's texts as they were measured before it was learned, for the periods that follow; none of a
@@ -55,6 +59,8 @@ pub struct PeriodOutcome {
     pub buffered: Vec<StoredInteraction>,
     /// Base log-likelihoods of the period's texts, nats per token, by sequence number.
     pub base: Vec<(u64, f64)>,
+    /// Embeddings computed on the way.
+    pub embeddings: EmbeddingMap,
     /// The record of every decision.
     pub record: PeriodRecord,
 }
@@ -96,8 +102,14 @@ pub fn learn_period(
     let base: HashMap<u64, f64> =
         texts.iter().zip(&observations).map(|(text, observation)| (text.seq, observation.base)).collect();
     let items = rescore(model, config, scorer.as_ref(), &candidates, &base, &adapter)?;
-    let retained =
-        config.buffer.policy.init().retain(items, config.buffer.capacity, &spring_memory::NoEmbeddings)?;
+    let mut embeddings = EmbeddingMap::new();
+    let mut known = input.embeddings.clone();
+    if config.needs_embeddings() {
+        tell(progress, Event::Embedding { done: 0, texts: candidates.len() })?;
+        embeddings = embed_missing(model, candidates.iter().map(|(text, _)| *text), &known)?;
+        known.extend(embeddings.clone());
+    }
+    let retained = config.buffer.policy.init().retain(items, config.buffer.capacity, &known)?;
     let mut buffer = retained.kept;
     buffer.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.key.cmp(&a.key)));
     let by_seq: HashMap<u64, &StoredInteraction> =
@@ -105,7 +117,7 @@ pub fn learn_period(
     let buffered: Vec<StoredInteraction> =
         buffer.iter().filter_map(|item| by_seq.get(&item.key).map(|text| (*text).clone())).collect();
 
-    let calibration = RetrievalBank::new(&config.bm25, buffered.clone())?.calibration();
+    let calibration = RetrievalBank::of(model, config, buffered.clone(), &known)?.calibration(model)?;
     // A score of 0 never passes, so the decision is the threshold alone.
     let sample = Calibration { sample: calibration.clone() };
     let gate_threshold = config.gate.init()?.decide(&[Candidate { score: 0.0 }], &sample).threshold;
@@ -147,6 +159,7 @@ pub fn learn_period(
         },
         buffered,
         base: texts.iter().zip(&observations).map(|(text, o)| (text.seq, o.base)).collect(),
+        embeddings,
         record,
     })
 }

@@ -22,6 +22,13 @@ pub enum Event<'a> {
         /// Texts in all.
         texts: usize,
     },
+    /// Texts are being embedded.
+    Embedding {
+        /// Texts done.
+        done: usize,
+        /// Texts in all.
+        texts: usize,
+    },
     /// The adapter is being trained.
     Training {
         /// Steps done.

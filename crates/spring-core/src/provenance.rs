@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use spring_drift::DriftScore;
-use spring_memory::{Interaction, UserId};
+use spring_memory::{DocumentFields, Interaction, UserId};
 
 use crate::{
-    Result, RetrievalBank, StateStore, StoredInteraction,
+    Bm25Retriever, Result, StateStore, StoredInteraction,
     record::{AnswerRecord, LearnedPeriod},
 };
 
@@ -113,14 +113,15 @@ pub fn provenance(store: &dyn StateStore, user: &UserId, text: &str, k: usize) -
         None => store.user(user)?.generation,
     };
     let learned = learned_texts(store, user, generation)?;
-    let documents = learned
+    let documents: Vec<StoredInteraction> = learned
         .iter()
         .map(|text| StoredInteraction { seq: text.seq, interaction: text.interaction.clone(), base: None })
         .collect();
-    let bank = RetrievalBank::new(&store.settings().config.bm25, documents)?;
+    let by_words =
+        Bm25Retriever::new(store.settings().config.bm25.clone(), DocumentFields::Both, &documents)?;
     let mut by_seq: HashMap<u64, LearnedText> = learned.into_iter().map(|text| (text.seq, text)).collect();
     // Those that share a word with it: where most texts do, BM25 may be 0 or below.
-    let hits = bank.search(text, k).into_iter();
+    let hits = by_words.index().search(text, k, |_| true).into_iter();
     let alike =
         hits.filter_map(|hit| Some(AlikeText { bm25: hit.score, text: by_seq.remove(&hit.key)? })).collect();
     Ok(Provenance { answer, generation, alike })

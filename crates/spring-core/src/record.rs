@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spring_drift::{DriftScore, ScoreStatistics};
-use spring_fuse::GateDecision;
+use spring_fuse::{GateDecision, MixtureConfig};
 use spring_memory::{Evicted, InteractionId};
 
 use crate::{Config, prompt::Cut};
@@ -110,15 +110,26 @@ pub struct AnswerRecord {
     pub text: String,
     /// Why it ended.
     pub ended: Ending,
+    /// What found texts: a [`Retriever`](crate::Retriever)'s name.
+    #[serde(default = "bm25")]
+    pub retriever: String,
     /// The gate's decision.
     pub gate: GateDecision,
     /// What retrieval found, best first.
     pub retrieved: Vec<RetrievedText>,
+    /// How the branches were mixed; `None` when the gate was closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<MixtureConfig>,
     /// What each token got from the retrieval branch; empty when the gate was closed.
     pub trace: Vec<TokenTrace>,
     /// What did not fit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cuts: Vec<Cut>,
+}
+
+/// What found texts before there was a choice.
+fn bm25() -> String {
+    "bm25".into()
 }
 
 impl AnswerRecord {
@@ -148,7 +159,7 @@ pub struct RetrievedText {
     pub seq: u64,
     /// Its id.
     pub id: InteractionId,
-    /// Its BM25 score.
+    /// Its score under the retriever.
     pub score: f64,
     /// Whether the gate let it into the prompt.
     pub used: bool,

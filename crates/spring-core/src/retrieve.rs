@@ -35,7 +35,7 @@ pub fn retrieve(
     prompt: &str,
     new_tokens: Option<usize>,
 ) -> Result<Retrieval> {
-    let hits = bank.search(prompt, CANDIDATES);
+    let hits = bank.search(model, prompt, CANDIDATES)?;
     let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate { score: hit.score }).collect();
     let calibration = Calibration { sample: memories.calibration.clone() };
     let gate = config.gate.init()?.decide(&candidates, &calibration);

@@ -4,12 +4,14 @@ mod sqlite;
 
 pub use sqlite::{Access, SqliteStore};
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spring_memory::{BufferItem, Interaction, InteractionId, JsonlError, UserId};
+use spring_memory::{BufferItem, GraphStamp, Interaction, InteractionId, JsonlError, UserId};
 
 use crate::{
-    Config, Result,
+    Config, EmbeddingMap, Result,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord},
 };
 
@@ -43,6 +45,28 @@ pub struct Member {
     pub stored: StoredInteraction,
     /// Set aside: in no training, buffer, index, quantile or statistic.
     pub held_out: bool,
+}
+
+/// A text of a history, and the period that it is in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryEntry {
+    /// The interaction.
+    pub stored: StoredInteraction,
+    /// Its period; `None` if it is in none yet.
+    pub period: Option<u32>,
+    /// Whether it is held out there.
+    pub held_out: bool,
+}
+
+/// Where the graph over a user's embeddings may be kept: a cache beside the state, which may be deleted at any time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphPlace {
+    /// The folder; it may be missing.
+    pub folder: PathBuf,
+    /// The files' name without their endings; it does not come from the user's.
+    pub name: String,
+    /// What the files must be to be read; `None` if none was kept.
+    pub stamp: Option<GraphStamp>,
 }
 
 /// A user in a list.
@@ -308,6 +332,25 @@ pub trait StateStore: Send {
     ///
     /// [`Error::State`](crate::Error::State) if this user has no interaction of such a number.
     fn interactions(&self, user: &UserId, seqs: &[u64]) -> Result<Vec<StoredInteraction>>;
+
+    /// All interactions of a user, held-out ones too, ordered by (time, sequence).
+    fn history(&self, user: &UserId) -> Result<Vec<HistoryEntry>>;
+
+    /// The embeddings under the state's base that are kept of some interactions.
+    fn embeddings(&self, user: &UserId, seqs: &[u64]) -> Result<EmbeddingMap>;
+
+    /// Keeps embeddings under the state's base. They go with their interaction and are no part of an export.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`](crate::Error::State) if this user has no interaction of such a number.
+    fn set_embeddings(&mut self, user: &UserId, embeddings: &EmbeddingMap) -> Result<()>;
+
+    /// Where the graph over a user's embeddings may be kept; `None` for a store without a file.
+    fn graph_place(&self, user: &UserId) -> Result<Option<GraphPlace>>;
+
+    /// Remembers what was kept at [`graph_place`](Self::graph_place).
+    fn set_graph(&mut self, user: &UserId, stamp: &GraphStamp) -> Result<()>;
 
     /// Commits a period: its members, generation, base log-likelihoods, record and pointer in one transaction.
     ///

@@ -33,7 +33,7 @@ fn ada() -> SqliteStore {
     store.rollback(&ada, None).unwrap();
     adapt(model(), &mut store, &ada, three, &mut ()).unwrap();
     forget_interaction(model(), &mut store, &ada, &id("4"), &mut ()).unwrap();
-    let (memories, bank) = recall(&store, &ada, None).unwrap();
+    let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
     let answer = generate(model(), &config, &memories, &bank, "About soup", &mut ()).unwrap();
     store.record_answer(&ada, &answer).unwrap();
     let odd = r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#;
@@ -286,7 +286,7 @@ fn damage_anywhere_is_an_error_or_harmless() {
             // Whatever was taken can be used.
             Ok(imported) => {
                 let user = imported.user;
-                recall(&store, &user, None).unwrap();
+                recall(model(), &store, &user, None).unwrap();
                 store.period_records(&user, None).unwrap();
                 prop_assert!(adapt(model(), &mut store, &user, Periods::default(), &mut ()).is_ok());
             }

@@ -92,7 +92,7 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
     );
 
     // What is held out is nowhere.
-    let (memories, bank) = recall(&store, &ada, None).unwrap();
+    let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
     let learned: Vec<u64> =
         records.iter().flat_map(|r| &r.scores).filter(|s| s.selected.is_some()).map(|s| s.seq).collect();
     assert_eq!(memories.buffer.len(), learned.len(), "while it fits, all of the selection stays");
@@ -165,7 +165,7 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     config.decoding.max_new_tokens = Some(12);
     let mut store = store(config.clone(), &[("ada", 30)]);
     adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap();
-    let (memories, bank) = recall(&store, &ada, None).unwrap();
+    let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
     let write = |config: &Config| generate(model(), config, &memories, &bank, "About soup", &mut ()).unwrap();
 
     let closed = write(&Config { gate: GateConfig::Never {}, ..config.clone() });
@@ -323,7 +323,9 @@ fn settings_read_back_and_unknown_keys_are_refused() {
         ("[drift]\nselection = { kind = \"top_fraction\", fraction = 3.0 }", "fraction"),
         ("[fusion]\nlambda = 2.0", "lambda"),
         ("[decoding]\nsampler = { temperature = -1.0 }", "temperature"),
-        ("[buffer]\npolicy = \"diversity\"", "diversity"),
+        ("[retrieval]\nretriever = \"bm52\"", "bm52"),
+        ("[retrieval]\ntemplate_share = 0.0", "template_share"),
+        ("[search]\ndense = { links = 1 }", "links"),
         ("[lora", "spring.toml"),
     ] {
         let error = Config::from_toml(bad, "spring.toml").unwrap_err().to_string();

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, str::FromStr, sync::Mutex, ti
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use spring_core::{
-    ColdStart, Config, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank,
+    ColdStart, Config, EmbeddingMap, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank,
     StoredInteraction, key, learn_period, mean_log_likelihood, novelties,
     spring_drift::{ScoreStatistics, ScorerConfig, Selection},
     spring_fuse::GateConfig,
@@ -216,6 +216,7 @@ impl Trajectory {
             buffered: &self.buffered,
             memories: &self.memories,
             earlier: &self.earlier,
+            embeddings: &EmbeddingMap::new(),
         };
         let outcome = learn_period(model, &self.config, input, progress)?;
         (self.memories, self.buffered) = (outcome.memories, outcome.buffered);
@@ -450,7 +451,7 @@ fn run_user(
                 period.loss.insert(*method, loss);
             }
             let texts: Vec<_> = split.test.iter().zip(&encoded).collect();
-            let bank = RetrievalBank::new(&config.bm25, spring.buffered.clone())?;
+            let bank = RetrievalBank::of(model, config, spring.buffered.clone(), &EmbeddingMap::new())?;
             if plan.wants(Method::Spring) {
                 period.gate = fused_loss(model, config, &spring.memories, &bank, &texts)?;
                 period.loss.insert(Method::Spring, period.gate.fused);

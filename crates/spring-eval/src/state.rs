@@ -49,7 +49,7 @@ pub fn evaluate_state(
     let mut first: Option<Adapter> = None;
     for learned in learned {
         let period = learned.record.period;
-        let (memories, bank) = recall(store, user, Some(learned.generation))?;
+        let (memories, bank) = recall(model, store, user, Some(learned.generation))?;
         if first.is_none() {
             first = memories.adapter.clone();
         }

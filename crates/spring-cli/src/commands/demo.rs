@@ -96,7 +96,7 @@ fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>>
             texts.insert(member.stored.seq, member.stored);
         }
     }
-    let (memories, bank) = recall(&store, &user, None)?;
+    let (memories, bank) = recall(model, &store, &user, None)?;
     let mut config = settings.config;
     config.decoding.max_new_tokens = Some(96);
     // So small a model repeats itself when it is greedy.
@@ -160,7 +160,7 @@ fn show(demo: &Demo) -> Result<()> {
     output::line("\n── 4. A text in her words ──")?;
     output::line(&format!("{PROMPT}\n"))?;
     output::line(&format!("  {}\n", excerpt(&demo.answer.text, 1000)))?;
-    explain::answer(&demo.answer, &demo.bank)
+    explain::answer(&demo.answer, &explain::by_seq(demo.bank.texts().to_vec()))
 }
 
 fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {

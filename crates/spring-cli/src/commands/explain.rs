@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use spring_core::{
-    Access, Error, LearnedText, RetrievalBank, StateStore, StoredInteraction, UserSummary, learned_texts,
-    provenance, recall,
+    Access, Config, LearnedText, StateStore, StoredInteraction, UserSummary, learned_texts, provenance,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_memory::{BufferItem, UserId},
 };
@@ -61,14 +61,45 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
         period(learned, &texts_of(&store, &user, &learned.record)?, command.rows)?;
     }
     if command.period.is_none() && generation.is_some() {
-        let (_, bank) = recall(&store, &user, None)?;
-        buffer_table(buffer, &by_seq(bank.texts().to_vec()), command.rows)?;
+        let keys: Vec<u64> = buffer.iter().map(|item| item.key).collect();
+        let texts = by_seq(store.interactions(&user, &keys)?);
+        buffer_table(buffer, &texts, command.rows)?;
         for record in &answers {
             output::line(&format!("\nAnswer of {}: {}", record.time, excerpt(&record.text, 100)))?;
-            answer(record, &bank)?;
+            answer(record, &texts)?;
         }
     }
     Ok(())
+}
+
+/// What was chosen by name, with its settings.
+fn method(config: &Config) -> String {
+    let Config { drift, buffer, retrieval, gate, fusion, .. } = config;
+    let parts = [
+        ("scorer", chosen(&drift.scorer)),
+        ("selection", chosen(&drift.selection)),
+        ("buffer", format!("{} of {}", chosen(&buffer.policy), buffer.capacity)),
+        ("retriever", retrieval.retriever.name().to_owned()),
+        ("gate", chosen(gate)),
+        ("mixture", format!("{}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))),
+    ];
+    parts.map(|(part, choice)| format!("{part} {choice}")).join("; ")
+}
+
+/// `{"kind": "margin", "margin": 2}` as "margin (margin 2)".
+fn chosen(choice: &impl Serialize) -> String {
+    match serde_json::to_value(choice) {
+        Ok(Value::String(name)) => name,
+        Ok(Value::Object(settings)) => {
+            let plain = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+            let name = settings.get("kind").map(&plain).unwrap_or_default();
+            let rest = settings.iter().filter(|(key, value)| *key != "kind" && !value.is_null());
+            let rest: Vec<String> = rest.map(|(key, value)| format!("{key} {}", plain(value))).collect();
+            if rest.is_empty() { name } else { format!("{name} ({})", rest.join(", ")) }
+        }
+        Ok(other) => other.to_string(),
+        Err(_) => String::new(),
+    }
 }
 
 /// Why the model wrote a text, or may write it.
@@ -84,11 +115,8 @@ fn why(args: &Args, store: &impl StateStore, user: &UserId, text: &str, rows: us
                 record.time,
                 excerpt(&record.prompt, 80)
             ))?;
-            let (_, bank) = match recall(store, user, Some(record.generation).filter(|number| *number > 0)) {
-                Err(Error::Pruned { .. }) => recall(store, user, None)?,
-                other => other?,
-            };
-            answer(record, &bank)?;
+            let found: Vec<u64> = record.retrieved.iter().map(|found| found.seq).collect();
+            answer(record, &by_seq(store.interactions(user, &found)?))?;
         }
         None => output::line(
             "No generated text on record holds this; what generation in use learned may explain it.",
@@ -171,7 +199,7 @@ pub fn texts_of(
     Ok(by_seq(store.interactions(user, &keys)?))
 }
 
-fn by_seq(texts: Vec<StoredInteraction>) -> HashMap<u64, StoredInteraction> {
+pub fn by_seq(texts: Vec<StoredInteraction>) -> HashMap<u64, StoredInteraction> {
     texts.into_iter().map(|text| (text.seq, text)).collect()
 }
 
@@ -187,6 +215,7 @@ pub fn period(learned: &LearnedPeriod, texts: &HashMap<u64, StoredInteraction>, 
         record.scores.len(),
         record.held_out
     ))?;
+    output::line(&format!("  by {}", method(&record.config)))?;
     output::line(&format!("  selected {}: {}", record.selection.selected, record.selection.reason))?;
     output::line(&format!(
         "  novelty N: mean {}, sd {}; weighted quality αQ: sd {}; rank correlation of S with N {}, with Q {}",
@@ -258,11 +287,11 @@ pub fn buffer_table(
 }
 
 /// Why an answer is as it is.
-pub fn answer(record: &AnswerRecord, bank: &RetrievalBank) -> Result<()> {
+pub fn answer(record: &AnswerRecord, texts: &HashMap<u64, StoredInteraction>) -> Result<()> {
     output::line(&format!("gate {}", record.gate.reason))?;
-    let mut table = output::table(&["retrieved", "BM25", "used", "text"]);
+    let mut table = output::table(&["retrieved", record.retriever.as_str(), "used", "text"]);
     for found in record.retrieved.iter().take(5) {
-        let text = bank.text(found.seq).map_or("(no longer in the buffer)".into(), |text| {
+        let text = texts.get(&found.seq).map_or("(no longer in the buffer)".into(), |text| {
             excerpt(&format!("{} {}", text.interaction.prompt, text.interaction.response), 70)
         });
         let used = if found.used { "yes" } else { "no" };
@@ -273,10 +302,13 @@ pub fn answer(record: &AnswerRecord, bank: &RetrievalBank) -> Result<()> {
     }
     output::line(&match record.retrieval_share() {
         Some(share) => format!(
-            "{:.0} % of the probability of the {} tokens came from the branch with the retrieved texts (generation {})",
+            "{:.0} % of the probability of the {} tokens came from the branch with the retrieved texts (generation {}{})",
             100.0 * share,
             record.trace.len(),
-            record.generation
+            record.generation,
+            record.fusion.map_or(String::new(), |fusion| {
+                format!("; mixture {}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))
+            })
         ),
         None => format!("one branch: adapter generation {}, no retrieved text", record.generation),
     })

@@ -29,7 +29,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
 
     let model = session::model_of(&store, path, args)?;
-    let (memories, bank) = recall(&store, &user, None)?;
+    let (memories, bank) = recall(&model, &store, &user, None)?;
     let mut bars = Bars::new(args.quiet);
     let answer = generate(&model, &config, &memories, &bank, &command.prompt, &mut bars)
         .map_err(|e| e.of_user(&user))?;
@@ -49,7 +49,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
         output::line(&output::printable(&answer.text))?;
         if command.explain {
             output::line("")?;
-            super::explain::answer(&answer, &bank)?;
+            super::explain::answer(&answer, &super::explain::by_seq(bank.texts().to_vec()))?;
         }
     }
     match answer.ended {

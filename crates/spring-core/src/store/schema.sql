@@ -98,3 +98,19 @@ CREATE TABLE answers (
     record TEXT NOT NULL -- JSON
 ) STRICT;
 CREATE INDEX answers_by_user ON answers (user, key);
+
+-- What dense search compares, each computed once: can be computed again, so it is in no export.
+CREATE TABLE embeddings (
+    user INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    base TEXT NOT NULL, -- fingerprint of the model that made it
+    vector BLOB NOT NULL, -- float32, little endian
+    PRIMARY KEY (user, seq, base),
+    FOREIGN KEY (user, seq) REFERENCES interactions ON DELETE CASCADE
+) STRICT;
+
+-- What the dump of the graph over a user's embeddings, a file beside this one, must be to be read.
+CREATE TABLE graphs (
+    user INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    stamp TEXT NOT NULL -- JSON
+) STRICT;

@@ -1,6 +1,7 @@
 //! The state in one SQLite file.
 
 mod check;
+mod embeddings;
 mod fault;
 mod file;
 mod folder;
@@ -16,7 +17,7 @@ mod value;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
-use spring_memory::{Interaction, InteractionId, JsonlError, UserId};
+use spring_memory::{GraphStamp, Interaction, InteractionId, JsonlError, UserId};
 use spring_model::Adapter;
 
 pub use self::file::Access;
@@ -27,11 +28,12 @@ use self::{
     value::{Checked, Json, to_json},
 };
 use super::{
-    Forgetting, Forgotten, Generation, GenerationSummary, IngestReport, Lease, Member, PeriodCommit,
-    PlannedPeriod, Rollback, Settings, StateStore, StoredInteraction, Transferred, UserSize, UserSummary,
+    Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, HistoryEntry, IngestReport, Lease,
+    Member, PeriodCommit, PlannedPeriod, Rollback, Settings, StateStore, StoredInteraction, Transferred,
+    UserSize, UserSummary,
 };
 use crate::{
-    Config, Error, Result,
+    Config, EmbeddingMap, Error, Result,
     record::{AnswerRecord, LearnedPeriod},
 };
 
@@ -84,6 +86,7 @@ impl SqliteStore {
         let store = Self { connection, path: path.into(), settings };
         if access == Access::ReadWrite {
             store.scrub();
+            embeddings::sweep(&store.connection, &store.path);
         }
         Ok(store)
     }
@@ -399,6 +402,41 @@ impl StateStore for SqliteStore {
         })
     }
 
+    fn history(&self, user: &UserId) -> Result<Vec<HistoryEntry>> {
+        self.read(|connection| {
+            let user = User::get(connection, user)?;
+            user.rows(
+                "interactions",
+                "SELECT i.*, m.period, coalesce(m.held_out, 0) AS held_out
+                 FROM interactions i LEFT JOIN members m ON m.user = i.user AND m.seq = i.seq
+                 WHERE i.user = ?1 ORDER BY i.seconds, i.nanoseconds, i.seq",
+                [user.key],
+                |row| {
+                    let (period, held_out) = (row.get("period")?, row.get("held_out")?);
+                    Ok(HistoryEntry { stored: user.stored(row)?, period, held_out })
+                },
+            )
+        })
+    }
+
+    fn embeddings(&self, user: &UserId, seqs: &[u64]) -> Result<EmbeddingMap> {
+        let base = &self.settings.fingerprint;
+        self.read(|connection| embeddings::get(&User::get(connection, user)?, base, seqs))
+    }
+
+    fn set_embeddings(&mut self, user: &UserId, embeddings: &EmbeddingMap) -> Result<()> {
+        let base = self.settings.fingerprint.clone();
+        self.write(|connection| embeddings::set(&User::get(connection, user)?, &base, embeddings))
+    }
+
+    fn graph_place(&self, user: &UserId) -> Result<Option<GraphPlace>> {
+        self.read(|connection| embeddings::graph_place(&User::get(connection, user)?, &self.path))
+    }
+
+    fn set_graph(&mut self, user: &UserId, stamp: &GraphStamp) -> Result<()> {
+        self.write(|connection| embeddings::set_graph(&User::get(connection, user)?, stamp))
+    }
+
     fn commit(&mut self, lease: &Lease, commit: &PeriodCommit) -> Result<u32> {
         let keep = self.settings.config.state.keep_generations;
         self.write(|connection| {
@@ -521,6 +559,7 @@ impl StateStore for SqliteStore {
 
     fn forget(&mut self, user: &UserId) -> Result<Forgotten> {
         let forgotten = self.write(|connection| removal::forget(&User::get(connection, user)?))?;
+        embeddings::sweep(&self.connection, &self.path);
         Ok(Forgotten { scrubbed: self.scrub(), ..forgotten })
     }
 
@@ -528,6 +567,7 @@ impl StateStore for SqliteStore {
         let forgotten = self.write(|connection| {
             removal::forget_interaction(&User::get(connection, &forgetting.user)?, lease, forgetting)
         })?;
+        embeddings::sweep(&self.connection, &self.path);
         Ok(Forgotten { scrubbed: self.scrub(), ..forgotten })
     }
 

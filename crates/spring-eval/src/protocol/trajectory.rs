@@ -9,8 +9,8 @@ use std::{
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{
-    Config, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank, StoredInteraction,
-    generate, key, learn_period, novelties,
+    Config, EmbeddingMap, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank,
+    StoredInteraction, generate, key, learn_period, novelties,
     prompt::{Encoded, RetrievedPair, contexts},
     record::PeriodRecord,
     spring_fuse::{GateConfig, Lambda, Space},
@@ -166,7 +166,9 @@ impl<'a> Trajectory<'a> {
         reference: Option<&Trajectory<'_>>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let learning = |config: &Config| (config.drift.clone(), config.buffer.clone(), config.bm25.clone());
+        let learning = |config: &Config| {
+            (config.drift.clone(), config.buffer.clone(), config.bm25.clone(), config.retrieval.clone())
+        };
         if let Some(same) = reference.filter(|other| learning(&other.config) == learning(&self.config)) {
             self.memories.clone_from(&same.memories);
             self.buffered.clone_from(&same.buffered);
@@ -186,6 +188,7 @@ impl<'a> Trajectory<'a> {
             buffered: &self.buffered,
             memories: &self.memories,
             earlier: &self.earlier,
+            embeddings: &EmbeddingMap::new(),
         };
         let started = Instant::now();
         let outcome = learn_period(&model, &self.config, input, progress)?;
@@ -282,7 +285,7 @@ impl<'a> Trajectory<'a> {
             memories.buffer.clone_from(&of.memories.buffer);
             memories.calibration.clone_from(&of.memories.calibration);
         }
-        Ok((memories, RetrievalBank::new(&self.config.bm25, texts)?))
+        Ok((memories, RetrievalBank::of(arena.model, &self.config, texts, &EmbeddingMap::new())?))
     }
 
     /// The loss on every test part; rows that were computed before are not computed again.
@@ -296,8 +299,8 @@ impl<'a> Trajectory<'a> {
         let mut hasher = DefaultHasher::new();
         adapter_key(adapter).map_err(spring_core::Error::from)?.hash(&mut hasher);
         if self.spec.beside != Beside::Nothing {
-            let Config { gate, fusion, bm25, .. } = &self.config;
-            format!("{:?} {gate:?} {fusion:?} {bm25:?}", self.spec.beside).hash(&mut hasher);
+            let Config { gate, fusion, bm25, retrieval, .. } = &self.config;
+            format!("{:?} {gate:?} {fusion:?} {bm25:?} {retrieval:?}", self.spec.beside).hash(&mut hasher);
             bank.texts().iter().for_each(|text| text.seq.hash(&mut hasher));
         }
         let key = hasher.finish();
@@ -313,7 +316,7 @@ impl<'a> Trajectory<'a> {
                 Beside::Search | Beside::Latest => {
                     let mut encoded = Vec::new();
                     for (text, test) in split.test.iter().zip(tests) {
-                        encoded.push(with_texts(model, text, test, &self.best_for(bank, text))?);
+                        encoded.push(with_texts(model, text, test, &self.best_for(model, bank, text)?)?);
                     }
                     // The same responses in one branch: λ = 1 without the cost of a mixture.
                     let changed = encoded.iter().zip(tests).filter(|(with, without)| with != without).count();
@@ -331,15 +334,20 @@ impl<'a> Trajectory<'a> {
     }
 
     /// The k texts of the bank that are read along with a prompt, best first.
-    fn best_for<'b>(&self, bank: &'b RetrievalBank, text: &StoredInteraction) -> Vec<&'b StoredInteraction> {
+    fn best_for<'b>(
+        &self,
+        model: &dyn LanguageModel,
+        bank: &'b RetrievalBank,
+        text: &StoredInteraction,
+    ) -> Result<Vec<&'b StoredInteraction>> {
         let k = k_of(&self.config.gate);
-        match self.spec.beside {
+        Ok(match self.spec.beside {
             Beside::Latest => bank.texts().iter().rev().take(k).collect(),
             _ => {
-                let hits = bank.search(&text.interaction.prompt, k).into_iter();
+                let hits = bank.search(model, &text.interaction.prompt, k)?.into_iter();
                 hits.filter(|hit| hit.score > 0.0).filter_map(|hit| bank.text(hit.key)).collect()
             }
-        }
+        })
     }
 
     /// What the truth about synthetic texts allows to measure.

@@ -82,6 +82,8 @@ impl Data {
             prompt: "Write a review.".into(),
             text: data.tokens.concat(),
             ended: Ending::EndToken,
+            retriever: "bm25".into(),
+            fusion: None,
             gate: GateDecision {
                 open: true,
                 kept: vec![0],

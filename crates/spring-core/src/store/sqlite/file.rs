@@ -25,12 +25,13 @@ const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);
 const APPLICATION_ID: i64 = 0x5350_5247;
 
 /// The version of `schema.sql`.
-pub(super) const SCHEMA_VERSION: i64 = 2;
+pub(super) const SCHEMA_VERSION: i64 = 3;
 
 const SCHEMA: &str = include_str!("../schema.sql");
 
 /// What turns version 1 into 2, 2 into 3, and so on.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize - 1] = [include_str!("../migrate_1_to_2.sql")];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize - 1] =
+    [include_str!("../migrate_1_to_2.sql"), include_str!("../migrate_2_to_3.sql")];
 
 /// What a [`SqliteStore`](super::SqliteStore) is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -59,6 +59,8 @@ pub(super) fn forget_interaction(
         Some((_, false)) => {}
     }
     user.execute("DELETE FROM interactions WHERE user = ?1 AND seq = ?2", (user.key, seq))?;
+    // Its dump has the embedding in it.
+    user.execute("DELETE FROM graphs WHERE user = ?1", [user.key])?;
     for relearned in &forgetting.relearned {
         replace(user, relearned)?;
     }

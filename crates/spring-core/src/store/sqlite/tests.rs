@@ -153,6 +153,8 @@ fn answer(text: &str) -> AnswerRecord {
         prompt: "What\u{0} now?".into(),
         text: text.into(),
         ended: Ending::EndToken,
+        retriever: "bm25".into(),
+        fusion: Some(spring_fuse::MixtureConfig::default()),
         gate: GateDecision {
             open: true,
             kept: vec![0],
@@ -177,7 +179,7 @@ fn dump(store: &SqliteStore) -> Vec<(String, Vec<Value>)> {
     let mut tables =
         connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
     let tables: Vec<String> = tables.query_map((), |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    assert_eq!(tables.len(), 9, "{tables:?}");
+    assert_eq!(tables.len(), 11, "{tables:?}");
     let mut rows = Vec::new();
     for table in tables {
         let mut all = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();

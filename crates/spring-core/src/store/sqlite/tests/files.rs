@@ -61,11 +61,11 @@ fn the_log_of_another_program_is_left_alone() {
 fn another_version_is_refused() {
     let (_folder, store) = on_file();
     let path = store.path().to_owned();
-    store.connection.pragma_update(None, "user_version", 3).unwrap();
+    store.connection.pragma_update(None, "user_version", 4).unwrap();
     drop(store);
     assert!(
         reason(open(&path))
-            .starts_with("written by a newer version of this program (format 3, known here up to 2)")
+            .starts_with("written by a newer version of this program (format 4, known here up to 3)")
     );
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
     assert!(reason(open(&path)).starts_with("damaged: there is no format 0"));

@@ -1,0 +1,83 @@
+//! `spring search`
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{
+    Access, HistorySearch, LanguageModel, StateStore,
+    spring_memory::{GraphOrigin, SearchFilter, SearchMode},
+};
+
+use crate::{
+    args::{Args, SearchArgs},
+    interrupt,
+    output::{self, excerpt},
+    progress::Bars,
+    session,
+};
+
+pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
+    let path = &command.state.state;
+    let mut store = session::open(path, Access::ReadOnly)?;
+    let user = session::user_id(&command.user, path)?;
+    let settings = store.settings().config.search.clone();
+    let (mode, limit) = (command.mode.unwrap_or(settings.mode), command.limit.unwrap_or(settings.limit));
+    store.user(&user)?;
+    let model = match mode {
+        SearchMode::Bm25 => None,
+        SearchMode::Dense | SearchMode::Hybrid => {
+            // A state that cannot be written is searched all the same; the embeddings are computed every time then.
+            match session::open(path, Access::ReadWrite) {
+                Ok(writable) => store = writable,
+                Err(error) => eprintln!("spring: warning: embeddings are not kept: {error}"),
+            }
+            Some(session::model_of(&store, path, args)?)
+        }
+    };
+    let model = model.as_ref().map(|model| model as &dyn LanguageModel);
+    let filter = SearchFilter {
+        from: command.since,
+        before: command.until,
+        periods: command.period.map(|period| period..=period),
+    };
+    let mut bars = Bars::new(args.quiet);
+    let opened = HistorySearch::open(model, &mut store, &user, mode, command.held_out, &mut bars);
+    bars.finish();
+    let history = interrupt::or_interrupted(opened.map_err(|error| error.of_user(&user)))?;
+    let found = history.search(model, &command.query, limit, &filter)?;
+    if args.json {
+        let graph = match history.graph() {
+            GraphOrigin::NotNeeded => "not_needed",
+            GraphOrigin::Loaded => "loaded",
+            GraphOrigin::Rebuilt(_) => "rebuilt",
+        };
+        return output::json(&json!({
+            "user": user, "query": command.query, "mode": mode, "searched": history.len(),
+            "embedded": history.embedded(), "graph": graph, "found": found
+        }));
+    }
+    if found.is_empty() {
+        return output::line(&format!("nothing found in {} texts of user {user}", history.len()));
+    }
+    let score = match mode {
+        SearchMode::Bm25 => "BM25",
+        SearchMode::Dense => "cosine",
+        SearchMode::Hybrid => "reciprocal rank",
+    };
+    let mut table = output::table(&[score, "time", "period", "id", "text"]);
+    for text in &found {
+        let interaction = &text.interaction;
+        let period = match (text.period, text.held_out) {
+            (Some(period), true) => format!("{period}, held out"),
+            (Some(period), false) => period.to_string(),
+            (None, _) => "–".into(),
+        };
+        table.add_row([
+            format!("{:.4}", text.score),
+            interaction.time.strftime("%Y-%m-%d").to_string(),
+            period,
+            excerpt(interaction.id.as_str(), 24),
+            excerpt(&format!("{} {}", interaction.prompt, interaction.response), 70),
+        ]);
+    }
+    output::line(&table.to_string())
+}

@@ -1,0 +1,55 @@
+//! Embeddings of a user's texts under the base: what dense search and the diversity policy compare.
+
+use std::collections::HashMap;
+
+use spring_memory::{DocumentFields, Interaction};
+
+use crate::{LanguageModel, Result, StateStore, StoredInteraction};
+
+/// Embeddings of length 1 by sequence number.
+pub type EmbeddingMap = HashMap<u64, Vec<f32>>;
+
+/// The embedding of any text.
+///
+/// Texts go through the model one by one: in a batch the last bit of a number may depend on the company, and what is
+/// learned from it would not come out the same again.
+///
+/// # Errors
+///
+/// If the tokenizer refuses the text.
+pub fn embed_text(model: &dyn LanguageModel, text: &str) -> Result<Vec<f32>> {
+    Ok(model.embed(&[text])?.into_iter().collect())
+}
+
+/// The embedding of an interaction: of its prompt, a line break, and its response.
+///
+/// # Errors
+///
+/// If the tokenizer refuses the text.
+pub fn embed_interaction(model: &dyn LanguageModel, interaction: &Interaction) -> Result<Vec<f32>> {
+    embed_text(model, &DocumentFields::Both.document(&interaction.prompt, &interaction.response))
+}
+
+/// The embeddings of those texts that have none yet.
+pub(crate) fn embed_missing<'t>(
+    model: &dyn LanguageModel,
+    texts: impl IntoIterator<Item = &'t StoredInteraction>,
+    known: &EmbeddingMap,
+) -> Result<EmbeddingMap> {
+    let missing = texts.into_iter().filter(|text| !known.contains_key(&text.seq));
+    missing.map(|text| Ok((text.seq, embed_interaction(model, &text.interaction)?))).collect()
+}
+
+/// Keeps embeddings that were computed on the way. They can be computed again, so that a state that takes none is no
+/// reason to fail; says whether it took them.
+pub(crate) fn keep(
+    store: &mut dyn StateStore,
+    user: &spring_memory::UserId,
+    embeddings: &EmbeddingMap,
+) -> bool {
+    let kept = store.set_embeddings(user, embeddings);
+    if let Err(error) = &kept {
+        tracing::warn!("embeddings of user {user} are not kept and will be computed again: {error}");
+    }
+    kept.is_ok()
+}

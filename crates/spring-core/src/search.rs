@@ -1,0 +1,230 @@
+//! Search over the whole history of one user.
+
+use std::{collections::BTreeMap, fs::DirBuilder, path::Path};
+
+use serde::{Deserialize, Serialize};
+use spring_memory::{
+    DenseConfig, DocumentFields, GraphOrigin, HistoryConfig, HistoryIndex, Interaction, SearchFilter,
+    SearchMode, SearchRequest, UserId,
+};
+
+use crate::{
+    Error, HistoryEntry, LanguageModel, Result, StateStore, StoredInteraction,
+    embedding::{EmbeddingMap, embed_missing, embed_text, keep},
+    progress::{Event, Progress, tell},
+    retriever::without_template,
+};
+
+/// How a user's history is searched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchConfig {
+    /// By words, by meaning or both. Default: by words.
+    pub mode: SearchMode,
+    /// Most results. Default 10.
+    pub limit: usize,
+    /// What BM25 sees of a text. Default: prompt, line break, response.
+    pub fields: DocumentFields,
+    /// BM25 leaves out words that at least this part of the prompts contain, above 0 up to 1. Default: none is left out.
+    pub template_share: Option<f64>,
+    /// When embeddings get a graph.
+    pub dense: DenseConfig,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self {
+            mode: SearchMode::default(),
+            limit: 10,
+            fields: DocumentFields::default(),
+            template_share: None,
+            dense: DenseConfig::default(),
+        }
+    }
+}
+
+/// A text of the history, found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FoundText {
+    /// BM25's score, the cosine similarity, or the sum of reciprocal ranks, by the mode.
+    pub score: f64,
+    /// Its sequence number.
+    pub seq: u64,
+    /// The period that it is in; none yet for a text that came after the last `adapt`.
+    pub period: Option<u32>,
+    /// Whether it is held out there.
+    pub held_out: bool,
+    /// The text.
+    pub interaction: Interaction,
+}
+
+/// Embeddings computed between two transactions that keep them.
+const KEPT_AT_ONCE: usize = 64;
+
+/// One user's history, ready to be searched any number of times.
+///
+/// It holds this user's texts only. It is of the moment at which it was opened: open it again after an ingest or a removal.
+#[derive(Debug)]
+pub struct HistorySearch {
+    mode: SearchMode,
+    index: HistoryIndex,
+    entries: BTreeMap<u64, HistoryEntry>,
+    embedded: usize,
+    graph: GraphOrigin,
+}
+
+impl HistorySearch {
+    /// Indexes a user's history for one mode, by the `[search]` and `[bm25]` settings of the state.
+    ///
+    /// Held-out texts are not indexed, and count in no statistic, unless `held_out` says so. Dense and hybrid search need
+    /// the base `model`: each text is embedded once, and its embedding kept in the state if that can be written. From
+    /// `search.dense.exact_below` embeddings on, a graph over them is kept beside the state; it is read back only if it
+    /// is, to the byte, the one that the state knows, and built anew otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], a mode without the model that it needs, or a request to stop; embeddings computed so far are
+    /// kept.
+    pub fn open(
+        model: Option<&dyn LanguageModel>,
+        store: &mut dyn StateStore,
+        user: &UserId,
+        mode: SearchMode,
+        held_out: bool,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let config = store.settings().config.clone();
+        let entries: Vec<HistoryEntry> =
+            store.history(user)?.into_iter().filter(|entry| held_out || !entry.held_out).collect();
+        let (mut embedded, mut embeddings) = (0, EmbeddingMap::new());
+        if mode != SearchMode::Bm25 {
+            let model = model.ok_or(spring_memory::SearchError::NoEmbedding)?;
+            let seqs: Vec<u64> = entries.iter().map(|entry| entry.stored.seq).collect();
+            embeddings = store.embeddings(user, &seqs)?;
+            let missing: Vec<&StoredInteraction> = entries
+                .iter()
+                .map(|entry| &entry.stored)
+                .filter(|text| !embeddings.contains_key(&text.seq))
+                .collect();
+            let mut keeps = true;
+            for some in missing.chunks(KEPT_AT_ONCE) {
+                tell(progress, Event::Embedding { done: embedded, texts: missing.len() })?;
+                let new = embed_missing(model, some.iter().copied(), &EmbeddingMap::new())?;
+                keeps = keeps && keep(store, user, &new);
+                embedded += new.len();
+                embeddings.extend(new);
+            }
+        }
+        let texts: Vec<StoredInteraction> = match config.search.template_share {
+            Some(_) => entries.iter().map(|entry| entry.stored.clone()).collect(),
+            None => Vec::new(),
+        };
+        let mut index = HistoryIndex::new(HistoryConfig {
+            fields: config.search.fields,
+            bm25: without_template(&config.bm25, config.search.template_share, &texts),
+            dense: config.search.dense,
+        })?;
+        for HistoryEntry { stored, period, .. } in &entries {
+            let embedding = embeddings.get(&stored.seq).map(Vec::as_slice);
+            index.add(stored.seq, &stored.interaction, *period, embedding)?;
+        }
+        // A graph with held-out texts in it would take the place of the one that is searched every day.
+        let graph = if held_out { GraphOrigin::NotNeeded } else { graph_of(&mut index, store, user)? };
+        let entries = entries.into_iter().map(|entry| (entry.stored.seq, entry)).collect();
+        Ok(Self { mode, index, entries, embedded, graph })
+    }
+
+    /// The number of texts that are searched, before any filter.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// How many texts had to be embedded to open it.
+    pub fn embedded(&self) -> usize {
+        self.embedded
+    }
+
+    /// Where the graph over the embeddings came from.
+    pub fn graph(&self) -> &GraphOrigin {
+        &self.graph
+    }
+
+    /// The best texts that pass the filter, best first, the newer of equals first.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn search(
+        &self,
+        model: Option<&dyn LanguageModel>,
+        query: &str,
+        limit: usize,
+        filter: &SearchFilter,
+    ) -> Result<Vec<FoundText>> {
+        let embedding = match (self.mode, model) {
+            (SearchMode::Bm25, _) | (_, None) => None,
+            (_, Some(model)) => Some(embed_text(model, query)?),
+        };
+        let hits = self.index.search(&SearchRequest {
+            mode: self.mode,
+            text: query,
+            embedding: embedding.as_deref(),
+            k: limit,
+            filter: filter.clone(),
+        })?;
+        let found = hits.into_iter().filter_map(|hit| {
+            let HistoryEntry { stored, period, held_out } = self.entries.get(&hit.key)?;
+            Some(FoundText {
+                score: hit.score,
+                seq: hit.key,
+                period: *period,
+                held_out: *held_out,
+                interaction: stored.interaction.clone(),
+            })
+        });
+        Ok(found.collect())
+    }
+}
+
+/// Reads the graph over the embeddings where it is worth having, or builds and keeps it.
+fn graph_of(index: &mut HistoryIndex, store: &mut dyn StateStore, user: &UserId) -> Result<GraphOrigin> {
+    let Some(dense) = index.dense_mut().filter(|dense| dense.len() >= dense.config().exact_below.max(1))
+    else {
+        return Ok(GraphOrigin::NotNeeded);
+    };
+    let Some(place) = store.graph_place(user)? else {
+        dense.refresh();
+        return Ok(GraphOrigin::Rebuilt("the state has no file to keep it beside".into()));
+    };
+    let origin = match &place.stamp {
+        Some(stamp) => dense.load_graph(&place.folder, &place.name, stamp),
+        None => {
+            dense.refresh();
+            GraphOrigin::Rebuilt("there was none yet".into())
+        }
+    };
+    if let GraphOrigin::Rebuilt(reason) = &origin {
+        tracing::info!("graph over the embeddings of user {user} built anew: {reason}");
+        let kept = make_folder(&place.folder)
+            .and_then(|()| Ok(dense.save_graph(&place.folder, &place.name)?))
+            .and_then(|stamp| stamp.map_or(Ok(()), |stamp| store.set_graph(user, &stamp)));
+        if let Err(error) = kept {
+            tracing::warn!("the graph over the embeddings of user {user} is not kept: {error}");
+        }
+    }
+    Ok(origin)
+}
+
+/// Embeddings tell much of a text: only its owner may enter the folder.
+fn make_folder(folder: &Path) -> Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|source| Error::Io { path: folder.into(), source })
+}
