@@ -134,8 +134,8 @@ fn decoding_equals_scoring<B: ModelBackend>() {
 }
 
 /// Also with windows that are shorter than the context, and rows that begin late.
-fn a_context_read_in_parts_gives_the_same<B: ModelBackend>() {
-    for name in ["tiny-llama", "parity/gemma3", "parity/mistral", "parity/qwen3"] {
+fn a_context_read_in_parts_gives_the_same<B: ModelBackend>(models: &[&str]) {
+    for name in models {
         let dir = fixture(name);
         let adapter = Adapter::load_peft(dir.join("adapter")).unwrap();
         let contexts: [Vec<u32>; 2] = [(3..40).collect(), (20..32).collect()];
@@ -205,8 +205,9 @@ fn bad_sequences_are_refused<B: ModelBackend>() {
     assert!(model.decoder(&[], 1).is_err());
 }
 
+/// `models` are those whose contexts are read in parts: on a device in software every new shape takes seconds.
 macro_rules! on {
-    ($feature:literal, $module:ident, $backend:ty) => {
+    ($feature:literal, $module:ident, $backend:ty, $models:expr) => {
         #[cfg(feature = $feature)]
         mod $module {
             macro_rules! suite {
@@ -220,16 +221,19 @@ macro_rules! on {
             suite!(logits_equal_transformers_and_peft);
             suite!(a_padded_mixed_batch_equals_its_rows_alone);
             suite!(decoding_equals_scoring);
-            suite!(a_context_read_in_parts_gives_the_same);
+            #[test]
+            fn a_context_read_in_parts_gives_the_same() {
+                super::a_context_read_in_parts_gives_the_same::<$backend>(&$models);
+            }
             suite!(an_embedding_has_length_one_and_does_not_depend_on_its_batch);
             suite!(bad_sequences_are_refused);
         }
     };
 }
 
-on!("cpu", cpu, burn::backend::Flex);
-on!("wgpu", wgpu, burn::backend::Wgpu);
-on!("cuda", cuda, burn::backend::Cuda);
+on!("cpu", cpu, burn::backend::Flex, ["tiny-llama", "parity/gemma3", "parity/mistral", "parity/qwen3"]);
+on!("wgpu", wgpu, burn::backend::Wgpu, ["parity/gemma3"]);
+on!("cuda", cuda, burn::backend::Cuda, ["parity/gemma3", "parity/qwen3"]);
 
 #[test]
 fn text_that_spells_a_special_token_stays_text() {
