@@ -41,9 +41,9 @@ enum Task {
     /// Check format, lints, documentation and tests, cheapest first, up to the first failure.
     #[command(after_help = check::EXAMPLES)]
     Check(Check),
-    /// Run all tests, documentation tests included.
-    #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --crate spring-drift")]
-    Test(Scope),
+    /// Run all tests, documentation tests included; or one backend's suite.
+    #[command(after_help = TEST_EXAMPLES)]
+    Test(Test),
     /// Kill the program at random moments and check that no state is damaged.
     #[command(after_help = crash_test::EXAMPLES)]
     CrashTest(CrashTest),
@@ -53,6 +53,37 @@ enum Task {
     /// Run the criterion benchmarks.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --crate spring-fuse")]
     Bench(Scope),
+}
+
+const TEST_EXAMPLES: &str = "\
+The suite of wgpu runs on any Vulkan device, also one in software (Debian: mesa-vulkan-drivers).
+
+Examples:
+  cargo xtask test
+  cargo xtask test --crate spring-drift
+  cargo xtask test --backend wgpu";
+
+/// The settings of `test`.
+#[derive(Debug, Args)]
+struct Test {
+    #[command(flatten)]
+    scope: Scope,
+    /// The suite of spring-model on this backend alone: wgpu or cuda
+    #[arg(long, conflicts_with = "name", value_parser = ["wgpu", "cuda"])]
+    backend: Option<String>,
+}
+
+impl Test {
+    fn step(&self) -> Step {
+        match &self.backend {
+            None => self.scope.narrow(Step::cargo("tests", "test")),
+            // Every kernel shape would be tuned at its first use, which takes longer than the tests.
+            Some(backend) => Step::cargo("backend", "test")
+                .args(["--package", "spring-model", "--features", backend, "--lib", "--test", "model"])
+                .args(["--", backend])
+                .flags("CUBECL_AUTOTUNE_LEVEL", "0"),
+        }
+    }
 }
 
 const PARITY_EXAMPLES: &str = "\
@@ -107,10 +138,6 @@ impl Scope {
         }
     }
 
-    fn test(&self) -> Step {
-        self.narrow(Step::cargo("tests", "test"))
-    }
-
     /// `--bench *` names the benchmark targets alone: plain `cargo bench` also starts every crate's unit tests.
     fn bench(&self) -> Step {
         self.narrow(Step::cargo("benches", "bench")).args(["--bench", "*"])
@@ -121,7 +148,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Build(release) => release.run(),
         Task::Check(check) => check.run(),
-        Task::Test(scope) => scope.test().run(),
+        Task::Test(test) => test.step().run(),
         Task::CrashTest(test) => test.run(),
         Task::Parity(parity) => parity.step().run(),
         Task::Bench(scope) => scope.bench().run(),
@@ -153,12 +180,16 @@ mod tests {
     #[test]
     fn tests_and_benches_cover_the_workspace_or_one_crate() {
         let lines = |line: &str| match parse(line) {
-            Task::Test(scope) => scope.test().to_string(),
+            Task::Test(test) => test.step().to_string(),
             Task::Bench(scope) => scope.bench().to_string(),
             task => panic!("{task:?}"),
         };
         assert_eq!(lines("xtask test"), "cargo test --workspace");
         assert_eq!(lines("xtask test --crate spring-drift"), "cargo test --package spring-drift");
+        assert_eq!(
+            lines("xtask test --backend wgpu"),
+            "CUBECL_AUTOTUNE_LEVEL='0' cargo test --package spring-model --features wgpu --lib --test model -- wgpu"
+        );
         assert_eq!(lines("xtask bench"), "cargo bench --workspace --bench '*'");
         assert_eq!(lines("xtask bench --crate spring-fuse"), "cargo bench --package spring-fuse --bench '*'");
     }
