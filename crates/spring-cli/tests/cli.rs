@@ -3,33 +3,16 @@
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use common::{fails, spring, succeeds};
 use serde_json::Value;
 use tempfile::TempDir;
-
-fn spring(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_spring")).args(args).output().unwrap()
-}
-
-fn succeeds(args: &[&str]) -> String {
-    let output = spring(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The one line that a failing command prints; its exit code is 1.
-fn fails(args: &[&str]) -> String {
-    let output = spring(args);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
-    assert_eq!(error.trim_end().lines().count(), 1, "not one line: {error}");
-    assert!(!error.contains("panicked"), "{error}");
-    error
-}
 
 fn line(user: &str, id: &str, day: u32, response: &str) -> String {
     let value = serde_json::json!({

@@ -3,27 +3,13 @@
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::process::{Command, Output};
 
+use common::{fails, succeeds};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-fn spring(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_spring")).args(args).output().unwrap()
-}
-
-fn succeeds(args: &[&str]) -> String {
-    let output = spring(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn fails(args: &[&str]) -> String {
-    let output = spring(args);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), error.trim_end().lines().count()), (Some(1), 1), "{args:?}: {error}");
-    error
-}
 
 fn file(dir: &TempDir, name: &str, content: &str) -> String {
     let path = dir.path().join(name);

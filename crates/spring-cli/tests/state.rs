@@ -3,13 +3,16 @@
 #![cfg(all(feature = "cpu", unix))]
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::{
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use common::{fails, spring, succeeds};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -17,25 +20,6 @@ fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spring"));
     command.args(args);
     command
-}
-
-fn spring(args: &[&str]) -> Output {
-    command(args).output().unwrap()
-}
-
-fn succeeds(args: &[&str]) -> String {
-    let output = spring(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The one line that a failing command prints.
-fn fails(args: &[&str]) -> String {
-    let output = spring(args);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
-    assert_eq!(error.trim_end().lines().count(), 1, "not one line: {error}");
-    error
 }
 
 fn texts(user: &str, count: usize) -> String {
