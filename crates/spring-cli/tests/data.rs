@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::process::{Command, Output};
-
 use common::{fails, succeeds};
 use serde_json::{Value, json};
 use tempfile::TempDir;
