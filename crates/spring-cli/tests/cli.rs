@@ -5,10 +5,7 @@
 
 mod common;
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+use std::path::{Path, PathBuf};
 
 use common::{fails, spring, succeeds};
 use serde_json::Value;
