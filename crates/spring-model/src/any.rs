@@ -1,12 +1,12 @@
 //! The backend chosen at run time: the one place that knows which backends are compiled in.
 
-use std::{fmt, ops::ControlFlow, str::FromStr};
+use std::{fmt, ops::ControlFlow, path::Path, str::FromStr};
 
 use ndarray::{Array2, ArrayView2};
 
 use crate::{
     AdaptOutcome, Adapter, CausalLm, Decoder, Lora, LoraConfig, ModelBackend, ModelConfig, ModelError,
-    ModelFiles, Precision, Result, Sequence, Tokenizer, TrainConfig, TrainStep,
+    ModelFiles, Precision, PretrainConfig, Pretrainer, Result, Sequence, Tokenizer, TrainConfig, TrainStep,
 };
 
 /// Where a model runs.
@@ -33,6 +33,11 @@ impl Device {
             Self::Wgpu => "wgpu",
             Self::Cuda => "cuda",
         }
+    }
+
+    fn absent(self) -> ModelError {
+        let reason = format!("not compiled in; build with --features {self}");
+        ModelError::Device { device: self.name().into(), reason }
     }
 
     /// Whether this program was built with it.
@@ -143,6 +148,29 @@ impl AnyModel {
         self.inner.logits(rows, adapter)
     }
 
+    /// Where a training of all parameters starts.
+    ///
+    /// # Errors
+    ///
+    /// As [`CausalLm::init`], [`CausalLm::load`] or [`Pretrainer::resume`], and [`ModelError::Device`] if the device is not
+    /// compiled in.
+    pub fn pretrain(
+        start: PretrainStart<'_>,
+        config: &PretrainConfig,
+        device: Device,
+    ) -> Result<Box<dyn AnyPretrainer>> {
+        match device {
+            #[cfg(feature = "cpu")]
+            Device::Cpu => pretrain_on::<burn::backend::Flex>(start, config),
+            #[cfg(feature = "wgpu")]
+            Device::Wgpu => pretrain_on::<burn::backend::Wgpu>(start, config),
+            #[cfg(feature = "cuda")]
+            Device::Cuda => pretrain_on::<burn::backend::Cuda>(start, config),
+            #[allow(unreachable_patterns)]
+            absent => Err(absent.absent()),
+        }
+    }
+
     /// See [`CausalLm::embed`].
     pub fn embed(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>> {
         self.inner.embed(rows)
@@ -210,11 +238,108 @@ fn load_on(files: &ModelFiles, precision: Precision, device: Device) -> Result<B
         #[cfg(feature = "cuda")]
         Device::Cuda => load_on_gpu::<burn::backend::Cuda>(files, precision, device),
         #[allow(unreachable_patterns)]
-        absent => {
-            let reason = format!("not compiled in; build with --features {absent}");
-            Err(ModelError::Device { device: absent.name().into(), reason })
-        }
+        absent => Err(absent.absent()),
     }
+}
+
+/// What [`AnyModel::pretrain`] starts from.
+#[derive(Debug, Clone, Copy)]
+pub enum PretrainStart<'a> {
+    /// Random weights for a `config.json`, by [`CausalLm::init`].
+    Random {
+        /// The content of the file.
+        config_json: &'a [u8],
+        /// What the weights depend on.
+        seed: u64,
+    },
+    /// A trained model, with new optimisers.
+    Model(&'a ModelFiles),
+    /// A folder that [`AnyPretrainer::save_checkpoint`] wrote.
+    Checkpoint(&'a Path),
+}
+
+/// A [`Pretrainer`] of any backend.
+pub trait AnyPretrainer {
+    /// See [`CausalLm::config`].
+    fn config(&self) -> &ModelConfig;
+    /// See [`Pretrainer::steps_done`].
+    fn steps_done(&self) -> usize;
+    /// See [`Pretrainer::step`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn step(&mut self, batch: &[Sequence]) -> Result<()>;
+    /// See [`Pretrainer::take_loss`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn take_loss(&mut self) -> Result<f32>;
+    /// Log-likelihood of every response token under the model as it is now; see [`CausalLm::score`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn score(&self, rows: &[Sequence]) -> Result<Vec<Vec<f32>>>;
+    /// See [`Pretrainer::save`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn save(&self, dir: &Path, precision: Precision) -> Result<()>;
+    /// See [`Pretrainer::save_checkpoint`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn save_checkpoint(&self, dir: &Path) -> Result<()>;
+}
+
+impl<B: ModelBackend> AnyPretrainer for Pretrainer<B> {
+    fn config(&self) -> &ModelConfig {
+        self.model().config()
+    }
+
+    fn steps_done(&self) -> usize {
+        self.steps_done()
+    }
+
+    fn step(&mut self, batch: &[Sequence]) -> Result<()> {
+        self.step(batch)
+    }
+
+    fn take_loss(&mut self) -> Result<f32> {
+        self.take_loss()
+    }
+
+    fn score(&self, rows: &[Sequence]) -> Result<Vec<Vec<f32>>> {
+        let rows: Vec<_> = rows.iter().map(|sequence| (sequence, None)).collect();
+        self.model().score(&rows)
+    }
+
+    fn save(&self, dir: &Path, precision: Precision) -> Result<()> {
+        self.save(dir, precision)
+    }
+
+    fn save_checkpoint(&self, dir: &Path) -> Result<()> {
+        self.save_checkpoint(dir)
+    }
+}
+
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "cuda"))]
+fn pretrain_on<B: ModelBackend>(
+    start: PretrainStart<'_>,
+    config: &PretrainConfig,
+) -> Result<Box<dyn AnyPretrainer>> {
+    let device = B::Device::default();
+    Ok(Box::new(match start {
+        PretrainStart::Random { config_json, seed } => {
+            Pretrainer::new(CausalLm::<B>::init(config_json, seed, device)?, config)?
+        }
+        PretrainStart::Model(files) => Pretrainer::new(CausalLm::<B>::load(files, device)?, config)?,
+        PretrainStart::Checkpoint(dir) => Pretrainer::<B>::resume(dir, config, device)?,
+    }))
 }
 
 /// Drivers that are missing make burn panic; here that becomes an error.

@@ -101,6 +101,40 @@ impl<B: Backend> Head<B> {
         (loss, Tensor::cat(gradients, 0).mul_scalar(scale))
     }
 
+    /// The same for a head that is trained as well: also the gradient with respect to its weight.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden and its gradient: `[positions, hidden]`
+    /// - targets: `[positions]`
+    /// - loss: `[1]`
+    /// - gradient of the weight: `[vocabulary, hidden]`
+    pub(crate) fn cross_entropy_trained(
+        &self,
+        hidden: Tensor<B, 2>,
+        targets: Tensor<B, 1, Int>,
+        scale: f64,
+    ) -> (Tensor<B, 1>, Tensor<B, 2>, Tensor<B, 2>) {
+        let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+        let mut of_weight = self.weight.zeros_like();
+        for (hidden, targets) in self.chunks(hidden, targets) {
+            let count = targets.dims()[0];
+            let logits = self.logits(hidden.clone());
+            let log_probs = activation::log_softmax(logits.clone(), 1);
+            let target = targets.reshape([count, 1]);
+            losses.push(log_probs.clone().gather(1, target.clone()).sum());
+            let minus_one = Tensor::ones([count, 1], &log_probs.device()).neg();
+            let mut error = log_probs.exp().scatter(1, target, minus_one, IndexingUpdateOp::Add);
+            if let Some(cap) = self.softcap {
+                error = error * logits.div_scalar(cap).square().neg().add_scalar(1.0);
+            }
+            gradients.push(error.clone().matmul(self.weight.clone()));
+            of_weight = of_weight + error.transpose().matmul(hidden);
+        }
+        let loss = Tensor::cat(losses, 0).sum().mul_scalar(-scale);
+        (loss, Tensor::cat(gradients, 0).mul_scalar(scale), of_weight.mul_scalar(scale))
+    }
+
     /// Hidden states and targets in parts whose logits may be held together.
     fn chunks(
         &self,

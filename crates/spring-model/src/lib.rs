@@ -15,6 +15,7 @@ mod head;
 mod hub;
 mod lora;
 mod peft;
+mod pretrain;
 mod rope;
 mod score;
 mod sequence;
@@ -25,7 +26,7 @@ mod transformer;
 mod weights;
 
 pub use adapter::{Adapter, LoraConfig, LoraPair, Projection};
-pub use any::{AnyDecoder, AnyModel, Branch, BranchVisitor, Device, ScoreRow};
+pub use any::{AnyDecoder, AnyModel, AnyPretrainer, Branch, BranchVisitor, Device, PretrainStart, ScoreRow};
 pub use architecture::SUPPORTED_ARCHITECTURES;
 pub use chat::{Message, Role};
 pub use checkpoint::ModelFiles;
@@ -33,6 +34,7 @@ pub use config::{Activation, LayerKind, ModelConfig};
 pub use decode::Decoder;
 pub use error::{ModelError, Result};
 pub use lora::Lora;
+pub use pretrain::{PretrainConfig, Pretrainer};
 pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
 pub use softmax::ModelBackend;
@@ -134,7 +136,16 @@ impl<B: ModelBackend> CausalLm<B> {
         };
         let transformer = Transformer::load(files, &config, precision.dtype(), &device)?;
         let fingerprint = files.fingerprint()?;
-        Ok(Self { transformer, config, fingerprint, device, tokens_at_once: TOKENS_AT_ONCE })
+        Ok(Self::from_parts(transformer, config, fingerprint, device))
+    }
+
+    fn from_parts(
+        transformer: Transformer<B>,
+        config: ModelConfig,
+        fingerprint: String,
+        device: B::Device,
+    ) -> Self {
+        Self { transformer, config, fingerprint, device, tokens_at_once: TOKENS_AT_ONCE }
     }
 
     /// Sets how many tokens, padding included, run in one pass of scoring or training; default 1024.

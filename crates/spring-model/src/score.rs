@@ -8,6 +8,7 @@ use crate::{
     head::chunk_len,
     lora::{Lora, LoraRows},
     sequence::{Batch, length_buckets},
+    train::on_workers,
 };
 
 const ROWS_AT_ONCE: usize = 64;
@@ -25,25 +26,38 @@ impl<B: ModelBackend> CausalLm<B> {
             sequence.check(&self.config)?;
         }
         let lengths: Vec<usize> = rows.iter().map(|(sequence, _)| sequence.len()).collect();
+        let buckets = length_buckets(&lengths, ROWS_AT_ONCE, self.tokens_at_once);
+        let parts = on_workers(B::workers(), &buckets, |bucket| self.score_bucket(rows, bucket.clone()));
         let mut scores = vec![Vec::new(); rows.len()];
-        for mut bucket in length_buckets(&lengths, ROWS_AT_ONCE, self.tokens_at_once) {
-            // Rows of one adapter beside each other form one span.
-            bucket.sort_by_key(|i| (rows[*i].1.map(|lora| std::ptr::from_ref(lora) as usize), *i));
-            let sequences: Vec<&Sequence> = bucket.iter().map(|i| rows[*i].0).collect();
-            let adapters: Vec<Option<&Lora<B>>> = bucket.iter().map(|i| rows[*i].1).collect();
-            let batch = Batch::<B>::new(&sequences, &self.device);
-            let hidden = self.transformer.forward(batch.inputs, &LoraRows::new(&adapters));
-            let hidden = hidden.select(0, batch.positions);
-            let all = self.transformer.head().log_likelihoods(hidden, batch.targets);
-            let all = to_host(all)?;
-            let mut rest = all.as_slice();
-            for i in bucket {
-                let (own, others) = rest.split_at(rows[i].0.response.len());
-                scores[i] = own.to_vec();
-                rest = others;
+        for part in parts {
+            for (i, score) in part? {
+                scores[i] = score;
             }
         }
         Ok(scores)
+    }
+
+    /// Scores rows that run together; gives them with their indices.
+    fn score_bucket(
+        &self,
+        rows: &[(&Sequence, Option<&Lora<B>>)],
+        mut bucket: Vec<usize>,
+    ) -> Result<Vec<(usize, Vec<f32>)>> {
+        // Rows of one adapter beside each other form one span.
+        bucket.sort_by_key(|i| (rows[*i].1.map(|lora| std::ptr::from_ref(lora) as usize), *i));
+        let sequences: Vec<&Sequence> = bucket.iter().map(|i| rows[*i].0).collect();
+        let adapters: Vec<Option<&Lora<B>>> = bucket.iter().map(|i| rows[*i].1).collect();
+        let batch = Batch::<B>::new(&sequences, &self.device);
+        let hidden = self.transformer.forward(batch.inputs, &LoraRows::new(&adapters));
+        let hidden = hidden.select(0, batch.positions);
+        let all = to_host(self.transformer.head().log_likelihoods(hidden, batch.targets))?;
+        let mut rest = all.as_slice();
+        let own = |i: usize| {
+            let (own, others) = rest.split_at(rows[i].0.response.len());
+            rest = others;
+            (i, own.to_vec())
+        };
+        Ok(bucket.into_iter().map(own).collect())
     }
 
     /// Hands the next-token distributions of several branches to `visit`, position by position of one response.

@@ -22,6 +22,12 @@ use burn::{
 ///
 /// For a backend of your own, `impl ModelBackend for MyBackend {}` is all.
 pub trait ModelBackend: Backend {
+    /// How many passes run side by side when there are several: 1 for a device that one pass keeps busy. Results do not
+    /// depend on it.
+    fn workers() -> usize {
+        1
+    }
+
     /// Softmax over the last dimension; masked scores get weight 0. No row may be masked whole.
     ///
     /// # Shapes
@@ -39,7 +45,11 @@ pub trait ModelBackend: Backend {
 }
 
 #[cfg(feature = "cpu")]
-impl ModelBackend for burn::backend::Flex {}
+impl ModelBackend for burn::backend::Flex {
+    fn workers() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+}
 #[cfg(feature = "wgpu")]
 impl ModelBackend for burn::backend::Wgpu {}
 #[cfg(feature = "cuda")]

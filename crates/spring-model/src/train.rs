@@ -1,6 +1,10 @@
 //! Training an adapter: response-only loss, AdamW, one norm over all factors, warm-up and linear decay.
 
-use std::ops::ControlFlow;
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use burn::{
     backend::Autodiff,
@@ -130,7 +134,7 @@ impl TrainConfig {
     }
 }
 
-fn setting(name: &'static str, value: impl ToString, expected: &'static str) -> ModelError {
+pub(crate) fn setting(name: &'static str, value: impl ToString, expected: &'static str) -> ModelError {
     ModelError::Setting { name, value: value.to_string(), expected }
 }
 
@@ -241,6 +245,46 @@ fn mix(seed: u64, index: usize) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Adds a part of a batch's gradient to the sum of the parts before it.
+pub(crate) fn add<B: Backend>(sums: &mut [Option<Tensor<B, 2>>], part: Vec<Option<Tensor<B, 2>>>) {
+    for (sum, part) in sums.iter_mut().zip(part) {
+        *sum = match (sum.take(), part) {
+            (Some(sum), Some(part)) => Some(sum + part),
+            (sum, part) => sum.or(part),
+        };
+    }
+}
+
+/// Runs `work` on every item, several at a time; the results are in the order of the items, whatever the number of workers.
+pub(crate) fn on_workers<T: Sync, R: Send>(
+    workers: usize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    if workers.min(items.len()) < 2 {
+        return items.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(i) else { return done };
+            done.push((i, work(item)));
+        }
+    };
+    let mut all: Vec<(usize, R)> = thread::scope(|scope| {
+        let handles: Vec<_> = (1..workers.min(items.len())).map(|_| scope.spawn(take)).collect();
+        let mut all = take();
+        for handle in handles {
+            all.extend(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_by_key(|(i, _)| *i);
+    all.into_iter().map(|(_, result)| result).collect()
+}
+
 /// The optimiser and what it works on.
 struct Trainer<'a, B: Backend> {
     model: &'a CausalLm<B>,
@@ -281,20 +325,18 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let targets: usize = batch.iter().map(|sequence| sequence.response.len()).sum();
         let lengths: Vec<usize> = batch.iter().map(|sequence| sequence.len()).collect();
         let (mut losses, mut gradients) = (Vec::new(), vec![None; self.moments.len()]);
-        for rows in length_buckets(&lengths, batch.len(), self.model.tokens_at_once) {
+        let buckets = length_buckets(&lengths, batch.len(), self.model.tokens_at_once);
+        let parts = on_workers(B::workers(), &buckets, |rows| {
             let dropout = dropout.as_ref().map(|dropout| Dropout {
                 probability: dropout.probability,
                 seeds: rows.iter().map(|i| dropout.seeds[*i]).collect(),
             });
             let rows: Vec<&Sequence> = rows.iter().map(|i| batch[*i]).collect();
-            let (loss, gradient) = self.gradients(&rows, 1.0 / targets as f64, dropout);
+            self.gradients(&rows, 1.0 / targets as f64, dropout)
+        });
+        for (loss, gradient) in parts {
             losses.push(loss);
-            for (sum, part) in gradients.iter_mut().zip(gradient) {
-                *sum = match (sum.take(), part) {
-                    (Some(sum), Some(part)) => Some(sum + part),
-                    (sum, part) => sum.or(part),
-                };
-            }
+            add(&mut gradients, gradient);
         }
         let loss = Tensor::cat(losses, 0).sum();
         self.update(loss, gradients, rate)

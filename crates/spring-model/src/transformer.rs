@@ -126,9 +126,25 @@ impl<B: ModelBackend> Transformer<B> {
         if let Some(first) = unknown.first() {
             tracing::warn!("{}: {} tensors are not used, {first} for one", files.label(), unknown.len());
         }
-        let mut take = |name: String| match weights.remove(&name) {
-            Some(tensor) => Ok(Param::initialized(ParamId::new(), tensor)),
+        Self::build(config, |name, _| match weights.remove(&name) {
+            Some(tensor) => Ok(tensor),
             None => Err(ModelError::MissingTensor { file: files.label().into(), tensor: name }),
+        })
+    }
+
+    /// A model whose tensors come from `tensor`, by name and shape; vectors are one row.
+    pub(crate) fn build(
+        config: &ModelConfig,
+        mut tensor: impl FnMut(String, [usize; 2]) -> Result<Tensor<B, 2>>,
+    ) -> Result<Self> {
+        let shapes: HashMap<String, Vec<usize>> = wanted(config).into_iter().collect();
+        let mut take = |name: String| {
+            let shape = match shapes.get(&name).map(Vec::as_slice) {
+                Some(&[rows, columns]) => [rows, columns],
+                Some(&[width]) => [1, width],
+                _ => [0, 0],
+            };
+            Ok(Param::initialized(ParamId::new(), tensor(name, shape)?))
         };
         let layers = (0..config.num_layers)
             .map(|layer| Layer::load(layer, config, &mut take))
@@ -140,6 +156,42 @@ impl<B: ModelBackend> Transformer<B> {
             lm_head: if config.tie_word_embeddings { None } else { Some(take("lm_head.weight".into())?) },
             config: config.clone(),
         })
+    }
+
+    /// Every parameter under its name in a checkpoint; vectors are one row.
+    pub(crate) fn parameters_mut(&mut self) -> Vec<(String, &mut Param<Tensor<B, 2>>)> {
+        let mut all = vec![
+            ("model.embed_tokens.weight".to_owned(), &mut self.embed_tokens),
+            ("model.norm.weight".to_owned(), &mut self.norm.weight),
+        ];
+        all.extend(self.lm_head.as_mut().map(|head| ("lm_head.weight".to_owned(), head)));
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            let Layer { input_layernorm, self_attn, post_attention_layernorm, feedforward_layernorms, mlp } =
+                layer;
+            let Attention { q_proj, k_proj, v_proj, o_proj, q_k_norms } = self_attn;
+            let Mlp { gate_proj, up_proj, down_proj } = mlp;
+            let mut norms = vec![
+                ("input_layernorm", input_layernorm),
+                ("post_attention_layernorm", post_attention_layernorm),
+            ];
+            if let Some((before, after)) = feedforward_layernorms {
+                norms.extend([("pre_feedforward_layernorm", before), ("post_feedforward_layernorm", after)]);
+            }
+            if let Some((q_norm, k_norm)) = q_k_norms {
+                norms.extend([("self_attn.q_norm", q_norm), ("self_attn.k_norm", k_norm)]);
+            }
+            let prefix = format!("model.layers.{i}");
+            all.extend(
+                norms.into_iter().map(|(name, norm)| (format!("{prefix}.{name}.weight"), &mut norm.weight)),
+            );
+            let linears = [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj];
+            for (projection, linear) in Projection::ALL.into_iter().zip(linears) {
+                let name = format!("{prefix}.{}", projection.path());
+                all.extend(linear.bias.as_mut().map(|bias| (format!("{name}.bias"), bias)));
+                all.push((format!("{name}.weight"), &mut linear.weight));
+            }
+        }
+        all
     }
 
     /// The output head.
