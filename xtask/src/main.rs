@@ -50,6 +50,9 @@ enum Task {
     /// Compare logits with those of a reference implementation; exit code 1 above the tolerance.
     #[command(after_help = PARITY_EXAMPLES)]
     Parity(Parity),
+    /// Train a tokenizer and a small Llama from JSONL, and measure it.
+    #[command(after_help = PRETRAIN_EXAMPLES, disable_help_flag = true)]
+    Pretrain(Pretrain),
     /// Run the criterion benchmarks.
     #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --crate spring-fuse")]
     Bench(Scope),
@@ -122,6 +125,38 @@ impl Parity {
     }
 }
 
+const PRETRAIN_EXAMPLES: &str = "\
+All settings: cargo xtask pretrain --help
+
+Examples:
+  cargo xtask pretrain texts.jsonl.zst --out run --steps 2000
+  cargo xtask pretrain texts.jsonl.zst --out run --steps 2000 --resume
+  cargo xtask pretrain texts.jsonl.zst --out run --device cuda
+  cargo xtask pretrain texts.jsonl.zst --report-only run/model";
+
+/// The settings of `pretrain`: those of the program that it starts.
+#[derive(Debug, Args)]
+struct Pretrain {
+    /// Handed to the program spring-pretrain; --device also chooses how it is built
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
+    args: Vec<String>,
+}
+
+impl Pretrain {
+    fn step(&self) -> Step {
+        let device = self.args.iter().enumerate().find_map(|(i, arg)| match arg.strip_prefix("--device") {
+            Some("") => self.args.get(i + 1).map(String::as_str),
+            rest => rest?.strip_prefix('='),
+        });
+        let gpu = device.filter(|device| ["wgpu", "cuda"].contains(device));
+        Step::cargo("pretrain", "run")
+            .args(["--release", "--package", "spring-pretrain"])
+            .args(gpu.into_iter().flat_map(|gpu| ["--features", gpu]))
+            .args(["--"])
+            .args(&self.args)
+    }
+}
+
 /// Which crates a task is about.
 #[derive(Debug, Args)]
 struct Scope {
@@ -151,6 +186,7 @@ fn main() -> ExitCode {
         Task::Test(test) => test.step().run(),
         Task::CrashTest(test) => test.run(),
         Task::Parity(parity) => parity.step().run(),
+        Task::Pretrain(pretrain) => pretrain.step().run(),
         Task::Bench(scope) => scope.bench().run(),
     };
     match outcome {
@@ -201,6 +237,26 @@ mod tests {
             parity.step().to_string(),
             "cargo run --quiet --package spring-model --example parity --features cuda -- --device cuda \
              --precision f32 --tolerance 0.5 a b"
+        );
+    }
+
+    #[test]
+    fn pretrain_hands_its_arguments_on_and_builds_for_the_device() {
+        let line = |line: &str| match parse(line) {
+            Task::Pretrain(pretrain) => pretrain.step().to_string(),
+            task => panic!("{task:?}"),
+        };
+        let cargo = "cargo run --release --package spring-pretrain";
+        assert_eq!(line("xtask pretrain a.jsonl --out run"), format!("{cargo} -- a.jsonl --out run"));
+        assert_eq!(line("xtask pretrain --help"), format!("{cargo} -- --help"));
+        assert_eq!(line("xtask pretrain a --device cpu"), format!("{cargo} -- a --device cpu"));
+        assert_eq!(
+            line("xtask pretrain a --device cuda --out run"),
+            format!("{cargo} --features cuda -- a --device cuda --out run")
+        );
+        assert_eq!(
+            line("xtask pretrain --device=wgpu a"),
+            format!("{cargo} --features wgpu -- --device=wgpu a")
         );
     }
 

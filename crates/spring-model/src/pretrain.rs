@@ -368,3 +368,6 @@ impl<B: ModelBackend> Pretrainer<B> {
 fn io(path: &Path, source: std::io::Error) -> ModelError {
     ModelError::Io { path: path.into(), source }
 }
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests;
