@@ -4,14 +4,14 @@
 //! the same loss; embeddings, head, norms and biases with AdamW. One learning rate serves both, because Muon's
 //! update is scaled to the root mean square of AdamW's (Liu et al. 2025, arXiv 2502.16982).
 
-use std::{fs, path::Path};
+use std::{fmt, fs, path::Path};
 
 use burn::{
     backend::Autodiff,
     module::{AutodiffModule, Param},
     optim::{AdamW, AdamWConfig, AdjustLrFn, Muon, MuonConfig, SimpleOptimizer, decay::WeightDecayConfig},
     record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder},
-    tensor::{DType, Tensor, TensorData, backend::Backend},
+    tensor::{DType, Tensor, TensorData},
 };
 use half::f16;
 use rand::{Rng, SeedableRng};
@@ -141,7 +141,6 @@ impl<B: ModelBackend> CausalLm<B> {
 }
 
 /// All parameters of a model in training, with what the optimisers remember of them.
-#[derive(Debug)]
 pub struct Pretrainer<B: ModelBackend> {
     model: CausalLm<B>,
     config: PretrainConfig,
@@ -153,6 +152,13 @@ pub struct Pretrainer<B: ModelBackend> {
 }
 
 type MuonMoments<B> = Vec<MuonMoment<B>>;
+
+impl<B: ModelBackend> fmt::Debug for Pretrainer<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, step, .. } = self;
+        f.debug_struct("Pretrainer").field("config", config).field("step", step).finish_non_exhaustive()
+    }
+}
 
 impl<B: ModelBackend> Pretrainer<B> {
     /// Starts at step 0 from a model that was loaded or initialised in f32.

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use anyhow::{Result, ensure};
 use indicatif::ProgressBar;
 use rand::Rng;
-use serde::Serialize;
 use spring_model::Sequence;
 
 use crate::{
@@ -27,7 +26,7 @@ const AT_ONCE: usize = 32;
 pub type Scorer<'a> = dyn FnMut(&[Sequence]) -> spring_model::Result<Vec<Vec<f32>>> + 'a;
 
 /// A sum over response tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tally {
     /// Texts.
     pub texts: usize,
@@ -59,7 +58,7 @@ impl Tally {
 }
 
 /// The same target tokens behind different contexts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Comparison {
     /// Nothing but the prompt before the response.
     pub none: Tally,
@@ -68,7 +67,6 @@ pub struct Comparison {
     /// Two random texts of the same prompt template before the prompt.
     pub random: Tally,
     /// Nats of related less random, each text's sum: the sum of their squares.
-    #[serde(skip)]
     squares: f64,
 }
 
@@ -93,7 +91,7 @@ impl Comparison {
 pub const ALL: &str = "all";
 
 /// What was measured.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
     /// Response given its prompt, by group.
     pub plain: BTreeMap<String, Tally>,

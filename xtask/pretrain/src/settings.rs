@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser};
-use serde::Serialize;
 use spring_model::{Device, PretrainConfig};
 
 /// Train a tokenizer and a small Llama from JSONL.
@@ -66,7 +65,7 @@ pub struct TextSettings {
 }
 
 /// The model's shape.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args)]
 pub struct Shape {
     /// Width
     #[arg(long, default_value_t = 256)]
@@ -95,7 +94,7 @@ pub struct Shape {
 }
 
 /// How it is trained.
-#[derive(Debug, Clone, Args, Serialize)]
+#[derive(Debug, Clone, Args)]
 pub struct Training {
     /// Optimiser steps in all
     #[arg(long, default_value_t = PretrainConfig::default().steps)]

@@ -17,13 +17,25 @@ use crate::{
     train::{End, run},
 };
 
-const TOPICS: [&str; 4] =
-    ["trees with green leaves", "boats on the river", "bread and butter", "a red bicycle"];
+const TOPICS: [&str; 12] = [
+    "green leaves",
+    "wooden boats",
+    "warm bread",
+    "red bicycles",
+    "cold rivers",
+    "old clocks",
+    "small birds",
+    "paper maps",
+    "glass bottles",
+    "deep snow",
+    "loud trains",
+    "sweet oranges",
+];
 
 /// Texts of two prompt templates over four topics.
 fn text(i: usize) -> Text {
     let topic = TOPICS[i % TOPICS.len()];
-    let prompt = match i % 2 {
+    let prompt = match i / TOPICS.len() % 2 {
         0 => format!("Write a story about \"{topic}\"."),
         _ => "Write the review that a reader wrote.".to_owned(),
     };
@@ -48,7 +60,7 @@ fn write(dir: &Path, name: &str, lines: &[String]) -> std::path::PathBuf {
 }
 
 fn codec() -> Codec {
-    Codec::train(&texts(40), 40, 300, 1).unwrap()
+    Codec::train(&texts(48), 48, 300, 1).unwrap()
 }
 
 fn settings(line: &str) -> Settings {
@@ -124,7 +136,7 @@ fn a_tokenizer_is_that_of_the_layout() {
     let json = folder::read_json(&file).unwrap();
     assert_eq!(json["pre_tokenizer"]["add_prefix_space"], false);
     assert_eq!(json["post_processor"]["single"][0]["SpecialToken"]["id"], "<|begin|>");
-    let other = Codec::train(&texts(40), 40, 300, 1).unwrap();
+    let other = Codec::train(&texts(48), 48, 300, 1).unwrap();
     other.write(&dir.path().join("other.json")).unwrap();
     assert_eq!(folder::read_json(&dir.path().join("other.json")).unwrap(), json);
 }
@@ -157,7 +169,7 @@ fn what_does_not_fit_is_left_out_or_cut() {
 
 #[test]
 fn related_texts_share_words_and_are_never_the_target() {
-    let texts = texts(40);
+    let texts = texts(48);
     let related = Related::new(&texts, 1).unwrap();
     for (i, text) in texts.iter().enumerate() {
         let found = related.to_text(text, Some(i), 3);
@@ -168,12 +180,12 @@ fn related_texts_share_words_and_are_never_the_target() {
     // The stories' prompts have a topic, the reviews' have nothing of their own.
     let found = related.to_prompt(&texts[2].prompt, 2).unwrap();
     assert!(found.iter().all(|other| other % TOPICS.len() == 2), "{found:?}");
-    assert_eq!(related.to_prompt(&texts[1].prompt, 2), None);
+    assert_eq!(related.to_prompt(&texts[TOPICS.len()].prompt, 2), None);
 }
 
 #[test]
 fn a_batch_depends_on_its_step_alone() {
-    let (texts, codec) = (texts(40), codec());
+    let (texts, codec) = (texts(48), codec());
     let related = Related::new(&texts, 1).unwrap();
     let make = |seed| Batches::new(&texts, &codec, Some(&related), 0.5, 256, 1000, seed).unwrap();
     let mut one = make(1);
@@ -232,7 +244,7 @@ const SMALL: &str = "--valid 4 --vocabulary 300 --hidden 16 --layers 2 --heads 2
 #[test]
 fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
     let dir = tempfile::tempdir().unwrap();
-    let lines: Vec<String> = texts(44).iter().map(line).collect();
+    let lines: Vec<String> = texts(48).iter().map(line).collect();
     let data = write(dir.path(), "a.jsonl", &lines);
     let out = |name: &str| dir.path().join(name);
     let settings = |name: &str, more: &str| {
@@ -280,14 +292,11 @@ fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
 #[test]
 fn sequences_are_laid_out_as_for_serving() {
     let dir = tempfile::tempdir().unwrap();
-    let lines: Vec<String> = texts(44).iter().map(line).collect();
+    let lines: Vec<String> = texts(48).iter().map(line).collect();
     let data = write(dir.path(), "a.jsonl", &lines);
     let out = dir.path().join("run");
-    run(
-        &settings(&format!("pretrain {} --out {} {SMALL} --steps 1", data.display(), out.display())),
-        &|_| false,
-    )
-    .unwrap();
+    run(&settings(&format!("pretrain {} --out {} {SMALL}", data.display(), out.display())), &|_| false)
+        .unwrap();
     let model = AnyModel::load(&ModelFiles::from_dir(out.join("model")).unwrap(), Device::Cpu).unwrap();
     let codec = Codec::read(&out.join("model/tokenizer.json")).unwrap();
     let (target, earlier) = (text(1), [text(2), text(3)]);
