@@ -78,11 +78,11 @@ impl Comparison {
         self.squares += (related.nats - random.nats).powi(2);
     }
 
-    /// Nats per byte of related less random, and the standard error of that over texts.
+    /// Nats per byte of related less random, and the standard error of that over texts: not a number for fewer than two.
     pub fn gain(&self) -> (f64, f64) {
         let (texts, bytes) = (self.none.texts as f64, self.none.bytes as f64);
         let sum = self.related.nats - self.random.nats;
-        let variance = (self.squares - sum * sum / texts).max(0.0) / (texts - 1.0).max(1.0);
+        let variance = (self.squares - sum * sum / texts).max(0.0) / (texts - 1.0);
         (sum / bytes, (variance * texts).sqrt() / bytes)
     }
 }
@@ -323,6 +323,9 @@ impl Report {
             ("found by the target's prompt and response (an upper bound)", &self.by_target),
             ("found by the target's prompt alone", &self.by_prompt),
         ] {
+            if table.is_empty() {
+                continue;
+            }
             writeln!(
                 out,
                 "\nThe same target tokens behind nothing, two related texts, and two random texts of the same kind; related texts {title}. \

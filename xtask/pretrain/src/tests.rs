@@ -14,7 +14,7 @@ use crate::{
     related::Related,
     settings::Settings,
     texts::{Text, Texts},
-    train::{End, run},
+    train::{End, report_only, run},
 };
 
 const TOPICS: [&str; 12] = [
@@ -115,7 +115,7 @@ fn compressed_files_are_read_frame_by_frame() {
     };
     let path = dir.path().join("a.jsonl.zst");
     fs::write(&path, [frame(0..7), frame(7..9)].concat()).unwrap();
-    let read = |limit| Texts::read(&[path.clone()], limit, 0, 1).unwrap().train;
+    let read = |limit| Texts::read(std::slice::from_ref(&path), limit, 0, 1).unwrap().train;
     assert_eq!(read(None), texts(9));
     assert_eq!(read(Some(4)), texts(4));
 }
@@ -273,10 +273,39 @@ fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
     assert!(number(6, 2) < number(1, 2) - 0.1, "{rows:?}");
     assert!(number(6, 3) < number(4, 3), "{rows:?}");
 
+    // The same targets behind every context, of stories and of reviews; only a story's prompt says what it is about.
+    let report = folder::read_json(&out("straight").join("report.json")).unwrap();
+    for (table, group) in [("related_by_target", "all"), ("related_by_prompt", "Write a story")] {
+        let row = &report[table][group];
+        for part in ["texts", "tokens", "bytes"] {
+            assert!(row["none"][part].as_u64().unwrap() > 0, "{table}");
+            assert_eq!(row["none"][part], row["related"][part], "{table}");
+            assert_eq!(row["none"][part], row["random"][part], "{table}");
+        }
+    }
+    assert!(report["related_by_prompt"]["Write the review"].is_null());
+    let tokens = |rows: &serde_json::Value| -> u64 {
+        rows.as_array().unwrap().iter().map(|row| row["sum"]["tokens"].as_u64().unwrap()).sum()
+    };
+    assert_eq!(Some(tokens(&report["positions"])), report["plain"]["all"]["tokens"].as_u64());
+
+    // The model's own weights are a better start than random ones, and are measured as they were at the end.
+    let model_dir = out("straight").join("model");
+    run(&settings("further", &format!("--start {}", model_dir.display())), &|done| done == 1).unwrap();
+    assert!(log("further")[1][2].parse::<f64>().unwrap() < number(1, 2) - 0.1);
+    let only = self::settings(&format!(
+        "pretrain {} --valid 4 --report-only {}",
+        data.display(),
+        model_dir.display()
+    ));
+    let measured = report_only(&only, &model_dir).unwrap().plain["all"];
+    let written = &report["plain"]["all"];
+    assert_eq!(Some(measured.bytes as u64), written["bytes"].as_u64());
+    assert!((measured.nats / written["nats"].as_f64().unwrap() - 1.0).abs() < 2e-3);
+
     // What was written is a model folder that the other crates read in the same way.
     let report = folder::read_json(&out("straight").join("report.json")).unwrap();
-    let model =
-        AnyModel::load(&ModelFiles::from_dir(out("straight").join("model")).unwrap(), Device::Cpu).unwrap();
+    let model = AnyModel::load(&ModelFiles::from_dir(&model_dir).unwrap(), Device::Cpu).unwrap();
     let texts = Texts::read(&[data], None, 4, 1).unwrap();
     let (mut nats, mut bytes) = (0.0, 0);
     for text in &texts.valid {

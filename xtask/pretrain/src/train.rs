@@ -161,7 +161,7 @@ pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
             trainer.step(&sequences)?;
             let done = trainer.steps_done();
             let last = done == training.steps;
-            let due = |interval: u64| last || done as u64 % interval == 0;
+            let due = |interval: u64| last || (done as u64).is_multiple_of(interval);
             let measures = due(training.valid_interval) && !texts.valid.is_empty();
             // Reading the loss waits for a GPU, so the time is right where it is logged.
             let loss = match due(training.log_interval) || measures {
