@@ -114,6 +114,20 @@ fn changed_json(folder: &Path, file: &str, at: Index, odd: Value) -> Vec<u8> {
     serde_json::to_vec(&value).unwrap()
 }
 
+#[test]
+fn files_longer_than_any_model_has_are_refused() {
+    for (file, limit) in [("config.json", 16_u64 << 20), ("tokenizer.json", 128 << 20)] {
+        let folder = with(&fixture(), &MODEL, file, b"");
+        // A hole: it takes no room on the disk.
+        fs::File::options().write(true).open(folder.path().join(file)).unwrap().set_len(limit + 1).unwrap();
+        let error = use_model(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains("longer than"), "{error}");
+    }
+    let adapter = with(&fixture().join("adapter"), &PEFT, PEFT[0], b"");
+    fs::File::options().write(true).open(adapter.path().join(PEFT[0])).unwrap().set_len(1 << 30).unwrap();
+    assert!(Adapter::load_peft(adapter.path()).unwrap_err().to_string().contains("longer than"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
