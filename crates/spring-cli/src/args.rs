@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use spring_core::{
+    Config,
     spring_memory::SearchMode,
     spring_model::{Device, Precision},
 };
@@ -59,7 +60,9 @@ pub enum Command {
     /// Learn what users have written since the last period.
     #[command(after_help = "Examples:\n  spring adapt --state me.db\n  \
         spring adapt --state me.db --user ada --periods 5 --hold-out 0.1\n  \
-        spring adapt --state many.db --jobs 4")]
+        spring adapt --state many.db --jobs 4\n  \
+        spring adapt --state me.db --set drift.scorer=novelty --set training.epochs=4\n\n\
+        Settings that are given stay in the state.")]
     Adapt(AdaptArgs),
     /// Go back to an earlier generation of a user; nothing is lost, and the same command goes forward again.
     #[command(
@@ -142,15 +145,34 @@ pub struct StateArg {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct ConfigArgs {
+    /// Settings in TOML; those that are absent have the paper's values.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, such as training.epochs=3 or gate=always; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// The settings of the file, or `base` without one, with the single ones changed.
+    pub fn over(&self, base: &Config) -> spring_core::Result<Config> {
+        match &self.config {
+            Some(path) => Config::load(path)?.with_changes(&self.set),
+            None => base.with_changes(&self.set),
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct InitArgs {
     #[command(flatten)]
     pub state: StateArg,
     /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
-    /// Settings in TOML; those that are absent have the paper's values.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: ConfigArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -178,9 +200,8 @@ pub struct AdaptArgs {
     /// Train so many users side by side; the results are the same for any number.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: u16,
-    /// Use these settings from now on.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: ConfigArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -505,9 +526,8 @@ pub struct CompareArgs {
     /// Part of each period that is held out.
     #[arg(long, default_value_t = 0.1, value_name = "PART")]
     pub hold_out: f64,
-    /// Settings in TOML.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: ConfigArgs,
     /// Also draw the methods' losses as SVG.
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! Every setting of the method in one place, read from TOML; the defaults are the paper's.
 
-use std::path::Path;
+use std::{fs::File, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use spring_drift::{ScorerConfig, Selection};
@@ -9,6 +9,9 @@ use spring_memory::{Bm25Config, BufferPolicyConfig, DEFAULT_CAPACITY, HistoryCon
 use spring_model::{LoraConfig, TrainConfig};
 
 use crate::{Error, Result, RetrievalConfig, RetrieverKind, SearchConfig, retriever::check_template_share};
+
+/// The longest file of settings, in bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// The settings of SPRInG. An unknown key is an error.
 ///
@@ -127,15 +130,54 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a TOML file.
+    /// Reads a TOML file of at most 1 MiB.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if it cannot be read, otherwise as [`from_toml`](Self::from_toml).
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), source })?;
+        let io = |source| Error::Io { path: path.into(), source };
+        let mut text = String::new();
+        File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text)).map_err(io)?;
+        if text.len() as u64 > LONGEST {
+            let reason = format!("longer than {LONGEST} bytes");
+            return Err(Error::Config { origin: path.display().to_string(), reason });
+        }
         Self::from_toml(&text, &path.display().to_string())
+    }
+
+    /// These settings with some changed, each a line of TOML such as `training.epochs = 5`.
+    ///
+    /// A value that is no TOML, such as a bare name, is taken as text. A mechanism that is chosen anew begins with its own
+    /// defaults.
+    ///
+    /// ```
+    /// let config = spring_core::Config::default();
+    /// let changed = config.with_changes(&["training.epochs=5", "gate=always", "gate.k=3"])?;
+    /// assert_eq!((changed.training.epochs, changed.gate), (5, spring_core::spring_fuse::GateConfig::Always { k: 3 }));
+    /// assert!(config.with_changes(&["training.epoch=5"]).is_err());
+    /// # Ok::<(), spring_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the change that is not understood or leads out of range.
+    pub fn with_changes<S: AsRef<str>>(&self, changes: &[S]) -> Result<Self> {
+        changes.iter().try_fold(self.clone(), |config, change| config.with_change(change.as_ref()))
+    }
+
+    fn with_change(&self, change: &str) -> Result<Self> {
+        let fail = |reason: &str| Error::Config { origin: change.into(), reason: reason.to_owned() };
+        let (key, value) = change.split_once('=').ok_or_else(|| fail("expected KEY=VALUE"))?;
+        let line = |value: &str| toml::from_str::<toml::Table>(&format!("{key} = {value}"));
+        let text = toml::Value::from(value.trim()).to_string();
+        let change = line(value).or_else(|_| line(&text)).map_err(|e| fail(e.message()))?;
+        let mut settings = toml::Table::try_from(self).map_err(|e| fail(&e.to_string()))?;
+        merge(&mut settings, change);
+        let config: Self = settings.try_into().map_err(|e: toml::de::Error| fail(e.message()))?;
+        config.check().map_err(|e| fail(&e.to_string()))?;
+        Ok(config)
     }
 
     /// Refuses settings out of range.
@@ -165,5 +207,18 @@ impl Config {
     pub fn needs_embeddings(&self) -> bool {
         self.buffer.policy == BufferPolicyConfig::Diversity
             || self.retrieval.retriever == RetrieverKind::Dense
+    }
+}
+
+fn merge(settings: &mut toml::Table, changes: toml::Table) {
+    // Another kind does not have the settings of the one before.
+    if changes.contains_key("kind") {
+        settings.clear();
+    }
+    for (key, change) in changes {
+        match (settings.get_mut(&key), change) {
+            (Some(toml::Value::Table(inside)), toml::Value::Table(changes)) => merge(inside, changes),
+            (_, change) => drop(settings.insert(key, change)),
+        }
     }
 }

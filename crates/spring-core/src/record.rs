@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spring_drift::{DriftScore, ScoreStatistics};
-use spring_fuse::{GateDecision, MixtureConfig};
+use spring_fuse::{GateConfig, GateDecision, MixtureConfig};
 use spring_memory::{Evicted, InteractionId};
 
 use crate::{Config, prompt::Cut};
@@ -46,6 +46,19 @@ pub struct PeriodRecord {
     pub gate_threshold: Option<f64>,
     /// The settings in force.
     pub config: Config,
+}
+
+impl PeriodRecord {
+    /// When the gate opens after the period, in words.
+    pub fn gate_rule(&self) -> String {
+        match (&self.config.gate, self.gate_threshold) {
+            (GateConfig::Always { .. }, _) => "always open".into(),
+            (GateConfig::Never {}, _) => "never open".into(),
+            (GateConfig::Margin { margin, .. }, _) => format!("opens {margin} above the runner-up"),
+            (_, Some(threshold)) => format!("opens at {threshold:.3}"),
+            (_, None) => "closed until there are more texts".into(),
+        }
+    }
 }
 
 /// One text's score before the period's update.

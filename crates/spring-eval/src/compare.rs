@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, ops::ControlFlow, str::FromStr, sync::Mutex, ti
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use spring_core::{
-    ColdStart, Config, EmbeddingMap, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank,
-    StoredInteraction, key, learn_period, mean_log_likelihood, novelties,
+    ColdStart, Config, EmbeddingMap, Event, LanguageModel, Progress, RetrievalBank, StoredInteraction, key,
+    mean_log_likelihood,
     spring_drift::{ScoreStatistics, ScorerConfig, Selection},
     spring_fuse::GateConfig,
     spring_memory::UserId,
@@ -18,6 +18,7 @@ use spring_core::{
 
 use crate::{
     Error, FusedLoss, Loss, Result, Split, SplitConfig,
+    learner::Learner,
     loss::{encode, fused_loss, losses},
     split,
 };
@@ -179,49 +180,6 @@ impl Comparison {
             .filter_map(|(_, period)| period.loss.get(&method).copied())
             .collect();
         (!losses.is_empty()).then(|| losses.into_iter().sum())
-    }
-}
-
-/// The trajectory of one configuration over a user's periods.
-struct Trajectory {
-    config: Config,
-    memories: Memories,
-    buffered: Vec<StoredInteraction>,
-    earlier: Vec<f64>,
-}
-
-impl Trajectory {
-    fn new(config: Config) -> Self {
-        Self { config, memories: Memories::default(), buffered: vec![], earlier: vec![] }
-    }
-
-    /// Goes on from where another trajectory is.
-    fn start_as(&mut self, other: &Self) {
-        (self.memories, self.buffered) = (other.memories.clone(), other.buffered.clone());
-    }
-
-    /// Learns a period; returns the statistics, the texts selected and the tokens trained on.
-    fn learn(
-        &mut self,
-        model: &dyn LanguageModel,
-        user: &UserId,
-        split: &Split,
-        progress: &mut dyn Progress,
-    ) -> Result<(ScoreStatistics, usize, usize)> {
-        let input = PeriodInput {
-            user,
-            period: split.period,
-            texts: &split.train,
-            held_out: split.test.len(),
-            buffered: &self.buffered,
-            memories: &self.memories,
-            earlier: &self.earlier,
-            embeddings: &EmbeddingMap::new(),
-        };
-        let outcome = learn_period(model, &self.config, input, progress)?;
-        (self.memories, self.buffered) = (outcome.memories, outcome.buffered);
-        self.earlier.extend(novelties(&outcome.record));
-        Ok((outcome.record.statistics, outcome.record.selection.selected, outcome.record.update.tokens))
     }
 }
 
@@ -389,35 +347,36 @@ fn run_user(
     progress: &mut dyn Progress,
 ) -> Result<(Vec<PeriodComparison>, History)> {
     let config = &plan.config;
-    let mut spring = Trajectory::new(config.clone());
-    let mut everything = Trajectory::new(config.clone());
-    everything.config.drift.selection = Selection::All {};
-    everything.config.drift.cold_start = ColdStart::All;
-    let mut random = Trajectory::new(config.clone());
+    let [mut spring, mut everything, mut random] = [const { None }; 3].map(Learner::starting_from);
+    let mut learn_all = config.clone();
+    learn_all.drift.selection = Selection::All {};
+    learn_all.drift.cold_start = ColdStart::All;
+    let mut learn_some = config.clone();
     let ungated = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
     let (mut periods, mut history, mut first): (Vec<_>, History, Option<Adapter>) = (vec![], vec![], None);
     for split in splits {
-        let (statistics, selected, spring_tokens) = spring.learn(model, user, split, progress)?;
+        let record = spring.learn(model, config, user, split, progress)?;
+        let (selected, spring_tokens) = (record.selection.selected, record.update.tokens);
         let mut everything_tokens = 0;
         if first.is_none() {
             first = spring.memories.adapter.clone();
             // The first period is the same work for all that learn it: same texts, same seed.
-            random.start_as(&spring);
+            random.clone_from(&spring);
             if selected == split.train.len() {
-                everything.start_as(&spring);
+                everything.clone_from(&spring);
                 everything_tokens = spring_tokens;
             } else if plan.wants(Method::Everything) {
-                everything_tokens = everything.learn(model, user, split, progress)?.2;
+                everything_tokens = everything.learn(model, &learn_all, user, split, progress)?.update.tokens;
             }
         } else {
             if plan.wants(Method::Everything) {
-                everything_tokens = everything.learn(model, user, split, progress)?.2;
+                everything_tokens = everything.learn(model, &learn_all, user, split, progress)?.update.tokens;
             }
             if plan.wants(Method::Random) {
                 let seed = key::seed(config.seed, user.as_str(), split.period, "random selection");
-                random.config.drift.scorer = ScorerConfig::Random { seed };
-                random.config.drift.selection = Selection::TopCount { count: selected };
-                random.learn(model, user, split, progress)?;
+                learn_some.drift.scorer = ScorerConfig::Random { seed };
+                learn_some.drift.selection = Selection::TopCount { count: selected };
+                random.learn(model, &learn_some, user, split, progress)?;
             }
         }
         history.extend(spring.memories.adapter.clone());
@@ -429,7 +388,7 @@ fn run_user(
             dropped: split.dropped,
             loss: BTreeMap::new(),
             gate: FusedLoss::default(),
-            statistics,
+            statistics: record.statistics,
             spring_tokens,
             everything_tokens,
         };

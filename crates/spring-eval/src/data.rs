@@ -1,6 +1,7 @@
 //! The data that personalization is measured on, read as streams: our JSONL, LaMP, LongLaMP, and OPPU's histories.
 //!
-//! A file is never held whole: memory grows with the longest record (at most 64 MiB) and not with the file.
+//! A file is never held whole: memory grows with the longest record (at most 64 MiB, with at most 100,000 texts; some
+//! 400 MB while it is read) and not with the file. Of a file of outputs the answers are kept.
 
 mod elements;
 mod inspect;
@@ -19,8 +20,8 @@ use spring_core::spring_memory::JsonlReader;
 
 use elements::{Elements, Layout};
 pub use inspect::{Inspection, inspect};
-use profile::RawRecord;
 pub use profile::{Query, Task, UserRecord};
+use profile::{RawRecord, Scalar, start_of};
 pub use streams::{StreamFilter, read_streams, text_counts, visit_texts};
 
 use crate::{Error, Result};
@@ -55,6 +56,8 @@ impl std::fmt::Display for Format {
 pub struct DataReader<R> {
     label: String,
     source: Source<R>,
+    /// Line and number of the record that came last.
+    place: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -86,7 +89,7 @@ impl<R: BufRead> DataReader<R> {
         let label = label.to_owned();
         if let Layout::Golds { .. } = elements.layout() {
             let format = Format::Outputs(None);
-            return Ok(Self { label, source: Source::Records { elements, format } });
+            return Ok(Self::over(label, Source::Records { elements, format }));
         }
         let lines = *elements.layout() == Layout::Lines;
         let (line, bytes) = match elements.next() {
@@ -94,7 +97,7 @@ impl<R: BufRead> DataReader<R> {
             Ok(None) => return Err(data_error(&label, 1, 0, "the list is empty".into())),
             Err(_) if lines => {
                 let source = Source::Interactions(JsonlReader::new(elements.into_reader(), &label));
-                return Ok(Self { label, source });
+                return Ok(Self::over(label, source));
             }
             Err(error) => return Err(error),
         };
@@ -106,7 +109,7 @@ impl<R: BufRead> DataReader<R> {
             // Whatever is wrong with a line, the reader of interactions says it best.
             _ if lines => {
                 let source = Source::Interactions(JsonlReader::new(elements.into_reader(), &label));
-                return Ok(Self { label, source });
+                return Ok(Self::over(label, source));
             }
             Ok(_) if is_gold => Format::Outputs(None),
             Ok(_) => {
@@ -117,7 +120,11 @@ impl<R: BufRead> DataReader<R> {
             Err(error) => return Err(json_error(&label, line, 1, &error)),
         };
         elements.put_back();
-        Ok(Self { label, source: Source::Records { elements, format } })
+        Ok(Self::over(label, Source::Records { elements, format }))
+    }
+
+    fn over(label: String, source: Source<R>) -> Self {
+        Self { label, source, place: (1, 0) }
     }
 
     /// What the file holds, as far as it was read.
@@ -141,7 +148,8 @@ impl<R: BufRead> DataReader<R> {
         match &mut self.source {
             Source::Interactions(lines) => {
                 let Some(line) = lines.next() else { return Ok(None) };
-                let (_, text) = line.map_err(spring_core::Error::from)?;
+                let (line, text) = line.map_err(spring_core::Error::from)?;
+                self.place = (line, self.place.1 + 1);
                 let user = text.user.clone();
                 Ok(Some(UserRecord { user, texts: vec![text], queries: vec![], dated: true, blank: 0 }))
             }
@@ -149,6 +157,7 @@ impl<R: BufRead> DataReader<R> {
                 let Some((line, bytes)) = elements.next()? else { return Ok(None) };
                 let parsed = serde_json::from_slice::<RawRecord>(bytes);
                 let row = elements.row();
+                self.place = (line, row);
                 let record = parsed.map_err(|error| json_error(label, line, row, &error))?;
                 let (Format::Questions(task) | Format::History(task)) = format else {
                     let reason = "these are outputs: name the file of questions, and this one beside it";
@@ -169,25 +178,25 @@ impl<R: BufRead> DataReader<R> {
             return Ok(None);
         };
         let Some((line, bytes)) = elements.next()? else { return Ok(None) };
-        match serde_json::from_slice::<Gold>(bytes) {
-            Ok(gold) => Ok(Some((text_of(gold.id), text_of(gold.output)))),
+        let gold = serde_json::from_slice::<Gold>(bytes);
+        self.place = (line, elements.row());
+        match gold {
+            Ok(gold) => Ok(Some((gold.id.0, gold.output.0))),
             Err(error) => Err(json_error(&self.label, line, elements.row(), &error)),
         }
+    }
+
+    /// An error about the record that came last.
+    fn refuse(&self, reason: String) -> Error {
+        data_error(&self.label, self.place.0, self.place.1, reason)
     }
 }
 
 /// One element of LaMP's outputs.
 #[derive(Debug, Deserialize)]
 struct Gold {
-    id: serde_json::Value,
-    output: serde_json::Value,
-}
-
-fn text_of(value: serde_json::Value) -> String {
-    match value {
-        serde_json::Value::String(text) => text,
-        other => other.to_string(),
-    }
+    id: Scalar,
+    output: Scalar,
 }
 
 /// The answers of a file of outputs by the ids of their questions: `{"task", "golds": […]}` or the bare list.
@@ -197,14 +206,14 @@ fn text_of(value: serde_json::Value) -> String {
 /// [`Error::Data`] if the file is broken, holds something else, or answers a question twice and differently.
 pub fn read_golds(path: &Path) -> Result<HashMap<String, String>> {
     let mut reader = open(path)?;
-    let label = path.display().to_string();
     if !matches!(reader.format(), Format::Outputs(_)) {
+        let label = path.display().to_string();
         return Err(data_error(&label, 1, 1, format!("no outputs but {}", reader.format())));
     }
     let mut golds = HashMap::new();
     while let Some((id, output)) = reader.next_gold()? {
         if golds.get(&id).is_some_and(|known| *known != output) {
-            return Err(Error::File { file: label, reason: format!("question {id:?} has two outputs") });
+            return Err(reader.refuse(format!("question {:?} has two outputs", start_of(&id))));
         }
         golds.insert(id, output);
     }

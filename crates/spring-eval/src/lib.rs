@@ -5,6 +5,7 @@ mod compare_plot;
 mod continual;
 pub mod data;
 mod error;
+mod learner;
 mod loss;
 mod metrics;
 mod protocol;

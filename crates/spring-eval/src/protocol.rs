@@ -59,7 +59,7 @@ pub fn run_user(
     let (mut adapters, mut periods, mut all_novelties) = (Vec::new(), Vec::new(), Vec::new());
     for (t, split) in splits.iter().enumerate() {
         reference.learn(&arena, t, None, progress)?;
-        adapters.extend(reference.memories.adapter.clone());
+        adapters.extend(reference.learner.memories.adapter.clone());
         let record = reference.record.as_ref();
         let novel: Vec<f64> = record.map(|record| novelties(record).collect()).unwrap_or_default();
         let novelty = (!novel.is_empty()).then(|| novel.iter().sum::<f64>() / novel.len() as f64);

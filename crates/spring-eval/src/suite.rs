@@ -4,7 +4,7 @@ mod estimate;
 mod run;
 mod summary;
 
-use std::{collections::HashSet, path::Path};
+use std::{collections::HashSet, fs::File, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use spring_core::{Config, StoredInteraction, spring_memory::UserId};
@@ -18,6 +18,9 @@ use crate::{
     Budget, Error, Generation, MethodSpec, PeriodRule, Result, Split,
     data::{Format, Task, open, read_streams, text_counts},
 };
+
+/// The longest suite, in bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// What is compared, on what, and how often. An unknown key is an error.
 ///
@@ -137,15 +140,20 @@ impl Suite {
         Ok(suite)
     }
 
-    /// Reads a TOML file.
+    /// Reads a TOML file of at most 1 MiB.
     ///
     /// # Errors
     ///
     /// As [`from_toml`](Self::from_toml), and if the file cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::File { file: file.clone(), reason: error.to_string() })?;
+        let fail = |reason: String| Error::File { file: file.clone(), reason };
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        read.map_err(|error| fail(error.to_string()))?;
+        if text.len() as u64 > LONGEST {
+            return Err(fail(format!("longer than {LONGEST} bytes")));
+        }
         Self::from_toml(&text, &file)
     }
 

@@ -1,5 +1,7 @@
 //! Chat templates: the turns of a conversation as the text that a model was tuned on.
 
+use std::io::{self, Write};
+
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,8 @@ pub struct Message<'a> {
 
 /// Steps that a template may take: some hundred times what a long conversation needs.
 const FUEL: u64 = 10_000_000;
+/// The longest conversation that a template may write, in bytes: several times the longest context of any model.
+const LONGEST: usize = 16 << 20;
 const NAME: &str = "chat_template";
 
 /// A model's template, as transformers renders it (Jinja with trimmed blocks and Python's string methods).
@@ -89,6 +93,9 @@ impl ChatTemplate {
         let json = files.tokenizer_config.as_deref().unwrap_or(b"{}");
         let config: TokenizerConfig = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
         // `chat_template.jinja` comes first, as in transformers.
+        let own = files.chat_template.is_some();
+        let file = files.file(if own { "chat_template.jinja" } else { "tokenizer_config.json" });
+        let fail = |reason: String| ModelError::Config { file: file.clone(), reason };
         let source = match (&files.chat_template, config.chat_template) {
             (Some(bytes), _) => Some(String::from_utf8(bytes.clone()).map_err(|e| fail(e.to_string()))?),
             (None, Some(Templates::One(source))) => Some(source),
@@ -119,10 +126,30 @@ impl ChatTemplate {
             reason: format!("chat template: {e:#}"),
         };
         let template = self.environment.get_template(NAME).map_err(fail)?;
-        template
-            .render(context! {
-                messages, add_generation_prompt, bos_token => self.bos_token, eos_token => self.eos_token
-            })
-            .map_err(fail)
+        let mut text = Bounded(Vec::new());
+        let context = context! {
+            messages, add_generation_prompt, bos_token => self.bos_token, eos_token => self.eos_token
+        };
+        template.render_captured_to(context, &mut text).map_err(fail)?;
+        String::from_utf8(text.0).map_err(|e| ModelError::Config {
+            file: self.file.clone(),
+            reason: format!("chat template: {e}"),
+        })
+    }
+}
+
+/// A text of at most [`LONGEST`] bytes: few steps of a template write very much.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LONGEST {
+            return Err(io::Error::other(format!("it writes more than {LONGEST} bytes")));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

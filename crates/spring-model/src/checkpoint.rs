@@ -3,6 +3,8 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -31,8 +33,11 @@ enum Shard {
     Bytes(&'static [u8]),
 }
 
-/// Larger configuration files are refused: the biggest tokenizers in the wild have about 40 MB.
-const MAX_TEXT_FILE: u64 = 256 << 20;
+/// Larger configuration files are refused: parsed JSON takes up to 32 times its text. The longest, an index of shards, has
+/// some MB.
+const MAX_CONFIG: u64 = 16 << 20;
+/// The biggest tokenizers in the wild have about 40 MB.
+const MAX_TOKENIZER: u64 = 128 << 20;
 
 impl ModelFiles {
     /// The files of a folder: `config.json`, `model.safetensors` or the shards that `model.safetensors.index.json`
@@ -55,7 +60,10 @@ impl ModelFiles {
             generation_config: optional("generation_config.json")?,
             tokenizer_config: optional("tokenizer_config.json")?,
             chat_template: optional("chat_template.jinja")?,
-            tokenizer: optional("tokenizer.json")?.map(Cow::from),
+            tokenizer: match dir.join("tokenizer.json") {
+                path if path.exists() => Some(read_limited(&path, MAX_TOKENIZER)?.into()),
+                _ => None,
+            },
             weights: shards(dir)?,
         })
     }
@@ -172,8 +180,8 @@ fn hash_blocks(
 }
 
 fn hash_file(hash: &mut Sha256, path: &Path) -> std::io::Result<()> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = std::fs::File::open(path)?;
+    use std::io::{Seek, SeekFrom};
+    let mut file = File::open(path)?;
     let len = file.metadata()?.len();
     hash_blocks(hash, len, |at, buffer| {
         file.seek(SeekFrom::Start(at))?;
@@ -181,16 +189,20 @@ fn hash_file(hash: &mut Sha256, path: &Path) -> std::io::Result<()> {
     })
 }
 
+/// A configuration file, whole.
 pub(crate) fn read_small(path: &Path) -> Result<Vec<u8>> {
+    read_limited(path, MAX_CONFIG)
+}
+
+fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let io = |source| ModelError::Io { path: path.into(), source };
-    let len = std::fs::metadata(path).map_err(io)?.len();
-    if len > MAX_TEXT_FILE {
-        return Err(ModelError::Config {
-            file: path.display().to_string(),
-            reason: format!("{len} bytes are more than the limit of {MAX_TEXT_FILE}"),
-        });
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
+    if bytes.len() as u64 > limit {
+        let reason = format!("longer than {limit} bytes");
+        return Err(ModelError::Config { file: path.display().to_string(), reason });
     }
-    std::fs::read(path).map_err(io)
+    Ok(bytes)
 }
 
 const WEIGHTS: &str = "model.safetensors";

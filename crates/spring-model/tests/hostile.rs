@@ -11,7 +11,7 @@ use std::{
 
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
-use spring_model::{Adapter, AnyModel, Device, ModelConfig, ModelFiles, Sequence};
+use spring_model::{Adapter, AnyModel, Device, Message, ModelConfig, ModelFiles, Role, Sequence, Tokenizer};
 use tempfile::TempDir;
 
 fn fixture() -> PathBuf {
@@ -114,6 +114,51 @@ fn changed_json(folder: &Path, file: &str, at: Index, odd: Value) -> Vec<u8> {
     serde_json::to_vec(&value).unwrap()
 }
 
+/// As many models have it.
+const TEMPLATE: &str = "{% for message in messages %}{{ '<|' ~ message['role'] ~ '|>' ~ message['content'] | trim }}\
+    {% if loop.last and add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}{% endfor %}";
+
+fn use_template(template: &[u8]) -> spring_model::Result<()> {
+    let folder = with(&fixture(), &MODEL, "chat_template.jinja", template);
+    let tokenizer = Tokenizer::load(&ModelFiles::from_dir(folder.path())?, 100_000)?;
+    tokenizer.encode_chat(&[Message { role: Role::User, content: "a b" }]).map(drop)
+}
+
+#[test]
+fn templates_that_do_not_end_or_write_too_much_are_stopped() {
+    use_template(TEMPLATE.as_bytes()).unwrap();
+    let deep = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
+    for template in [
+        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+        "{% for i in range(100000) %}{{ 'x' * 1000000 }}{% endfor %}",
+        "{{ 'x' * 1000000000000 }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% include 'chat_template' %}",
+        "{{ raise_exception('no') }}",
+        "{{ messages[0].nothing.more }}",
+        "{% for",
+        &deep,
+    ] {
+        let error = use_template(template.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("chat_template.jinja: chat template: "), "{template:.60}: {error}");
+    }
+    assert!(use_template(b"{{ '\xff' }}").is_err());
+}
+
+#[test]
+fn files_longer_than_any_model_has_are_refused() {
+    for (file, limit) in [("config.json", 16_u64 << 20), ("tokenizer.json", 128 << 20)] {
+        let folder = with(&fixture(), &MODEL, file, b"");
+        // A hole: it takes no room on the disk.
+        fs::File::options().write(true).open(folder.path().join(file)).unwrap().set_len(limit + 1).unwrap();
+        let error = use_model(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains("longer than"), "{error}");
+    }
+    let adapter = with(&fixture().join("adapter"), &PEFT, PEFT[0], b"");
+    fs::File::options().write(true).open(adapter.path().join(PEFT[0])).unwrap().set_len(1 << 30).unwrap();
+    assert!(Adapter::load_peft(adapter.path()).unwrap_err().to_string().contains("longer than"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -163,6 +208,13 @@ proptest! {
         let folder = with(&fixture(), &MODEL, "tokenizer.json", &bytes);
         if let Err(error) = use_model(folder.path()) {
             prop_assert!(named(&error, "tokenizer.json"), "{}", error);
+        }
+    }
+
+    #[test]
+    fn damaged_templates(kind in 0..3_u8, at in any::<Index>(), noise in prop::collection::vec(any::<u8>(), 1..24)) {
+        if let Err(error) = use_template(&damaged(TEMPLATE.as_bytes(), kind, at, &noise)) {
+            prop_assert!(error.to_string().contains("chat_template.jinja"), "{}", error);
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 use serde_json::json;
 use spring_core::{
-    Access, Config, Error, Follow, Periods, Progress, SqliteStore, StateStore, adapt, adapt_users,
+    Access, Error, Follow, Periods, Progress, SqliteStore, StateStore, adapt, adapt_users,
     record::LearnedPeriod, spring_memory::UserId,
 };
 
@@ -23,14 +23,14 @@ use crate::{
 pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     let path = &command.state.state;
     let mut store = session::open(path, Access::ReadWrite)?;
-    let config = command.config.as_ref().map(Config::load).transpose()?;
+    let config = command.settings.over(&store.settings().config)?;
     let periods = Periods { count: command.periods, hold_out: command.hold_out };
     let one = command.user.as_ref().map(|name| session::user_id(name, path)).transpose()?;
     if let Some(user) = &one {
         store.user(user)?;
     }
     let model = session::model_of(&store, path, args)?;
-    if let Some(config) = config {
+    if config != store.settings().config {
         store.set_config(&config)?;
     }
     let learned = match one {

@@ -16,10 +16,7 @@ use crate::{
 };
 
 pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
-    let config = match &command.config {
-        Some(path) => Config::load(path)?,
-        None => Config::default(),
-    };
+    let config = command.settings.over(&Config::default())?;
     if !(0.0..1.0).contains(&command.hold_out) {
         bail!("--hold-out {}: a part from 0 to below 1, such as 0.1", command.hold_out);
     }

@@ -256,10 +256,7 @@ pub fn period(learned: &LearnedPeriod, texts: &HashMap<u64, StoredInteraction>, 
     for evicted in record.evicted.iter().take(rows) {
         output::line(&format!("  left the buffer: text {}, {}", evicted.item.key, evicted.reason))?;
     }
-    let gate = record
-        .gate_threshold
-        .map_or("closed until there are more texts".into(), |t| format!("opens at {t:.3}"));
-    output::line(&format!("  gate: {gate}"))
+    output::line(&format!("  gate: {}", record.gate_rule()))
 }
 
 /// What stayed in the buffer.

@@ -10,10 +10,7 @@ use crate::{
 };
 
 pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
-    let config = match &command.config {
-        Some(path) => Config::load(path)?,
-        None => Config::default(),
-    };
+    let config = command.settings.over(&Config::default())?;
     // Loaded whole, so that a state is never made for a model that does not run.
     let model = embedded::load_model(&command.model, args)?;
     let name = match command.model.as_str() {

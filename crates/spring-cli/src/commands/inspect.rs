@@ -69,16 +69,8 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     output::line(
         "\nDrift over time, nats per token: N is how much worse the adapter explained the texts than the base",
     )?;
-    let mut table = output::table(&[
-        "period",
-        "learned on",
-        "texts",
-        "selected",
-        "mean N",
-        "mean Q",
-        "loss",
-        "gate opens at",
-    ]);
+    let mut table =
+        output::table(&["period", "learned on", "texts", "selected", "mean N", "mean Q", "loss", "gate"]);
     for period in &drift {
         table.add_row([
             period.period.to_string(),
@@ -91,7 +83,7 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
                 (Some(first), Some(last)) => format!("{first:.3} → {last:.3}"),
                 _ => "–".into(),
             },
-            period.gate.map_or("closed".into(), |threshold| format!("{threshold:.3}")),
+            period.rule.clone(),
         ]);
     }
     output::line(&table.to_string())?;
@@ -114,6 +106,8 @@ struct Drift {
     first_loss: Option<f32>,
     last_loss: Option<f32>,
     gate: Option<f64>,
+    #[serde(skip)]
+    rule: String,
 }
 
 impl Drift {
@@ -131,6 +125,7 @@ impl Drift {
             first_loss: record.update.losses.first().copied(),
             last_loss: record.update.losses.last().copied(),
             gate: record.gate_threshold,
+            rule: record.gate_rule(),
         }
     }
 }

@@ -9,6 +9,13 @@ use crate::Result;
 /// The longest record, in bytes. A user's whole profile is one record: real ones reach a few MB.
 const LONGEST: usize = 64 << 20;
 
+/// The most line breaks between records. Those before the first record are kept until it is known what the file is, so
+/// that its lines keep their numbers.
+const MOST_BREAKS: u64 = 1 << 20;
+
+/// The longest name of a task in a file of outputs; longer ones are left out.
+const LONGEST_NAME: usize = 64;
+
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// How the records stand in the file.
@@ -184,7 +191,8 @@ impl<R: BufRead> Elements<R> {
         }
         self.read_value()?;
         if key == b"\"task\"" {
-            *task = serde_json::from_slice(&self.buffer).ok();
+            let name = serde_json::from_slice::<String>(&self.buffer).ok();
+            *task = name.filter(|name| name.len() <= LONGEST_NAME && !name.contains(char::is_control));
         }
         Ok(false)
     }
@@ -254,6 +262,9 @@ impl<R: BufRead> Elements<R> {
                 break;
             }
             self.take()?;
+            if self.line - before > MOST_BREAKS {
+                return Err(self.error(&format!("more than {MOST_BREAKS} line breaks in a row")));
+            }
         }
         Ok((self.line - before) as usize)
     }

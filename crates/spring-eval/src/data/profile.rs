@@ -1,10 +1,13 @@
 //! The records of LaMP, LongLaMP and OPPU: a user's profile and what is asked. Every profile entry becomes an
 //! interaction with the prompt that its task uses.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
 use spring_core::{
     key,
     spring_memory::{Interaction, InteractionId, UserId},
@@ -69,22 +72,74 @@ impl fmt::Display for Task {
     }
 }
 
-/// A text or a number: the files spell years, ratings and ids both ways.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Text(String),
-    Integer(i64),
-    Float(f64),
+/// A text or a number as text: the files spell years, ratings and ids both ways.
+#[derive(Debug, Clone)]
+pub(super) struct Scalar(pub(super) String);
+
+/// Not an untagged enum: that would copy a value of any size before it is refused.
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
 }
 
-impl fmt::Display for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Integer(number) => number.fmt(f),
-            Self::Float(number) => write!(f, "{number:?}"),
+struct ScalarVisitor;
+
+impl Visitor<'_> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a number")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar(text.to_owned()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Scalar, E> {
+        Ok(Scalar(number.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Scalar, E> {
+        Ok(Scalar(number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Scalar, E> {
+        Ok(Scalar(format!("{number:?}")))
+    }
+}
+
+/// The most texts of a profile, and questions of a history, in one record. The longest real profiles have some thousands.
+const MOST_ENTRIES: usize = 100_000;
+
+/// A list of at most [`MOST_ENTRIES`]: an entry of three bytes, `{},`, takes over a hundred times that in memory.
+#[derive(Debug)]
+struct List<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<List<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            if list.len() == MOST_ENTRIES {
+                return Err(de::Error::custom(format_args!("more than {MOST_ENTRIES} entries in a list")));
+            }
+            list.push(entry);
         }
+        Ok(List(list))
     }
 }
 
@@ -100,8 +155,8 @@ pub(super) struct RawRecord {
     author: Option<Scalar>,
     input: Option<String>,
     output: Option<Scalar>,
-    query: Option<Vec<RawQuery>>,
-    profile: Option<Vec<RawEntry>>,
+    query: Option<List<RawQuery>>,
+    profile: Option<List<RawEntry>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -170,9 +225,9 @@ impl RawRecord {
 
     /// The task, from the fields of the profile and, where two tasks share them, from the words of the query.
     pub(super) fn task(&self) -> Option<Task> {
-        let entry = self.profile.as_ref()?.first()?;
+        let entry = self.profile.as_ref()?.0.first()?;
         let asks = |words: &str| {
-            let queries = self.query.iter().flatten().map(|query| &query.input);
+            let queries = self.query.iter().flat_map(|query| &query.0).map(|query| &query.input);
             self.input.iter().chain(queries).any(|input| input.to_lowercase().contains(words))
         };
         if entry.review_text.is_some() {
@@ -202,17 +257,17 @@ impl RawRecord {
     /// The record as texts; `row` stands for the id where there is none. The error is the reason.
     pub(super) fn read(self, task: Option<Task>, row: u64) -> Result<UserRecord, String> {
         let named = [self.user_id, self.user_name, self.reviewer_id, self.name, self.author];
-        let id = self.id.map_or_else(|| row.to_string(), |id| id.to_string());
-        let user = named.into_iter().flatten().next().map_or_else(|| id.clone(), |name| name.to_string());
+        let id = self.id.map_or_else(|| row.to_string(), |id| id.0);
+        let user = named.into_iter().flatten().next().map_or_else(|| id.clone(), |name| name.0);
         let user = UserId::new(user).map_err(|error| error.to_string())?;
-        let entries = self.profile.ok_or("it has no \"profile\"")?;
+        let entries = self.profile.ok_or("it has no \"profile\"")?.0;
         let mut queries = Vec::new();
         if let Some(prompt) = self.input {
-            queries.push(Query { id, prompt, response: self.output.map(|output| output.to_string()) });
+            queries.push(Query { id, prompt, response: self.output.map(|output| output.0) });
         }
-        for query in self.query.into_iter().flatten() {
-            let response = query.output.map(|output| output.to_string());
-            queries.push(Query { id: query.id.to_string(), prompt: query.input, response });
+        for query in self.query.into_iter().flat_map(|query| query.0) {
+            let response = query.output.map(|output| output.0);
+            queries.push(Query { id: query.id.0, prompt: query.input, response });
         }
         let times = entries.iter().map(RawEntry::time).collect::<Result<Vec<_>, _>>()?;
         let dated = !times.is_empty() && times.iter().all(Option::is_some);
@@ -227,7 +282,7 @@ impl RawRecord {
                 continue;
             }
             let id = match id {
-                Some(id) => id.to_string(),
+                Some(id) => id.0,
                 // The same text has the same id wherever it stands, so that it counts once.
                 None => format!("{:016x}", key::seed(0, &prompt, 0, &response)),
             };
@@ -249,7 +304,7 @@ impl RawEntry {
         let need = |field: Option<String>, name: &str| {
             field.ok_or_else(|| format!("no {name:?}, which {task} needs"))
         };
-        let text = |scalar: Option<Scalar>| scalar.map(|scalar| scalar.to_string());
+        let text = |scalar: Option<Scalar>| scalar.map(|scalar| scalar.0);
         Ok(match task {
             Task::Lamp1 | Task::AbstractGeneration => {
                 let title = need(self.title, "title")?;
@@ -315,9 +370,7 @@ impl RawEntry {
 
     /// When it was written: the beginning of its date, or of its year.
     fn time(&self) -> Result<Option<Timestamp>, String> {
-        let Some(date) = self.date.as_ref().or(self.year.as_ref()).map(ToString::to_string) else {
-            return Ok(None);
-        };
+        let Some(Scalar(date)) = self.date.as_ref().or(self.year.as_ref()) else { return Ok(None) };
         let date = date.trim();
         if date.is_empty() {
             return Ok(None);
@@ -334,6 +387,11 @@ impl RawEntry {
             .or_else(|_| full.parse::<Timestamp>())
             .or_else(|_| civil().map(|zoned| zoned.timestamp()))
             .map(Some)
-            .map_err(|_| format!("date {date:?} is no date such as \"2024-05-31\" or \"2024\""))
+            .map_err(|_| format!("date {:?} is no date such as \"2024-05-31\" or \"2024\"", start_of(date)))
     }
+}
+
+/// As much of a text of the file as an error shows.
+pub(super) fn start_of(text: &str) -> String {
+    text.chars().take(80).collect()
 }

@@ -50,7 +50,7 @@ pub fn read_streams(path: &Path, golds: Option<&Path>, keep: StreamFilter<'_>) -
             let merged = users.entry(user).or_default();
             let texts = answered(record, &golds);
             let added = texts.and_then(|texts| texts.into_iter().try_for_each(|text| merged.insert(text)));
-            added.map_err(|reason| Error::File { file: path.display().to_string(), reason })?;
+            added.map_err(|reason| reader.refuse(reason))?;
         }
     }
     Ok(users.into_iter().map(|(user, merged)| merged.stream(user)).collect())
@@ -71,8 +71,7 @@ pub fn visit_texts<E: From<Error>>(
     let mut reader = open(path)?;
     let (hasher, mut seen) = (RandomState::new(), HashSet::new());
     while let Some(record) = reader.next_record()? {
-        let texts = answered(record, &golds)
-            .map_err(|reason| Error::File { file: path.display().to_string(), reason })?;
+        let texts = answered(record, &golds).map_err(|reason| reader.refuse(reason))?;
         for text in texts {
             if seen.insert(hasher.hash_one((&text.user, &text.id))) {
                 visit(text)?;

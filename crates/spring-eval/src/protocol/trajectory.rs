@@ -9,8 +9,8 @@ use std::{
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{
-    Config, EmbeddingMap, Event, LanguageModel, Memories, PeriodInput, Progress, RetrievalBank,
-    StoredInteraction, generate, key, learn_period, novelties,
+    Config, EmbeddingMap, Event, LanguageModel, Memories, Progress, RetrievalBank, StoredInteraction,
+    generate, key,
     prompt::{Encoded, RetrievedPair, contexts},
     record::PeriodRecord,
     spring_fuse::{GateConfig, Lambda, Space},
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     Error, FusedLoss, Loss, Result,
+    learner::Learner,
     loss::{encode, fused_loss, losses},
     synth::{Truth, selection_quality, stale_preference_rate},
 };
@@ -36,9 +37,7 @@ pub(super) struct Trajectory<'a> {
     config: Config,
     pull: f64,
     start: Option<Adapter>,
-    pub(super) memories: Memories,
-    buffered: Vec<StoredInteraction>,
-    earlier: Vec<f64>,
+    pub(super) learner: Learner,
     /// SPRInG's record of the last period.
     pub(super) record: Option<PeriodRecord>,
     /// The texts of the last period that were learned, by sequence number.
@@ -67,16 +66,14 @@ impl<'a> Trajectory<'a> {
             return Err(Error::NotEnough(reason));
         }
         let start = input.domain.filter(|_| needs_domain).cloned();
-        let memories = Memories { adapter: start.clone(), ..Memories::default() };
+        let learner = Learner::starting_from(start.clone());
         let pull = if spec.learn == Learn::Pulled { spec.strength().map_err(Error::NotEnough)? } else { 0.0 };
         Ok(Self {
             spec,
             config,
             pull,
             start,
-            memories,
-            buffered: vec![],
-            earlier: vec![],
+            learner,
             record: None,
             learned: HashSet::new(),
             run: MethodRun::default(),
@@ -103,7 +100,7 @@ impl<'a> Trajectory<'a> {
             return Ok(());
         }
         if self.spec.learn == Learn::Cumulative {
-            self.memories.adapter.clone_from(&self.start);
+            self.learner.memories.adapter.clone_from(&self.start);
         }
         let replayed = match self.spec.learn {
             Learn::Replay => self.replayed(arena, t)?,
@@ -113,7 +110,7 @@ impl<'a> Trajectory<'a> {
         let examples: Vec<Sequence> =
             encode(arena.model, config, &chosen)?.into_iter().map(|text| text.sequence).collect();
         let seed = key::seed(config.seed, arena.user.as_str(), arena.splits[t].period, "adapter");
-        let start = self.memories.adapter.as_ref();
+        let start = self.learner.memories.adapter.as_ref();
         let mut step = |step: TrainStep| {
             progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
         };
@@ -122,7 +119,7 @@ impl<'a> Trajectory<'a> {
             .adapt(start, &config.lora, &examples, &config.training, seed, &mut step)
             .map_err(spring_core::Error::from)?;
         self.run.tokens.push(outcome.tokens);
-        self.memories.adapter = Some(outcome.adapter);
+        self.learner.memories.adapter = Some(outcome.adapter);
         Ok(())
     }
 
@@ -170,8 +167,7 @@ impl<'a> Trajectory<'a> {
             (config.drift.clone(), config.buffer.clone(), config.bm25.clone(), config.retrieval.clone())
         };
         if let Some(same) = reference.filter(|other| learning(&other.config) == learning(&self.config)) {
-            self.memories.clone_from(&same.memories);
-            self.buffered.clone_from(&same.buffered);
+            self.learner.clone_from(&same.learner);
             self.learned.clone_from(&same.learned);
             self.run.selected.clone_from(&same.run.selected);
             self.run.tokens.clone_from(&same.run.tokens);
@@ -180,26 +176,14 @@ impl<'a> Trajectory<'a> {
         }
         let split = &arena.splits[t];
         let model = arena.trainer(t, &self.config, vec![], 0.0);
-        let input = PeriodInput {
-            user: arena.user,
-            period: split.period,
-            texts: &split.train,
-            held_out: split.test.len(),
-            buffered: &self.buffered,
-            memories: &self.memories,
-            earlier: &self.earlier,
-            embeddings: &EmbeddingMap::new(),
-        };
         let started = Instant::now();
-        let outcome = learn_period(&model, &self.config, input, progress)?;
+        let record = self.learner.learn(&model, &self.config, arena.user, split, progress)?;
         self.seconds = started.elapsed().as_secs_f64();
-        self.earlier.extend(novelties(&outcome.record));
-        (self.memories, self.buffered) = (outcome.memories, outcome.buffered);
-        let scores = outcome.record.scores.iter();
+        let scores = record.scores.iter();
         self.learned = scores.filter(|score| score.selected.is_some()).map(|score| score.seq).collect();
-        self.run.selected.push(outcome.record.selection.selected);
-        self.run.tokens.push(outcome.record.update.tokens);
-        self.record = Some(outcome.record);
+        self.run.selected.push(record.selection.selected);
+        self.run.tokens.push(record.update.tokens);
+        self.record = Some(record);
         Ok(())
     }
 
@@ -276,14 +260,14 @@ impl<'a> Trajectory<'a> {
                 arena.splits[..=t].iter().flat_map(|split| split.train.clone()).collect()
             }
             // A variant of SPRInG has a buffer of its own; every other method reads SPRInG's.
-            Beside::Gated if self.spec.is_spring() => self.buffered.clone(),
-            Beside::Gated => reference.buffered.clone(),
+            Beside::Gated if self.spec.is_spring() => self.learner.buffered.clone(),
+            Beside::Gated => reference.learner.buffered.clone(),
         };
-        let mut memories = Memories { adapter: self.memories.adapter.clone(), ..Memories::default() };
+        let mut memories = Memories { adapter: self.learner.memories.adapter.clone(), ..Memories::default() };
         if self.spec.beside == Beside::Gated {
             let of = if self.spec.is_spring() { self } else { reference };
-            memories.buffer.clone_from(&of.memories.buffer);
-            memories.calibration.clone_from(&of.memories.calibration);
+            memories.buffer.clone_from(&of.learner.memories.buffer);
+            memories.calibration.clone_from(&of.learner.memories.calibration);
         }
         Ok((memories, RetrievalBank::of(arena.model, &self.config, texts, &EmbeddingMap::new())?))
     }
@@ -363,7 +347,7 @@ impl<'a> Trajectory<'a> {
         let before = t.checked_sub(1).and_then(|t| truths(t).last().map(|(_, truth)| truth.style));
         let judged: Vec<(Truth, bool)> =
             period.into_iter().map(|(seq, truth)| (truth, self.learned.contains(&seq))).collect();
-        let adapter = self.memories.adapter.as_ref();
+        let adapter = self.learner.memories.adapter.as_ref();
         let mut pairs = Vec::new();
         for (place, counterpart) in &arena.counterparts[t] {
             let rows = [(&arena.tests[t][*place].sequence, adapter), (&counterpart.sequence, adapter)];

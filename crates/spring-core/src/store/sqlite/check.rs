@@ -1,7 +1,11 @@
 //! Whether a state is whole, and what tells two of them apart.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, types::ValueRef};
+use rusqlite::{
+    Connection, Row,
+    types::{Type, ValueRef},
+};
+use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use spring_model::Adapter;
 
@@ -12,7 +16,7 @@ use super::{
 };
 use crate::{
     Error,
-    record::{AnswerRecord, PeriodRecord},
+    record::{AnswerRecord, PeriodRecord, UpdateRecord},
 };
 
 /// SQLite's own checks: pages, indexes, constraints, references.
@@ -83,32 +87,37 @@ pub(super) fn digest(user: &User<'_>) -> Outcome<String> {
             Ok(())
         })?;
     }
-    let records = "SELECT record FROM generations WHERE user = ?1 ORDER BY number";
-    user.each(
-        "generations",
-        records,
-        [user.key],
-        |row| row.get(0),
-        |Json(record): Json<PeriodRecord>| {
-            let mut record = PeriodRecord { finished: Timestamp::UNIX_EPOCH, seconds: 0.0, ..record };
-            record.update.seconds = 0.0;
-            hash.update(serde_json::to_vec(&record).unwrap_or_default());
-            Ok(())
-        },
-    )?;
-    let answers = "SELECT record FROM answers WHERE user = ?1 ORDER BY key";
-    user.each(
-        "answers",
-        answers,
-        [user.key],
-        |row| row.get(0),
-        |Json(answer): Json<AnswerRecord>| {
-            let answer = AnswerRecord { time: Timestamp::UNIX_EPOCH, ..answer };
-            hash.update(serde_json::to_vec(&answer).unwrap_or_default());
-            Ok(())
-        },
-    )?;
+    hash_records(user, &mut hash, "generations", "number", |record: PeriodRecord| {
+        let update = UpdateRecord { seconds: 0.0, ..record.update };
+        PeriodRecord { finished: Timestamp::UNIX_EPOCH, seconds: 0.0, update, ..record }
+    })?;
+    hash_records(user, &mut hash, "answers", "key", |answer: AnswerRecord| AnswerRecord {
+        time: Timestamp::UNIX_EPOCH,
+        ..answer
+    })?;
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A table's records in the order of a column, without what differs between two runs.
+fn hash_records<R: DeserializeOwned + Serialize>(
+    user: &User<'_>,
+    hash: &mut Sha256,
+    table: &str,
+    order: &str,
+    timeless: impl Fn(R) -> R,
+) -> Outcome<()> {
+    let query = format!("SELECT record FROM {table} WHERE user = ?1 ORDER BY {order}");
+    let bytes = |row: &Row<'_>| {
+        let Json(record) = row.get(0)?;
+        let unwritable =
+            |error: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error.into());
+        serde_json::to_vec(&timeless(record)).map_err(unwritable)
+    };
+    user.each(table, &query, [user.key], bytes, |bytes| {
+        hash.update(bytes);
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// The columns of a row, each with its type and length before it, so that none runs into the next.
