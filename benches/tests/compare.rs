@@ -1,5 +1,7 @@
 //! The comparisons as `cargo xtask bench --peers` starts them, without any peer: one that is missing is left out.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::Command;
 
 /// Runs quick comparisons on a tiny model; gives standard output and error.
