@@ -45,9 +45,11 @@ def score():
         means = []
         begin = time.perf_counter()
         for ids, labels in batches:
-            logits = model(ids, use_cache=False).logits[:, :-1]
-            losses = cross_entropy(logits.transpose(1, 2), labels[:, 1:], reduction="none")
-            means.append(-losses.sum(1) / (labels[:, 1:] >= 0).sum(1))
+            logits = model(ids, use_cache=False).logits
+            # As transformers' own loss: the labels move, not the large tensor.
+            shifted = torch.nn.functional.pad(labels, (0, 1), value=-100)[:, 1:]
+            losses = cross_entropy(logits.flatten(0, 1), shifted.flatten(), reduction="none").view_as(shifted)
+            means.append(-losses.sum(1) / (shifted >= 0).sum(1))
         result = torch.cat(means).tolist()
         return [["score", time.perf_counter() - begin]], result, []
 

@@ -136,7 +136,7 @@ fn models(model: &Path, size: Size) -> Vec<Comparison> {
             format!("{score_rows} × {length} tokens"),
             &[System::Ours, TORCH],
             Unit::PerSecond(score_rows * length, "tokens"),
-            Work::Score { model: model.clone(), rows: inputs::rows(score_rows, length), batch_size: 4 },
+            Work::Score { model: model.clone(), rows: inputs::rows(score_rows, length), batch_size: 2 },
         ),
         new(
             format!("{train_steps} steps of {train_rows} × {length} tokens"),
