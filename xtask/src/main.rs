@@ -2,8 +2,12 @@
 //!
 //! Every task is one or a few cargo commands; the program exits with the code of the command that failed.
 
+mod bench;
 mod check;
 mod crash_test;
+mod criterion;
+mod machine;
+mod page;
 mod release;
 mod step;
 
@@ -11,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::check::Check;
 use crate::crash_test::CrashTest;
 use crate::release::Release;
@@ -53,9 +58,9 @@ enum Task {
     /// Train a tokenizer and a small Llama from JSONL, and measure it.
     #[command(after_help = PRETRAIN_EXAMPLES, disable_help_flag = true)]
     Pretrain(Pretrain),
-    /// Run the criterion benchmarks.
-    #[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --crate spring-fuse")]
-    Bench(Scope),
+    /// Run criterion's benches, or compare with other systems; write docs/results/performance.md.
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(Bench),
 }
 
 const TEST_EXAMPLES: &str = "\
@@ -172,11 +177,6 @@ impl Scope {
             None => step.args(["--workspace"]),
         }
     }
-
-    /// `--bench *` names the benchmark targets alone: plain `cargo bench` also starts every crate's unit tests.
-    fn bench(&self) -> Step {
-        self.narrow(Step::cargo("benches", "bench")).args(["--bench", "*"])
-    }
 }
 
 fn main() -> ExitCode {
@@ -187,7 +187,7 @@ fn main() -> ExitCode {
         Task::CrashTest(test) => test.run(),
         Task::Parity(parity) => parity.step().run(),
         Task::Pretrain(pretrain) => pretrain.step().run(),
-        Task::Bench(scope) => scope.bench().run(),
+        Task::Bench(bench) => bench.run(),
     };
     match outcome {
         Ok(code) => code.into(),
@@ -217,7 +217,7 @@ mod tests {
     fn tests_and_benches_cover_the_workspace_or_one_crate() {
         let lines = |line: &str| match parse(line) {
             Task::Test(test) => test.step().to_string(),
-            Task::Bench(scope) => scope.bench().to_string(),
+            Task::Bench(bench) => bench.criterion().to_string(),
             task => panic!("{task:?}"),
         };
         assert_eq!(lines("xtask test"), "cargo test --workspace");
@@ -228,6 +228,31 @@ mod tests {
         );
         assert_eq!(lines("xtask bench"), "cargo bench --workspace --bench '*'");
         assert_eq!(lines("xtask bench --crate spring-fuse"), "cargo bench --package spring-fuse --bench '*'");
+    }
+
+    #[test]
+    fn peers_are_built_apart_from_ours() {
+        let lines = |line: &str| match parse(line) {
+            Task::Bench(bench) => [bench.ours().to_string(), bench.candle().to_string()],
+            task => panic!("{task:?}"),
+        };
+        let [ours, candle] = lines("xtask bench --peers");
+        assert_eq!(
+            ours,
+            "cargo build --release --package spring-cli --package spring-benches --bin spring-benches \
+             --message-format json-render-diagnostics"
+        );
+        assert_eq!(
+            candle,
+            "cargo build --release --package spring-benches-candle --features peers \
+             --message-format json-render-diagnostics"
+        );
+        assert!(
+            lines("xtask bench --peers --quick --native")
+                .iter()
+                .all(|line| { line.starts_with("RUSTFLAGS='-C target-cpu=native' cargo build --package ") })
+        );
+        assert!(Cli::try_parse_from(["xtask", "bench", "--only", "bm25"]).is_err());
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub fn build(step: &Step) -> Result<std::result::Result<PathBuf, u8>> {
     if !status.success() {
         return Ok(Err(exit_code(status)));
     }
-    Ok(Ok(binary.context("cargo built no binary: does spring-cli still have one?")?))
+    Ok(Ok(binary.context("cargo built no binary: does the package still have one?")?))
 }
 
 /// The path of the program in one of cargo's JSON messages, if it is about a program.

@@ -6,7 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spring_drift::{
-    Alpha, DriftScorer, Observation, ScoreStatistics, ScorerConfig, Selection, Spring, Standardize,
+    Alpha, DetectorConfig, DriftScorer, Observation, ScoreStatistics, ScorerConfig, Selection, Spring,
+    Standardize,
 };
 
 fn observations(count: u64) -> Vec<Observation> {
@@ -36,6 +37,16 @@ fn period(criterion: &mut Criterion) {
     group.bench_function("select_top_fraction", |bencher| {
         bencher.iter(|| Selection::default().select(black_box(&scores), &observations));
     });
+    let page_hinkley = DetectorConfig::PageHinkley { tolerance: 0.25, threshold: 9.0, warm_up: 15 };
+    for (name, detector) in [
+        ("select_adaptive_page_hinkley", page_hinkley),
+        ("select_adaptive_adwin", DetectorConfig::Adwin { confidence: 0.75, range: 1.0 }),
+    ] {
+        let selection = Selection::Adaptive { calm: 0.15, turning: 0.6, detector };
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| selection.select(black_box(&scores), &observations))
+        });
+    }
     group.bench_function("statistics", |bencher| {
         bencher.iter(|| ScoreStatistics::of(black_box(&scores), Alpha::default()));
     });

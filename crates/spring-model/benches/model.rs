@@ -1,76 +1,137 @@
-//! Scoring, training and decoding on the project's built-in model of 5 million parameters.
+//! The forward pass, scoring, a training step and decoding, on the project's built-in model of 5 million parameters.
 //!
-//! The model lies in spring-cli's folder; from a package without it the benches skip themselves.
+//! `SPRING_BENCH_LARGE=1 cargo bench -p spring-model` adds SmolLM2-135M's shape with random weights, which takes ten
+//! minutes. The built-in model lies in spring-cli's folder; from a package without it its benches skip themselves.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::{hint::black_box, ops::ControlFlow, path::Path};
+use std::{
+    hint::black_box,
+    ops::ControlFlow,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use spring_model::{Adapter, AnyModel, Branch, Device, LoraConfig, ModelFiles, Sequence, TrainConfig};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use spring_model::{
+    Adapter, AnyModel, Branch, Device, LoraConfig, ModelFiles, Precision, PretrainConfig, PretrainStart,
+    Sequence, TrainConfig,
+};
 
-fn model() -> Option<AnyModel> {
+/// Adapters that rows share, and so the rows of a batch in which each has its own.
+const ADAPTERS: [usize; 3] = [1, 8, 64];
+
+fn small(c: &mut Criterion) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-cli/model");
-    if !folder.is_dir() {
-        eprintln!("skipped: {} is not there", folder.display());
-        return None;
+    match folder.is_dir() {
+        true => benches(c, "5M", &load(&folder), 64),
+        false => eprintln!("skipped: {} is not there", folder.display()),
     }
-    Some(AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap())
 }
 
-/// A sequence of 32 tokens of context and 224 of response.
-fn sequence(seed: u32) -> Sequence {
-    let token = |i: u32| 3 + (i * 7 + seed * 131) % 4000;
-    Sequence { context: (0..32).map(token).collect(), response: (32..256).map(token).collect() }
+fn large(c: &mut Criterion) {
+    if std::env::var_os("SPRING_BENCH_LARGE").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = br#"{
+        "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 2048, "rope_theta": 100000.0, "tie_word_embeddings": true
+    }"#;
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    let start = PretrainStart::Random { config_json: config, seed: 1 };
+    let random = AnyModel::pretrain(start, &PretrainConfig::default(), Device::Cpu).unwrap();
+    random.save(folder.path(), Precision::F16).unwrap();
+    drop(random);
+    benches(c, "135M", &load(folder.path()), 16);
 }
 
-fn benches(c: &mut Criterion) {
-    let Some(model) = model() else { return };
-    let adapters: Vec<Adapter> = (0..8)
+fn load(folder: &Path) -> AnyModel {
+    AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
+}
+
+fn tokens(seed: usize, length: usize) -> Vec<u32> {
+    (0..length).map(|i| 3 + ((i * 7 + seed * 131) % 4000) as u32).collect()
+}
+
+/// A sequence of which an eighth is context.
+fn sequence(seed: usize, length: usize) -> Sequence {
+    let mut context = tokens(seed, length);
+    let response = context.split_off(length / 8);
+    Sequence { context, response }
+}
+
+/// `short` is the length of those texts of which there are 64.
+fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
+    let adapters: Vec<Adapter> = (0..64)
         .map(|seed| Adapter::init(&LoraConfig::default(), model.config(), model.fingerprint(), seed).unwrap())
         .collect();
-    let sequences: Vec<Sequence> = (0..8).map(sequence).collect();
+    let mut group = c.benchmark_group(name);
+    // Every run takes long and much the same; many would tell no more.
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
+    group.warm_up_time(Duration::from_millis(500));
 
-    let mut group = c.benchmark_group("score 8 x 256 tokens");
-    group.sample_size(10).throughput(Throughput::Elements(8 * 256));
-    for (name, count) in [("base", 0), ("1 adapter", 1), ("8 adapters", 8)] {
+    let row = vec![tokens(0, 512)];
+    group.throughput(Throughput::Elements(512));
+    group.bench_function("forward, 1 x 512", |b| b.iter(|| black_box(model.logits(&row, None).unwrap())));
+
+    let sequences: Vec<Sequence> = (0..64).map(|seed| sequence(seed, short)).collect();
+    group.throughput(Throughput::Elements(64 * short as u64));
+    for count in [0].into_iter().chain(ADAPTERS) {
         let rows: Vec<_> = sequences
             .iter()
             .enumerate()
             .map(|(i, sequence)| (sequence, (count > 0).then(|| &adapters[i % count])))
             .collect();
-        group.bench_function(name, |b| b.iter(|| black_box(model.score(&rows).unwrap())));
+        group.bench_function(format!("score, 64 x {short}, {count} adapters"), |b| {
+            b.iter(|| black_box(model.score(&rows).unwrap()))
+        });
     }
-    group.finish();
 
-    let mut group = c.benchmark_group("adapt");
-    group.sample_size(10).throughput(Throughput::Elements(4 * 256));
+    let batch: Vec<Sequence> = (0..4).map(|seed| sequence(seed, 256)).collect();
     let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
-    group.bench_function("one step of 4 x 256 tokens", |b| {
+    group.throughput(Throughput::Elements(4 * 256));
+    group.bench_function("adapt, one step of 4 x 256", |b| {
         b.iter(|| {
-            let run = model.adapt(None, &LoraConfig::default(), &sequences[..4], &config, 1, &mut |_| {
-                ControlFlow::Continue(())
-            });
-            black_box(run.unwrap())
+            let follow = &mut |_| ControlFlow::Continue(());
+            black_box(model.adapt(None, &LoraConfig::default(), &batch, &config, 1, follow).unwrap())
         })
     });
-    group.finish();
 
-    let mut group = c.benchmark_group("decode 32 tokens after 224");
-    group.sample_size(10).throughput(Throughput::Elements(32));
-    let context = &sequences[0].response;
-    for branches in [1, 2] {
-        let rows: Vec<Branch<'_>> = vec![(context, Some(&adapters[0])); branches];
-        group.bench_function(format!("{branches} branch(es)"), |b| {
-            b.iter(|| {
-                model
-                    .decode(&rows, 32, &mut |decoder| (0..32).try_for_each(|token| decoder.push(3 + token)))
-                    .unwrap()
-            })
+    let context = tokens(0, 224);
+    // Two branches are a user's answer with a retrieved text: one adapter. More rows are as many users.
+    for (rows, count) in [(1, 1), (2, 1), (8, 8), (64, 64)] {
+        let branches: Vec<Branch<'_>> =
+            (0..rows).map(|row| (context.as_slice(), Some(&adapters[row % count]))).collect();
+        group.throughput(Throughput::Elements(rows as u64));
+        group.bench_function(format!("decode, a token after 224, {rows} rows, {count} adapters"), |b| {
+            b.iter_custom(|steps| decode(model, &branches, steps))
         });
     }
     group.finish();
 }
 
-criterion_group!(all, benches);
+/// The time of `steps` tokens; reading the context is not in it. No more than 32 follow each other, so that they stay
+/// near their place.
+fn decode(model: &AnyModel, branches: &[Branch<'_>], steps: u64) -> Duration {
+    let (mut total, mut left) = (Duration::ZERO, steps as usize);
+    while left > 0 {
+        let now = left.min(32);
+        model
+            .decode(branches, now, &mut |decoder| {
+                let begin = Instant::now();
+                for token in tokens(1, now) {
+                    decoder.push(token)?;
+                }
+                total += begin.elapsed();
+                Ok(())
+            })
+            .unwrap();
+        left -= now;
+    }
+    total
+}
+
+criterion_group!(all, small, large);
 criterion_main!(all);

@@ -1,0 +1,86 @@
+//! Inputs of the comparisons: made up from a seed, the same for all systems and on all machines.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+};
+
+use anyhow::{Result, ensure};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use spring_core::spring_model::{AnyModel, Device, Precision, PretrainConfig, PretrainStart};
+
+use crate::work::Row;
+
+fn rng(seed: u64) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+/// A text of token ids that every model here knows. The lowest ids are left out: they have special meanings.
+pub fn tokens(seed: u64, count: usize) -> Vec<u32> {
+    let mut rng = rng(seed);
+    (0..count).map(|_| rng.random_range(3..4000)).collect()
+}
+
+/// Texts of `length` tokens, an eighth of them context.
+pub fn rows(count: usize, length: usize) -> Vec<Row> {
+    let row = |seed| {
+        let mut context = tokens(seed, length);
+        let response = context.split_off(length / 8);
+        Row { context, response }
+    };
+    (0..count as u64).map(row).collect()
+}
+
+/// Texts of words whose frequencies are like Zipf's: the rank's logarithm is uniform.
+pub fn texts(seed: u64, count: usize, words: usize) -> Vec<String> {
+    let mut rng = rng(seed);
+    let mut word = || format!("w{}", 30_000f64.powf(rng.random::<f64>()) as u32);
+    (0..count).map(|_| (0..words).map(|_| word()).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Fifty vectors around each of many centres, as texts of one topic are.
+pub fn vectors(count: usize, dimensions: usize) -> Vec<Vec<f32>> {
+    let mut rng = rng(1);
+    let random = |rng: &mut ChaCha8Rng, size: f32| -> Vec<f32> {
+        (0..dimensions).map(|_| rng.random_range(-size..size)).collect()
+    };
+    let centres: Vec<Vec<f32>> = (0..count.div_ceil(50)).map(|_| random(&mut rng, 1.0)).collect();
+    let near = |centre: &Vec<f32>, rng: &mut ChaCha8Rng| {
+        centre.iter().zip(random(rng, 0.7)).map(|(c, x)| c + x).collect()
+    };
+    (0..count).map(|i| near(&centres[i % centres.len()], &mut rng)).collect()
+}
+
+/// Writes vectors as f32 in little-endian order.
+pub fn write_vectors(path: &Path, vectors: &[Vec<f32>]) -> Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    for number in vectors.iter().flatten() {
+        file.write_all(&number.to_le_bytes())?;
+    }
+    Ok(file.flush()?)
+}
+
+/// Reads what [`write_vectors`] wrote.
+pub fn read_vectors(path: &Path, dimensions: usize) -> Result<Vec<Vec<f32>>> {
+    let bytes = fs::read(path)?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    ensure!(rest.is_empty() && numbers.len() % dimensions == 0, "{} is cut short", path.display());
+    let numbers: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    Ok(numbers.chunks_exact(dimensions).map(<[f32]>::to_vec).collect())
+}
+
+/// Writes a model folder of SmolLM2-135M's shape with random weights.
+pub fn write_random_135m(folder: &Path) -> Result<()> {
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152, "hidden_size": 576,
+        "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 100_000.0, "hidden_act": "silu",
+        "attention_bias": false, "mlp_bias": false, "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2
+    })
+    .to_string();
+    fs::write(folder.join("config.json"), &config)?;
+    let start = PretrainStart::Random { config_json: config.as_bytes(), seed: 1 };
+    Ok(AnyModel::pretrain(start, &PretrainConfig::default(), Device::Cpu)?.save(folder, Precision::F16)?)
+}

@@ -1,0 +1,128 @@
+//! The model: score, train, read, decode.
+
+use std::{ops::ControlFlow, path::Path, time::Instant};
+
+use anyhow::{Context, Result};
+use spring_core::{
+    mean_log_likelihood,
+    spring_model::{AnyDecoder, AnyModel, Branch, Device, LoraConfig, ModelFiles, Sequence, TrainConfig},
+};
+
+use super::timed;
+use crate::{
+    protocol::Reply,
+    work::{Row, TrainSettings},
+};
+
+/// Loads a model as the program does on the CPU.
+pub fn load(folder: &Path) -> Result<AnyModel> {
+    Ok(AnyModel::load(&ModelFiles::from_dir(folder)?, Device::Cpu)?)
+}
+
+fn sequences(rows: Vec<Row>) -> Vec<Sequence> {
+    rows.into_iter().map(|row| Sequence { context: row.context, response: row.response }).collect()
+}
+
+pub fn score(folder: &Path, rows: Vec<Row>) -> Result<impl FnMut() -> Result<Reply>> {
+    let model = load(folder)?;
+    let sequences = sequences(rows);
+    Ok(move || {
+        let rows: Vec<_> = sequences.iter().map(|sequence| (sequence, None)).collect();
+        let (seconds, scores) = timed(|| model.score(&rows));
+        let result = scores?.iter().map(|tokens| mean_log_likelihood(tokens)).collect();
+        Ok(Reply { parts: vec![("score".into(), seconds)], result, ..Reply::default() })
+    })
+}
+
+pub fn train(
+    folder: &Path,
+    rows: Vec<Row>,
+    steps: usize,
+    settings: &TrainSettings,
+) -> Result<impl FnMut() -> Result<Reply>> {
+    let model = load(folder)?;
+    let sequences = sequences(rows);
+    let longest = sequences.iter().map(Sequence::len).max().unwrap_or(0);
+    let lora = LoraConfig {
+        rank: settings.rank,
+        alpha: settings.alpha,
+        dropout: settings.dropout,
+        ..LoraConfig::default()
+    };
+    let config = TrainConfig {
+        learning_rate: settings.learning_rate,
+        warmup: settings.warmup,
+        epochs: steps,
+        batch_size: sequences.len(),
+        max_grad_norm: settings.max_grad_norm,
+        beta1: settings.beta1,
+        beta2: settings.beta2,
+        epsilon: settings.epsilon,
+        weight_decay: settings.weight_decay,
+        max_tokens: longest,
+        // The other side reads it at each step too.
+        loss_interval: 1,
+        ..TrainConfig::default()
+    };
+    Ok(move || {
+        let follow = &mut |_| ControlFlow::Continue(());
+        let (seconds, outcome) = timed(|| model.adapt(None, &lora, &sequences, &config, 1, follow));
+        let first = outcome?.losses.first().copied().context("no loss was read")?;
+        Ok(Reply { parts: vec![("train".into(), seconds)], result: vec![first.into()], ..Reply::default() })
+    })
+}
+
+pub fn prefill(folder: &Path, tokens: Vec<u32>) -> Result<impl FnMut() -> Result<Reply>> {
+    let model = load(folder)?;
+    Ok(move || {
+        let mut result = Vec::new();
+        let (seconds, done) = timed(|| {
+            model.decode(&[(&tokens, None)], 0, &mut |decoder| {
+                result = decoder.log_probs().iter().map(|x| f64::from(*x)).collect();
+                Ok(())
+            })
+        });
+        done?;
+        Ok(Reply { parts: vec![("prefill".into(), seconds)], result, ..Reply::default() })
+    })
+}
+
+pub fn decode(
+    folder: &Path,
+    tokens: Vec<u32>,
+    new_tokens: usize,
+    positions: Vec<usize>,
+    rows: Vec<usize>,
+) -> Result<impl FnMut() -> Result<Reply>> {
+    let model = load(folder)?;
+    Ok(move || {
+        let mut reply = Reply::default();
+        for rows in &rows {
+            for position in &positions {
+                let (context, given) = tokens[..*position].split_at(position - new_tokens);
+                let branches: Vec<Branch<'_>> = vec![(context, None); *rows];
+                let mut seconds = 0.0;
+                model.decode(&branches, new_tokens, &mut |decoder| {
+                    let begin = Instant::now();
+                    for token in given {
+                        decoder.push(*token)?;
+                        reply.result.extend(best(decoder));
+                    }
+                    seconds = begin.elapsed().as_secs_f64();
+                    Ok(())
+                })?;
+                reply.parts.push((format!("{rows} × {position}"), seconds));
+            }
+        }
+        Ok(reply)
+    })
+}
+
+/// The largest log-probability of each row: what a greedy choice looks for.
+fn best(decoder: &dyn AnyDecoder) -> impl Iterator<Item = f64> {
+    decoder
+        .log_probs()
+        .rows()
+        .into_iter()
+        .map(|row| row.iter().copied().fold(f32::NEG_INFINITY, f32::max).into())
+}
