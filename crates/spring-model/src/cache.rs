@@ -2,12 +2,12 @@
 
 use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
 
-use crate::ModelConfig;
+use crate::{ModelConfig, backend::Visible};
 
 /// Rows of different lengths are aligned at their right ends: row `i` starts at column `pads[i]`.
 #[derive(Debug)]
 pub(crate) struct KvCache<B: Backend> {
-    /// Per layer, keys and values `[rows, kv_heads, capacity, head_dim]`; `None` only while a step writes them.
+    /// Per layer, keys and values `[rows, capacity, kv_heads, head_dim]`; `None` only while a step writes them.
     layers: Vec<Option<(Tensor<B, 4>, Tensor<B, 4>)>>,
     pads: Vec<usize>,
     len: usize,
@@ -18,7 +18,7 @@ impl<B: Backend> KvCache<B> {
     /// An empty cache for rows of these prompt lengths and `capacity` columns.
     pub(crate) fn new(config: &ModelConfig, lengths: &[usize], capacity: usize, device: &B::Device) -> Self {
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let shape = [lengths.len(), config.num_kv_heads, capacity, config.head_dim];
+        let shape = [lengths.len(), capacity, config.num_kv_heads, config.head_dim];
         let layer = || Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device)));
         Self {
             layers: (0..config.num_layers).map(|_| layer()).collect(),
@@ -63,18 +63,23 @@ impl<B: Backend> KvCache<B> {
         let slot = &mut self.layers[layer];
         // Taken out, so that nothing else holds the buffers and `slice_assign` does not copy them.
         let Some((keys, values)) = slot.take() else { return (key, value) };
-        let [rows, heads, length, dim] = key.dims();
-        let place = [0..rows, 0..heads, start..start + length, 0..dim];
+        let [rows, length, heads, dim] = key.dims();
+        let place = [0..rows, start..start + length, 0..heads, 0..dim];
         let keys = keys.slice_assign(place.clone(), key);
         let values = values.slice_assign(place, value);
-        let filled = [0..rows, 0..heads, 0..start + length, 0..dim];
+        let filled = [0..rows, 0..start + length, 0..heads, 0..dim];
         let seen = (keys.clone().slice(filled.clone()), values.clone().slice(filled));
         *slot = Some((keys, values));
         seen
     }
 
-    /// True where a query of the next `length` columns may not look: padding, what comes after it, and what a window
-    /// leaves behind.
+    /// The columns that queries may see: no padding, nothing later, nothing that a window leaves behind.
+    pub(crate) fn visible(&self, window: Option<usize>) -> Visible {
+        let pads = if self.pads.iter().any(|pad| *pad > 0) { self.pads.clone() } else { Vec::new() };
+        Visible { start: self.len, pads, window }
+    }
+
+    /// The same for the next `length` columns as a tensor, true where a query may not look.
     ///
     /// # Shapes
     ///
@@ -82,25 +87,20 @@ impl<B: Backend> KvCache<B> {
     pub(crate) fn mask(
         &self,
         length: usize,
-        window: Option<usize>,
+        visible: &Visible,
         device: &B::Device,
     ) -> Option<Tensor<B, 5, Bool>> {
-        let (start, keys) = (self.len, self.len + length);
-        let window = window.unwrap_or(keys);
-        if length == 1 && keys <= window && self.pads.iter().all(|pad| *pad == 0) {
+        let (rows, keys) = (self.pads.len(), self.len + length);
+        if (0..rows).all(|row| (0..length).all(|query| visible.columns(row, query) == (0..keys))) {
             return None;
         }
-        let forbidden: Vec<bool> = self
-            .pads
-            .iter()
-            .flat_map(|pad| {
-                // A padding query sees itself alone: a row with nothing allowed would be NaN.
-                (start..keys).flat_map(move |q| {
-                    (0..keys).map(move |k| k > q || k + window <= q || (k < *pad && k != q))
-                })
-            })
-            .collect();
-        let data = TensorData::new(forbidden, [self.pads.len(), 1, 1, length, keys]);
-        Some(Tensor::from_data(data, device))
+        let mut forbidden = Vec::with_capacity(rows * length * keys);
+        for row in 0..rows {
+            for query in 0..length {
+                let seen = visible.columns(row, query);
+                forbidden.extend((0..keys).map(|key| !seen.contains(&key)));
+            }
+        }
+        Some(Tensor::from_data(TensorData::new(forbidden, [rows, 1, 1, length, keys]), device))
     }
 }

@@ -1,9 +1,9 @@
 //! The output head in chunks: log-likelihoods, the training loss and its gradient, without ever holding
 //! `[tokens, vocabulary]` whole.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, activation, backend::Backend};
+use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
-use crate::transformer::matmul;
+use crate::ModelBackend;
 
 /// Largest number of logits held at a time.
 const LOGITS_AT_ONCE: usize = 1 << 22;
@@ -22,13 +22,13 @@ pub(crate) struct Head<B: Backend> {
     pub softcap: Option<f64>,
 }
 
-impl<B: Backend> Head<B> {
+impl<B: ModelBackend> Head<B> {
     /// # Shapes
     ///
     /// - hidden: `[positions, hidden]`
     /// - output: `[positions, vocabulary]`
     pub(crate) fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        let logits = matmul(hidden, self.weight.clone().transpose());
+        let logits = B::project(hidden, self.weight.clone());
         match self.softcap {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,
@@ -53,10 +53,9 @@ impl<B: Backend> Head<B> {
     /// - targets: `[positions]`
     /// - output: `[positions]`
     pub(crate) fn log_likelihoods(&self, hidden: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-        let parts = self.chunks(hidden, targets).map(|(hidden, targets)| {
-            let count = targets.dims()[0];
-            self.log_probs(hidden).gather(1, targets.reshape([count, 1])).reshape([count])
-        });
+        let parts = self
+            .chunks(hidden, targets)
+            .map(|(hidden, targets)| B::log_likelihoods(self.logits(hidden), targets));
         Tensor::cat(parts.collect(), 0)
     }
 
@@ -78,24 +77,9 @@ impl<B: Backend> Head<B> {
     ) -> (Tensor<B, 1>, Tensor<B, 2>) {
         let (mut losses, mut gradients) = (Vec::new(), Vec::new());
         for (hidden, targets) in self.chunks(hidden, targets) {
-            let count = targets.dims()[0];
-            let logits = self.logits(hidden);
-            let log_probs = activation::log_softmax(logits.clone(), 1);
-            losses.push(log_probs.clone().gather(1, targets.clone().reshape([count, 1])).sum());
-            gradients.push(match self.softcap {
-                None => {
-                    let expected = self.weight.clone().select(0, targets).cast(log_probs.dtype());
-                    matmul(log_probs.exp(), self.weight.clone()) - expected
-                }
-                // The slope of the cap differs from logit to logit, so the target's part cannot be taken apart.
-                Some(cap) => {
-                    let slope = logits.div_scalar(cap).square().neg().add_scalar(1.0);
-                    let target = targets.reshape([count, 1]);
-                    let minus_one = Tensor::ones([count, 1], &log_probs.device()).neg();
-                    let error = log_probs.exp().scatter(1, target, minus_one, IndexingUpdateOp::Add);
-                    matmul(error * slope, self.weight.clone())
-                }
-            });
+            let (likelihoods, error) = self.error(hidden, targets);
+            losses.push(likelihoods.sum());
+            gradients.push(B::project(error, self.weight.clone().transpose()));
         }
         let loss = Tensor::cat(losses, 0).sum().mul_scalar(-scale);
         (loss, Tensor::cat(gradients, 0).mul_scalar(scale))
@@ -118,21 +102,21 @@ impl<B: Backend> Head<B> {
         let (mut losses, mut gradients) = (Vec::new(), Vec::new());
         let mut of_weight = self.weight.zeros_like();
         for (hidden, targets) in self.chunks(hidden, targets) {
-            let count = targets.dims()[0];
-            let logits = self.logits(hidden.clone());
-            let log_probs = activation::log_softmax(logits.clone(), 1);
-            let target = targets.reshape([count, 1]);
-            losses.push(log_probs.clone().gather(1, target.clone()).sum());
-            let minus_one = Tensor::ones([count, 1], &log_probs.device()).neg();
-            let mut error = log_probs.exp().scatter(1, target, minus_one, IndexingUpdateOp::Add);
-            if let Some(cap) = self.softcap {
-                error = error * logits.div_scalar(cap).square().neg().add_scalar(1.0);
-            }
+            let (likelihoods, error) = self.error(hidden.clone(), targets);
+            losses.push(likelihoods.sum());
             gradients.push(error.clone().matmul(self.weight.clone()));
             of_weight = of_weight + error.transpose().matmul(hidden);
         }
         let loss = Tensor::cat(losses, 0).sum().mul_scalar(-scale);
         (loss, Tensor::cat(gradients, 0).mul_scalar(scale), of_weight.mul_scalar(scale))
+    }
+
+    /// Log-likelihoods of the targets, and the gradient of their negative sum with respect to the logits before the cap.
+    fn error(&self, hidden: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> (Tensor<B, 1>, Tensor<B, 2>) {
+        let logits = self.logits(hidden);
+        let Some(cap) = self.softcap else { return B::cross_entropy(logits, targets) };
+        let (likelihoods, error) = B::cross_entropy(logits.clone(), targets);
+        (likelihoods, error * logits.div_scalar(cap).square().neg().add_scalar(1.0))
     }
 
     /// Hidden states and targets in parts whose logits may be held together.

@@ -10,7 +10,7 @@ use ndarray::Array2;
 use rand::Rng;
 
 use crate::{
-    Adapter, ModelConfig, ModelError, Projection, Result,
+    Adapter, ModelBackend, ModelConfig, ModelError, Projection, Result,
     adapter::{LoraPair, keyed_rng},
     score::to_host,
 };
@@ -158,7 +158,9 @@ impl<'a, B: Backend> LoraRows<'a, B> {
         }
         Self { spans, dropout: None }
     }
+}
 
+impl<B: ModelBackend> LoraRows<'_, B> {
     /// Adds every row's update `s·(xAᵀ)Bᵀ` to the frozen layer's output.
     ///
     /// # Shapes
@@ -184,10 +186,8 @@ impl<'a, B: Backend> LoraRows<'a, B> {
                 Some(dropout) => dropout.apply(x, rows.clone(), layer, projection),
                 None => x,
             };
-            let update = x
-                .matmul(factors.a.clone().transpose())
-                .matmul(factors.b.clone().transpose())
-                .mul_scalar(lora.scale);
+            let low_rank = B::project(x, factors.a.clone()).mul_scalar(lora.scale);
+            let update = B::project(low_rank, factors.b.clone());
             output = if whole {
                 output + update
             } else {

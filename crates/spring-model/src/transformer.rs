@@ -8,12 +8,16 @@ use std::collections::HashMap;
 
 use burn::{
     module::{Module, Param, ParamId},
-    tensor::{Bool, DType, Int, Tensor, activation, backend::Backend},
+    tensor::{Bool, DType, Int, Tensor, backend::Backend},
 };
 
 use crate::{
     Activation, LayerKind, ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result,
-    cache::KvCache, head::Head, lora::LoraRows, softmax::masked_softmax, weights::Weights,
+    backend::{Mask, Visible},
+    cache::KvCache,
+    head::Head,
+    lora::LoraRows,
+    weights::Weights,
 };
 
 /// A transformer on a device.
@@ -84,12 +88,10 @@ pub(crate) struct Pass<'a, B: Backend> {
 
 /// Where the tokens of a pass stand, and what they may look at.
 struct View<B: Backend> {
-    /// `[rows or 1, length, 1, head_dim / 2]`
-    cos: Tensor<B, 4>,
-    sin: Tensor<B, 4>,
-    /// True where attention is forbidden, `[rows, kv_heads, group, length, keys]`; `None` when all is allowed. In full,
-    /// as it is read once per layer and a broadcast one is slow to read.
-    mask: Option<Tensor<B, 5, Bool>>,
+    /// `[rows or 1, length, head_dim / 2]`
+    cos: Tensor<B, 3>,
+    sin: Tensor<B, 3>,
+    mask: Mask<B>,
 }
 
 impl<B: ModelBackend> Transformer<B> {
@@ -229,7 +231,9 @@ impl<B: ModelBackend> Transformer<B> {
         let device = tokens.device();
         let positions = cache.positions(length);
         let view = |kind| {
-            let mask = cache.mask(length, self.window(kind), &device).map(|mask| self.for_all_heads(mask, 1));
+            let visible = cache.visible(self.window(kind));
+            let mask = B::MASK_TENSOR.then(|| cache.mask(length, &visible, &device)).flatten();
+            let mask = Mask { visible, tensor: mask.map(|mask| self.for_all_heads(mask, 1)) };
             self.view(kind, [rows, length], &positions, mask, &device)
         };
         let pass = Pass { lora, rows, length, start: cache.len(), views: self.views(view) };
@@ -247,16 +251,18 @@ impl<B: ModelBackend> Transformer<B> {
     ) -> Pass<'a, B> {
         let positions: Vec<usize> = (0..length).collect();
         let view = |kind| {
-            let mask = (length > 1).then(|| {
+            let window = self.window(kind);
+            let mask = (B::MASK_TENSOR && length > 1).then(|| {
                 let columns = Tensor::<B, 1, Int>::arange(0..length as i64, device);
                 let keys = columns.clone().reshape([1, length]).expand([length, length]);
                 let queries = columns.reshape([length, 1]).expand([length, length]);
                 let mut forbidden = keys.clone().greater(queries.clone());
-                if let Some(window) = self.window(kind).filter(|window| *window < length) {
+                if let Some(window) = window.filter(|window| *window < length) {
                     forbidden = forbidden.bool_or(keys.add_scalar(window as i64).lower_equal(queries));
                 }
                 self.for_all_heads(forbidden.reshape([1, 1, 1, length, length]), rows)
             });
+            let mask = Mask { visible: Visible { start: 0, pads: Vec::new(), window }, tensor: mask };
             self.view(kind, [1, length], &positions, mask, device)
         };
         Pass { lora, rows, length, start: 0, views: self.views(view) }
@@ -273,7 +279,7 @@ impl<B: ModelBackend> Transformer<B> {
         kind: LayerKind,
         [rows, length]: [usize; 2],
         positions: &[usize],
-        mask: Option<Tensor<B, 5, Bool>>,
+        mask: Mask<B>,
         device: &B::Device,
     ) -> View<B> {
         let rope = match kind {
@@ -281,8 +287,7 @@ impl<B: ModelBackend> Transformer<B> {
             LayerKind::Sliding => self.config.sliding_rope,
         };
         let dim = self.config.head_dim;
-        let [cos, sin] =
-            rope.tables::<B>(dim, positions, device).map(|t| t.reshape([rows, length, 1, dim / 2]));
+        let [cos, sin] = rope.tables::<B>(dim, positions, device).map(|t| t.reshape([rows, length, dim / 2]));
         View { cos, sin, mask }
     }
 
@@ -408,44 +413,28 @@ impl<B: ModelBackend> Attention<B> {
     ) -> Tensor<B, 2> {
         let Some(view) = &pass.views[config.layers[layer] as usize] else { return x };
         let (rows, length, dim) = (pass.rows, pass.length, config.head_dim);
-        let (kv_heads, group) = (config.num_kv_heads, config.num_heads / config.num_kv_heads);
+        let (heads, kv_heads) = (config.num_heads, config.num_kv_heads);
         let mut query = self.q_proj.forward(&x, layer, Projection::Q, pass);
         let mut key = self.k_proj.forward(&x, layer, Projection::K, pass);
-        let value =
+        let mut value =
             self.v_proj.forward(&x, layer, Projection::V, pass).reshape([rows, length, kv_heads, dim]);
         if let Some((q_norm, k_norm)) = &self.q_k_norms {
-            query = q_norm.forward(query.reshape([rows * length * config.num_heads, dim]));
+            query = q_norm.forward(query.reshape([rows * length * heads, dim]));
             key = k_norm.forward(key.reshape([rows * length * kv_heads, dim]));
         }
-        let query = rotate(query.reshape([rows, length, config.num_heads, dim]), view);
-        let key = rotate(key.reshape([rows, length, kv_heads, dim]), view);
-
-        // The queries of a group stand below each other, so that one product serves them all and no key is copied.
-        let query = query
-            .mul_scalar(config.query_scale)
-            .reshape([rows, length, kv_heads, group, dim])
-            .permute([0, 2, 3, 1, 4])
-            .reshape([rows, kv_heads, group * length, dim]);
-        let (mut key, mut value) = (key.swap_dims(1, 2), value.swap_dims(1, 2));
+        let turn = |x: Tensor<B, 4>| B::rotate(x, view.cos.clone(), view.sin.clone());
+        let query = turn(query.reshape([rows, length, heads, dim]));
+        let mut key = turn(key.reshape([rows, length, kv_heads, dim]));
         if let Some(cache) = cache {
             (key, value) = cache.write(layer, key, value, pass.start);
         }
-        let keys = key.dims()[2];
-
-        let shape = [rows, kv_heads, group, length, keys];
-        let scores = query.matmul(key.transpose()).reshape(shape);
-        let weights =
-            masked_softmax(scores, view.mask.clone()).reshape([rows, kv_heads, group * length, keys]);
-        let mixed = weights
-            .matmul(value)
-            .reshape([rows, kv_heads, group, length, dim])
-            .permute([0, 3, 1, 2, 4])
-            .reshape([rows * length, config.num_heads * dim]);
+        let mixed = B::grouped_attention(query, key, value, &view.mask, config.query_scale)
+            .reshape([rows * length, heads * dim]);
         self.o_proj.forward(&mixed, layer, Projection::O, pass)
     }
 }
 
-impl<B: Backend> Mlp<B> {
+impl<B: ModelBackend> Mlp<B> {
     fn forward(
         &self,
         x: Tensor<B, 2>,
@@ -454,16 +443,12 @@ impl<B: Backend> Mlp<B> {
         activation: Activation,
     ) -> Tensor<B, 2> {
         let gate = self.gate_proj.forward(&x, layer, Projection::Gate, pass);
-        let gate = match activation {
-            Activation::Silu => activation::silu(gate),
-            Activation::GeluTanh => activation::gelu_approximate(gate),
-        };
         let up = self.up_proj.forward(&x, layer, Projection::Up, pass);
-        self.down_proj.forward(&(gate * up), layer, Projection::Down, pass)
+        self.down_proj.forward(&B::gated(gate, up, activation), layer, Projection::Down, pass)
     }
 }
 
-impl<B: Backend> Linear<B> {
+impl<B: ModelBackend> Linear<B> {
     /// `xWᵀ + b`, plus every row's LoRA update.
     fn forward(
         &self,
@@ -472,7 +457,7 @@ impl<B: Backend> Linear<B> {
         projection: Projection,
         pass: &Pass<'_, B>,
     ) -> Tensor<B, 2> {
-        let mut output = matmul(x.clone(), self.weight.val().transpose());
+        let mut output = B::project(x.clone(), self.weight.val());
         if let Some(bias) = &self.bias {
             output = output + bias.val();
         }
@@ -480,35 +465,17 @@ impl<B: Backend> Linear<B> {
     }
 }
 
-/// The product of f32 activations and weights of any float type, in the weights' type; the result is f32 again.
-pub(crate) fn matmul<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
-    match weight.dtype() {
-        DType::F32 => x.matmul(weight),
-        half => x.cast(half).matmul(weight).cast(DType::F32),
-    }
-}
-
 impl<B: Backend> RmsNorm<B> {
     fn new(weight: Param<Tensor<B, 2>>, config: &ModelConfig) -> Self {
         Self { weight, epsilon: config.rms_norm_eps }
     }
-
-    /// Normalises rows, `[rows, width]`.
-    fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let mean_square = x.clone().square().mean_dim(1);
-        let scale = mean_square.add_scalar(self.epsilon).sqrt().recip();
-        x * scale * self.weight.val()
-    }
 }
 
-/// Rotates the two halves of each head by its position (RoPE in the half-split layout).
-fn rotate<B: Backend>(x: Tensor<B, 4>, view: &View<B>) -> Tensor<B, 4> {
-    let half = x.dims()[3] / 2;
-    let (first, second) = (x.clone().slice_dim(3, 0..half), x.slice_dim(3, half..2 * half));
-    let (cos, sin) = (view.cos.clone(), view.sin.clone());
-    let real = first.clone() * cos.clone() - second.clone() * sin.clone();
-    let imaginary = second * cos + first * sin;
-    Tensor::cat(vec![real, imaginary], 3)
+impl<B: ModelBackend> RmsNorm<B> {
+    /// Normalises rows, `[rows, width]`.
+    fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        B::rms_norm(x, self.weight.val(), self.epsilon)
+    }
 }
 
 /// Name and shape of every tensor that a configuration asks for.

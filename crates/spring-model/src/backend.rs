@@ -1,0 +1,179 @@
+//! What the transformer asks of a backend beyond burn's own operations.
+//!
+//! Every operation has a default that is composed of burn's, in [`composed`]; a backend may bring a faster one, as the CPU
+//! does. In training each is one node of the graph with a gradient of its own: composed, autodiff keeps every
+//! intermediate result, attention's `[heads, queries, keys]` several times over.
+
+mod autodiff;
+mod composed;
+#[cfg(feature = "cpu")]
+mod cpu;
+#[cfg(feature = "cpu")]
+mod vector;
+
+use std::ops::Range;
+
+use burn::tensor::{Bool, Int, Tensor, backend::Backend};
+
+use crate::Activation;
+
+/// A backend that the transformer runs on; every one of burn's does.
+///
+/// For a backend of your own, `impl ModelBackend for MyBackend {}` is all.
+pub trait ModelBackend: Backend {
+    /// Whether [`grouped_attention`](Self::grouped_attention) reads its mask as a tensor; if not, none is made.
+    const MASK_TENSOR: bool = true;
+
+    /// How many passes run side by side when there are several: 1 for a device that one pass keeps busy. Results do not
+    /// depend on it.
+    fn workers() -> usize {
+        1
+    }
+
+    /// The product `x·Wᵀ` of f32 activations and weights of any float type, in the weights' type; the result is f32 again.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[n, in]`
+    /// - weight: `[out, in]`
+    /// - output: `[n, out]`
+    fn project(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        composed::project(x, weight)
+    }
+
+    /// Root mean square normalisation of rows (arXiv 1910.07467).
+    ///
+    /// # Shapes
+    ///
+    /// - x, output: `[n, width]`
+    /// - weight: `[1, width]`
+    fn rms_norm(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, epsilon: f64) -> Tensor<Self, 2> {
+        composed::rms_norm(x, weight, epsilon)
+    }
+
+    /// The gradients of [`rms_norm`](Self::rms_norm) with respect to `x` and, if `of_weight`, to the weight.
+    fn rms_norm_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        epsilon: f64,
+        gradient: Tensor<Self, 2>,
+        of_weight: bool,
+    ) -> (Tensor<Self, 2>, Option<Tensor<Self, 2>>) {
+        composed::rms_norm_backward(x, weight, epsilon, gradient, of_weight)
+    }
+
+    /// Turns the two halves of each head by its position's angles (rotary embedding in the half-split layout).
+    ///
+    /// # Shapes
+    ///
+    /// - x, output: `[rows, length, heads, dim]`
+    /// - cos, sin: `[rows or 1, length, dim / 2]`
+    fn rotate(x: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>) -> Tensor<Self, 4> {
+        composed::rotate(x, cos, sin)
+    }
+
+    /// The gated feed-forward layer's product `activation(gate) ⊙ up`.
+    ///
+    /// # Shapes
+    ///
+    /// all `[n, width]`
+    fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
+        composed::gated(gate, up, activation)
+    }
+
+    /// The gradients of [`gated`](Self::gated) with respect to `gate` and `up`.
+    fn gated_backward(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        activation: Activation,
+        gradient: Tensor<Self, 2>,
+    ) -> [Tensor<Self, 2>; 2] {
+        composed::gated_backward(gate, up, activation, gradient)
+    }
+
+    /// Attention with grouped heads: `softmax(scale · QKᵀ)·V`, each query over the keys that it may see.
+    ///
+    /// # Shapes
+    ///
+    /// - query, output: `[rows, queries, heads, dim]`
+    /// - key, value: `[rows, keys, kv_heads, dim]`
+    fn grouped_attention(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        mask: &Mask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        composed::grouped_attention(query, key, value, mask, scale)
+    }
+
+    /// The gradients of [`grouped_attention`](Self::grouped_attention) with respect to query, key and value. The weights are computed
+    /// anew: to keep them would take `[heads, queries, keys]` numbers per layer.
+    fn grouped_attention_backward(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        mask: &Mask<Self>,
+        scale: f64,
+        gradient: Tensor<Self, 4>,
+    ) -> [Tensor<Self, 4>; 3] {
+        composed::grouped_attention_backward(query, key, value, mask, scale, gradient)
+    }
+
+    /// Log-likelihood of each row's target under the softmax of its logits, in nats.
+    ///
+    /// # Shapes
+    ///
+    /// - logits: `[n, vocabulary]`
+    /// - targets, output: `[n]`
+    fn log_likelihoods(logits: Tensor<Self, 2>, targets: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
+        composed::log_likelihoods(logits, targets)
+    }
+
+    /// The same, and the gradient of −Σ log-likelihood with respect to the logits: softmax − onehot.
+    fn cross_entropy(
+        logits: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+    ) -> (Tensor<Self, 1>, Tensor<Self, 2>) {
+        composed::cross_entropy(logits, targets)
+    }
+}
+
+#[cfg(feature = "wgpu")]
+impl ModelBackend for burn::backend::Wgpu {}
+#[cfg(feature = "cuda")]
+impl ModelBackend for burn::backend::Cuda {}
+
+/// What the queries of a pass may look at.
+#[derive(Debug, Clone)]
+pub struct Mask<B: Backend> {
+    /// The same as ranges.
+    pub visible: Visible,
+    /// True where attention is forbidden, `[rows, kv_heads, group, queries, keys]`: in full, as it is read once per layer and
+    /// a broadcast one is slow to read. `None` when all is allowed, or if the backend wants none.
+    pub tensor: Option<Tensor<B, 5, Bool>>,
+}
+
+/// The keys that each query sees: always one range of columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visible {
+    /// Column of the first query.
+    pub start: usize,
+    /// Padding columns at the left end of each row; empty if no row has any.
+    pub pads: Vec<usize>,
+    /// How many columns a query sees, itself included.
+    pub window: Option<usize>,
+}
+
+impl Visible {
+    /// Columns that a query of a row sees. A padding query sees itself alone: a row with nothing allowed would be NaN.
+    pub fn columns(&self, row: usize, query: usize) -> Range<usize> {
+        let column = self.start + query;
+        let pad = self.pads.get(row).copied().unwrap_or(0);
+        let first = self.window.map_or(0, |window| (column + 1).saturating_sub(window)).max(pad);
+        first.min(column)..column + 1
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests;

@@ -1,0 +1,486 @@
+//! The operations of [`ModelBackend`] on burn's CPU backend, as loops over slices.
+
+use std::ops::Range;
+
+use burn::{
+    backend::Flex,
+    tensor::{DType, Int, Tensor, TensorData, TensorPrimitive, ops::FloatTensor},
+};
+
+use super::{
+    Mask, ModelBackend, Visible, composed,
+    vector::{
+        Matrix, dot, exp, few_rows, max, product, softmax, sum, sum_of_exp, sum_of_squares, vectorized,
+    },
+};
+use crate::Activation;
+
+/// Rows up to which [`few_rows`] is faster than a general product.
+const FEW: usize = 16;
+
+/// Queries of one head that attention handles together: their scores stay in the second cache.
+const QUERIES: usize = 64;
+
+/// Queries up to which attention goes key by key instead of through products of matrices.
+const FEW_QUERIES: usize = 4;
+
+type Numbers = FloatTensor<Flex>;
+
+/// The numbers behind a tensor, without gaps.
+fn compact<const D: usize>(tensor: Tensor<Flex, D>) -> Numbers {
+    let numbers = tensor.into_primitive().tensor();
+    // Does nothing but count if there are no gaps; the first handle goes, so that the second may write.
+    numbers.to_contiguous()
+}
+
+fn tensor<const D: usize>(numbers: Numbers) -> Tensor<Flex, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(numbers))
+}
+
+fn from_vec<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor<Flex, D> {
+    Tensor::from_data(TensorData::new(numbers, shape), &Default::default())
+}
+
+/// A tensor `[rows, positions, heads, dim]` that may have gaps, as the filled part of a cache does.
+struct Heads {
+    numbers: Numbers,
+    offset: usize,
+    /// From row to row, from position to position, from head to head.
+    strides: [usize; 3],
+    positions: usize,
+    dim: usize,
+}
+
+impl Heads {
+    fn new(tensor: Tensor<Flex, 4>) -> Self {
+        let [_, positions, _, dim] = tensor.dims();
+        let mut numbers = tensor.into_primitive().tensor();
+        if numbers.layout().strides()[3] != 1 || !numbers.layout().has_positive_strides() {
+            numbers = numbers.to_contiguous();
+        }
+        let layout = numbers.layout();
+        let strides = [0, 1, 2].map(|i| layout.strides()[i].unsigned_abs());
+        Self { offset: layout.start_offset(), strides, positions, dim, numbers }
+    }
+
+    /// The positions of one head as the rows of a matrix.
+    fn matrix(&self, row: usize, head: usize, positions: Range<usize>) -> Matrix<'_> {
+        let [of_row, of_position, of_head] = self.strides;
+        debug_assert!(positions.end <= self.positions);
+        let start = self.offset + row * of_row + positions.start * of_position + head * of_head;
+        let data = &self.numbers.storage::<f32>()[start..];
+        Matrix { data, rows: positions.len(), columns: self.dim, strides: [of_position, 1] }
+    }
+}
+
+/// What the loops over heads and blocks of queries have in common.
+struct Blocks<'a> {
+    visible: &'a Visible,
+    queries: usize,
+    heads: usize,
+}
+
+impl Blocks<'_> {
+    /// Calls `work` with row, head, queries and the columns that any of them sees.
+    fn each(&self, rows: usize, mut work: impl FnMut(usize, usize, Range<usize>, Range<usize>)) {
+        for row in 0..rows {
+            for head in 0..self.heads {
+                for first in (0..self.queries).step_by(QUERIES) {
+                    let queries = first..(first + QUERIES).min(self.queries);
+                    let seen = queries.clone().map(|query| self.visible.columns(row, query));
+                    let columns =
+                        seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or_default();
+                    work(row, head, queries, columns);
+                }
+            }
+        }
+    }
+}
+
+/// Attention's weights of a block of queries, `[queries, columns]`.
+fn weights(
+    into: &mut [f32],
+    query: Matrix<'_>,
+    key: Matrix<'_>,
+    scale: f32,
+    seen: impl Fn(usize) -> Range<usize>,
+) {
+    let columns = key.rows;
+    product(into, columns, query, key.transposed(), scale, false);
+    vectorized(
+        #[inline(always)]
+        || {
+            for (i, scores) in into.chunks_exact_mut(columns).enumerate() {
+                let seen = seen(i);
+                scores[..seen.start].fill(0.0);
+                scores[seen.end..].fill(0.0);
+                softmax(&mut scores[seen]);
+            }
+        },
+    );
+}
+
+/// A row's range within the columns of a block.
+fn within(columns: &Range<usize>, seen: Range<usize>) -> Range<usize> {
+    seen.start - columns.start..seen.end - columns.start
+}
+
+impl ModelBackend for Flex {
+    const MASK_TENSOR: bool = false;
+
+    fn workers() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    fn project(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        let ([rows, width], [outputs, _]) = (x.dims(), weight.dims());
+        if rows > FEW || width == 0 || weight.dtype() != DType::F32 {
+            return composed::project(x, weight);
+        }
+        let (x, numbers) = (compact(x), weight.clone().into_primitive().tensor());
+        let Some(weight) = numbers.as_slice::<f32>() else { return composed::project(tensor(x), weight) };
+        let mut output = vec![0.0; rows * outputs];
+        few_rows(&mut output, x.storage(), weight, width);
+        from_vec(output, [rows, outputs])
+    }
+
+    fn rms_norm(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, epsilon: f64) -> Tensor<Self, 2> {
+        let width = x.dims()[1];
+        let (mut x, weight) = (compact(x), compact(weight));
+        let (numbers, weight) = (x.storage_mut::<f32>(), weight.storage::<f32>());
+        vectorized(
+            #[inline(always)]
+            || {
+                for row in numbers.chunks_exact_mut(width) {
+                    let inverse = inverse_rms(row, epsilon);
+                    for (x, w) in row.iter_mut().zip(weight) {
+                        *x = *x * inverse * w;
+                    }
+                }
+            },
+        );
+        tensor(x)
+    }
+
+    fn rms_norm_backward(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        epsilon: f64,
+        gradient: Tensor<Self, 2>,
+        of_weight: bool,
+    ) -> (Tensor<Self, 2>, Option<Tensor<Self, 2>>) {
+        let width = x.dims()[1];
+        let (x, weight, mut gradient) = (compact(x), compact(weight), compact(gradient));
+        let mut weight_gradient = vec![0.0; width];
+        let (xs, weight, gs) = (x.storage::<f32>(), weight.storage::<f32>(), gradient.storage_mut::<f32>());
+        vectorized(
+            #[inline(always)]
+            || {
+                for (x, g) in xs.chunks_exact(width).zip(gs.chunks_exact_mut(width)) {
+                    let inverse = inverse_rms(x, epsilon);
+                    if of_weight {
+                        for ((sum, x), g) in weight_gradient.iter_mut().zip(x).zip(&*g) {
+                            *sum += g * x * inverse;
+                        }
+                    }
+                    for (g, w) in g.iter_mut().zip(weight) {
+                        *g *= w;
+                    }
+                    let along = dot(g, x) / width as f32 * inverse * inverse;
+                    for (g, x) in g.iter_mut().zip(x) {
+                        *g = (*g - x * along) * inverse;
+                    }
+                }
+            },
+        );
+        (tensor(gradient), of_weight.then(|| from_vec(weight_gradient, [1, width])))
+    }
+
+    fn rotate(x: Tensor<Self, 4>, cos: Tensor<Self, 3>, sin: Tensor<Self, 3>) -> Tensor<Self, 4> {
+        let [_, _, heads, dim] = x.dims();
+        if dim < 2 {
+            return x;
+        }
+        let (mut x, cos, sin) = (compact(x), compact(cos), compact(sin));
+        let (numbers, cos, sin) = (x.storage_mut::<f32>(), cos.storage::<f32>(), sin.storage::<f32>());
+        vectorized(
+            #[inline(always)]
+            || {
+                let half = dim / 2;
+                let angles = cos.chunks_exact(half).zip(sin.chunks_exact(half)).cycle();
+                for (position, (cos, sin)) in numbers.chunks_exact_mut(heads * dim).zip(angles) {
+                    for head in position.chunks_exact_mut(dim) {
+                        let (first, second) = head.split_at_mut(half);
+                        for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                        }
+                    }
+                }
+            },
+        );
+        tensor(x)
+    }
+
+    fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
+        let (mut gate, up) = (compact(gate), compact(up));
+        let (gates, ups) = (gate.storage_mut::<f32>(), up.storage::<f32>());
+        match activation {
+            Activation::Silu => vectorized(
+                #[inline(always)]
+                || {
+                    for (gate, up) in gates.iter_mut().zip(ups) {
+                        *gate = silu(*gate).0 * up;
+                    }
+                },
+            ),
+            Activation::GeluTanh => vectorized(
+                #[inline(always)]
+                || {
+                    for (gate, up) in gates.iter_mut().zip(ups) {
+                        *gate = gelu(*gate).0 * up;
+                    }
+                },
+            ),
+        }
+        tensor(gate)
+    }
+
+    fn gated_backward(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        activation: Activation,
+        gradient: Tensor<Self, 2>,
+    ) -> [Tensor<Self, 2>; 2] {
+        let (mut gate, up, mut gradient) = (compact(gate), compact(up), compact(gradient));
+        let (gates, ups) = (gate.storage_mut::<f32>(), up.storage::<f32>());
+        let gradients = gradient.storage_mut::<f32>();
+        // The gate's numbers become its gradient, and the output's gradient that of `up`.
+        match activation {
+            Activation::Silu => vectorized(
+                #[inline(always)]
+                || {
+                    for ((gate, up), gradient) in gates.iter_mut().zip(ups).zip(gradients) {
+                        let (value, slope) = silu(*gate);
+                        *gate = *gradient * up * slope;
+                        *gradient *= value;
+                    }
+                },
+            ),
+            Activation::GeluTanh => vectorized(
+                #[inline(always)]
+                || {
+                    for ((gate, up), gradient) in gates.iter_mut().zip(ups).zip(gradients) {
+                        let (value, slope) = gelu(*gate);
+                        *gate = *gradient * up * slope;
+                        *gradient *= value;
+                    }
+                },
+            ),
+        }
+        [tensor(gate), tensor(gradient)]
+    }
+
+    fn grouped_attention(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        mask: &Mask<Self>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        let shape = query.dims();
+        let ([rows, queries, heads, dim], kv_heads) = (shape, key.dims()[2]);
+        let (query, key, value) = (Heads::new(query), Heads::new(key), Heads::new(value));
+        let mut output = vec![0.0; rows * queries * heads * dim];
+        let mut scores = vec![0.0; queries.min(QUERIES) * key.positions];
+        let blocks = Blocks { visible: &mask.visible, queries, heads };
+        blocks.each(rows, |row, head, of_block, columns| {
+            let kv_head = head * kv_heads / heads;
+            let query = query.matrix(row, head, of_block.clone());
+            let key = key.matrix(row, kv_head, columns.clone());
+            let value = value.matrix(row, kv_head, columns.clone());
+            let scores = &mut scores[..of_block.len() * columns.len()];
+            let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
+            let output = &mut output[((row * queries + of_block.start) * heads + head) * dim..];
+            if queries <= FEW_QUERIES {
+                attend(output, heads * dim, query, key, value, scores, scale as f32, seen);
+            } else {
+                weights(scores, query, key, scale as f32, seen);
+                let weights = Matrix {
+                    data: scores,
+                    rows: of_block.len(),
+                    columns: columns.len(),
+                    strides: [columns.len(), 1],
+                };
+                product(output, heads * dim, weights, value, 1.0, false);
+            }
+        });
+        from_vec(output, shape)
+    }
+
+    fn grouped_attention_backward(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        mask: &Mask<Self>,
+        scale: f64,
+        gradient: Tensor<Self, 4>,
+    ) -> [Tensor<Self, 4>; 3] {
+        let shape = query.dims();
+        let ([rows, queries, heads, dim], kv_shape) = (shape, key.dims());
+        let [_, keys, kv_heads, _] = kv_shape;
+        let scale = scale as f32;
+        let inputs = [query, key, value, gradient].map(Heads::new);
+        let [query, key, value, gradient] = &inputs;
+        let mut of_query = vec![0.0; rows * queries * heads * dim];
+        let mut of_key = vec![0.0; rows * keys * kv_heads * dim];
+        let mut of_value = of_key.clone();
+        let mut buffers = [(); 2].map(|()| vec![0.0; queries.min(QUERIES) * keys]);
+        let blocks = Blocks { visible: &mask.visible, queries, heads };
+        blocks.each(rows, |row, head, of_block, columns| {
+            let kv_head = head * kv_heads / heads;
+            let query = query.matrix(row, head, of_block.clone());
+            let gradient = gradient.matrix(row, head, of_block.clone());
+            let key = key.matrix(row, kv_head, columns.clone());
+            let value = value.matrix(row, kv_head, columns.clone());
+            let count = of_block.len() * columns.len();
+            let [scores, of_scores] = &mut buffers;
+            let (scores, of_scores) = (&mut scores[..count], &mut of_scores[..count]);
+            let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
+            weights(scores, query, key, scale, seen);
+            product(of_scores, columns.len(), gradient, value.transposed(), 1.0, false);
+            vectorized(
+                #[inline(always)]
+                || {
+                    let rows = scores.chunks_exact(columns.len());
+                    for (weights, gradients) in rows.zip(of_scores.chunks_exact_mut(columns.len())) {
+                        let total = dot(weights, gradients);
+                        for (gradient, weight) in gradients.iter_mut().zip(weights) {
+                            *gradient = (*gradient - total) * weight;
+                        }
+                    }
+                },
+            );
+            let block = |data| Matrix {
+                data,
+                rows: of_block.len(),
+                columns: columns.len(),
+                strides: [columns.len(), 1],
+            };
+            let (weights, of_scores) = (block(scores), block(of_scores));
+            let at_key = ((row * keys + columns.start) * kv_heads + kv_head) * dim;
+            let at_query = ((row * queries + of_block.start) * heads + head) * dim;
+            product(&mut of_value[at_key..], kv_heads * dim, weights.transposed(), gradient, 1.0, true);
+            product(&mut of_key[at_key..], kv_heads * dim, of_scores.transposed(), query, scale, true);
+            product(&mut of_query[at_query..], heads * dim, of_scores, key, scale, false);
+        });
+        [from_vec(of_query, shape), from_vec(of_key, kv_shape), from_vec(of_value, kv_shape)]
+    }
+
+    fn log_likelihoods(logits: Tensor<Self, 2>, targets: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
+        let [count, vocabulary] = logits.dims();
+        let (logits, targets) = (compact(logits), targets.into_data());
+        let logits = logits.storage::<f32>();
+        let mut output = Vec::with_capacity(count);
+        vectorized(
+            #[inline(always)]
+            || {
+                for (logits, target) in logits.chunks_exact(vocabulary).zip(targets.iter::<i64>()) {
+                    let highest = max(logits);
+                    output.push(logits[target as usize] - highest - sum_of_exp(logits, highest).ln());
+                }
+            },
+        );
+        from_vec(output, [count])
+    }
+
+    fn cross_entropy(
+        logits: Tensor<Self, 2>,
+        targets: Tensor<Self, 1, Int>,
+    ) -> (Tensor<Self, 1>, Tensor<Self, 2>) {
+        let [count, vocabulary] = logits.dims();
+        let (mut logits, targets) = (compact(logits), targets.into_data());
+        let numbers = logits.storage_mut::<f32>();
+        let mut output = Vec::with_capacity(count);
+        vectorized(
+            #[inline(always)]
+            || {
+                for (logits, target) in numbers.chunks_exact_mut(vocabulary).zip(targets.iter::<i64>()) {
+                    let target = target as usize;
+                    let (highest, of_target) = (max(logits), logits[target]);
+                    for logit in logits.iter_mut() {
+                        *logit = exp(*logit - highest);
+                    }
+                    let total = sum(logits);
+                    let inverse = if of_target.is_finite() { 1.0 / total } else { f32::NAN };
+                    for logit in logits.iter_mut() {
+                        *logit *= inverse;
+                    }
+                    logits[target] -= 1.0;
+                    output.push(of_target - highest - total.ln());
+                }
+            },
+        );
+        (from_vec(output, [count]), tensor(logits))
+    }
+}
+
+/// One over the root mean square of a row.
+#[inline(always)]
+fn inverse_rms(row: &[f32], epsilon: f64) -> f32 {
+    1.0 / (sum_of_squares(row) / row.len() as f32 + epsilon as f32).sqrt()
+}
+
+/// x·σ(x) and its slope.
+#[inline(always)]
+fn silu(x: f32) -> (f32, f32) {
+    let sigmoid = 1.0 / (1.0 + exp(-x));
+    let value = x * sigmoid;
+    (value, sigmoid + value * (1.0 - sigmoid))
+}
+
+/// GELU in its approximation by tanh, and its slope.
+#[inline(always)]
+fn gelu(x: f32) -> (f32, f32) {
+    const SCALE: f32 = composed::GELU_SCALE as f32;
+    const CUBIC: f32 = composed::GELU_CUBIC as f32;
+    let inner = SCALE * (x + CUBIC * x * x * x);
+    // (1 + tanh(u))/2 = σ(2u)
+    let half = 1.0 / (1.0 + exp(-2.0 * inner));
+    let slope = half + x * 2.0 * half * (1.0 - half) * SCALE * (1.0 + 3.0 * CUBIC * x * x);
+    (x * half, slope)
+}
+
+/// Attention of a few queries, key by key.
+#[allow(clippy::too_many_arguments)]
+fn attend(
+    output: &mut [f32],
+    row_stride: usize,
+    query: Matrix<'_>,
+    key: Matrix<'_>,
+    value: Matrix<'_>,
+    scores: &mut [f32],
+    scale: f32,
+    seen: impl Fn(usize) -> Range<usize>,
+) {
+    let dim = query.columns;
+    vectorized(
+        #[inline(always)]
+        || {
+            for i in 0..query.rows {
+                let output = &mut output[i * row_stride..][..dim];
+                let query = &query.data[i * query.strides[0]..][..dim];
+                let seen = seen(i);
+                let scores = &mut scores[..seen.len()];
+                for (score, k) in scores.iter_mut().zip(seen.clone()) {
+                    *score = scale * dot(query, &key.data[k * key.strides[0]..][..dim]);
+                }
+                softmax(scores);
+                for (&weight, k) in scores.iter().zip(seen) {
+                    for (o, v) in output.iter_mut().zip(&value.data[k * value.strides[0]..][..dim]) {
+                        *o += weight * v;
+                    }
+                }
+            }
+        },
+    );
+}
