@@ -15,6 +15,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(about = "Compares this project with other systems on the same work")]
 struct Cli {

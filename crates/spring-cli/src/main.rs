@@ -16,6 +16,10 @@ use clap::Parser;
 
 use crate::{args::Args, interrupt::Interrupted};
 
+/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What shells expect of a program that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 

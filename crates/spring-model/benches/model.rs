@@ -18,6 +18,10 @@ use spring_model::{
     Sequence, TrainConfig,
 };
 
+/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Adapters that rows share, and so the rows of a batch in which each has its own.
 const ADAPTERS: [usize; 3] = [1, 8, 64];
 

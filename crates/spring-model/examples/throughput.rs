@@ -17,6 +17,10 @@ use half::f16;
 use rand::{Rng, SeedableRng};
 use spring_model::{Adapter, AnyModel, Device, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig};
 
+/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Error = Box<dyn std::error::Error>;
 
 /// A Llama's sizes.

@@ -25,6 +25,10 @@ use clap::Parser;
 
 use crate::{settings::Settings, train::End};
 
+/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 static STOP: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
