@@ -33,7 +33,7 @@ fn check<const N: usize, const D: usize, const E: usize>(
         let inputs = inputs.clone().map(|input| input.detach().require_grad());
         let output = work(inputs.clone());
         let mut gradients = (output.clone() * tensor(11, output.dims())).sum().backward();
-        (output.inner(), inputs.map(|input| input.grad_remove(&mut gradients).unwrap()))
+        (output.inner(), inputs.map(|input| input.grad_remove(&mut gradients).expect("a tracked input")))
     };
     let ((value, gradients), (wanted, wanted_gradients)) = (run(&ours), run(&reference));
     assert_near(value, wanted, "value");
