@@ -24,6 +24,7 @@ mod tokenizer;
 mod train;
 mod transformer;
 mod weights;
+mod workers;
 
 pub use adapter::{Adapter, LoraConfig, LoraPair, Projection};
 pub use any::{AnyDecoder, AnyModel, AnyPretrainer, Branch, BranchVisitor, Device, PretrainStart, ScoreRow};

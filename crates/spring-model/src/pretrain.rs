@@ -24,8 +24,9 @@ use crate::{
     lora::LoraRows,
     score::to_host,
     sequence::{Batch, length_buckets},
-    train::{add, on_workers, setting},
+    train::{add, setting},
     transformer::Transformer,
+    workers::on_workers,
 };
 
 /// Standard deviation of the initial weights, as in transformers.

@@ -8,7 +8,7 @@ use crate::{
     head::chunk_len,
     lora::{Lora, LoraRows},
     sequence::{Batch, length_buckets},
-    train::on_workers,
+    workers::on_workers,
 };
 
 const ROWS_AT_ONCE: usize = 64;

@@ -1,10 +1,6 @@
 //! Training an adapter: response-only loss, AdamW, one norm over all factors, warm-up and linear decay.
 
-use std::{
-    ops::ControlFlow,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::ops::ControlFlow;
 
 use burn::{
     backend::Autodiff,
@@ -22,6 +18,7 @@ use crate::{
     score::to_host,
     sequence::{Batch, length_buckets},
     transformer::Transformer,
+    workers::on_workers,
 };
 
 /// How an adapter is trained; the defaults are SPRInG's.
@@ -253,36 +250,6 @@ pub(crate) fn add<B: Backend>(sums: &mut [Option<Tensor<B, 2>>], part: Vec<Optio
             (sum, part) => sum.or(part),
         };
     }
-}
-
-/// Runs `work` on every item, several at a time; the results are in the order of the items, whatever the number of workers.
-pub(crate) fn on_workers<T: Sync, R: Send>(
-    workers: usize,
-    items: &[T],
-    work: impl Fn(&T) -> R + Sync,
-) -> Vec<R> {
-    if workers.min(items.len()) < 2 {
-        return items.iter().map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let take = || {
-        let mut done = Vec::new();
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(i) else { return done };
-            done.push((i, work(item)));
-        }
-    };
-    let mut all: Vec<(usize, R)> = thread::scope(|scope| {
-        let handles: Vec<_> = (1..workers.min(items.len())).map(|_| scope.spawn(take)).collect();
-        let mut all = take();
-        for handle in handles {
-            all.extend(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        all
-    });
-    all.sort_by_key(|(i, _)| *i);
-    all.into_iter().map(|(_, result)| result).collect()
 }
 
 /// The optimiser and what it works on.
