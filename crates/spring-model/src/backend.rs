@@ -13,7 +13,7 @@ mod vector;
 
 use std::ops::Range;
 
-use burn::tensor::{Bool, Int, Tensor, backend::Backend};
+use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend};
 
 use crate::Activation;
 
@@ -118,6 +118,15 @@ pub trait ModelBackend: Backend {
         gradient: Tensor<Self, 4>,
     ) -> [Tensor<Self, 4>; 3] {
         composed::grouped_attention_backward(query, key, value, mask, scale, gradient)
+    }
+
+    /// Log-probabilities of each row of logits.
+    ///
+    /// # Shapes
+    ///
+    /// `[n, vocabulary]`
+    fn log_probs(logits: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        activation::log_softmax(logits, 1)
     }
 
     /// Log-likelihood of each row's target under the softmax of its logits, in nats.

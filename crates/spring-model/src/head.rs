@@ -1,7 +1,7 @@
 //! The output head in chunks: log-likelihoods, the training loss and its gradient, without ever holding
 //! `[tokens, vocabulary]` whole.
 
-use burn::tensor::{Int, Tensor, activation, backend::Backend};
+use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::ModelBackend;
 
@@ -42,7 +42,7 @@ impl<B: ModelBackend> Head<B> {
     /// - hidden: `[positions, hidden]`
     /// - output: `[positions, vocabulary]`
     pub(crate) fn log_probs(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        activation::log_softmax(self.logits(hidden), 1)
+        B::log_probs(self.logits(hidden))
     }
 
     /// Log-likelihood of each target, in nats, on the device.

@@ -376,6 +376,25 @@ impl ModelBackend for Flex {
         [from_vec(of_query, shape), from_vec(of_key, kv_shape), from_vec(of_value, kv_shape)]
     }
 
+    fn log_probs(logits: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        let vocabulary = logits.dims()[1];
+        let mut logits = compact(logits);
+        let numbers = logits.storage_mut::<f32>();
+        vectorized(
+            #[inline(always)]
+            || {
+                for logits in numbers.chunks_exact_mut(vocabulary) {
+                    let highest = max(logits);
+                    let total = highest + sum_of_exp(logits, highest).ln();
+                    for logit in logits {
+                        *logit -= total;
+                    }
+                }
+            },
+        );
+        tensor(logits)
+    }
+
     fn log_likelihoods(logits: Tensor<Self, 2>, targets: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
         let [count, vocabulary] = logits.dims();
         let (logits, targets) = (compact(logits), targets.into_data());
