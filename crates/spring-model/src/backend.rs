@@ -9,6 +9,8 @@ mod composed;
 #[cfg(feature = "cpu")]
 mod cpu;
 #[cfg(feature = "cpu")]
+mod few;
+#[cfg(feature = "cpu")]
 mod vector;
 
 use std::ops::Range;

@@ -9,9 +9,8 @@ use burn::{
 
 use super::{
     Mask, ModelBackend, Visible, composed,
-    vector::{
-        Matrix, dot, exp, few_rows, max, product, softmax, sum, sum_of_exp, sum_of_squares, vectorized,
-    },
+    few::{FewQueries, few_rows},
+    vector::{Matrix, dot, exp, max, product, softmax, sum, sum_of_exp, sum_of_squares, vectorized},
 };
 use crate::Activation;
 
@@ -21,7 +20,7 @@ const FEW: usize = 16;
 /// Queries of one head that attention handles together: their scores stay in the second cache.
 const QUERIES: usize = 64;
 
-/// Queries up to which attention goes key by key instead of through products of matrices.
+/// Queries up to which attention goes by [`FewQueries`] instead of through products of matrices.
 const FEW_QUERIES: usize = 4;
 
 type Numbers = FloatTensor<Flex>;
@@ -290,6 +289,12 @@ impl ModelBackend for Flex {
         let shape = query.dims();
         let ([rows, queries, heads, dim], kv_heads) = (shape, key.dims()[2]);
         let (query, key, value) = (Heads::new(query), Heads::new(key), Heads::new(value));
+        if queries <= FEW_QUERIES {
+            return from_vec(
+                few_queries(shape, kv_heads, [&query, &key, &value], &mask.visible, scale),
+                shape,
+            );
+        }
         let mut output = vec![0.0; rows * queries * heads * dim];
         let mut scores = vec![0.0; queries.min(QUERIES) * key.positions];
         let blocks = Blocks { visible: &mask.visible, queries, heads };
@@ -301,18 +306,14 @@ impl ModelBackend for Flex {
             let scores = &mut scores[..of_block.len() * columns.len()];
             let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
             let output = &mut output[((row * queries + of_block.start) * heads + head) * dim..];
-            if queries <= FEW_QUERIES {
-                attend(output, heads * dim, query, key, value, scores, scale as f32, seen);
-            } else {
-                weights(scores, query, key, scale as f32, seen);
-                let weights = Matrix {
-                    data: scores,
-                    rows: of_block.len(),
-                    columns: columns.len(),
-                    strides: [columns.len(), 1],
-                };
-                product(output, heads * dim, weights, value, 1.0, false);
-            }
+            weights(scores, query, key, scale as f32, seen);
+            let weights = Matrix {
+                data: scores,
+                rows: of_block.len(),
+                columns: columns.len(),
+                strides: [columns.len(), 1],
+            };
+            product(output, heads * dim, weights, value, 1.0, false);
         });
         from_vec(output, shape)
     }
@@ -469,37 +470,43 @@ fn gelu(x: f32) -> (f32, f32) {
     (x * half, slope)
 }
 
-/// Attention of a few queries, key by key.
-#[allow(clippy::too_many_arguments)]
-fn attend(
-    output: &mut [f32],
-    row_stride: usize,
-    query: Matrix<'_>,
-    key: Matrix<'_>,
-    value: Matrix<'_>,
-    scores: &mut [f32],
-    scale: f32,
-    seen: impl Fn(usize) -> Range<usize>,
-) {
-    let dim = query.columns;
-    vectorized(
-        #[inline(always)]
-        || {
-            for i in 0..query.rows {
-                let output = &mut output[i * row_stride..][..dim];
-                let query = &query.data[i * query.strides[0]..][..dim];
-                let seen = seen(i);
-                let scores = &mut scores[..seen.len()];
-                for (score, k) in scores.iter_mut().zip(seen.clone()) {
-                    *score = scale * dot(query, &key.data[k * key.strides[0]..][..dim]);
-                }
-                softmax(scores);
-                for (&weight, k) in scores.iter().zip(seen) {
-                    for (o, v) in output.iter_mut().zip(&value.data[k * value.strides[0]..][..dim]) {
-                        *o += weight * v;
-                    }
-                }
+/// Attention of a few queries: those of all heads that share a head of keys go together.
+fn few_queries(
+    [rows, queries, heads, dim]: [usize; 4],
+    kv_heads: usize,
+    [query, key, value]: [&Heads; 3],
+    visible: &Visible,
+    scale: f64,
+) -> Vec<f32> {
+    let group = heads / kv_heads;
+    let mut output = vec![0.0; rows * queries * heads * dim];
+    let (mut own, mut into) = (vec![0.0; group * queries * dim], vec![0.0; group * queries * dim]);
+    let mut scores = vec![0.0; group * queries * key.positions];
+    for row in 0..rows {
+        let first = (0..queries).map(|i| visible.columns(row, i).start).min().unwrap_or(0);
+        let columns = first..key.positions;
+        let seen: Vec<Range<usize>> =
+            (0..group * queries).map(|i| within(&columns, visible.columns(row, i % queries))).collect();
+        for kv_head in 0..kv_heads {
+            for (i, own) in own.chunks_exact_mut(dim).enumerate() {
+                let (head, position) = (kv_head * group + i / queries, i % queries);
+                own.copy_from_slice(&query.matrix(row, head, position..position + 1).data[..dim]);
             }
-        },
-    );
+            into.fill(0.0);
+            vectorized(FewQueries {
+                queries: &own,
+                key: key.matrix(row, kv_head, columns.clone()),
+                value: value.matrix(row, kv_head, columns.clone()),
+                scale: scale as f32,
+                seen: &seen,
+                scores: &mut scores,
+                into: &mut into,
+            });
+            for (i, into) in into.chunks_exact(dim).enumerate() {
+                let (head, position) = (kv_head * group + i / queries, i % queries);
+                output[((row * queries + position) * heads + head) * dim..][..dim].copy_from_slice(into);
+            }
+        }
+    }
+    output
 }

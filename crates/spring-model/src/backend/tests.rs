@@ -162,7 +162,7 @@ fn attention_reads_a_part_of_a_cache() {
 fn likelihoods_and_cross_entropy_equal_the_composed() {
     let logits = tensor::<Flex, 2>(5, [4, 50]).mul_scalar(4.0);
     let targets = Tensor::<Flex, 1, Int>::from_data([0, 49, 7, 7], &Default::default());
-    let wanted = burn::tensor::activation::log_softmax(logits.clone(), 1);
+    let wanted = activation::log_softmax(logits.clone(), 1);
     assert_near(Flex::log_probs(logits.clone()), wanted, "log-softmax");
     let wanted = composed::log_likelihoods(logits.clone(), targets.clone());
     assert_near(Flex::log_likelihoods(logits.clone(), targets.clone()), wanted, "likelihoods");

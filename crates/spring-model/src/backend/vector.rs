@@ -3,18 +3,14 @@
 use std::sync::OnceLock;
 
 use gemm::Parallelism;
-use pulp::{Arch, Simd, WithSimd};
-
-fn arch() -> Arch {
-    static ARCH: OnceLock<Arch> = OnceLock::new();
-    *ARCH.get_or_init(Arch::new)
-}
+use pulp::{Arch, WithSimd};
 
 /// Runs `work` with the instructions that this machine has.
 ///
 /// Only what is inlined is compiled for them: write `#[inline(always)]` before the closure, and on what it calls.
-pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
-    arch().dispatch(work)
+pub(super) fn vectorized<W: WithSimd>(work: W) -> W::Output {
+    static ARCH: OnceLock<Arch> = OnceLock::new();
+    ARCH.get_or_init(Arch::new).dispatch(work)
 }
 
 /// Numbers added up side by side: sums in one order, whatever the width of the vectors.
@@ -196,92 +192,6 @@ pub(super) fn product(
     }
 }
 
-/// `x·Wᵀ` for a few rows of x: each row of W is read once and not rearranged, as gemm does.
-///
-/// # Shapes
-///
-/// - x: `[n, width]`
-/// - weight: `[out, width]`
-/// - into: `[n, out]`
-pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
-    arch().dispatch(FewRows { into, x, weight, width });
-}
-
-struct FewRows<'a> {
-    into: &'a mut [f32],
-    x: &'a [f32],
-    weight: &'a [f32],
-    width: usize,
-}
-
-impl WithSimd for FewRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { into, x, weight, width } = self;
-        let outputs = weight.len() / width;
-        let row = |i: usize| &x[i * width..(i + 1) * width];
-        let rows = x.len() / width;
-        let (blocks, rest) = weight.split_at(outputs / 4 * 4 * width);
-        for (block, weights) in blocks.chunks_exact(4 * width).enumerate() {
-            let weights = [0, 1, 2, 3].map(|o| &weights[o * width..(o + 1) * width]);
-            let mut i = 0;
-            while i < rows {
-                let at = i * outputs + 4 * block;
-                if i + 4 <= rows {
-                    let dots = dots(simd, [row(i), row(i + 1), row(i + 2), row(i + 3)], weights);
-                    for (i, dots) in dots.into_iter().enumerate() {
-                        into[at + i * outputs..][..4].copy_from_slice(&dots);
-                    }
-                    i += 4;
-                } else if i + 2 <= rows {
-                    for (i, dots) in dots(simd, [row(i), row(i + 1)], weights).into_iter().enumerate() {
-                        into[at + i * outputs..][..4].copy_from_slice(&dots);
-                    }
-                    i += 2;
-                } else {
-                    let [dots] = dots(simd, [row(i)], weights);
-                    into[at..][..4].copy_from_slice(&dots);
-                    i += 1;
-                }
-            }
-        }
-        for (o, weights) in rest.chunks_exact(width).enumerate() {
-            for i in 0..rows {
-                let [[dot]] = dots(simd, [row(i)], [weights]);
-                into[i * outputs + outputs / 4 * 4 + o] = dot;
-            }
-        }
-    }
-}
-
-/// Every x times every y.
-#[inline(always)]
-fn dots<S: Simd, const X: usize, const Y: usize>(simd: S, xs: [&[f32]; X], ys: [&[f32]; Y]) -> [[f32; Y]; X] {
-    let xs = xs.map(S::as_simd_f32s);
-    let ys = ys.map(S::as_simd_f32s);
-    let whole = ys[0].0.len();
-    let x_vectors = xs.map(|x| &x.0[..whole]);
-    let y_vectors = ys.map(|y| &y.0[..whole]);
-    let mut sums = [[simd.splat_f32s(0.0); Y]; X];
-    for i in 0..whole {
-        for (sums, x) in sums.iter_mut().zip(&x_vectors) {
-            for (sum, y) in sums.iter_mut().zip(&y_vectors) {
-                *sum = simd.mul_add_e_f32s(x[i], y[i], *sum);
-            }
-        }
-    }
-    let mut totals = [[0.0; Y]; X];
-    for ((totals, sums), x) in totals.iter_mut().zip(sums).zip(&xs) {
-        for ((total, sum), y) in totals.iter_mut().zip(sums).zip(&ys) {
-            let rest: f32 = x.1.iter().zip(y.1).map(|(x, y)| x * y).sum();
-            *total = simd.reduce_sum_f32s(sum) + rest;
-        }
-    }
-    totals
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,22 +214,6 @@ mod tests {
             let mut scores = vec![bad; 5];
             softmax(&mut scores);
             assert!(scores.iter().all(|x| x.is_nan()));
-        }
-    }
-
-    #[test]
-    fn products_of_few_rows_equal_those_of_many() {
-        for (rows, width, outputs) in [(1, 1, 1), (1, 37, 9), (2, 64, 8), (3, 8, 31), (7, 130, 6)] {
-            let numbers = |count: usize, k: usize| -> Vec<f32> {
-                (0..count).map(|i| ((i * k) % 17) as f32 - 8.0).collect()
-            };
-            let (x, weight) = (numbers(rows * width, 5), numbers(outputs * width, 7));
-            let (mut few, mut many) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
-            few_rows(&mut few, &x, &weight, width);
-            let lhs = Matrix { data: &x, rows, columns: width, strides: [width, 1] };
-            let rhs = Matrix { data: &weight, rows: outputs, columns: width, strides: [width, 1] };
-            product(&mut many, outputs, lhs, rhs.transposed(), 1.0, false);
-            assert_eq!(few, many);
         }
     }
 

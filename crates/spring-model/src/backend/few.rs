@@ -1,0 +1,228 @@
+//! Products and attention of a few rows, as decoding has them: bound by the memory that is read, so that nothing is read
+//! twice and nothing rearranged.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use super::vector::{Matrix, softmax, vectorized};
+
+/// `x·Wᵀ` for a few rows of x: each row of W is read once and not rearranged, as gemm does.
+///
+/// # Shapes
+///
+/// - x: `[n, width]`
+/// - weight: `[out, width]`
+/// - into: `[n, out]`
+pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
+    vectorized(FewRows { into, x, weight, width });
+}
+
+struct FewRows<'a> {
+    into: &'a mut [f32],
+    x: &'a [f32],
+    weight: &'a [f32],
+    width: usize,
+}
+
+impl WithSimd for FewRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { into, x, weight, width } = self;
+        let outputs = weight.len() / width;
+        let row = |i: usize| &x[i * width..(i + 1) * width];
+        let rows = x.len() / width;
+        let (blocks, rest) = weight.split_at(outputs / 4 * 4 * width);
+        for (block, weights) in blocks.chunks_exact(4 * width).enumerate() {
+            let weights = [0, 1, 2, 3].map(|o| &weights[o * width..(o + 1) * width]);
+            let mut i = 0;
+            while i < rows {
+                let at = i * outputs + 4 * block;
+                if i + 4 <= rows {
+                    let dots = dots(simd, [row(i), row(i + 1), row(i + 2), row(i + 3)], weights);
+                    for (i, dots) in dots.into_iter().enumerate() {
+                        into[at + i * outputs..][..4].copy_from_slice(&dots);
+                    }
+                    i += 4;
+                } else if i + 2 <= rows {
+                    for (i, dots) in dots(simd, [row(i), row(i + 1)], weights).into_iter().enumerate() {
+                        into[at + i * outputs..][..4].copy_from_slice(&dots);
+                    }
+                    i += 2;
+                } else {
+                    let [dots] = dots(simd, [row(i)], weights);
+                    into[at..][..4].copy_from_slice(&dots);
+                    i += 1;
+                }
+            }
+        }
+        for (o, weights) in rest.chunks_exact(width).enumerate() {
+            for i in 0..rows {
+                let [[dot]] = dots(simd, [row(i)], [weights]);
+                into[i * outputs + outputs / 4 * 4 + o] = dot;
+            }
+        }
+    }
+}
+
+/// Every x times every y.
+#[inline(always)]
+fn dots<S: Simd, const X: usize, const Y: usize>(simd: S, xs: [&[f32]; X], ys: [&[f32]; Y]) -> [[f32; Y]; X] {
+    let xs = xs.map(S::as_simd_f32s);
+    let ys = ys.map(S::as_simd_f32s);
+    let whole = ys[0].0.len();
+    let x_vectors = xs.map(|x| &x.0[..whole]);
+    let y_vectors = ys.map(|y| &y.0[..whole]);
+    let mut sums = [[simd.splat_f32s(0.0); Y]; X];
+    for i in 0..whole {
+        for (sums, x) in sums.iter_mut().zip(&x_vectors) {
+            for (sum, y) in sums.iter_mut().zip(&y_vectors) {
+                *sum = simd.mul_add_e_f32s(x[i], y[i], *sum);
+            }
+        }
+    }
+    let mut totals = [[0.0; Y]; X];
+    for ((totals, sums), x) in totals.iter_mut().zip(sums).zip(&xs) {
+        for ((total, sum), y) in totals.iter_mut().zip(sums).zip(&ys) {
+            let rest: f32 = x.1.iter().zip(y.1).map(|(x, y)| x * y).sum();
+            *total = simd.reduce_sum_f32s(sum) + rest;
+        }
+    }
+    totals
+}
+
+/// Attention of a few queries over the same keys: `into += softmax(scale · q·Kᵀ)·V` for each.
+pub(super) struct FewQueries<'a> {
+    /// `[queries, dim]`
+    pub queries: &'a [f32],
+    /// `[keys, dim]`
+    pub key: Matrix<'a>,
+    pub value: Matrix<'a>,
+    pub scale: f32,
+    /// The keys that each query sees.
+    pub seen: &'a [Range<usize>],
+    /// Room for `queries · keys` numbers.
+    pub scores: &'a mut [f32],
+    /// `[queries, dim]`, zeros.
+    pub into: &'a mut [f32],
+}
+
+impl WithSimd for FewQueries<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { queries, key, value, scale, seen, scores, into } = self;
+        let (keys, dim) = (key.rows, key.columns);
+        let mut at = 0;
+        while at < seen.len() {
+            let rows = &queries[at * dim..];
+            let scores = &mut scores[at * keys..];
+            at += match seen.len() - at {
+                4.. => dot_keys::<S, 4>(simd, rows, key, scores),
+                2.. => dot_keys::<S, 2>(simd, rows, key, scores),
+                _ => dot_keys::<S, 1>(simd, rows, key, scores),
+            };
+        }
+        for (scores, seen) in scores.chunks_exact_mut(keys).zip(seen) {
+            scores[..seen.start].fill(0.0);
+            scores[seen.end..].fill(0.0);
+            let scores = &mut scores[seen.clone()];
+            scores.iter_mut().for_each(|score| *score *= scale);
+            softmax(scores);
+        }
+        let mut at = 0;
+        while at < seen.len() {
+            let scores = &scores[at * keys..];
+            let into = &mut into[at * dim..];
+            at += match seen.len() - at {
+                4.. => mix_values::<S, 4>(simd, scores, value, into),
+                2.. => mix_values::<S, 2>(simd, scores, value, into),
+                _ => mix_values::<S, 1>(simd, scores, value, into),
+            };
+        }
+    }
+}
+
+/// The products of X queries with every key; gives X.
+#[inline(always)]
+fn dot_keys<S: Simd, const X: usize>(simd: S, queries: &[f32], key: Matrix<'_>, scores: &mut [f32]) -> usize {
+    let (keys, dim) = (key.rows, key.columns);
+    let queries: [&[f32]; X] = std::array::from_fn(|i| &queries[i * dim..(i + 1) * dim]);
+    let row = |k: usize| &key.data[k * key.strides[0]..][..dim];
+    for k in (0..keys / 4 * 4).step_by(4) {
+        let dots = dots(simd, queries, [row(k), row(k + 1), row(k + 2), row(k + 3)]);
+        for (i, dots) in dots.iter().enumerate() {
+            scores[i * keys + k..][..4].copy_from_slice(dots);
+        }
+    }
+    for k in keys / 4 * 4..keys {
+        for (i, [dot]) in dots(simd, queries, [row(k)]).into_iter().enumerate() {
+            scores[i * keys + k] = dot;
+        }
+    }
+    X
+}
+
+/// Adds the values, weighted by X rows of scores; gives X.
+#[inline(always)]
+fn mix_values<S: Simd, const X: usize>(
+    simd: S,
+    scores: &[f32],
+    value: Matrix<'_>,
+    into: &mut [f32],
+) -> usize {
+    let (keys, dim) = (value.rows, value.columns);
+    let weights: [&[f32]; X] = std::array::from_fn(|i| &scores[i * keys..(i + 1) * keys]);
+    let lanes = S::F32_LANES;
+    let mut at = 0;
+    while at + 2 * lanes <= dim {
+        let mut sums = [[simd.splat_f32s(0.0); 2]; X];
+        for k in 0..keys {
+            let (values, _) = S::as_simd_f32s(&value.data[k * value.strides[0] + at..][..2 * lanes]);
+            let values = [values[0], values[1]];
+            for (sums, weights) in sums.iter_mut().zip(&weights) {
+                let weight = simd.splat_f32s(weights[k]);
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum = simd.mul_add_e_f32s(weight, value, *sum);
+                }
+            }
+        }
+        for (i, sums) in sums.into_iter().enumerate() {
+            S::as_mut_simd_f32s(&mut into[i * dim + at..][..2 * lanes]).0.copy_from_slice(&sums);
+        }
+        at += 2 * lanes;
+    }
+    for (into, weights) in into.chunks_exact_mut(dim).zip(weights) {
+        for (k, weight) in weights.iter().enumerate() {
+            let values = &value.data[k * value.strides[0]..][at..dim];
+            for (sum, value) in into[at..].iter_mut().zip(values) {
+                *sum += weight * value;
+            }
+        }
+    }
+    X
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::vector::product, *};
+
+    #[test]
+    fn products_of_few_rows_equal_those_of_many() {
+        for (rows, width, outputs) in [(1, 1, 1), (1, 37, 9), (2, 64, 8), (3, 8, 31), (7, 130, 6)] {
+            let numbers = |count: usize, k: usize| -> Vec<f32> {
+                (0..count).map(|i| ((i * k) % 17) as f32 - 8.0).collect()
+            };
+            let (x, weight) = (numbers(rows * width, 5), numbers(outputs * width, 7));
+            let (mut few, mut many) = (vec![0.0; rows * outputs], vec![0.0; rows * outputs]);
+            few_rows(&mut few, &x, &weight, width);
+            let lhs = Matrix { data: &x, rows, columns: width, strides: [width, 1] };
+            let rhs = Matrix { data: &weight, rows: outputs, columns: width, strides: [width, 1] };
+            product(&mut many, outputs, lhs, rhs.transposed(), 1.0, false);
+            assert_eq!(few, many);
+        }
+    }
+}
