@@ -26,7 +26,7 @@ pub use metrics::{
     rouge, score_files,
 };
 pub use protocol::{
-    Budget, GeneratedText, Generation, MethodRun, MethodSpec, PeriodSizes, Protocol, SyntheticScores,
+    Budget, GeneratedText, Generation, Memo, MethodRun, MethodSpec, PeriodSizes, Protocol, SyntheticScores,
     UserInput, UserOutcome, UserRun, domain_adapter, run_other_user, run_user,
 };
 pub use report::{UserReport, html};

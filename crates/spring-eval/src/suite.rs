@@ -199,7 +199,10 @@ impl Suite {
     }
 
     fn needs_domain(&self) -> bool {
-        self.start == Start::Domain || self.methods.iter().any(|method| method.name().starts_with("domain"))
+        let uses = |method: &MethodSpec| {
+            method.name().starts_with("domain") || method.start() == Some(Start::Domain)
+        };
+        self.start == Start::Domain || self.methods.iter().any(uses)
     }
 
     fn rule(&self, data: &DataSet) -> PeriodRule {

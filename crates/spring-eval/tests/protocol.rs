@@ -10,8 +10,8 @@ use spring_core::{
     spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig},
 };
 use spring_eval::{
-    Budget, Generation, MethodSpec, PeriodRule, Protocol, Split, UserInput, UserOutcome, domain_adapter,
-    run_other_user, run_user,
+    Budget, Generation, Memo, MethodSpec, PeriodRule, Protocol, Split, UserInput, UserOutcome,
+    domain_adapter, run_other_user, run_user,
     synth::{Drift, SynthConfig, synthesize},
 };
 
@@ -74,7 +74,7 @@ fn run(model: &AnyModel, protocol: &Protocol, domain: &Adapter, start_from_domai
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
     let input = UserInput { user, splits: &splits, domain: Some(domain), start_from_domain };
-    run_user(model, protocol, input, &mut ()).unwrap()
+    run_user(model, protocol, input, &Memo::default(), &mut ()).unwrap()
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
     let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
-    let run = run_user(&model, &protocol, input, &mut ()).unwrap().run;
+    let run = run_user(&model, &protocol, input, &Memo::default(), &mut ()).unwrap().run;
     for (name, method) in &run.methods {
         let periods: Vec<u32> = method.generated.iter().map(|text| text.period).collect();
         assert_eq!(periods, [1, 2, 3], "{name}");
@@ -173,6 +173,6 @@ fn texts_are_generated_on_the_diagonal_if_asked_for() {
         }));
     }
     protocol.methods = vec!["domain".parse::<MethodSpec>().unwrap()];
-    let error = run_user(&model, &protocol, input, &mut ()).err().unwrap().to_string();
+    let error = run_user(&model, &protocol, input, &Memo::default(), &mut ()).err().unwrap().to_string();
     assert!(error.contains("domain: there is no domain adapter"), "{error}");
 }

@@ -246,6 +246,34 @@ fn synthetic_table(group: &[&SummaryRow], lines: &[&RunLine]) -> String {
         Column::Number("without noise by chance"),
         Column::Number("stale-preference rate"),
     ];
+    let scored: Vec<Vec<String>> = group
+        .iter()
+        .flat_map(|row| row.kinds.iter().map(move |kind| (row, kind)))
+        .map(|(row, kind)| {
+            let share = percent(kind.selected as f64 / kind.texts as f64);
+            let terms = [kind.novelty, kind.quality, kind.score].map(|value| number(value, 3));
+            [vec![escape(&row.label), kind.kind.name().into(), kind.texts.to_string(), share], terms.to_vec()]
+                .concat()
+        })
+        .collect();
+    let scored_columns = [
+        Column::Label("method"),
+        Column::Word("texts"),
+        Column::Number("number"),
+        Column::Number("selected"),
+        Column::Number("N"),
+        Column::Number("Q"),
+        Column::Number("S"),
+    ];
+    let scored = match scored.is_empty() {
+        true => String::new(),
+        false => details(
+            "How each kind of text was scored: means before learning, over users and seeds",
+            "Scores by kind of text",
+            &scored_columns,
+            &scored,
+        ),
+    };
     let detections: Vec<_> = lines.iter().filter_map(|line| line.run.detection.as_ref()).collect();
     let delays: Vec<f64> =
         detections.iter().flat_map(|d| d.delays.iter().flatten()).map(|delay| *delay as f64).collect();
@@ -254,7 +282,7 @@ fn synthetic_table(group: &[&SummaryRow], lines: &[&RunLine]) -> String {
     let mean = (!delays.is_empty()).then(|| delays.iter().sum::<f64>() / delays.len() as f64);
     format!(
         "<h3>Against the truth</h3>\n{}<p class=\"note\">Later periods alone. SPRInG's novelty rang for {} of {} true changes, \
-         after {} texts on average, and {} besides.</p>\n",
+         after {} texts on average, and {} besides.</p>\n{scored}",
         table("Synthetic users", &columns, &rows),
         delays.len(),
         changes,

@@ -17,8 +17,8 @@ use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId, spri
 
 use super::{Estimate, LoadedData, Start, Suite, SuiteUser, Summary, estimate, load_data};
 use crate::{
-    Budget, Error, MethodRun, Protocol, Result, Split, UserInput, UserRun, compare::score_base, data::Task,
-    protocol, report, run_other_user, run_user,
+    Budget, Error, Memo, MethodRun, Protocol, Result, Split, UserInput, UserRun, data::Task, protocol,
+    report, run_other_user, run_user,
 };
 
 /// Where a suite stands.
@@ -171,37 +171,34 @@ pub fn run_suite(
     let domains = domain_adapters(model, suite, folder, &data, watch)?;
     let file = Mutex::new(append(&folder.join("runs.jsonl"))?);
     let (started, finished) = (Instant::now(), Mutex::new(0usize));
-    // The base's scores depend neither on the seed nor on the budget.
-    let scored: Mutex<HashMap<(&str, &UserId), Vec<Split>>> = Mutex::default();
-    missing.par_iter().try_for_each(|job| -> Result<()> {
+    let jobs_done = jobs.len() - missing.len();
+    // One user after the other, each with all seeds and budgets: what they share is computed once.
+    let mut users_missing: Vec<Vec<&Job<'_>>> = Vec::new();
+    for job in &missing {
+        let same = |other: &Vec<&Job<'_>>| {
+            (&other[0].key.data, &other[0].key.user) == (&job.key.data, &job.key.user)
+        };
+        match users_missing.iter_mut().find(|other| same(other)) {
+            Some(jobs) => jobs.push(job),
+            None => users_missing.push(vec![job]),
+        }
+    }
+    let run_job = |job: &Job<'_>, memo: &Memo| -> Result<()> {
         let protocol = Protocol {
             config: Config { seed: job.key.seed, ..suite.config.clone() },
             methods: suite.methods.clone(),
             budget: job.key.budget,
             generation: suite.generation,
         };
-        let whose = (job.key.data.as_str(), &job.key.user);
-        let known = scored.lock().ok().and_then(|scored| scored.get(&whose).cloned());
-        let splits = match known {
-            Some(splits) => splits,
-            None => {
-                let mut splits = job.splits.to_vec();
-                score_base(model, &suite.config, &mut splits).map_err(|error| named(error, &job.key.user))?;
-                if let Ok(mut scored) = scored.lock() {
-                    scored.insert(whose, splits.clone());
-                }
-                splits
-            }
-        };
         let input = UserInput {
             user: &job.key.user,
-            splits: &splits,
+            splits: job.splits,
             domain: domains.get(&(job.key.data.clone(), job.key.seed)),
             start_from_domain: suite.start == Start::Domain,
         };
         let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
-        let outcome =
-            run_user(model, &protocol, input, &mut progress).map_err(|error| named(error, &job.key.user))?;
+        let outcome = run_user(model, &protocol, input, memo, &mut progress)
+            .map_err(|error| named(error, &job.key.user))?;
         if lends {
             save_adapters(&job.key.adapters(folder), &outcome.adapters)?;
         }
@@ -211,8 +208,12 @@ pub fn run_suite(
             *count
         });
         let seconds_left = started.elapsed().as_secs_f64() / count as f64 * (missing.len() - count) as f64;
-        let done = jobs.len() - missing.len() + count;
+        let done = jobs_done + count;
         stop_if(watch(SuiteEvent::Job { name: &job.key.name(), done, jobs: jobs.len(), seconds_left }))
+    };
+    users_missing.par_iter().with_max_len(1).try_for_each(|jobs| {
+        let memo = Memo::default();
+        jobs.iter().try_for_each(|job| run_job(job, &memo))
     })?;
     if lends {
         lend(model, suite, folder, &jobs, watch)?;

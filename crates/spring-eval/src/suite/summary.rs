@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     Budget, ContinualScores, Interval, LabelScores, Loss, MethodRun, NumberScores, PairedTest, TextScores,
-    UserScores, average_seeds, bootstrap, data::Task, holm, label_scores, number_scores, paired_test,
+    UserScores, average_seeds, bootstrap,
+    data::Task,
+    holm, label_scores, number_scores, paired_test,
+    synth::{KindScores, TextKind},
 };
 
 /// All rows, in the order of data sets, budgets and methods.
@@ -54,13 +57,17 @@ pub struct SummaryRow {
     pub seconds: f64,
     /// Scores of the texts generated on the diagonal.
     pub generated: Option<TextScores>,
-    /// Of LaMP-2, whose texts are labels: all generated ones together.
+    /// Of LaMP-2, whose texts are labels, all generated ones together; of LaMP-1 the answers to its questions, as the texts of
+    /// its profiles are abstracts.
     pub labels: Option<LabelScores>,
     /// Of LaMP-3, whose texts are ratings: all generated ones together.
     pub numbers: Option<NumberScores>,
     /// Of synthetic users: precision and recall of the selection for new preference, share without noise among what was
     /// selected, the same by chance, and the stale-preference rate; means over the later periods.
     pub synthetic: Option<[Option<f64>; 5]>,
+    /// How a variant of SPRInG scored each kind of synthetic text in the later periods, all users and seeds together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<KindScores>,
 }
 
 /// Key of the bootstrap and of the paired tests.
@@ -90,9 +97,11 @@ impl Summary {
                         let mut row = row(&lines, name, per_byte, difference);
                         (row.data, row.budget) = (data.data.clone(), budget);
                         row.label = method.label().to_owned();
-                        let (predicted, written) = answers(&lines, name);
+                        let (predicted, written) = answers(&lines, name, data.task == Some(Task::Lamp1));
                         match data.task {
-                            Some(Task::Lamp2) => row.labels = label_scores(&predicted, &written),
+                            Some(Task::Lamp1 | Task::Lamp2) => {
+                                row.labels = label_scores(&predicted, &written)
+                            }
                             Some(Task::Lamp3) => row.numbers = number_scores(&predicted, &written),
                             _ => {}
                         }
@@ -187,10 +196,11 @@ fn of_users(lines: &[&RunLine], method: &str, value: impl Fn(&MethodRun, &RunLin
     average_seeds(values)
 }
 
-/// All generated texts of a method, and the users' own.
-fn answers(lines: &[&RunLine], method: &str) -> (Vec<String>, Vec<String>) {
+/// All generated texts of a method, or those alone that answer questions, and the users' own.
+fn answers(lines: &[&RunLine], method: &str, questions: bool) -> (Vec<String>, Vec<String>) {
     let runs = lines.iter().filter_map(|line| line.run.methods.get(method));
-    runs.flat_map(|run| &run.generated).map(|text| (text.predicted.clone(), text.written.clone())).unzip()
+    let texts = runs.flat_map(|run| &run.generated).filter(|text| text.question || !questions);
+    texts.map(|text| (text.predicted.clone(), text.written.clone())).unzip()
 }
 
 fn mean(scores: &BTreeMap<UserId, f64>) -> Option<f64> {
@@ -265,5 +275,15 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
                 synthetic(&|s| s.stale),
             ]
         }),
+        kinds: kinds(lines, method),
     }
+}
+
+fn kinds(lines: &[&RunLine], method: &str) -> Vec<KindScores> {
+    let mut kinds: BTreeMap<TextKind, Vec<KindScores>> = BTreeMap::new();
+    let runs = lines.iter().filter_map(|line| line.run.methods.get(method));
+    for scores in runs.flat_map(|run| &run.synthetic).flat_map(|period| &period.kinds) {
+        kinds.entry(scores.kind).or_default().push(*scores);
+    }
+    kinds.values().filter_map(KindScores::pooled).collect()
 }
