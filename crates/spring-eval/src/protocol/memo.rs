@@ -18,6 +18,9 @@ use spring_core::{
 
 use crate::FusedLoss;
 
+/// The most bytes of adapters that are kept for a user; what is trained beyond that may be trained again.
+const MOST_BYTES: usize = 256 << 20;
+
 /// What was computed for one user, to be handed to every run of that user: other seeds and budgets share the base's scores,
 /// the first period, and all that does not depend on them.
 ///
@@ -31,17 +34,20 @@ pub struct Memo {
     rows: Known<Vec<FusedLoss>>,
     /// Seconds that what was found here had taken.
     saved: Mutex<f64>,
+    /// Bytes of the adapters that are kept.
+    bytes: Mutex<usize>,
 }
 
 /// Values, and the seconds that each took.
 type Known<T> = Mutex<HashMap<u64, (T, f64)>>;
 
 impl Memo {
-    /// What is known under a key, or else what `compute` gives, which is known from then on.
+    /// What is known under a key, or else what `compute` gives, which is known from then on if there is room for it.
     fn remember<T: Clone, E>(
         &self,
         known: &Known<T>,
         key: u64,
+        has_room: impl FnOnce(&T) -> bool,
         compute: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
         let found = known.lock().ok().and_then(|known| known.get(&key).cloned());
@@ -55,10 +61,24 @@ impl Memo {
         let (before, started) = (self.saved_seconds(), Instant::now());
         let value = compute()?;
         let seconds = started.elapsed().as_secs_f64() + self.saved_seconds() - before;
-        if let Ok(mut known) = known.lock() {
+        if has_room(&value)
+            && let Ok(mut known) = known.lock()
+        {
             known.insert(key, (value.clone(), seconds));
         }
         Ok(value)
+    }
+
+    /// Whether an adapter is to be kept, which counts it.
+    fn has_room_for(&self, adapter: &Adapter) -> bool {
+        self.bytes.lock().is_ok_and(|mut bytes| {
+            let with = *bytes + adapter.num_params() * size_of::<f32>();
+            let fits = with <= MOST_BYTES;
+            if fits {
+                *bytes = with;
+            }
+            fits
+        })
     }
 
     /// Seconds that everything found here so far had taken when it was computed.
@@ -72,7 +92,7 @@ impl Memo {
         key: u64,
         compute: impl FnOnce() -> Result<Vec<FusedLoss>, E>,
     ) -> Result<Vec<FusedLoss>, E> {
-        self.remember(&self.rows, key, compute)
+        self.remember(&self.rows, key, |_| true, compute)
     }
 }
 
@@ -123,7 +143,7 @@ impl LanguageModel for Remembering<'_> {
             };
             (key, &sequence.context, &sequence.response).hash(&mut hasher);
         }
-        self.memo.remember(&self.memo.scored, hasher.finish(), || self.model.score(rows))
+        self.memo.remember(&self.memo.scored, hasher.finish(), |_| true, || self.model.score(rows))
     }
 
     fn score_branches(
@@ -149,7 +169,8 @@ impl LanguageModel for Remembering<'_> {
         for example in examples {
             (&example.context, &example.response).hash(&mut hasher);
         }
-        self.memo.remember(&self.memo.trained, hasher.finish(), || {
+        let has_room = |outcome: &AdaptOutcome| self.memo.has_room_for(&outcome.adapter);
+        self.memo.remember(&self.memo.trained, hasher.finish(), has_room, || {
             self.model.adapt(start, lora, examples, config, seed, progress)
         })
     }

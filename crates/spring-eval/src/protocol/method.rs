@@ -92,6 +92,8 @@ pub struct MethodSpec {
     label: String,
     pub(super) learn: Learn,
     pub(super) beside: Beside,
+    /// The kind as it is spelled before the colon.
+    kind: String,
     settings: Vec<(String, String)>,
 }
 
@@ -113,6 +115,7 @@ impl MethodSpec {
             label: "SPRInG".into(),
             learn: Learn::Spring,
             beside: Beside::Gated,
+            kind: "spring".into(),
             settings: vec![],
         }
     }
@@ -120,6 +123,11 @@ impl MethodSpec {
     /// Whether it is one of SPRInG's variants.
     pub fn is_spring(&self) -> bool {
         self.learn == Learn::Spring
+    }
+
+    /// Whether it is scored with other users' adapters, after theirs are there.
+    pub(crate) fn is_of_others(&self) -> bool {
+        self.learn == Learn::OtherUser
     }
 
     /// The names that can be used, in words.
@@ -132,6 +140,19 @@ impl MethodSpec {
             names(KINDS.iter().map(|kind| kind.0).collect()),
             names(ABLATIONS.iter().map(|ablation| ablation.0).collect())
         )
+    }
+
+    /// The same method with one setting more, written `key=value`, or another value of one that it has.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the method cannot have that setting.
+    pub fn with(&self, setting: &str) -> Result<Self, String> {
+        let key = setting.split('=').next().unwrap_or("").trim();
+        let kept = self.settings.iter().filter(|(known, _)| known != key);
+        let settings: Vec<String> =
+            kept.map(|(key, value)| format!("{key}={value}")).chain([setting.to_owned()]).collect();
+        format!("{}:{}", self.kind, settings.join(",")).parse()
     }
 
     /// Puts the method's settings into a configuration.
@@ -251,10 +272,10 @@ impl FromStr for MethodSpec {
     fn from_str(name: &str) -> Result<Self, String> {
         let ablation = ABLATIONS.iter().find(|ablation| ablation.0 == name);
         let spelled = ablation.map_or(name, |ablation| ablation.2);
-        let (kind, settings) = spelled.split_once(':').unwrap_or((spelled, ""));
-        let (kind, with_retrieval) = match kind.strip_suffix(RETRIEVAL) {
+        let (spelled_kind, settings) = spelled.split_once(':').unwrap_or((spelled, ""));
+        let (kind, with_retrieval) = match spelled_kind.strip_suffix(RETRIEVAL) {
             Some(kind) => (kind, true),
-            None => (kind, false),
+            None => (spelled_kind, false),
         };
         let found = KINDS.iter().find(|known| known.0 == kind);
         let Some((_, label, learn, mut beside)) = found.copied() else {
@@ -286,7 +307,8 @@ impl FromStr for MethodSpec {
                 format!("{label}{retrieval}{comma}{}", shown.join(", "))
             }
         };
-        let spec = Self { name: name.to_owned(), label, learn, beside, settings };
+        let kind = spelled_kind.to_owned();
+        let spec = Self { name: name.to_owned(), label, learn, beside, kind, settings };
         spec.configure(&Config::default())?;
         spec.strength()?;
         Ok(spec)
@@ -337,6 +359,16 @@ mod tests {
         assert_eq!((tuned.start(), spec.start()), (Some(Start::Domain), None));
         let bytes: MethodSpec = "spring:length=bytes".parse().unwrap();
         assert_eq!(bytes.configure(&Config::default()).unwrap().drift.length, TextLength::Bytes);
+        assert_eq!(
+            tuned.with("epochs=2").unwrap().name(),
+            "everything:learning_rate=3e-3,start=domain,epochs=2"
+        );
+        assert_eq!(retrieval.with("sigma=0").unwrap().name(), "everything+retrieval:sigma=0");
+        assert_eq!(
+            "no_quality".parse::<MethodSpec>().unwrap().with("rho=0.5").unwrap().name(),
+            "spring:alpha=0,rho=0.5"
+        );
+        assert!(tuned.with("alpha=2").is_err() && tuned.with("epochs").is_err());
         assert_eq!("l2:strength=0.5".parse::<MethodSpec>().unwrap().strength(), Ok(0.5));
     }
 

@@ -79,6 +79,9 @@ pub struct UserInput<'a> {
 pub struct MethodRun {
     /// R\[t\]\[i\]: the loss after period t on the test part of period i.
     pub matrix: Vec<Vec<Loss>>,
+    /// Of methods that write through gate and mixture: the same of their adapter alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapter_matrix: Vec<Vec<Loss>>,
     /// Texts learned in each period.
     pub selected: Vec<usize>,
     /// Response tokens trained on in each period, over all epochs.
@@ -108,7 +111,16 @@ impl MethodRun {
 
     /// The same without the first period, which most methods learn alike.
     pub fn diagonal_after_first(&self) -> Loss {
-        self.matrix.iter().enumerate().skip(1).filter_map(|(t, row)| row.get(t).copied()).sum()
+        Self::after_first(&self.matrix)
+    }
+
+    /// The same of the adapter alone; `None` of methods that write without the mixture.
+    pub fn adapter_diagonal_after_first(&self) -> Option<Loss> {
+        (!self.adapter_matrix.is_empty()).then(|| Self::after_first(&self.adapter_matrix))
+    }
+
+    fn after_first(matrix: &[Vec<Loss>]) -> Loss {
+        matrix.iter().enumerate().skip(1).filter_map(|(t, row)| row.get(t).copied()).sum()
     }
 
     /// The continual metrics in nats per byte, with `base` for the forward transfer.

@@ -246,6 +246,9 @@ impl<'a> Trajectory<'a> {
         let (memories, bank) = self.beside(arena, t, reference)?;
         let row = self.row(arena, &memories, &bank)?;
         self.run.open.push(row.get(t).map_or(0, |loss| loss.open_fused.texts));
+        if self.spec.beside == Beside::Gated {
+            self.run.adapter_matrix.push(row.iter().map(FusedLoss::adapter).collect());
+        }
         self.run.matrix.push(row.into_iter().map(|loss| loss.fused).collect());
         let generation = arena.protocol.generation;
         if generation.texts > 0 && self.spec.beside != Beside::Latest {
