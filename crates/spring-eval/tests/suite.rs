@@ -246,7 +246,11 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
     suite.against = Some("tuned".into());
     let again = Suite::from_toml(&toml::to_string(&suite).unwrap(), "again.toml").unwrap();
     assert_eq!(again, suite);
-    assert_eq!(estimate_suite(&model, &suite).unwrap().jobs, 2 * 4);
+    let estimate = estimate_suite(&model, &suite).unwrap();
+    assert_eq!(estimate.jobs, 2 * 4);
+    let mut first_stage = suite.clone();
+    first_stage.choose.iter_mut().for_each(|choice| choice.then.clear());
+    assert!(estimate.train_millions > estimate_suite(&model, &first_stage).unwrap().train_millions);
     let folder = dir.path().join("run");
     let jobs = AtomicUsize::new(0);
     let count = |event: SuiteEvent<'_>| {

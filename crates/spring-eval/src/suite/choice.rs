@@ -33,6 +33,12 @@ impl Choice {
             .try_for_each(|method| settings().try_for_each(|setting| method.with(setting).map(drop)))
     }
 
+    /// The candidates of all stages, if the first one is always the best.
+    pub(super) fn expected(&self) -> Vec<MethodSpec> {
+        let later = (1..=self.then.len()).flat_map(|stage| self.stage(stage, self.among.first()));
+        self.among.iter().cloned().chain(later).collect()
+    }
+
     /// The candidates of a stage, where `best` is the best one of the stage before.
     fn stage(&self, stage: usize, best: Option<&MethodSpec>) -> Vec<MethodSpec> {
         let (Some(before), Some(best)) = (stage.checked_sub(1), best) else { return self.among.clone() };

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Instant};
 use serde::Serialize;
 use spring_core::{Config, LanguageModel, prompt::Encoded};
 
-use super::{Half, LoadedData, Suite};
+use super::{Choice, Half, LoadedData, Suite};
 use crate::{MethodSpec, Result, loss::encode, protocol::cost_of};
 
 /// What a suite costs.
@@ -55,12 +55,12 @@ pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedD
     Ok(estimate)
 }
 
-/// What a user of a half will run; which candidates will be chosen is not known yet, so the first ones stand for them.
+/// What a user of a half will run; which candidates will be the best is not known yet, so the first ones stand for them.
 fn expected_methods(suite: &Suite, half: Option<Half>) -> Vec<MethodSpec> {
-    let among = suite.choose.iter().flat_map(|choice| &choice.among);
+    let candidates = suite.choose.iter().flat_map(Choice::expected);
     let methods = match half {
         None => suite.methods.clone(),
-        Some(Half::Choosing) => among.cloned().collect(),
+        Some(Half::Choosing) => candidates.collect(),
         Some(Half::Reporting) => {
             let first = suite.choose.iter().filter_map(|choice| choice.among.first());
             suite.methods.iter().chain(first).cloned().collect()
