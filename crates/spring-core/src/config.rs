@@ -61,6 +61,21 @@ pub struct DriftConfig {
     pub selection: Selection,
     /// What the first period learns. Default: all of it.
     pub cold_start: ColdStart,
+    /// What the length |y| of a text counts, by which its log-likelihood is divided in both terms of the score. Default:
+    /// tokens.
+    pub length: TextLength,
+}
+
+/// What the length of a text counts where texts are compared with each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextLength {
+    /// Tokens of the response, its end token included: the paper's.
+    #[default]
+    Tokens,
+    /// UTF-8 bytes of the response. A text that the tokenizer knows badly falls into many tokens, of which all but the first
+    /// of each word are easy to predict: per token it looks likely, per byte it does not.
+    Bytes,
 }
 
 /// What a user's first period learns: without an adapter every novelty is 0.

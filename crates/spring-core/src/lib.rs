@@ -21,7 +21,7 @@ mod search;
 mod store;
 
 pub use adapt::{Follow, Periods, adapt, adapt_users, check_base};
-pub use config::{BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, StateConfig};
+pub use config::{BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, StateConfig, TextLength};
 pub use cut::period_ranges;
 pub use embedding::{EmbeddingMap, embed_interaction, embed_text};
 pub use error::{Error, Result};

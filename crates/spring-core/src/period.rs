@@ -16,6 +16,7 @@ use spring_model::{Adapter, Sequence};
 
 use crate::{
     ColdStart, Config, EmbeddingMap, LanguageModel, Memories, Result, RetrievalBank, StoredInteraction,
+    TextLength,
     embedding::embed_missing,
     key,
     progress::{Event, Progress, tell},
@@ -89,9 +90,10 @@ pub fn learn_period(
     tell(progress, Event::Scoring { texts: texts.len() })?;
     let observations = observe(model, texts, &encoded, memories.adapter.as_ref())?;
     let scorer = scorer(config, input);
-    let scores = scorer.score(&observations)?;
+    let compared = by_length(&observations, &encoded, config.drift.length);
+    let scores = scorer.score(&compared)?;
     let statistics = ScoreStatistics::of(&scores, alpha(&config.drift.scorer))?;
-    let (chosen, selection) = select(config, input, &scores, &observations)?;
+    let (chosen, selection) = select(config, input, &scores, &compared)?;
 
     let examples: Vec<Sequence> = chosen.iter().map(|i| encoded[*i].sequence.clone()).collect();
     let (adapter, update) = update(model, config, input, &examples, progress)?;
@@ -209,6 +211,20 @@ fn observe(
     Ok(observations)
 }
 
+/// The observations, nats per token, by another length of their texts.
+fn by_length(observations: &[Observation], encoded: &[Encoded], length: TextLength) -> Vec<Observation> {
+    let scaled = observations.iter().zip(encoded).map(|(observation, encoded)| {
+        let tokens = encoded.sequence.response.len() as f64;
+        let scale = match length {
+            TextLength::Tokens => 1.0,
+            TextLength::Bytes => tokens / encoded.response_bytes.max(1) as f64,
+        };
+        let adapter = observation.adapter.map(|adapter| adapter * scale);
+        Observation { base: observation.base * scale, adapter, ..*observation }
+    });
+    scaled.collect()
+}
+
 /// The scorer of the settings; a random one is keyed by user and period, so that it does not draw the same places again.
 fn scorer(config: &Config, input: PeriodInput<'_>) -> Box<dyn DriftScorer> {
     match config.drift.scorer {
@@ -307,7 +323,7 @@ fn rescore(
         .collect();
     let encoded = encode_all(model, config, &texts)?;
     let observations = observe(model, &texts, &encoded, Some(adapter))?;
-    let scores = scorer.score(&observations)?;
+    let scores = scorer.score(&by_length(&observations, &encoded, config.drift.length))?;
     Ok(candidates
         .iter()
         .zip(scores)
@@ -319,4 +335,27 @@ fn rescore(
             score: score.score,
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_in_many_tokens_is_likely_per_token_and_not_per_byte() {
+        let encoded = |tokens: usize| Encoded {
+            sequence: Sequence { context: vec![1], response: vec![2; tokens] },
+            response_bytes: 20,
+            cuts: vec![],
+        };
+        let encoded = [encoded(5), encoded(20)];
+        let observation = |base, adapter| Observation { base, adapter: Some(adapter), order: 7 };
+        // 15 nats in 5 tokens, and 40 in 20.
+        let per_token = [observation(-3.0, -2.0), observation(-2.0, -2.0)];
+        assert_eq!(by_length(&per_token, &encoded, TextLength::Tokens), per_token);
+        let per_byte = by_length(&per_token, &encoded, TextLength::Bytes);
+        assert_eq!(per_byte, [observation(-0.75, -0.5), observation(-2.0, -2.0)]);
+        let none = Observation { adapter: None, ..per_token[0] };
+        assert_eq!(by_length(&[none], &encoded, TextLength::Bytes)[0].novelty(), 0.0);
+    }
 }

@@ -72,7 +72,7 @@ pub struct ScoredText {
     pub base: f64,
     /// Log-likelihood under the adapter before the update, nats per token; `None` when there was none.
     pub adapter: Option<f64>,
-    /// Novelty N, quality Q and the drift score S.
+    /// Novelty N, quality Q and the drift score S; per token or per byte, as `drift.length` of the settings says.
     #[serde(flatten)]
     pub score: DriftScore,
     /// Its rank among the selected, from 1; `None` if it was not selected.

@@ -22,6 +22,7 @@ use elements::{Elements, Layout};
 pub use inspect::{Inspection, inspect};
 pub use profile::{Query, Task, UserRecord};
 use profile::{RawRecord, Scalar, start_of};
+pub(crate) use streams::is_question;
 pub use streams::{StreamFilter, read_streams, text_counts, visit_texts};
 
 use crate::{Error, Result};

@@ -26,7 +26,7 @@ pub use metrics::{
     rouge, score_files,
 };
 pub use protocol::{
-    Budget, GeneratedText, Generation, MethodRun, MethodSpec, PeriodSizes, Protocol, SyntheticScores,
+    Budget, GeneratedText, Generation, Memo, MethodRun, MethodSpec, PeriodSizes, Protocol, SyntheticScores,
     UserInput, UserOutcome, UserRun, domain_adapter, run_other_user, run_user,
 };
 pub use report::{UserReport, html};
@@ -34,6 +34,6 @@ pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split};
 pub use state::{PeriodLosses, evaluate_state};
 pub use statistics::{Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test};
 pub use suite::{
-    DataSet, Estimate, Start, Suite, SuiteData, SuiteEvent, SuiteOutcome, SuiteUser, Summary, SummaryRow,
-    estimate_suite, run_suite,
+    Candidate, Choice, DataSet, Estimate, Half, Start, Suite, SuiteData, SuiteEvent, SuiteOutcome, SuiteUser,
+    Summary, SummaryRow, estimate_suite, run_suite,
 };

@@ -106,6 +106,14 @@ pub struct FusedLoss {
     pub open_adapter: Loss,
 }
 
+impl FusedLoss {
+    /// Of all texts under the adapter alone.
+    pub fn adapter(&self) -> Loss {
+        let Loss { nats, .. } = self.fused;
+        Loss { nats: nats - self.open_fused.nats + self.open_adapter.nats, ..self.fused }
+    }
+}
+
 /// Scores texts through retrieval, gate and mixture, teacher-forced.
 ///
 /// # Errors

@@ -1,12 +1,13 @@
 //! The continual protocol for one user: every method learns period after period, and after each one it is scored on the
 //! test parts of all periods, which gives its matrix R\[t\]\[i\].
 //!
-//! All methods run on the same base and the same code path, SPRInG's being [`learn_period`]; what they share is done once:
-//! the base's scores, training from the same start on the same texts, and scoring with the same adapter.
+//! All methods run on the same base and the same code path, SPRInG's being [`learn_period`]; what they share is done once
+//! ([`Memo`]): the base's scores, training from the same start on the same texts, and scoring with the same adapter.
 
 mod arena;
 mod budget;
 mod cost;
+mod memo;
 mod method;
 mod record;
 mod trajectory;
@@ -26,6 +27,8 @@ use crate::{
 };
 use arena::Arena;
 pub(crate) use cost::cost_of;
+pub use memo::Memo;
+use memo::{Remembering, Watch};
 use method::Learn;
 pub use method::MethodSpec;
 pub use record::{
@@ -34,7 +37,8 @@ pub use record::{
 };
 use trajectory::Trajectory;
 
-/// Runs every method but `other_user` on one user.
+/// Runs every method but `other_user` on one user. `memo` is what earlier runs of this user on this model have computed;
+/// it saves time and changes no number.
 ///
 /// # Errors
 ///
@@ -43,11 +47,13 @@ pub fn run_user(
     model: &dyn LanguageModel,
     protocol: &Protocol,
     input: UserInput<'_>,
+    memo: &Memo,
     progress: &mut dyn Progress,
 ) -> Result<UserOutcome> {
+    let model = &Remembering { model, memo };
     let mut splits = input.splits.to_vec();
     score_base(model, &protocol.config, &mut splits)?;
-    let mut arena = Arena::new(model, protocol, input, &splits)?;
+    let arena = Arena::new(model, memo, protocol, input, &splits)?;
     let reference_spec = MethodSpec::spring();
     let mut reference = Trajectory::new(&reference_spec, protocol, input)?;
     let mut others = protocol
@@ -71,10 +77,10 @@ pub fn run_user(
             novelty,
         });
         for trajectory in &mut others {
-            let started = Instant::now();
+            let watch = Watch::start(memo);
             trajectory.learn(&arena, t, Some(&reference), progress)?;
-            trajectory.evaluate(&mut arena, t, &reference, progress)?;
-            trajectory.run.seconds += started.elapsed().as_secs_f64();
+            trajectory.evaluate(&arena, t, &reference, progress)?;
+            trajectory.run.seconds += watch.seconds();
         }
     }
     let detection = detection(&splits, &all_novelties)?;

@@ -5,8 +5,10 @@ use std::{collections::HashSet, ops::Range};
 use serde::{Deserialize, Serialize};
 use spring_core::{StoredInteraction, period_ranges};
 
-/// Test texts at least this alike to a training text are dropped.
+/// Test texts more alike than this to a training text are dropped.
 pub const NEAR_DUPLICATE: f64 = 0.8;
+/// Responses of fewer words, such as labels and ratings, are alike by chance: there the prompts must be alike as well.
+const FEW_WORDS: usize = 5;
 
 /// One period of a user.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,17 +125,21 @@ pub(crate) fn drop_near_duplicates(
     test: &mut Vec<StoredInteraction>,
     training: &[&StoredInteraction],
 ) -> usize {
-    let training: Vec<HashSet<&str>> = training.iter().map(|text| words(text)).collect();
+    let training: Vec<[HashSet<&str>; 2]> = training.iter().map(|text| words(text)).collect();
     let before = test.len();
     test.retain(|text| {
-        let own = words(text);
-        !training.iter().any(|other| jaccard(&own, other) > NEAR_DUPLICATE)
+        let [prompt, response] = words(text);
+        let alike = |a: &HashSet<&str>, b: &HashSet<&str>| a == b || jaccard(a, b) > NEAR_DUPLICATE;
+        !training.iter().any(|[other_prompt, other]| {
+            alike(&response, other) && (response.len() >= FEW_WORDS || alike(&prompt, other_prompt))
+        })
     });
     before - test.len()
 }
 
-fn words(text: &StoredInteraction) -> HashSet<&str> {
-    text.interaction.response.split_whitespace().collect()
+/// The words of prompt and response.
+fn words(text: &StoredInteraction) -> [HashSet<&str>; 2] {
+    [&text.interaction.prompt, &text.interaction.response].map(|text| text.split_whitespace().collect())
 }
 
 fn jaccard(a: &HashSet<&str>, b: &HashSet<&str>) -> f64 {
@@ -167,6 +173,21 @@ mod tests {
         let splits = split(&texts, config);
         assert_eq!((splits.len(), splits[0].train.len(), splits[0].dropped), (1, 8, 1));
         assert_eq!(splits[0].test.iter().map(|t| t.seq).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn equal_labels_of_different_texts_are_no_duplicates() {
+        let rating = |seq: u64, prompt: &str| {
+            let mut text = text(seq, "5");
+            text.interaction.prompt = prompt.into();
+            text
+        };
+        let texts: Vec<_> =
+            (0..9).map(|i| rating(i, &format!("what is the score of review {i} {}", i * i))).collect();
+        let config = SplitConfig { periods: 1, hold_out: 0.2 };
+        let kept = |texts: &[StoredInteraction]| split(texts, config)[0].test.len();
+        assert_eq!(kept(&[texts.clone(), vec![rating(9, "is this one as good")]].concat()), 2);
+        assert_eq!(kept(&[texts.clone(), vec![rating(9, &texts[3].interaction.prompt)]].concat()), 1);
     }
 
     #[test]

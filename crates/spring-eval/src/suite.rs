@@ -1,6 +1,8 @@
 //! A suite: data, methods, seeds and budgets in one TOML file, run into one folder, resumable, with a table at the end.
 
+mod choice;
 mod estimate;
+mod folder;
 mod run;
 mod summary;
 
@@ -9,6 +11,7 @@ use std::{collections::HashSet, fs::File, io::Read, path::Path};
 use serde::{Deserialize, Serialize};
 use spring_core::{Config, StoredInteraction, spring_memory::UserId};
 
+pub use choice::{Candidate, Choice, Half};
 pub use estimate::Estimate;
 pub(crate) use run::RunLine;
 pub use run::{SuiteData, SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
@@ -42,9 +45,13 @@ pub struct Suite {
     pub model: String,
     /// The methods, in the order of the table.
     pub methods: Vec<MethodSpec>,
+    /// Settings to choose on one half of the users and to report on the other, beside the methods. With at least one, nothing
+    /// is reported of the users that it was chosen on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choose: Vec<Choice>,
     /// The method that every other one is tested against. Default: spring, or the last one if it is not among them.
     #[serde(default)]
-    pub against: Option<MethodSpec>,
+    pub against: Option<String>,
     /// Seeds; a user's seeds are averaged before anything is tested. Default: 0 alone.
     #[serde(default = "one_seed")]
     pub seeds: Vec<u64>,
@@ -158,13 +165,16 @@ impl Suite {
     }
 
     fn check(&self) -> Result<(), String> {
-        let names: HashSet<&str> = self.methods.iter().map(MethodSpec::name).collect();
+        let choices = self.choose.iter().map(|choice| choice.name.as_str());
+        let names: HashSet<&str> = self.methods.iter().map(MethodSpec::name).chain(choices).collect();
         let data: HashSet<&str> = self.data.iter().map(|data| data.name.as_str()).collect();
         let problem = if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.')
         {
             "name: it becomes a folder, so it is not empty, begins with no dot and holds no slash"
-        } else if self.methods.is_empty() || names.len() < self.methods.len() {
-            "methods: at least one, each once"
+        } else if self.methods.is_empty() || names.len() < self.methods.len() + self.choose.len() {
+            "methods: at least one, each once, and no choice has the name of another or of a method"
+        } else if !self.choose.is_empty() && self.data.iter().any(|data| data.users < 2) {
+            "choose: it takes two halves, so at least 2 users of every data set"
         } else if self.data.is_empty() || data.len() < self.data.len() {
             "data: at least one, each with a name of its own"
         } else if self.seeds.is_empty() || self.budgets.is_empty() {
@@ -179,9 +189,10 @@ impl Suite {
             .any(|data| data.users == 0 || data.periods.is_some_and(|periods| periods < 2))
         {
             "data: at least 1 user and 2 periods"
-        } else if self.against.as_ref().is_some_and(|against| !names.contains(against.name())) {
-            "against: one of the methods"
+        } else if self.against.as_ref().is_some_and(|against| !names.contains(against.as_str())) {
+            "against: one of the methods or choices"
         } else {
+            self.choose.iter().try_for_each(Choice::check)?;
             return self.config.check().map_err(|error| format!("config: {error}"));
         };
         Err(problem.to_owned())
@@ -189,9 +200,15 @@ impl Suite {
 
     /// The method that the others are tested against.
     pub fn reference(&self) -> &str {
-        let spring = self.methods.iter().find(|method| method.name() == "spring");
-        let reference = self.against.as_ref().or(spring).or(self.methods.last());
-        reference.map_or("", MethodSpec::name)
+        let mut names = self.methods.iter().map(MethodSpec::name);
+        let last = self.methods.last().map_or("", MethodSpec::name);
+        let usual = names.find(|name| *name == "spring").unwrap_or(last);
+        self.against.as_deref().unwrap_or(usual)
+    }
+
+    /// What the user at a place, most texts first, is there for; `None` where nothing is chosen.
+    fn half(&self, place: usize) -> Option<Half> {
+        (!self.choose.is_empty()).then(|| Half::of(place))
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -199,7 +216,11 @@ impl Suite {
     }
 
     fn needs_domain(&self) -> bool {
-        self.start == Start::Domain || self.methods.iter().any(|method| method.name().starts_with("domain"))
+        let mut methods = self.methods.iter().chain(self.choose.iter().flat_map(|choice| &choice.among));
+        let uses = |method: &MethodSpec| {
+            method.name().starts_with("domain") || method.start() == Some(Start::Domain)
+        };
+        self.start == Start::Domain || methods.any(uses)
     }
 
     fn rule(&self, data: &DataSet) -> PeriodRule {
@@ -219,6 +240,9 @@ pub struct SuiteUser {
     /// Why they are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<String>,
+    /// Whether settings are chosen on them or reported on them, in a suite that chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half: Option<Half>,
 }
 
 /// A data set, ready to be run on.
@@ -271,7 +295,13 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
                 Ok(splits) => (splits.len(), None),
                 Err(reason) => (0, Some(reason.clone())),
             };
-            loaded.considered.push(SuiteUser { user: user.clone(), texts: texts.len(), periods, excluded });
+            loaded.considered.push(SuiteUser {
+                user: user.clone(),
+                texts: texts.len(),
+                periods,
+                excluded,
+                half: None,
+            });
             if let Ok(splits) = cut {
                 loaded.users.push((user.clone(), splits));
             }
@@ -281,6 +311,10 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
             loaded.domain.append(&mut splits[0].train);
             loaded.domain_users += 1;
         }
+    }
+    if !suite.choose.is_empty() && loaded.users.len() == 1 {
+        let reason = "only one user can be evaluated; choosing on one half of the users takes two".into();
+        return Err(Error::File { file: data.path.clone(), reason });
     }
     if loaded.users.is_empty() {
         let reason = format!(

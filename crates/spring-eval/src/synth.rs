@@ -111,7 +111,82 @@ pub struct Truth {
     pub counterpart: Option<String>,
 }
 
+/// What a synthetic text is to a model that has learned its user up to the period before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextKind {
+    /// In the style that was in force when the period before ended.
+    Known,
+    /// In the user's other style.
+    New,
+    /// [`Noise::Forwarded`]
+    Forwarded,
+    /// [`Noise::Garbled`]
+    Garbled,
+    /// [`Noise::OddDay`]
+    OddDay,
+}
+
+impl TextKind {
+    /// The name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Known => "known style",
+            Self::New => "new style",
+            Self::Forwarded => "noise, forwarded",
+            Self::Garbled => "noise, garbled",
+            Self::OddDay => "noise, odd day",
+        }
+    }
+}
+
+/// How a period's texts of one kind were scored before they were learned, and how many were selected.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct KindScores {
+    /// The kind.
+    pub kind: TextKind,
+    /// Texts.
+    pub texts: usize,
+    /// Those of them that were selected.
+    pub selected: usize,
+    /// Mean novelty N, in the unit of the score.
+    pub novelty: f64,
+    /// Mean quality Q, in the same.
+    pub quality: f64,
+    /// Mean score S.
+    pub score: f64,
+}
+
+impl KindScores {
+    /// Some scores of one kind, pooled; `None` of nothing.
+    pub fn pooled<'a>(scores: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        scores.into_iter().copied().reduce(|a, b| {
+            let texts = a.texts + b.texts;
+            let mean = |x: f64, y: f64| (x * a.texts as f64 + y * b.texts as f64) / texts as f64;
+            Self {
+                kind: a.kind,
+                texts,
+                selected: a.selected + b.selected,
+                novelty: mean(a.novelty, b.novelty),
+                quality: mean(a.quality, b.quality),
+                score: mean(a.score, b.score),
+            }
+        })
+    }
+}
+
 impl Truth {
+    /// What the text is where `before` was the style in force when the period before ended.
+    pub fn kind(&self, before: usize) -> TextKind {
+        match self.noise {
+            Some(Noise::Forwarded) => TextKind::Forwarded,
+            Some(Noise::Garbled) => TextKind::Garbled,
+            Some(Noise::OddDay) => TextKind::OddDay,
+            None if self.style == before => TextKind::Known,
+            None => TextKind::New,
+        }
+    }
+
     /// The truth in an interaction's `meta`; `None` for data that is not synthetic.
     pub fn of(text: &Interaction) -> Option<Self> {
         serde_json::from_value(text.meta.clone()?).ok()
@@ -474,6 +549,26 @@ mod tests {
         assert_eq!((none.precision, none.recall, none.clean), (None, Some(0.0), None));
         let first = judged(&|t| t.noise.is_none(), None);
         assert_eq!((first.precision, first.recall), (Some(1.0), Some(1.0)));
+    }
+
+    #[test]
+    fn kinds_are_pooled_by_their_texts() {
+        let truths: Vec<Truth> = texts(Drift::Sudden, 0.3).into_iter().map(|(_, truth)| truth).collect();
+        for truth in &truths {
+            let is_noise = !matches!(truth.kind(0), TextKind::Known | TextKind::New);
+            assert_eq!(is_noise, truth.noise.is_some());
+            assert!(is_noise || (truth.kind(0) == TextKind::New) == (truth.style == 1));
+        }
+        let of = |texts, selected, novelty| KindScores {
+            kind: TextKind::New,
+            texts,
+            selected,
+            novelty,
+            quality: -4.0,
+            score: novelty - 2.0,
+        };
+        assert_eq!(KindScores::pooled(&[of(1, 1, 1.0), of(3, 0, 2.0)]), Some(of(4, 1, 1.75)));
+        assert_eq!(KindScores::pooled(&[]), None);
     }
 
     #[test]

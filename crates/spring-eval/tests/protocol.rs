@@ -6,12 +6,12 @@
 use std::path::Path;
 
 use spring_core::{
-    Config, StoredInteraction,
+    Config, Event, StoredInteraction,
     spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig},
 };
 use spring_eval::{
-    Budget, Generation, MethodSpec, PeriodRule, Protocol, Split, UserInput, UserOutcome, domain_adapter,
-    run_other_user, run_user,
+    Budget, Generation, Memo, MethodSpec, PeriodRule, Protocol, Split, UserInput, UserOutcome,
+    domain_adapter, run_other_user, run_user,
     synth::{Drift, SynthConfig, synthesize},
 };
 
@@ -74,7 +74,7 @@ fn run(model: &AnyModel, protocol: &Protocol, domain: &Adapter, start_from_domai
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
     let input = UserInput { user, splits: &splits, domain: Some(domain), start_from_domain };
-    run_user(model, protocol, input, &mut ()).unwrap()
+    run_user(model, protocol, input, &Memo::default(), &mut ()).unwrap()
 }
 
 #[test]
@@ -116,6 +116,12 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     for (mixed, plain) in row("spring:lambda=0", 2).iter().zip(row("spring_adapter", 2)) {
         assert!((mixed - plain).abs() < 1e-3);
     }
+    for (alone, plain) in
+        of("spring").adapter_matrix.iter().flatten().zip(of("spring_adapter").matrix.iter().flatten())
+    {
+        assert!((alone.nats - plain.nats).abs() < 1e-2, "{alone:?} {plain:?}");
+    }
+    assert!(of("spring_adapter").adapter_matrix.is_empty() && of("rag").adapter_matrix.is_empty());
     assert_eq!(of("random").selected, of("spring").selected);
     assert_eq!(of("no_gate").open[2], all.periods[2].test);
     assert_eq!(of("base").tokens, [0, 0, 0]);
@@ -157,6 +163,77 @@ fn equal_steps_are_equal_tokens_and_the_domain_can_be_everyones_start() {
 }
 
 #[test]
+fn a_memo_saves_training_and_changes_nothing() {
+    let model = model();
+    let splits = splits(1);
+    let user = &splits[0].train[0].interaction.user;
+    let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
+    let methods = ["rag", "static", "everything", "spring", "spring:alpha=1"];
+    let run = |budget, memo: &Memo| {
+        let mut steps = 0;
+        let mut progress = |event: Event<'_>| {
+            steps += usize::from(matches!(event, Event::Training { .. }));
+            std::ops::ControlFlow::Continue(())
+        };
+        let mut run = run_user(&model, &protocol(&methods, budget), input, memo, &mut progress).unwrap().run;
+        run.methods.values_mut().for_each(|method| {
+            // What is found counts with the time that it took.
+            assert!(method.seconds > 0.0);
+            method.seconds = 0.0;
+        });
+        (run, steps)
+    };
+    let memo = Memo::default();
+    let epochs = run(Budget::Epochs, &memo);
+    assert_eq!(run(Budget::Epochs, &memo), (epochs.0, 0));
+    let after = run(Budget::Steps, &memo);
+    let alone = run(Budget::Steps, &Memo::default());
+    assert_eq!(after.0, alone.0);
+    // The first period and all of everything are known from the other budget.
+    assert!(0 < after.1 && 4 * after.1 < 3 * alone.1, "{} of {}", after.1, alone.1);
+}
+
+#[test]
+fn settings_of_a_method_are_its_own() {
+    let model = model();
+    let tuned = [
+        "spring",
+        "spring:learning_rate=2e-3",
+        "spring:epochs=1",
+        "spring:length=bytes,alpha=2",
+        "spring:start=domain",
+        "everything",
+        "everything:epochs=4",
+        "random:rho=0.5",
+        "random:rho=0.5,start=domain",
+    ];
+    let protocol = protocol(&tuned, Budget::Epochs);
+    let domain = domain_adapter(&model, &protocol.config, &splits(9)[0].train, &mut ()).unwrap();
+    let run = run(&model, &protocol, &domain, false).run;
+    let of = |name: &str| &run.methods[name];
+    for name in &tuned[1..5] {
+        assert_ne!(of(name).matrix, of("spring").matrix, "{name}");
+    }
+    assert_eq!(
+        of("everything:epochs=4").tokens,
+        of("everything").tokens.iter().map(|n| 2 * n).collect::<Vec<_>>()
+    );
+    assert_eq!(of("spring:epochs=1").selected, of("spring").selected);
+    let half = |t: usize| run.periods[t].train.div_ceil(2);
+    assert_eq!(of("random:rho=0.5").selected, [run.periods[0].train, half(1), half(2)]);
+    assert_eq!(of("random:rho=0.5,start=domain").selected, [half(0), half(1), half(2)]);
+    assert!(of("spring:start=domain").selected[0] < run.periods[0].train);
+    // Each kind of text was scored, and what was selected of the kinds is what was selected.
+    for t in 1..3 {
+        let kinds = &of("spring").synthetic[t].kinds;
+        assert_eq!(kinds.iter().map(|kind| kind.texts).sum::<usize>(), run.periods[t].train);
+        assert_eq!(kinds.iter().map(|kind| kind.selected).sum::<usize>(), of("spring").selected[t]);
+        assert!(of("everything").synthetic[t].kinds.is_empty());
+    }
+    assert!(of("spring").synthetic[0].kinds.is_empty(), "nothing is scored without an adapter");
+}
+
+#[test]
 fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let model = model();
     let mut protocol = protocol(&["base", "rag", "spring"], Budget::Epochs);
@@ -164,7 +241,7 @@ fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
     let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
-    let run = run_user(&model, &protocol, input, &mut ()).unwrap().run;
+    let run = run_user(&model, &protocol, input, &Memo::default(), &mut ()).unwrap().run;
     for (name, method) in &run.methods {
         let periods: Vec<u32> = method.generated.iter().map(|text| text.period).collect();
         assert_eq!(periods, [1, 2, 3], "{name}");
@@ -173,6 +250,6 @@ fn texts_are_generated_on_the_diagonal_if_asked_for() {
         }));
     }
     protocol.methods = vec!["domain".parse::<MethodSpec>().unwrap()];
-    let error = run_user(&model, &protocol, input, &mut ()).err().unwrap().to_string();
+    let error = run_user(&model, &protocol, input, &Memo::default(), &mut ()).err().unwrap().to_string();
     assert!(error.contains("domain: there is no domain adapter"), "{error}");
 }

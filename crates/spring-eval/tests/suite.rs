@@ -15,7 +15,7 @@ use spring_core::{
     spring_model::{AnyModel, Device, ModelFiles},
 };
 use spring_eval::{
-    Error, Suite, SuiteEvent, Summary, estimate_suite, run_suite,
+    Budget, Candidate, Choice, Error, Half, Suite, SuiteEvent, Summary, estimate_suite, run_suite,
     synth::{Drift, SynthConfig, synthesize},
 };
 
@@ -158,41 +158,151 @@ fn the_folder_has_a_table_and_a_page_that_tell_everything() {
 }
 
 #[test]
-fn ratings_are_judged_as_numbers_and_left_out_users_are_named() {
+fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() {
     let (model, dir) = (model(), tempfile::tempdir().unwrap());
     let things = ["fern", "boat", "lamp", "tea", "road", "moss", "hat"];
-    let user = |name: &str, texts: usize| {
-        let entry = |i: usize| {
-            let text = format!("A {} of {} for {}.", things[i % 7], things[i * 3 % 7], i);
-            serde_json::json!({"id": i, "text": text, "score": 1.0 + (i % 5) as f64 + i as f64 / 64.0})
+    let words = |i: usize| {
+        (1..6).map(|k| things[i * k % 7]).collect::<Vec<_>>().join(" ") + &format!(" {i} {}", i * i)
+    };
+    let user = |task: usize, name: &str, texts: usize| {
+        let entry = |i: usize| match task {
+            1 => {
+                serde_json::json!({"id": i.to_string(), "title": words(i), "abstract": words(i + 100), "date": "2012"})
+            }
+            2 => serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]}),
+            _ => serde_json::json!({"id": i.to_string(), "text": words(i), "score": (1 + i % 5).to_string()}),
         };
         let profile: Vec<_> = (0..texts).map(entry).collect();
-        serde_json::json!({"id": name, "input": "What is the score of …", "profile": profile})
+        let input = match task {
+            1 => "Which reference is related? [1]: a [2]: b",
+            2 => "Which tag does this movie relate to?",
+            _ => "What is the score of the following review?",
+        };
+        serde_json::json!({"id": format!("{name} asks"), "user_id": name, "input": input, "profile": profile})
     };
-    // The last user has 20 texts, all with the same response.
-    let mut same = user("same", 20);
-    for entry in same["profile"].as_array_mut().unwrap() {
-        entry["score"] = "5 stars".into();
+    for task in 1..4 {
+        // The last user has the same text again and again, which leaves nothing to test.
+        let mut same = user(task, "same", 20);
+        let first = same["profile"][0].clone();
+        for (i, entry) in same["profile"].as_array_mut().unwrap().iter_mut().enumerate() {
+            let id = entry["id"].clone();
+            *entry = first.clone();
+            entry["id"] = id;
+            entry["date"] = serde_json::json!("2012");
+            assert!(i < 20);
+        }
+        let path = dir.path().join(format!("questions-{task}.json"));
+        let questions = serde_json::json!([user(task, "one", 21), user(task, "two", 5), same]);
+        fs::write(&path, questions.to_string()).unwrap();
+        let outputs = dir.path().join(format!("outputs-{task}.json"));
+        let gold = ["[2]", "tea", "4"][task - 1];
+        let golds = serde_json::json!({"task": format!("LaMP_{task}"), "golds": [{"id": "one asks", "output": gold}]});
+        fs::write(&outputs, golds.to_string()).unwrap();
+        let toml = format!(
+            "name = 'labels'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 }}\n\
+             [[data]]\nname = 'lamp'\npath = '{}'\noutputs = '{}'\n",
+            path.display(),
+            outputs.display()
+        );
+        let suite = Suite::from_toml(&toml, "labels.toml").unwrap();
+        let folder = dir.path().join(format!("run-{task}"));
+        let outcome = run_suite(&model, &suite, &folder, &go).unwrap();
+        let data = &outcome.data[0];
+        assert_eq!((data.evaluated(), data.left_out()), ((1, 0), 2), "LaMP-{task}");
+        let same = data.users.iter().find(|user| user.user.as_str() == "same").unwrap();
+        assert!(same.excluded.as_ref().unwrap().contains("near-duplicates"));
+        let csv = fs::read_to_string(folder.join("summary.csv")).unwrap();
+        let heading: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+        for (row, line) in outcome.summary.rows.iter().zip(csv.lines().skip(1)) {
+            let cells: Vec<&str> = line.split(',').collect();
+            let cell = |name: &str| cells[heading.iter().position(|head| *head == name).unwrap()];
+            assert!(row.generated.is_some());
+            assert_eq!((row.labels.is_some(), row.numbers.is_some()), (task < 3, task == 3));
+            assert_eq!((cell("accuracy").is_empty(), cell("mae").is_empty()), (task == 3, task < 3));
+            assert_eq!((cell("f1").is_empty(), cell("rmse").is_empty()), (task == 3, task < 3));
+        }
+        let page = fs::read_to_string(folder.join("report.html")).unwrap();
+        assert!(page.contains(if task < 3 { "accuracy; F1" } else { "MAE; RMSE" }));
+        let runs = fs::read_to_string(folder.join("runs.jsonl")).unwrap();
+        // The question is the newest text: of both test texts of its period it is the one that is generated.
+        assert!(runs.contains(&format!("\"written\":\"{gold}\",\"question\":true")), "{runs}");
     }
-    let path = dir.path().join("questions.json");
-    let questions = serde_json::json!([user("one", 21), user("two", 5), same]);
-    fs::write(&path, questions.to_string()).unwrap();
-    let toml = format!(
-        "name = 'ratings'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 }}\n\
-         [[data]]\nname = 'lamp'\npath = '{}'\n",
-        path.display()
-    );
-    let suite = Suite::from_toml(&toml, "ratings.toml").unwrap();
-    let outcome = run_suite(&model, &suite, &dir.path().join("run"), &go).unwrap();
-    let data = &outcome.data[0];
-    assert_eq!((data.evaluated(), data.left_out()), ((1, 0), 2));
-    let same = data.users.iter().find(|user| user.user.as_str() == "same").unwrap();
-    assert!(same.excluded.as_ref().unwrap().contains("near-duplicates"));
-    for row in outcome.summary.rows {
-        let numbers = row.numbers.unwrap();
-        assert!(numbers.mae > 0.0 && numbers.rmse >= numbers.mae && numbers.unreadable <= 2);
-        assert!(row.generated.is_some() && row.labels.is_none());
+}
+
+#[test]
+fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base', 'spring', 'other_user'");
+    suite.data[0].users = 4;
+    suite.seeds = vec![0];
+    let among = ["spring:learning_rate=1e-5", "spring:learning_rate=2e-2"];
+    let choice = |name: &str, among: &[&str], then: &[&[&str]]| Choice {
+        name: name.into(),
+        among: among.iter().map(|method| method.parse().unwrap()).collect(),
+        then: then.iter().map(|stage| stage.iter().map(|setting| (*setting).to_owned()).collect()).collect(),
+    };
+    let stages: [&[&str]; 2] = [&["rho=0.5", "rho=0.8"], &["lambda=0.2"]];
+    suite.choose = vec![choice("tuned", &among, &stages), choice("most", &["everything"], &[])];
+    suite.against = Some("tuned".into());
+    let again = Suite::from_toml(&toml::to_string(&suite).unwrap(), "again.toml").unwrap();
+    assert_eq!(again, suite);
+    let estimate = estimate_suite(&model, &suite).unwrap();
+    assert_eq!(estimate.jobs, 2 * 4);
+    let mut first_stage = suite.clone();
+    first_stage.choose.iter_mut().for_each(|choice| choice.then.clear());
+    assert!(estimate.train_millions > estimate_suite(&model, &first_stage).unwrap().train_millions);
+    let folder = dir.path().join("run");
+    let jobs = AtomicUsize::new(0);
+    let count = |event: SuiteEvent<'_>| {
+        if let SuiteEvent::Job { done, jobs: all, .. } = event {
+            assert_eq!(jobs.fetch_max(done, Ordering::SeqCst).max(done).min(all), done);
+            assert_eq!(all, 2 * (2 + 3 * 2));
+        }
+        ControlFlow::Continue(())
+    };
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let outcome = one.install(|| run_suite(&model, &suite, &folder, &count)).unwrap();
+    assert_eq!(jobs.into_inner(), 16);
+    let halves: Vec<Option<Half>> = outcome.data[0].users.iter().map(|user| user.half).collect();
+    assert_eq!(halves, [Half::Choosing, Half::Reporting, Half::Choosing, Half::Reporting].map(Some));
+
+    let summary = &outcome.summary;
+    let users = &outcome.data[0].users;
+    for line in fs::read_to_string(folder.join("runs.jsonl")).unwrap().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let user = users.iter().find(|user| line["user"] == user.user.as_str()).unwrap();
+        let is_reported = line["run"]["methods"].as_object().unwrap().contains_key("base");
+        assert_eq!(is_reported, user.half == Some(Half::Reporting));
     }
+    // Two, three and two candidates, and one of the other choice.
+    assert_eq!(summary.choices.len(), 2 * (2 + 3 + 2 + 1));
+    for budget in [Budget::Epochs, Budget::Steps] {
+        let mut best = String::new();
+        for stage in 1..=3 {
+            let of = |c: &&Candidate| (c.budget, c.choice.as_str(), c.stage) == (budget, "tuned", stage);
+            let tried: Vec<&Candidate> = summary.choices.iter().filter(of).collect();
+            // Each stage begins with the best one before it, whose score is the same again.
+            assert!(stage == 1 || tried[0].method == best);
+            assert!(tried.iter().all(|candidate| candidate.users == 2));
+            let lowest = tried.iter().map(|candidate| candidate.per_byte).fold(f64::INFINITY, f64::min);
+            let chosen: Vec<_> = tried.iter().filter(|candidate| candidate.best).collect();
+            assert_eq!((chosen.len(), chosen[0].per_byte), (1, lowest));
+            best.clone_from(&chosen[0].method);
+        }
+        let row =
+            |name: &str| summary.rows.iter().find(|row| row.budget == budget && row.method == name).unwrap();
+        assert_eq!((&row("tuned").runs, row("most").runs.as_str()), (&best, "everything"));
+        assert_eq!((row("tuned").per_byte.users, row("tuned").difference), (2, None));
+        let test = row("base").difference.unwrap().difference;
+        assert!((test.mean - (row("base").per_byte.mean - row("tuned").per_byte.mean)).abs() < 1e-12);
+        assert_eq!(row("other_user").per_byte.users, 2);
+    }
+    let choices = fs::read_to_string(folder.join("choices.csv")).unwrap();
+    assert_eq!(choices.lines().count(), 1 + 16);
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    let said = format!("Chosen on: {}, {}. Reported on:", users[0].user, users[2].user);
+    assert!(page.contains(&said), "{said}");
+    assert_eq!(run_suite(&model, &suite, &folder, &go).unwrap().summary, *summary);
 }
 
 #[test]
@@ -206,6 +316,16 @@ fn bad_suites_say_what_is_wrong() {
         ("methods", "methodes", "unknown field `methodes`"),
         ("name = 'd'", "name = 'd'\nusers = 0", "at least 1 user"),
         ("methods = ['base']", "methods = ['base']\nagainst = 'spring'", "against: one of the methods"),
+        (
+            "methods = ['base']",
+            "methods = ['base']\nchoose = [{ name = 'base', among = ['spring'] }]",
+            "no choice has the name",
+        ),
+        (
+            "methods = ['base']",
+            "methods = ['base']\nchoose = [{ name = 'best', among = [] }]",
+            "at least one method among",
+        ),
         ("methods = ['base']", "methods = ['base']\nperiods = { periods = 1 }", "at least 2"),
         ("methods = ['base']", "methods = ['base']\nconfig = { training = { epochs = 0 } }", "epochs"),
     ] {

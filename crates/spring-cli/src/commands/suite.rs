@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::PathBuf, sync::Mutex, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use spring_eval::{Estimate, Suite, SuiteEvent, Summary, estimate_suite, run_suite};
+use spring_eval::{Candidate, Estimate, Suite, SuiteEvent, Summary, estimate_suite, run_suite};
 
 use crate::{
     args::{Args, SuiteArgs},
@@ -156,6 +156,21 @@ fn print(summary: &Summary) -> Result<()> {
             ]);
         }
         output::line(&table.to_string())?;
+    }
+    if !summary.choices.is_empty() {
+        output::line("\nsettings, chosen on other users than those above (nats/byte there):")?;
+        let last = |candidate: &&Candidate| {
+            let of =
+                |other: &&Candidate| (&other.choice, other.budget) == (&candidate.choice, candidate.budget);
+            candidate.best && summary.choices.iter().filter(of).all(|other| other.stage <= candidate.stage)
+        };
+        for candidate in summary.choices.iter().filter(last) {
+            let (choice, budget) = (&candidate.choice, candidate.budget.name());
+            output::line(&format!(
+                "{choice}, budget {budget}: {} ({:.4}, {} users; choices.csv has the others)",
+                candidate.method, candidate.per_byte, candidate.users
+            ))?;
+        }
     }
     output::line(&format!(
         "differences are to {}, below 0 is better; forgetting: mean over i of the best R[t][i] less R[T][i], nats per byte",

@@ -81,6 +81,14 @@ pub fn visit_texts<E: From<Error>>(
     Ok(())
 }
 
+/// The beginning of an answered question's id, which no profile entry's id has in the known data sets.
+const QUESTION: &str = "query ";
+
+/// Whether a text is an answered question and not of the profile.
+pub(crate) fn is_question(text: &Interaction) -> bool {
+    text.id.as_str().starts_with(QUESTION)
+}
+
 /// The texts of a record, and after them its questions with their answers.
 fn answered(record: UserRecord, golds: &HashMap<String, String>) -> Result<Vec<Interaction>, String> {
     let UserRecord { user, mut texts, queries, dated, .. } = record;
@@ -88,7 +96,7 @@ fn answered(record: UserRecord, golds: &HashMap<String, String>) -> Result<Vec<I
     for (place, Query { id, prompt, response }) in (1..).zip(queries) {
         let response = response.or_else(|| golds.get(&id).cloned());
         let Some(response) = response.filter(|response| !response.trim().is_empty()) else { continue };
-        let id = InteractionId::new(format!("query {id}")).map_err(|error| error.to_string())?;
+        let id = InteractionId::new(format!("{QUESTION}{id}")).map_err(|error| error.to_string())?;
         // Where there are dates the order alone puts a question after the profile: texts of one time keep theirs.
         let time = if dated { end } else { end + SignedDuration::from_secs(place) };
         texts.push(Interaction { user: user.clone(), id, time, prompt, response, meta: None });

@@ -1,18 +1,15 @@
 //! What all methods of one user share.
 
-use std::collections::HashMap;
+use spring_core::{LanguageModel, prompt::Encoded, spring_memory::UserId, spring_model::Sequence};
 
-use spring_core::{Config, LanguageModel, prompt::Encoded, spring_memory::UserId, spring_model::Sequence};
-
-use super::{
-    Budget, Protocol, UserInput,
-    budget::{Budgeted, Trained},
-};
-use crate::{FusedLoss, Result, Split, loss::encode, synth::Truth};
+use super::{Budget, Memo, Protocol, UserInput, budget::Budgeted};
+use crate::{Result, Split, loss::encode, synth::Truth};
 
 /// What all methods of one user share.
 pub(super) struct Arena<'a> {
+    /// It remembers what it trained and scored.
     pub(super) model: &'a dyn LanguageModel,
+    pub(super) memo: &'a Memo,
     pub(super) protocol: &'a Protocol,
     pub(super) user: &'a UserId,
     pub(super) splits: &'a [Split],
@@ -22,14 +19,12 @@ pub(super) struct Arena<'a> {
     pub(super) counterparts: Vec<Vec<(usize, Encoded)>>,
     /// Response tokens of each period's training part.
     pub(super) tokens: Vec<usize>,
-    pub(super) trained: Trained,
-    /// A row of R by adapter, or by adapter, bank and settings.
-    pub(super) rows: HashMap<u64, Vec<FusedLoss>>,
 }
 
 impl<'a> Arena<'a> {
     pub(super) fn new(
         model: &'a dyn LanguageModel,
+        memo: &'a Memo,
         protocol: &'a Protocol,
         input: UserInput<'a>,
         splits: &'a [Split],
@@ -49,20 +44,15 @@ impl<'a> Arena<'a> {
             counterparts.push(other);
             tokens.push(response_tokens(&encode(model, config, &split.train)?));
         }
-        let (trained, rows) = (Trained::default(), HashMap::new());
-        Ok(Self { model, protocol, user: input.user, splits, tests, counterparts, tokens, trained, rows })
+        Ok(Self { model, memo, protocol, user: input.user, splits, tests, counterparts, tokens })
     }
 
     /// The model as it trains in period `t`.
-    pub(super) fn trainer(
-        &self,
-        t: usize,
-        config: &Config,
-        replayed: Vec<Sequence>,
-        pull: f64,
-    ) -> Budgeted<'_> {
-        let tokens = (self.protocol.budget == Budget::Steps).then(|| self.tokens[t] * config.training.epochs);
-        Budgeted { model: self.model, trained: &self.trained, tokens, replayed, pull }
+    pub(super) fn trainer(&self, t: usize, replayed: Vec<Sequence>, pull: f64) -> Budgeted<'_> {
+        // By the suite's epochs, whatever a method has for itself.
+        let epochs = self.protocol.config.training.epochs;
+        let tokens = (self.protocol.budget == Budget::Steps).then(|| self.tokens[t] * epochs);
+        Budgeted { model: self.model, tokens, replayed, pull }
     }
 }
 

@@ -1,12 +1,7 @@
 //! A model whose training is shaped for a comparison: equal tokens, replayed texts, a pull to the last adapter; and the
-//! same training is done once, whichever methods ask for it.
+//! same texts are the same training, whichever method chose them.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    ops::ControlFlow,
-    sync::Mutex,
-};
+use std::ops::ControlFlow;
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -18,13 +13,9 @@ use spring_core::{
     },
 };
 
-/// Training runs that were done, by all that decides them.
-pub(super) type Trained = Mutex<HashMap<u64, AdaptOutcome>>;
-
 /// Hands everything on to a model, but for what it does to training.
 pub(super) struct Budgeted<'m> {
     pub(super) model: &'m dyn LanguageModel,
-    pub(super) trained: &'m Trained,
     /// Response tokens to train on, whatever the number of examples; `None` for the epochs of the settings.
     pub(super) tokens: Option<usize>,
     /// Older examples that are trained on as well.
@@ -49,14 +40,6 @@ impl Budgeted<'_> {
         }
         Some(repeated)
     }
-}
-
-/// A number that differs for different adapters, and 0 for none.
-pub(super) fn adapter_key(adapter: Option<&Adapter>) -> Result<u64, ModelError> {
-    let Some(adapter) = adapter else { return Ok(0) };
-    let mut hasher = DefaultHasher::new();
-    adapter.to_bytes()?.hash(&mut hasher);
-    Ok(hasher.finish().max(1))
 }
 
 impl LanguageModel for Budgeted<'_> {
@@ -111,22 +94,9 @@ impl LanguageModel for Budgeted<'_> {
             Some(repeated) => (repeated, TrainConfig { epochs: 1, ..config.clone() }),
             None => (examples, config.clone()),
         };
-        let mut hasher = DefaultHasher::new();
-        (adapter_key(start)?, seed, self.pull.to_bits(), format!("{lora:?} {config:?}")).hash(&mut hasher);
-        for example in &examples {
-            (&example.context, &example.response).hash(&mut hasher);
-        }
-        let key = hasher.finish();
-        let known = self.trained.lock().ok().and_then(|trained| trained.get(&key).cloned());
-        if let Some(outcome) = known {
-            return Ok(outcome);
-        }
         let mut outcome = self.model.adapt(start, lora, &examples, &config, seed, progress)?;
         if let Some(start) = start.filter(|_| self.pull > 0.0) {
             outcome.adapter = outcome.adapter.towards(start, (self.pull / (1.0 + self.pull)) as f32)?;
-        }
-        if let Ok(mut trained) = self.trained.lock() {
-            trained.insert(key, outcome.clone());
         }
         Ok(outcome)
     }

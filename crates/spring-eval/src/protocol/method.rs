@@ -4,11 +4,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use spring_core::{
-    Config,
+    Config, TextLength,
     spring_drift::{Alpha, ScorerConfig, Selection, Standardize},
     spring_fuse::{GateConfig, Lambda, Space},
     spring_memory::BufferPolicyConfig,
 };
+
+use crate::Start;
 
 /// What a method learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub struct MethodSpec {
     label: String,
     pub(super) learn: Learn,
     pub(super) beside: Beside,
+    /// The kind as it is spelled before the colon.
+    kind: String,
     settings: Vec<(String, String)>,
 }
 
@@ -111,6 +115,7 @@ impl MethodSpec {
             label: "SPRInG".into(),
             learn: Learn::Spring,
             beside: Beside::Gated,
+            kind: "spring".into(),
             settings: vec![],
         }
     }
@@ -120,15 +125,34 @@ impl MethodSpec {
         self.learn == Learn::Spring
     }
 
+    /// Whether it is scored with other users' adapters, after theirs are there.
+    pub(crate) fn is_of_others(&self) -> bool {
+        self.learn == Learn::OtherUser
+    }
+
     /// The names that can be used, in words.
     pub fn help() -> String {
         let names = |names: Vec<&str>| names.join(", ");
         format!(
-            "methods are {}; the adapter methods also with \"{RETRIEVAL}\"; ablations are {}; settings of SPRInG follow a colon: \
-             alpha, rho, lambda, sigma, capacity, buffer, gate, space, standardize; that of l2 is strength",
+            "methods are {}; the adapter methods also with \"{RETRIEVAL}\"; ablations are {}; settings follow a colon: of SPRInG \
+             alpha, rho, lambda, sigma, capacity, buffer, gate, space, standardize, length; of everything that learns of the user \
+             learning_rate, epochs, start; of random rho; of l2 strength",
             names(KINDS.iter().map(|kind| kind.0).collect()),
             names(ABLATIONS.iter().map(|ablation| ablation.0).collect())
         )
+    }
+
+    /// The same method with one setting more, written `key=value`, or another value of one that it has.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the method cannot have that setting.
+    pub fn with(&self, setting: &str) -> Result<Self, String> {
+        let key = setting.split('=').next().unwrap_or("").trim();
+        let kept = self.settings.iter().filter(|(known, _)| known != key);
+        let settings: Vec<String> =
+            kept.map(|(key, value)| format!("{key}={value}")).chain([setting.to_owned()]).collect();
+        format!("{}:{}", self.kind, settings.join(",")).parse()
     }
 
     /// Puts the method's settings into a configuration.
@@ -138,7 +162,21 @@ impl MethodSpec {
             let number =
                 || value.parse::<f64>().map_err(|_| format!("{}: {key}={value} is no number", self.name));
             let word = |known: &str| format!("{}: {key}={value}; it is {known}", self.name);
+            self.check_key(key)?;
             match key.as_str() {
+                "learning_rate" => config.training.learning_rate = number()?,
+                "epochs" => {
+                    config.training.epochs = value.parse().map_err(|_| word("a whole number from 1 on"))?;
+                }
+                "start" if matches!(value.as_str(), "base" | "domain") => {}
+                "start" => return Err(word("base or domain")),
+                "length" => {
+                    config.drift.length = match value.as_str() {
+                        "tokens" => TextLength::Tokens,
+                        "bytes" => TextLength::Bytes,
+                        _ => return Err(word("tokens or bytes")),
+                    }
+                }
                 "alpha" | "standardize" => {
                     let ScorerConfig::Spring { alpha, standardize } = config.drift.scorer else {
                         return Err(format!("{}: {key} is a setting of the scorer \"spring\"", self.name));
@@ -154,7 +192,7 @@ impl MethodSpec {
                     };
                     config.drift.scorer = ScorerConfig::Spring { alpha, standardize };
                 }
-                "rho" if value == "adaptive" => {
+                "rho" if value == "adaptive" && self.is_spring() => {
                     config.drift.selection =
                         value.parse().map_err(|e: spring_core::spring_drift::DriftError| e.to_string())?;
                 }
@@ -180,7 +218,7 @@ impl MethodSpec {
                         _ => return Err(word("residual, reservoir, recency or balanced_periods")),
                     }
                 }
-                "strength" if self.learn == Learn::Pulled => {}
+                "strength" => {}
                 _ => return Err(format!("{}: there is no setting {key:?}; {}", self.name, Self::help())),
             }
         }
@@ -188,11 +226,41 @@ impl MethodSpec {
         Ok(config)
     }
 
+    /// Refuses a setting that would change nothing of this method.
+    fn check_key(&self, key: &str) -> Result<(), String> {
+        let learns = !matches!(self.learn, Learn::Nothing | Learn::Domain | Learn::OtherUser);
+        let has_effect = match key {
+            "learning_rate" | "epochs" | "start" => learns,
+            "strength" => self.learn == Learn::Pulled,
+            "rho" => matches!(self.learn, Learn::Spring | Learn::Random),
+            "lambda" | "sigma" | "gate" | "space" => self.beside != Beside::Nothing,
+            // Of the buffer: every method that retrieves reads SPRInG's.
+            _ => self.is_spring(),
+        };
+        match has_effect {
+            true => Ok(()),
+            false => Err(format!("{}: there is no setting {key:?} of it; {}", self.name, Self::help())),
+        }
+    }
+
+    /// What its adapter starts from, if it says so.
+    pub(crate) fn start(&self) -> Option<Start> {
+        let value = self.setting("start")?;
+        Some(if value == "domain" { Start::Domain } else { Start::Base })
+    }
+
+    /// Whether it has a share of texts of its own, whatever SPRInG takes.
+    pub(super) fn has_own_share(&self) -> bool {
+        self.setting("rho").is_some()
+    }
+
+    fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
     /// How strongly the adapter is pulled back to the last one; 1 halves every step.
     pub(super) fn strength(&self) -> Result<f64, String> {
-        let Some((_, value)) = self.settings.iter().find(|(key, _)| key == "strength") else {
-            return Ok(1.0);
-        };
+        let Some(value) = self.setting("strength") else { return Ok(1.0) };
         let strength = value.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0);
         strength.ok_or_else(|| format!("{}: strength={value} is no number from 0 on", self.name))
     }
@@ -204,10 +272,10 @@ impl FromStr for MethodSpec {
     fn from_str(name: &str) -> Result<Self, String> {
         let ablation = ABLATIONS.iter().find(|ablation| ablation.0 == name);
         let spelled = ablation.map_or(name, |ablation| ablation.2);
-        let (kind, settings) = spelled.split_once(':').unwrap_or((spelled, ""));
-        let (kind, with_retrieval) = match kind.strip_suffix(RETRIEVAL) {
+        let (spelled_kind, settings) = spelled.split_once(':').unwrap_or((spelled, ""));
+        let (kind, with_retrieval) = match spelled_kind.strip_suffix(RETRIEVAL) {
             Some(kind) => (kind, true),
-            None => (kind, false),
+            None => (spelled_kind, false),
         };
         let found = KINDS.iter().find(|known| known.0 == kind);
         let Some((_, label, learn, mut beside)) = found.copied() else {
@@ -239,7 +307,8 @@ impl FromStr for MethodSpec {
                 format!("{label}{retrieval}{comma}{}", shown.join(", "))
             }
         };
-        let spec = Self { name: name.to_owned(), label, learn, beside, settings };
+        let kind = spelled_kind.to_owned();
+        let spec = Self { name: name.to_owned(), label, learn, beside, kind, settings };
         spec.configure(&Config::default())?;
         spec.strength()?;
         Ok(spec)
@@ -284,6 +353,22 @@ mod tests {
         assert_eq!(spec.label(), "SPRInG, rho 0.1, alpha 2");
         let retrieval: MethodSpec = "everything+retrieval".parse().unwrap();
         assert_eq!((retrieval.learn, retrieval.beside), (Learn::Everything, Beside::Gated));
+        let tuned: MethodSpec = "everything:learning_rate=3e-3,epochs=4,start=domain".parse().unwrap();
+        let training = tuned.configure(&Config::default()).unwrap().training;
+        assert_eq!((training.learning_rate, training.epochs), (3e-3, 4));
+        assert_eq!((tuned.start(), spec.start()), (Some(Start::Domain), None));
+        let bytes: MethodSpec = "spring:length=bytes".parse().unwrap();
+        assert_eq!(bytes.configure(&Config::default()).unwrap().drift.length, TextLength::Bytes);
+        assert_eq!(
+            tuned.with("epochs=2").unwrap().name(),
+            "everything:learning_rate=3e-3,start=domain,epochs=2"
+        );
+        assert_eq!(retrieval.with("sigma=0").unwrap().name(), "everything+retrieval:sigma=0");
+        assert_eq!(
+            "no_quality".parse::<MethodSpec>().unwrap().with("rho=0.5").unwrap().name(),
+            "spring:alpha=0,rho=0.5"
+        );
+        assert!(tuned.with("alpha=2").is_err() && tuned.with("epochs").is_err());
         assert_eq!("l2:strength=0.5".parse::<MethodSpec>().unwrap().strength(), Ok(0.5));
     }
 
@@ -299,6 +384,11 @@ mod tests {
             ("spring:strength=1", "no setting \"strength\""),
             ("l2:strength=-1", "no number from 0"),
             ("spring:buffer=full", "residual, reservoir"),
+            ("spring:epochs=0", "epochs"),
+            ("spring:start=here", "base or domain"),
+            ("base:epochs=3", "no setting \"epochs\" of it"),
+            ("everything:alpha=1", "no setting \"alpha\" of it"),
+            ("replay:sigma=0.5", "no setting \"sigma\" of it"),
         ] {
             let error = name.parse::<MethodSpec>().unwrap_err();
             assert!(error.contains(reason), "{name}: {error}");

@@ -8,7 +8,7 @@ use spring_core::{Config, spring_memory::UserId, spring_model::Adapter};
 use super::MethodSpec;
 use crate::{
     ContinualScores, Direction, Loss, Split,
-    synth::{Detection, SelectionQuality},
+    synth::{Detection, KindScores, SelectionQuality},
 };
 
 /// How much each method may train.
@@ -36,7 +36,7 @@ impl Budget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Generation {
-    /// Texts of each test part, the first ones. Default 0: nothing is generated.
+    /// Texts of each test part, the data set's own questions first, then the oldest. Default 0: nothing is generated.
     pub texts: usize,
     /// Most new tokens. Default 128.
     pub tokens: usize,
@@ -79,6 +79,9 @@ pub struct UserInput<'a> {
 pub struct MethodRun {
     /// R\[t\]\[i\]: the loss after period t on the test part of period i.
     pub matrix: Vec<Vec<Loss>>,
+    /// Of methods that write through gate and mixture: the same of their adapter alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapter_matrix: Vec<Vec<Loss>>,
     /// Texts learned in each period.
     pub selected: Vec<usize>,
     /// Response tokens trained on in each period, over all epochs.
@@ -90,8 +93,8 @@ pub struct MethodRun {
     pub generated: Vec<GeneratedText>,
     /// What is known of synthetic users only, per period.
     pub synthetic: Vec<SyntheticScores>,
-    /// Seconds of wall time in all, without the training and scoring that an earlier method had done already; SPRInG's
-    /// own learning counts for each of its rows.
+    /// Seconds of wall time in all, as if no other method, seed or budget had been run: what was shared counts with the
+    /// time that it took when it was done.
     pub seconds: f64,
 }
 
@@ -108,7 +111,16 @@ impl MethodRun {
 
     /// The same without the first period, which most methods learn alike.
     pub fn diagonal_after_first(&self) -> Loss {
-        self.matrix.iter().enumerate().skip(1).filter_map(|(t, row)| row.get(t).copied()).sum()
+        Self::after_first(&self.matrix)
+    }
+
+    /// The same of the adapter alone; `None` of methods that write without the mixture.
+    pub fn adapter_diagonal_after_first(&self) -> Option<Loss> {
+        (!self.adapter_matrix.is_empty()).then(|| Self::after_first(&self.adapter_matrix))
+    }
+
+    fn after_first(matrix: &[Vec<Loss>]) -> Loss {
+        matrix.iter().enumerate().skip(1).filter_map(|(t, row)| row.get(t).copied()).sum()
     }
 
     /// The continual metrics in nats per byte, with `base` for the forward transfer.
@@ -127,15 +139,21 @@ pub struct GeneratedText {
     pub predicted: String,
     /// What the user wrote.
     pub written: String,
+    /// Whether it answers a question of the data set and is not of the user's profile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub question: bool,
 }
 
 /// What can be measured where the truth is known.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SyntheticScores {
     /// How well the selection found what is new.
     pub selection: SelectionQuality,
     /// Share of the period's test texts for which the model prefers the user's other style.
     pub stale: Option<f64>,
+    /// How SPRInG's variants scored each kind of text; empty for other methods and without an adapter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<KindScores>,
 }
 
 /// One period's sizes and SPRInG's drift.

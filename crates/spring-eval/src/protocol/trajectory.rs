@@ -1,18 +1,18 @@
 //! One method's way through a user's periods: what it learns, what stands beside the prompt, and its row of R.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
-    time::Instant,
 };
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{
-    Config, EmbeddingMap, Event, LanguageModel, Memories, Progress, RetrievalBank, StoredInteraction,
-    generate, key,
+    ColdStart, Config, EmbeddingMap, Event, LanguageModel, Memories, Progress, RetrievalBank,
+    StoredInteraction, generate, key,
     prompt::{Encoded, RetrievedPair, contexts},
     record::PeriodRecord,
+    spring_drift::{DriftScore, Observation},
     spring_fuse::{GateConfig, Lambda, Space},
     spring_memory::{BufferItem, BufferPolicyConfig, NoEmbeddings},
     spring_model::{Adapter, Sequence, TrainStep},
@@ -21,14 +21,15 @@ use spring_core::{
 use super::{
     GeneratedText, MethodRun, MethodSpec, Protocol, SyntheticScores, UserInput,
     arena::Arena,
-    budget::adapter_key,
+    memo::{Watch, adapter_key},
     method::{Beside, Learn},
 };
 use crate::{
-    Error, FusedLoss, Loss, Result,
+    Error, FusedLoss, Result, Split, Start,
+    data::is_question,
     learner::Learner,
     loss::{encode, fused_loss, losses},
-    synth::{Truth, selection_quality, stale_preference_rate},
+    synth::{KindScores, TextKind, Truth, selection_quality, stale_preference_rate},
 };
 
 /// One method's way through a user's periods.
@@ -59,7 +60,7 @@ impl<'a> Trajectory<'a> {
         let needs_domain = match spec.learn {
             Learn::Nothing => false,
             Learn::Domain => true,
-            _ => input.start_from_domain,
+            _ => spec.start().map_or(input.start_from_domain, |start| start == Start::Domain),
         };
         if needs_domain && input.domain.is_none() {
             let reason = format!("{}: there is no domain adapter", spec.name());
@@ -115,7 +116,7 @@ impl<'a> Trajectory<'a> {
             progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
         };
         let outcome = arena
-            .trainer(t, config, replayed, self.pull)
+            .trainer(t, replayed, self.pull)
             .adapt(start, &config.lora, &examples, &config.training, seed, &mut step)
             .map_err(spring_core::Error::from)?;
         self.run.tokens.push(outcome.tokens);
@@ -140,6 +141,9 @@ impl<'a> Trajectory<'a> {
         Ok(match self.spec.learn {
             Learn::Nothing | Learn::Domain | Learn::OtherUser => vec![],
             Learn::First if t > 0 => vec![],
+            Learn::Random if self.spec.has_own_share() => {
+                in_time(&split.train, shuffled().into_iter().take(self.own_share(t, split.train.len())?))
+            }
             Learn::Random => {
                 let count = reference.and_then(|r| r.run.selected.get(t)).copied();
                 in_time(&split.train, shuffled().into_iter().take(count.unwrap_or(split.train.len())))
@@ -155,6 +159,18 @@ impl<'a> Trajectory<'a> {
         })
     }
 
+    /// As many texts as SPRInG with the same settings takes of so many in period `t`.
+    fn own_share(&self, t: usize, texts: usize) -> Result<usize> {
+        if t == 0 && self.start.is_none() && self.config.drift.cold_start == ColdStart::All {
+            return Ok(texts);
+        }
+        let equal = DriftScore { novelty: 0.0, quality: 0.0, score: 0.0 };
+        let observations: Vec<Observation> =
+            (0..texts as u64).map(|order| Observation { base: 0.0, adapter: None, order }).collect();
+        let selected = self.config.drift.selection.select(&vec![equal; texts], &observations);
+        Ok(selected.map_err(spring_core::Error::from)?.indices.len())
+    }
+
     /// SPRInG's period, or what the reference made of the same one.
     fn select_and_learn(
         &mut self,
@@ -163,22 +179,25 @@ impl<'a> Trajectory<'a> {
         reference: Option<&Trajectory<'_>>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let learning = |config: &Config| {
-            (config.drift.clone(), config.buffer.clone(), config.bm25.clone(), config.retrieval.clone())
+        // All but what only reads the memories.
+        let learning = |other: &Trajectory<'_>| {
+            let Config { drift, buffer, bm25, retrieval, training, lora, .. } = other.config.clone();
+            (drift, buffer, bm25, retrieval, training, lora, other.start.clone())
         };
-        if let Some(same) = reference.filter(|other| learning(&other.config) == learning(&self.config)) {
+        if let Some(same) = reference.filter(|other| learning(other) == learning(self)) {
             self.learner.clone_from(&same.learner);
             self.learned.clone_from(&same.learned);
+            self.record.clone_from(&same.record);
             self.run.selected.clone_from(&same.run.selected);
             self.run.tokens.clone_from(&same.run.tokens);
             self.run.seconds += same.seconds;
             return Ok(());
         }
         let split = &arena.splits[t];
-        let model = arena.trainer(t, &self.config, vec![], 0.0);
-        let started = Instant::now();
+        let model = arena.trainer(t, vec![], 0.0);
+        let watch = Watch::start(arena.memo);
         let record = self.learner.learn(&model, &self.config, arena.user, split, progress)?;
-        self.seconds = started.elapsed().as_secs_f64();
+        self.seconds = watch.seconds();
         let scores = record.scores.iter();
         self.learned = scores.filter(|score| score.selected.is_some()).map(|score| score.seq).collect();
         self.run.selected.push(record.selection.selected);
@@ -219,7 +238,7 @@ impl<'a> Trajectory<'a> {
     /// Adds row `t` of R, and what is measured on the diagonal.
     pub(super) fn evaluate(
         &mut self,
-        arena: &mut Arena<'_>,
+        arena: &Arena<'_>,
         t: usize,
         reference: &Trajectory<'_>,
         progress: &mut dyn Progress,
@@ -227,6 +246,9 @@ impl<'a> Trajectory<'a> {
         let (memories, bank) = self.beside(arena, t, reference)?;
         let row = self.row(arena, &memories, &bank)?;
         self.run.open.push(row.get(t).map_or(0, |loss| loss.open_fused.texts));
+        if self.spec.beside == Beside::Gated {
+            self.run.adapter_matrix.push(row.iter().map(FusedLoss::adapter).collect());
+        }
         self.run.matrix.push(row.into_iter().map(|loss| loss.fused).collect());
         let generation = arena.protocol.generation;
         if generation.texts > 0 && self.spec.beside != Beside::Latest {
@@ -236,12 +258,14 @@ impl<'a> Trajectory<'a> {
                 config.gate = GateConfig::Never {};
             }
             let split = &arena.splits[t];
-            for text in split.test.iter().take(generation.texts) {
+            let mut tests: Vec<&StoredInteraction> = split.test.iter().collect();
+            tests.sort_by_key(|text| !is_question(&text.interaction));
+            for text in tests.into_iter().take(generation.texts) {
                 let prompt = &text.interaction.prompt;
                 let answer = generate(arena.model, &config, &memories, &bank, prompt, progress)?;
                 let written = text.interaction.response.clone();
-                let period = split.period;
-                self.run.generated.push(GeneratedText { period, predicted: answer.text, written });
+                let (period, question) = (split.period, is_question(&text.interaction));
+                self.run.generated.push(GeneratedText { period, predicted: answer.text, written, question });
             }
         }
         self.synthetic(arena, t)
@@ -273,12 +297,7 @@ impl<'a> Trajectory<'a> {
     }
 
     /// The loss on every test part; rows that were computed before are not computed again.
-    fn row(
-        &self,
-        arena: &mut Arena<'_>,
-        memories: &Memories,
-        bank: &RetrievalBank,
-    ) -> Result<Vec<FusedLoss>> {
+    fn row(&self, arena: &Arena<'_>, memories: &Memories, bank: &RetrievalBank) -> Result<Vec<FusedLoss>> {
         let adapter = memories.adapter.as_ref();
         let mut hasher = DefaultHasher::new();
         adapter_key(adapter).map_err(spring_core::Error::from)?.hash(&mut hasher);
@@ -287,34 +306,42 @@ impl<'a> Trajectory<'a> {
             format!("{:?} {gate:?} {fusion:?} {bm25:?} {retrieval:?}", self.spec.beside).hash(&mut hasher);
             bank.texts().iter().for_each(|text| text.seq.hash(&mut hasher));
         }
-        let key = hasher.finish();
-        if let Some(row) = arena.rows.get(&key) {
-            return Ok(row.clone());
-        }
-        let (model, config) = (arena.model, &self.config);
-        let plain = |loss: Loss| FusedLoss { fused: loss, ..FusedLoss::default() };
-        let mut row = Vec::new();
-        for (split, tests) in arena.splits.iter().zip(&arena.tests) {
-            row.push(match self.spec.beside {
-                Beside::Nothing => plain(losses(model, &[adapter], tests)?[0]),
-                Beside::Search | Beside::Latest => {
-                    let mut encoded = Vec::new();
-                    for (text, test) in split.test.iter().zip(tests) {
-                        encoded.push(with_texts(model, text, test, &self.best_for(model, bank, text)?)?);
-                    }
-                    // The same responses in one branch: λ = 1 without the cost of a mixture.
-                    let changed = encoded.iter().zip(tests).filter(|(with, without)| with != without).count();
-                    let read = Loss { texts: changed, ..Loss::default() };
-                    FusedLoss { open_fused: read, ..plain(losses(model, &[adapter], &encoded)?[0]) }
+        arena.memo.row(hasher.finish(), || {
+            let cells = arena.splits.iter().zip(&arena.tests);
+            cells.map(|(split, tests)| self.cell(arena.model, memories, bank, split, tests)).collect()
+        })
+    }
+
+    /// The loss on one test part.
+    fn cell(
+        &self,
+        model: &dyn LanguageModel,
+        memories: &Memories,
+        bank: &RetrievalBank,
+        split: &Split,
+        tests: &[Encoded],
+    ) -> Result<FusedLoss> {
+        let adapter = memories.adapter.as_ref();
+        let mut loss = FusedLoss::default();
+        match self.spec.beside {
+            Beside::Nothing => loss.fused = losses(model, &[adapter], tests)?[0],
+            Beside::Search | Beside::Latest => {
+                for (text, test) in split.test.iter().zip(tests) {
+                    let with = with_texts(model, text, test, &self.best_for(model, bank, text)?)?;
+                    // In one branch: λ = 1 without the cost of a mixture. And one by one: many texts find the same as a
+                    // period before, and are remembered.
+                    let read = with != *test;
+                    let own = losses(model, &[adapter], &[with])?[0];
+                    loss.fused = [loss.fused, own].into_iter().sum();
+                    loss.open_fused.texts += usize::from(read);
                 }
-                _ => {
-                    let texts: Vec<_> = split.test.iter().zip(tests).collect();
-                    fused_loss(model, config, memories, bank, &texts)?
-                }
-            });
+            }
+            Beside::Gated => {
+                let texts: Vec<_> = split.test.iter().zip(tests).collect();
+                loss = fused_loss(model, &self.config, memories, bank, &texts)?;
+            }
         }
-        arena.rows.insert(key, row.clone());
-        Ok(row)
+        Ok(loss)
     }
 
     /// The k texts of the bank that are read along with a prompt, best first.
@@ -345,6 +372,7 @@ impl<'a> Trajectory<'a> {
             return Ok(());
         }
         let before = t.checked_sub(1).and_then(|t| truths(t).last().map(|(_, truth)| truth.style));
+        let kinds = before.map_or(vec![], |before| self.kinds(&period, before));
         let judged: Vec<(Truth, bool)> =
             period.into_iter().map(|(seq, truth)| (truth, self.learned.contains(&seq))).collect();
         let adapter = self.learner.memories.adapter.as_ref();
@@ -358,8 +386,30 @@ impl<'a> Trajectory<'a> {
         self.run.synthetic.push(SyntheticScores {
             selection: selection_quality(&judged, before),
             stale: stale_preference_rate(&pairs),
+            kinds,
         });
         Ok(())
+    }
+
+    /// How the last period's texts were scored, kind by kind.
+    fn kinds(&self, period: &[(u64, Truth)], before: usize) -> Vec<KindScores> {
+        let truths: HashMap<u64, &Truth> = period.iter().map(|(seq, truth)| (*seq, truth)).collect();
+        let scored = self.record.iter().flat_map(|record| &record.scores);
+        let mut kinds: BTreeMap<TextKind, Vec<KindScores>> = BTreeMap::new();
+        for text in scored.filter(|text| text.adapter.is_some()) {
+            let Some(kind) = truths.get(&text.seq).map(|truth| truth.kind(before)) else { continue };
+            let DriftScore { novelty, quality, score } = text.score;
+            let selected = usize::from(text.selected.is_some());
+            kinds.entry(kind).or_default().push(KindScores {
+                kind,
+                texts: 1,
+                selected,
+                novelty,
+                quality,
+                score,
+            });
+        }
+        kinds.values().filter_map(KindScores::pooled).collect()
     }
 }
 

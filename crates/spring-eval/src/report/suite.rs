@@ -5,7 +5,7 @@ use super::{
     plots::{self, Line, Mark},
 };
 use crate::{
-    ContinualScores, Result, Suite, SummaryRow,
+    ContinualScores, Half, Result, Suite, SummaryRow,
     suite::{RunLine, SuiteData, Summary},
 };
 
@@ -26,6 +26,10 @@ pub(crate) fn suite_html(
     let mut body = String::new();
     let mut links = String::from("<a href=\"#setup\">What was run</a> ");
     body += &section("setup", "What was run", &setup(suite, users));
+    if !summary.choices.is_empty() {
+        links += "<a href=\"#choices\">How settings were chosen</a> ";
+        body += &section("choices", "How settings were chosen", &choices(users, summary));
+    }
     for (place, group) in groups(summary).into_iter().enumerate() {
         let (data, budget) = (&group[0].data, group[0].budget.name());
         let lines: Vec<&RunLine> = lines
@@ -128,6 +132,45 @@ fn setup(suite: &Suite, users: &[SuiteData]) -> String {
     html
 }
 
+fn choices(users: &[SuiteData], summary: &Summary) -> String {
+    let names = |half: Half| -> String {
+        let of = users.iter().flat_map(|data| &data.users).filter(|user| user.half == Some(half));
+        of.map(|user| escape(user.user.as_str())).collect::<Vec<_>>().join(", ")
+    };
+    let rows: Vec<Vec<String>> = summary
+        .choices
+        .iter()
+        .map(|candidate| {
+            let mean = number(candidate.per_byte, 4);
+            vec![
+                escape(&candidate.choice),
+                candidate.stage.to_string(),
+                candidate.budget.name().into(),
+                escape(&candidate.label),
+                if candidate.best { format!("<strong>{mean}</strong>") } else { mean },
+                candidate.users.to_string(),
+            ]
+        })
+        .collect();
+    let columns = [
+        Column::Label("choice"),
+        Column::Number("stage"),
+        Column::Word("budget"),
+        Column::Word("candidate"),
+        Column::Number("nats per byte"),
+        Column::Number("users"),
+    ];
+    format!(
+        "<p class=\"note\">Settings were chosen on one half of the users; every other number on this page is of the other \
+         half. Of a data set's users, those with most texts first, every other one is in each half. Chosen on: {}. Reported on: \
+         {}.</p>\n{}<p class=\"note\">Loss on the choosing users' newest test parts after the first period, mean over the data \
+         sets of the mean over users. In bold the best of each stage, with which the next one goes on.</p>\n",
+        names(Half::Choosing),
+        names(Half::Reporting),
+        table("Candidates", &columns, &rows),
+    )
+}
+
 fn main_table(summary: &Summary, group: &[&SummaryRow]) -> String {
     let best = group.iter().map(|row| row.per_byte.mean).fold(f64::INFINITY, f64::min);
     let against = group.iter().find(|row| row.method == summary.against).map_or("", |row| row.label.as_str());
@@ -137,10 +180,18 @@ fn main_table(summary: &Summary, group: &[&SummaryRow]) -> String {
             let mean = number(row.per_byte.mean, 4);
             let mean = if row.per_byte.mean == best { format!("<strong>{mean}</strong>") } else { mean };
             let interval = format!("{} to {}", number(row.per_byte.low, 4), number(row.per_byte.high, 4));
+            let beside = |value: Option<f64>, decimals| match value {
+                Some(value) => format!("<span class=\"sub\">adapter {}</span>", number(value, decimals)),
+                None => String::new(),
+            };
+            let alone = row.adapter_alone;
             let mut cells = vec![
                 escape(&row.label),
-                format!("{mean}<span class=\"sub\">{interval}</span>"),
-                number(row.per_token, 3),
+                format!(
+                    "{mean}{}<span class=\"sub\">{interval}</span>",
+                    beside(alone.map(|alone| alone[0]), 4)
+                ),
+                number(row.per_token, 3) + &beside(alone.map(|alone| alone[1]), 3),
             ];
             match row.difference {
                 Some(test) => {
@@ -197,7 +248,8 @@ fn main_table(summary: &Summary, group: &[&SummaryRow]) -> String {
     table("Losses of all methods", &columns, &rows)
         + &format!(
             "<p class=\"note\">Loss on each period's test part right after that period, without the first one; means over {} \
-             with the 95&#160;% interval of a bootstrap over users; lower is better. “Difference” is to {}: below 0 is better \
+             with the 95&#160;% interval of a bootstrap over users; lower is better. “adapter”: without the \
+             retrieved texts. “Difference” is to {}: below 0 is better \
              than it. “Detectable”: the smallest true difference that so many users would show with 80&#160;% power.</p>\n",
             count(group[0].per_byte.users, "user"),
             escape(against),
@@ -246,6 +298,34 @@ fn synthetic_table(group: &[&SummaryRow], lines: &[&RunLine]) -> String {
         Column::Number("without noise by chance"),
         Column::Number("stale-preference rate"),
     ];
+    let scored: Vec<Vec<String>> = group
+        .iter()
+        .flat_map(|row| row.kinds.iter().map(move |kind| (row, kind)))
+        .map(|(row, kind)| {
+            let share = percent(kind.selected as f64 / kind.texts as f64);
+            let terms = [kind.novelty, kind.quality, kind.score].map(|value| number(value, 3));
+            [vec![escape(&row.label), kind.kind.name().into(), kind.texts.to_string(), share], terms.to_vec()]
+                .concat()
+        })
+        .collect();
+    let scored_columns = [
+        Column::Label("method"),
+        Column::Word("texts"),
+        Column::Number("number"),
+        Column::Number("selected"),
+        Column::Number("N"),
+        Column::Number("Q"),
+        Column::Number("S"),
+    ];
+    let scored = match scored.is_empty() {
+        true => String::new(),
+        false => details(
+            "How each kind of text was scored: means before learning, over users and seeds",
+            "Scores by kind of text",
+            &scored_columns,
+            &scored,
+        ),
+    };
     let detections: Vec<_> = lines.iter().filter_map(|line| line.run.detection.as_ref()).collect();
     let delays: Vec<f64> =
         detections.iter().flat_map(|d| d.delays.iter().flatten()).map(|delay| *delay as f64).collect();
@@ -254,7 +334,7 @@ fn synthetic_table(group: &[&SummaryRow], lines: &[&RunLine]) -> String {
     let mean = (!delays.is_empty()).then(|| delays.iter().sum::<f64>() / delays.len() as f64);
     format!(
         "<h3>Against the truth</h3>\n{}<p class=\"note\">Later periods alone. SPRInG's novelty rang for {} of {} true changes, \
-         after {} texts on average, and {} besides.</p>\n",
+         after {} texts on average, and {} besides.</p>\n{scored}",
         table("Synthetic users", &columns, &rows),
         delays.len(),
         changes,
@@ -270,7 +350,7 @@ fn over_time(group: &[&SummaryRow], lines: &[&RunLine]) -> Result<String> {
     let mut plotted = Vec::new();
     for (place, row) in group.iter().take(LINES).enumerate() {
         let ((color, ink), mark) = (inks[place % 4], marks[place / 4]);
-        let runs: Vec<_> = lines.iter().filter_map(|line| line.run.methods.get(&row.method)).collect();
+        let runs: Vec<_> = lines.iter().filter_map(|line| line.run.methods.get(&row.runs)).collect();
         let periods = runs.iter().map(|run| run.matrix.len()).max().unwrap_or(0);
         let points = (0..periods).filter_map(|t| {
             let values: Vec<f64> =
@@ -313,7 +393,7 @@ fn matrices(group: &[&SummaryRow], lines: &[&RunLine]) -> String {
         };
         (0..periods).map(|t| (0..periods).map(|i| cell(t, i)).collect()).collect()
     };
-    let all: Vec<_> = group.iter().map(|row| (row, cells(&row.method))).collect();
+    let all: Vec<_> = group.iter().map(|row| (row, cells(&row.runs))).collect();
     let values = || all.iter().flat_map(|(_, matrix)| matrix.iter().flatten().flatten().copied());
     let (least, largest) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
     let ticks: Vec<String> = (1..=periods).map(|t| t.to_string()).collect();

@@ -1,12 +1,12 @@
 //! How long a suite will take, from its tokens and a short measurement of the model's speed.
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use serde::Serialize;
 use spring_core::{Config, LanguageModel, prompt::Encoded};
 
-use super::{LoadedData, Suite};
-use crate::{Budget, Result, loss::encode, protocol::cost_of};
+use super::{Choice, Half, LoadedData, Suite};
+use crate::{MethodSpec, Result, loss::encode, protocol::cost_of};
 
 /// What a suite costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -29,7 +29,7 @@ pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedD
     let mut sample: Vec<Encoded> = Vec::new();
     let (mut train, mut score) = (0.0, 0.0);
     for loaded in data {
-        for (_, splits) in &loaded.users {
+        for (place, (_, splits)) in loaded.users.iter().enumerate() {
             let mut periods = Vec::new();
             for split in splits {
                 let texts = encode(model, &suite.config, &split.train)?;
@@ -38,13 +38,11 @@ pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedD
                 let room = SAMPLE - sample.len();
                 sample.extend(texts.into_iter().take(room));
             }
-            for budget in &suite.budgets {
-                let steps = *budget == Budget::Steps;
-                let cost = cost_of(&suite.methods, &suite.config, steps, &periods, suite.generation);
-                train += cost.train * suite.seeds.len() as f64;
-                score += cost.score * suite.seeds.len() as f64;
-                estimate.jobs += suite.seeds.len();
-            }
+            let methods = expected_methods(suite, suite.half(place));
+            let cost = cost_of(&methods, suite, &periods);
+            train += cost.train;
+            score += cost.score;
+            estimate.jobs += suite.seeds.len() * suite.budgets.len();
         }
         if suite.needs_domain() {
             let epochs = suite.config.training.epochs * suite.seeds.len();
@@ -55,6 +53,21 @@ pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedD
     estimate.seconds = train * per_train + score * per_score;
     (estimate.train_millions, estimate.score_millions) = (train / 1e6, score / 1e6);
     Ok(estimate)
+}
+
+/// What a user of a half will run; which candidates will be the best is not known yet, so the first ones stand for them.
+fn expected_methods(suite: &Suite, half: Option<Half>) -> Vec<MethodSpec> {
+    let candidates = suite.choose.iter().flat_map(Choice::expected);
+    let methods = match half {
+        None => suite.methods.clone(),
+        Some(Half::Choosing) => candidates.collect(),
+        Some(Half::Reporting) => {
+            let first = suite.choose.iter().filter_map(|choice| choice.among.first());
+            suite.methods.iter().chain(first).cloned().collect()
+        }
+    };
+    let mut names = HashSet::new();
+    methods.into_iter().filter(|method| names.insert(method.name().to_owned())).collect()
 }
 
 fn tokens(texts: &[Encoded]) -> usize {

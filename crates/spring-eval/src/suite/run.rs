@@ -2,9 +2,8 @@
 //! user, seed and budget), `adapters/`, `summary.csv` and `report.html`. What is there already is not run again.
 
 use std::{
-    collections::{HashMap, HashSet},
-    fs::{self, File, OpenOptions},
-    io::{BufRead, BufReader, Write},
+    collections::{HashMap, HashSet, hash_map::Entry},
+    fs::File,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -15,9 +14,17 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId, spring_model::Adapter};
 
-use super::{Estimate, LoadedData, Start, Suite, SuiteUser, Summary, estimate, load_data};
+use super::{
+    Estimate, Half, LoadedData, Start, Suite, SuiteUser, Summary,
+    choice::{candidates, chosen, stage, stages},
+    estimate,
+    folder::{
+        append, append_line, claim, load_adapters, read_adapter, read_lines, save_adapters, unwritable, write,
+    },
+    load_data,
+};
 use crate::{
-    Budget, Error, MethodRun, Protocol, Result, Split, UserInput, UserRun, compare::score_base, data::Task,
+    Budget, Error, Memo, MethodRun, MethodSpec, Protocol, Result, Split, UserInput, UserRun, data::Task,
     protocol, report, run_other_user, run_user,
 };
 
@@ -139,7 +146,7 @@ pub fn run_suite(
     model: &dyn LanguageModel,
     suite: &Suite,
     folder: &Path,
-    watch: &(dyn Fn(SuiteEvent<'_>) -> ControlFlow<()> + Sync),
+    watch: Watch<'_>,
 ) -> Result<SuiteOutcome> {
     let data = load(suite)?;
     claim(folder, suite, &model.info().fingerprint)?;
@@ -148,7 +155,7 @@ pub fn run_suite(
         .map(|loaded| SuiteData {
             data: loaded.name.clone(),
             task: loaded.task,
-            users: loaded.considered.clone(),
+            users: in_halves(suite, &loaded.considered),
             too_few: loaded.too_few,
             domain_users: if suite.needs_domain() { loaded.domain_users } else { 0 },
             domain_texts: if suite.needs_domain() { loaded.domain.len() } else { 0 },
@@ -156,93 +163,76 @@ pub fn run_suite(
         .collect();
     write(&folder.join("users.json"), serde_json::to_string_pretty(&users).map_err(unwritable)?.as_bytes())?;
 
-    let lines: Vec<RunLine> = read_lines(&folder.join("runs.jsonl"))?;
     let lends = suite.wants("other_user");
-    let done: HashSet<RunKey> = lines
-        .into_iter()
-        .map(|line| line.key)
-        .filter(|key| !lends || key.adapters(folder).join("0").exists())
-        .collect();
     let jobs = jobs(suite, &data);
-    let missing: Vec<&Job<'_>> = jobs.iter().filter(|job| !done.contains(&job.key)).collect();
-    if !missing.is_empty() {
+    let (choosing, reporting): (Vec<&Job<'_>>, Vec<&Job<'_>>) =
+        jobs.iter().partition(|job| job.half == Some(Half::Choosing));
+    let runs = folder.join("runs.jsonl");
+    let known = read_lines::<RunLine>(&runs)?;
+    let is_known = |job: &&Job<'_>| known.iter().any(|line| line.key == job.key);
+    if !jobs.iter().all(|job| is_known(&job)) {
         stop_if(watch(SuiteEvent::Estimate(estimate::estimate(model, suite, &data)?)))?;
     }
-    let domains = domain_adapters(model, suite, folder, &data, watch)?;
-    let file = Mutex::new(append(&folder.join("runs.jsonl"))?);
-    let (started, finished) = (Instant::now(), Mutex::new(0usize));
-    // The base's scores depend neither on the seed nor on the budget.
-    let scored: Mutex<HashMap<(&str, &UserId), Vec<Split>>> = Mutex::default();
-    missing.par_iter().try_for_each(|job| -> Result<()> {
-        let protocol = Protocol {
-            config: Config { seed: job.key.seed, ..suite.config.clone() },
-            methods: suite.methods.clone(),
-            budget: job.key.budget,
-            generation: suite.generation,
-        };
-        let whose = (job.key.data.as_str(), &job.key.user);
-        let known = scored.lock().ok().and_then(|scored| scored.get(&whose).cloned());
-        let splits = match known {
-            Some(splits) => splits,
-            None => {
-                let mut splits = job.splits.to_vec();
-                score_base(model, &suite.config, &mut splits).map_err(|error| named(error, &job.key.user))?;
-                if let Ok(mut scored) = scored.lock() {
-                    scored.insert(whose, splits.clone());
-                }
-                splits
-            }
-        };
-        let input = UserInput {
-            user: &job.key.user,
-            splits: &splits,
-            domain: domains.get(&(job.key.data.clone(), job.key.seed)),
-            start_from_domain: suite.start == Start::Domain,
-        };
-        let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
-        let outcome =
-            run_user(model, &protocol, input, &mut progress).map_err(|error| named(error, &job.key.user))?;
-        if lends {
-            save_adapters(&job.key.adapters(folder), &outcome.adapters)?;
-        }
-        append_line(&file, &RunLine { key: job.key.clone(), run: outcome.run })?;
-        let count = finished.lock().map_or(1, |mut count| {
-            *count += 1;
-            *count
-        });
-        let seconds_left = started.elapsed().as_secs_f64() / count as f64 * (missing.len() - count) as f64;
-        let done = jobs.len() - missing.len() + count;
-        stop_if(watch(SuiteEvent::Job { name: &job.key.name(), done, jobs: jobs.len(), seconds_left }))
+    let runner = Runner {
+        model,
+        suite,
+        folder,
+        watch,
+        domains: domain_adapters(model, suite, folder, &data, watch)?,
+        lends,
+        file: Mutex::new(append(&runs)?),
+        jobs: reporting.len() + stages(suite) * choosing.len(),
+        started: Instant::now(),
+        finished: Mutex::default(),
+    };
+    let mut choosers = User::group(&choosing);
+    let mut tried = Vec::new();
+    for at in 0..stages(suite) {
+        let goes_on = at + 1 < stages(suite);
+        runner.run(&mut choosers, goes_on, &|budget| distinct(stage(suite, at, &tried, budget)))?;
+        let found = candidates(suite, at, &tried, &lines_of(folder, &choosing)?);
+        tried.extend(found);
+    }
+    runner.run(&mut User::group(&reporting), false, &|budget| {
+        let chosen = suite.choose.iter().filter_map(|choice| chosen(choice, &tried, budget));
+        distinct(suite.methods.iter().cloned().chain(chosen))
     })?;
     if lends {
-        lend(model, suite, folder, &jobs, watch)?;
+        lend(model, suite, folder, &reporting, watch)?;
     }
 
-    let wanted: HashSet<&RunKey> = jobs.iter().map(|job| &job.key).collect();
-    let mut latest: HashMap<RunKey, UserRun> = HashMap::new();
-    for line in read_lines::<RunLine>(&folder.join("runs.jsonl"))? {
-        if wanted.contains(&line.key) {
-            latest.insert(line.key, line.run);
-        }
-    }
+    let mut lines = lines_of(folder, &reporting)?;
     if lends {
-        for OtherLine { key, run } in read_lines(&folder.join("others.jsonl"))? {
-            if let Some(own) = latest.get_mut(&key) {
-                own.methods.insert("other_user".into(), run);
-            }
+        let others = read_lines::<OtherLine>(&folder.join("others.jsonl"))?.into_iter();
+        let mut others: HashMap<RunKey, MethodRun> = others.map(|line| (line.key, line.run)).collect();
+        for line in &mut lines {
+            let run = others.remove(&line.key);
+            line.run.methods.extend(run.map(|run| ("other_user".to_owned(), run)));
         }
     }
-    let mut lines: Vec<RunLine> = latest.into_iter().map(|(key, run)| RunLine { key, run }).collect();
-    let place = |line: &RunLine| jobs.iter().position(|job| job.key == line.key);
-    lines.sort_by_key(place);
-    let summary = Summary::of(suite, &users, &lines);
+    let summary = Summary::of(suite, &users, &lines, tried);
     write(&folder.join("summary.csv"), summary.csv().as_bytes())?;
+    if !suite.choose.is_empty() {
+        write(&folder.join("choices.csv"), summary.choices_csv().as_bytes())?;
+    }
     write(&folder.join("report.html"), report::suite_html(suite, &users, &lines, &summary)?.as_bytes())?;
     Ok(SuiteOutcome { summary, data: users, folder: folder.to_owned() })
 }
 
+/// The users with what they are there for.
+fn in_halves(suite: &Suite, considered: &[SuiteUser]) -> Vec<SuiteUser> {
+    let mut places = 0..;
+    let evaluated = |user: &SuiteUser| user.excluded.is_none();
+    let half = |user: &SuiteUser| {
+        evaluated(user).then(|| places.next()).flatten().and_then(|place| suite.half(place))
+    };
+    let halves: Vec<Option<Half>> = considered.iter().map(half).collect();
+    considered.iter().zip(halves).map(|(user, half)| SuiteUser { half, ..user.clone() }).collect()
+}
+
 struct Job<'a> {
     key: RunKey,
+    half: Option<Half>,
     splits: &'a [Split],
 }
 
@@ -251,9 +241,9 @@ fn jobs<'a>(suite: &Suite, data: &'a [LoadedData]) -> Vec<Job<'a>> {
     for loaded in data {
         for &budget in &suite.budgets {
             for &seed in &suite.seeds {
-                for (user, splits) in &loaded.users {
+                for (place, (user, splits)) in loaded.users.iter().enumerate() {
                     let key = RunKey { data: loaded.name.clone(), budget, seed, user: user.clone() };
-                    jobs.push(Job { key, splits });
+                    jobs.push(Job { key, half: suite.half(place), splits });
                 }
             }
         }
@@ -261,26 +251,132 @@ fn jobs<'a>(suite: &Suite, data: &'a [LoadedData]) -> Vec<Job<'a>> {
     jobs
 }
 
-/// Makes the folder, or checks that it holds the same suite.
-fn claim(folder: &Path, suite: &Suite, fingerprint: &str) -> Result<()> {
-    let path = folder.join("suite.toml");
-    let fail = |reason: String| Error::File { file: path.display().to_string(), reason };
-    let settings = toml::to_string(suite).map_err(|error| fail(error.to_string()))?;
-    let settings = format!("# Base model {fingerprint}\n{settings}");
-    match fs::read_to_string(&path) {
-        Ok(there) if there == settings => Ok(()),
-        Ok(_) => Err(fail(
-            "the folder holds a run with other settings or another model; choose another --out, or delete it"
-                .into(),
-        )),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::create_dir_all(folder.join("adapters")).map_err(|error| Error::File {
-                file: folder.display().to_string(),
-                reason: error.to_string(),
-            })?;
-            write(&path, settings.as_bytes())
+/// The runs of some jobs, in their order; several about one job are put together.
+fn lines_of(folder: &Path, jobs: &[&Job<'_>]) -> Result<Vec<RunLine>> {
+    let mut runs: HashMap<RunKey, UserRun> = HashMap::new();
+    for RunLine { key, run } in read_lines(&folder.join("runs.jsonl"))? {
+        match runs.entry(key) {
+            Entry::Occupied(mut known) => known.get_mut().methods.extend(run.methods),
+            Entry::Vacant(place) => drop(place.insert(run)),
         }
-        Err(error) => Err(fail(error.to_string())),
+    }
+    let line = |job: &&Job<'_>| Some(RunLine { key: job.key.clone(), run: runs.remove(&job.key)? });
+    Ok(jobs.iter().filter_map(line).collect())
+}
+
+/// Each method once.
+fn distinct(methods: impl IntoIterator<Item = MethodSpec>) -> Vec<MethodSpec> {
+    let mut names = HashSet::new();
+    methods.into_iter().filter(|method| names.insert(method.name().to_owned())).collect()
+}
+
+/// A user's jobs, all seeds and budgets, with what is known of them while they run: what they share is computed once.
+struct User<'a> {
+    jobs: Vec<&'a Job<'a>>,
+    memo: Memo,
+}
+
+impl<'a> User<'a> {
+    fn group(jobs: &[&'a Job<'a>]) -> Vec<Self> {
+        let mut users: Vec<Self> = Vec::new();
+        for job in jobs {
+            let whose = |job: &Job<'_>| (job.key.data.clone(), job.key.user.clone());
+            match users.iter_mut().find(|user| whose(user.jobs[0]) == whose(job)) {
+                Some(user) => user.jobs.push(job),
+                None => users.push(Self { jobs: vec![job], memo: Memo::default() }),
+            }
+        }
+        users
+    }
+}
+
+/// Runs jobs and writes what they give.
+struct Runner<'a> {
+    model: &'a dyn LanguageModel,
+    suite: &'a Suite,
+    folder: &'a Path,
+    watch: Watch<'a>,
+    domains: HashMap<(String, u64), Adapter>,
+    lends: bool,
+    file: Mutex<File>,
+    jobs: usize,
+    started: Instant,
+    /// Jobs that are done, and those of them that this run has done.
+    finished: Mutex<(usize, usize)>,
+}
+
+type Watch<'a> = &'a (dyn Fn(SuiteEvent<'_>) -> ControlFlow<()> + Sync);
+
+impl Runner<'_> {
+    /// Users side by side, each with all seeds and budgets one after the other; methods that were run before are not run
+    /// again. Where the users go on after this, what is known of them is kept.
+    fn run(
+        &self,
+        users: &mut [User<'_>],
+        goes_on: bool,
+        methods: &(dyn Fn(Budget) -> Vec<MethodSpec> + Sync),
+    ) -> Result<()> {
+        let known = read_lines::<RunLine>(&self.folder.join("runs.jsonl"))?.into_iter();
+        let mut known: HashMap<RunKey, HashSet<String>> =
+            known.fold(HashMap::new(), |mut known, RunLine { key, run }| {
+                known.entry(key).or_default().extend(run.methods.into_keys());
+                known
+            });
+        known.retain(|key, _| !self.lends || key.adapters(self.folder).join("0").exists());
+        users.par_iter_mut().with_max_len(1).try_for_each(|user| {
+            user.jobs.iter().try_for_each(|job| {
+                let is_known = |method: &MethodSpec| {
+                    method.is_of_others()
+                        || known.get(&job.key).is_some_and(|known| known.contains(method.name()))
+                };
+                let mut missing = methods(job.key.budget);
+                missing.retain(|method| !is_known(method));
+                match missing.is_empty() && known.contains_key(&job.key) {
+                    true => self.count(|count| count.0 += 1),
+                    false => return self.run_one(job, missing, &user.memo),
+                };
+                Ok(())
+            })?;
+            if !goes_on {
+                user.memo = Memo::default();
+            }
+            Ok(())
+        })
+    }
+
+    /// Changes the jobs that are done, and those of them that this run has done, and says how many they are then.
+    fn count(&self, change: impl FnOnce(&mut (usize, usize))) -> (usize, usize) {
+        self.finished.lock().map_or((0, 1), |mut count| {
+            change(&mut count);
+            *count
+        })
+    }
+
+    fn run_one(&self, job: &Job<'_>, methods: Vec<MethodSpec>, memo: &Memo) -> Result<()> {
+        let protocol = Protocol {
+            config: Config { seed: job.key.seed, ..self.suite.config.clone() },
+            methods,
+            budget: job.key.budget,
+            generation: self.suite.generation,
+        };
+        let input = UserInput {
+            user: &job.key.user,
+            splits: job.splits,
+            domain: self.domains.get(&(job.key.data.clone(), job.key.seed)),
+            start_from_domain: self.suite.start == Start::Domain,
+        };
+        let mut progress = |_: Event<'_>| (self.watch)(SuiteEvent::Step);
+        let outcome = run_user(self.model, &protocol, input, memo, &mut progress)
+            .map_err(|error| named(error, &job.key.user))?;
+        if self.lends {
+            save_adapters(&job.key.adapters(self.folder), &outcome.adapters)?;
+        }
+        append_line(&self.file, &RunLine { key: job.key.clone(), run: outcome.run })?;
+        let (done, here) = self.count(|count| *count = (count.0 + 1, count.1 + 1));
+        let left = self.jobs.saturating_sub(done) as f64;
+        let seconds_left = self.started.elapsed().as_secs_f64() / here as f64 * left;
+        let name = job.key.name();
+        stop_if((self.watch)(SuiteEvent::Job { name: &name, done, jobs: self.jobs, seconds_left }))
     }
 }
 
@@ -290,7 +386,7 @@ fn domain_adapters(
     suite: &Suite,
     folder: &Path,
     data: &[LoadedData],
-    watch: &(dyn Fn(SuiteEvent<'_>) -> ControlFlow<()> + Sync),
+    watch: Watch<'_>,
 ) -> Result<HashMap<(String, u64), Adapter>> {
     let mut adapters = HashMap::new();
     for loaded in data.iter().filter(|_| suite.needs_domain()) {
@@ -325,16 +421,16 @@ fn lend(
     model: &dyn LanguageModel,
     suite: &Suite,
     folder: &Path,
-    jobs: &[Job<'_>],
-    watch: &(dyn Fn(SuiteEvent<'_>) -> ControlFlow<()> + Sync),
+    jobs: &[&Job<'_>],
+    watch: Watch<'_>,
 ) -> Result<()> {
     let path = folder.join("others.jsonl");
     let done: HashSet<RunKey> = read_lines::<OtherLine>(&path)?.into_iter().map(|line| line.key).collect();
     let file = Mutex::new(append(&path)?);
-    let missing: Vec<&Job<'_>> = jobs.iter().filter(|job| !done.contains(&job.key)).collect();
+    let missing: Vec<&&Job<'_>> = jobs.iter().filter(|job| !done.contains(&job.key)).collect();
     missing.par_iter().try_for_each(|job| -> Result<()> {
         stop_if(watch(SuiteEvent::Step))?;
-        let group: Vec<&Job<'_>> = jobs
+        let group: Vec<&&Job<'_>> = jobs
             .iter()
             .filter(|other| {
                 let (a, b) = (&other.key, &job.key);
@@ -365,90 +461,4 @@ fn stop_if(flow: ControlFlow<()>) -> Result<()> {
             Err(spring_core::Error::from(spring_core::spring_model::ModelError::Stopped).into())
         }
     }
-}
-
-fn save_adapters(folder: &Path, adapters: &[Adapter]) -> Result<()> {
-    fs::create_dir_all(folder)
-        .map_err(|error| Error::File { file: folder.display().to_string(), reason: error.to_string() })?;
-    // The first one comes last: where it is, all of them are.
-    for (t, adapter) in adapters.iter().enumerate().rev() {
-        write(&folder.join(t.to_string()), &adapter.to_bytes().map_err(spring_core::Error::from)?)?;
-    }
-    Ok(())
-}
-
-fn load_adapters(folder: &Path) -> Result<Vec<Adapter>> {
-    (0..)
-        .map(|t: usize| folder.join(t.to_string()))
-        .take_while(|path| path.exists())
-        .map(|path| read_adapter(&path))
-        .collect()
-}
-
-fn read_adapter(path: &Path) -> Result<Adapter> {
-    let bytes = fs::read(path)
-        .map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })?;
-    Ok(Adapter::from_bytes(&bytes).map_err(spring_core::Error::from)?)
-}
-
-/// Writes beside it and renames: a reader finds the old file or the new one.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension("partial");
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    written.map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })
-}
-
-fn unwritable(error: serde_json::Error) -> Error {
-    Error::NotEnough(format!("a result cannot be written as JSON: {error}"))
-}
-
-/// The lines of a JSONL file, none if it is not there. A last line without its end was cut off by a crash: it is dropped,
-/// and what it stands for is run again.
-fn read_lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>> {
-    let label = path.display().to_string();
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(Error::File { file: label, reason: error.to_string() }),
-    };
-    let (mut reader, mut lines, mut line) = (BufReader::new(file), Vec::new(), Vec::new());
-    loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line);
-        read.map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
-        if line.last() != Some(&b'\n') {
-            return Ok(lines);
-        }
-        let number = lines.len() as u64 + 1;
-        lines.push(serde_json::from_slice(&line).map_err(|error| Error::Data {
-            file: label.clone(),
-            line: number,
-            row: number,
-            reason: format!("damaged: {error}; delete the line and run the suite again"),
-        })?);
-    }
-}
-
-/// Opens a JSONL file to add lines, behind its last whole one.
-fn append(path: &Path) -> Result<File> {
-    let open = || -> std::io::Result<File> {
-        let whole = match fs::read(path) {
-            Ok(bytes) => bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
-        };
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        file.set_len(whole as u64)?;
-        Ok(file)
-    };
-    open().map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })
-}
-
-fn append_line(file: &Mutex<File>, line: &impl Serialize) -> Result<()> {
-    let line = serde_json::to_string(line).map_err(unwritable)? + "\n";
-    let written = match file.lock() {
-        Ok(mut file) => file.write_all(line.as_bytes()).and_then(|()| file.sync_data()),
-        Err(_) => return Err(Error::NotEnough("another user's run failed".into())),
-    };
-    written.map_err(|error| Error::File { file: "the run's folder".into(), reason: error.to_string() })
 }

@@ -6,12 +6,16 @@ use serde::Serialize;
 use spring_core::spring_memory::UserId;
 
 use super::{
-    Suite,
+    Candidate, Suite,
+    choice::chosen,
     run::{RunLine, SuiteData},
 };
 use crate::{
     Budget, ContinualScores, Interval, LabelScores, Loss, MethodRun, NumberScores, PairedTest, TextScores,
-    UserScores, average_seeds, bootstrap, data::Task, holm, label_scores, number_scores, paired_test,
+    UserScores, average_seeds, bootstrap,
+    data::Task,
+    holm, label_scores, number_scores, paired_test,
+    synth::{KindScores, TextKind},
 };
 
 /// All rows, in the order of data sets, budgets and methods.
@@ -23,6 +27,9 @@ pub struct Summary {
     pub against: String,
     /// The rows.
     pub rows: Vec<SummaryRow>,
+    /// How settings were chosen, on users that are in no row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Candidate>,
 }
 
 /// One method on one data set under one budget. Every number is a mean over users, each user's seeds averaged first.
@@ -32,14 +39,18 @@ pub struct SummaryRow {
     pub data: String,
     /// The budget.
     pub budget: Budget,
-    /// The method's name.
+    /// The method's name, or that of a choice.
     pub method: String,
-    /// Its name in tables.
+    /// Its name in tables; of a choice what it fell on.
     pub label: String,
+    /// The method whose runs these are.
+    pub runs: String,
     /// Nats per byte on each period's test part right after it, without the first period: the primary score.
     pub per_byte: Interval,
     /// The same in nats per token.
     pub per_token: f64,
+    /// Nats per byte and per token of the adapter alone, of methods that write through gate and mixture.
+    pub adapter_alone: Option<[f64; 2]>,
     /// `per_byte` minus that of the method it is tested against, below 0 where this one is better.
     pub difference: Option<PairedTest>,
     /// The continual metrics, nats per byte.
@@ -54,20 +65,24 @@ pub struct SummaryRow {
     pub seconds: f64,
     /// Scores of the texts generated on the diagonal.
     pub generated: Option<TextScores>,
-    /// Of LaMP-2, whose texts are labels: all generated ones together.
+    /// Of LaMP-2, whose texts are labels, all generated ones together; of LaMP-1 the answers to its questions, as the texts of
+    /// its profiles are abstracts.
     pub labels: Option<LabelScores>,
     /// Of LaMP-3, whose texts are ratings: all generated ones together.
     pub numbers: Option<NumberScores>,
     /// Of synthetic users: precision and recall of the selection for new preference, share without noise among what was
     /// selected, the same by chance, and the stale-preference rate; means over the later periods.
     pub synthetic: Option<[Option<f64>; 5]>,
+    /// How a variant of SPRInG scored each kind of synthetic text in the later periods, all users and seeds together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<KindScores>,
 }
 
 /// Key of the bootstrap and of the paired tests.
 const SEED: u64 = 0;
 
 impl Summary {
-    pub(super) fn of(suite: &Suite, data: &[SuiteData], lines: &[RunLine]) -> Self {
+    pub(super) fn of(suite: &Suite, data: &[SuiteData], lines: &[RunLine], choices: Vec<Candidate>) -> Self {
         let against = suite.reference().to_owned();
         let mut rows = Vec::new();
         for data in data {
@@ -76,23 +91,26 @@ impl Summary {
                     .iter()
                     .filter(|line| line.key.data == data.data && line.key.budget == budget)
                     .collect();
-                let scores = |method: &str| of_users(&lines, method, |run, _| after_first(run).per_byte());
-                let reference = scores(&against);
-                let mut group: Vec<SummaryRow> = suite
-                    .methods
-                    .iter()
+                let methods = shown(suite, &choices, budget);
+                let run =
+                    methods.iter().find(|method| method.name == against).map_or("", |method| &method.runs);
+                let reference = primary_scores(&lines, run);
+                let mut group: Vec<SummaryRow> = methods
+                    .into_iter()
                     .filter_map(|method| {
-                        let name = method.name();
-                        let own = scores(name);
+                        let own = primary_scores(&lines, &method.runs);
                         let difference =
-                            (name != against).then(|| paired_test(&own, &reference, SEED)).flatten();
+                            (method.name != against).then(|| paired_test(&own, &reference, SEED)).flatten();
                         let per_byte = bootstrap(&own, SEED)?;
-                        let mut row = row(&lines, name, per_byte, difference);
+                        let mut row = row(&lines, &method.runs, per_byte, difference);
                         (row.data, row.budget) = (data.data.clone(), budget);
-                        row.label = method.label().to_owned();
-                        let (predicted, written) = answers(&lines, name);
+                        (row.method, row.label) = (method.name.to_owned(), method.label);
+                        let (predicted, written) =
+                            answers(&lines, &method.runs, data.task == Some(Task::Lamp1));
                         match data.task {
-                            Some(Task::Lamp2) => row.labels = label_scores(&predicted, &written),
+                            Some(Task::Lamp1 | Task::Lamp2) => {
+                                row.labels = label_scores(&predicted, &written)
+                            }
                             Some(Task::Lamp3) => row.numbers = number_scores(&predicted, &written),
                             _ => {}
                         }
@@ -103,14 +121,29 @@ impl Summary {
                 rows.append(&mut group);
             }
         }
-        Self { name: suite.name.clone(), against, rows }
+        Self { name: suite.name.clone(), against, rows, choices }
+    }
+
+    /// The candidates of all choices as CSV, with a heading.
+    pub fn choices_csv(&self) -> String {
+        let mut csv = String::from("choice,stage,budget,method,users,nats_per_byte,best\n");
+        for candidate in &self.choices {
+            let Candidate { choice, stage, budget, method, users, per_byte, best, .. } = candidate;
+            csv += &format!(
+                "{},{stage},{},{},{users},{per_byte:.6},{best}\n",
+                quoted(choice),
+                budget.name(),
+                quoted(method)
+            );
+        }
+        csv
     }
 
     /// The table as CSV, with a heading.
     pub fn csv(&self) -> String {
         let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
         let mut csv = String::from(
-            "data,budget,method,users,nats_per_byte,low_95,high_95,nats_per_token,against,difference,difference_low_95,\
+            "data,budget,method,users,nats_per_byte,low_95,high_95,nats_per_token,adapter_nats_per_byte,adapter_nats_per_token,against,difference,difference_low_95,\
              difference_high_95,p,p_holm,minimum_detectable,average,backward_transfer,forward_transfer,forgetting,\
              tokens_trained,learned_share,gate_open_share,seconds,rouge1,rouge2,rougeL,meteor,accuracy,f1,mae,rmse,selection_precision,\
              selection_recall,selection_clean,clean_by_chance,stale_rate\n",
@@ -128,6 +161,8 @@ impl Summary {
                 number(Some(row.per_byte.low)),
                 number(Some(row.per_byte.high)),
                 number(Some(row.per_token)),
+                number(row.adapter_alone.map(|alone| alone[0])),
+                number(row.adapter_alone.map(|alone| alone[1])),
                 quoted(&self.against),
             ];
             cells.extend(
@@ -165,6 +200,27 @@ impl Summary {
     }
 }
 
+/// A row's names, and the method whose runs it shows.
+struct Shown<'s> {
+    name: &'s str,
+    label: String,
+    runs: String,
+}
+
+fn shown<'s>(suite: &'s Suite, choices: &[Candidate], budget: Budget) -> Vec<Shown<'s>> {
+    let methods = suite.methods.iter().map(|method| Shown {
+        name: method.name(),
+        label: method.label().to_owned(),
+        runs: method.name().to_owned(),
+    });
+    let chosen = suite.choose.iter().filter_map(|choice| {
+        let method = chosen(choice, choices, budget)?;
+        let label = format!("{}: {}", choice.name, method.label());
+        Some(Shown { name: &choice.name, label, runs: method.name().to_owned() })
+    });
+    methods.chain(chosen).collect()
+}
+
 fn quoted(text: &str) -> String {
     if text.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
@@ -178,6 +234,11 @@ fn after_first(run: &MethodRun) -> Loss {
     if run.matrix.len() > 1 { run.diagonal_after_first() } else { run.diagonal() }
 }
 
+/// The primary score of every user, seeds averaged.
+pub(super) fn primary_scores(lines: &[&RunLine], method: &str) -> UserScores {
+    of_users(lines, method, |run, _| after_first(run).per_byte())
+}
+
 /// A number of every user, seeds averaged; what a run does not have is left out.
 fn of_users(lines: &[&RunLine], method: &str, value: impl Fn(&MethodRun, &RunLine) -> f64) -> UserScores {
     let values = lines.iter().filter_map(|line| {
@@ -187,10 +248,11 @@ fn of_users(lines: &[&RunLine], method: &str, value: impl Fn(&MethodRun, &RunLin
     average_seeds(values)
 }
 
-/// All generated texts of a method, and the users' own.
-fn answers(lines: &[&RunLine], method: &str) -> (Vec<String>, Vec<String>) {
+/// All generated texts of a method, or those alone that answer questions, and the users' own.
+fn answers(lines: &[&RunLine], method: &str, questions: bool) -> (Vec<String>, Vec<String>) {
     let runs = lines.iter().filter_map(|line| line.run.methods.get(method));
-    runs.flat_map(|run| &run.generated).map(|text| (text.predicted.clone(), text.written.clone())).unzip()
+    let texts = runs.flat_map(|run| &run.generated).filter(|text| text.question || !questions);
+    texts.map(|text| (text.predicted.clone(), text.written.clone())).unzip()
 }
 
 fn mean(scores: &BTreeMap<UserId, f64>) -> Option<f64> {
@@ -207,6 +269,8 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
         let none = MethodRun::default();
         run.continual(line.run.methods.get("base").unwrap_or(&none))
     };
+    let alone =
+        |value: fn(&Loss) -> f64| all(&|run, _| run.adapter_diagonal_after_first().as_ref().map(value));
     let generated = |value: fn(&TextScores) -> f64| {
         all(&|run, _| {
             let texts = run.generated.iter();
@@ -227,8 +291,10 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
         budget: Budget::Epochs,
         method: method.to_owned(),
         label: String::new(),
+        runs: method.to_owned(),
         per_byte,
         per_token: all(&|run, _| Some(after_first(run).per_token())).unwrap_or(f64::NAN),
+        adapter_alone: alone(Loss::per_byte).zip(alone(Loss::per_token)).map(|(byte, token)| [byte, token]),
         difference,
         continual: ContinualScores {
             average: all(&|run, line| continual(run, line).average),
@@ -265,5 +331,15 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
                 synthetic(&|s| s.stale),
             ]
         }),
+        kinds: kinds(lines, method),
     }
+}
+
+fn kinds(lines: &[&RunLine], method: &str) -> Vec<KindScores> {
+    let mut kinds: BTreeMap<TextKind, Vec<KindScores>> = BTreeMap::new();
+    let runs = lines.iter().filter_map(|line| line.run.methods.get(method));
+    for scores in runs.flat_map(|run| &run.synthetic).flat_map(|period| &period.kinds) {
+        kinds.entry(scores.kind).or_default().push(*scores);
+    }
+    kinds.values().filter_map(KindScores::pooled).collect()
 }

@@ -1,0 +1,123 @@
+//! The files of a run's folder: written whole or line by line, and read again after a crash.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    sync::Mutex,
+};
+
+use serde::{Deserialize, Serialize};
+use spring_core::spring_model::Adapter;
+
+use super::Suite;
+use crate::{Error, Result};
+
+/// Makes the folder, or checks that it holds the same suite.
+pub(super) fn claim(folder: &Path, suite: &Suite, fingerprint: &str) -> Result<()> {
+    let path = folder.join("suite.toml");
+    let fail = |reason: String| Error::File { file: path.display().to_string(), reason };
+    let settings = toml::to_string(suite).map_err(|error| fail(error.to_string()))?;
+    let settings = format!("# Base model {fingerprint}\n{settings}");
+    match fs::read_to_string(&path) {
+        Ok(there) if there == settings => Ok(()),
+        Ok(_) => Err(fail(
+            "the folder holds a run with other settings or another model; choose another --out, or delete it"
+                .into(),
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder.join("adapters")).map_err(|error| Error::File {
+                file: folder.display().to_string(),
+                reason: error.to_string(),
+            })?;
+            write(&path, settings.as_bytes())
+        }
+        Err(error) => Err(fail(error.to_string())),
+    }
+}
+
+pub(super) fn save_adapters(folder: &Path, adapters: &[Adapter]) -> Result<()> {
+    fs::create_dir_all(folder)
+        .map_err(|error| Error::File { file: folder.display().to_string(), reason: error.to_string() })?;
+    // The first one comes last: where it is, all of them are.
+    for (t, adapter) in adapters.iter().enumerate().rev() {
+        write(&folder.join(t.to_string()), &adapter.to_bytes().map_err(spring_core::Error::from)?)?;
+    }
+    Ok(())
+}
+
+pub(super) fn load_adapters(folder: &Path) -> Result<Vec<Adapter>> {
+    (0..)
+        .map(|t: usize| folder.join(t.to_string()))
+        .take_while(|path| path.exists())
+        .map(|path| read_adapter(&path))
+        .collect()
+}
+
+pub(super) fn read_adapter(path: &Path) -> Result<Adapter> {
+    let bytes = fs::read(path)
+        .map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })?;
+    Ok(Adapter::from_bytes(&bytes).map_err(spring_core::Error::from)?)
+}
+
+/// Writes beside it and renames: a reader finds the old file or the new one.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = path.with_extension("partial");
+    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })
+}
+
+pub(super) fn unwritable(error: serde_json::Error) -> Error {
+    Error::NotEnough(format!("a result cannot be written as JSON: {error}"))
+}
+
+/// The lines of a JSONL file, none if it is not there. A last line without its end was cut off by a crash: it is dropped,
+/// and what it stands for is run again.
+pub(super) fn read_lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>> {
+    let label = path.display().to_string();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(Error::File { file: label, reason: error.to_string() }),
+    };
+    let (mut reader, mut lines, mut line) = (BufReader::new(file), Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line);
+        read.map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
+        if line.last() != Some(&b'\n') {
+            return Ok(lines);
+        }
+        let number = lines.len() as u64 + 1;
+        lines.push(serde_json::from_slice(&line).map_err(|error| Error::Data {
+            file: label.clone(),
+            line: number,
+            row: number,
+            reason: format!("damaged: {error}; delete the line and run the suite again"),
+        })?);
+    }
+}
+
+/// Opens a JSONL file to add lines, behind its last whole one.
+pub(super) fn append(path: &Path) -> Result<File> {
+    let open = || -> std::io::Result<File> {
+        let whole = match fs::read(path) {
+            Ok(bytes) => bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.set_len(whole as u64)?;
+        Ok(file)
+    };
+    open().map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })
+}
+
+pub(super) fn append_line(file: &Mutex<File>, line: &impl Serialize) -> Result<()> {
+    let line = serde_json::to_string(line).map_err(unwritable)? + "\n";
+    let written = match file.lock() {
+        Ok(mut file) => file.write_all(line.as_bytes()).and_then(|()| file.sync_data()),
+        Err(_) => return Err(Error::NotEnough("another user's run failed".into())),
+    };
+    written.map_err(|error| Error::File { file: "the run's folder".into(), reason: error.to_string() })
+}
