@@ -126,6 +126,7 @@ fn within(columns: &Range<usize>, seen: Range<usize>) -> Range<usize> {
 
 impl ModelBackend for Flex {
     const MASK_TENSOR: bool = false;
+    const TOKENS_AT_ONCE: usize = 1024;
 
     fn workers() -> usize {
         std::thread::available_parallelism().map_or(1, usize::from)
@@ -479,33 +480,39 @@ fn few_queries(
     scale: f64,
 ) -> Vec<f32> {
     let group = heads / kv_heads;
-    let mut output = vec![0.0; rows * queries * heads * dim];
-    let (mut own, mut into) = (vec![0.0; group * queries * dim], vec![0.0; group * queries * dim]);
-    let mut scores = vec![0.0; group * queries * key.positions];
-    for row in 0..rows {
-        let first = (0..queries).map(|i| visible.columns(row, i).start).min().unwrap_or(0);
+    let attend = |i: usize| {
+        let (row, kv_head) = (i / kv_heads, i % kv_heads);
+        let first = (0..queries).map(|query| visible.columns(row, query).start).min().unwrap_or(0);
         let columns = first..key.positions;
         let seen: Vec<Range<usize>> =
             (0..group * queries).map(|i| within(&columns, visible.columns(row, i % queries))).collect();
-        for kv_head in 0..kv_heads {
-            for (i, own) in own.chunks_exact_mut(dim).enumerate() {
-                let (head, position) = (kv_head * group + i / queries, i % queries);
-                own.copy_from_slice(&query.matrix(row, head, position..position + 1).data[..dim]);
-            }
-            into.fill(0.0);
-            vectorized(FewQueries {
-                queries: &own,
-                key: key.matrix(row, kv_head, columns.clone()),
-                value: value.matrix(row, kv_head, columns.clone()),
-                scale: scale as f32,
-                seen: &seen,
-                scores: &mut scores,
-                into: &mut into,
-            });
-            for (i, into) in into.chunks_exact(dim).enumerate() {
-                let (head, position) = (kv_head * group + i / queries, i % queries);
-                output[((row * queries + position) * heads + head) * dim..][..dim].copy_from_slice(into);
-            }
+        let mut own = Vec::with_capacity(group * queries * dim);
+        for i in 0..group * queries {
+            let (head, position) = (kv_head * group + i / queries, i % queries);
+            own.extend_from_slice(&query.matrix(row, head, position..position + 1).data[..dim]);
+        }
+        let mut into = vec![0.0; own.len()];
+        vectorized(FewQueries {
+            queries: &own,
+            key: key.matrix(row, kv_head, columns.clone()),
+            value: value.matrix(row, kv_head, columns.clone()),
+            scale: scale as f32,
+            seen: &seen,
+            scores: &mut vec![0.0; seen.len() * columns.len()],
+            into: &mut into,
+        });
+        into
+    };
+    let all = 0..rows * kv_heads;
+    let parts: Vec<Vec<f32>> = match is_shared(2 * rows * key.positions * kv_heads * dim) {
+        true => all.into_par_iter().map(attend).collect(),
+        false => all.map(attend).collect(),
+    };
+    let mut output = vec![0.0; rows * queries * heads * dim];
+    for (i, part) in parts.iter().enumerate() {
+        for (j, part) in part.chunks_exact(dim).enumerate() {
+            let (head, position) = (i % kv_heads * group + j / queries, j % queries);
+            output[((i / kv_heads * queries + position) * heads + head) * dim..][..dim].copy_from_slice(part);
         }
     }
     output

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
 use super::vector::{Matrix, softmax, vectorized};
 
@@ -15,7 +16,31 @@ use super::vector::{Matrix, softmax, vectorized};
 /// - weight: `[out, width]`
 /// - into: `[n, out]`
 pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
-    vectorized(FewRows { into, x, weight, width });
+    if !is_shared(weight.len()) {
+        vectorized(FewRows { into, x, weight, width });
+        return;
+    }
+    let (rows, outputs) = (x.len() / width, weight.len() / width);
+    let of_part = outputs.div_ceil(rayon::current_num_threads()).next_multiple_of(4);
+    let parts: Vec<Vec<f32>> = weight
+        .par_chunks(of_part * width)
+        .map(|weight| {
+            let mut part = vec![0.0; rows * weight.len() / width];
+            vectorized(FewRows { into: &mut part, x, weight, width });
+            part
+        })
+        .collect();
+    for (i, into) in into.chunks_exact_mut(outputs).enumerate() {
+        for (part, into) in parts.iter().zip(into.chunks_mut(of_part)) {
+            into.copy_from_slice(&part[i * into.len()..][..into.len()]);
+        }
+    }
+}
+
+/// Whether several threads are worth their start for reading so many numbers. A thread of rayon's stays alone: the others
+/// have work of their own, and waiting for them it would take up another user's.
+pub(super) fn is_shared(numbers: usize) -> bool {
+    numbers >= 1 << 18 && rayon::current_thread_index().is_none()
 }
 
 struct FewRows<'a> {
@@ -212,7 +237,9 @@ mod tests {
 
     #[test]
     fn products_of_few_rows_equal_those_of_many() {
-        for (rows, width, outputs) in [(1, 1, 1), (1, 37, 9), (2, 64, 8), (3, 8, 31), (7, 130, 6)] {
+        for (rows, width, outputs) in
+            [(1, 1, 1), (1, 37, 9), (2, 64, 8), (3, 8, 31), (7, 130, 6), (3, 300, 1002)]
+        {
             let numbers = |count: usize, k: usize| -> Vec<f32> {
                 (0..count).map(|i| ((i * k) % 17) as f32 - 8.0).collect()
             };
