@@ -46,6 +46,10 @@ pub struct TrainConfig {
     pub epsilon: f64,
     /// Decoupled weight decay. Default 1e-2.
     pub weight_decay: f64,
+    /// Decoupled decay of every factor towards where it was when training started, instead of zero: an L2 penalty on the
+    /// distance from the adapter that is trained on. Each step moves by rate · anchor · distance; it comes beside
+    /// `weight_decay`. Default 0.
+    pub anchor: f64,
     /// Longest sequence in tokens. Default 768.
     pub max_tokens: usize,
     /// Steps between two reads of the loss from the device. Default 10.
@@ -67,6 +71,7 @@ impl Default for TrainConfig {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 1e-2,
+            anchor: 0.0,
             max_tokens: 768,
             loss_interval: 10,
             checkpoint_layers: false,
@@ -96,8 +101,10 @@ impl TrainConfig {
                 return Err(setting(name, value, "at least 0 and below 1"));
             }
         }
-        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(setting("weight_decay", self.weight_decay, "0 or a positive number"));
+        for (name, value) in [("weight_decay", self.weight_decay), ("anchor", self.anchor)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(setting(name, value, "0 or a positive number"));
+            }
         }
         for (name, value, least) in [
             ("epochs", self.epochs, 1),
@@ -257,6 +264,8 @@ struct Trainer<'a, B: Backend> {
     model: &'a CausalLm<B>,
     transformer: Transformer<Autodiff<B>>,
     weights: Lora<B>,
+    /// The factors as they were at the start, if something pulls them back there, and how strongly.
+    anchor: Option<(Vec<Tensor<B, 2>>, f64)>,
     optimizer: AdamW,
     moments: Vec<Option<<AdamW as SimpleOptimizer<B>>::State<2>>>,
     max_grad_norm: f64,
@@ -283,8 +292,9 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let moments = weights.factors().map(|_| None).collect();
         // Parameters without gradient stay so when they are lifted: the graph holds no gradient of the base.
         let transformer = Transformer::from_inner(model.transformer.clone());
-        let &TrainConfig { max_grad_norm, checkpoint_layers, .. } = config;
-        Self { model, transformer, weights, optimizer, moments, max_grad_norm, checkpoint_layers }
+        let &TrainConfig { max_grad_norm, checkpoint_layers, anchor, .. } = config;
+        let anchor = (anchor > 0.0).then(|| (weights.factors().cloned().collect(), anchor));
+        Self { model, transformer, weights, anchor, optimizer, moments, max_grad_norm, checkpoint_layers }
     }
 
     /// One update. Rows of similar length run together, a few at a time; their gradients add up to the batch's.
@@ -384,12 +394,18 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let norm = Tensor::cat(squares, 0).sum().sqrt();
         // As torch's clip_grad_norm_: scale by max / (norm + 1e-6), never up.
         let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(self.max_grad_norm).clamp_max(1.0);
-        for ((factor, gradient), moments) in self.weights.factors_mut().zip(gradients).zip(&mut self.moments)
-        {
+        let factors = self.weights.factors_mut().zip(gradients).zip(&mut self.moments);
+        for (place, ((factor, gradient), moments)) in factors.enumerate() {
             let Some(gradient) = gradient else { continue };
             let gradient = gradient * scale.clone().reshape([1, 1]);
             let (updated, state) = self.optimizer.step(rate, factor.clone(), gradient, moments.take());
-            *factor = updated;
+            // Decoupled as AdamW's decay: of the factor before the step.
+            *factor = match &self.anchor {
+                Some((start, anchor)) => {
+                    updated - (factor.clone() - start[place].clone()).mul_scalar(rate * anchor)
+                }
+                None => updated,
+            };
             *moments = state;
         }
         Step { loss, gradient_norm: norm }

@@ -20,8 +20,7 @@ pub(super) struct Budgeted<'m> {
     pub(super) tokens: Option<usize>,
     /// Older examples that are trained on as well.
     pub(super) replayed: Vec<Sequence>,
-    /// How strongly the result is pulled back to where training started: the proximal step of an L2 penalty, which
-    /// leaves (trained + strength · start) / (1 + strength).
+    /// How strongly every step is pulled back to where training started; see `TrainConfig::anchor`.
     pub(super) pull: f64,
 }
 
@@ -94,11 +93,10 @@ impl LanguageModel for Budgeted<'_> {
             Some(repeated) => (repeated, TrainConfig { epochs: 1, ..config.clone() }),
             None => (examples, config.clone()),
         };
-        let mut outcome = self.model.adapt(start, lora, &examples, &config, seed, progress)?;
-        if let Some(start) = start.filter(|_| self.pull > 0.0) {
-            outcome.adapter = outcome.adapter.towards(start, (self.pull / (1.0 + self.pull)) as f32)?;
-        }
-        Ok(outcome)
+        // A first adapter has no last one to stay near to.
+        let anchor = if start.is_some() { self.pull } else { 0.0 };
+        let config = TrainConfig { anchor, ..config };
+        self.model.adapt(start, lora, &examples, &config, seed, progress)
     }
 
     fn decode(

@@ -258,9 +258,9 @@ impl MethodSpec {
         self.settings.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
-    /// How strongly the adapter is pulled back to the last one; 1 halves every step.
+    /// How strongly every step is pulled back to the last adapter: by the learning rate times this, of the distance.
     pub(super) fn strength(&self) -> Result<f64, String> {
-        let Some(value) = self.setting("strength") else { return Ok(1.0) };
+        let Some(value) = self.setting("strength") else { return Ok(10.0) };
         let strength = value.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0);
         strength.ok_or_else(|| format!("{}: strength={value} is no number from 0 on", self.name))
     }

@@ -271,3 +271,48 @@ fn a_diverging_run_is_an_error() {
         });
     assert!(matches!(run, Err(ModelError::NotFinite { .. })), "{run:?}");
 }
+
+#[test]
+fn an_anchor_holds_the_factors_near_where_they_started() {
+    let model = tiny();
+    let examples: Vec<Sequence> = batches().concat();
+    let start = peft_weights("adamw/start.safetensors");
+    let trained = |anchor: f64| {
+        let config = TrainConfig { learning_rate: 3e-3, anchor, epochs: 1, ..TrainConfig::default() };
+        let go = |_| ControlFlow::Continue(());
+        model.adapt(Some(&start), &start.config, &examples, &config, 0, go).unwrap().adapter
+    };
+    let distance = |adapter: &Adapter| -> f32 {
+        let pairs = adapter.pairs().zip(start.pairs());
+        pairs
+            .map(|((_, _, new), (_, _, old))| {
+                (&new.a - &old.a).mapv(|x| x * x).sum() + (&new.b - &old.b).mapv(|x| x * x).sum()
+            })
+            .sum()
+    };
+    let [free, weak, strong] = [0.0, 10.0, 200.0].map(|anchor| distance(&trained(anchor)));
+    assert!(0.0 < strong && strong < weak && weak < free, "{free} {weak} {strong}");
+
+    // One step by hand: AdamW's, less rate · anchor · (factor − start), which is nothing at the start itself.
+    let batch: Vec<&Sequence> = examples.iter().take(4).collect();
+    let config = |anchor| TrainConfig { anchor, ..TrainConfig::default() };
+    let weights = || model.attach(&start).unwrap();
+    let mut plain = Trainer::new(&model, weights(), &config(0.0));
+    let mut pulled = Trainer::new(&model, weights(), &config(50.0));
+    for trainer in [&mut plain, &mut pulled] {
+        trainer.step(&batch, 1e-2, None);
+    }
+    let host = |lora: &Lora<Flex>| lora.to_adapter(&start).unwrap();
+    let first = host(&plain.weights);
+    assert_eq!(host(&pulled.weights), first);
+    for trainer in [&mut plain, &mut pulled] {
+        trainer.step(&batch, 1e-2, None);
+    }
+    let (plain, pulled) = (host(&plain.weights), host(&pulled.weights));
+    for ((((_, _, plain), (_, _, pulled)), (_, _, first)), (_, _, start)) in
+        plain.pairs().zip(pulled.pairs()).zip(first.pairs()).zip(start.pairs())
+    {
+        let expected = &plain.b - (&first.b - &start.b) * 0.5;
+        assert!((&pulled.b - &expected).iter().all(|x| x.abs() < 1e-6));
+    }
+}
