@@ -219,10 +219,6 @@ impl AnyModel {
     }
 }
 
-/// A GPU is fastest when a pass keeps it busy.
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-const GPU_TOKENS_AT_ONCE: usize = 16_384;
-
 #[cfg_attr(not(any(feature = "cpu", feature = "wgpu", feature = "cuda")), allow(unused_variables))]
 fn load_on(files: &ModelFiles, precision: Precision, device: Device) -> Result<Box<dyn ErasedModel>> {
     match device {
@@ -356,7 +352,7 @@ fn load_on_gpu<B: ModelBackend>(
             reason: "the driver failed (its message is above); is there such a device, and its driver?"
                 .into(),
         })??;
-    Ok(Box::new(model.with_tokens_at_once(GPU_TOKENS_AT_ONCE)))
+    Ok(Box::new(model))
 }
 
 /// A [`Decoder`] of any backend.

@@ -26,6 +26,10 @@ pub trait ModelBackend: Backend {
     /// Whether [`grouped_attention`](Self::grouped_attention) reads its mask as a tensor; if not, none is made.
     const MASK_TENSOR: bool = true;
 
+    /// How many tokens, padding included, run in one pass unless the caller says otherwise. A GPU is fastest when a pass keeps
+    /// it busy, a processor when a pass fits its caches.
+    const TOKENS_AT_ONCE: usize = 16_384;
+
     /// How many passes run side by side when there are several: 1 for a device that one pass keeps busy. Results do not
     /// depend on it.
     fn workers() -> usize {

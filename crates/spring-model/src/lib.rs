@@ -110,9 +110,6 @@ pub struct CausalLm<B: Backend> {
     pub(crate) tokens_at_once: usize,
 }
 
-/// A processor is fastest when a pass fits its caches.
-const TOKENS_AT_ONCE: usize = 1024;
-
 impl<B: ModelBackend> CausalLm<B> {
     /// Loads a model.
     ///
@@ -146,10 +143,11 @@ impl<B: ModelBackend> CausalLm<B> {
         fingerprint: String,
         device: B::Device,
     ) -> Self {
-        Self { transformer, config, fingerprint, device, tokens_at_once: TOKENS_AT_ONCE }
+        Self { transformer, config, fingerprint, device, tokens_at_once: B::TOKENS_AT_ONCE }
     }
 
-    /// Sets how many tokens, padding included, run in one pass of scoring or training; default 1024.
+    /// Sets how many tokens, padding included, run in one pass of scoring or training; default
+    /// [`ModelBackend::TOKENS_AT_ONCE`].
     ///
     /// More keep a GPU busy, fewer stay in a processor's caches and need less memory. Results
     /// differ by rounding alone.

@@ -6,10 +6,11 @@ use burn::{
     backend::Flex,
     tensor::{DType, Int, Tensor, TensorData, TensorPrimitive, ops::FloatTensor},
 };
+use rayon::prelude::*;
 
 use super::{
     Mask, ModelBackend, Visible, composed,
-    few::{FewQueries, few_rows},
+    few::{FewQueries, few_rows, is_shared},
     vector::{Matrix, dot, exp, max, product, softmax, sum, sum_of_exp, sum_of_squares, vectorized},
 };
 use crate::Activation;
