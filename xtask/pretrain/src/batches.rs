@@ -27,14 +27,23 @@ pub struct Batch {
     pub with_related: usize,
 }
 
+/// What stands before a target.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before<'a> {
+    /// Finds related texts.
+    pub related: Option<&'a Related>,
+    /// Part of the sequences that are to have related texts.
+    pub share: f64,
+    /// Part of the sequences that are to have the target itself: nothing teaches a model sooner to copy from its context.
+    pub copies: f64,
+}
+
 /// Makes the batches of a run.
 #[derive(Debug)]
 pub struct Batches<'a> {
     texts: &'a [Text],
     codec: &'a Codec,
-    related: Option<&'a Related>,
-    /// Part of the sequences that are to have related texts.
-    share: f64,
+    before: Before<'a>,
     context: usize,
     seed: u64,
     rows: usize,
@@ -51,13 +60,12 @@ impl<'a> Batches<'a> {
     pub fn new(
         texts: &'a [Text],
         codec: &'a Codec,
-        related: Option<&'a Related>,
-        share: f64,
+        before: Before<'a>,
         context: usize,
         tokens: usize,
         seed: u64,
     ) -> Result<Self> {
-        let mut batches = Self { texts, codec, related, share, context, seed, rows: MEASURED, order: None };
+        let mut batches = Self { texts, codec, before, context, seed, rows: MEASURED, order: None };
         let measured: usize = batches.batch(0)?.sequences.iter().map(Sequence::len).sum();
         batches.rows = (tokens * MEASURED).div_ceil(measured).max(1);
         Ok(batches)
@@ -105,7 +113,11 @@ impl<'a> Batches<'a> {
         let mut rng = keyed(self.seed, "related", place as u64);
         let pair = self.codec.pair(&self.texts[target])?;
         let mut candidates: Vec<Pair> = Vec::new();
-        if let Some(related) = self.related.filter(|_| rng.random::<f64>() < self.share) {
+        let Before { related, share, copies } = self.before;
+        let drawn = rng.random::<f64>();
+        if drawn < copies {
+            candidates.push(pair.clone());
+        } else if let Some(related) = related.filter(|_| drawn < copies + share) {
             let count = rng.random_range(1..=MOST_RELATED);
             for other in related.to_text(&self.texts[target], Some(target), count) {
                 candidates.push(self.codec.pair(&self.texts[other])?);

@@ -28,7 +28,7 @@ pub fn readme(
 context {}. Byte-level BPE of {} tokens.
 
 Trained by `cargo xtask pretrain` on {} ({} texts, {} others kept from training). {start}: {} steps, {} tokens in {} sequences, \
-{share:.1} % of them with 1 to 3 related texts before their target, {:.0} s. Batches of about {} tokens, learning rate {}, warm-up {}, decay {}, \
+{share:.1} % of them with 1 to 3 related texts before their target or, {:.0} % of all, the target itself, {:.0} s. Batches of about {} tokens, learning rate {}, warm-up {}, decay {}, \
 weight decay {}, seed {}.
 
 Format of a text: `<|begin|>` prompt, two line breaks, response, `<|end|>` (ids {} and {}). Retrieved texts stand before the prompt in the same form. \
@@ -49,6 +49,7 @@ There is no chat template.
         training.steps,
         progress.tokens,
         progress.sequences,
+        100.0 * settings.texts.copies,
         progress.seconds,
         training.batch_tokens,
         training.learning_rate,

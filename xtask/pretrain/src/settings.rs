@@ -62,6 +62,9 @@ pub struct TextSettings {
     /// Part of the sequences that have 1 to 3 related texts before their target
     #[arg(long, default_value_t = 0.4)]
     pub related: f64,
+    /// Part of the sequences that have their target itself before it: they teach to copy from the context
+    #[arg(long, default_value_t = 0.05)]
+    pub copies: f64,
 }
 
 /// The model's shape.

@@ -7,7 +7,7 @@ use spring_core::{LanguageModel, prompt::RetrievedPair};
 use spring_model::{AnyModel, Device, ModelFiles, Sequence};
 
 use crate::{
-    batches::{Batch, Batches},
+    batches::{Batch, Batches, Before},
     codec::Codec,
     folder,
     layout::{Pair, fitting, to_learn, to_score},
@@ -187,7 +187,10 @@ fn related_texts_share_words_and_are_never_the_target() {
 fn a_batch_depends_on_its_step_alone() {
     let (texts, codec) = (texts(48), codec());
     let related = Related::new(&texts, 1).unwrap();
-    let make = |seed| Batches::new(&texts, &codec, Some(&related), 0.5, 256, 1000, seed).unwrap();
+    let make = |seed| {
+        let before = Before { related: Some(&related), share: 0.5, copies: 0.0 };
+        Batches::new(&texts, &codec, before, 256, 1000, seed).unwrap()
+    };
     let mut one = make(1);
     let all: Vec<Batch> = (0..12).map(|step| one.batch(step).unwrap()).collect();
     assert!(one.rows() * 12 > texts.len());
@@ -216,6 +219,18 @@ fn a_batch_depends_on_its_step_alone() {
     }
     targets.sort_unstable();
     assert_eq!(targets, (0..texts.len()).collect::<Vec<_>>());
+}
+
+#[test]
+fn copies_stand_before_their_target() {
+    let (texts, codec) = (texts(12), codec());
+    let before = Before { copies: 1.0, ..Before::default() };
+    let batch = Batches::new(&texts, &codec, before, 1024, 1000, 1).unwrap().batch(0).unwrap();
+    assert_eq!(batch.with_related, batch.sequences.len());
+    for Sequence { response, .. } in &batch.sequences {
+        let (first, second) = response.split_at(response.len() / 2);
+        assert_eq!(first, second);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use spring_model::{AnyModel, AnyPretrainer, ModelConfig, ModelFiles, Precision, PretrainStart, Sequence};
 
 use crate::{
-    batches::{Batch, Batches},
+    batches::{Batch, Batches, Before},
     codec::Codec,
     folder,
     readme::readme,
@@ -61,7 +61,11 @@ struct Run {
 pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
     let out = settings.out.as_deref().context("--out is missing")?;
     let training = &settings.training;
-    ensure!((0.0..=1.0).contains(&settings.texts.related), "--related must be between 0 and 1");
+    let TextSettings { related, copies, .. } = settings.texts;
+    ensure!(
+        related >= 0.0 && copies >= 0.0 && related + copies <= 1.0,
+        "--related and --copies must be at least 0, and at most 1 together"
+    );
     ensure!(settings.shape.context >= 2, "--context must be at least 2");
     training.config().check()?;
     let checkpoint = folder::find(&out.join("checkpoint"));
@@ -97,8 +101,11 @@ pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
     let mut batches = Batches::new(
         &texts.train,
         &codec,
-        related.as_ref(),
-        settings.texts.related,
+        Before {
+            related: related.as_ref(),
+            share: settings.texts.related,
+            copies: settings.texts.copies,
+        },
         context,
         training.batch_tokens,
         settings.seed,
@@ -106,6 +113,7 @@ pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
     let plan = json!({
         "texts": texts.fingerprint,
         "related": settings.texts.related,
+        "copies": settings.texts.copies,
         "batch_tokens": training.batch_tokens,
         "rows": batches.rows(),
         "seed": settings.seed,
