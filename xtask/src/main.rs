@@ -273,7 +273,7 @@ mod tests {
             Task::Pretrain(pretrain) => pretrain.step().to_string(),
             task => panic!("{task:?}"),
         };
-        let cargo = "cargo run --release --package spring-pretrain";
+        let cargo = "MIMALLOC_PURGE_DELAY='-1' cargo run --release --package spring-pretrain";
         assert_eq!(line("xtask pretrain a.jsonl --out run"), format!("{cargo} -- a.jsonl --out run"));
         assert_eq!(line("xtask pretrain --help"), format!("{cargo} -- --help"));
         assert_eq!(line("xtask pretrain a --device cpu"), format!("{cargo} -- a --device cpu"));
