@@ -14,9 +14,13 @@ programs=target/gpu
 build() {
     mkdir -p "$programs"
     local built
-    built=$(cargo test --release --package spring-model --features cuda --lib --test model --example parity --example throughput \
-        --no-run --message-format json-render-diagnostics |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+    # Built by `cargo test`, an example would be its tests.
+    built=$({
+        cargo test --release --package spring-model --features cuda --lib --test model \
+            --no-run --message-format json-render-diagnostics
+        cargo build --release --package spring-model --features cuda --example parity --example throughput \
+            --message-format json-render-diagnostics
+    } | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
     for file in $built; do
         local name
         name=$(basename "$file")

@@ -85,11 +85,9 @@ impl Test {
     fn step(&self) -> Step {
         match &self.backend {
             None => self.scope.narrow(Step::cargo("tests", "test")),
-            // Every kernel shape would be tuned at its first use, which takes longer than the tests.
             Some(backend) => Step::cargo("backend", "test")
                 .args(["--package", "spring-model", "--features", backend, "--lib", "--test", "model"])
-                .args(["--", backend])
-                .flags("CUBECL_AUTOTUNE_LEVEL", "0"),
+                .args(["--", backend]),
         }
     }
 }
@@ -226,7 +224,7 @@ mod tests {
         assert_eq!(lines("xtask test --crate spring-drift"), "cargo test --package spring-drift");
         assert_eq!(
             lines("xtask test --backend wgpu"),
-            "CUBECL_AUTOTUNE_LEVEL='0' cargo test --package spring-model --features wgpu --lib --test model -- wgpu"
+            "cargo test --package spring-model --features wgpu --lib --test model -- wgpu"
         );
         assert_eq!(lines("xtask bench"), "cargo bench --workspace --bench '*'");
         assert_eq!(lines("xtask bench --crate spring-fuse"), "cargo bench --package spring-fuse --bench '*'");
@@ -297,6 +295,7 @@ mod tests {
                      --message-format json-render-diagnostics --features";
         assert_eq!(line("xtask build"), format!("{cargo} cpu"));
         assert_eq!(line("xtask build --backends cpu,wgpu,cuda"), format!("{cargo} cpu,wgpu,cuda"));
+        assert_eq!(line("xtask build --backends wgpu --autotune"), format!("{cargo} wgpu,autotune"));
         assert_eq!(
             line("xtask build --backends cuda --native"),
             format!("RUSTFLAGS='-C target-cpu=native' {cargo} cuda")

@@ -32,6 +32,10 @@ pub struct Release {
     /// Adds `-C target-cpu=native` to RUSTFLAGS, which cargo prefers to `build.rustflags` of its configuration.
     #[arg(long)]
     native: bool,
+
+    /// On GPUs, try many kernels for every new shape: minutes at the first use on a machine, faster afterwards
+    #[arg(long)]
+    autotune: bool,
 }
 
 /// A feature of spring-cli that brings a backend.
@@ -57,7 +61,8 @@ impl fmt::Display for Backend {
 
 impl Release {
     fn features(&self) -> String {
-        self.backends.iter().map(Backend::to_string).collect::<Vec<_>>().join(",")
+        let autotune = self.autotune.then(|| "autotune".to_owned());
+        self.backends.iter().map(Backend::to_string).chain(autotune).collect::<Vec<_>>().join(",")
     }
 
     /// The cargo command. Its messages say where the binary lies, whatever target folder is configured.
