@@ -16,7 +16,7 @@ use clap::Parser;
 
 use crate::{args::Args, interrupt::Interrupted};
 
-/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+/// Keeps freed memory for the next tensor.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

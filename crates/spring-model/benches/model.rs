@@ -18,7 +18,7 @@ use spring_model::{
     Sequence, TrainConfig,
 };
 
-/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+/// Keeps freed memory for the next tensor.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -17,7 +17,7 @@ use half::f16;
 use rand::{Rng, SeedableRng};
 use spring_model::{Adapter, AnyModel, Device, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig};
 
-/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+/// Keeps freed memory for the next tensor.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

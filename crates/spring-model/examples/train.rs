@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: train MODEL LINES ADAPTER".into());
     };
     let model = AnyModel::load(&ModelFiles::from_dir(model)?, Device::Cpu)?;
-    let (begin, end) = (model.config().bos.unwrap_or_default(), model.config().eos[0]);
+    let (begin, end) = (model.config().bos.unwrap_or_default(), model.config().end_token()?);
     let mut examples = Vec::new();
     for line in std::fs::read_to_string(lines)?.lines().filter(|line| !line.trim().is_empty()) {
         let mut response = model.tokenizer()?.encode(line)?;

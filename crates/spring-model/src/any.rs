@@ -113,6 +113,9 @@ impl AnyModel {
         let inner = load_on(files, precision, device)?;
         let vocabulary = inner.config().vocab_size;
         let tokenizer = files.has_tokenizer().then(|| Tokenizer::load(files, vocabulary)).transpose()?;
+        if inner.config().eos.is_empty() && tokenizer.as_ref().and_then(Tokenizer::end_of_turn).is_none() {
+            tracing::warn!("{}: eos_token_id is missing, so no token ends a response", files.label());
+        }
         Ok(Self { inner, tokenizer, label: files.label().into(), device })
     }
 
@@ -153,7 +156,7 @@ impl AnyModel {
     /// # Errors
     ///
     /// As [`CausalLm::init`], [`CausalLm::load`] or [`Pretrainer::resume`], and [`ModelError::Device`] if the device is not
-    /// compiled in.
+    /// compiled in or not there.
     pub fn pretrain(
         start: PretrainStart<'_>,
         config: &PretrainConfig,
@@ -163,9 +166,9 @@ impl AnyModel {
             #[cfg(feature = "cpu")]
             Device::Cpu => pretrain_on::<burn::backend::Flex>(start, config),
             #[cfg(feature = "wgpu")]
-            Device::Wgpu => pretrain_on::<burn::backend::Wgpu>(start, config),
+            Device::Wgpu => on_gpu(device, || pretrain_on::<burn::backend::Wgpu>(start, config)),
             #[cfg(feature = "cuda")]
-            Device::Cuda => pretrain_on::<burn::backend::Cuda>(start, config),
+            Device::Cuda => on_gpu(device, || pretrain_on::<burn::backend::Cuda>(start, config)),
             #[allow(unreachable_patterns)]
             absent => Err(absent.absent()),
         }
@@ -230,9 +233,9 @@ fn load_on(files: &ModelFiles, precision: Precision, device: Device) -> Result<B
         #[cfg(feature = "cpu")]
         Device::Cpu => Ok(Box::new(CausalLm::<burn::backend::Flex>::load(files, Default::default())?)),
         #[cfg(feature = "wgpu")]
-        Device::Wgpu => load_on_gpu::<burn::backend::Wgpu>(files, precision, device),
+        Device::Wgpu => on_gpu(device, || load_model::<burn::backend::Wgpu>(files, precision)),
         #[cfg(feature = "cuda")]
-        Device::Cuda => load_on_gpu::<burn::backend::Cuda>(files, precision, device),
+        Device::Cuda => on_gpu(device, || load_model::<burn::backend::Cuda>(files, precision)),
         #[allow(unreachable_patterns)]
         absent => Err(absent.absent()),
     }
@@ -338,21 +341,18 @@ fn pretrain_on<B: ModelBackend>(
     }))
 }
 
-/// Drivers that are missing make burn panic; here that becomes an error.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-fn load_on_gpu<B: ModelBackend>(
-    files: &ModelFiles,
-    precision: Precision,
-    device: Device,
-) -> Result<Box<dyn ErasedModel>> {
-    let load = || CausalLm::<B>::load_as(files, precision, B::Device::default());
-    let model =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).map_err(|_| ModelError::Device {
-            device: device.name().into(),
-            reason: "the driver failed (its message is above); is there such a device, and its driver?"
-                .into(),
-        })??;
-    Ok(Box::new(model))
+fn load_model<B: ModelBackend>(files: &ModelFiles, precision: Precision) -> Result<Box<dyn ErasedModel>> {
+    Ok(Box::new(CausalLm::<B>::load_as(files, precision, B::Device::default())?))
+}
+
+/// Drivers that are missing make burn panic; here that becomes an error.
+#[cfg(any(test, feature = "wgpu", feature = "cuda"))]
+fn on_gpu<T>(device: Device, start: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(start)).map_err(|_| ModelError::Device {
+        device: device.name().into(),
+        reason: "the driver failed (its message is above); is there such a device, and its driver?".into(),
+    })?
 }
 
 /// A [`Decoder`] of any backend.
@@ -486,5 +486,19 @@ impl<B: ModelBackend> ErasedModel for CausalLm<B> {
         let branches: Vec<_> =
             branches.iter().map(|(context, adapter)| (*context, loras.get(*adapter))).collect();
         run(&mut self.decoder(&branches, max_new)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::panic, clippy::unwrap_used)]
+    fn a_driver_that_panics_is_an_error() {
+        let error = on_gpu::<()>(Device::Cuda, || panic!("no driver")).unwrap_err().to_string();
+        assert!(error.contains("device cuda") && error.contains("driver"), "{error}");
+        assert!(matches!(on_gpu::<()>(Device::Wgpu, || Err(ModelError::Stopped)), Err(ModelError::Stopped)));
+        assert_eq!(on_gpu(Device::Wgpu, || Ok(1)).unwrap(), 1);
     }
 }

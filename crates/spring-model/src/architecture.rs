@@ -186,7 +186,7 @@ impl Fields {
             embedding_scale: gemma.then(|| (self.hidden_size as f64).sqrt()),
             query_scale: 1.0 / query_scalar.unwrap_or(head_dim as f64).sqrt(),
             activation,
-            sliding_window: self.sliding_window,
+            sliding_window: self.window(model_type),
             layers,
             rope,
             sliding_rope,
@@ -197,13 +197,19 @@ impl Fields {
         })
     }
 
+    /// How many tokens sliding layers see; Qwen's files may name a number that `use_sliding_window` turns off.
+    fn window(&self, model_type: &str) -> Option<usize> {
+        let off = model_type.starts_with("qwen") && self.use_sliding_window != Some(true);
+        self.sliding_window.filter(|_| !off)
+    }
+
     /// Which layers look at all tokens and which at a window.
     fn layers(&self, model_type: &str) -> Result<Vec<LayerKind>, String> {
         use LayerKind::{Full, Sliding};
-        let count = self.num_hidden_layers;
+        let (count, window) = (self.num_hidden_layers, self.window(model_type));
         let layers = match model_type {
             "llama" => vec![Full; count],
-            "mistral" => vec![if self.sliding_window.is_some() { Sliding } else { Full }; count],
+            "mistral" => vec![if window.is_some() { Sliding } else { Full }; count],
             _ => match &self.layer_types {
                 Some(names) => names
                     .iter()
@@ -221,10 +227,8 @@ impl Fields {
                     (1..=count).map(|i| if i.is_multiple_of(pattern) { Full } else { Sliding }).collect()
                 }
                 None => {
-                    let first = match self.use_sliding_window {
-                        Some(true) => self.max_window_layers.unwrap_or(count),
-                        _ => count,
-                    };
+                    let first =
+                        if window.is_some() { self.max_window_layers.unwrap_or(count) } else { count };
                     (0..count).map(|i| if i < first { Full } else { Sliding }).collect()
                 }
             },
@@ -232,28 +236,39 @@ impl Fields {
         if layers.len() != count {
             return Err(format!("layer_types names {} layers, num_hidden_layers is {count}", layers.len()));
         }
-        if layers.contains(&Sliding) && self.sliding_window.is_none_or(|window| window == 0) {
+        if layers.contains(&Sliding) && window.is_none_or(|window| window == 0) {
             return Err("there are sliding layers, but sliding_window is not set".into());
         }
         Ok(layers)
     }
 
-    /// The rotary embedding of full and of sliding layers.
+    /// The rotary embedding of full and of sliding layers. Which of a file's spellings wins is transformers' order.
     fn ropes(&self, gemma: bool) -> Result<[RopeConfig; 2], String> {
-        let nested = |kind: &str| -> Option<Map<String, Value>> {
-            self.rope_parameters.as_ref()?.get(kind)?.as_object().cloned()
-        };
         if gemma {
-            // The newer files have one entry per kind of layer; the older spelling scales the full layers alone.
-            let full = nested("full_attention").or_else(|| self.rope_scaling.clone()).unwrap_or_default();
-            let sliding = nested("sliding_attention").unwrap_or_default();
+            // The newer files have one entry per kind of layer; the older spelling changes the full layers alone.
+            let of_kind = |kind: &str| -> Map<String, Value> {
+                let parameters = self.rope_parameters.as_ref().and_then(|all| all.get(kind)?.as_object());
+                parameters.cloned().unwrap_or_default()
+            };
+            let mut full = of_kind("full_attention");
+            full.extend(self.rope_scaling.clone().unwrap_or_default());
             return Ok([
                 self.rope(&full, self.rope_theta.unwrap_or(1_000_000.0))?,
-                self.rope(&sliding, self.rope_local_base_freq.unwrap_or(10_000.0))?,
+                self.rope(&of_kind("sliding_attention"), self.rope_local_base_freq.unwrap_or(10_000.0))?,
             ]);
         }
-        let both = self.rope_parameters.clone().or_else(|| self.rope_scaling.clone()).unwrap_or_default();
-        let rope = self.rope(&both, self.rope_theta.unwrap_or(10_000.0))?;
+        let spellings = [&self.rope_scaling, &self.rope_parameters];
+        let first = spellings.into_iter().flatten().find(|parameters| !parameters.is_empty());
+        let mut parameters = first.cloned().unwrap_or_default();
+        if let Some((kind, _)) = parameters.iter().find(|(_, value)| value.is_object()) {
+            return Err(format!(
+                "the rope settings have an entry {kind:?} for a kind of layer; of this model_type all layers have the same"
+            ));
+        }
+        if let Some(tokens) = self.original_max_position_embeddings {
+            parameters.insert("original_max_position_embeddings".into(), tokens.into());
+        }
+        let rope = self.rope(&parameters, self.rope_theta.unwrap_or(10_000.0))?;
         Ok([rope, rope])
     }
 
@@ -275,7 +290,6 @@ impl Fields {
                     .get("original_max_position_embeddings")
                     .and_then(Value::as_u64)
                     .and_then(|n| usize::try_from(n).ok())
-                    .or(self.original_max_position_embeddings)
                     .unwrap_or(self.max_position_embeddings),
             },
             other => {

@@ -82,7 +82,8 @@ pub struct ModelConfig {
     pub multimodal: bool,
     /// The token that begins a text, if the model has one.
     pub bos: Option<u32>,
-    /// The tokens that end a text; the first is the one written after a response.
+    /// The tokens that end a text; the first is the one written after a response. A file may name none: see
+    /// [`end_token`](Self::end_token).
     pub eos: Vec<u32>,
 }
 
@@ -118,11 +119,26 @@ impl ModelConfig {
         }
         let fail = |reason: String| ModelError::Config { file: file.into(), reason };
         let generation: Generation = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
-        if let Some(eos) = generation.eos_token_id {
-            self.eos = eos.into_vec();
+        let eos = generation.eos_token_id.map(architecture::OneOrMany::into_vec).unwrap_or_default();
+        if !eos.is_empty() {
+            self.eos = eos;
             self.check().map_err(fail)?;
         }
         Ok(self)
+    }
+
+    /// The token that is written after a response.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Config`] if the files name none: such a model can be run and its ids scored, but nothing would end
+    /// what it writes.
+    pub fn end_token(&self) -> Result<u32> {
+        self.eos.first().copied().ok_or_else(|| ModelError::Config {
+            file: "config.json".into(),
+            reason: "eos_token_id is missing: a response would never end; name the token there or in generation_config.json"
+                .into(),
+        })
     }
 
     fn check(&self) -> std::result::Result<(), String> {
@@ -171,9 +187,6 @@ impl ModelConfig {
         }
         if let Some(id) = self.bos.iter().chain(&self.eos).find(|id| **id as usize >= self.vocab_size) {
             return Err(format!("token id {id} is outside the vocabulary of {}", self.vocab_size));
-        }
-        if self.eos.is_empty() {
-            return Err("eos_token_id is missing: a response would never end".into());
         }
         Ok(())
     }
@@ -247,12 +260,96 @@ mod tests {
         }
     }
 
+    fn read(change: &[(&str, serde_json::Value)]) -> ModelConfig {
+        ModelConfig::from_json(&json(change), "c").unwrap()
+    }
+
+    #[test]
+    fn of_two_rope_spellings_the_one_that_transformers_prefers_is_read() {
+        let scaling = serde_json::json!({"rope_type": "linear", "factor": 4.0});
+        let parameters = serde_json::json!({"rope_type": "linear", "factor": 8.0, "rope_theta": 7.0});
+        let both = read(&[("rope_scaling", scaling.clone()), ("rope_parameters", parameters.clone())]);
+        assert_eq!(both.rope, RopeConfig { theta: 1e4, scaling: RopeScaling::Linear { factor: 4.0 } });
+        let empty = serde_json::json!({});
+        for change in [
+            [("rope_scaling", scaling.clone()), ("rope_parameters", empty.clone())],
+            [("rope_parameters", scaling.clone()), ("rope_scaling", empty)],
+        ] {
+            assert_eq!(read(&change).rope.scaling, RopeScaling::Linear { factor: 4.0 });
+        }
+        let gemma = read(&[
+            ("model_type", "gemma3_text".into()),
+            ("rope_parameters", serde_json::json!({"full_attention": parameters, "sliding_attention": null})),
+            ("rope_scaling", scaling),
+        ]);
+        assert_eq!(gemma.rope, RopeConfig { theta: 7.0, scaling: RopeScaling::Linear { factor: 4.0 } });
+        assert_eq!(gemma.sliding_rope, RopeConfig { theta: 1e4, scaling: RopeScaling::None });
+    }
+
+    #[test]
+    fn the_first_context_beside_the_rope_settings_comes_before_theirs() {
+        let settings = |tokens: serde_json::Value| {
+            serde_json::json!({
+                "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": tokens
+            })
+        };
+        for (inside, beside, expected) in [
+            (64.into(), 32.into(), 32),
+            (64.into(), serde_json::Value::Null, 64),
+            (().into(), ().into(), 2048),
+        ] {
+            let file =
+                read(&[("rope_scaling", settings(inside)), ("original_max_position_embeddings", beside)]);
+            let RopeScaling::Llama3 { original_max_positions, .. } = file.rope.scaling else {
+                panic!("{:?}", file.rope)
+            };
+            assert_eq!(original_max_positions, expected);
+        }
+    }
+
+    #[test]
+    fn a_qwen_window_must_be_there_and_on() {
+        use LayerKind::{Full, Sliding};
+        let layers = |window: serde_json::Value, on: bool| {
+            let file = read(&[
+                ("model_type", "qwen2".into()),
+                ("num_key_value_heads", 4.into()),
+                ("max_window_layers", 1.into()),
+                ("sliding_window", window),
+                ("use_sliding_window", on.into()),
+            ]);
+            (file.layers, file.sliding_window)
+        };
+        assert_eq!(layers(7.into(), true), (vec![Full, Sliding], Some(7)));
+        assert_eq!(layers(7.into(), false), (vec![Full, Full], None));
+        assert_eq!(layers(serde_json::Value::Null, true), (vec![Full, Full], None));
+    }
+
+    #[test]
+    fn only_who_needs_an_end_token_misses_it() {
+        for none in [serde_json::Value::Null, serde_json::json!([])] {
+            let file = read(&[("eos_token_id", none.clone())]);
+            let error = file.end_token().unwrap_err().to_string();
+            assert!(error.contains("eos_token_id"), "{error}");
+            let generation = |eos| serde_json::to_vec(&serde_json::json!({ "eos_token_id": eos })).unwrap();
+            let named = file.with_generation_config(&generation(serde_json::json!([7, 8])), "g").unwrap();
+            assert_eq!(named.end_token().unwrap(), 7);
+            assert_eq!(named.with_generation_config(&generation(none), "g").unwrap().eos, [7, 8]);
+        }
+        assert_eq!(read(&[]).end_token().unwrap(), 2);
+    }
+
     #[test]
     fn what_is_not_supported_is_named() {
         for (change, word) in [
             (("model_type", "mamba".into()), "mamba"),
             (("hidden_act", "gelu".into()), "gelu"),
             (("rope_scaling", serde_json::json!({"type": "yarn"})), "yarn"),
+            (
+                ("rope_parameters", serde_json::json!({"full_attention": {"rope_theta": 5.0}})),
+                "full_attention",
+            ),
             (("num_key_value_heads", 3.into()), "num_key_value_heads"),
             (("num_attention_heads", 0.into()), "num_attention_heads"),
             (("vocab_size", u32::MAX.into()), "vocab_size"),

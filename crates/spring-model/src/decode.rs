@@ -42,7 +42,8 @@ impl<B: ModelBackend> CausalLm<B> {
         for (context, _) in branches {
             check_ids(context, &self.config)?;
         }
-        check_length(longest + max_new, &self.config)?;
+        let room = longest.saturating_add(max_new);
+        check_length(room, &self.config)?;
         let padded: Vec<Vec<i64>> = branches
             .iter()
             .map(|(context, _)| {
@@ -55,7 +56,7 @@ impl<B: ModelBackend> CausalLm<B> {
         let mut decoder = Decoder {
             model: self,
             lora: LoraRows::new(&adapters),
-            cache: KvCache::new(&self.config, &lengths, longest + max_new, &self.device),
+            cache: KvCache::new(&self.config, &lengths, room, &self.device),
             rows: branches.len(),
             log_probs: Array2::zeros((0, 0)),
         };

@@ -90,7 +90,7 @@ pub enum ModelError {
         /// What is allowed.
         expected: &'static str,
     },
-    /// Training met a loss or a gradient that is not a finite number; nothing was kept.
+    /// Training met a loss or a factor that is not a finite number; nothing was kept.
     #[error(
         "the loss was {loss} around step {step}: lower the learning rate; the earlier adapter is unchanged"
     )]
@@ -98,6 +98,28 @@ pub enum ModelError {
         /// The optimiser step after which it was seen.
         step: usize,
         /// The loss that was seen.
+        loss: f32,
+    },
+    /// Training met a gradient whose norm is not a finite number; nothing was kept.
+    #[error(
+        "the gradient's norm was {norm} around step {step}: lower the learning rate; the earlier adapter is unchanged"
+    )]
+    GradientNotFinite {
+        /// The optimiser step after which it was seen.
+        step: usize,
+        /// The norm that was seen.
+        norm: f32,
+    },
+    /// Training made the loss much worse than it was at first, and than guessing is; nothing was kept.
+    #[error(
+        "the loss grew from {first} to {loss} nats per token by step {step}: lower the learning rate; the earlier adapter is unchanged"
+    )]
+    Diverged {
+        /// The optimiser step after which it was seen.
+        step: usize,
+        /// Mean loss of the first interval, nats per token.
+        first: f32,
+        /// The mean loss that was seen.
         loss: f32,
     },
     /// The caller asked to stop.

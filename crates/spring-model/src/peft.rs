@@ -17,6 +17,8 @@ use crate::{
 };
 
 const PREFIX: &str = "base_model.model.";
+/// Where the blocks of a text model are, and those of a multimodal one by its newer and its older layout.
+const BLOCKS: [&str; 3] = ["model.layers.", "model.language_model.layers.", "language_model.model.layers."];
 /// Where a folder that this crate wrote notes its base model; PEFT ignores it.
 const FINGERPRINT: &str = "spring.json";
 
@@ -34,6 +36,7 @@ const READ: &[&str] = &[
     "revision",
     "inference_mode",
     "init_lora_weights",
+    "eva_config", // of that start alone
     "layers_to_transform",
     "layers_pattern",
     "peft_version",
@@ -54,7 +57,7 @@ impl Adapter {
     ///
     /// Every key of its configuration is looked at: one that this crate does not implement is accepted when it is null,
     /// false, empty or PEFT's default, and refused by name otherwise. `target_modules` may be a list, a regular
-    /// expression or `all-linear`. Factors of a multimodal model's vision part are left out, with one notice. The
+    /// expression or `all-linear`. Factors of a multimodal model's vision part are left out, with one warning. The
     /// adapter's fingerprint is empty unless this crate wrote the folder.
     ///
     /// # Errors
@@ -78,18 +81,18 @@ impl Adapter {
         };
         let file = Weights::open(&dir.join("adapter_model.safetensors"))?;
         let names = file.names();
-        let text = |name: &str| Some(name.strip_prefix(PREFIX)?.to_owned()).filter(|name| !is_vision(name));
         let vision = names.iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(is_vision)).count();
         if vision > 0 {
-            tracing::info!("{label}: {vision} factors of the vision part are left out");
+            tracing::warn!("{label}: {vision} factors of the vision part are left out");
         }
-        let nested = names.iter().filter_map(|name| text(name)).any(|name| canonical(&name) != name);
+        let blocks = BLOCKS[1..].iter().find(|blocks| names.iter().any(|name| stands_in(name, blocks)));
+        let (nested, blocks) = (blocks.is_some(), blocks.unwrap_or(&BLOCKS[0]));
         let layers = read_factors(&file, config.rank, |name| match name.strip_prefix(PREFIX) {
             Some(rest) if is_vision(rest) => None,
             // A name that is no module of a text model is handed on, to be refused.
             rest => Some(rest.map_or(name.to_owned(), |rest| canonical(rest).replacen("model.", "", 1))),
         })?;
-        config.layers = targets.check(&mut config.targets, &layers, nested).map_err(fail)?;
+        config.layers = targets.check(&mut config.targets, &layers, blocks).map_err(fail)?;
         config.check()?;
         Ok(Self { config, base, nested, layers })
     }
@@ -231,9 +234,9 @@ enum Modules {
 }
 
 impl Targets {
-    fn contains(&self, layer: usize, projection: Projection, nested: bool) -> bool {
-        let text = if nested { "language_model." } else { "" };
-        let path = format!("model.{text}layers.{layer}.{}", projection.path());
+    /// `blocks` is where the file has its blocks: names and patterns are of that spelling.
+    fn contains(&self, layer: usize, projection: Projection, blocks: &str) -> bool {
+        let path = format!("{blocks}{layer}.{}", projection.path());
         let named = match &self.modules {
             Modules::All => true,
             Modules::Names(names) => names.iter().any(|name| is_suffix(&path, name)),
@@ -248,14 +251,14 @@ impl Targets {
         &self,
         targets: &mut Vec<Projection>,
         layers: &BTreeMap<(usize, Projection), LoraPair>,
-        nested: bool,
+        place: &str,
     ) -> std::result::Result<Option<Vec<usize>>, String> {
         let blocks: BTreeSet<usize> = layers.keys().map(|(layer, _)| *layer).collect();
         *targets =
             Projection::ALL.into_iter().filter(|p| layers.keys().any(|(_, found)| found == p)).collect();
         for &layer in &blocks {
             for projection in Projection::ALL {
-                let (wanted, name) = (self.contains(layer, projection, nested), projection.name());
+                let (wanted, name) = (self.contains(layer, projection, place), projection.name());
                 match layers.contains_key(&(layer, projection)) {
                     true if !wanted => {
                         return Err(format!(
@@ -272,14 +275,16 @@ impl Targets {
                 }
             }
         }
+        // PEFT passes over names that no module has; one of a block that the file lacks would be a file cut short.
         if let Modules::Names(names) = &self.modules {
-            let fits = |name: &String| {
-                nested
-                    || targets.iter().any(|p| {
-                        blocks.iter().any(|l| is_suffix(&format!("model.layers.{l}.{}", p.path()), name))
-                    })
+            let lacks = |name: &&String| {
+                let block = block_of(name).filter(|block| !blocks.contains(block));
+                block.is_some_and(|block| {
+                    let paths = Projection::ALL.map(|p| format!("{place}{block}.{}", p.path()));
+                    paths.iter().any(|path| is_suffix(path, name))
+                })
             };
-            if let Some(name) = names.iter().find(|name| !fits(name)) {
+            if let Some(name) = names.iter().find(lacks) {
                 return Err(format!("target_modules names {name:?}, for which there are no factors"));
             }
         }
@@ -294,6 +299,16 @@ impl Targets {
         };
         Ok((!all).then(|| blocks.into_iter().collect()))
     }
+}
+
+/// Whether a factor of a PEFT file belongs to these blocks.
+fn stands_in(name: &str, blocks: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|name| name.starts_with(blocks))
+}
+
+/// The number of the block that a module's name goes through.
+fn block_of(name: &str) -> Option<usize> {
+    name.rsplit_once("layers.")?.1.split_once('.')?.0.parse().ok()
 }
 
 /// Whether a name is a path or its last parts.
@@ -322,6 +337,8 @@ mod tests {
         assert_eq!(read.scale(), 16.0 / 8f64.sqrt());
         config(("target_modules", "all-linear".into())).unwrap();
         config(("init_lora_weights", "gaussian".into())).unwrap();
+        config(("init_lora_weights", "eva".into())).unwrap();
+        config(("eva_config", json!({"rho": 1.0, "tau": 0.99, "use_label_mask": true}))).unwrap();
         config(("layers_pattern", "layers".into())).unwrap();
     }
 
@@ -351,7 +368,7 @@ mod tests {
         places: &[(usize, Projection)],
         modules: Value,
         blocks: Value,
-        nested: bool,
+        place: &str,
     ) -> std::result::Result<Option<Vec<usize>>, String> {
         let json = json!({
             "peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": modules, "layers_to_transform": blocks
@@ -359,28 +376,43 @@ mod tests {
         let (mut config, targets) = parse_config(json.as_object().unwrap()).unwrap();
         let pair = LoraPair { a: ndarray::array![[1.0]], b: ndarray::array![[1.0]] };
         let layers = places.iter().map(|place| (*place, pair.clone())).collect();
-        targets.check(&mut config.targets, &layers, nested)
+        targets.check(&mut config.targets, &layers, place)
     }
 
     #[test]
     fn target_modules_say_which_factors_must_be_there() {
         use Projection::{Down, Q, V};
         let both = [(0, Q), (0, V), (1, Q), (1, V)];
-        assert_eq!(blocks(&both, json!(["q_proj", "v_proj"]), Value::Null, false), Ok(None));
-        assert_eq!(blocks(&both, json!(["self_attn.q_proj", "v_proj"]), Value::Null, false), Ok(None));
-        assert_eq!(blocks(&both, r".*self_attn\.[qv]_proj".into(), Value::Null, false), Ok(Some(vec![0, 1])));
+        let [text, newer, older] = BLOCKS;
+        assert_eq!(blocks(&both, json!(["q_proj", "v_proj"]), Value::Null, text), Ok(None));
+        assert_eq!(blocks(&both, json!(["self_attn.q_proj", "v_proj"]), Value::Null, text), Ok(None));
+        assert_eq!(blocks(&both, r".*self_attn\.[qv]_proj".into(), Value::Null, text), Ok(Some(vec![0, 1])));
         let deeper = r"model\.language_model\.layers\.\d+\.self_attn\.(q|v)_proj";
-        assert_eq!(blocks(&both, deeper.into(), Value::Null, true), Ok(Some(vec![0, 1])));
-        assert_eq!(blocks(&both, json!(["q_proj", "v_proj"]), json!([1, 0]), false), Ok(Some(vec![0, 1])));
-        assert_eq!(blocks(&[(2, Q)], json!(["q_proj"]), json!(2), false), Ok(Some(vec![2])));
+        assert_eq!(blocks(&both, deeper.into(), Value::Null, newer), Ok(Some(vec![0, 1])));
+        // The layout that a file does not have is not the one that its pattern is for.
+        assert!(blocks(&both, deeper.into(), Value::Null, older).unwrap_err().contains("not among"));
+        let deeper = r"language_model\.model\.layers\.\d+\.self_attn\.(q|v)_proj";
+        assert_eq!(blocks(&both, deeper.into(), Value::Null, older), Ok(Some(vec![0, 1])));
+        let whole = json!(["language_model.model.layers.1.self_attn.q_proj"]);
+        assert_eq!(blocks(&[(1, Q)], whole, Value::Null, older), Ok(Some(vec![1])));
+        // PEFT passes over names that no module has.
+        assert_eq!(blocks(&both, json!(["q_proj", "v_proj", "c_attn"]), Value::Null, text), Ok(None));
+        assert_eq!(blocks(&both, json!(["q_proj", "v_proj"]), json!([1, 0]), text), Ok(Some(vec![0, 1])));
+        assert_eq!(blocks(&[(2, Q)], json!(["q_proj"]), json!(2), text), Ok(Some(vec![2])));
         assert_eq!(
-            blocks(&[(1, Q)], json!(["layers.1.self_attn.q_proj"]), Value::Null, false),
+            blocks(&[(1, Q)], json!(["layers.1.self_attn.q_proj"]), Value::Null, text),
             Ok(Some(vec![1]))
         );
         for (places, modules, list, word) in [
             (&both[..3], json!(["q_proj", "v_proj"]), Value::Null, "layer 1 v_proj is missing"),
             (&both[..], json!(["q_proj"]), Value::Null, "v_proj has factors"),
-            (&both[..], json!(["q_proj", "v_proj", "c_attn"]), Value::Null, "c_attn"),
+            (
+                &both[..],
+                json!(["q_proj", "v_proj", "layers.2.mlp.up_proj"]),
+                Value::Null,
+                "layers.2.mlp.up_proj",
+            ),
+            (&both[..], json!(["c_attn"]), Value::Null, "not among"),
             (&both[..], json!(["q_proj", "v_proj"]), json!([0, 1, 2]), "names 2"),
             (
                 &[(0, Q), (1, Down)][..],
@@ -391,8 +423,38 @@ mod tests {
             (&both[..], "all-linear".into(), Value::Null, "k_proj is missing"),
             (&both[..], r"(x+x+)+y.*".into(), Value::Null, "not among"),
         ] {
-            let error = blocks(places, modules, list, false).unwrap_err();
+            let error = blocks(places, modules, list, text).unwrap_err();
             assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_older_multimodal_layout_is_read() {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/gemma3-multimodal/adapter");
+        let newer = Adapter::load_peft(&folder).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = std::fs::read(folder.join("adapter_model.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let renamed = file.tensors().into_iter().map(|(name, view)| {
+            (name.replace("model.language_model.layers.", "language_model.model.layers."), view)
+        });
+        let renamed = safetensors::serialize(renamed, None).unwrap();
+        std::fs::write(dir.path().join("adapter_model.safetensors"), renamed).unwrap();
+        let json = std::fs::read(folder.join("adapter_config.json")).unwrap();
+        let mut json: Value = serde_json::from_slice(&json).unwrap();
+        for (pattern, fits) in [
+            (r".*language_model\.model\.layers\.\d+\.self_attn\.[qv]_proj", true),
+            (r".*language_model\.layers\.\d+\.self_attn\.[qv]_proj", false),
+        ] {
+            json["target_modules"] = pattern.into();
+            std::fs::write(dir.path().join("adapter_config.json"), json.to_string()).unwrap();
+            let older = Adapter::load_peft(dir.path());
+            assert_eq!(
+                older.as_ref().is_ok_and(|older| older.nested && older.layers == newer.layers),
+                fits,
+                "{older:?}"
+            );
         }
     }
 }

@@ -26,15 +26,16 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Tokenizer`] if it is malformed, or knows more tokens than the model (`vocab_size`);
-    /// [`ModelError::Config`] for a template that cannot be read.
+    /// [`ModelError::Tokenizer`] if it is malformed; [`ModelError::Config`] for a template that cannot be read. One that
+    /// knows more tokens than the model (`vocab_size`) is only warned of: some families share a tokenizer in which their
+    /// text models lack a token for images. Whatever runs the model refuses ids outside its vocabulary.
     pub fn load(files: &ModelFiles, vocab_size: usize) -> Result<Self> {
         let file = files.file("tokenizer.json");
         let fail = |reason: String| ModelError::Tokenizer { file: file.clone(), reason };
         let mut inner = read(files.tokenizer()?).map_err(&fail)?;
         let tokens = inner.get_vocab_size(true);
         if tokens > vocab_size {
-            return Err(fail(format!("{tokens} tokens, but the model's vocab_size is {vocab_size}")));
+            tracing::warn!("{file}: {tokens} tokens, but the model's vocab_size is {vocab_size}");
         }
         // Lengths are cut by the caller, who records each cut.
         inner.with_padding(None);

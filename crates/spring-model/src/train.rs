@@ -1,5 +1,7 @@
 //! Training an adapter: response-only loss, AdamW, one norm over all factors, warm-up and linear decay.
 
+mod watch;
+
 use std::ops::ControlFlow;
 
 use burn::{
@@ -15,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Adapter, CausalLm, LoraConfig, ModelBackend, ModelError, Result, Sequence,
     lora::{Dropout, Lora, LoraRows},
-    score::to_host,
     sequence::{Batch, length_buckets},
     transformer::Transformer,
     workers::on_workers,
 };
+use watch::Watch;
 
 /// How an adapter is trained; the defaults are SPRInG's.
 ///
@@ -52,7 +54,7 @@ pub struct TrainConfig {
     pub anchor: f64,
     /// Longest sequence in tokens. Default 768.
     pub max_tokens: usize,
-    /// Steps between two reads of the loss from the device. Default 10.
+    /// Steps between two reads of the loss and the gradient's norm from the device. Default 10.
     pub loss_interval: usize,
     /// Keep each block's input alone and compute the block again on the way back: a third more work, and the memory of
     /// one block instead of all. Default false.
@@ -78,6 +80,9 @@ impl Default for TrainConfig {
         }
     }
 }
+
+/// Largest whole numbers of a [`TrainConfig`]: far above any use, and small enough that no count of steps overflows.
+const MOST: usize = 1 << 20;
 
 impl TrainConfig {
     /// Refuses values that no training can have.
@@ -106,14 +111,14 @@ impl TrainConfig {
                 return Err(setting(name, value, "0 or a positive number"));
             }
         }
-        for (name, value, least) in [
-            ("epochs", self.epochs, 1),
-            ("batch_size", self.batch_size, 1),
-            ("max_tokens", self.max_tokens, 4),
-            ("loss_interval", self.loss_interval, 1),
+        for (name, value, least, expected) in [
+            ("epochs", self.epochs, 1, "a whole number from 1 to 1048576"),
+            ("batch_size", self.batch_size, 1, "a whole number from 1 to 1048576"),
+            ("max_tokens", self.max_tokens, 4, "a whole number from 4 to 1048576"),
+            ("loss_interval", self.loss_interval, 1, "a whole number from 1 to 1048576"),
         ] {
-            if value < least {
-                return Err(setting(name, value, "a larger whole number"));
+            if !(least..=MOST).contains(&value) {
+                return Err(setting(name, value, expected));
             }
         }
         Ok(())
@@ -121,7 +126,7 @@ impl TrainConfig {
 
     /// Optimiser steps for so many sequences.
     pub fn steps(&self, sequences: usize) -> usize {
-        sequences.div_ceil(self.batch_size) * self.epochs
+        sequences.div_ceil(self.batch_size.max(1)).saturating_mul(self.epochs)
     }
 
     /// Learning rate of a step, counted from 0; the schedule of transformers' `get_linear_schedule_with_warmup`, whose
@@ -164,6 +169,8 @@ pub struct TrainStep {
     pub steps: usize,
     /// The latest mean loss read from the device, nats per token.
     pub loss: Option<f32>,
+    /// The largest norm of a step's whole gradient, before clipping, over the steps of that mean.
+    pub gradient_norm: Option<f32>,
 }
 
 impl<B: ModelBackend> CausalLm<B> {
@@ -176,7 +183,8 @@ impl<B: ModelBackend> CausalLm<B> {
     /// # Errors
     ///
     /// [`ModelError::Setting`] or [`ModelError::Sequence`] for bad input, [`ModelError::Adapter`] if `start` is another
-    /// model's, [`ModelError::NotFinite`] if training diverged, [`ModelError::Stopped`] on request.
+    /// model's, [`ModelError::NotFinite`], [`ModelError::GradientNotFinite`] or [`ModelError::Diverged`] if training diverged
+    /// (looked at every `loss_interval` steps), [`ModelError::Stopped`] on request.
     pub fn adapt(
         &self,
         start: Option<&Adapter>,
@@ -205,7 +213,8 @@ impl<B: ModelBackend> CausalLm<B> {
         let dropout = start.config.dropout;
         let mut trainer = Trainer::new(self, weights, config);
         let (steps, mut tokens, mut step) = (config.steps(examples.len()), 0, 0);
-        let (mut losses, mut interval) = (Vec::new(), Vec::new());
+        let mut watch = Watch::new(self.config.vocab_size);
+        let (mut losses, mut gradient_norm) = (Vec::new(), None);
         for epoch in 0..config.epochs {
             let mut order: Vec<usize> = (0..examples.len()).collect();
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -216,18 +225,16 @@ impl<B: ModelBackend> CausalLm<B> {
                 tokens += batch.iter().map(|s| s.response.len()).sum::<usize>();
                 let seeds = (0..batch.len()).map(|row| mix(mix(seed, step), row)).collect();
                 let dropout = Dropout { probability: dropout, seeds };
-                interval.push(trainer.step(&batch, config.rate(step, steps), Some(dropout)).loss);
+                watch.push(trainer.step(&batch, config.rate(step, steps), Some(dropout)));
                 step += 1;
-                if interval.len() == config.loss_interval || step == steps {
-                    let count = interval.len() as f64;
-                    let mean = Tensor::cat(std::mem::take(&mut interval), 0).sum().div_scalar(count);
-                    let loss = to_host(mean)?.first().copied().unwrap_or(f32::NAN);
-                    if !loss.is_finite() {
-                        return Err(ModelError::NotFinite { step, loss });
-                    }
+                if watch.losses.len() == config.loss_interval || step == steps {
+                    let (loss, norm) = watch.read(step)?;
                     losses.push(loss);
+                    gradient_norm = Some(norm);
                 }
-                if progress(TrainStep { done: step, steps, loss: losses.last().copied() }).is_break() {
+                if progress(TrainStep { done: step, steps, loss: losses.last().copied(), gradient_norm })
+                    .is_break()
+                {
                     return Err(ModelError::Stopped);
                 }
             }
@@ -277,7 +284,6 @@ struct Step<B: Backend> {
     /// Mean loss before the update, `[1]`.
     loss: Tensor<B, 1>,
     /// Norm of the whole gradient before clipping, `[1]`.
-    #[cfg_attr(not(test), allow(dead_code))]
     gradient_norm: Tensor<B, 1>,
 }
 

@@ -123,7 +123,7 @@ impl<B: ModelBackend> Transformer<B> {
             }
         }
         if vision > 0 {
-            tracing::info!("{}: {vision} tensors of the vision part are left out", files.label());
+            tracing::warn!("{}: {vision} tensors of the vision part are left out", files.label());
         }
         if let Some(first) = unknown.first() {
             tracing::warn!("{}: {} tensors are not used, {first} for one", files.label(), unknown.len());

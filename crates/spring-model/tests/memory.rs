@@ -6,7 +6,7 @@
 use std::{io::Write, ops::ControlFlow, path::Path};
 
 use burn::backend::Flex;
-use spring_model::{CausalLm, LoraConfig, ModelFiles, Sequence, TrainConfig};
+use spring_model::{CausalLm, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig};
 
 const VOCABULARY: usize = 40_000;
 const WIDTH: usize = 512;
@@ -72,8 +72,18 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
 #[test]
 fn loading_needs_the_weights_and_training_no_second_copy() {
     let dir = tempfile::tempdir().unwrap();
-    let weights = 4 * write_model(dir.path());
+    let numbers = write_model(dir.path());
     let files = ModelFiles::from_dir(dir.path()).unwrap();
+    for precision in [Precision::F16, Precision::Bf16] {
+        let weights = 2 * numbers;
+        let (model, grown) =
+            peak(|| CausalLm::<Flex>::load_as(&files, precision, Default::default()).unwrap());
+        assert!(grown > weights / 2, "nothing was loaded as {precision}: {grown} of {weights}");
+        assert!(grown as f64 <= 1.3 * weights as f64, "loading {weights} bytes as {precision} took {grown}");
+        drop(model);
+    }
+
+    let weights = 4 * numbers;
     let (model, grown) = peak(|| CausalLm::<Flex>::load(&files, Default::default()).unwrap());
     assert!(grown > weights / 2, "nothing was loaded: {grown} of {weights}");
     assert!(grown as f64 <= 1.3 * weights as f64, "loading {weights} bytes took {grown}");

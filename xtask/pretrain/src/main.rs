@@ -25,7 +25,7 @@ use clap::Parser;
 
 use crate::{settings::Settings, train::End};
 
-/// Keeps freed memory for the next tensor; what it is worth is in docs/results/performance.md.
+/// Keeps freed memory for the next tensor.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -101,11 +101,7 @@ pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
     let mut batches = Batches::new(
         &texts.train,
         &codec,
-        Before {
-            related: related.as_ref(),
-            share: settings.texts.related,
-            copies: settings.texts.copies,
-        },
+        Before { related: related.as_ref(), share: settings.texts.related, copies: settings.texts.copies },
         context,
         training.batch_tokens,
         settings.seed,

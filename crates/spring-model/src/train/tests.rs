@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::*;
-use crate::{ModelFiles, head::Head, weights::Weights};
+use crate::{ModelFiles, head::Head, score::to_host, weights::Weights};
 
 fn fixture(name: &str) -> PathBuf {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
@@ -270,6 +270,95 @@ fn a_diverging_run_is_an_error() {
             ControlFlow::Continue(())
         });
     assert!(matches!(run, Err(ModelError::NotFinite { .. })), "{run:?}");
+}
+
+#[test]
+fn a_gradient_that_overflows_is_an_error() {
+    let model = tiny();
+    let mut adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    // Their product is small, so the loss is sound; the gradient of A goes through B, and its square is beyond f32.
+    for pair in adapter.layers.values_mut() {
+        pair.a.mapv_inplace(|x| x * 1e-25);
+        pair.b.fill(1e25);
+    }
+    let run = model.adapt(
+        Some(&adapter),
+        &LoraConfig::default(),
+        &batches()[0],
+        &TrainConfig { epochs: 1, ..TrainConfig::default() },
+        1,
+        |_| ControlFlow::Continue(()),
+    );
+    assert!(
+        matches!(run, Err(ModelError::GradientNotFinite { step: 1, norm }) if norm == f32::INFINITY),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_loss_far_above_the_first_is_an_error() {
+    let step = |loss: f32| Step {
+        loss: Tensor::<Flex, 1>::from_data([loss], &Default::default()),
+        gradient_norm: Tensor::from_data([0.5 * loss], &Default::default()),
+    };
+    let mut watch = Watch::new(320);
+    // Two steps an interval: their mean, and the larger norm.
+    for losses in [[2.0, 4.0], [6.0, 11.0], [1.0, 1.0]] {
+        losses.into_iter().for_each(|loss| watch.push(step(loss)));
+        let mean = (losses[0] + losses[1]) / 2.0;
+        assert_eq!(watch.read(2).unwrap(), (mean, 0.5 * losses[1]));
+    }
+    // ln 320 is 5.77.
+    watch.push(step(8.7));
+    watch.read(7).unwrap();
+    watch.push(step(8.8));
+    let grown = watch.read(8);
+    assert!(matches!(grown, Err(ModelError::Diverged { step: 8, first: 3.0, loss: 8.8 })), "{grown:?}");
+}
+
+/// A model that is sure of its own words has much to lose.
+#[test]
+fn a_run_with_an_absurd_rate_ends_as_diverged() {
+    let mut model = tiny();
+    for (name, parameter) in model.transformer.parameters_mut() {
+        if name == "lm_head.weight" {
+            *parameter = burn::module::Param::initialized(parameter.id, parameter.val().mul_scalar(8.0));
+        }
+    }
+    let mut ids = vec![1, 40, 41];
+    for _ in 0..8 {
+        let logits = model.logits(&[ids.clone()], None).unwrap();
+        let last = &logits[logits.len() - model.config.vocab_size..];
+        ids.push((0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap() as u32);
+    }
+    let example = Sequence { context: ids[..3].to_vec(), response: ids[3..].to_vec() };
+    let run = |learning_rate| {
+        let config = TrainConfig { learning_rate, epochs: 20, loss_interval: 1, ..TrainConfig::default() };
+        model.adapt(None, &LoraConfig::default(), std::slice::from_ref(&example), &config, 1, |step| {
+            assert!(step.gradient_norm.is_some_and(|norm| norm > 0.0));
+            ControlFlow::Continue(())
+        })
+    };
+    run(1e-3).unwrap();
+    let diverged = run(30.0);
+    assert!(matches!(diverged, Err(ModelError::Diverged { .. })), "{diverged:?}");
+}
+
+#[test]
+fn settings_have_bounds_and_counts_do_not_overflow() {
+    let most = usize::MAX;
+    for (config, name) in [
+        (TrainConfig { epochs: most, ..TrainConfig::default() }, "epochs"),
+        (TrainConfig { epochs: 0, ..TrainConfig::default() }, "epochs"),
+        (TrainConfig { batch_size: most, ..TrainConfig::default() }, "batch_size"),
+        (TrainConfig { max_tokens: 3, ..TrainConfig::default() }, "max_tokens"),
+        (TrainConfig { loss_interval: most, ..TrainConfig::default() }, "loss_interval"),
+    ] {
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("1048576"), "{error}");
+    }
+    assert_eq!(TrainConfig { epochs: most, ..TrainConfig::default() }.steps(most), most);
+    TrainConfig { epochs: 1 << 20, ..TrainConfig::default() }.check().unwrap();
 }
 
 #[test]
