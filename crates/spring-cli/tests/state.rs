@@ -432,10 +432,16 @@ fn what_is_chosen_by_name_is_done_and_told() {
             vec![
                 "drift.scorer=random",
                 "gate=never",
-                "buffer.policy={reservoir={seed=3}}",
+                "buffer.policy={kind=\"reservoir\",seed=3}",
                 "retrieval.retriever=bm25",
             ],
-            vec!["scorer random", "gate never", "retriever bm25", "gate: never open"],
+            vec![
+                "scorer random",
+                "gate never",
+                "buffer reservoir (seed 3) of",
+                "retriever bm25",
+                "gate: never open",
+            ],
             "one branch",
         ),
     ] {

@@ -220,7 +220,7 @@ fn graph_of(index: &mut HistoryIndex, store: &mut dyn StateStore, user: &UserId)
     Ok(origin)
 }
 
-/// Embeddings tell much of a text: only its owner may enter the folder.
+/// What lies there tells which texts are alike: only their owner may enter the folder.
 fn make_folder(folder: &Path) -> Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);

@@ -172,10 +172,10 @@ fn a_graph_is_a_cache() {
     let (origin, found) = look(&mut store);
     assert!(is_rebuilt(&origin));
     assert_eq!(found.len(), 12);
-    assert_eq!(graphs(&path), ["2.hnsw.data", "2.hnsw.graph"]);
+    assert_eq!(graphs(&path), ["2.hnsw.graph"]);
     assert_eq!(look(&mut store), (GraphOrigin::Loaded, found.clone()));
 
-    // A damaged, a missing and an outdated one are built anew.
+    // A damaged and a missing one are built anew, and one that lacks more than a fifth.
     let folder = store.graph_place(&user("../bob")).unwrap().unwrap().folder;
     std::fs::write(folder.join("2.hnsw.graph"), "no graph").unwrap();
     let (origin, again) = look(&mut store);
@@ -183,15 +183,18 @@ fn a_graph_is_a_cache() {
     assert_eq!(again, found);
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(is_rebuilt(&look(&mut store).0));
-    ingest(&mut store, &texts("../bob", 12..13));
+    ingest(&mut store, &texts("../bob", 12..14));
+    let (origin, found) = look(&mut store);
+    assert_eq!((origin, found.len()), (GraphOrigin::Loaded, 14));
+    ingest(&mut store, &texts("../bob", 14..15));
     assert!(is_rebuilt(&look(&mut store).0));
     assert_eq!(look(&mut store).0, GraphOrigin::Loaded);
 
     // It goes with a text and with its user; one that is left over goes when the state is opened.
     assert!(is_rebuilt(open(&mut store, "ada", SearchMode::Dense, false).graph()));
-    assert_eq!(graphs(&path).len(), 4);
+    assert_eq!(graphs(&path).len(), 2);
     forget_interaction(model(), &mut store, &user("ada"), &id("3"), &mut ()).unwrap();
-    assert_eq!(graphs(&path), ["2.hnsw.data", "2.hnsw.graph"]);
+    assert_eq!(graphs(&path), ["2.hnsw.graph"]);
     store.forget(&user("../bob")).unwrap();
     assert!(graphs(&path).is_empty());
     std::fs::write(folder.join("7.hnsw.data"), "left by a crash").unwrap();

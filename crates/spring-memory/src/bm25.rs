@@ -35,11 +35,11 @@ pub enum Bm25Variant {
 pub struct Bm25Config {
     /// The formula. Default: Okapi.
     pub variant: Bm25Variant,
-    /// Saturation of repeated terms, ≥ 0. Default: 1.5 for Okapi, 1.2 for Lucene, as in their originals.
+    /// Saturation of repeated terms, 0 to 1000. Default: 1.5 for Okapi, 1.2 for Lucene, as in their originals.
     pub k1: Option<f64>,
     /// How much a document's length counts, 0 to 1. Default 0.75.
     pub b: f64,
-    /// Okapi only: what replaces a negative idf, as a part of the mean idf, ≥ 0. Default 0.25.
+    /// Okapi only: what replaces a negative idf, as a part of the mean idf, 0 to 1000. Default 0.25.
     pub epsilon: f64,
     /// How texts become terms. Default: white space, case kept.
     pub tokenizer: Tokenizer,
@@ -247,6 +247,8 @@ impl Default for Bm25Index {
 
 const OKAPI_K1: f64 = 1.5;
 const LUCENE_K1: f64 = 1.2;
+/// Of `k1` and `epsilon`: far beyond what makes sense, and far below what makes a score infinite.
+const LARGEST: f64 = 1000.0;
 
 impl Bm25Index {
     /// An empty index.
@@ -259,9 +261,9 @@ impl Bm25Index {
             Bm25Variant::Lucene => LUCENE_K1,
         });
         for (name, value, most, range) in [
-            ("k1", k1, f64::MAX, "a number from 0 on"),
+            ("k1", k1, LARGEST, "between 0 and 1000"),
             ("b", config.b, 1.0, "between 0 and 1"),
-            ("epsilon", config.epsilon, f64::MAX, "a number from 0 on"),
+            ("epsilon", config.epsilon, LARGEST, "between 0 and 1000"),
         ] {
             if !(0.0..=most).contains(&value) {
                 return Err(Bm25ConfigError { name, value, range });

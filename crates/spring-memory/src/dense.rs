@@ -5,9 +5,12 @@ use std::{collections::BTreeSet, fmt};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::{Embeddings, Hit, VectorError, VectorStore, hit::top_k};
 #[cfg(feature = "hnsw")]
-use crate::graph::{Graph, GraphDumpError, GraphStamp};
-use crate::{Embeddings, Hit, VectorError, VectorStore};
+use crate::{
+    graph::Graph,
+    graph_dump::{self, GraphDumpError, GraphStamp},
+};
 #[cfg(not(feature = "hnsw"))]
 use no_graph::Graph;
 
@@ -25,8 +28,8 @@ pub struct DenseConfig {
     pub ef_construction: usize,
     /// Candidates that a search looks at, at least; 1 to 65,536. More find more and take longer. Default 64.
     pub ef_search: usize,
-    /// [`refresh`](DenseIndex::refresh) builds the graph anew once removed vectors, or those that it lacks
-    /// and cannot take in, are more than this share of its points; 0 to 1. Default 0.2.
+    /// [`refresh`](DenseIndex::refresh) builds the graph anew once removed vectors, or those that it lacks,
+    /// are more than this share of its points; 0 to 1. Default 0.2.
     pub rebuild_share: f64,
 }
 
@@ -194,8 +197,8 @@ impl DenseIndex {
     }
 
     /// Brings the graph up to date where that is due, and says whether it changed: builds it when there are
-    /// enough vectors, inserts newer ones, builds it anew after many removals, drops it when few are left. To
-    /// be called after a batch of changes; building takes minutes for 100,000 vectors.
+    /// enough vectors, builds it anew after many changes ([`DenseConfig::rebuild_share`]), drops it when few
+    /// are left. To be called after a batch of changes; building takes minutes for 100,000 vectors.
     pub fn refresh(&mut self) -> bool {
         #[cfg(feature = "hnsw")]
         return self.refresh_graph();
@@ -218,17 +221,18 @@ impl DenseIndex {
             return self.store.search(query, k, filter);
         };
         let unit = self.store.query(query)?;
-        let row = |key: u64| Some((self.store.row_of(key)?, key));
-        let mut wanted = k.saturating_mul(2);
+        let mut wanted = k;
         // From an eighth of all points on, comparing with each is no slower.
         while wanted <= graph.len() / 8 {
-            let near = graph.near(&unit, wanted, self.config.ef_search.max(wanted));
-            let near: Vec<u64> = near.into_iter().filter(|&key| filter(key)).collect();
-            if near.len() >= k {
+            let ef = self.config.ef_search.max(wanted);
+            let mut hits: Vec<Hit> = graph.near(&unit, ef).filter(|hit| filter(hit.key)).collect();
+            if hits.len() >= k {
                 let pending = self.pending.iter().copied().filter(|&key| filter(key));
-                return Ok(self.store.nearest(&unit, k, near.into_iter().chain(pending).filter_map(row)));
+                let rows = pending.filter_map(|key| Some((self.store.row_of(key)?, key)));
+                hits.extend(self.store.compare(&unit, rows));
+                return Ok(top_k(hits, k));
             }
-            wanted *= 4;
+            wanted = ef.saturating_mul(4);
         }
         self.store.search(query, k, filter)
     }
@@ -261,21 +265,17 @@ impl DenseIndex {
             self.pending.clear();
             return self.graph.take().is_some();
         }
-        if let Some(graph) = &mut self.graph {
-            if self.pending.is_empty() && graph.tombstones() == 0 {
-                return false;
-            }
-            if graph.catch_up(&self.store) {
-                self.pending.clear();
-                return true;
-            }
-            let bearable = self.config.rebuild_share * graph.len() as f64;
-            if graph.tombstones().max(self.pending.len()) as f64 <= bearable {
-                return false;
-            }
+        if self.graph.as_ref().is_some_and(|graph| !self.is_stale(graph)) {
+            return false;
         }
         self.build();
         true
+    }
+
+    /// Whether the graph is to be built anew.
+    fn is_stale(&self, graph: &Graph) -> bool {
+        let bearable = self.config.rebuild_share * graph.len() as f64;
+        graph.tombstones().max(self.pending.len()) as f64 > bearable
     }
 
     fn build(&mut self) {
@@ -283,10 +283,10 @@ impl DenseIndex {
         self.pending.clear();
     }
 
-    /// Writes the graph to `dir/name.hnsw.graph` and `dir/name.hnsw.data`, overwriting them, and returns the
-    /// stamp with which [`load_graph`](Self::load_graph) will know them. `None`, and nothing is written, when
-    /// there are too few vectors for a graph. A graph that lags behind is brought up to date first, so that
-    /// no removed vector is written.
+    /// Writes the graph to `dir/name.hnsw.graph`, overwriting it, and returns the stamp with which
+    /// [`load_graph`](Self::load_graph) will know it. `None`, and nothing is written, when there are too few
+    /// vectors for a graph. The file has keys and links, no vector; a graph with removed or replaced vectors
+    /// is built anew first.
     ///
     /// # Errors
     /// A name that is no plain file name, or a folder that cannot be written to.
@@ -296,32 +296,38 @@ impl DenseIndex {
         name: &str,
     ) -> Result<Option<GraphStamp>, GraphDumpError> {
         self.refresh();
-        if self.graph.as_ref().is_some_and(|graph| graph.tombstones() > 0) || !self.pending.is_empty() {
+        if self.graph.as_ref().is_some_and(|graph| graph.tombstones() > 0) {
             self.build();
         }
-        self.graph.as_ref().map(|graph| graph.dump(&self.store, &self.config, dir, name)).transpose()
+        let write = |graph| graph_dump::write(graph, &self.store, &self.config, dir, name);
+        self.graph.as_ref().map(write).transpose()
     }
 
     /// Reads a graph that [`save_graph`](Self::save_graph) wrote, or builds it anew when anything is wrong
-    /// with it: the files are another length, byte or name than the stamp says, the vectors have changed, the
-    /// settings too. No file reaches hnsw_rs before its SHA-256 is found right, so the folder may be anything
-    /// but one that others write to at the same moment.
+    /// with it: the file is of another length, byte or name than the stamp says, one of its vectors has
+    /// changed or gone, the settings have changed, or too many vectors are newer than it
+    /// ([`DenseConfig::rebuild_share`]; fewer are compared one by one, as after [`add`](Self::add)). Nothing
+    /// in the file is believed before its SHA-256 is found right.
     pub fn load_graph(&mut self, dir: &std::path::Path, name: &str, stamp: &GraphStamp) -> GraphOrigin {
         self.pending.clear();
         self.graph = None;
         if self.len() < self.config.exact_below.max(1) {
             return GraphOrigin::NotNeeded;
         }
-        match Graph::load(&self.store, &self.config, dir, name, stamp) {
+        let reason = match graph_dump::read(&self.store, &self.config, dir, name, stamp) {
             Ok(graph) => {
-                self.graph = Some(graph);
-                GraphOrigin::Loaded
+                let has = |key: &u64| graph.keys().binary_search(key).is_ok();
+                self.pending = self.store.keys().into_iter().filter(|key| !has(key)).collect();
+                if !self.is_stale(&graph) {
+                    self.graph = Some(graph);
+                    return GraphOrigin::Loaded;
+                }
+                format!("the dump lacks {} vectors", self.pending.len())
             }
-            Err(reason) => {
-                self.build();
-                GraphOrigin::Rebuilt(reason)
-            }
-        }
+            Err(reason) => reason,
+        };
+        self.build();
+        GraphOrigin::Rebuilt(reason)
     }
 }
 
@@ -343,7 +349,7 @@ mod no_graph {
         pub(crate) fn bury(&mut self, _: u64) {
             match *self {}
         }
-        pub(crate) fn near(&self, _: &[f32], _: usize, _: usize) -> Vec<u64> {
+        pub(crate) fn near(&self, _: &[f32], _: usize) -> std::vec::IntoIter<crate::Hit> {
             match *self {}
         }
     }

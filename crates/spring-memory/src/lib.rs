@@ -3,14 +3,19 @@
 mod bm25;
 mod buffer;
 mod dense;
+mod dot;
 mod fusion;
 #[cfg(feature = "hnsw")]
 mod graph;
+#[cfg(feature = "hnsw")]
+mod graph_dump;
 mod history;
 mod hit;
 mod id;
 mod interaction;
 mod jsonl;
+#[cfg(feature = "hnsw")]
+mod layers;
 mod policy;
 mod stop_words;
 mod tokenizer;
@@ -25,7 +30,7 @@ pub use dense::GraphOrigin;
 pub use dense::{DenseConfig, DenseConfigError, DenseIndex};
 pub use fusion::{RRF_CONSTANT, reciprocal_rank_fusion};
 #[cfg(feature = "hnsw")]
-pub use graph::{GraphDumpError, GraphStamp};
+pub use graph_dump::{GraphDumpError, GraphStamp};
 pub use history::{
     DocumentFields, HistoryConfig, HistoryConfigError, HistoryIndex, SearchError, SearchFilter, SearchMode,
     SearchRequest, UnknownSearchMode,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{BufferError, BufferItem, Embeddings};
 
@@ -365,9 +366,10 @@ fn direction(vector: &[f32]) -> Option<Vec<f64>> {
     (norm.is_finite() && norm > 0.0).then(|| vector.iter().map(|&x| f64::from(x) / norm).collect())
 }
 
-/// A policy by name, for configuration files: `"residual"`, `{"reservoir": {"seed": 7}}`, ...
+/// A policy by name, for configuration files: `"residual"`, `"reservoir"`, `{"kind": "reservoir", "seed": 7}`.
+/// `{"reservoir": {"seed": 7}}`, as earlier versions wrote it, is read too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(try_from = "Value", into = "Value")]
 pub enum BufferPolicyConfig {
     /// [`Residual`], the paper's.
     #[default]
@@ -375,7 +377,6 @@ pub enum BufferPolicyConfig {
     /// [`Reservoir`].
     Reservoir {
         /// Its seed. Default 0.
-        #[serde(default)]
         seed: u64,
     },
     /// [`Recency`].
@@ -395,6 +396,52 @@ impl BufferPolicyConfig {
             Self::Recency => Arc::new(Recency),
             Self::BalancedPeriods => Arc::new(BalancedPeriods),
             Self::Diversity => Arc::new(Diversity),
+        }
+    }
+}
+
+/// What a [`BufferPolicyConfig`] is read from.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum PolicyTable {
+    // With braces, or unknown keys would pass.
+    Residual {},
+    Reservoir {
+        #[serde(default)]
+        seed: u64,
+    },
+    Recency {},
+    BalancedPeriods {},
+    Diversity {},
+}
+
+impl TryFrom<Value> for BufferPolicyConfig {
+    type Error = serde_json::Error;
+
+    fn try_from(mut value: Value) -> Result<Self, Self::Error> {
+        if value.is_string() {
+            value = json!({"kind": value});
+        } else if let Some(settings) = value.as_object_mut().filter(|table| table.len() == 1)
+            && let Some(Value::Object(mut reservoir)) = settings.remove("reservoir")
+        {
+            reservoir.insert("kind".to_owned(), "reservoir".into());
+            value = Value::Object(reservoir);
+        }
+        Ok(match serde_json::from_value(value)? {
+            PolicyTable::Residual {} => Self::Residual,
+            PolicyTable::Reservoir { seed } => Self::Reservoir { seed },
+            PolicyTable::Recency {} => Self::Recency,
+            PolicyTable::BalancedPeriods {} => Self::BalancedPeriods,
+            PolicyTable::Diversity {} => Self::Diversity,
+        })
+    }
+}
+
+impl From<BufferPolicyConfig> for Value {
+    fn from(config: BufferPolicyConfig) -> Self {
+        match config {
+            BufferPolicyConfig::Reservoir { seed } => json!({"kind": "reservoir", "seed": seed}),
+            named => named.init().name().into(),
         }
     }
 }

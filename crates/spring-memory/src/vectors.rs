@@ -2,9 +2,14 @@
 
 use std::collections::HashMap;
 
+use pulp::{Simd, WithSimd};
 use thiserror::Error;
 
-use crate::{Embeddings, Hit, hit::top_k};
+use crate::{
+    Embeddings, Hit,
+    dot::{dispatch, dot},
+    hit::top_k,
+};
 
 /// Why a vector was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -118,18 +123,13 @@ impl VectorStore {
         filter: impl Fn(u64) -> bool,
     ) -> Result<Vec<Hit>, VectorError> {
         let query = self.query(query)?;
-        Ok(self.nearest(&query, k, self.keys.iter().copied().enumerate().filter(|&(_, key)| filter(key))))
+        let rows = self.keys.iter().copied().enumerate().filter(|&(_, key)| filter(key));
+        Ok(top_k(self.compare(&query, rows), k))
     }
 
-    /// The best `k` of some rows, given with their keys.
-    pub(crate) fn nearest(
-        &self,
-        query: &[f32],
-        k: usize,
-        rows: impl Iterator<Item = (usize, u64)>,
-    ) -> Vec<Hit> {
-        let hits = rows.map(|(row, key)| Hit { key, score: f64::from(dot(query, self.row(row))) });
-        top_k(hits.collect(), k)
+    /// Some rows, given with their keys, with their similarity to a query of length 1.
+    pub(crate) fn compare(&self, query: &[f32], rows: impl Iterator<Item = (usize, u64)>) -> Vec<Hit> {
+        dispatch(Compare { store: self, query, rows })
     }
 
     pub(crate) fn row_of(&self, key: u64) -> Option<usize> {
@@ -141,7 +141,8 @@ impl VectorStore {
         self.unit(query, || "the query".to_owned())
     }
 
-    fn row(&self, row: usize) -> &[f32] {
+    /// The vector in a row below [`len`](Self::len), in no order of keys.
+    pub(crate) fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.dimensions..][..self.dimensions]
     }
 
@@ -168,18 +169,22 @@ impl Embeddings for VectorStore {
     }
 }
 
-/// The dot product. Sixteen partial sums, so that it vectorises; always the same ones, so that it is the same
-/// everywhere.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0f32; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+struct Compare<'s, R> {
+    store: &'s VectorStore,
+    query: &'s [f32],
+    rows: R,
+}
+
+impl<R: Iterator<Item = (usize, u64)>> WithSimd for Compare<'_, R> {
+    type Output = Vec<Hit>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<Hit> {
+        let Self { store, query, rows } = self;
+        let mut hits = Vec::new();
+        for (row, key) in rows {
+            hits.push(Hit { key, score: f64::from(dot(query, store.row(row))) });
         }
+        hits
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
 }

@@ -76,11 +76,21 @@ fn lucene_formula() {
 fn settings_out_of_range_are_named() {
     for (config, name) in [
         (Bm25Config { k1: Some(-1.0), ..Bm25Config::default() }, "k1"),
+        // Infinity over infinity would be a score that is no number.
+        (Bm25Config { k1: Some(f64::MAX), ..Bm25Config::default() }, "k1"),
         (Bm25Config { b: 1.5, ..Bm25Config::default() }, "b"),
         (Bm25Config { epsilon: f64::NAN, ..Bm25Config::default() }, "epsilon"),
+        (Bm25Config { epsilon: f64::MAX, ..Bm25Config::default() }, "epsilon"),
     ] {
         assert_eq!(Bm25Index::new(config).unwrap_err().name, name);
     }
+    let largest = Bm25Config { k1: Some(1000.0), epsilon: 1000.0, ..Bm25Config::default() };
+    let mut index = Bm25Index::new(largest).unwrap();
+    for key in 0..9 {
+        index.add(key, &"a b c ".repeat(1 + key as usize * 1000));
+    }
+    let hits = index.search("a b c d", 9, |_| true);
+    assert!(hits.len() == 9 && hits.iter().all(|hit| hit.score.is_finite()), "{hits:?}");
 }
 
 #[test]

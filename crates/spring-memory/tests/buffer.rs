@@ -122,19 +122,39 @@ fn restoring_refuses_what_no_buffer_wrote() {
 
 #[test]
 fn policies_are_chosen_by_name() {
-    for (json, name) in [
-        (r#""residual""#, "residual"),
-        (r#"{"reservoir":{"seed":3}}"#, "reservoir"),
-        (r#"{"reservoir":{}}"#, "reservoir"),
-        (r#""recency""#, "recency"),
-        (r#""balanced_periods""#, "balanced_periods"),
-        (r#""diversity""#, "diversity"),
+    use BufferPolicyConfig::{BalancedPeriods, Diversity, Recency, Reservoir, Residual};
+    let read = |json: &str| serde_json::from_str::<BufferPolicyConfig>(json);
+    for (json, policy, name) in [
+        (r#""residual""#, Residual, "residual"),
+        (r#"{"kind":"residual"}"#, Residual, "residual"),
+        (r#""reservoir""#, Reservoir { seed: 0 }, "reservoir"),
+        (r#"{"kind":"reservoir"}"#, Reservoir { seed: 0 }, "reservoir"),
+        (r#"{"kind":"reservoir","seed":18446744073709551615}"#, Reservoir { seed: u64::MAX }, "reservoir"),
+        // As earlier versions wrote it.
+        (r#"{"reservoir":{"seed":3}}"#, Reservoir { seed: 3 }, "reservoir"),
+        (r#"{"reservoir":{}}"#, Reservoir { seed: 0 }, "reservoir"),
+        (r#""recency""#, Recency, "recency"),
+        (r#"{"kind":"balanced_periods"}"#, BalancedPeriods, "balanced_periods"),
+        (r#""diversity""#, Diversity, "diversity"),
     ] {
-        let config: BufferPolicyConfig = serde_json::from_str(json).unwrap();
-        assert_eq!(config.init().name(), name);
+        assert_eq!(read(json).unwrap(), policy, "{json}");
+        assert_eq!(policy.init().name(), name);
+        assert_eq!(read(&serde_json::to_string(&policy).unwrap()).unwrap(), policy);
     }
-    assert!(serde_json::from_str::<BufferPolicyConfig>(r#""best""#).is_err());
-    assert!(serde_json::from_str::<BufferPolicyConfig>(r#"{"reservoir":{"sead":3}}"#).is_err());
+    let written = serde_json::to_string(&Reservoir { seed: 3 }).unwrap();
+    assert_eq!(written, r#"{"kind":"reservoir","seed":3}"#);
+    for (bad, told) in [
+        (r#""best""#, "best"),
+        (r#"{"kind":"best"}"#, "best"),
+        (r#"{"kind":"residual","seed":3}"#, "seed"),
+        (r#"{"kind":"reservoir","sead":3}"#, "sead"),
+        (r#"{"reservoir":{"sead":3}}"#, "sead"),
+        (r#"{"seed":3}"#, "kind"),
+        ("7", "7"),
+    ] {
+        let error = read(bad).unwrap_err().to_string();
+        assert!(error.contains(told), "{bad}: {error}");
+    }
 }
 
 /// A policy from outside that forgets to implement `retain`.

@@ -1,7 +1,7 @@
 //! The graph of dense search: recall, lagging, and damaged dumps.
 #![cfg(feature = "hnsw")]
 
-use std::{fs, path::Path};
+use std::fs;
 
 use proptest::prelude::*;
 use spring_memory::{
@@ -63,14 +63,14 @@ fn the_graph_finds_what_exact_search_finds() {
 fn the_same_vectors_give_the_same_answers() {
     let mut at_once = filled(SMALL_GRAPH, 0..1500);
     at_once.refresh();
-    // Built in two steps: the second only appends.
+    // Built in two steps.
     let mut in_steps = filled(SMALL_GRAPH, 0..1200);
     in_steps.refresh();
     let all = filled(SMALL_GRAPH, 0..1500);
     for key in 1200..1500 {
         in_steps.add(key, all.embedding(key).unwrap()).unwrap();
     }
-    assert!(in_steps.refresh());
+    assert!(in_steps.refresh(), "a quarter is new");
     assert!(!in_steps.refresh(), "nothing is left to do");
     // The unit vectors were scaled twice, which may change a last bit; the order must hold.
     let keys = |answers: &[Vec<Hit>]| {
@@ -183,21 +183,50 @@ fn a_sound_dump_is_loaded_and_answers_alike() {
 }
 
 #[test]
+fn a_dump_that_lacks_newer_vectors_is_loaded_while_they_are_few() {
+    let Saved { dir, index, stamp } = saved();
+    let mut loaded = vectors_of(&index);
+    let new = queries(80);
+    for (key, vector) in (1000..1079).zip(&new) {
+        loaded.add(key, vector).unwrap();
+    }
+    // The graph has 399 points, 79 of which are just a fifth; what it lacks is found all the same.
+    assert_eq!(loaded.load_graph(dir.path(), "u1", &stamp), GraphOrigin::Loaded);
+    for (key, vector) in (1000..1079).zip(&new) {
+        assert_eq!(loaded.search(vector, 1, |_| true).unwrap()[0].key, key);
+    }
+    assert!(!loaded.refresh());
+    // Saved as it is, and loaded again.
+    let stamp = loaded.save_graph(dir.path(), "u1").unwrap().unwrap();
+    assert_eq!(loaded.load_graph(dir.path(), "u1", &stamp), GraphOrigin::Loaded);
+    loaded.add(1079, &new[79]).unwrap();
+    match loaded.load_graph(dir.path(), "u1", &stamp) {
+        GraphOrigin::Rebuilt(reason) => assert!(reason.contains("lacks 80 vectors"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(!loaded.refresh(), "it has all of them now");
+}
+
+#[test]
 fn a_saved_graph_has_nothing_of_a_removed_vector() {
     let dir = tempfile::tempdir().unwrap();
     let mut index = filled(SMALL_GRAPH, 0..400);
-    index.refresh();
-    let removed: Vec<u8> =
-        index.embedding(17).unwrap().iter().flat_map(|value| value.to_ne_bytes()).collect();
-    let in_data = |dir: &Path| {
-        let data = fs::read(dir.join("u.hnsw.data")).unwrap();
-        data.windows(removed.len()).any(|window| window == removed)
+    let keys_saved = |index: &mut DenseIndex| -> Vec<u64> {
+        index.save_graph(dir.path(), "u").unwrap();
+        let bytes = fs::read(dir.path().join("u.hnsw.graph")).unwrap();
+        let dump: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        serde_json::from_value(dump[0].clone()).unwrap()
     };
-    index.save_graph(dir.path(), "u").unwrap();
-    assert!(in_data(dir.path()));
+    assert_eq!(keys_saved(&mut index), (0..400).collect::<Vec<_>>());
     index.remove(17);
-    index.save_graph(dir.path(), "u").unwrap();
-    assert!(!in_data(dir.path()));
+    let other = index.embedding(3).unwrap().to_vec();
+    index.add(5, &other).unwrap();
+    let keys = keys_saved(&mut index);
+    assert!(keys.len() == 399 && !keys.contains(&17));
+    // A replaced vector leads to no old place either: the graph was built with the new one.
+    let mut anew = vectors_of(&index);
+    anew.refresh();
+    assert_eq!(answers(&anew), answers(&index));
 }
 
 #[test]
@@ -212,10 +241,20 @@ fn a_mismatch_of_any_kind_is_rebuilt_with_its_reason() {
     let mut changed = vectors_of(&index);
     changed.add(5, &[1.0; 8]).unwrap();
     assert!(rebuilt(&mut changed, "u1").contains("other vectors"));
+    let mut fewer = vectors_of(&index);
+    fewer.remove(5);
+    assert!(rebuilt(&mut fewer, "u1").contains("other vectors"));
     let config = DenseConfig { links: 9, ..SMALL_GRAPH };
     let mut other = DenseIndex::from_vectors(index.vectors().clone(), config).unwrap();
     assert!(rebuilt(&mut other, "u1").contains("other settings"));
     assert!(other.has_graph());
+    // A stamp as an earlier version wrote it.
+    let old = r#"{"format":1,"platform":"64-bit little-endian","links":8,"ef_construction":40,"vectors":"","graph":"","data":""}"#;
+    let old: GraphStamp = serde_json::from_str(old).unwrap();
+    match vectors_of(&index).load_graph(dir.path(), "u1", &old) {
+        GraphOrigin::Rebuilt(reason) => assert!(reason.contains("another version"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -228,24 +267,23 @@ fn a_graph_that_cannot_be_written_is_an_error() {
         assert!(matches!(index.save_graph(dir.path(), name), Err(GraphDumpError::Name { .. })), "{name}");
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    fs::create_dir(dir.path().join("u.hnsw.data")).unwrap();
+    fs::create_dir(dir.path().join("u.hnsw.graph")).unwrap();
     assert!(index.save_graph(dir.path(), "u").is_err());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever is done to the files, loading ends with a graph, and the answers are those of a sound
+    /// Whatever is done to the file, loading ends with a graph, and the answers are those of a sound
     /// one.
     #[test]
-    fn damaged_dumps_never_reach_hnsw_rs(
-        in_graph in any::<bool>(),
+    fn damaged_dumps_are_never_believed(
         place in any::<prop::sample::Index>(),
         bytes in prop::collection::vec(any::<u8>(), 0..20),
         cut in any::<bool>(),
     ) {
         let Saved { dir, index, stamp } = saved();
-        let path = dir.path().join(if in_graph { "u1.hnsw.graph" } else { "u1.hnsw.data" });
+        let path = dir.path().join("u1.hnsw.graph");
         let sound = fs::read(&path).unwrap();
         let mut damaged = sound.clone();
         let place = place.index(sound.len());

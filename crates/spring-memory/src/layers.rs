@@ -1,0 +1,232 @@
+//! The links of an HNSW graph (Malkov and Yashunin 2016) in flat arrays, and the search along them.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use pulp::{Simd, WithSimd};
+use serde::{Deserialize, Serialize};
+
+use crate::dot::{dispatch, dot, dots};
+
+/// Rows that are compared at once.
+const AT_ONCE: usize = 4;
+
+/// A point and how similar it is to a query: ordered by the similarity, of equals the larger point last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Near(u64);
+
+impl Near {
+    /// The similarity's bits above the point's, so that one comparison of integers orders both.
+    #[inline(always)]
+    fn new(similarity: f32, point: u32) -> Self {
+        let bits = similarity.to_bits();
+        // Negative numbers have the upper bit, and their order is the opposite of their bits'.
+        let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+        Self(u64::from(ordered) << 32 | u64::from(point))
+    }
+
+    pub(crate) fn similarity(self) -> f32 {
+        let ordered = (self.0 >> 32) as u32;
+        f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+    }
+
+    #[inline(always)]
+    pub(crate) fn point(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// The links between the points of one layer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Layer {
+    /// Point `p` has `links[starts[p]..starts[p + 1]]`.
+    starts: Vec<usize>,
+    links: Vec<u32>,
+}
+
+impl Layer {
+    fn new(lists: &[Vec<u32>]) -> Self {
+        let mut layer = Self { starts: Vec::with_capacity(lists.len() + 1), links: lists.concat() };
+        layer.starts.push(0);
+        let mut end = 0;
+        layer.starts.extend(lists.iter().map(|list| {
+            end += list.len();
+            end
+        }));
+        layer
+    }
+
+    #[inline(always)]
+    fn links(&self, point: u32) -> &[u32] {
+        let point = point as usize;
+        &self.links[self.starts[point]..self.starts[point + 1]]
+    }
+
+    fn is_sound(&self, points: usize) -> bool {
+        self.starts.len() == points + 1
+            && self.starts.is_sorted()
+            && self.starts.last() == Some(&self.links.len())
+            && self.links.iter().all(|&link| (link as usize) < points)
+    }
+}
+
+/// All layers of a graph. The lowest has every point, the highest few.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Layers {
+    /// Where a search begins, in the highest layer.
+    entry: u32,
+    /// The lowest first.
+    layers: Vec<Layer>,
+}
+
+impl Layers {
+    /// From the links of each point in each layer, the lowest first.
+    pub(crate) fn new(entry: u32, lists: &[Vec<Vec<u32>>]) -> Self {
+        Self { entry, layers: lists.iter().map(|lists| Layer::new(lists)).collect() }
+    }
+
+    /// Whether a search among so many points stays inside them.
+    pub(crate) fn is_sound(&self, points: usize) -> bool {
+        (self.entry as usize) < points
+            && !self.layers.is_empty()
+            && self.layers.iter().all(|layer| layer.is_sound(points))
+    }
+
+    /// About the `ef` points nearest to `query` by dot product, in no order; `vectors` has those of all points
+    /// one after the other, each as long as the query, which is not empty.
+    pub(crate) fn search(&self, vectors: &[f32], query: &[f32], ef: usize) -> Vec<Near> {
+        dispatch(Search { layers: self, vectors, query, ef })
+    }
+}
+
+struct Search<'g> {
+    layers: &'g Layers,
+    vectors: &'g [f32],
+    query: &'g [f32],
+    ef: usize,
+}
+
+impl WithSimd for Search<'_> {
+    type Output = Vec<Near>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<Near> {
+        match self.layers.layers.split_first() {
+            Some((lowest, upper)) => self.widen(lowest, self.descend(upper)),
+            None => Vec::new(),
+        }
+    }
+}
+
+impl Search<'_> {
+    /// Goes to the nearest point of each upper layer in turn.
+    #[inline(always)]
+    fn descend(&self, upper: &[Layer]) -> Near {
+        let entry = self.layers.entry;
+        let mut best = Near::new(dot(self.query, self.row(entry)), entry);
+        for layer in upper.iter().rev() {
+            loop {
+                let before = best;
+                self.compare(layer.links(before.point()), |near| best = best.max(near));
+                if best == before {
+                    break;
+                }
+            }
+        }
+        best
+    }
+
+    /// Follows the links of the nearest points until none leads nearer than the `ef` nearest found.
+    #[inline(always)]
+    fn widen(&self, lowest: &Layer, start: Near) -> Vec<Near> {
+        let points = self.vectors.len() / self.query.len();
+        // A bit for each point is cleared sooner than memory for it is shared between threads.
+        let mut seen = vec![0u64; points.div_ceil(64)];
+        let mut is_new = |point: u32| {
+            let (word, bit) = (&mut seen[point as usize / 64], 1 << (point % 64));
+            let is_new = *word & bit == 0;
+            *word |= bit;
+            is_new
+        };
+        is_new(start.point());
+        let ef = self.ef.min(points);
+        let mut found = BinaryHeap::with_capacity(ef);
+        found.push(Reverse(start));
+        let mut open = BinaryHeap::with_capacity(2 * ef);
+        open.push(start);
+        let mut new = Vec::new();
+        while let Some(nearest) = open.pop() {
+            if found.len() == ef && found.peek().is_some_and(|worst| nearest < worst.0) {
+                break;
+            }
+            new.clear();
+            new.extend(lowest.links(nearest.point()).iter().copied().filter(|&point| is_new(point)));
+            self.compare(&new, |near| {
+                if found.len() < ef {
+                    found.push(Reverse(near));
+                    open.push(near);
+                } else if let Some(mut worst) = found.peek_mut()
+                    && near > worst.0
+                {
+                    *worst = Reverse(near);
+                    open.push(near);
+                }
+            });
+        }
+        found.into_iter().map(|Reverse(near)| near).collect()
+    }
+
+    #[inline(always)]
+    fn compare(&self, points: &[u32], mut take: impl FnMut(Near)) {
+        let (groups, rest) = points.as_chunks::<AT_ONCE>();
+        for group in groups {
+            let similarities = dots(self.query, group.map(|point| self.row(point)));
+            for (similarity, &point) in similarities.into_iter().zip(group) {
+                take(Near::new(similarity, point));
+            }
+        }
+        for &point in rest {
+            take(Near::new(dot(self.query, self.row(point)), point));
+        }
+    }
+
+    #[inline(always)]
+    fn row(&self, point: u32) -> &[f32] {
+        &self.vectors[point as usize * self.query.len()..][..self.query.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_near_is_that_of_the_numbers() {
+        let ascending =
+            [(-1.0, 9), (-0.5, 3), (-0.0, 7), (0.0, 7), (1e-30, 0), (0.5, 1), (0.5, 2), (1.0, u32::MAX)];
+        for (similarity, point) in ascending {
+            let near = Near::new(similarity, point);
+            assert_eq!((near.similarity().to_bits(), near.point()), (similarity.to_bits(), point));
+        }
+        assert!(ascending.map(|(similarity, point)| Near::new(similarity, point)).is_sorted());
+    }
+
+    #[test]
+    fn links_out_of_range_are_seen() {
+        let lists = [vec![vec![1], vec![0, 2], vec![1]], vec![vec![2], vec![], vec![0]]];
+        let layers = || Layers::new(0, &lists);
+        assert!(layers().is_sound(3));
+        assert!(!layers().is_sound(2) && !layers().is_sound(4) && !Layers::new(3, &lists).is_sound(3));
+        assert!(!Layers::new(0, &[]).is_sound(3));
+        let damaged = |damage: fn(&mut Layer)| {
+            let mut layers = layers();
+            damage(&mut layers.layers[1]);
+            !layers.is_sound(3)
+        };
+        assert!(damaged(|layer| layer.links[1] = 3));
+        assert!(damaged(|layer| layer.starts[1] = 5));
+        assert!(damaged(|layer| layer.starts[3] = 1));
+        assert!(damaged(|layer| layer.links.push(0)));
+    }
+}
