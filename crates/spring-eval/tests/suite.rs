@@ -306,6 +306,79 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
 }
 
 #[test]
+fn whoever_is_not_evaluated_teaches_the_domain_adapter_and_someone_always_does() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base', 'domain'");
+    (suite.seeds, suite.budgets) = (vec![0], vec![Budget::Epochs]);
+    let mut run = |name: &str, users: usize| {
+        suite.data[0].users = users;
+        run_suite(&model, &suite, &dir.path().join(name), &go).unwrap()
+    };
+    let evaluated = |outcome: &spring_eval::SuiteOutcome, row: usize| {
+        let data = &outcome.data[0];
+        (data.evaluated().0, outcome.summary.rows[row].per_byte.users, data.domain_users, data.domain_texts)
+    };
+    // The fifth user has 10 texts, too few for two periods: they are learned whole.
+    let outcome = run("four", 4);
+    assert_eq!(evaluated(&outcome, 1), (4, 4, 1, 10));
+    assert_eq!((outcome.data[0].too_few, outcome.data[0].notices().len()), (1, 0));
+    // Beside them the first period of the fourth.
+    let first = outcome.data[0].users[3].clone();
+    assert_eq!((first.texts, first.periods), (24, 2));
+    assert_eq!(evaluated(&run("three", 3), 1), (3, 3, 2, 10 + 10));
+
+    // Without the fifth user all would be evaluated.
+    let path = dir.path().join("data.jsonl");
+    let lines = fs::read_to_string(&path).unwrap();
+    let keep = |count: usize| lines.lines().take(count).map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(&path, keep(4 * 24)).unwrap();
+    let outcome = run("kept", 4);
+    assert_eq!(evaluated(&outcome, 1), (3, 3, 1, 10));
+    let kept = outcome.data[0].users.iter().filter(|user| user.excluded.is_some()).collect::<Vec<_>>();
+    assert!(kept.len() == 1 && kept[0].excluded.as_ref().unwrap().starts_with("kept back"), "{kept:?}");
+    assert!(outcome.data[0].notices()[0].contains("1 of them with fewest texts"));
+    let page = fs::read_to_string(dir.path().join("kept/report.html")).unwrap();
+    assert!(page.contains("teach the domain adapter instead"));
+    // And one user alone is evaluated without it.
+    fs::write(&path, keep(24)).unwrap();
+    let outcome = run("one", 4);
+    assert_eq!(evaluated(&outcome, 0), (1, 1, 0, 0));
+    assert_eq!((outcome.summary.rows.len(), outcome.data[0].not_run.as_slice()), (1, &["domain".to_owned()][..]));
+    assert!(outcome.data[0].notices()[0].ends_with(": domain"));
+    suite.start = spring_eval::Start::Domain;
+    let error = run_suite(&model, &suite, &dir.path().join("start"), &go).unwrap_err().to_string();
+    assert!(error.contains("data.jsonl") && error.contains("everyone starts from the domain adapter"), "{error}");
+}
+
+#[test]
+fn a_choice_that_only_later_starts_from_the_domain_has_its_adapter() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base'");
+    (suite.seeds, suite.budgets, suite.data[0].users) = (vec![0], vec![Budget::Epochs], 2);
+    let among = vec!["static".parse().unwrap()];
+    suite.choose = vec![Choice { name: "best".into(), among, then: vec![vec!["start=domain".into()]] }];
+    let outcome = run_suite(&model, &suite, &dir.path().join("run"), &go).unwrap();
+    assert!(outcome.data[0].domain_users > 0);
+    assert!(outcome.summary.choices.iter().all(|candidate| candidate.per_byte.is_finite()));
+}
+
+#[test]
+fn other_data_under_the_same_name_is_another_run() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base'");
+    (suite.seeds, suite.budgets) = (vec![0], vec![Budget::Epochs]);
+    let folder = dir.path().join("run");
+    run_suite(&model, &suite, &folder, &go).unwrap();
+    let path = dir.path().join("data.jsonl");
+    let lines = fs::read_to_string(&path).unwrap();
+    fs::write(&path, lines.trim_end().rsplit_once('\n').unwrap().0).unwrap();
+    let error = run_suite(&model, &suite, &folder, &go).unwrap_err().to_string();
+    assert!(error.contains("suite.toml") && error.contains("other data") && error.contains("SHA-256"), "{error}");
+    fs::write(&path, lines).unwrap();
+    run_suite(&model, &suite, &folder, &go).unwrap();
+}
+
+#[test]
 fn bad_suites_say_what_is_wrong() {
     let good = "name = 'x'\nmethods = ['base']\n[[data]]\nname = 'd'\npath = 'd.jsonl'\n";
     assert!(Suite::from_toml(good, "s.toml").is_ok());

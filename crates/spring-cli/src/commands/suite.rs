@@ -77,6 +77,7 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
             data.data,
             data.left_out()
         ))?;
+        data.notices().iter().try_for_each(|notice| output::line(notice))?;
     }
     output::line(&format!("\n{}", outcome.folder.join("report.html").display()))
 }

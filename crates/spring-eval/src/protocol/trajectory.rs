@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use spring_core::{
     ColdStart, Config, EmbeddingMap, Event, LanguageModel, Memories, Progress, RetrievalBank,
     StoredInteraction, generate, key,
-    prompt::{Encoded, RetrievedPair, contexts},
+    prompt::{Encoded, RetrievedPair, contexts_of_rest},
     record::PeriodRecord,
     spring_drift::{DriftScore, Observation},
     spring_fuse::{GateConfig, Lambda, Space},
@@ -51,17 +51,18 @@ pub(super) struct Trajectory<'a> {
 impl<'a> Trajectory<'a> {
     pub(super) fn new(spec: &'a MethodSpec, protocol: &Protocol, input: UserInput<'_>) -> Result<Self> {
         let mut config = spec.configure(&protocol.config).map_err(Error::NotEnough)?;
+        if let BufferPolicyConfig::Reservoir { seed } = &mut config.buffer.policy {
+            // Every user's texts have the same numbers: without this, all buffers would keep the same places.
+            *seed = key::seed(config.seed ^ *seed, input.user.as_str(), 0, "reservoir buffer");
+        }
         if spec.beside == Beside::Search {
             // All of it in one branch: the retrieved texts stand in the prompt.
             (config.gate, config.fusion.lambda) =
                 (GateConfig::Always { k: k_of(&config.gate) }, Lambda::Fixed(1.0));
             config.fusion.space = Space::Probability {};
         }
-        let needs_domain = match spec.learn {
-            Learn::Nothing => false,
-            Learn::Domain => true,
-            _ => spec.start().map_or(input.start_from_domain, |start| start == Start::Domain),
-        };
+        let needs_domain =
+            spec.needs_domain(if input.start_from_domain { Start::Domain } else { Start::Base });
         if needs_domain && input.domain.is_none() {
             let reason = format!("{}: there is no domain adapter", spec.name());
             return Err(Error::NotEnough(reason));
@@ -115,8 +116,9 @@ impl<'a> Trajectory<'a> {
         let mut step = |step: TrainStep| {
             progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
         };
+        let from = if self.spec.learn == Learn::Cumulative { 0 } else { t };
         let outcome = arena
-            .trainer(t, replayed, self.pull)
+            .trainer(from..=t, replayed, self.pull)
             .adapt(start, &config.lora, &examples, &config.training, seed, &mut step)
             .map_err(spring_core::Error::from)?;
         self.run.tokens.push(outcome.tokens);
@@ -141,12 +143,16 @@ impl<'a> Trajectory<'a> {
         Ok(match self.spec.learn {
             Learn::Nothing | Learn::Domain | Learn::OtherUser => vec![],
             Learn::First if t > 0 => vec![],
-            Learn::Random if self.spec.has_own_share() => {
-                in_time(&split.train, shuffled().into_iter().take(self.own_share(t, split.train.len())?))
-            }
             Learn::Random => {
-                let count = reference.and_then(|r| r.run.selected.get(t)).copied();
-                in_time(&split.train, shuffled().into_iter().take(count.unwrap_or(split.train.len())))
+                // SPRInG as it is run here, or as it would be with this method's share and start.
+                let like = reference.filter(|other| {
+                    !self.spec.has_own_share() && other.start.is_some() == self.start.is_some()
+                });
+                let count = match like.and_then(|other| other.run.selected.get(t)) {
+                    Some(count) => *count,
+                    None => self.own_share(t, split.train.len())?,
+                };
+                in_time(&split.train, shuffled().into_iter().take(count))
             }
             Learn::RandomTokens => {
                 let wanted = reference.map_or(usize::MAX, Trajectory::selected_tokens);
@@ -194,7 +200,7 @@ impl<'a> Trajectory<'a> {
             return Ok(());
         }
         let split = &arena.splits[t];
-        let model = arena.trainer(t, vec![], 0.0);
+        let model = arena.trainer(t..=t, vec![], 0.0);
         let watch = Watch::start(arena.memo);
         let record = self.learner.learn(&model, &self.config, arena.user, split, progress)?;
         self.seconds = watch.seconds();
@@ -214,7 +220,9 @@ impl<'a> Trajectory<'a> {
 
     /// As many older texts as the period has, from a reservoir over all earlier periods.
     fn replayed(&self, arena: &Arena<'_>, t: usize) -> Result<Vec<Sequence>> {
-        let policy = BufferPolicyConfig::Reservoir { seed: self.config.seed }.init();
+        // The same reservoir in every period of a user.
+        let seed = key::seed(self.config.seed, arena.user.as_str(), 0, "replay");
+        let policy = BufferPolicyConfig::Reservoir { seed }.init();
         let earlier: Vec<&StoredInteraction> =
             arena.splits[..t].iter().flat_map(|split| &split.train).collect();
         let items = earlier.iter().map(|text| BufferItem {
@@ -442,7 +450,8 @@ fn up_to(order: &[usize], lengths: &[usize], wanted: usize) -> impl Iterator<Ite
     order[..count].iter().copied()
 }
 
-/// The test text behind some texts, best first, as far as they fit; the last one is the first to be dropped.
+/// The test text behind some texts, best first, as far as they fit; the last one is the first to be dropped. Its prompt is cut
+/// as it is without them.
 fn with_texts(
     model: &dyn LanguageModel,
     text: &StoredInteraction,
@@ -459,7 +468,8 @@ fn with_texts(
         })
         .collect();
     let response = &encoded.sequence.response;
-    let contexts = contexts(model, &text.interaction.prompt, &pairs, Some(response.len()))?;
+    let (prompt, lost) = (&text.interaction.prompt, encoded.lost_of_prompt());
+    let contexts = contexts_of_rest(model, prompt, lost, &pairs, Some(response.len()))?;
     let Some(context) = contexts.retrieval else { return Ok(encoded.clone()) };
     Ok(Encoded { sequence: Sequence { context, response: response.clone() }, ..encoded.clone() })
 }

@@ -125,6 +125,9 @@ fn setup(suite: &Suite, users: &[SuiteData]) -> String {
         Column::Word("domain adapter learned"),
     ];
     html += &table("Data sets", &columns, &rows);
+    for notice in users.iter().flat_map(SuiteData::notices) {
+        html += &format!("<p class=\"note\">{}</p>\n", escape(&notice));
+    }
     if !excluded.is_empty() {
         let columns = [Column::Word("data"), Column::Word("user"), Column::Text("why")];
         html += &details("Users left out after a look at their texts", "Users left out", &columns, &excluded);
