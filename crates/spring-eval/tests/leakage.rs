@@ -146,7 +146,8 @@ fn splits(user: &UserId) -> Vec<Split> {
         .map(|(mut interaction, seq)| {
             interaction.user = user.clone();
             interaction.meta = None;
-            interaction.prompt = interaction.prompt.chars().take(40).collect::<String>() + &" please".repeat(9);
+            interaction.prompt =
+                interaction.prompt.chars().take(40).collect::<String>() + &" please".repeat(9);
             StoredInteraction { seq, interaction, base: None }
         })
         .collect();
@@ -207,12 +208,12 @@ fn no_test_text_reaches_training_memories_or_what_is_read_along() {
         "random_buffer",
         "spring:start=domain,sigma=0",
     ];
-    for (budget, retriever) in [(Budget::Epochs, RetrieverKind::Bm25), (Budget::Steps, RetrieverKind::Dense)] {
+    for (budget, retriever) in [(Budget::Epochs, RetrieverKind::Bm25), (Budget::Steps, RetrieverKind::Dense)]
+    {
         let mut protocol = protocol(&methods, budget);
         protocol.config.retrieval.retriever = retriever;
         let strangers = splits(&UserId::new("stranger").unwrap());
-        let domain =
-            domain_adapter(&recorder, &protocol.config, &strangers[0].train[..4], &mut ()).unwrap();
+        let domain = domain_adapter(&recorder, &protocol.config, &strangers[0].train[..4], &mut ()).unwrap();
         let calls = run(&recorder, &protocol, "ada", Some(&domain));
         // The period that is learned: SPRInG learns each one before any other method.
         let mut now = 0;
@@ -300,7 +301,8 @@ fn users_keep_other_places_of_their_streams() {
     let recorder = Recorder::new();
     let replayed = |user: &str| -> BTreeSet<String> {
         let calls = run(&recorder, &protocol(&["replay"], Budget::Epochs), user, None);
-        let Some(Call::Adapt(examples)) = calls.into_iter().rfind(|call| matches!(call, Call::Adapt(_))) else {
+        let Some(Call::Adapt(examples)) = calls.into_iter().rfind(|call| matches!(call, Call::Adapt(_)))
+        else {
             panic!("nothing was learned")
         };
         let texts = examples.iter().map(|example| recorder.text(&example.response));
@@ -312,7 +314,8 @@ fn users_keep_other_places_of_their_streams() {
     let found = |user: &str| -> BTreeSet<Vec<u32>> {
         let method = "spring:rho=1,capacity=4,buffer=reservoir,gate=always";
         let calls = run(&recorder, &protocol(&[method], Budget::Epochs), user, None).into_iter();
-        let contexts = calls.filter_map(|call| if let Call::Branches(all, _) = call { Some(all) } else { None });
+        let contexts =
+            calls.filter_map(|call| if let Call::Branches(all, _) = call { Some(all) } else { None });
         contexts.filter_map(|all| all.get(1).cloned()).collect()
     };
     let (ada, ben) = (found("ada"), found("ben"));

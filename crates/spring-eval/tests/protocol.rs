@@ -153,7 +153,8 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     let alone = run(&model, &protocol(&["spring"], Budget::Epochs), &domain, false).run;
     assert_eq!(alone.methods["spring"].matrix, of("spring").matrix);
 
-    let other = run_other_user(&model, &epochs.config, &splits(1), &[adapters]).unwrap();
+    let nothing = Generation::default();
+    let other = run_other_user(&model, &epochs.config, &splits(1), &[adapters], nothing, &mut ()).unwrap();
     for (t, row) in other.matrix.iter().enumerate() {
         assert_eq!(row, &of("spring_adapter").matrix[t], "one's own adapter, lent to oneself");
     }
@@ -256,12 +257,17 @@ fn settings_of_a_method_are_its_own() {
 #[test]
 fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let model = model();
-    let mut protocol = protocol(&["base", "rag", "spring"], Budget::Epochs);
+    let mut protocol = protocol(&["base", "rag", "recency", "spring"], Budget::Epochs);
     protocol.generation = Generation { texts: 1, tokens: 4 };
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
     let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
-    let run = run_user(&model, &protocol, input, &Memo::default(), &mut ()).unwrap().run;
+    let UserOutcome { mut run, adapters } =
+        run_user(&model, &protocol, input, &Memo::default(), &mut ()).unwrap();
+    let lent = [adapters];
+    let generation = protocol.generation;
+    let other = run_other_user(&model, &protocol.config, &splits, &lent, generation, &mut ()).unwrap();
+    run.methods.insert("other_user".into(), other);
     for (name, method) in &run.methods {
         let periods: Vec<u32> = method.generated.iter().map(|text| text.period).collect();
         assert_eq!(periods, [1, 2, 3], "{name}");

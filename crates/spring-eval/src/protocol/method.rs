@@ -130,6 +130,11 @@ impl MethodSpec {
         self.learn == Learn::OtherUser
     }
 
+    /// Whether it writes with earlier texts in the prompt, and not with an adapter or its mixture.
+    pub(crate) fn reads_in_prompt(&self) -> bool {
+        matches!(self.beside, Beside::Search | Beside::Latest)
+    }
+
     /// The names that can be used, in words.
     pub fn help() -> String {
         let names = |names: Vec<&str>| names.join(", ");

@@ -9,7 +9,7 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{
     ColdStart, Config, EmbeddingMap, Event, LanguageModel, Memories, Progress, RetrievalBank,
-    StoredInteraction, generate, key,
+    StoredInteraction, key,
     prompt::{Encoded, RetrievedPair, contexts_of_rest},
     record::PeriodRecord,
     spring_drift::{DriftScore, Observation},
@@ -19,14 +19,15 @@ use spring_core::{
 };
 
 use super::{
-    GeneratedText, MethodRun, MethodSpec, Protocol, SyntheticScores, UserInput,
+    MethodRun, MethodSpec, Protocol, SyntheticScores, UserInput,
     arena::Arena,
+    latest::Latest,
     memo::{Watch, adapter_key},
     method::{Beside, Learn},
+    write::write,
 };
 use crate::{
     Error, FusedLoss, Result, Split, Start,
-    data::is_question,
     learner::Learner,
     loss::{encode, fused_loss, losses},
     synth::{KindScores, TextKind, Truth, selection_quality, stale_preference_rate},
@@ -55,7 +56,7 @@ impl<'a> Trajectory<'a> {
             // Every user's texts have the same numbers: without this, all buffers would keep the same places.
             *seed = key::seed(config.seed ^ *seed, input.user.as_str(), 0, "reservoir buffer");
         }
-        if spec.beside == Beside::Search {
+        if spec.reads_in_prompt() {
             // All of it in one branch: the retrieved texts stand in the prompt.
             (config.gate, config.fusion.lambda) =
                 (GateConfig::Always { k: k_of(&config.gate) }, Lambda::Fixed(1.0));
@@ -258,24 +259,13 @@ impl<'a> Trajectory<'a> {
             self.run.adapter_matrix.push(row.iter().map(FusedLoss::adapter).collect());
         }
         self.run.matrix.push(row.into_iter().map(|loss| loss.fused).collect());
-        let generation = arena.protocol.generation;
-        if generation.texts > 0 && self.spec.beside != Beside::Latest {
-            let mut config = self.config.clone();
-            config.decoding.max_new_tokens = Some(generation.tokens);
-            if self.spec.beside == Beside::Nothing {
-                config.gate = GateConfig::Never {};
-            }
-            let split = &arena.splits[t];
-            let mut tests: Vec<&StoredInteraction> = split.test.iter().collect();
-            tests.sort_by_key(|text| !is_question(&text.interaction));
-            for text in tests.into_iter().take(generation.texts) {
-                let prompt = &text.interaction.prompt;
-                let answer = generate(arena.model, &config, &memories, &bank, prompt, progress)?;
-                let written = text.interaction.response.clone();
-                let (period, question) = (split.period, is_question(&text.interaction));
-                self.run.generated.push(GeneratedText { period, predicted: answer.text, written, question });
-            }
+        let mut config = self.config.clone();
+        if self.spec.beside == Beside::Nothing {
+            config.gate = GateConfig::Never {};
         }
+        let (split, generation) = (&arena.splits[t], arena.protocol.generation);
+        let written = write(arena.model, &config, &memories, &bank, split, generation, progress)?;
+        self.run.generated.extend(written);
         self.synthetic(arena, t)
     }
 
@@ -301,7 +291,11 @@ impl<'a> Trajectory<'a> {
             memories.buffer.clone_from(&of.learner.memories.buffer);
             memories.calibration.clone_from(&of.learner.memories.calibration);
         }
-        Ok((memories, RetrievalBank::of(arena.model, &self.config, texts, &EmbeddingMap::new())?))
+        let bank = match self.spec.beside {
+            Beside::Latest => RetrievalBank::with(Box::new(Latest::of(&texts)), texts),
+            _ => RetrievalBank::of(arena.model, &self.config, texts, &EmbeddingMap::new())?,
+        };
+        Ok((memories, bank))
     }
 
     /// The loss on every test part; rows that were computed before are not computed again.
@@ -359,14 +353,8 @@ impl<'a> Trajectory<'a> {
         bank: &'b RetrievalBank,
         text: &StoredInteraction,
     ) -> Result<Vec<&'b StoredInteraction>> {
-        let k = k_of(&self.config.gate);
-        Ok(match self.spec.beside {
-            Beside::Latest => bank.texts().iter().rev().take(k).collect(),
-            _ => {
-                let hits = bank.search(model, &text.interaction.prompt, k)?.into_iter();
-                hits.filter(|hit| hit.score > 0.0).filter_map(|hit| bank.text(hit.key)).collect()
-            }
-        })
+        let hits = bank.search(model, &text.interaction.prompt, k_of(&self.config.gate))?.into_iter();
+        Ok(hits.filter(|hit| hit.score > 0.0).filter_map(|hit| bank.text(hit.key)).collect())
     }
 
     /// What the truth about synthetic texts allows to measure.

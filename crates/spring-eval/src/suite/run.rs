@@ -19,7 +19,8 @@ use super::{
     choice::{Choice, candidates, chosen, stage, stages},
     estimate,
     folder::{
-        append, append_line, claim, hash_of, load_adapters, read_adapter, read_lines, save_adapters, unwritable, write,
+        append, append_line, claim, hash_of, load_adapters, read_adapter, read_lines, save_adapters,
+        unwritable, write,
     },
     load_data,
 };
@@ -100,7 +101,7 @@ pub struct SuiteData {
     pub users: Vec<SuiteUser>,
     /// Further users, who have too few texts for two periods.
     pub too_few: usize,
-    /// Users whose first periods the domain adapter learned; 0 without one.
+    /// Users that the domain adapter learned from; 0 without one.
     pub domain_users: usize,
     /// Their texts.
     pub domain_texts: usize,
@@ -271,7 +272,8 @@ fn not_run(suite: &Suite, loaded: &LoadedData) -> Vec<String> {
         return vec![];
     }
     let choices = suite.choose.iter().flat_map(Choice::expected);
-    let needing = suite.methods.iter().cloned().chain(choices).filter(|method| method.needs_domain(suite.start));
+    let needing =
+        suite.methods.iter().cloned().chain(choices).filter(|method| method.needs_domain(suite.start));
     distinct(needing).iter().map(|method| method.name().to_owned()).collect()
 }
 
@@ -499,8 +501,10 @@ fn lend(
         let own = group.iter().position(|other| other.key == job.key).unwrap_or(0);
         let others = (1..group.len()).take(3).map(|step| &group[(own + step) % group.len()].key);
         let adapters = others.map(|key| load_adapters(&key.adapters(folder))).collect::<Result<Vec<_>>>()?;
-        let run = run_other_user(model, &suite.config, job.splits, &adapters)
-            .map_err(|error| named(error, &job.key.user))?;
+        let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
+        let run =
+            run_other_user(model, &suite.config, job.splits, &adapters, suite.generation, &mut progress)
+                .map_err(|error| named(error, &job.key.user))?;
         append_line(&file, &OtherLine { key: job.key.clone(), run })
     })
 }
