@@ -1,11 +1,12 @@
 //! Generation: one branch when the gate is closed, two mixed ones when it is open.
 
 use jiff::Timestamp;
-use spring_model::{Branch, ModelError, Sequence};
+use spring_model::{Branch, ModelError};
 
 use crate::{
     Config, Error, LanguageModel, Memories, Result, RetrievalBank,
     progress::{Event, Progress},
+    prompt::Encoded,
     record::{AnswerRecord, Ending, TokenTrace},
     retrieve::retrieve,
 };
@@ -27,7 +28,7 @@ pub fn generate(
     prompt: &str,
     progress: &mut dyn Progress,
 ) -> Result<AnswerRecord> {
-    let retrieval = retrieve(model, config, memories, bank, prompt, config.decoding.max_new_tokens)?;
+    let retrieval = retrieve(model, config, memories, bank, prompt, 0, config.decoding.max_new_tokens)?;
     let contexts = &retrieval.contexts;
     let adapter = memories.adapter.as_ref();
     let mut branches: Vec<Branch<'_>> = vec![(&contexts.plain, adapter)];
@@ -127,8 +128,8 @@ pub struct FusedScore {
 
 /// Scores a response that is known, teacher-forced, through the gate and the mixture.
 ///
-/// `sequence` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response: the branch without
-/// retrieval, so that a closed gate gives the adapter's own score.
+/// `encoded` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response: the branch without
+/// retrieval, so that a closed gate gives the adapter's own score. The other branch has the same part of the prompt.
 ///
 /// # Errors
 ///
@@ -139,10 +140,12 @@ pub fn score_fused(
     memories: &Memories,
     bank: &RetrievalBank,
     prompt: &str,
-    sequence: &Sequence,
+    encoded: &Encoded,
 ) -> Result<FusedScore> {
+    let sequence = &encoded.sequence;
     let response = &sequence.response;
-    let retrieval = retrieve(model, config, memories, bank, prompt, Some(response.len()))?;
+    let lost = encoded.lost_of_prompt();
+    let retrieval = retrieve(model, config, memories, bank, prompt, lost, Some(response.len()))?;
     let contexts = &retrieval.contexts;
     let adapter = memories.adapter.as_ref();
     let Some(with) = &contexts.retrieval else {

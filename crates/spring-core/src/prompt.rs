@@ -64,6 +64,14 @@ pub struct Encoded {
     pub cuts: Vec<Cut>,
 }
 
+impl Encoded {
+    /// Tokens that the prompt lost at its beginning.
+    pub fn lost_of_prompt(&self) -> usize {
+        let lost = self.cuts.iter().map(|cut| if let Cut::Prompt { tokens } = cut { *tokens } else { 0 });
+        lost.sum()
+    }
+}
+
 /// Encodes a prompt and its response in at most `max_tokens` tokens (and never more than the context).
 ///
 /// What is too long loses the end of its response and the beginning of its prompt; the prompt keeps half, or what the
@@ -88,7 +96,7 @@ pub fn encode_pair(
 
     let room = max_tokens.saturating_sub(begin);
     let most = begin + (room / 2).max(room.saturating_sub(response_ids.len()));
-    let (context, tokens) = context(model, &info, &[], prompt, most)?;
+    let (context, tokens) = context(model, &info, &[], prompt, 0, most)?;
     if tokens > 0 {
         cuts.push(Cut::Prompt { tokens });
     }
@@ -143,6 +151,22 @@ pub fn contexts(
     retrieved: &[RetrievedPair<'_>],
     new_tokens: Option<usize>,
 ) -> Result<Contexts> {
+    contexts_of_rest(model, prompt, 0, retrieved, new_tokens)
+}
+
+/// The same of a prompt that has lost its first `lost` tokens already, as [`encode_pair`] cuts: a response that is scored
+/// with and without retrieved texts then stands behind the same part of its prompt.
+///
+/// # Errors
+///
+/// If the tokenizer refuses a text.
+pub fn contexts_of_rest(
+    model: &dyn LanguageModel,
+    prompt: &str,
+    lost: usize,
+    retrieved: &[RetrievedPair<'_>],
+    new_tokens: Option<usize>,
+) -> Result<Contexts> {
     let info = model.info();
     let mut cuts = Vec::new();
     let wanted = new_tokens.unwrap_or(MOST_NEW_TOKENS.min(info.context / 3)).max(1);
@@ -152,7 +176,7 @@ pub fn contexts(
         cuts.push(Cut::NewTokens { tokens: wanted - new_tokens });
     }
     let room = info.context.saturating_sub(new_tokens);
-    let (plain, tokens) = context(model, &info, &[], prompt, room)?;
+    let (plain, tokens) = context(model, &info, &[], prompt, lost, room)?;
     if tokens > 0 {
         cuts.push(Cut::Prompt { tokens });
     }
@@ -161,7 +185,7 @@ pub fn contexts(
     while let Some(last) = items.last() {
         let mut earlier = items.clone();
         earlier.sort_by_key(|pair| pair.order);
-        let (ids, _) = context(model, &info, &earlier, prompt, usize::MAX)?;
+        let (ids, _) = context(model, &info, &earlier, prompt, lost, usize::MAX)?;
         if ids.len() <= room {
             retrieval = Some(ids);
             break;
@@ -178,16 +202,18 @@ fn begin(info: &ModelInfo) -> Vec<u32> {
     if info.chat { vec![] } else { info.bos.into_iter().collect() }
 }
 
-/// The ids of a prompt behind earlier texts, and how many tokens its beginning lost so that it fits into `most`.
+/// The ids of a prompt behind earlier texts, and how many tokens its beginning lost: `lost`, or more so that it fits into
+/// `most`.
 fn context(
     model: &dyn LanguageModel,
     info: &ModelInfo,
     earlier: &[&RetrievedPair<'_>],
     prompt: &str,
+    lost: usize,
     most: usize,
 ) -> Result<(Vec<u32>, usize)> {
     if info.chat {
-        return chat_context(model, earlier, prompt, most);
+        return chat_context(model, earlier, prompt, lost, most);
     }
     let mut ids = begin(info);
     for pair in earlier {
@@ -196,7 +222,7 @@ fn context(
         ids.extend(info.eos.first());
     }
     let prompt_ids = encode_prompt(model, prompt)?;
-    let lost = (ids.len() + prompt_ids.len()).saturating_sub(most).min(prompt_ids.len());
+    let lost = (ids.len() + prompt_ids.len()).saturating_sub(most).max(lost).min(prompt_ids.len());
     ids.extend(&prompt_ids[lost..]);
     Ok((ids, lost))
 }
@@ -206,6 +232,7 @@ fn chat_context(
     model: &dyn LanguageModel,
     earlier: &[&RetrievedPair<'_>],
     prompt: &str,
+    lost: usize,
     most: usize,
 ) -> Result<(Vec<u32>, usize)> {
     let render = |prompt: &str| {
@@ -219,9 +246,12 @@ fn chat_context(
             turns.chain([Message { role: Role::User, content: prompt }]).collect();
         model.encode_chat(&messages)
     };
-    let mut ids = render(prompt)?;
     let prompt_ids = model.encode(prompt)?;
-    let mut lost = 0;
+    let mut lost = lost.min(prompt_ids.len());
+    let mut ids = match lost {
+        0 => render(prompt)?,
+        _ => render(&model.decode_text(&prompt_ids[lost..])?)?,
+    };
     // Text cut out of a prompt may become more tokens than it had, so once may not be enough.
     while ids.len() > most && lost < prompt_ids.len() {
         lost = (lost + ids.len() - most).min(prompt_ids.len());

@@ -4,7 +4,7 @@ use spring_fuse::{Calibration, Candidate, GateDecision};
 
 use crate::{
     Config, LanguageModel, Memories, Result, RetrievalBank,
-    prompt::{Contexts, RetrievedPair, contexts},
+    prompt::{Contexts, RetrievedPair, contexts_of_rest},
     record::RetrievedText,
 };
 
@@ -22,7 +22,8 @@ pub struct Retrieval {
     pub contexts: Contexts,
 }
 
-/// Searches the bank, asks the gate, and lays out the branches with room for `new_tokens`.
+/// Searches the bank for the whole prompt, asks the gate, and lays out the branches with room for `new_tokens` and without the
+/// prompt's first `lost` tokens.
 ///
 /// # Errors
 ///
@@ -33,6 +34,7 @@ pub fn retrieve(
     memories: &Memories,
     bank: &RetrievalBank,
     prompt: &str,
+    lost: usize,
     new_tokens: Option<usize>,
 ) -> Result<Retrieval> {
     let hits = bank.search(model, prompt, CANDIDATES)?;
@@ -50,7 +52,7 @@ pub fn retrieve(
             response: &text.interaction.response,
         })
         .collect();
-    let contexts = contexts(model, prompt, &kept, new_tokens)?;
+    let contexts = contexts_of_rest(model, prompt, lost, &kept, new_tokens)?;
     let found = hits
         .iter()
         .filter_map(|hit| {

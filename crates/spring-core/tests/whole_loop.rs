@@ -7,7 +7,7 @@ use std::{ops::ControlFlow, path::Path, sync::OnceLock};
 
 use spring_core::{
     Config, Event, LanguageModel, Periods, Settings, SqliteStore, StateStore, adapt, generate,
-    prompt::{Cut, RetrievedPair, contexts, encode_pair},
+    prompt::{Cut, RetrievedPair, contexts, contexts_of_rest, encode_pair},
     recall, score_fused,
     spring_drift::Alpha,
     spring_fuse::{GateConfig, Lambda},
@@ -180,7 +180,7 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     let mut alone = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
     alone.fusion.lambda = Lambda::Fixed(0.0);
     assert_eq!(write(&alone).text, closed.text);
-    let response = encode_pair(model(), "About soup", "ada finds soup dull.", 768).unwrap().sequence;
+    let response = encode_pair(model(), "About soup", "ada finds soup dull.", 768).unwrap();
     let fused = score_fused(model(), &alone, &memories, &bank, "About soup", &response).unwrap();
     assert!(fused.open);
     assert_eq!(fused.fused, fused.adapter);
@@ -250,6 +250,17 @@ fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
     let laid = contexts(model(), &long, &pairs, None).unwrap();
     assert_eq!((laid.plain.len() + laid.new_tokens, laid.new_tokens), (256, 256 / 3));
     assert!(laid.retrieval.is_none());
+    // A prompt that was cut before is the same with retrieved texts before it as without.
+    let pairs = [retrieved(1, 1, "older")];
+    let cut = encode_pair(model(), &long, "x", 60).unwrap();
+    assert!(cut.lost_of_prompt() > 0);
+    let laid = contexts_of_rest(model(), &long, cut.lost_of_prompt(), &pairs, Some(2)).unwrap();
+    assert_eq!(laid.plain, cut.sequence.context);
+    let with = laid.retrieval.unwrap();
+    let earlier = contexts(model(), "", &pairs, Some(2)).unwrap().retrieval.unwrap();
+    let before = with.len() - (cut.sequence.context.len() - 1);
+    assert_eq!((&with[..before], &with[before..]), (&earlier[..before], &cut.sequence.context[1..]));
+    assert!(before > 1);
     let laid = contexts(model(), "question", &[], Some(10_000)).unwrap();
     assert!(laid.plain.len() >= 2 && matches!(laid.cuts[..], [Cut::NewTokens { .. }, Cut::Prompt { .. }]));
 }
@@ -297,6 +308,10 @@ fn with_a_chat_template_retrieved_texts_are_earlier_turns() {
     assert!(matches!(laid.cuts[0], Cut::Prompt { .. }));
     let pair = encode_pair(&model, &long, "answer", 100).unwrap();
     assert!(pair.sequence.len() <= 100 && pair.sequence.response.last() == Some(&2));
+    let laid = contexts_of_rest(&model, &long, pair.lost_of_prompt(), &pairs[1..], Some(20)).unwrap();
+    assert_eq!(laid.plain, pair.sequence.context);
+    let (with, plain) = (text(&laid.retrieval.unwrap()), text(&laid.plain));
+    assert_eq!(with, format!("user\np1\nassistant\nolder\n{plain}"));
     assert_ne!(model.info().fingerprint, common_fingerprint());
 }
 

@@ -129,7 +129,7 @@ pub fn fused_loss(
     let mut loss = FusedLoss::default();
     for (text, encoded) in texts {
         let prompt = &text.interaction.prompt;
-        let score = score_fused(model, config, memories, bank, prompt, &encoded.sequence)?;
+        let score = score_fused(model, config, memories, bank, prompt, encoded)?;
         loss.fused.add(&score.fused, encoded.response_bytes);
         if score.open {
             loss.open_fused.add(&score.fused, encoded.response_bytes);

@@ -7,16 +7,18 @@
 mod arena;
 mod budget;
 mod cost;
+mod latest;
 mod memo;
 mod method;
 mod record;
 mod trajectory;
+mod write;
 
 use std::time::Instant;
 
 use spring_core::{
-    Config, LanguageModel, Progress, StoredInteraction, novelties, spring_drift::DetectorConfig,
-    spring_model::Adapter,
+    Config, EmbeddingMap, LanguageModel, Memories, Progress, RetrievalBank, StoredInteraction, novelties,
+    spring_drift::DetectorConfig, spring_fuse::GateConfig, spring_model::Adapter,
 };
 
 use crate::{
@@ -36,6 +38,7 @@ pub use record::{
     UserOutcome, UserRun,
 };
 use trajectory::Trajectory;
+use write::write;
 
 /// Runs every method but `other_user` on one user. `memo` is what earlier runs of this user on this model have computed;
 /// it saves time and changes no number.
@@ -88,7 +91,8 @@ pub fn run_user(
     Ok(UserOutcome { run: UserRun { user: input.user.clone(), periods, methods, detection }, adapters })
 }
 
-/// The method `other_user`: the mean loss of up to three others' adapters, each after the same period.
+/// The method `other_user`: the mean loss of up to three others' adapters, each after the same period; texts are generated
+/// with the first of them.
 ///
 /// # Errors
 ///
@@ -98,9 +102,13 @@ pub fn run_other_user(
     config: &Config,
     splits: &[Split],
     others: &[Vec<Adapter>],
+    generation: Generation,
+    progress: &mut dyn Progress,
 ) -> Result<MethodRun> {
     let started = Instant::now();
     let mut run = MethodRun::default();
+    let alone = Config { gate: GateConfig::Never {}, ..config.clone() };
+    let bank = RetrievalBank::of(model, &alone, vec![], &EmbeddingMap::new())?;
     for t in 0..splits.len() {
         // A user with fewer periods lends the last adapter.
         let adapters: Vec<Option<&Adapter>> =
@@ -115,6 +123,9 @@ pub fn run_other_user(
             row.push(Loss { nats, ..losses[0] });
         }
         run.matrix.push(row);
+        let memories = Memories { adapter: adapters[0].cloned(), ..Memories::default() };
+        let written = write(model, &alone, &memories, &bank, &splits[t], generation, progress)?;
+        run.generated.extend(written);
         run.selected.push(0);
         run.tokens.push(0);
         run.open.push(0);

@@ -67,11 +67,24 @@ pub struct PairedTest {
     /// Two-sided p of the sign-flip permutation test: how often a mean difference at least as large comes about when each
     /// user's difference has a random sign. All patterns up to 13 users, 10,000 random ones above.
     pub p: f64,
-    /// The same after Holm's correction over the methods of a table; [`holm`] sets it.
+    /// The same after Holm's correction over the m methods of a table; [`holm`] sets it.
     pub p_holm: f64,
+    /// The smallest `p_holm` that so many users can give, whatever their differences: m · 2/2ⁿ up to 13 users, m/10,001 above.
+    /// Where it is above 0.05, no difference can be significant.
+    pub least_p_holm: f64,
+    /// sd / √n of the users' differences. `None` for one user.
+    pub standard_error: Option<f64>,
     /// The smallest true mean difference that a paired t-test on as many users with the same spread would find with 80 %
-    /// power at the 5 % level: (t(0.975) + t(0.8)) · sd / √n. `None` for one user.
+    /// power at the level 0.05/m, the one that the smallest of m p has to reach under Holm's correction:
+    /// (t(1 − 0.025/m) + t(0.8)) · sd / √n. `None` for one user.
     pub minimum_detectable: Option<f64>,
+}
+
+impl PairedTest {
+    /// Whether so many users can give a corrected p of at most 0.05.
+    pub fn can_be_significant(&self) -> bool {
+        self.least_p_holm <= LEVEL
+    }
 }
 
 /// Compares two methods user by user; `None` if they share no user.
@@ -81,7 +94,16 @@ pub fn paired_test(first: &UserScores, second: &UserScores, seed: u64) -> Option
     let values: Vec<f64> = differences.values().copied().collect();
     let difference = bootstrap(&differences, seed)?;
     let p = sign_flips(&values, seed);
-    Some(PairedTest { difference, p, p_holm: p, minimum_detectable: minimum_detectable(&values) })
+    let mut test = PairedTest {
+        difference,
+        p,
+        p_holm: p,
+        least_p_holm: 0.0,
+        standard_error: standard_error(&values),
+        minimum_detectable: None,
+    };
+    test.correct_for(1);
+    Some(test)
 }
 
 fn sign_flips(values: &[f64], seed: u64) -> f64 {
@@ -103,19 +125,35 @@ fn sign_flips(values: &[f64], seed: u64) -> f64 {
     (hits + 1) as f64 / (RESAMPLES + 1) as f64
 }
 
-fn minimum_detectable(values: &[f64]) -> Option<f64> {
+impl PairedTest {
+    /// Sets what depends on nothing but the number of tests in a table.
+    fn correct_for(&mut self, tests: usize) {
+        let (tests, users) = (tests as f64, self.difference.users);
+        let least = match users <= EXACT {
+            // A pattern and its opposite; of one user both patterns.
+            true => 2.0 / f64::from(1u32 << users),
+            false => 1.0 / (RESAMPLES + 1) as f64,
+        };
+        self.least_p_holm = (tests * least).min(1.0);
+        self.minimum_detectable = self.standard_error.and_then(|error| {
+            let t = StudentsT::new(0.0, 1.0, users as f64 - 1.0).ok()?;
+            Some((t.inverse_cdf(1.0 - LEVEL / tests / 2.0) + t.inverse_cdf(POWER)) * error)
+        });
+    }
+}
+
+fn standard_error(values: &[f64]) -> Option<f64> {
     let n = values.len() as f64;
     let center = mean(values);
-    let sd = (values.iter().map(|value| (value - center).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-    let t = StudentsT::new(0.0, 1.0, n - 1.0).ok()?;
-    Some((t.inverse_cdf(1.0 - LEVEL / 2.0) + t.inverse_cdf(POWER)) * sd / n.sqrt())
+    let sum: f64 = values.iter().map(|value| (value - center).powi(2)).sum();
+    (values.len() > 1).then(|| (sum / (n - 1.0) / n).sqrt())
 }
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Holm's step-down correction over the tests of one table (S. Holm 1979).
+/// Holm's step-down correction over the tests of one table (S. Holm 1979), with what else depends on their number.
 pub fn holm<'a>(tests: impl IntoIterator<Item = &'a mut PairedTest>) {
     let mut tests: Vec<&mut PairedTest> = tests.into_iter().collect();
     tests.sort_by(|a, b| a.p.total_cmp(&b.p));
@@ -123,6 +161,7 @@ pub fn holm<'a>(tests: impl IntoIterator<Item = &'a mut PairedTest>) {
     for (rank, test) in tests.into_iter().enumerate() {
         largest = largest.max((test.p * (count - rank) as f64).min(1.0));
         test.p_holm = largest;
+        test.correct_for(count);
     }
 }
 
@@ -174,6 +213,23 @@ mod tests {
         assert!(paired_test(&noise, &zero, 3).unwrap().p > 0.5);
         let p = paired_test(&shifted, &zero, 3).unwrap().p;
         assert!(p > 0.0 && p < 0.01, "{p}");
+    }
+
+    #[test]
+    fn what_can_be_found_depends_on_the_number_of_tests() {
+        let test = paired_test(&scores(&[2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), &scores(&[1.0; 6]), 0).unwrap();
+        assert_eq!((test.p, test.least_p_holm, test.can_be_significant()), (2.0 / 64.0, 2.0 / 64.0, true));
+        let mut two = [test; 2];
+        holm(&mut two);
+        // The smallest p that six users can give, and yet not significant.
+        assert_eq!((two[0].p_holm, two[0].least_p_holm), (4.0 / 64.0, 4.0 / 64.0));
+        assert!(!two[0].can_be_significant());
+        // t(0.9875, 5) = 3.163381, t(0.8, 5) = 0.919544, sd = 1.870829.
+        let error = 1.870829 / 6f64.sqrt();
+        assert!((two[0].standard_error.unwrap() - error).abs() < 1e-6);
+        assert!((two[0].minimum_detectable.unwrap() - (3.163381 + 0.919544) * error).abs() < 1e-4);
+        let many = paired_test(&scores(&[1.0; 14]), &scores(&[0.0; 14]), 0).unwrap();
+        assert_eq!(many.least_p_holm, 1.0 / 10_001.0);
     }
 
     #[test]

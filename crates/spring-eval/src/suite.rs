@@ -102,7 +102,8 @@ pub struct DataSet {
     /// Leave out so many of the users with most texts before that. Default 0.
     #[serde(default)]
     pub skip: usize,
-    /// The domain adapter learns the first periods of at most so many users that are not evaluated. Default 24.
+    /// The domain adapter learns from at most so many users that are not evaluated, those with most texts: their first periods,
+    /// or all their texts where these are too few for two periods. Default 24.
     #[serde(default = "twenty_four")]
     pub domain_users: usize,
     /// Use the latest so many texts of each user. Default: all.
@@ -216,11 +217,9 @@ impl Suite {
     }
 
     fn needs_domain(&self) -> bool {
-        let mut methods = self.methods.iter().chain(self.choose.iter().flat_map(|choice| &choice.among));
-        let uses = |method: &MethodSpec| {
-            method.name().starts_with("domain") || method.start() == Some(Start::Domain)
-        };
-        self.start == Start::Domain || methods.any(uses)
+        let choices = self.choose.iter().flat_map(Choice::expected);
+        self.start == Start::Domain
+            || self.methods.iter().cloned().chain(choices).any(|method| method.needs_domain(self.start))
     }
 
     fn rule(&self, data: &DataSet) -> PeriodRule {
@@ -250,13 +249,37 @@ struct LoadedData {
     name: String,
     task: Option<Task>,
     users: Vec<(UserId, Vec<Split>)>,
-    /// First periods of users that are not evaluated.
+    /// Texts of users that are not evaluated: their first periods, or all where they have no two periods.
     domain: Vec<StoredInteraction>,
     domain_users: usize,
+    /// How many of these would have been evaluated, had there been others to learn the domain from.
+    kept_back: usize,
     considered: Vec<SuiteUser>,
     /// Users with too few texts to be looked at.
     too_few: usize,
 }
+
+impl LoadedData {
+    /// Where all users would be evaluated, the third with fewest texts teaches the domain adapter instead, if `least` users
+    /// remain.
+    fn keep_back(&mut self, least: usize) {
+        let taken = (self.users.len() / 3).max(1);
+        if self.users.len() < least + taken {
+            return;
+        }
+        for (user, mut splits) in self.users.split_off(self.users.len() - taken) {
+            self.domain.append(&mut splits.swap_remove(0).train);
+            let kept = self.considered.iter_mut().filter(|considered| considered.user == user);
+            kept.for_each(|user| {
+                (user.periods, user.excluded) = (0, Some(KEPT_BACK.into()));
+            });
+        }
+        (self.domain_users, self.kept_back) = (taken, taken);
+    }
+}
+
+/// Why a user is not evaluated whom the domain adapter needs.
+const KEPT_BACK: &str = "kept back: the domain adapter learns from them, as from no one else it could";
 
 fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
     let path = Path::new(&data.path);
@@ -264,8 +287,7 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
     let least = 2 * (rule.min_train + rule.min_test);
     let mut counts: Vec<(UserId, usize)> = text_counts(path)?.into_iter().collect();
     let known = counts.len();
-    counts.retain(|(_, count)| *count >= least);
-    let too_few = known - counts.len();
+    let too_few = counts.iter().filter(|(_, count)| *count < least).count();
     // Most texts first; users of equal count in the order of their names, so that a run can be repeated.
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     // Some may turn out to be no use.
@@ -282,15 +304,16 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
         users: vec![],
         domain: vec![],
         domain_users: 0,
+        kept_back: 0,
         considered: vec![],
         too_few,
     };
-    for (rank, (user, _)) in counts.iter().enumerate() {
+    for (rank, (user, count)) in counts.iter().enumerate() {
         let Some(stream) = streams.iter().find(|stream| stream.user == *user) else { continue };
         let latest = stream.texts.len().saturating_sub(data.texts.unwrap_or(usize::MAX));
         let texts = &stream.texts[latest..];
         let cut = rule.cut(texts);
-        if rank >= data.skip && loaded.users.len() < data.users {
+        if rank >= data.skip && loaded.users.len() < data.users && *count >= least {
             let (periods, excluded) = match &cut {
                 Ok(splits) => (splits.len(), None),
                 Err(reason) => (0, Some(reason.clone())),
@@ -304,13 +327,19 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
             });
             if let Ok(splits) = cut {
                 loaded.users.push((user.clone(), splits));
+                continue;
             }
-        } else if let Ok(mut splits) = cut
-            && loaded.domain_users < data.domain_users
-        {
-            loaded.domain.append(&mut splits[0].train);
+        }
+        if loaded.domain_users < data.domain_users {
+            loaded.domain.append(&mut match cut {
+                Ok(mut splits) => splits.swap_remove(0).train,
+                Err(_) => texts.to_vec(),
+            });
             loaded.domain_users += 1;
         }
+    }
+    if suite.needs_domain() && loaded.domain.is_empty() {
+        loaded.keep_back(if suite.choose.is_empty() { 1 } else { 2 });
     }
     if !suite.choose.is_empty() && loaded.users.len() == 1 {
         let reason = "only one user can be evaluated; choosing on one half of the users takes two".into();
@@ -322,6 +351,10 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
             rule.min_train, rule.min_test
         );
         return Err(Error::File { file: data.path.clone(), reason });
+    }
+    if suite.start == Start::Domain && loaded.domain.is_empty() {
+        let reason = "everyone starts from the domain adapter, and too few users can be evaluated to keep one back for it";
+        return Err(Error::File { file: data.path.clone(), reason: reason.into() });
     }
     Ok(loaded)
 }

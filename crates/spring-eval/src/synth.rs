@@ -468,6 +468,38 @@ impl Detection {
     }
 }
 
+/// How well changes were detected in some streams together.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct DetectionScores {
+    /// True changes.
+    pub changes: usize,
+    /// How many of them were found.
+    pub found: usize,
+    /// Mean delay of those, in texts; `None` if none was found.
+    pub mean_delay: Option<f64>,
+    /// Alarms that are the first after no change.
+    pub false_alarms: usize,
+}
+
+impl DetectionScores {
+    /// Every change counts alike, whichever stream it is of; `None` without streams.
+    pub fn pooled<'a>(streams: impl IntoIterator<Item = &'a Detection>) -> Option<Self> {
+        let mut all: Option<Detection> = None;
+        for stream in streams {
+            let all = all.get_or_insert_with(|| Detection { delays: vec![], false_alarms: 0 });
+            all.delays.extend(&stream.delays);
+            all.false_alarms += stream.false_alarms;
+        }
+        let all = all?;
+        Some(Self {
+            changes: all.delays.len(),
+            found: all.delays.iter().flatten().count(),
+            mean_delay: all.mean_delay(),
+            false_alarms: all.false_alarms,
+        })
+    }
+}
+
 /// How often a model prefers the style that is no longer the user's: the share of pairs in which the text in the old
 /// style scores higher than the same message in the current one. A score is anything that is higher for what the model
 /// would rather write, such as nats per token, or the ROUGE of a generated text. `None` without pairs.

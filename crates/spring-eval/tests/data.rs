@@ -62,10 +62,15 @@ fn every_task_of_lamp_is_told_apart_and_read() {
             json!([{"id": "p1", "text": "Fine tea.", "score": 4}]),
             "4",
         ),
-        (Task::Lamp4, "Generate a headline for the following article: …", mail.clone(), "Tea"),
+        (
+            Task::Lamp4,
+            "Generate a headline for the following article: he asked by email to generate a subject for the following email",
+            mail.clone(),
+            "Tea",
+        ),
         (
             Task::Lamp5,
-            "Generate a title for the following abstract of a paper: which reference",
+            "Generate a title for the following abstract of a paper: to generate an abstract we ask which reference is related",
             paper,
             "On ferns",
         ),
@@ -202,6 +207,27 @@ fn records_of_one_user_are_merged() {
     })
     .unwrap();
     assert_eq!(visited, ["one", "two"]);
+    assert_eq!(data::text_counts(&path).unwrap().into_values().collect::<Vec<_>>(), [2], "each text once");
+
+    // Records without dates follow each other.
+    let parts = json!([
+        record("1", &[("a", "one"), ("b", "two"), ("c", "three")]),
+        record("2", &[("d", "four"), ("b", "two"), ("e", "five")]),
+    ]);
+    let path = file(&dir, "parts.json", parts.to_string());
+    let golds = file(&dir, "parts-golds.json", json!([{"id": "1", "output": "asked"}]).to_string());
+    let in_order = ["one", "two", "three", "asked", "four", "five"];
+    let read = streams(&path, Some(&golds));
+    assert_eq!(pairs(&read[0]).iter().map(|p| p.1).collect::<Vec<_>>(), in_order);
+    let mut visited = Vec::new();
+    data::visit_texts(&path, Some(&golds), |text| {
+        visited.push(text);
+        Ok::<(), spring_eval::Error>(())
+    })
+    .unwrap();
+    assert!(visited.iter().map(|text| text.response.as_str()).eq(in_order));
+    assert!(visited.is_sorted_by(|a, b| a.time < b.time));
+
     let conflict = json!([record("1", &[("a", "one")]), record("2", &[("a", "two")])]);
     let path = file(&dir, "conflict.json", conflict.to_string());
     let error = data::read_streams(&path, None, &|_| true).unwrap_err().to_string();

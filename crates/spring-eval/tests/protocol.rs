@@ -15,7 +15,7 @@ use spring_eval::{
     synth::{Drift, SynthConfig, synthesize},
 };
 
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 23] = [
     "base",
     "domain",
     "rag",
@@ -33,6 +33,12 @@ const METHODS: [&str; 17] = [
     "no_gate",
     "no_novelty",
     "spring:lambda=0",
+    "random:start=domain",
+    "spring:start=domain",
+    "spring:capacity=6,buffer=reservoir,gate=always",
+    "logit",
+    "adaptive_lambda",
+    "adaptive_selection",
 ];
 
 fn model() -> AnyModel {
@@ -109,6 +115,8 @@ fn every_method_fills_its_matrix_on_one_code_path() {
         ("recency", "rag"),
         ("no_gate", "spring_adapter"),
         ("everything+retrieval:sigma=0", "everything"),
+        ("random:start=domain", "random"),
+        ("spring:capacity=6,buffer=reservoir,gate=always", "no_gate"),
     ] {
         assert_ne!(row(one, 2), row(other, 2), "{one} and {other}");
     }
@@ -123,6 +131,15 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     }
     assert!(of("spring_adapter").adapter_matrix.is_empty() && of("rag").adapter_matrix.is_empty());
     assert_eq!(of("random").selected, of("spring").selected);
+    // From the domain adapter SPRInG selects from the first period on, and so many are drawn.
+    assert_eq!(of("random:start=domain").selected, of("spring:start=domain").selected);
+    assert!(of("random:start=domain").selected[0] < all.periods[0].train);
+    // Only how it reads differs, and only where the gate opens; what is selected differs with the rule.
+    for reader in ["logit", "adaptive_lambda"] {
+        assert_eq!((&of(reader).selected, &of(reader).open), (&of("spring").selected, &of("spring").open));
+        assert_eq!(of(reader).matrix != of("spring").matrix, of("spring").open.iter().any(|open| *open > 0));
+    }
+    assert_ne!(of("adaptive_selection").selected, of("spring").selected);
     assert_eq!(of("no_gate").open[2], all.periods[2].test);
     assert_eq!(of("base").tokens, [0, 0, 0]);
     assert!(of("cumulative").tokens[2] > 2 * of("everything").tokens[2]);
@@ -136,7 +153,8 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     let alone = run(&model, &protocol(&["spring"], Budget::Epochs), &domain, false).run;
     assert_eq!(alone.methods["spring"].matrix, of("spring").matrix);
 
-    let other = run_other_user(&model, &epochs.config, &splits(1), &[adapters]).unwrap();
+    let nothing = Generation::default();
+    let other = run_other_user(&model, &epochs.config, &splits(1), &[adapters], nothing, &mut ()).unwrap();
     for (t, row) in other.matrix.iter().enumerate() {
         assert_eq!(row, &of("spring_adapter").matrix[t], "one's own adapter, lent to oneself");
     }
@@ -152,8 +170,11 @@ fn equal_steps_are_equal_tokens_and_the_domain_can_be_everyones_start() {
     let wanted = &run.methods["everything"].tokens;
     for (name, method) in run.methods.iter().filter(|(name, _)| learners.contains(&name.as_str())) {
         for (t, tokens) in method.tokens.iter().enumerate() {
+            // Cumulative retraining begins anew each time.
+            let from = if name == "cumulative" { 0 } else { t };
+            let wanted: usize = wanted[from..=t].iter().sum();
             // The last text may go beyond.
-            assert!((wanted[t]..wanted[t] + 64).contains(tokens), "{name}: {tokens} of {}", wanted[t]);
+            assert!((wanted..wanted + 64).contains(tokens), "{name}: {tokens} of {wanted}");
         }
     }
     assert_ne!(run.methods["base"].matrix, run.methods["domain"].matrix, "the base stays the base");
@@ -236,12 +257,17 @@ fn settings_of_a_method_are_its_own() {
 #[test]
 fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let model = model();
-    let mut protocol = protocol(&["base", "rag", "spring"], Budget::Epochs);
+    let mut protocol = protocol(&["base", "rag", "recency", "spring"], Budget::Epochs);
     protocol.generation = Generation { texts: 1, tokens: 4 };
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
     let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
-    let run = run_user(&model, &protocol, input, &Memo::default(), &mut ()).unwrap().run;
+    let UserOutcome { mut run, adapters } =
+        run_user(&model, &protocol, input, &Memo::default(), &mut ()).unwrap();
+    let lent = [adapters];
+    let generation = protocol.generation;
+    let other = run_other_user(&model, &protocol.config, &splits, &lent, generation, &mut ()).unwrap();
+    run.methods.insert("other_user".into(), other);
     for (name, method) in &run.methods {
         let periods: Vec<u32> = method.generated.iter().map(|text| text.period).collect();
         assert_eq!(periods, [1, 2, 3], "{name}");

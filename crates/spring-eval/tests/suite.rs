@@ -122,13 +122,27 @@ fn the_folder_has_a_table_and_a_page_that_tell_everything() {
         let reference = summary.rows.iter().find(|r| r.method == "spring" && r.budget == row.budget).unwrap();
         assert!((test.difference.mean - (row.per_byte.mean - reference.per_byte.mean)).abs() < 1e-12);
         assert!(test.p <= test.p_holm && test.p_holm <= 1.0 && test.minimum_detectable.is_some());
+        // 6 tests of 2/2³ each.
+        assert!(test.least_p_holm == 1.0 && !test.can_be_significant());
+        // Without retrieval on both sides.
+        let own = row.adapter_alone.map_or(row.per_byte.mean, |alone| alone[0]);
+        let alone = row.adapter_difference.unwrap();
+        assert!((alone.difference.mean - (own - reference.adapter_alone.unwrap()[0])).abs() < 1e-12);
     }
+    let detection = spring.detection.unwrap();
+    // A change for each user and seed.
+    assert_eq!((detection.changes, detection.found > 0), (3 * 2, detection.mean_delay.is_some()));
     let csv = fs::read_to_string(folder.join("summary.csv")).unwrap();
     assert_eq!(csv.lines().count(), 1 + 14);
     assert!(csv.contains("\"spring:alpha=2,rho=0.5\""));
-    let columns = csv.lines().next().unwrap().split(',').count();
+    let heading: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let columns = heading.len();
     let base = csv.lines().nth(1).unwrap();
     assert_eq!(base.split(',').count(), columns, "{base}");
+    for (name, value) in [("changes", "6.000000"), ("least_p_holm", "1.000000")] {
+        let place = heading.iter().position(|head| *head == name).unwrap();
+        assert_eq!(base.split(',').nth(place), Some(value), "{name}");
+    }
 
     let users: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(folder.join("users.json")).unwrap()).unwrap();
@@ -142,9 +156,15 @@ fn the_folder_has_a_table_and_a_page_that_tell_everything() {
     .unwrap();
     assert!(!page.contains("<script>") && !page.contains("synth <b>"));
     let text: String = document.descendants().filter_map(|node| node.text()).collect();
-    for said in
-        ["SPRInG, alpha 2, rho 0.5", "another user's", "s002<script>&", "forgetting", "Drift over time"]
-    {
+    for said in [
+        "no difference can be significant",
+        "The adapters alone",
+        "SPRInG, alpha 2, rho 0.5",
+        "another user's",
+        "s002<script>&",
+        "forgetting",
+        "Drift over time",
+    ] {
         assert!(text.contains(said), "{said}");
     }
     for node in document.descendants() {
@@ -220,6 +240,7 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
             assert_eq!((row.labels.is_some(), row.numbers.is_some()), (task < 3, task == 3));
             assert_eq!((cell("accuracy").is_empty(), cell("mae").is_empty()), (task == 3, task < 3));
             assert_eq!((cell("f1").is_empty(), cell("rmse").is_empty()), (task == 3, task < 3));
+            assert_eq!(cell("unreadable").is_empty(), task < 3);
         }
         let page = fs::read_to_string(folder.join("report.html")).unwrap();
         assert!(page.contains(if task < 3 { "accuracy; F1" } else { "MAE; RMSE" }));
@@ -303,6 +324,88 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
     let said = format!("Chosen on: {}, {}. Reported on:", users[0].user, users[2].user);
     assert!(page.contains(&said), "{said}");
     assert_eq!(run_suite(&model, &suite, &folder, &go).unwrap().summary, *summary);
+}
+
+#[test]
+fn whoever_is_not_evaluated_teaches_the_domain_adapter_and_someone_always_does() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base', 'domain'");
+    (suite.seeds, suite.budgets) = (vec![0], vec![Budget::Epochs]);
+    let mut run = |name: &str, users: usize| {
+        suite.data[0].users = users;
+        run_suite(&model, &suite, &dir.path().join(name), &go).unwrap()
+    };
+    let evaluated = |outcome: &spring_eval::SuiteOutcome, row: usize| {
+        let data = &outcome.data[0];
+        (data.evaluated().0, outcome.summary.rows[row].per_byte.users, data.domain_users, data.domain_texts)
+    };
+    // The fifth user has 10 texts, too few for two periods: they are learned whole.
+    let outcome = run("four", 4);
+    assert_eq!(evaluated(&outcome, 1), (4, 4, 1, 10));
+    assert_eq!((outcome.data[0].too_few, outcome.data[0].notices().len()), (1, 0));
+    // Beside them the first period of the fourth.
+    let first = outcome.data[0].users[3].clone();
+    assert_eq!((first.texts, first.periods), (24, 2));
+    assert_eq!(evaluated(&run("three", 3), 1), (3, 3, 2, 10 + 10));
+
+    // Without the fifth user all would be evaluated.
+    let path = dir.path().join("data.jsonl");
+    let lines = fs::read_to_string(&path).unwrap();
+    let keep = |count: usize| lines.lines().take(count).map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(&path, keep(4 * 24)).unwrap();
+    let outcome = run("kept", 4);
+    assert_eq!(evaluated(&outcome, 1), (3, 3, 1, 10));
+    let kept = outcome.data[0].users.iter().filter(|user| user.excluded.is_some()).collect::<Vec<_>>();
+    assert!(kept.len() == 1 && kept[0].excluded.as_ref().unwrap().starts_with("kept back"), "{kept:?}");
+    assert!(outcome.data[0].notices()[0].contains("1 of them with fewest texts"));
+    let page = fs::read_to_string(dir.path().join("kept/report.html")).unwrap();
+    assert!(page.contains("teach the domain adapter instead"));
+    // And one user alone is evaluated without it.
+    fs::write(&path, keep(24)).unwrap();
+    let outcome = run("one", 4);
+    assert_eq!(evaluated(&outcome, 0), (1, 1, 0, 0));
+    assert_eq!(
+        (outcome.summary.rows.len(), outcome.data[0].not_run.as_slice()),
+        (1, &["domain".to_owned()][..])
+    );
+    assert!(outcome.data[0].notices()[0].ends_with(": domain"));
+    suite.start = spring_eval::Start::Domain;
+    let error = run_suite(&model, &suite, &dir.path().join("start"), &go).unwrap_err().to_string();
+    assert!(
+        error.contains("data.jsonl") && error.contains("everyone starts from the domain adapter"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_choice_that_only_later_starts_from_the_domain_has_its_adapter() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base'");
+    (suite.seeds, suite.budgets, suite.data[0].users) = (vec![0], vec![Budget::Epochs], 2);
+    let among = vec!["static".parse().unwrap()];
+    suite.choose = vec![Choice { name: "best".into(), among, then: vec![vec!["start=domain".into()]] }];
+    let outcome = run_suite(&model, &suite, &dir.path().join("run"), &go).unwrap();
+    assert!(outcome.data[0].domain_users > 0);
+    assert!(outcome.summary.choices.iter().all(|candidate| candidate.per_byte.is_finite()));
+}
+
+#[test]
+fn other_data_under_the_same_name_is_another_run() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base'");
+    (suite.seeds, suite.budgets) = (vec![0], vec![Budget::Epochs]);
+    let folder = dir.path().join("run");
+    run_suite(&model, &suite, &folder, &go).unwrap();
+    let path = dir.path().join("data.jsonl");
+    let lines = fs::read_to_string(&path).unwrap();
+    fs::write(&path, lines.trim_end().rsplit_once('\n').unwrap().0).unwrap();
+    let error = run_suite(&model, &suite, &folder, &go).unwrap_err().to_string();
+    assert!(
+        error.contains("suite.toml") && error.contains("other data") && error.contains("SHA-256"),
+        "{error}"
+    );
+    fs::write(&path, lines).unwrap();
+    run_suite(&model, &suite, &folder, &go).unwrap();
 }
 
 #[test]

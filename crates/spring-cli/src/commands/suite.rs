@@ -67,6 +67,9 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         other => other?,
     };
     if args.json {
+        for notice in outcome.data.iter().flat_map(|data| data.notices()).filter(|_| !args.quiet) {
+            eprintln!("spring: {notice}");
+        }
         return output::json(&outcome.summary);
     }
     print(&outcome.summary)?;
@@ -77,6 +80,7 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
             data.data,
             data.left_out()
         ))?;
+        data.notices().iter().try_for_each(|notice| output::line(notice))?;
     }
     output::line(&format!("\n{}", outcome.folder.join("report.html").display()))
 }
@@ -156,6 +160,22 @@ fn print(summary: &Summary) -> Result<()> {
             ]);
         }
         output::line(&table.to_string())?;
+        if let Some(test) = rows().find_map(|row| row.difference) {
+            let users = test.difference.users;
+            let least =
+                format!("the smallest corrected p that {users} users can give is {:.4}", test.least_p_holm);
+            output::line(&match test.can_be_significant() {
+                true => least,
+                false => format!("{least}: no difference can be significant at 0.05"),
+            })?;
+        }
+        for row in rows() {
+            let Some(test) = row.adapter_difference.filter(|_| row.adapter_alone.is_some()) else { continue };
+            output::line(&format!(
+                "{}, adapters alone: {:.4} (p {:.3}, corrected {:.3})",
+                row.label, test.difference.mean, test.p, test.p_holm
+            ))?;
+        }
     }
     if !summary.choices.is_empty() {
         output::line("\nsettings, chosen on other users than those above (nats/byte there):")?;

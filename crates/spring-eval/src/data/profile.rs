@@ -226,19 +226,22 @@ impl RawRecord {
     /// The task, from the fields of the profile and, where two tasks share them, from the words of the query.
     pub(super) fn task(&self) -> Option<Task> {
         let entry = self.profile.as_ref()?.0.first()?;
-        let asks = |words: &str| {
-            let queries = self.query.iter().flat_map(|query| &query.0).map(|query| &query.input);
-            self.input.iter().chain(queries).any(|input| input.to_lowercase().contains(words))
-        };
+        let queries = self.query.iter().flat_map(|query| &query.0).map(|query| &query.input);
+        let inputs: Vec<String> =
+            self.input.iter().chain(queries).map(|input| input.to_lowercase()).collect();
+        // What is asked comes first: behind it stands a text, which may have any words.
+        let begins = |words: &str| inputs.iter().any(|input| input.trim_start().starts_with(words));
         if entry.review_text.is_some() {
             Some(Task::ProductReview)
         } else if entry.content.is_some() {
             Some(Task::TopicWriting)
         } else if entry.abstract_.is_some() {
-            let longlamp = self.name.is_some() || asks("generate an abstract");
+            let longlamp = self.name.is_some() || begins("generate an abstract");
+            // Here the title of a paper stands before the question.
+            let cites = || inputs.iter().any(|input| input.contains("which reference is related"));
             Some(match () {
                 () if longlamp => Task::AbstractGeneration,
-                () if asks("which reference is related") => Task::Lamp1,
+                () if !begins("generate a title") && cites() => Task::Lamp1,
                 () => Task::Lamp5,
             })
         } else if entry.tag.is_some() || entry.category.is_some() {
@@ -246,7 +249,7 @@ impl RawRecord {
         } else if entry.score.is_some() {
             Some(Task::Lamp3)
         } else if entry.title.is_some() {
-            Some(if asks("email") { Task::Lamp6 } else { Task::Lamp4 })
+            Some(if begins("generate a subject for the following email") { Task::Lamp6 } else { Task::Lamp4 })
         } else if entry.text.is_some() {
             Some(Task::Lamp7)
         } else {

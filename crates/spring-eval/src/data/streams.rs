@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use spring_core::{
     StoredInteraction,
     spring_memory::{Interaction, InteractionId, UserId},
@@ -18,16 +18,18 @@ use crate::{Error, Result, Stream};
 /// Which users' streams to read.
 pub type StreamFilter<'a> = &'a dyn Fn(&UserId) -> bool;
 
-/// How many texts each user of a file has; texts that several records of a user share count once for each.
+/// How many texts each user of a file has, in constant memory but for a few bytes a text that tell what was seen: a text that
+/// several records of a user share counts once.
 ///
 /// # Errors
 ///
 /// As [`open`], and for the first record that is broken.
 pub fn text_counts(path: &Path) -> Result<BTreeMap<UserId, usize>> {
     let mut reader = open(path)?;
-    let mut counts = BTreeMap::new();
+    let (mut counts, mut seen) = (BTreeMap::new(), Seen::default());
     while let Some(record) = reader.next_record()? {
-        *counts.entry(record.user).or_default() += record.texts.len();
+        let new = record.texts.iter().filter(|text| seen.is_new(text)).count();
+        *counts.entry(record.user).or_default() += new;
     }
     Ok(counts)
 }
@@ -48,8 +50,10 @@ pub fn read_streams(path: &Path, golds: Option<&Path>, keep: StreamFilter<'_>) -
         if keep(&record.user) {
             let user = record.user.clone();
             let merged = users.entry(user).or_default();
+            let dated = record.dated;
             let texts = answered(record, &golds);
-            let added = texts.and_then(|texts| texts.into_iter().try_for_each(|text| merged.insert(text)));
+            let added =
+                texts.and_then(|texts| texts.into_iter().try_for_each(|text| merged.insert(text, dated)));
             added.map_err(|reason| reader.refuse(reason))?;
         }
     }
@@ -69,16 +73,48 @@ pub fn visit_texts<E: From<Error>>(
 ) -> Result<(), E> {
     let golds = golds.map(read_golds).transpose()?.unwrap_or_default();
     let mut reader = open(path)?;
-    let (hasher, mut seen) = (RandomState::new(), HashSet::new());
+    let (mut seen, mut clocks) = (Seen::default(), HashMap::<UserId, Clock>::new());
     while let Some(record) = reader.next_record()? {
+        let clock = clocks.entry(record.user.clone()).or_default();
+        let dated = record.dated;
         let texts = answered(record, &golds).map_err(|reason| reader.refuse(reason))?;
-        for text in texts {
-            if seen.insert(hasher.hash_one((&text.user, &text.id))) {
+        for mut text in texts {
+            if seen.is_new(&text) {
+                clock.place(&mut text, dated);
                 visit(text)?;
             }
         }
     }
     Ok(())
+}
+
+/// The texts that were met before, a hash of user and id each.
+#[derive(Default)]
+struct Seen {
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Seen {
+    /// Whether it is met for the first time.
+    fn is_new(&mut self, text: &Interaction) -> bool {
+        self.hashes.insert(self.hasher.hash_one((&text.user, &text.id)))
+    }
+}
+
+/// Where a user's stream has come to. Texts without dates are dated from 1970 on in each record; in a stream of several
+/// records that would put the records into each other.
+#[derive(Default)]
+struct Clock(Option<Timestamp>);
+
+impl Clock {
+    /// Puts a new text without a date behind all that came before it.
+    fn place(&mut self, text: &mut Interaction, dated: bool) {
+        if let Some(latest) = self.0.filter(|latest| !dated && text.time <= *latest) {
+            text.time = latest.checked_add(SignedDuration::from_secs(1)).unwrap_or(latest);
+        }
+        self.0 = self.0.max(Some(text.time));
+    }
 }
 
 /// The beginning of an answered question's id, which no profile entry's id has in the known data sets.
@@ -109,10 +145,11 @@ fn answered(record: UserRecord, golds: &HashMap<String, String>) -> Result<Vec<I
 struct Merged {
     texts: Vec<Interaction>,
     places: HashMap<InteractionId, usize>,
+    clock: Clock,
 }
 
 impl Merged {
-    fn insert(&mut self, text: Interaction) -> Result<(), String> {
+    fn insert(&mut self, mut text: Interaction, dated: bool) -> Result<(), String> {
         if let Some(place) = self.places.get(&text.id) {
             let known = &self.texts[*place];
             if (&known.prompt, &known.response) != (&text.prompt, &text.response) {
@@ -120,6 +157,7 @@ impl Merged {
             }
             return Ok(());
         }
+        self.clock.place(&mut text, dated);
         self.places.insert(text.id.clone(), self.texts.len());
         self.texts.push(text);
         Ok(())

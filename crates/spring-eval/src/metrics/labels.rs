@@ -32,6 +32,9 @@ pub fn label_scores(predictions: &[String], references: &[String]) -> Option<Lab
     })
 }
 
+/// The ends of LaMP-3's scale.
+const SCALE: [f64; 2] = [1.0, 5.0];
+
 /// How far numbers were from the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct NumberScores {
@@ -39,18 +42,19 @@ pub struct NumberScores {
     pub mae: f64,
     /// Root of the mean squared error.
     pub rmse: f64,
-    /// Predictions that were no number; each counts as the reference's farther one of the two extremes.
+    /// Predictions that were no number; each counts as the end of the scale, 1 or 5, that is farther from its reference.
     pub unreadable: usize,
 }
 
-/// Compares ratings. A prediction that is no number counts as the end of the scale (the least and the largest reference)
-/// that is farther from its reference, as LaMP's evaluation does; `None` if there is nothing to compare or a reference
+/// Compares ratings from 1 to 5. A prediction that is no number counts as the end of that scale that is farther from its
+/// reference, as in LaMP's evaluation, whatever references there are; `None` if there is nothing to compare or a reference
 /// is no finite number. Both slices have the same length.
 pub fn number_scores(predictions: &[String], references: &[String]) -> Option<NumberScores> {
     let number = |text: &String| text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
     let references: Vec<f64> = references.iter().map(number).collect::<Option<_>>()?;
-    let least = references.iter().copied().reduce(f64::min)?;
-    let largest = references.iter().copied().reduce(f64::max)?;
+    if references.is_empty() {
+        return None;
+    }
     let mut unreadable = 0;
     let errors: Vec<f64> = predictions
         .iter()
@@ -59,7 +63,7 @@ pub fn number_scores(predictions: &[String], references: &[String]) -> Option<Nu
             Some(prediction) => (prediction - reference).abs(),
             None => {
                 unreadable += 1;
-                (reference - least).max(largest - reference)
+                SCALE.iter().map(|end| (end - reference).abs()).fold(0.0, f64::max)
             }
         })
         .collect();
@@ -95,6 +99,9 @@ mod tests {
         let scores = number_scores(&texts(["2", "great", " 4 "]), &references).unwrap();
         assert_eq!((scores.mae, scores.unreadable), (5.0 / 3.0, 1));
         assert!((scores.rmse - (17.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        // The scale ends at 1 and 5, whatever occurs among the references.
+        let scores = number_scores(&texts(["good", "bad"]), &texts(["4", "3"])).unwrap();
+        assert_eq!((scores.mae, scores.unreadable), ((3.0 + 2.0) / 2.0, 2));
         assert_eq!(number_scores(&texts(["1"]), &texts(["one"])), None);
         assert_eq!(number_scores(&[], &[]), None);
     }

@@ -1,5 +1,7 @@
 //! What all methods of one user share.
 
+use std::ops::RangeInclusive;
+
 use spring_core::{LanguageModel, prompt::Encoded, spring_memory::UserId, spring_model::Sequence};
 
 use super::{Budget, Memo, Protocol, UserInput, budget::Budgeted};
@@ -47,11 +49,17 @@ impl<'a> Arena<'a> {
         Ok(Self { model, memo, protocol, user: input.user, splits, tests, counterparts, tokens })
     }
 
-    /// The model as it trains in period `t`.
-    pub(super) fn trainer(&self, t: usize, replayed: Vec<Sequence>, pull: f64) -> Budgeted<'_> {
+    /// The model as it trains with the budget of some periods.
+    pub(super) fn trainer(
+        &self,
+        periods: RangeInclusive<usize>,
+        replayed: Vec<Sequence>,
+        pull: f64,
+    ) -> Budgeted<'_> {
         // By the suite's epochs, whatever a method has for itself.
         let epochs = self.protocol.config.training.epochs;
-        let tokens = (self.protocol.budget == Budget::Steps).then(|| self.tokens[t] * epochs);
+        let tokens: usize = self.tokens[periods].iter().map(|tokens| tokens * epochs).sum();
+        let tokens = (self.protocol.budget == Budget::Steps).then_some(tokens);
         Budgeted { model: self.model, tokens, replayed, pull }
     }
 }

@@ -77,7 +77,7 @@ fn one(
     let start = method.start().unwrap_or(suite.start);
     // What trains alike under both budgets.
     let name = match (method.learn, equal_steps) {
-        (Learn::Everything | Learn::Pulled | Learn::First, true) => Budget::Epochs.name(),
+        (Learn::Everything | Learn::Pulled | Learn::First | Learn::Cumulative, true) => Budget::Epochs.name(),
         _ => budget.name(),
     };
     let learner = match method.learn {
@@ -107,7 +107,8 @@ fn one(
         };
         if part > 0.0 {
             let once = if equal_steps { suite.config.training.epochs } else { training.epochs } as f64;
-            parts.train(&what, seeds * once * train * if equal_steps { 1.0 } else { part });
+            let trained = if equal_steps && method.learn != Learn::Cumulative { 1.0 } else { part };
+            parts.train(&what, seeds * once * train * trained);
         }
         if method.is_spring() {
             // All of the period before it is learned, and after it what may enter the buffer.
@@ -173,7 +174,7 @@ mod tests {
         let both = "budgets = ['epochs', 'steps']";
         assert_eq!(cost(&["everything"], both).train, first + spring + 2.0 * 200.0 + 2.0 * 200.0);
         let steps = "budgets = ['steps']";
-        assert_eq!(cost(&["cumulative"], steps).train, first + 2.0 * 2.0 * 200.0);
+        assert_eq!(cost(&["cumulative"], steps).train, first + 2.0 * 200.0 + 2.0 * 300.0);
         assert_eq!(cost(&["static"], "seeds = [0, 1, 2]").train, 3.0 * (first + spring));
     }
 

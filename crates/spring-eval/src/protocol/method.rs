@@ -130,26 +130,33 @@ impl MethodSpec {
         self.learn == Learn::OtherUser
     }
 
+    /// Whether it writes with earlier texts in the prompt, and not with an adapter or its mixture.
+    pub(crate) fn reads_in_prompt(&self) -> bool {
+        matches!(self.beside, Beside::Search | Beside::Latest)
+    }
+
     /// The names that can be used, in words.
     pub fn help() -> String {
         let names = |names: Vec<&str>| names.join(", ");
         format!(
             "methods are {}; the adapter methods also with \"{RETRIEVAL}\"; ablations are {}; settings follow a colon: of SPRInG \
              alpha, rho, lambda, sigma, capacity, buffer, gate, space, standardize, length; of everything that learns of the user \
-             learning_rate, epochs, start; of random rho; of l2 strength",
+             learning_rate, epochs, start (but random_tokens); of random rho; of l2 strength",
             names(KINDS.iter().map(|kind| kind.0).collect()),
             names(ABLATIONS.iter().map(|ablation| ablation.0).collect())
         )
     }
 
-    /// The same method with one setting more, written `key=value`, or another value of one that it has.
+    /// The same method with one setting more, written `key=value`, or another value of one that it has; several are
+    /// separated by commas.
     ///
     /// # Errors
     ///
     /// The reason why the method cannot have that setting.
     pub fn with(&self, setting: &str) -> Result<Self, String> {
-        let key = setting.split('=').next().unwrap_or("").trim();
-        let kept = self.settings.iter().filter(|(known, _)| known != key);
+        let keys: Vec<&str> =
+            setting.split(',').map(|one| one.split('=').next().unwrap_or("").trim()).collect();
+        let kept = self.settings.iter().filter(|(known, _)| !keys.contains(&known.as_str()));
         let settings: Vec<String> =
             kept.map(|(key, value)| format!("{key}={value}")).chain([setting.to_owned()]).collect();
         format!("{}:{}", self.kind, settings.join(",")).parse()
@@ -212,7 +219,7 @@ impl MethodSpec {
                 "buffer" => {
                     config.buffer.policy = match value.as_str() {
                         "residual" => BufferPolicyConfig::Residual,
-                        "reservoir" => BufferPolicyConfig::Reservoir { seed: config.seed },
+                        "reservoir" => BufferPolicyConfig::Reservoir { seed: 0 },
                         "recency" => BufferPolicyConfig::Recency,
                         "balanced_periods" => BufferPolicyConfig::BalancedPeriods,
                         _ => return Err(word("residual, reservoir, recency or balanced_periods")),
@@ -230,7 +237,9 @@ impl MethodSpec {
     fn check_key(&self, key: &str) -> Result<(), String> {
         let learns = !matches!(self.learn, Learn::Nothing | Learn::Domain | Learn::OtherUser);
         let has_effect = match key {
-            "learning_rate" | "epochs" | "start" => learns,
+            // How many tokens SPRInG selects from another start is not known without running it.
+            "start" => learns && self.learn != Learn::RandomTokens,
+            "learning_rate" | "epochs" => learns,
             "strength" => self.learn == Learn::Pulled,
             "rho" => matches!(self.learn, Learn::Spring | Learn::Random),
             "lambda" | "sigma" | "gate" | "space" => self.beside != Beside::Nothing,
@@ -247,6 +256,15 @@ impl MethodSpec {
     pub(crate) fn start(&self) -> Option<Start> {
         let value = self.setting("start")?;
         Some(if value == "domain" { Start::Domain } else { Start::Base })
+    }
+
+    /// Whether it needs a domain adapter, where everyone starts from `start` unless a method says otherwise.
+    pub(crate) fn needs_domain(&self, start: Start) -> bool {
+        match self.learn {
+            Learn::Nothing | Learn::OtherUser => false,
+            Learn::Domain => true,
+            _ => self.start().unwrap_or(start) == Start::Domain,
+        }
     }
 
     /// Whether it has a share of texts of its own, whatever SPRInG takes.
@@ -368,6 +386,11 @@ mod tests {
             "no_quality".parse::<MethodSpec>().unwrap().with("rho=0.5").unwrap().name(),
             "spring:alpha=0,rho=0.5"
         );
+        let small = "spring:capacity=40,rho=0.5".parse::<MethodSpec>().unwrap();
+        assert_eq!(
+            small.with("capacity=20,buffer=reservoir").unwrap().name(),
+            "spring:rho=0.5,capacity=20,buffer=reservoir"
+        );
         assert!(tuned.with("alpha=2").is_err() && tuned.with("epochs").is_err());
         assert_eq!("l2:strength=0.5".parse::<MethodSpec>().unwrap().strength(), Ok(0.5));
     }
@@ -388,6 +411,7 @@ mod tests {
             ("spring:start=here", "base or domain"),
             ("base:epochs=3", "no setting \"epochs\" of it"),
             ("everything:alpha=1", "no setting \"alpha\" of it"),
+            ("random_tokens:start=domain", "no setting \"start\" of it"),
             ("replay:sigma=0.5", "no setting \"sigma\" of it"),
         ] {
             let error = name.parse::<MethodSpec>().unwrap_err();

@@ -18,7 +18,7 @@ pub enum Budget {
     /// The paper's: as many passes over its texts as the settings say, so that a selection costs less.
     Epochs,
     /// Equal optimiser tokens: in each period every method trains on as many response tokens as `everything` does under
-    /// `epochs`, over and over its own texts.
+    /// `epochs`, over and over its own texts; `cumulative`, which begins anew each time, on as many as in all periods so far.
     Steps,
 }
 

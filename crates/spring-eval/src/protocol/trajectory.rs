@@ -9,8 +9,8 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{
     ColdStart, Config, EmbeddingMap, Event, LanguageModel, Memories, Progress, RetrievalBank,
-    StoredInteraction, generate, key,
-    prompt::{Encoded, RetrievedPair, contexts},
+    StoredInteraction, key,
+    prompt::{Encoded, RetrievedPair, contexts_of_rest},
     record::PeriodRecord,
     spring_drift::{DriftScore, Observation},
     spring_fuse::{GateConfig, Lambda, Space},
@@ -19,14 +19,15 @@ use spring_core::{
 };
 
 use super::{
-    GeneratedText, MethodRun, MethodSpec, Protocol, SyntheticScores, UserInput,
+    MethodRun, MethodSpec, Protocol, SyntheticScores, UserInput,
     arena::Arena,
+    latest::Latest,
     memo::{Watch, adapter_key},
     method::{Beside, Learn},
+    write::write,
 };
 use crate::{
     Error, FusedLoss, Result, Split, Start,
-    data::is_question,
     learner::Learner,
     loss::{encode, fused_loss, losses},
     synth::{KindScores, TextKind, Truth, selection_quality, stale_preference_rate},
@@ -51,17 +52,18 @@ pub(super) struct Trajectory<'a> {
 impl<'a> Trajectory<'a> {
     pub(super) fn new(spec: &'a MethodSpec, protocol: &Protocol, input: UserInput<'_>) -> Result<Self> {
         let mut config = spec.configure(&protocol.config).map_err(Error::NotEnough)?;
-        if spec.beside == Beside::Search {
+        if let BufferPolicyConfig::Reservoir { seed } = &mut config.buffer.policy {
+            // Every user's texts have the same numbers: without this, all buffers would keep the same places.
+            *seed = key::seed(config.seed ^ *seed, input.user.as_str(), 0, "reservoir buffer");
+        }
+        if spec.reads_in_prompt() {
             // All of it in one branch: the retrieved texts stand in the prompt.
             (config.gate, config.fusion.lambda) =
                 (GateConfig::Always { k: k_of(&config.gate) }, Lambda::Fixed(1.0));
             config.fusion.space = Space::Probability {};
         }
-        let needs_domain = match spec.learn {
-            Learn::Nothing => false,
-            Learn::Domain => true,
-            _ => spec.start().map_or(input.start_from_domain, |start| start == Start::Domain),
-        };
+        let needs_domain =
+            spec.needs_domain(if input.start_from_domain { Start::Domain } else { Start::Base });
         if needs_domain && input.domain.is_none() {
             let reason = format!("{}: there is no domain adapter", spec.name());
             return Err(Error::NotEnough(reason));
@@ -115,8 +117,9 @@ impl<'a> Trajectory<'a> {
         let mut step = |step: TrainStep| {
             progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
         };
+        let from = if self.spec.learn == Learn::Cumulative { 0 } else { t };
         let outcome = arena
-            .trainer(t, replayed, self.pull)
+            .trainer(from..=t, replayed, self.pull)
             .adapt(start, &config.lora, &examples, &config.training, seed, &mut step)
             .map_err(spring_core::Error::from)?;
         self.run.tokens.push(outcome.tokens);
@@ -141,12 +144,16 @@ impl<'a> Trajectory<'a> {
         Ok(match self.spec.learn {
             Learn::Nothing | Learn::Domain | Learn::OtherUser => vec![],
             Learn::First if t > 0 => vec![],
-            Learn::Random if self.spec.has_own_share() => {
-                in_time(&split.train, shuffled().into_iter().take(self.own_share(t, split.train.len())?))
-            }
             Learn::Random => {
-                let count = reference.and_then(|r| r.run.selected.get(t)).copied();
-                in_time(&split.train, shuffled().into_iter().take(count.unwrap_or(split.train.len())))
+                // SPRInG as it is run here, or as it would be with this method's share and start.
+                let like = reference.filter(|other| {
+                    !self.spec.has_own_share() && other.start.is_some() == self.start.is_some()
+                });
+                let count = match like.and_then(|other| other.run.selected.get(t)) {
+                    Some(count) => *count,
+                    None => self.own_share(t, split.train.len())?,
+                };
+                in_time(&split.train, shuffled().into_iter().take(count))
             }
             Learn::RandomTokens => {
                 let wanted = reference.map_or(usize::MAX, Trajectory::selected_tokens);
@@ -194,7 +201,7 @@ impl<'a> Trajectory<'a> {
             return Ok(());
         }
         let split = &arena.splits[t];
-        let model = arena.trainer(t, vec![], 0.0);
+        let model = arena.trainer(t..=t, vec![], 0.0);
         let watch = Watch::start(arena.memo);
         let record = self.learner.learn(&model, &self.config, arena.user, split, progress)?;
         self.seconds = watch.seconds();
@@ -214,7 +221,9 @@ impl<'a> Trajectory<'a> {
 
     /// As many older texts as the period has, from a reservoir over all earlier periods.
     fn replayed(&self, arena: &Arena<'_>, t: usize) -> Result<Vec<Sequence>> {
-        let policy = BufferPolicyConfig::Reservoir { seed: self.config.seed }.init();
+        // The same reservoir in every period of a user.
+        let seed = key::seed(self.config.seed, arena.user.as_str(), 0, "replay");
+        let policy = BufferPolicyConfig::Reservoir { seed }.init();
         let earlier: Vec<&StoredInteraction> =
             arena.splits[..t].iter().flat_map(|split| &split.train).collect();
         let items = earlier.iter().map(|text| BufferItem {
@@ -250,24 +259,13 @@ impl<'a> Trajectory<'a> {
             self.run.adapter_matrix.push(row.iter().map(FusedLoss::adapter).collect());
         }
         self.run.matrix.push(row.into_iter().map(|loss| loss.fused).collect());
-        let generation = arena.protocol.generation;
-        if generation.texts > 0 && self.spec.beside != Beside::Latest {
-            let mut config = self.config.clone();
-            config.decoding.max_new_tokens = Some(generation.tokens);
-            if self.spec.beside == Beside::Nothing {
-                config.gate = GateConfig::Never {};
-            }
-            let split = &arena.splits[t];
-            let mut tests: Vec<&StoredInteraction> = split.test.iter().collect();
-            tests.sort_by_key(|text| !is_question(&text.interaction));
-            for text in tests.into_iter().take(generation.texts) {
-                let prompt = &text.interaction.prompt;
-                let answer = generate(arena.model, &config, &memories, &bank, prompt, progress)?;
-                let written = text.interaction.response.clone();
-                let (period, question) = (split.period, is_question(&text.interaction));
-                self.run.generated.push(GeneratedText { period, predicted: answer.text, written, question });
-            }
+        let mut config = self.config.clone();
+        if self.spec.beside == Beside::Nothing {
+            config.gate = GateConfig::Never {};
         }
+        let (split, generation) = (&arena.splits[t], arena.protocol.generation);
+        let written = write(arena.model, &config, &memories, &bank, split, generation, progress)?;
+        self.run.generated.extend(written);
         self.synthetic(arena, t)
     }
 
@@ -293,7 +291,11 @@ impl<'a> Trajectory<'a> {
             memories.buffer.clone_from(&of.learner.memories.buffer);
             memories.calibration.clone_from(&of.learner.memories.calibration);
         }
-        Ok((memories, RetrievalBank::of(arena.model, &self.config, texts, &EmbeddingMap::new())?))
+        let bank = match self.spec.beside {
+            Beside::Latest => RetrievalBank::with(Box::new(Latest::of(&texts)), texts),
+            _ => RetrievalBank::of(arena.model, &self.config, texts, &EmbeddingMap::new())?,
+        };
+        Ok((memories, bank))
     }
 
     /// The loss on every test part; rows that were computed before are not computed again.
@@ -351,14 +353,8 @@ impl<'a> Trajectory<'a> {
         bank: &'b RetrievalBank,
         text: &StoredInteraction,
     ) -> Result<Vec<&'b StoredInteraction>> {
-        let k = k_of(&self.config.gate);
-        Ok(match self.spec.beside {
-            Beside::Latest => bank.texts().iter().rev().take(k).collect(),
-            _ => {
-                let hits = bank.search(model, &text.interaction.prompt, k)?.into_iter();
-                hits.filter(|hit| hit.score > 0.0).filter_map(|hit| bank.text(hit.key)).collect()
-            }
-        })
+        let hits = bank.search(model, &text.interaction.prompt, k_of(&self.config.gate))?.into_iter();
+        Ok(hits.filter(|hit| hit.score > 0.0).filter_map(|hit| bank.text(hit.key)).collect())
     }
 
     /// What the truth about synthetic texts allows to measure.
@@ -442,7 +438,8 @@ fn up_to(order: &[usize], lengths: &[usize], wanted: usize) -> impl Iterator<Ite
     order[..count].iter().copied()
 }
 
-/// The test text behind some texts, best first, as far as they fit; the last one is the first to be dropped.
+/// The test text behind some texts, best first, as far as they fit; the last one is the first to be dropped. Its prompt is cut
+/// as it is without them.
 fn with_texts(
     model: &dyn LanguageModel,
     text: &StoredInteraction,
@@ -459,7 +456,8 @@ fn with_texts(
         })
         .collect();
     let response = &encoded.sequence.response;
-    let contexts = contexts(model, &text.interaction.prompt, &pairs, Some(response.len()))?;
+    let (prompt, lost) = (&text.interaction.prompt, encoded.lost_of_prompt());
+    let contexts = contexts_of_rest(model, prompt, lost, &pairs, Some(response.len()))?;
     let Some(context) = contexts.retrieval else { return Ok(encoded.clone()) };
     Ok(Encoded { sequence: Sequence { context, response: response.clone() }, ..encoded.clone() })
 }

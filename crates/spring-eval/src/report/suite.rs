@@ -5,7 +5,7 @@ use super::{
     plots::{self, Line, Mark},
 };
 use crate::{
-    ContinualScores, Half, Result, Suite, SummaryRow,
+    ContinualScores, Half, PairedTest, Result, Suite, SummaryRow,
     suite::{RunLine, SuiteData, Summary},
 };
 
@@ -41,8 +41,9 @@ pub(crate) fn suite_html(
         links += &format!("<a href=\"#{id}\">{title}</a> ");
         let html = [
             main_table(summary, &group),
+            adapter_table(summary, &group),
             continual_table(&group),
-            synthetic_table(&group, &lines),
+            synthetic_table(&group),
             over_time(&group, &lines)?,
             matrices(&group, &lines),
             drift(&lines),
@@ -125,6 +126,9 @@ fn setup(suite: &Suite, users: &[SuiteData]) -> String {
         Column::Word("domain adapter learned"),
     ];
     html += &table("Data sets", &columns, &rows);
+    for notice in users.iter().flat_map(SuiteData::notices) {
+        html += &format!("<p class=\"note\">{}</p>\n", escape(&notice));
+    }
     if !excluded.is_empty() {
         let columns = [Column::Word("data"), Column::Word("user"), Column::Text("why")];
         html += &details("Users left out after a look at their texts", "Users left out", &columns, &excluded);
@@ -250,10 +254,59 @@ fn main_table(summary: &Summary, group: &[&SummaryRow]) -> String {
             "<p class=\"note\">Loss on each period's test part right after that period, without the first one; means over {} \
              with the 95&#160;% interval of a bootstrap over users; lower is better. “adapter”: without the \
              retrieved texts. “Difference” is to {}: below 0 is better \
-             than it. “Detectable”: the smallest true difference that so many users would show with 80&#160;% power.</p>\n",
+             than it. “Detectable”: the smallest true difference that so many users would show with 80&#160;% power after the \
+             correction for all methods.{}</p>\n",
             count(group[0].per_byte.users, "user"),
             escape(against),
+            least_p(group.iter().filter_map(|row| row.difference.as_ref())),
         )
+}
+
+/// What the smallest p of a table can be.
+fn least_p<'a>(mut tests: impl Iterator<Item = &'a PairedTest>) -> String {
+    let Some(test) = tests.next() else { return String::new() };
+    let least = number(test.least_p_holm, 4);
+    let users = count(test.difference.users, "user");
+    match test.can_be_significant() {
+        true => format!(" The smallest corrected p that {users} can give is {least}."),
+        false => format!(
+            " <strong>The smallest corrected p that {users} can give is {least}: here no difference can be significant at \
+             0.05, however large it is.</strong>"
+        ),
+    }
+}
+
+/// What was learned against what was learned, where the method of the tests writes with retrieval.
+fn adapter_table(summary: &Summary, group: &[&SummaryRow]) -> String {
+    let against = group.iter().find(|row| row.method == summary.against);
+    let Some((against, [alone, _])) = against.and_then(|row| Some((row, row.adapter_alone?))) else {
+        return String::new();
+    };
+    let mut rows = vec![vec![escape(&against.label), number(alone, 4), "–".into(), "–".into(), "–".into()]];
+    for row in group {
+        let Some(test) = row.adapter_difference else { continue };
+        let interval = format!("{} to {}", number(test.difference.low, 4), number(test.difference.high, 4));
+        rows.push(vec![
+            escape(&row.label),
+            number(row.adapter_alone.map_or(row.per_byte.mean, |alone| alone[0]), 4),
+            format!("{}<span class=\"sub\">{interval}</span>", number(test.difference.mean, 4)),
+            format!("{}<span class=\"sub\">{}</span>", number(test.p_holm, 3), number(test.p, 3)),
+            number(test.minimum_detectable, 4),
+        ]);
+    }
+    let columns = [
+        Column::Label("method"),
+        Column::Number("nats per byte"),
+        Column::Number("difference"),
+        Column::Number("p (Holm; raw)"),
+        Column::Number("detectable"),
+    ];
+    format!(
+        "<h3>The adapters alone</h3>\n{}<p class=\"note\">The same without any retrieved text, on both sides of each \
+         difference: what was learned, apart from what is read.{}</p>\n",
+        table("Losses of the adapters alone", &columns, &rows),
+        least_p(group.iter().filter_map(|row| row.adapter_difference.as_ref())),
+    )
 }
 
 fn continual_table(group: &[&SummaryRow]) -> String {
@@ -279,7 +332,7 @@ fn continual_table(group: &[&SummaryRow]) -> String {
     )
 }
 
-fn synthetic_table(group: &[&SummaryRow], lines: &[&RunLine]) -> String {
+fn synthetic_table(group: &[&SummaryRow]) -> String {
     let rows: Vec<Vec<String>> = group
         .iter()
         .filter_map(|row| {
@@ -326,20 +379,18 @@ fn synthetic_table(group: &[&SummaryRow], lines: &[&RunLine]) -> String {
             &scored,
         ),
     };
-    let detections: Vec<_> = lines.iter().filter_map(|line| line.run.detection.as_ref()).collect();
-    let delays: Vec<f64> =
-        detections.iter().flat_map(|d| d.delays.iter().flatten()).map(|delay| *delay as f64).collect();
-    let changes: usize = detections.iter().map(|d| d.delays.len()).sum();
-    let alarms: usize = detections.iter().map(|d| d.false_alarms).sum();
-    let mean = (!delays.is_empty()).then(|| delays.iter().sum::<f64>() / delays.len() as f64);
+    let detected = group[0].detection.map_or(String::new(), |found| {
+        format!(
+            " SPRInG's novelty rang for {} of {} true changes, after {} texts on average, and {} besides.",
+            found.found,
+            found.changes,
+            number(found.mean_delay, 1),
+            count(found.false_alarms, "time"),
+        )
+    });
     format!(
-        "<h3>Against the truth</h3>\n{}<p class=\"note\">Later periods alone. SPRInG's novelty rang for {} of {} true changes, \
-         after {} texts on average, and {} besides.</p>\n{scored}",
+        "<h3>Against the truth</h3>\n{}<p class=\"note\">Later periods alone.{detected}</p>\n{scored}",
         table("Synthetic users", &columns, &rows),
-        delays.len(),
-        changes,
-        number(mean, 1),
-        count(alarms, "time"),
     )
 }
 

@@ -135,14 +135,15 @@ pub(super) fn candidates(
     all
 }
 
-/// The mean over data sets of the mean over users, and how many users there are.
+/// The mean over data sets of the mean over users, and how many users there are. What one of the sets could not run has no
+/// mean: it was not tried on the same texts.
 fn mean_of_sets(lines: &[RunLine], method: &MethodSpec, budget: Budget) -> (f64, usize) {
     let mut sets: BTreeMap<&str, Vec<&RunLine>> = BTreeMap::new();
     for line in lines.iter().filter(|line| line.key.budget == budget) {
         sets.entry(&line.key.data).or_default().push(line);
     }
     let scores = sets.values().map(|lines| primary_scores(lines, method.name()));
-    let scores: Vec<_> = scores.filter(|scores| !scores.is_empty()).collect();
+    let scores: Vec<_> = scores.collect();
     let means = scores.iter().map(|users| users.values().sum::<f64>() / users.len() as f64);
     (means.sum::<f64>() / scores.len() as f64, scores.iter().map(BTreeMap::len).sum())
 }

@@ -8,23 +8,30 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use spring_core::spring_model::Adapter;
 
 use super::Suite;
 use crate::{Error, Result};
 
-/// Makes the folder, or checks that it holds the same suite.
-pub(super) fn claim(folder: &Path, suite: &Suite, fingerprint: &str) -> Result<()> {
+/// Makes the folder, or checks that it holds the same suite with the same origins, a line each.
+pub(super) fn claim(folder: &Path, suite: &Suite, origins: &[String]) -> Result<()> {
     let path = folder.join("suite.toml");
     let fail = |reason: String| Error::File { file: path.display().to_string(), reason };
     let settings = toml::to_string(suite).map_err(|error| fail(error.to_string()))?;
-    let settings = format!("# Base model {fingerprint}\n{settings}");
+    let comments: String = origins.iter().map(|origin| format!("# {origin}\n")).collect();
+    let settings = comments + &settings;
     match fs::read_to_string(&path) {
         Ok(there) if there == settings => Ok(()),
-        Ok(_) => Err(fail(
-            "the folder holds a run with other settings or another model; choose another --out, or delete it"
-                .into(),
-        )),
+        Ok(there) => {
+            // The first line that is missing says what is different.
+            let missing = settings.lines().find(|line| !there.lines().any(|known| known == *line));
+            let missing = missing.map_or(String::new(), |line| format!(" (it does not say {line:?})"));
+            Err(fail(format!(
+                "the folder holds a run with other settings, another model or other data, or of another version of the \
+                 program{missing}; choose another --out, or delete it"
+            )))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             fs::create_dir_all(folder.join("adapters")).map_err(|error| Error::File {
                 file: folder.display().to_string(),
@@ -34,6 +41,14 @@ pub(super) fn claim(folder: &Path, suite: &Suite, fingerprint: &str) -> Result<(
         }
         Err(error) => Err(fail(error.to_string())),
     }
+}
+
+/// The SHA-256 of a file, in hexadecimal digits, in constant memory.
+pub(super) fn hash_of(path: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+    copied.map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })?;
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 pub(super) fn save_adapters(folder: &Path, adapters: &[Adapter]) -> Result<()> {

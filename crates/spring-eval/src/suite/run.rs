@@ -16,10 +16,11 @@ use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId, spri
 
 use super::{
     Estimate, Half, LoadedData, Start, Suite, SuiteUser, Summary,
-    choice::{candidates, chosen, stage, stages},
+    choice::{Choice, candidates, chosen, stage, stages},
     estimate,
     folder::{
-        append, append_line, claim, load_adapters, read_adapter, read_lines, save_adapters, unwritable, write,
+        append, append_line, claim, hash_of, load_adapters, read_adapter, read_lines, save_adapters,
+        unwritable, write,
     },
     load_data,
 };
@@ -100,13 +101,39 @@ pub struct SuiteData {
     pub users: Vec<SuiteUser>,
     /// Further users, who have too few texts for two periods.
     pub too_few: usize,
-    /// Users whose first periods the domain adapter learned; 0 without one.
+    /// Users that the domain adapter learned from; 0 without one.
     pub domain_users: usize,
     /// Their texts.
     pub domain_texts: usize,
+    /// How many of these users would have been evaluated, had there been others to learn the domain from.
+    #[serde(default)]
+    pub kept_back: usize,
+    /// Methods that were not run, as they need a domain adapter and there is no one to learn it from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_run: Vec<String>,
 }
 
 impl SuiteData {
+    /// What is to be said of users and methods that are not as the suite asks for, in words.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        if self.kept_back > 0 {
+            let (data, users) = (&self.data, self.kept_back);
+            notices.push(format!(
+                "{data}: all usable users would be evaluated, so {users} of them with fewest texts teach the domain adapter \
+                 instead; for another division set users"
+            ));
+        }
+        if !self.not_run.is_empty() {
+            let methods = self.not_run.join(", ");
+            notices.push(format!(
+                "{}: not run, as there are too few users to keep one back for the domain adapter: {methods}",
+                self.data
+            ));
+        }
+        notices
+    }
+
     /// How many users were evaluated, and how many of them with fewer periods than the others.
     pub fn evaluated(&self) -> (usize, usize) {
         let periods: Vec<usize> =
@@ -141,7 +168,7 @@ fn load(suite: &Suite) -> Result<Vec<LoadedData>> {
 ///
 /// # Errors
 ///
-/// If the folder holds another suite or model, or data, model or disk refuse.
+/// If the folder holds another suite, model or data, or one of an earlier protocol; or data, model or disk refuse.
 pub fn run_suite(
     model: &dyn LanguageModel,
     suite: &Suite,
@@ -149,7 +176,7 @@ pub fn run_suite(
     watch: Watch<'_>,
 ) -> Result<SuiteOutcome> {
     let data = load(suite)?;
-    claim(folder, suite, &model.info().fingerprint)?;
+    claim(folder, suite, &origins(model, suite)?)?;
     let users: Vec<SuiteData> = data
         .iter()
         .map(|loaded| SuiteData {
@@ -159,6 +186,8 @@ pub fn run_suite(
             too_few: loaded.too_few,
             domain_users: if suite.needs_domain() { loaded.domain_users } else { 0 },
             domain_texts: if suite.needs_domain() { loaded.domain.len() } else { 0 },
+            kept_back: loaded.kept_back,
+            not_run: not_run(suite, loaded),
         })
         .collect();
     write(&folder.join("users.json"), serde_json::to_string_pretty(&users).map_err(unwritable)?.as_bytes())?;
@@ -217,6 +246,35 @@ pub fn run_suite(
     }
     write(&folder.join("report.html"), report::suite_html(suite, &users, &lines, &summary)?.as_bytes())?;
     Ok(SuiteOutcome { summary, data: users, folder: folder.to_owned() })
+}
+
+/// What numbers come from beside the settings: where one of these differs, old and new lines must not be mixed.
+fn origins(model: &dyn LanguageModel, suite: &Suite) -> Result<Vec<String>> {
+    let mut origins =
+        vec![format!("Protocol {PROTOCOL}"), format!("Base model {}", model.info().fingerprint)];
+    for data in &suite.data {
+        let hash = hash_of(Path::new(&data.path))?;
+        origins.push(format!("Data set {:?}: SHA-256 {hash}", data.name));
+        if let Some(outputs) = &data.outputs {
+            let hash = hash_of(Path::new(outputs))?;
+            origins.push(format!("Outputs of {:?}: SHA-256 {hash}", data.name));
+        }
+    }
+    Ok(origins)
+}
+
+/// Raised with every change after which the same suite gives other numbers.
+const PROTOCOL: u32 = 2;
+
+/// The methods that a data set without a domain adapter cannot run.
+fn not_run(suite: &Suite, loaded: &LoadedData) -> Vec<String> {
+    if !loaded.domain.is_empty() {
+        return vec![];
+    }
+    let choices = suite.choose.iter().flat_map(Choice::expected);
+    let needing =
+        suite.methods.iter().cloned().chain(choices).filter(|method| method.needs_domain(suite.start));
+    distinct(needing).iter().map(|method| method.name().to_owned()).collect()
 }
 
 /// The users with what they are there for.
@@ -329,8 +387,11 @@ impl Runner<'_> {
                     method.is_of_others()
                         || known.get(&job.key).is_some_and(|known| known.contains(method.name()))
                 };
+                let has_domain = self.domains.contains_key(&(job.key.data.clone(), job.key.seed));
                 let mut missing = methods(job.key.budget);
-                missing.retain(|method| !is_known(method));
+                missing.retain(|method| {
+                    !is_known(method) && (has_domain || !method.needs_domain(self.suite.start))
+                });
                 match missing.is_empty() && known.contains_key(&job.key) {
                     true => self.count(|count| count.0 += 1),
                     false => return self.run_one(job, missing, &user.memo),
@@ -389,7 +450,7 @@ fn domain_adapters(
     watch: Watch<'_>,
 ) -> Result<HashMap<(String, u64), Adapter>> {
     let mut adapters = HashMap::new();
-    for loaded in data.iter().filter(|_| suite.needs_domain()) {
+    for loaded in data.iter().filter(|loaded| suite.needs_domain() && !loaded.domain.is_empty()) {
         for &seed in &suite.seeds {
             let id = key::seed(seed, &loaded.name, 0, "domain adapter");
             let path = folder.join("adapters").join(format!("domain-{id:016x}"));
@@ -440,8 +501,10 @@ fn lend(
         let own = group.iter().position(|other| other.key == job.key).unwrap_or(0);
         let others = (1..group.len()).take(3).map(|step| &group[(own + step) % group.len()].key);
         let adapters = others.map(|key| load_adapters(&key.adapters(folder))).collect::<Result<Vec<_>>>()?;
-        let run = run_other_user(model, &suite.config, job.splits, &adapters)
-            .map_err(|error| named(error, &job.key.user))?;
+        let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
+        let run =
+            run_other_user(model, &suite.config, job.splits, &adapters, suite.generation, &mut progress)
+                .map_err(|error| named(error, &job.key.user))?;
         append_line(&file, &OtherLine { key: job.key.clone(), run })
     })
 }

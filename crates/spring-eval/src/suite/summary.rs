@@ -11,11 +11,11 @@ use super::{
     run::{RunLine, SuiteData},
 };
 use crate::{
-    Budget, ContinualScores, Interval, LabelScores, Loss, MethodRun, NumberScores, PairedTest, TextScores,
-    UserScores, average_seeds, bootstrap,
+    Budget, ContinualScores, Interval, LabelScores, Loss, MethodRun, MethodSpec, NumberScores, PairedTest,
+    TextScores, UserScores, average_seeds, bootstrap,
     data::Task,
     holm, label_scores, number_scores, paired_test,
-    synth::{KindScores, TextKind},
+    synth::{DetectionScores, KindScores, TextKind},
 };
 
 /// All rows, in the order of data sets, budgets and methods.
@@ -53,6 +53,9 @@ pub struct SummaryRow {
     pub adapter_alone: Option<[f64; 2]>,
     /// `per_byte` minus that of the method it is tested against, below 0 where this one is better.
     pub difference: Option<PairedTest>,
+    /// The same of the adapters alone, retrieval left out on both sides: what was learned against what was learned. `None` for
+    /// methods that write otherwise, with texts in the prompt. Corrected for itself.
+    pub adapter_difference: Option<PairedTest>,
     /// The continual metrics, nats per byte.
     pub continual: ContinualScores,
     /// Response tokens trained on by the end.
@@ -73,6 +76,9 @@ pub struct SummaryRow {
     /// Of synthetic users: precision and recall of the selection for new preference, share without noise among what was
     /// selected, the same by chance, and the stale-preference rate; means over the later periods.
     pub synthetic: Option<[Option<f64>; 5]>,
+    /// Of synthetic users: how well the default detector found the true changes in SPRInG's novelty, all users and seeds
+    /// together; the same in all rows of a table.
+    pub detection: Option<DetectionScores>,
     /// How a variant of SPRInG scored each kind of synthetic text in the later periods, all users and seeds together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<KindScores>,
@@ -95,6 +101,7 @@ impl Summary {
                 let run =
                     methods.iter().find(|method| method.name == against).map_or("", |method| &method.runs);
                 let reference = primary_scores(&lines, run);
+                let adapter_reference = adapter_scores(&lines, run);
                 let mut group: Vec<SummaryRow> = methods
                     .into_iter()
                     .filter_map(|method| {
@@ -103,6 +110,11 @@ impl Summary {
                             (method.name != against).then(|| paired_test(&own, &reference, SEED)).flatten();
                         let per_byte = bootstrap(&own, SEED)?;
                         let mut row = row(&lines, &method.runs, per_byte, difference);
+                        row.adapter_difference = (method.name != against)
+                            .then(|| {
+                                paired_test(&adapter_scores(&lines, &method.runs), &adapter_reference, SEED)
+                            })
+                            .flatten();
                         (row.data, row.budget) = (data.data.clone(), budget);
                         (row.method, row.label) = (method.name.to_owned(), method.label);
                         let (predicted, written) =
@@ -118,6 +130,7 @@ impl Summary {
                     })
                     .collect();
                 holm(group.iter_mut().filter_map(|row| row.difference.as_mut()));
+                holm(group.iter_mut().filter_map(|row| row.adapter_difference.as_mut()));
                 rows.append(&mut group);
             }
         }
@@ -144,13 +157,16 @@ impl Summary {
         let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
         let mut csv = String::from(
             "data,budget,method,users,nats_per_byte,low_95,high_95,nats_per_token,adapter_nats_per_byte,adapter_nats_per_token,against,difference,difference_low_95,\
-             difference_high_95,p,p_holm,minimum_detectable,average,backward_transfer,forward_transfer,forgetting,\
-             tokens_trained,learned_share,gate_open_share,seconds,rouge1,rouge2,rougeL,meteor,accuracy,f1,mae,rmse,selection_precision,\
-             selection_recall,selection_clean,clean_by_chance,stale_rate\n",
+             difference_high_95,p,p_holm,least_p_holm,minimum_detectable,adapter_difference,adapter_difference_low_95,\
+             adapter_difference_high_95,adapter_p,adapter_p_holm,average,backward_transfer,forward_transfer,forgetting,\
+             tokens_trained,learned_share,gate_open_share,seconds,rouge1,rouge2,rougeL,meteor,accuracy,f1,mae,rmse,\
+             unreadable,selection_precision,selection_recall,selection_clean,clean_by_chance,stale_rate,changes,changes_found,\
+             detection_delay,false_alarms\n",
         );
         for row in &self.rows {
-            let test = row.difference;
+            let (test, alone) = (row.difference, row.adapter_difference);
             let text = row.generated;
+            let whole = |count: usize| count as f64;
             let synthetic = row.synthetic.unwrap_or_default();
             let mut cells = vec![
                 quoted(&row.data),
@@ -172,7 +188,13 @@ impl Summary {
                     test.map(|t| t.difference.high),
                     test.map(|t| t.p),
                     test.map(|t| t.p_holm),
+                    test.map(|t| t.least_p_holm),
                     test.and_then(|t| t.minimum_detectable),
+                    alone.map(|t| t.difference.mean),
+                    alone.map(|t| t.difference.low),
+                    alone.map(|t| t.difference.high),
+                    alone.map(|t| t.p),
+                    alone.map(|t| t.p_holm),
                     row.continual.average,
                     row.continual.backward_transfer,
                     row.continual.forward_transfer,
@@ -189,9 +211,16 @@ impl Summary {
                     row.labels.map(|l| l.f1),
                     row.numbers.map(|n| n.mae),
                     row.numbers.map(|n| n.rmse),
+                    row.numbers.map(|n| whole(n.unreadable)),
                 ]
                 .into_iter()
                 .chain(synthetic)
+                .chain([
+                    row.detection.map(|d| whole(d.changes)),
+                    row.detection.map(|d| whole(d.found)),
+                    row.detection.and_then(|d| d.mean_delay),
+                    row.detection.map(|d| whole(d.false_alarms)),
+                ])
                 .map(number),
             );
             csv += &(cells.join(",") + "\n");
@@ -237,6 +266,20 @@ fn after_first(run: &MethodRun) -> Loss {
 /// The primary score of every user, seeds averaged.
 pub(super) fn primary_scores(lines: &[&RunLine], method: &str) -> UserScores {
     of_users(lines, method, |run, _| after_first(run).per_byte())
+}
+
+/// The same of the adapter alone: of methods with retrieval what they would be without it, of methods with texts in the
+/// prompt nothing.
+fn adapter_scores(lines: &[&RunLine], method: &str) -> UserScores {
+    if method.parse::<MethodSpec>().is_ok_and(|method| method.reads_in_prompt()) {
+        return UserScores::new();
+    }
+    of_users(lines, method, |run, _| {
+        if run.adapter_matrix.is_empty() {
+            return after_first(run).per_byte();
+        }
+        after_first(&MethodRun { matrix: run.adapter_matrix.clone(), ..MethodRun::default() }).per_byte()
+    })
 }
 
 /// A number of every user, seeds averaged; what a run does not have is left out.
@@ -285,7 +328,7 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
             (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
         })
     };
-    let is_synthetic = lines.iter().any(|line| line.run.detection.is_some());
+    let detection = DetectionScores::pooled(lines.iter().filter_map(|line| line.run.detection.as_ref()));
     SummaryRow {
         data: String::new(),
         budget: Budget::Epochs,
@@ -296,6 +339,7 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
         per_token: all(&|run, _| Some(after_first(run).per_token())).unwrap_or(f64::NAN),
         adapter_alone: alone(Loss::per_byte).zip(alone(Loss::per_token)).map(|(byte, token)| [byte, token]),
         difference,
+        adapter_difference: None,
         continual: ContinualScores {
             average: all(&|run, line| continual(run, line).average),
             backward_transfer: all(&|run, line| continual(run, line).backward_transfer),
@@ -322,7 +366,8 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
         }),
         labels: None,
         numbers: None,
-        synthetic: is_synthetic.then(|| {
+        detection,
+        synthetic: detection.is_some().then(|| {
             [
                 synthetic(&|s| s.selection.precision),
                 synthetic(&|s| s.selection.recall),

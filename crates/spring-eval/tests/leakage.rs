@@ -1,0 +1,323 @@
+//! What a test text may touch: nothing but the scoring of itself. A model that writes down what it is asked is run through
+//! every method.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::ControlFlow,
+    path::Path,
+    sync::Mutex,
+};
+
+use ndarray::Array2;
+use spring_core::{
+    Config, LanguageModel, ModelInfo, RetrieverKind, StoredInteraction,
+    prompt::encode_pair,
+    spring_memory::UserId,
+    spring_model::{
+        AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Device, LoraConfig, Message,
+        ModelError, ModelFiles, ScoreRow, Sequence, TrainConfig, TrainStep,
+    },
+};
+use spring_eval::{
+    Budget, Generation, Memo, PeriodRule, Protocol, Split, UserInput, domain_adapter, run_user,
+    synth::{Drift, SynthConfig, synthesize},
+};
+
+/// One call of the model.
+#[derive(Debug, Clone)]
+enum Call {
+    /// The examples.
+    Adapt(Vec<Sequence>),
+    /// The rows.
+    Score(Vec<Sequence>),
+    /// The contexts, and the response that is scored behind all of them.
+    Branches(Vec<Vec<u32>>, Vec<u32>),
+    /// The contexts of what is generated.
+    Decode(Vec<Vec<u32>>),
+    /// The texts.
+    Embed(Vec<String>),
+}
+
+/// Writes down every call and hands it on.
+struct Recorder {
+    model: AnyModel,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl Recorder {
+    fn new() -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+        let model = AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap();
+        Self { model, calls: Mutex::default() }
+    }
+
+    fn note(&self, call: Call) {
+        self.calls.lock().unwrap().push(call);
+    }
+
+    /// What was called since the last time.
+    fn taken(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+
+    fn text(&self, ids: &[u32]) -> String {
+        self.model.decode_text(ids).unwrap()
+    }
+}
+
+fn contexts(branches: &[Branch<'_>]) -> Vec<Vec<u32>> {
+    branches.iter().map(|branch| branch.0.to_vec()).collect()
+}
+
+impl LanguageModel for Recorder {
+    fn info(&self) -> ModelInfo {
+        self.model.info()
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        LanguageModel::encode(&self.model, text)
+    }
+
+    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, ModelError> {
+        LanguageModel::encode_chat(&self.model, messages)
+    }
+
+    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError> {
+        LanguageModel::decode_text(&self.model, ids)
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Array2<f32>, ModelError> {
+        self.note(Call::Embed(texts.iter().map(|text| (*text).to_owned()).collect()));
+        LanguageModel::embed(&self.model, texts)
+    }
+
+    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        self.note(Call::Score(rows.iter().map(|row| row.0.clone()).collect()));
+        LanguageModel::score(&self.model, rows)
+    }
+
+    fn score_branches(
+        &self,
+        branches: &[Branch<'_>],
+        response: &[u32],
+        visit: &mut BranchVisitor<'_>,
+    ) -> Result<(), ModelError> {
+        self.note(Call::Branches(contexts(branches), response.to_vec()));
+        LanguageModel::score_branches(&self.model, branches, response, visit)
+    }
+
+    fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome, ModelError> {
+        self.note(Call::Adapt(examples.to_vec()));
+        LanguageModel::adapt(&self.model, start, lora, examples, config, seed, progress)
+    }
+
+    fn decode(
+        &self,
+        branches: &[Branch<'_>],
+        max_new: usize,
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        self.note(Call::Decode(contexts(branches)));
+        LanguageModel::decode(&self.model, branches, max_new, run)
+    }
+}
+
+const PERIODS: u32 = 3;
+
+/// Three periods whose responses say which period they are of and whether they are learned or tested: "learned2 …",
+/// "tested2 …". Prompts are too long to stay whole.
+fn splits(user: &UserId) -> Vec<Split> {
+    let config = SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.0, seed: 1 };
+    let texts: Vec<StoredInteraction> = synthesize(&config)
+        .unwrap()
+        .into_iter()
+        .zip(1..)
+        .map(|(mut interaction, seq)| {
+            interaction.user = user.clone();
+            interaction.meta = None;
+            interaction.prompt =
+                interaction.prompt.chars().take(40).collect::<String>() + &" please".repeat(9);
+            StoredInteraction { seq, interaction, base: None }
+        })
+        .collect();
+    let mut splits = PeriodRule { periods: PERIODS, ..PeriodRule::default() }.cut(&texts).unwrap();
+    for split in &mut splits {
+        for (kind, texts) in [("learned", &mut split.train), ("tested", &mut split.test)] {
+            for text in texts {
+                let rest: String = text.interaction.response.chars().take(40).collect();
+                text.interaction.response = format!("{kind}{} {rest}", split.period);
+            }
+        }
+    }
+    splits
+}
+
+fn protocol(methods: &[&str], budget: Budget) -> Protocol {
+    let training = TrainConfig { learning_rate: 1e-2, max_tokens: 64, ..TrainConfig::default() };
+    Protocol {
+        config: Config { training, ..Config::default() },
+        methods: methods.iter().map(|name| name.parse().unwrap()).collect(),
+        budget,
+        generation: Generation { texts: 1, tokens: 2 },
+    }
+}
+
+fn run(recorder: &Recorder, protocol: &Protocol, user: &str, domain: Option<&Adapter>) -> Vec<Call> {
+    let user = UserId::new(user).unwrap();
+    let splits = splits(&user);
+    let input = UserInput { user: &user, splits: &splits, domain, start_from_domain: false };
+    drop(recorder.taken());
+    run_user(recorder, protocol, input, &Memo::default(), &mut ()).unwrap();
+    recorder.taken()
+}
+
+/// The latest period that a text learned from is of, 0 for none.
+fn latest(text: &str) -> u32 {
+    (1..=PERIODS).rev().find(|period| text.contains(&format!("learned{period}"))).unwrap_or(0)
+}
+
+#[test]
+fn no_test_text_reaches_training_memories_or_what_is_read_along() {
+    let recorder = Recorder::new();
+    let methods = [
+        "base",
+        "domain",
+        "rag",
+        "recency",
+        "static",
+        "everything+retrieval:sigma=0",
+        "random",
+        "random_tokens",
+        "replay",
+        "cumulative",
+        "l2",
+        "spring_adapter",
+        "spring:sigma=0",
+        "no_gate",
+        "random_buffer",
+        "spring:start=domain,sigma=0",
+    ];
+    for (budget, retriever) in [(Budget::Epochs, RetrieverKind::Bm25), (Budget::Steps, RetrieverKind::Dense)]
+    {
+        let mut protocol = protocol(&methods, budget);
+        protocol.config.retrieval.retriever = retriever;
+        let strangers = splits(&UserId::new("stranger").unwrap());
+        let domain = domain_adapter(&recorder, &protocol.config, &strangers[0].train[..4], &mut ()).unwrap();
+        let calls = run(&recorder, &protocol, "ada", Some(&domain));
+        // The period that is learned: SPRInG learns each one before any other method.
+        let mut now = 0;
+        let (mut read, mut tests, mut embedded) = (0, 0, 0);
+        for call in calls {
+            let beside: Vec<String> = match &call {
+                Call::Adapt(examples) => {
+                    for example in examples {
+                        let response = recorder.text(&example.response);
+                        assert!(response.starts_with("learned"), "{response:?} is learned");
+                        now = now.max(latest(&response));
+                    }
+                    examples.iter().map(|example| recorder.text(&example.context)).collect()
+                }
+                Call::Score(rows) => {
+                    // What decides over selection and buffer is scored in calls of its own.
+                    let tested: Vec<bool> =
+                        rows.iter().map(|row| recorder.text(&row.response).starts_with("tested")).collect();
+                    assert!(tested.iter().all(|is| *is == tested[0]), "test texts among others");
+                    tests += usize::from(tested.first() == Some(&true));
+                    rows.iter().map(|row| recorder.text(&row.context)).collect()
+                }
+                Call::Branches(contexts, response) => {
+                    assert!(recorder.text(response).starts_with("tested"));
+                    contexts.iter().map(|context| recorder.text(context)).collect()
+                }
+                Call::Decode(contexts) => contexts.iter().map(|context| recorder.text(context)).collect(),
+                Call::Embed(texts) => {
+                    embedded += texts.len();
+                    texts.clone()
+                }
+            };
+            for text in beside {
+                assert!(!text.contains("tested"), "{call:?}: {text:?}");
+                assert!(latest(&text) <= now, "period {now} reads {text:?}");
+                read += usize::from(latest(&text) > 0);
+            }
+        }
+        assert!(now == PERIODS && read > 20 && tests > 20, "{now} {read} {tests}");
+        assert_eq!(embedded > 0, retriever == RetrieverKind::Dense);
+    }
+}
+
+#[test]
+fn a_prompt_is_cut_alike_with_and_without_retrieved_texts() {
+    let recorder = Recorder::new();
+    let methods = ["base", "rag", "recency", "no_gate", "everything+retrieval:sigma=0"];
+    let calls = run(&recorder, &protocol(&methods, Budget::Epochs), "ada", None);
+    let mut plain: HashMap<Vec<u32>, Vec<u32>> = HashMap::new();
+    let mut behind = |response: Vec<u32>, context: Vec<u32>| {
+        // The base is evaluated first.
+        let alone = plain.entry(response).or_insert_with(|| context.clone());
+        assert!(context.ends_with(&alone[1..]), "{:?} {:?}", recorder.text(&context), recorder.text(alone));
+        usize::from(context.len() > alone.len())
+    };
+    let mut read = [0, 0];
+    for call in calls {
+        match call {
+            Call::Score(rows) => {
+                for Sequence { context, response } in rows {
+                    if recorder.text(&response).starts_with("tested") {
+                        read[0] += behind(response, context);
+                    }
+                }
+            }
+            Call::Branches(contexts, response) => {
+                for context in contexts {
+                    read[1] += behind(response.clone(), context);
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(read.iter().all(|read| *read > 5), "{read:?}");
+    let tests = splits(&UserId::new("ada").unwrap()).into_iter().flat_map(|split| split.test);
+    let lost = tests.map(|text| {
+        let (prompt, response) = (&text.interaction.prompt, &text.interaction.response);
+        encode_pair(&recorder, prompt, response, 64).unwrap().lost_of_prompt()
+    });
+    assert!(lost.max() > Some(0), "no prompt was cut");
+}
+
+#[test]
+fn users_keep_other_places_of_their_streams() {
+    let recorder = Recorder::new();
+    let replayed = |user: &str| -> BTreeSet<String> {
+        let calls = run(&recorder, &protocol(&["replay"], Budget::Epochs), user, None);
+        let Some(Call::Adapt(examples)) = calls.into_iter().rfind(|call| matches!(call, Call::Adapt(_)))
+        else {
+            panic!("nothing was learned")
+        };
+        let texts = examples.iter().map(|example| recorder.text(&example.response));
+        texts.filter(|text| latest(text) < PERIODS).collect()
+    };
+    let (ada, ben) = (replayed("ada"), replayed("ben"));
+    assert!(!ada.is_empty() && ada.len() == ben.len() && ada != ben);
+    // With the same texts learned and the same questions, other texts that are found are of another buffer.
+    let found = |user: &str| -> BTreeSet<Vec<u32>> {
+        let method = "spring:rho=1,capacity=4,buffer=reservoir,gate=always";
+        let calls = run(&recorder, &protocol(&[method], Budget::Epochs), user, None).into_iter();
+        let contexts =
+            calls.filter_map(|call| if let Call::Branches(all, _) = call { Some(all) } else { None });
+        contexts.filter_map(|all| all.get(1).cloned()).collect()
+    };
+    let (ada, ben) = (found("ada"), found("ben"));
+    assert!(!ada.is_empty() && ada != ben);
+}
