@@ -91,7 +91,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a response as a user would.
     #[command(
-        after_help = "Example:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain"
+        after_help = "Examples:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain\n  \
+        spring generate --state me.db --user ada --prompt \"…\" --set gate=always --set fusion.lambda=0.2"
     )]
     Generate(GenerateArgs),
     /// Find texts in a user's whole history.
@@ -277,6 +278,10 @@ pub struct GenerateArgs {
     /// Key of the draw.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// One setting of gate, fusion or decoding for this answer alone, such as gate=always or
+    /// decoding.sampler.top_p=0.9; the state keeps its own. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

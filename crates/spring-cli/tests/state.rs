@@ -345,12 +345,31 @@ fn a_user_can_be_inspected_and_asked_where_things_came_from() {
         (4, 3)
     );
     assert!(json["bytes"]["adapters"].as_u64().unwrap() > 1000 && json["drift"][1]["novelty"].is_number());
+    // The drift signal: none after the first period, then running over all texts.
+    for part in ["recent N", "drifting", "Now: recent mean N", "not drifting: "] {
+        assert!(text.contains(part), "{part} is missing:\n{text}");
+    }
+    assert!(json["drift"][0]["signal"].is_null());
+    let signal = &json["signal"];
+    assert_eq!((signal["period"].as_u64(), signal["seen"].as_u64()), (Some(3), Some(60)));
+    assert!(signal["mean"].is_number() && signal["band"][0].as_f64() < signal["mean"].as_f64());
+    assert!(signal["drifting"].is_boolean() && signal["evidence"].is_string());
+    assert_eq!(json["drift"][2]["signal"], *signal);
 
     let explain = |more: &[&str]| {
         succeeds(&[&["explain", "--state", &place.state, "--user", "ada", "--rows", "3"], more].concat())
     };
     assert!(explain(&["--generation-id", "3"]).contains("Period 3 (generation 3 from 2)"));
     assert!(explain(&["--period", "3"]).contains("Period 3 (generation 4 from 2)"));
+    assert_eq!(explain(&[]).matches("  drift signal: recent mean N").count(), 2);
+    for (which, generation) in [(["--period", "3"], 4), (["--generation-id", "3"], 3)] {
+        let told = explain(&which);
+        assert_eq!(told.matches("  drift signal: recent mean N").count(), 1, "{told}");
+        let json: Value = serde_json::from_str(&explain(&[&which[..], &["--json"]].concat())).unwrap();
+        let signals = json["signals"].as_array().unwrap();
+        assert_eq!(signals.len(), 1, "{signals:?}");
+        assert_eq!((&signals[0]["generation"], &signals[0]["seen"]), (&generation.into(), &60.into()));
+    }
     // Texts 30 to 59 are period 2: nine of them were learned.
     let (since, until) = ("2024-03-01T10:00:30Z", "2024-03-01T10:01:00Z");
     let learned = explain(&["--since", since, "--until", until]);
@@ -373,19 +392,81 @@ fn a_user_can_be_inspected_and_asked_where_things_came_from() {
 }
 
 #[test]
+fn one_answer_can_have_settings_of_its_own() {
+    let place = Place::new("[decoding]\nmax_new_tokens = 6\n", &[("ada", 20)]);
+    place.adapt(&[]);
+    let generate = ["generate", "--state", &place.state, "--user", "ada", "--prompt", "Number 7?"];
+    let told = succeeds(
+        &[
+            &generate[..],
+            &["--explain", "--set", "gate=always", "--set", "fusion.lambda=divergence"],
+            &["--set", "decoding.sampler.temperature=0.5", "--set", "decoding.sampler.top_p=0.9"],
+            &["--set", "decoding.penalties.repetition=1.1", "--seed", "3"],
+        ]
+        .concat(),
+    );
+    for part in [
+        "no threshold",
+        "λ divergence (agree 0.25, disagree 0.75)",
+        "tokens drawn (seed 3, temperature 0.5, top_p 0.9), penalties (frequency 0.0, presence 0.0, repetition 1.1)",
+        "| from retrieved texts | divergence of the branches, nats |",
+    ] {
+        assert!(told.contains(part), "{part:?} is missing:\n{told}");
+    }
+    let explain = ["explain", "--state", &place.state, "--user", "ada"];
+    let json: Value = serde_json::from_str(&succeeds(&[&explain[..], &["--json"]].concat())).unwrap();
+    let answer = &json["answers"][0];
+    assert_eq!(answer["decoding"]["sampler"]["top_p"].as_f64().map(|p| p as f32), Some(0.9), "{answer}");
+    assert!(answer["trace"].as_array().unwrap().iter().all(|token| token["divergence"].is_number()));
+    // A row for every token that is kept, as many as are asked for.
+    let rows = |n: &str| {
+        let told = succeeds(&[&explain[..], &["--rows", n]].concat());
+        let table = told.split("divergence of the branches").nth(1).unwrap().to_owned();
+        table.lines().skip(2).take_while(|line| line.starts_with('|')).count()
+    };
+    let tokens = answer["trace"].as_array().unwrap().len();
+    assert_eq!((rows("1"), rows("100")), (1, tokens));
+
+    // The state keeps its own.
+    let plain = succeeds(&[&generate[..], &["--explain"]].concat());
+    assert!(plain.contains("quantile of 20 calibration scores"), "{plain}");
+    assert!(
+        plain.contains("tokens greedy, penalties (frequency 0.0, presence 0.0, repetition 1.2)"),
+        "{plain}"
+    );
+    for (bad, word) in [
+        ("training.epochs=3", "one answer can have its own gate, fusion and decoding"),
+        ("retrieval.retriever=dense", "one answer can have its own"),
+        ("gate=sometimes", "sometimes"),
+        ("gate", "KEY=VALUE"),
+    ] {
+        let error = fails(&[&generate[..], &["--set", bad]].concat());
+        assert!(error.contains(word), "{bad}: {error}");
+    }
+}
+
+#[test]
 fn what_is_chosen_by_name_is_done_and_told() {
     let place = Place::new("[decoding]\nmax_new_tokens = 4\n", &[("ada", 40)]);
     place.adapt(&[]);
     let mut count = 40;
-    for (settings, told, answered) in [
+    for (settings, told, answered, kept) in [
         (
             vec![
                 "drift.scorer=loss",
                 "drift.selection={kind=\"top_count\",count=3}",
                 "buffer.policy=recency",
             ],
-            vec!["scorer loss", "selection top_count (count 3)", "buffer recency of 200", "selected 3: "],
+            vec![
+                "scorer loss",
+                "selection top_count (count 3)",
+                "buffer recency of 200",
+                "selected 3: ",
+                "retriever bm25 (b 0.75, epsilon 0.25, normalise false, tokenizer whitespace, variant okapi, fields both)",
+                "decoding greedy, penalties (frequency 0.0, presence 0.0, repetition 1.2)",
+            ],
             "gate ",
+            "by policy recency: the newest; the highest S first",
         ),
         (
             vec!["gate=always", "fusion.space=logit", "fusion.lambda=0.25", "buffer.capacity=12"],
@@ -397,6 +478,7 @@ fn what_is_chosen_by_name_is_done_and_told() {
                 "gate: always open",
             ],
             "mixture logit, λ fixed (value 0.25)",
+            "texts of at most 12 by policy recency",
         ),
         (
             vec![
@@ -413,6 +495,7 @@ fn what_is_chosen_by_name_is_done_and_told() {
                 "gate: opens 0.5 above the runner-up",
             ],
             "dense",
+            "by policy recency: the newest",
         ),
         (
             vec![
@@ -427,6 +510,7 @@ fn what_is_chosen_by_name_is_done_and_told() {
                 "gate: opens at 0.500",
             ],
             "gate ",
+            "by policy diversity: those least like each other",
         ),
         (
             vec![
@@ -443,6 +527,7 @@ fn what_is_chosen_by_name_is_done_and_told() {
                 "gate: never open",
             ],
             "one branch",
+            "by policy reservoir: a random sample",
         ),
     ] {
         count += 10;
@@ -455,6 +540,8 @@ fn what_is_chosen_by_name_is_done_and_told() {
         for part in told {
             assert!(explained.contains(part), "{part:?} is missing:\n{explained}");
         }
+        let whole = succeeds(&["explain", "--state", &place.state, "--user", "ada"]);
+        assert!(whole.contains(kept), "{kept:?} is missing:\n{whole}");
         let answer = succeeds(&[
             "generate",
             "--state",

@@ -3,7 +3,7 @@
 use std::{fs::File, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
-use spring_drift::{ScorerConfig, Selection};
+use spring_drift::{ScorerConfig, Selection, SignalConfig};
 use spring_fuse::{GateConfig, MixtureConfig, Penalties, SamplerConfig};
 use spring_memory::{Bm25Config, BufferPolicyConfig, DEFAULT_CAPACITY, HistoryConfig, HistoryIndex};
 use spring_model::{LoraConfig, TrainConfig};
@@ -64,6 +64,8 @@ pub struct DriftConfig {
     /// What the length |y| of a text counts, by which its log-likelihood is divided in both terms of the score. Default:
     /// tokens.
     pub length: TextLength,
+    /// How `spring inspect` and `spring explain` tell whether a user is drifting; nothing is learned from it.
+    pub signal: SignalConfig,
 }
 
 /// What the length of a text counts where texts are compared with each other.
@@ -205,6 +207,7 @@ impl Config {
         self.training.check()?;
         spring_memory::Bm25Index::new(self.bm25.clone())?;
         self.drift.selection.select(&[], &[])?;
+        self.drift.signal.init()?;
         self.gate.init()?;
         self.fusion.init()?;
         self.decoding.penalties.init()?;

@@ -1,10 +1,11 @@
 //! Generation: one branch when the gate is closed, two mixed ones when it is open.
 
 use jiff::Timestamp;
+use ndarray::{Array2, ArrayView2};
 use spring_model::{Branch, ModelError};
 
 use crate::{
-    Config, Error, LanguageModel, Memories, Result, RetrievalBank,
+    Config, DecodingConfig, Error, LanguageModel, Memories, Result, RetrievalBank,
     progress::{Event, Progress},
     prompt::Encoded,
     record::{AnswerRecord, Ending, TokenTrace},
@@ -18,8 +19,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// If a setting is out of range or the model refuses the prompt. A request to stop is no error: the record has the
-/// text so far and says so.
+/// If a setting is out of range, the model refuses the prompt, or it gives log-probabilities of another shape than its trait
+/// asks for. A request to stop is no error: the record has the text so far and says so.
 pub fn generate(
     model: &dyn LanguageModel,
     config: &Config,
@@ -34,8 +35,8 @@ pub fn generate(
     let mut branches: Vec<Branch<'_>> = vec![(&contexts.plain, adapter)];
     branches.extend(contexts.retrieval.as_ref().map(|context| (context.as_slice(), adapter)));
 
-    let eos = model.info().eos;
-    let weights = match branches.len() {
+    let (eos, count) = (model.info().eos, branches.len());
+    let weights = match count {
         1 => None,
         n => Some(config.fusion.lambda.weights(n, Some(&retrieval.gate))?),
     };
@@ -49,8 +50,9 @@ pub fn generate(
     let mut failure = None;
 
     model.decode(&branches, contexts.new_tokens, &mut |decoder| {
-        let mut step = |log_probs: &ndarray::Array2<f32>, step: u64| -> Result<(u32, Option<TokenTrace>)> {
-            let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+        let mut step = |log_probs: &Array2<f32>, step: u64| -> Result<(u32, Option<TokenTrace>)> {
+            let log_probs = log_probs.view();
+            let rows = rows(&log_probs, count, fused.len())?;
             let mixed = match &weights {
                 Some(weights) => Some(mixture.mix(&rows, weights, &mut fused)?),
                 None => {
@@ -64,8 +66,10 @@ pub fn generate(
             let trace = match mixed {
                 Some(mixed) => Some(TokenTrace {
                     token,
+                    text: model.decode_text(&[token])?,
                     lambda: mixed.weights.iter().skip(1).sum(),
                     retrieval_share: mixed.shares(&rows, token)?.iter().skip(1).sum(),
+                    divergence: mixed.divergence,
                 }),
                 None => None,
             };
@@ -98,6 +102,7 @@ pub fn generate(
     if let Some(error) = failure {
         return Err(error);
     }
+    let decoding = DecodingConfig { max_new_tokens: Some(contexts.new_tokens), ..config.decoding.clone() };
     Ok(AnswerRecord {
         time: Timestamp::now(),
         generation: memories.generation,
@@ -108,9 +113,28 @@ pub fn generate(
         gate: retrieval.gate,
         retrieved: retrieval.found,
         fusion: (!trace.is_empty()).then_some(config.fusion),
+        decoding: Some(decoding),
         trace,
         cuts: retrieval.contexts.cuts,
     })
+}
+
+/// The rows of log-probabilities, one per branch, each over the whole vocabulary.
+fn rows<'a>(
+    log_probs: &'a ArrayView2<'_, f32>,
+    branches: usize,
+    vocabulary: usize,
+) -> Result<Vec<&'a [f32]>> {
+    let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+    if log_probs.dim() != (branches, vocabulary) || rows.len() != branches {
+        let reason = format!(
+            "log-probabilities of shape {:?} and strides {:?}, where {branches} branches over {vocabulary} tokens need [{branches}, {vocabulary}], row by row",
+            log_probs.shape(),
+            log_probs.strides()
+        );
+        return Err(Error::Contract { reason });
+    }
+    Ok(rows)
 }
 
 /// The log-likelihood of a given response as [`generate`] would assign it, before penalties.
@@ -150,6 +174,10 @@ pub fn score_fused(
     let adapter = memories.adapter.as_ref();
     let Some(with) = &contexts.retrieval else {
         let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
+        if adapter.len() != response.len() {
+            let reason = format!("{} scores for the {} tokens of a response", adapter.len(), response.len());
+            return Err(Error::Contract { reason });
+        }
         return Ok(FusedScore { fused: adapter.clone(), adapter, open: false, retrieval_share: 0.0 });
     };
     let branches: [Branch<'_>; 2] = [(&sequence.context, adapter), (with, adapter)];
@@ -162,17 +190,18 @@ pub fn score_fused(
         if failure.is_some() {
             return Ok(());
         }
-        let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
-        let token = response[position];
-        let shares = mixture.mix(&rows, &weights, &mut mixed).and_then(|trace| trace.shares(&rows, token));
-        match shares {
-            Ok(shares) => {
-                score.adapter.push(rows[0][token as usize]);
-                score.fused.push(mixed[token as usize]);
-                score.retrieval_share += f64::from(shares[1]) / response.len() as f64;
-            }
-            Err(error) => failure = Some(error.into()),
-        }
+        let mut add = || -> Result<()> {
+            let rows = rows(&log_probs, branches.len(), mixed.len())?;
+            let token = *response.get(position).ok_or_else(|| Error::Contract {
+                reason: format!("position {position} of a response of {} tokens", response.len()),
+            })?;
+            let shares = mixture.mix(&rows, &weights, &mut mixed)?.shares(&rows, token)?;
+            score.adapter.push(rows[0][token as usize]);
+            score.fused.push(mixed[token as usize]);
+            score.retrieval_share += f64::from(shares[1]) / response.len() as f64;
+            Ok(())
+        };
+        failure = add().err();
         Ok(())
     })?;
     match failure {

@@ -18,6 +18,7 @@ pub mod record;
 mod retrieve;
 mod retriever;
 mod search;
+mod signal;
 mod store;
 
 pub use adapt::{Follow, Periods, adapt, adapt_users, check_base};
@@ -35,6 +36,7 @@ pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to,
 pub use retrieve::{Retrieval, retrieve};
 pub use retriever::{Bm25Retriever, DenseRetriever, RetrievalConfig, Retriever, RetrieverKind};
 pub use search::{FoundText, HistorySearch, SearchConfig};
+pub use signal::{PeriodSignal, drift_signal};
 pub use store::{
     Access, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, HistoryEntry, IngestReport,
     Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore,

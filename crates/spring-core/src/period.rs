@@ -5,13 +5,14 @@
 use std::{
     collections::{HashMap, HashSet},
     ops::ControlFlow,
+    sync::Arc,
     time::Instant,
 };
 
 use jiff::Timestamp;
 use spring_drift::{Alpha, DriftScore, DriftScorer, Observation, ScoreStatistics, ScorerConfig};
 use spring_fuse::{Calibration, Candidate};
-use spring_memory::{BufferItem, UserId};
+use spring_memory::{BufferItem, BufferPolicy, BufferPolicyConfig, UserId};
 use spring_model::{Adapter, Sequence};
 
 use crate::{
@@ -111,7 +112,7 @@ pub fn learn_period(
         embeddings = embed_missing(model, candidates.iter().map(|(text, _)| *text), &known)?;
         known.extend(embeddings.clone());
     }
-    let retained = config.buffer.policy.init().retain(items, config.buffer.capacity, &known)?;
+    let retained = policy(config, user).retain(items, config.buffer.capacity, &known)?;
     let mut buffer = retained.kept;
     buffer.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.key.cmp(&a.key)));
     let by_seq: HashMap<u64, &StoredInteraction> =
@@ -236,6 +237,19 @@ fn scorer(config: &Config, input: PeriodInput<'_>) -> Box<dyn DriftScorer> {
     }
 }
 
+/// The buffer policy of the settings; a reservoir is keyed by user, so that no two users keep the same places of their
+/// histories, and not by period: over the periods it is one sample.
+fn policy(config: &Config, user: &UserId) -> Arc<dyn BufferPolicy> {
+    match config.buffer.policy {
+        BufferPolicyConfig::Reservoir { seed } => {
+            let purpose = format!("reservoir {seed}");
+            let seed = key::seed(config.seed, user.as_str(), 0, &purpose);
+            BufferPolicyConfig::Reservoir { seed }.init()
+        }
+        other => other.init(),
+    }
+}
+
 /// The paper's α where there is one; the statistics of other scorers weigh quality as by default.
 fn alpha(scorer: &ScorerConfig) -> Alpha {
     match scorer {
@@ -340,6 +354,34 @@ fn rescore(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Users number their texts alike, each from 1.
+    #[test]
+    fn a_reservoir_is_drawn_per_user_and_seed_and_is_one_over_all_periods() {
+        let kept = |seed: u64, policy_seed: u64, user: &str, keys: std::ops::Range<u64>| -> Vec<u64> {
+            let mut config = Config { seed, ..Config::default() };
+            config.buffer.policy = BufferPolicyConfig::Reservoir { seed: policy_seed };
+            let item = |key| BufferItem { key, period: 1, novelty: 0.0, quality: 0.0, score: key as f64 };
+            let policy = policy(&config, &UserId::new(user).unwrap());
+            let retained = policy.retain(keys.map(item).collect(), 20, &EmbeddingMap::new()).unwrap();
+            retained.kept.iter().map(|item| item.key).collect()
+        };
+        let ada = kept(1, 0, "ada", 0..200);
+        assert_eq!((ada.len(), &ada), (20, &kept(1, 0, "ada", 0..200)));
+        for other in [
+            kept(1, 0, "bob", 0..200),
+            kept(2, 0, "ada", 0..200),
+            kept(1, 1, "ada", 0..200),
+            // As a suite sets both.
+            kept(2, 2, "ada", 0..200),
+        ] {
+            assert_ne!(ada, other);
+        }
+        assert_ne!(kept(1, 1, "ada", 0..200), kept(2, 2, "ada", 0..200));
+        // What stays of more is what stayed of fewer, and some of the rest.
+        let earlier = kept(1, 0, "ada", 0..100);
+        assert!(ada.iter().filter(|key| **key < 100).all(|key| earlier.contains(key)));
+    }
 
     #[test]
     fn a_text_in_many_tokens_is_likely_per_token_and_not_per_byte() {

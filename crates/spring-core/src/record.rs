@@ -7,7 +7,7 @@ use spring_drift::{DriftScore, ScoreStatistics};
 use spring_fuse::{GateConfig, GateDecision, MixtureConfig};
 use spring_memory::{Evicted, InteractionId};
 
-use crate::{Config, prompt::Cut};
+use crate::{Config, DecodingConfig, prompt::Cut};
 
 /// A period that was learned, with the generation that it made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,6 +133,9 @@ pub struct AnswerRecord {
     /// How the branches were mixed; `None` when the gate was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fusion: Option<MixtureConfig>,
+    /// The penalties and the sampler, and the most tokens that there was room for; `None` in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoding: Option<DecodingConfig>,
     /// What each token got from the retrieval branch; empty when the gate was closed.
     pub trace: Vec<TokenTrace>,
     /// What did not fit.
@@ -183,8 +186,15 @@ pub struct RetrievedText {
 pub struct TokenTrace {
     /// The token's id.
     pub token: u32,
+    /// What the tokenizer makes of it alone; empty in records of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
     /// Weight λ of the retrieval branch at this step.
     pub lambda: f32,
     /// Share of the chosen token's mixed probability that came from the retrieval branch, 0 to 1.
     pub retrieval_share: f32,
+    /// Jensen-Shannon divergence of the branches at this step, nats: from 0 where they agree to ln 2 where they exclude each
+    /// other. `None` unless λ follows it or `fusion.trace_divergence` asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<f32>,
 }

@@ -8,7 +8,7 @@ use crate::{
     record::RetrievedText,
 };
 
-/// As many candidates are searched and recorded; gates use the first few and may look at the runner-up.
+/// As many candidates are searched and recorded at least; a gate that may keep more needs them and the runner-up.
 const CANDIDATES: usize = 16;
 
 /// What retrieval made of a prompt.
@@ -37,7 +37,7 @@ pub fn retrieve(
     lost: usize,
     new_tokens: Option<usize>,
 ) -> Result<Retrieval> {
-    let hits = bank.search(model, prompt, CANDIDATES)?;
+    let hits = bank.search(model, prompt, CANDIDATES.max(config.gate.k().saturating_add(1)))?;
     let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate { score: hit.score }).collect();
     let calibration = Calibration { sample: memories.calibration.clone() };
     let gate = config.gate.init()?.decide(&candidates, &calibration);

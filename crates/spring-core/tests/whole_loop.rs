@@ -6,10 +6,11 @@
 use std::{ops::ControlFlow, path::Path, sync::OnceLock};
 
 use spring_core::{
-    Config, Event, LanguageModel, Periods, Settings, SqliteStore, StateStore, adapt, generate,
+    Config, Event, LanguageModel, Periods, Settings, SqliteStore, StateStore, adapt, drift_signal, generate,
+    novelties,
     prompt::{Cut, RetrievedPair, contexts, contexts_of_rest, encode_pair},
-    recall, score_fused,
-    spring_drift::Alpha,
+    recall, retrieve, score_fused,
+    spring_drift::{Alpha, DetectorConfig, SignalConfig},
     spring_fuse::{GateConfig, Lambda},
     spring_memory::{JsonlReader, UserId},
     spring_model::{AnyModel, Device, ModelFiles, TrainConfig},
@@ -176,6 +177,24 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     assert!(open.trace.iter().all(|t| t.lambda == 0.5 && (0.0..=1.0).contains(&t.retrieval_share)));
     assert_eq!(open, generate_again(&config, &memories, &bank, &open), "greedy decoding repeats itself");
 
+    // How the tokens were chosen is on record; the divergence of the branches where it is asked for.
+    let mut traced = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
+    traced.fusion.trace_divergence = true;
+    traced.decoding.penalties.repetition = 1.5;
+    let answer = write(&traced);
+    assert_eq!(answer.decoding, Some(traced.decoding.clone()));
+    assert!(answer.trace.iter().all(|t| t.divergence.is_some_and(|divergence| divergence > 0.0)));
+    assert!(open.trace.iter().all(|t| t.divergence.is_none()));
+    assert!(open.trace.iter().all(|t| t.text == model().decode_text(&[t.token]).unwrap()));
+    // What older versions wrote has neither.
+    let mut older = serde_json::to_value(&answer).unwrap();
+    older.as_object_mut().unwrap().remove("decoding");
+    for token in older["trace"].as_array_mut().unwrap() {
+        token.as_object_mut().unwrap().retain(|key, _| key != "divergence" && key != "text");
+    }
+    let older: spring_core::record::AnswerRecord = serde_json::from_value(older).unwrap();
+    assert!(older.decoding.is_none() && older.trace.iter().all(|t| t.divergence.is_none()));
+
     // λ = 0 is the branch without retrieval, to the bit.
     let mut alone = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
     alone.fusion.lambda = Lambda::Fixed(0.0);
@@ -322,6 +341,52 @@ fn common_fingerprint() -> String {
 }
 
 #[test]
+fn a_gate_that_keeps_many_still_sees_the_runner_up() {
+    let ada = user("ada");
+    let mut store = store(config(), &[("ada", 30)]);
+    adapt(model(), &mut store, &ada, Periods::default(), &mut ()).unwrap();
+    let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
+    for (k, found) in [(2, 16), (15, 16), (16, 17), (20, 21), (29, 30), (usize::MAX, 30)] {
+        let config = Config { gate: GateConfig::Margin { margin: 0.0, k }, ..config() };
+        let retrieval = retrieve(model(), &config, &memories, &bank, "About soup", 0, Some(4)).unwrap();
+        assert_eq!(retrieval.found.len(), found, "{k}");
+        let reason = &retrieval.gate.reason;
+        assert_eq!(reason.contains("the runner-up's"), k < 30, "{k}: {reason}");
+    }
+}
+
+/// The signal is a function of the records, and begins where there is an adapter.
+#[test]
+fn the_drift_signal_runs_over_the_periods() {
+    let mut store = store(config(), &[("ada", 30)]);
+    let ada = user("ada");
+    let learned = adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap();
+    let signals = drift_signal(SignalConfig::default(), &learned).unwrap();
+    assert_eq!(signals.iter().map(|s| (s.period, s.generation)).collect::<Vec<_>>(), [(2, 2), (3, 3)]);
+    assert_eq!(signals.iter().map(|s| s.reading.seen).collect::<Vec<_>>(), [8, 16]);
+    let novelties: Vec<f64> = learned.iter().flat_map(|period| novelties(&period.record)).collect();
+    let mean = novelties.iter().sum::<f64>() / 16.0;
+    let (low, high) = signals[1].reading.band.unwrap();
+    assert!((signals[1].reading.mean - mean).abs() < 1e-9 && low < mean && mean < high);
+    assert_eq!(drift_signal(SignalConfig::default(), &learned[..2]).unwrap(), signals[..1]);
+    let short = SignalConfig { window: 4, ..SignalConfig::default() };
+    let last = novelties[12..].iter().sum::<f64>() / 4.0;
+    assert!((drift_signal(short, &learned).unwrap()[1].reading.mean - last).abs() < 1e-9);
+
+    // A rise that the records tell is told.
+    let mut risen = learned.clone();
+    for score in &mut risen[2].record.scores {
+        score.base += 5.0;
+    }
+    let quick = "page_hinkley".parse::<DetectorConfig>().unwrap();
+    let DetectorConfig::PageHinkley { tolerance, threshold, .. } = quick else { panic!("{quick:?}") };
+    let detector = DetectorConfig::PageHinkley { tolerance, threshold, warm_up: 5 };
+    let signals = drift_signal(SignalConfig { detector, window: 20 }, &risen).unwrap();
+    assert!(!signals[0].reading.drifting && signals[1].reading.drifting, "{signals:?}");
+    assert!(signals[1].reading.evidence.contains("novelty rose"), "{signals:?}");
+}
+
+#[test]
 fn settings_read_back_and_unknown_keys_are_refused() {
     let text = "[drift]\nscorer = { kind = \"spring\", alpha = \"inf\" }\n[gate]\nkind = \"fixed\"\nthreshold = 2.0\n";
     let config = Config::from_toml(text, "spring.toml").unwrap();
@@ -341,6 +406,7 @@ fn settings_read_back_and_unknown_keys_are_refused() {
         ("[retrieval]\nretriever = \"bm52\"", "bm52"),
         ("[retrieval]\ntemplate_share = 0.0", "template_share"),
         ("[search]\ndense = { links = 1 }", "links"),
+        ("[drift]\nsignal = { window = 1 }", "window"),
         ("[lora", "spring.toml"),
     ] {
         let error = Config::from_toml(bad, "spring.toml").unwrap_err().to_string();

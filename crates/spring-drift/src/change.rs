@@ -32,7 +32,8 @@ pub trait ChangeDetector: Send + Sync {
     /// The name that picks it in a configuration.
     fn name(&self) -> &'static str;
 
-    /// Takes the next value. A detector that has reported a change starts over with the new level.
+    /// Takes the next value. A detector that has reported a change starts over with the new level, whose first values
+    /// are those since the change.
     ///
     /// # Errors
     /// [`DriftError::NotFinite`] for NaN or an infinity, with the position in the stream; the state is then unchanged.

@@ -28,7 +28,7 @@ pub use page_hinkley::PageHinkley;
 pub use score::DriftScore;
 pub use scorer::{DriftScorer, ScorerConfig};
 pub use selection::{Selected, Selection};
-pub use signal::{DriftReading, DriftSignal};
+pub use signal::{DriftReading, DriftSignal, SignalConfig};
 pub use spring::{Spring, Standardize};
 pub use statistics::ScoreStatistics;
 pub use stream::{Scenario, StreamConfig};

@@ -9,7 +9,7 @@ use crate::{Change, ChangeDetector, DriftError};
 ///
 /// Two changes to the classic test fit it to one person's texts, whose spread is not known beforehand and
 /// which hold odd ones: values are taken in units of the running standard deviation, and one value counts for
-/// at most 3 of them, so that no single text is a change.
+/// at most 3 of them, so that no single text is a change. After a change the new level begins with the values since it.
 #[derive(Debug, Clone)]
 pub struct PageHinkley {
     tolerance: f64,
@@ -74,7 +74,8 @@ impl ChangeDetector for PageHinkley {
         let before = self.level.without(higher.since).mean;
         let change =
             Change { detected, since: self.position - higher.since.count, before, after: higher.since.mean };
-        (self.level, self.rise, self.fall) = Default::default();
+        self.level = higher.since;
+        (self.rise, self.fall) = Default::default();
         Ok(Some(change))
     }
 

@@ -38,7 +38,8 @@ pub enum Selection {
     All {},
     /// A top fraction that depends on whether the person is changing: the novelties of this period, after
     /// those of the earlier ones, go through a change detector. A rise of the level within the period is a
-    /// turning point; so is a period before which there was too little to tell.
+    /// turning point. Where there was too little before the period to tell, what the last change was still
+    /// holds: after a fall it is calm, after a rise, or without any change yet, it is a turning point.
     Adaptive {
         /// Fraction for a calm period, in [0, 1]; 0.15 unless given.
         #[serde(default = "default_calm")]
@@ -150,20 +151,18 @@ impl Selection {
     }
 }
 
-/// Whether novelty rises in this period, or nothing can be said; and in words which of them.
+/// Whether novelty rises in this period, or may have without being seen; and in words which of them.
 fn turning_point(
     detector: DetectorConfig,
     earlier: &[f64],
     observations: &[Observation],
 ) -> Result<(bool, String), DriftError> {
     let mut detector = detector.init()?;
+    let mut last = None;
     for &novelty in earlier {
-        detector.update(novelty)?;
+        last = detector.update(novelty)?.or(last);
     }
-    if !detector.is_ready() {
-        let n = earlier.len();
-        return Ok((true, format!("too early to tell a turn from calm, after {n} novelties")));
-    }
+    let was_ready = detector.is_ready();
     let mut in_time: Vec<&Observation> = observations.iter().filter(|o| o.adapter.is_some()).collect();
     in_time.sort_by_key(|observation| observation.order);
     for observation in in_time {
@@ -173,7 +172,23 @@ fn turning_point(
             return Ok((true, format!("a turn, novelty rises from {before:.3} to {after:.3} ({name})")));
         }
     }
-    Ok((false, format!("calm, no rise of novelty ({})", detector.name())))
+    let name = detector.name();
+    if was_ready {
+        return Ok((false, format!("calm, no rise of novelty ({name})")));
+    }
+    let n = earlier.len();
+    let Some(change) = last else {
+        return Ok((true, format!("too early to tell a turn from calm, after {n} novelties ({name})")));
+    };
+    let Change { since, before, after, .. } = change;
+    let n = n as u64 - since;
+    let (state, direction) = if change.is_rise() { ("still a turn", "rose") } else { ("calm", "fell") };
+    Ok((
+        change.is_rise(),
+        format!(
+            "{state}, novelty {direction} from {before:.3} to {after:.3} {n} novelties ago, too few to see another change ({name})"
+        ),
+    ))
 }
 
 /// Positions, best first.

@@ -7,6 +7,39 @@ use serde::{Deserialize, Serialize};
 use crate::moments::Moments;
 use crate::{Change, ChangeDetector, DetectorConfig, DriftError};
 
+/// The settings of a [`DriftSignal`]. Unknown keys are errors.
+///
+/// ```
+/// use spring_drift::{DetectorConfig, SignalConfig};
+/// let config: SignalConfig = serde_json::from_str(r#"{"detector": "adwin"}"#)?;
+/// assert_eq!(config, SignalConfig { detector: "adwin".parse()?, window: 20 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SignalConfig {
+    /// What sees changes. Default: `page_hinkley`.
+    pub detector: DetectorConfig,
+    /// The running mean is over the last so many texts, ≥ 2. Default 20.
+    pub window: usize,
+}
+
+impl Default for SignalConfig {
+    fn default() -> Self {
+        Self { detector: DetectorConfig::default(), window: 20 }
+    }
+}
+
+impl SignalConfig {
+    /// The signal, before the first text.
+    ///
+    /// # Errors
+    /// As [`DriftSignal::new`].
+    pub fn init(self) -> Result<DriftSignal, DriftError> {
+        DriftSignal::new(self.detector, self.window)
+    }
+}
+
 /// The running mean novelty of one person with a confidence band, and whether the person is drifting.
 ///
 /// Give it the novelty of each text in the order of time, each as measured before it was learned from. It

@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use spring_drift::{
-    Change, DetectorConfig, DriftError, DriftScorer, DriftSignal, Observation, Scenario, Selection, Spring,
-    StreamConfig,
+    Change, DetectorConfig, DriftError, DriftScorer, DriftSignal, Observation, Scenario, Selection,
+    SignalConfig, Spring, StreamConfig,
 };
 
 const NAMES: [&str; 2] = ["page_hinkley", "adwin"];
@@ -90,6 +90,8 @@ fn bad_novelties_and_settings_are_named() {
         assert!(matches!(error, DriftError::InvalidSetting { setting, .. } if setting == name), "{error}");
     }
     assert!(DriftSignal::new(DetectorConfig::default(), 1).is_err());
+    assert!(SignalConfig { window: 1, ..SignalConfig::default() }.init().is_err());
+    assert!(serde_json::from_str::<SignalConfig>(r#"{"windw": 9}"#).is_err());
     assert!(serde_json::from_str::<DetectorConfig>(r#"{"kind": "adwin", "delta": 0.1}"#).is_err());
 }
 
@@ -150,6 +152,51 @@ fn adaptive_selection_takes_much_at_a_turn_and_little_in_calm() {
     assert_eq!(caught_up.indices.len(), 6, "a fall is no turn: {}", caught_up.reason);
     let first = select(&[], &wobble(-0.4));
     assert!(first.indices.len() == 24 && first.reason.starts_with("too early"), "{}", first.reason);
+}
+
+/// Ten texts a period are fewer than a detector warms up on: after a change it goes by that.
+#[test]
+fn adaptive_selection_with_short_periods_goes_by_the_last_change() {
+    let levels = [-0.4, -0.4, -0.4, 0.6, 0.6, -0.4, -0.4, -0.4];
+    let stream: Vec<f64> =
+        levels.iter().flat_map(|level| (0..10).map(move |i| level + f64::from(i % 4) * 0.05)).collect();
+    let select = |period: usize| {
+        let observations = self::period(&stream[10 * period..10 * (period + 1)]);
+        let scores = Spring::default().score(&observations).unwrap();
+        let selection: Selection = "adaptive".parse().unwrap();
+        selection.select_after(&stream[..10 * period], &scores, &observations).unwrap()
+    };
+    for (period, taken, reason) in [
+        (0, 6, "too early to tell a turn from calm, after 0 novelties (page_hinkley)"),
+        (1, 6, "too early to tell a turn from calm, after 10 novelties (page_hinkley)"),
+        (2, 2, "calm, no rise"),
+        (3, 6, "a turn, novelty rises from -0.33"),
+        (4, 6, "still a turn, novelty rose from -0.33"),
+        (5, 2, "calm, no rise"),
+        (6, 2, "calm, novelty fell from 0.66"),
+        (7, 2, "calm, no rise"),
+    ] {
+        let selected = select(period);
+        assert!(selected.reason.starts_with(reason), "period {period}: {}", selected.reason);
+        assert_eq!(selected.indices.len(), taken, "period {period}: {}", selected.reason);
+    }
+    assert!(select(4).reason.contains("10 novelties ago, too few"), "{}", select(4).reason);
+}
+
+/// The texts that raised the alarm are the first of the new level: with as many more as the warm-up needs beside them, the
+/// next change is seen.
+#[test]
+fn a_new_level_begins_with_what_showed_it() {
+    let wobble = |level: f64, count: u32| (0..count).map(move |i| level + f64::from(i % 2) * 0.1);
+    let mut detector = DetectorConfig::default().init().unwrap();
+    let mut stream = wobble(0.0, 30).chain(wobble(1.0, 15));
+    let change = stream.find_map(|novelty| detector.update(novelty).unwrap()).unwrap();
+    let shown = change.detected + 1 - change.since;
+    assert!(change.since.abs_diff(30) <= 1 && shown >= 3 && !detector.is_ready(), "{change:?}");
+    for (seen, novelty) in (shown + 1..=15).zip(stream) {
+        assert_eq!(detector.update(novelty).unwrap(), None);
+        assert_eq!(detector.is_ready(), seen >= 15, "after {seen}");
+    }
 }
 
 #[test]

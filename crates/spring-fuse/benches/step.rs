@@ -33,9 +33,14 @@ fn log_probs(logits: &[Vec<f32>; 2]) -> Result<[Vec<f32>; 2], FuseError> {
     Ok(out)
 }
 
+/// A history of so many tokens, some of them more than once.
+fn history(length: u32) -> Vec<u32> {
+    (0..length).map(|index| index * 997 % VOCABULARY as u32 / 2).collect()
+}
+
 /// From the logits of two branches to a token.
 fn whole_step(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseError> {
-    let history: Vec<u32> = (0..256).map(|index| index * 997).collect();
+    let history = history(256);
     let sampled = SamplerConfig { temperature: 0.8, top_p: Some(0.95), ..SamplerConfig::default() };
     let configs = [
         ("greedy", MixtureConfig::default(), SamplerConfig::default()),
@@ -97,9 +102,56 @@ fn parts(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseEr
     Ok(())
 }
 
+/// Every filter, on a distribution with a few likely tokens and on one where all are alike. A draw overwrites its input, so
+/// each includes a copy of it, some 0.02 ms.
+fn draws(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseError> {
+    let [likely, _] = log_probs(logits)?;
+    let flat = vec![-(VOCABULARY as f32).ln(); VOCABULARY];
+    let plain = SamplerConfig { temperature: 0.8, ..SamplerConfig::default() };
+    let samplers = [
+        ("plain", plain),
+        ("top_k_40", SamplerConfig { top_k: Some(40), ..plain }),
+        ("top_p_0.95", SamplerConfig { top_p: Some(0.95), ..plain }),
+        ("min_p_0.05", SamplerConfig { min_p: Some(0.05), ..plain }),
+    ];
+    let mut group = criterion.benchmark_group("draw");
+    for (shape, log_probs) in [("likely", &likely), ("flat", &flat)] {
+        for (name, config) in samplers {
+            let mut sampler = config.init()?;
+            let mut out = log_probs.clone();
+            sampler.choose(&mut out, 0)?;
+            let mut index = 0;
+            group.bench_function(format!("{name}/{shape}"), |bencher| {
+                bencher.iter(|| {
+                    index += 1;
+                    out.copy_from_slice(black_box(log_probs));
+                    sampler.choose(&mut out, index)
+                });
+            });
+        }
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("penalties");
+    for length in [256, 8192, 131_072] {
+        let (mut penalizer, history) = (Penalties::default().init()?, history(length));
+        let mut out = likely.clone();
+        penalizer.apply(&mut out, &history)?;
+        group.bench_function(format!("history_{length}"), |bencher| {
+            bencher.iter(|| {
+                out.copy_from_slice(black_box(&likely));
+                penalizer.apply(&mut out, &history)
+            });
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
 fn step(criterion: &mut Criterion) {
     let logits = logits();
-    let run = whole_step(criterion, &logits).and_then(|()| parts(criterion, &logits));
+    let run = whole_step(criterion, &logits)
+        .and_then(|()| parts(criterion, &logits))
+        .and_then(|()| draws(criterion, &logits));
     if let Err(error) = run {
         eprintln!("the benchmark did not run: {error}");
         std::process::exit(1);

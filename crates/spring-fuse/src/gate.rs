@@ -301,6 +301,17 @@ impl GateConfig {
             Self::Never {} => Box::new(NeverGate),
         })
     }
+
+    /// The most that is kept; a margin gate also looks at the candidate after those.
+    pub fn k(&self) -> usize {
+        match *self {
+            Self::Quantile { k, .. }
+            | Self::Fixed { k, .. }
+            | Self::Margin { k, .. }
+            | Self::Always { k } => k,
+            Self::Never {} => 0,
+        }
+    }
 }
 
 fn default_quantile() -> f64 {

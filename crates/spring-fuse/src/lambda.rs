@@ -72,12 +72,13 @@ impl Lambda {
         Ok(shared(branches, lambda, |_| 1.0 / (branches - 1) as f32))
     }
 
-    /// The weights of one token; those of the retrieval branches keep their proportions.
+    /// The weights of one token, from its divergence as a part of the largest possible, ln n; those of the retrieval
+    /// branches keep their proportions.
     pub(crate) fn at_divergence(&self, divergence: f32, weights: &[f32]) -> PerBranch {
         let Self::Divergence { agree, disagree } = *self else {
             return PerBranch::from_fn(weights.len(), |index| weights[index]);
         };
-        let lambda = agree + (disagree - agree) * (divergence / (weights.len() as f32).ln());
+        let lambda = agree + (disagree - agree) * divergence;
         let retrieval: f32 = weights[1..].iter().sum();
         shared(weights.len(), lambda.clamp(0.0, 1.0), |index| weights[index] / retrieval)
     }

@@ -35,7 +35,8 @@ pub struct MixTrace {
     /// The weight of each branch in this step.
     pub weights: PerBranch,
     /// Jensen-Shannon divergence of the branches, equally weighted, in nats: 0 where they agree, ln n where
-    /// they exclude each other. `None` where the configuration does not ask for it.
+    /// they exclude each other. `None` where the configuration does not ask for it. A branch that is no distribution,
+    /// which only one without weight may be, is left out.
     pub divergence: Option<f32>,
 }
 
@@ -170,14 +171,31 @@ impl Mixture for Diverging {
 
     fn mix(&mut self, branches: &[&[f32]], weights: &[f32], out: &mut [f32]) -> Result<MixTrace, FuseError> {
         check(branches, weights, out)?;
-        let divergence = jensen_shannon(branches)?;
-        let moved = match self.lambda {
-            Some(lambda) if whole(weights).is_none() => lambda.at_divergence(divergence, weights),
+        let measured = measure(branches, weights);
+        let moved = match (self.lambda, measured) {
+            (Some(lambda), Some((divergence, among))) if whole(weights).is_none() => {
+                lambda.at_divergence(divergence / (among as f32).ln(), weights)
+            }
             _ => weights.try_into()?,
         };
         let trace = self.mixture.mix(branches, &moved, out)?;
-        Ok(MixTrace { divergence: Some(divergence), ..trace })
+        Ok(MixTrace { divergence: measured.map(|(divergence, _)| divergence), ..trace })
     }
+}
+
+/// The divergence, and of how many branches: of all, or where one without weight is no distribution, of those with weight.
+/// `None` where that leaves less than two, or one with weight is none either, which the mixture then refuses by name.
+fn measure(branches: &[&[f32]], weights: &[f32]) -> Option<(f32, usize)> {
+    if let Ok(divergence) = jensen_shannon(branches) {
+        return Some((divergence, branches.len()));
+    }
+    let mut weighted = [&[][..]; crate::MAX_BRANCHES];
+    let mut count = 0;
+    for (branch, _) in branches.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
+        weighted[count] = *branch;
+        count += 1;
+    }
+    jensen_shannon(&weighted[..count]).ok().map(|divergence| (divergence, count))
 }
 
 /// The branch that has all the weight.

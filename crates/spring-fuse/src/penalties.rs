@@ -43,21 +43,23 @@ impl Penalties {
         in_range("repetition", self.repetition.into(), positive, "a finite number above 0")?;
         in_range("frequency", self.frequency.into(), finite.clone(), "a finite number")?;
         in_range("presence", self.presence.into(), finite, "a finite number")?;
-        Ok(Penalizer { penalties: *self, seen: Vec::new() })
+        Ok(Penalizer { penalties: *self, occurrences: Vec::new() })
     }
 }
 
-/// Applies [`Penalties`] after fusion, before sampling. Keeps its working memory between steps.
+/// Applies [`Penalties`] after fusion, before sampling. Keeps its working memory between steps: a count per token of the
+/// vocabulary, whatever the length of the history.
 #[derive(Debug, Clone)]
 pub struct Penalizer {
     penalties: Penalties,
-    seen: Vec<u32>,
+    /// Of each token in the history; all 0 between calls.
+    occurrences: Vec<u32>,
 }
 
 impl Penalizer {
     /// Lowers the `log_probs` of the tokens in `history`, which the caller chooses (the emitted tokens, or
     /// the prompt's too). The result is no longer normalised; [`Sampler`](crate::Sampler) does not need it to
-    /// be.
+    /// be. The time grows with the length of the history, and a first call with a larger vocabulary allocates.
     ///
     /// # Errors
     /// For a token outside the vocabulary; `log_probs` is then unchanged.
@@ -71,16 +73,22 @@ impl Penalizer {
         }
         let Penalties { repetition, frequency, presence } = self.penalties;
         let zero = if repetition == 1.0 { 0.0 } else { mean(log_probs) };
-        self.seen.clear();
-        self.seen.extend_from_slice(history);
-        self.seen.sort_unstable();
-        for occurrences in self.seen.chunk_by(|a, b| a == b) {
-            let log_prob = &mut log_probs[occurrences[0] as usize];
+        self.occurrences.resize(vocabulary.max(self.occurrences.len()), 0);
+        for &token in history {
+            self.occurrences[token as usize] += 1;
+        }
+        for &token in history {
+            let count = std::mem::take(&mut self.occurrences[token as usize]);
+            if count == 0 {
+                // It came before.
+                continue;
+            }
+            let log_prob = &mut log_probs[token as usize];
             if repetition != 1.0 {
                 let value = *log_prob - zero;
                 *log_prob = zero + if value < 0.0 { value * repetition } else { value / repetition };
             }
-            *log_prob -= presence + frequency * occurrences.len() as f32;
+            *log_prob -= presence + frequency * count as f32;
         }
         Ok(())
     }

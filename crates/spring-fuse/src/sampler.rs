@@ -55,11 +55,13 @@ impl SamplerConfig {
     }
 }
 
-/// Chooses tokens, greedily or by a seeded draw. Keeps its working memory between steps.
+/// Chooses tokens, greedily or by a seeded draw. Keeps its working memory between steps; with filters that is some 16 bytes
+/// per token of the vocabulary, taken at the first draw.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplerConfig,
     key: ChaCha8Rng,
+    /// What may still be drawn; has room for every token, as a flat distribution needs it.
     kept: Vec<Choice>,
     /// Of each small block.
     highest: Vec<f32>,
@@ -72,18 +74,16 @@ const SLACK: f32 = 1e-3;
 const SMALL_BLOCK: usize = 64;
 /// Tokens that top-p looks at first.
 const USUAL_NUCLEUS: usize = 256;
+/// So few are sorted rather than parted further.
+const FEW: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     token: u32,
     /// Tempered log-probability less the likeliest token's: at most 0.
     log_weight: f32,
-}
-
-impl Choice {
-    fn weight(&self) -> f64 {
-        f64::from(self.log_weight).exp()
-    }
+    /// Its exponential: at most 1.
+    weight: f64,
 }
 
 impl Sampler {
@@ -122,24 +122,25 @@ impl Sampler {
         token.ok_or(FuseError::NoMass("log_probs"))
     }
 
-    /// Fills `kept` with what the filters leave of the tempered log-probabilities, whose highest is 0. Each
-    /// filter keeps the first of the ranking, so only what may be among those is collected, and only as much
-    /// of it sorted as is needed.
+    /// Fills `kept` with what the filters leave of the tempered log-probabilities, whose highest is 0, in the order of
+    /// the vocabulary. Each filter keeps the first of the ranking, so only what may be among those is collected, and
+    /// the last of them is found by parting, not by sorting.
     fn filter(&mut self, tempered: &[f32], top_k: Option<usize>, top_p: Option<f64>, min_p: Option<f64>) {
+        self.reserve(tempered.len());
         let least = min_p.map_or(f32::NEG_INFINITY, |p| p.ln() as f32 - SLACK);
         highest_of_small_blocks(tempered, &mut self.highest);
-        let mut enough = None;
         if let Some(k) = top_k {
             let bound = self.bound_of_top(k);
             self.collect(tempered, bound);
             if k < self.kept.len() {
-                self.kept.select_nth_unstable_by(k, rank);
-                self.kept.truncate(k);
+                let last = *self.kept.select_nth_unstable_by(k - 1, rank).1;
+                self.keep_up_to(tempered, &last);
             }
-            enough = top_p.map(|p| p * self.weight());
+            if let Some(p) = top_p {
+                self.keep_nucleus(tempered, p * self.weight());
+            }
         } else if let Some(p) = top_p {
             let total = total_weight(tempered);
-            enough = Some(p * total);
             let bound = self.bound_of_top(USUAL_NUCLEUS).max(least);
             self.collect(tempered, bound);
             if self.weight() < p * total {
@@ -148,20 +149,28 @@ impl Sampler {
                 let bound = ((1.0 - p) * total / tempered.len() as f64).ln() as f32 - SLACK;
                 self.collect(tempered, bound.max(least));
             }
+            self.keep_nucleus(tempered, p * total);
         } else {
             self.collect(tempered, least);
         }
-        if let Some(enough) = enough {
-            let count = first_to_reach(&mut self.kept, enough);
-            self.kept.truncate(count);
-        }
         if let Some(least) = min_p {
             // The likeliest token has weight 1.
-            self.kept.retain(|choice| choice.weight() >= least);
+            self.kept.retain(|choice| choice.weight >= least);
         }
     }
 
-    /// Fills `kept` with the tokens of at least `bound` and above −∞.
+    /// Room for whatever a vocabulary of this size can leave, so that no later step allocates.
+    fn reserve(&mut self, vocabulary: usize) {
+        self.kept.clear();
+        self.kept.reserve_exact(vocabulary);
+        let blocks = vocabulary.div_ceil(SMALL_BLOCK);
+        for buffer in [&mut self.highest, &mut self.ranked] {
+            buffer.clear();
+            buffer.reserve_exact(blocks);
+        }
+    }
+
+    /// Fills `kept` with the tokens of at least `bound` and above −∞, in the order of the vocabulary.
     fn collect(&mut self, tempered: &[f32], bound: f32) {
         let bound = bound.max(f32::MIN);
         self.kept.clear();
@@ -169,9 +178,25 @@ impl Sampler {
         for (index, (block, _)) in blocks.filter(|(_, (_, highest))| **highest >= bound) {
             let tokens = block.iter().enumerate().filter(|(_, value)| **value >= bound);
             let first = index * SMALL_BLOCK;
-            self.kept.extend(
-                tokens.map(|(token, &log_weight)| Choice { token: (first + token) as u32, log_weight }),
-            );
+            self.kept.extend(tokens.map(|(token, &log_weight)| Choice {
+                token: (first + token) as u32,
+                log_weight,
+                weight: f64::from(log_weight).exp(),
+            }));
+        }
+    }
+
+    /// Fills `kept` with the tokens up to `last` in the ranking, in the order of the vocabulary.
+    fn keep_up_to(&mut self, tempered: &[f32], last: &Choice) {
+        self.collect(tempered, last.log_weight);
+        self.kept.retain(|choice| rank(choice, last).is_le());
+    }
+
+    /// Keeps the fewest likeliest whose weights add up to `enough`; all if they do not.
+    fn keep_nucleus(&mut self, tempered: &[f32], enough: f64) {
+        match last_to_reach(&mut self.kept, enough) {
+            Some(last) => self.keep_up_to(tempered, &last),
+            None => self.kept.sort_unstable_by_key(|choice| choice.token),
         }
     }
 
@@ -187,18 +212,18 @@ impl Sampler {
 
     /// Of all that is kept.
     fn weight(&self) -> f64 {
-        self.kept.iter().map(Choice::weight).sum()
+        self.kept.iter().map(|choice| choice.weight).sum()
     }
 
     /// A token of `kept`, whose distribution goes to `log_probs`.
     fn draw_kept(&mut self, log_probs: &mut [f32], point: f64) -> Option<u32> {
-        self.kept.sort_unstable_by_key(|choice| choice.token);
         let total = self.weight();
+        let log_total = total.ln() as f32;
         log_probs.fill(f32::NEG_INFINITY);
         for choice in &self.kept {
-            log_probs[choice.token as usize] = choice.log_weight - total.ln() as f32;
+            log_probs[choice.token as usize] = choice.log_weight - log_total;
         }
-        reach(self.kept.iter().map(|choice| (choice.token, choice.weight())), point * total)
+        reach(self.kept.iter().map(|choice| (choice.token, choice.weight)), point * total)
     }
 }
 
@@ -268,22 +293,25 @@ fn rank(a: &Choice, b: &Choice) -> Ordering {
     b.log_weight.total_cmp(&a.log_weight).then(a.token.cmp(&b.token))
 }
 
-/// How many of the likeliest have a sum of at least `enough`; that many are then the first, sorted.
-fn first_to_reach(choices: &mut [Choice], enough: f64) -> usize {
-    let (mut sorted, mut sum) = (0, 0.0);
-    while sorted < choices.len() {
-        let upto = choices.len().min((sorted * 8).max(64));
-        if upto < choices.len() {
-            choices[sorted..].select_nth_unstable_by(upto - sorted, rank);
+/// The last of the fewest likeliest whose weights add up to at least `enough`, by halving what it may be among; `None`
+/// where all together do not reach it. Takes the choices out of order.
+fn last_to_reach(choices: &mut [Choice], enough: f64) -> Option<Choice> {
+    let mut open = choices;
+    let mut before = 0.0;
+    while open.len() > FEW {
+        let (likelier, _, _) = open.select_nth_unstable_by(open.len() / 2, rank);
+        let half = likelier.len();
+        let upto = before + likelier.iter().map(|choice| choice.weight).sum::<f64>();
+        let (likelier, others) = open.split_at_mut(half);
+        if upto >= enough {
+            open = likelier;
+        } else {
+            (open, before) = (others, upto);
         }
-        choices[sorted..upto].sort_unstable_by(rank);
-        for (index, choice) in choices.iter().enumerate().take(upto).skip(sorted) {
-            sum += choice.weight();
-            if sum >= enough {
-                return index + 1;
-            }
-        }
-        sorted = upto;
     }
-    choices.len()
+    open.sort_unstable_by(rank);
+    open.iter().copied().find(|choice| {
+        before += choice.weight;
+        before >= enough
+    })
 }

@@ -170,6 +170,35 @@ fn what_cannot_be_mixed_is_refused() {
     assert!(matches!(disjoint, Err(FuseError::NoMass(_))));
 }
 
+/// With the divergence as without it: only a branch that has weight must be a distribution.
+#[test]
+fn a_branch_without_weight_may_hold_anything() {
+    let good = [log_probs(&[1.0, 0.0, 0.5]), log_probs(&[0.0, 2.0, 0.5])];
+    for config in [
+        MixtureConfig { trace_divergence: true, ..MixtureConfig::default() },
+        MixtureConfig {
+            lambda: Lambda::Divergence { agree: 0.2, disagree: 0.8 },
+            ..MixtureConfig::default()
+        },
+    ] {
+        let mut mixture = config.init().unwrap();
+        let mut of = |branches: &[Vec<f32>], weights: &[f32]| mix(&mut *mixture, branches, weights);
+        for bad in [f32::NAN, f32::INFINITY] {
+            let bad = vec![0.0, bad, 0.0];
+            let (out, trace) = of(&[good[0].clone(), bad.clone()], &[1.0, 0.0]).unwrap();
+            assert_eq!((out, trace.divergence), (good[0].clone(), None));
+            // Beside two others it is as if it were not there.
+            let three = of(&[good[0].clone(), good[1].clone(), bad.clone()], &[0.5, 0.5, 0.0]).unwrap();
+            let two = of(&good, &[0.5, 0.5]).unwrap();
+            assert_eq!((&three.0, three.1.divergence), (&two.0, two.1.divergence));
+            assert_eq!(three.1.weights[..2], two.1.weights[..]);
+            assert!(two.1.divergence.is_some_and(|divergence| divergence > 0.01));
+            let refused = of(&[good[0].clone(), bad.clone()], &[0.5, 0.5]).unwrap_err();
+            assert!(matches!(refused, FuseError::NotFinite { index: 1, .. }), "{refused}");
+        }
+    }
+}
+
 #[test]
 fn shares_name_what_they_cannot_tell() {
     let branches: [&[f32]; 2] = [&[0.0, NEG_INF], &[0.0, NEG_INF]];

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use spring_core::{
     Config, LanguageModel, Memories, Periods, RetrievalBank, Settings, SqliteStore, StateStore,
-    StoredInteraction, adapt, generate, recall,
+    StoredInteraction, adapt, drift_signal, generate, recall,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord},
     spring_fuse::SamplerConfig,
     spring_memory::{JsonlReader, UserId},
@@ -122,8 +122,10 @@ fn show(demo: &Demo) -> Result<()> {
     output::line(
         "N: how much worse the adapter explains a text than the base does; Q: how well the base explains it; S = N + 0.5·Q.",
     )?;
+    let signals = drift_signal(config().drift.signal, &demo.learned)?;
     for learned in &demo.learned {
-        explain::period(learned, &demo.texts, 5)?;
+        let signal = signals.iter().find(|signal| signal.generation == learned.generation);
+        explain::period(learned, signal, &demo.texts, 5)?;
     }
     let later = || demo.learned.iter().skip(1).flat_map(|learned| &learned.record.scores);
     let noise = later().filter(|score| label(score.seq) == "noise").count();
@@ -133,7 +135,7 @@ fn show(demo: &Demo) -> Result<()> {
     ))?;
 
     output::line("\n── 2. What stayed in the buffer ──")?;
-    explain::buffer_table(&demo.memories.buffer, &demo.texts, 6)?;
+    explain::buffer_table(&demo.memories.buffer, &config(), &demo.texts, 6)?;
 
     output::line("\n── 3. How well the next texts are predicted ──")?;
     output::line("Perplexity on texts of each period that were held out; lower is better.")?;
@@ -160,7 +162,7 @@ fn show(demo: &Demo) -> Result<()> {
     output::line("\n── 4. A text in her words ──")?;
     output::line(&format!("{PROMPT}\n"))?;
     output::line(&format!("  {}\n", excerpt(&demo.answer.text, 1000)))?;
-    explain::answer(&demo.answer, &explain::by_seq(demo.bank.texts().to_vec()))
+    explain::answer(&demo.answer, &explain::by_seq(demo.bank.texts().to_vec()), 8)
 }
 
 fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {

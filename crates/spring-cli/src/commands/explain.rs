@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use spring_core::{
-    Access, Config, LearnedText, StateStore, StoredInteraction, UserSummary, learned_texts, provenance,
+    Access, Config, DecodingConfig, LearnedText, PeriodSignal, RetrieverKind, StateStore, StoredInteraction,
+    UserSummary, drift_signal, learned_texts, path_to, provenance,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
+    spring_drift::DriftReading,
     spring_memory::{BufferItem, UserId},
 };
 
@@ -32,14 +34,25 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     if command.since.is_some() || command.until.is_some() {
         return learned_between(args, &store, &summary, command);
     }
+    let signal_config = store.settings().config.drift.signal;
     if let Some(number) = command.generation_id {
         let learned = store.record(&user, number)?;
+        let mut signals = drift_signal(signal_config, &path_to(&store, &user, number)?)?;
+        signals.retain(|signal| signal.generation == number);
         if args.json {
-            return output::json(&json!({"user": summary, "periods": [learned]}));
+            return output::json(&json!({"user": summary, "periods": [learned], "signals": signals}));
         }
-        return period(&learned, &texts_of(&store, &user, &learned.record)?, command.rows);
+        let texts = texts_of(&store, &user, &learned.record)?;
+        return period(&learned, signals.first(), &texts, command.rows);
     }
-    let records = store.period_records(&user, command.period)?;
+    let mut records = store.period_records(&user, None)?;
+    // Running over all periods, whichever are shown.
+    let mut signals = drift_signal(signal_config, &records)?;
+    if let Some(number) = command.period {
+        // It says which periods there are, if this is none.
+        records = store.period_records(&user, Some(number))?;
+        signals.retain(|signal| signal.period == number);
+    }
     let generation = store.generation(&user, None)?;
     let answers = store.answers(&user, ANSWERS)?;
     let (buffer, calibration) = match &generation {
@@ -48,7 +61,8 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     };
     if args.json {
         return output::json(&json!({
-            "user": summary, "periods": records, "buffer": buffer, "calibration": calibration, "answers": answers
+            "user": summary, "periods": records, "signals": signals, "buffer": buffer, "calibration": calibration,
+            "answers": answers
         }));
     }
     if records.is_empty() {
@@ -58,15 +72,17 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
         ))?;
     }
     for learned in &records {
-        period(learned, &texts_of(&store, &user, &learned.record)?, command.rows)?;
+        let signal = signals.iter().find(|signal| signal.generation == learned.generation);
+        period(learned, signal, &texts_of(&store, &user, &learned.record)?, command.rows)?;
     }
-    if command.period.is_none() && generation.is_some() {
+    if let (None, Some(generation)) = (command.period, &generation) {
+        let made_by = store.record(&user, generation.number)?.record.config;
         let keys: Vec<u64> = buffer.iter().map(|item| item.key).collect();
         let texts = by_seq(store.interactions(&user, &keys)?);
-        buffer_table(buffer, &texts, command.rows)?;
+        buffer_table(buffer, &made_by, &texts, command.rows)?;
         for record in &answers {
             output::line(&format!("\nAnswer of {}: {}", record.time, excerpt(&record.text, 100)))?;
-            answer(record, &texts)?;
+            answer(record, &texts, command.rows)?;
         }
     }
     Ok(())
@@ -75,31 +91,69 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
 /// What was chosen by name, with its settings.
 fn method(config: &Config) -> String {
     let Config { drift, buffer, retrieval, gate, fusion, .. } = config;
+    let retriever = match retrieval.retriever {
+        RetrieverKind::Bm25 => {
+            format!("bm25 ({}, fields {})", settings(&config.bm25), chosen(&retrieval.fields))
+        }
+        RetrieverKind::Dense => RetrieverKind::Dense.name().to_owned(),
+    };
     let parts = [
         ("scorer", chosen(&drift.scorer)),
         ("selection", chosen(&drift.selection)),
         ("buffer", format!("{} of {}", chosen(&buffer.policy), buffer.capacity)),
-        ("retriever", retrieval.retriever.name().to_owned()),
+        ("retriever", retriever),
         ("gate", chosen(gate)),
         ("mixture", format!("{}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))),
+        ("decoding", decoding(&config.decoding)),
     ];
     parts.map(|(part, choice)| format!("{part} {choice}")).join("; ")
 }
 
+/// Penalties and sampler in words.
+fn decoding(config: &DecodingConfig) -> String {
+    let sampler = match config.sampler.temperature {
+        0.0 => "greedy".to_owned(),
+        _ => format!("drawn ({})", settings(&config.sampler)),
+    };
+    format!("{sampler}, penalties ({})", settings(&config.penalties))
+}
+
 /// `{"kind": "margin", "margin": 2}` as "margin (margin 2)".
 fn chosen(choice: &impl Serialize) -> String {
-    match serde_json::to_value(choice) {
-        Ok(Value::String(name)) => name,
-        Ok(Value::Object(settings)) => {
-            let plain = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
-            let name = settings.get("kind").map(&plain).unwrap_or_default();
-            let rest = settings.iter().filter(|(key, value)| *key != "kind" && !value.is_null());
-            let rest: Vec<String> = rest.map(|(key, value)| format!("{key} {}", plain(value))).collect();
-            if rest.is_empty() { name } else { format!("{name} ({})", rest.join(", ")) }
-        }
-        Ok(other) => other.to_string(),
-        Err(_) => String::new(),
+    let value = value_of(choice);
+    if !value.is_object() {
+        return plain(&value);
     }
+    let (kind, rest) = (value.get("kind").map(plain).unwrap_or_default(), settings(choice));
+    if rest.is_empty() { kind } else { format!("{kind} ({rest})") }
+}
+
+/// Settings but for their kind and those that are off: "margin 2, k 2".
+fn settings(of: &impl Serialize) -> String {
+    let Value::Object(settings) = value_of(of) else { return String::new() };
+    let is_on = |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    let settings = settings.iter().filter(|(key, value)| *key != "kind" && is_on(value));
+    settings.map(|(key, value)| format!("{key} {}", plain(value))).collect::<Vec<_>>().join(", ")
+}
+
+/// By way of text, in which an f32 has as many digits as it needs.
+fn value_of(value: &impl Serialize) -> Value {
+    serde_json::to_string(value).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(name) => name.clone(),
+        Value::Object(settings) if settings.contains_key("kind") => chosen(value),
+        other => other.to_string(),
+    }
+}
+
+/// "mean novelty −0.41 nats/token (95 %: −0.50 to −0.32)", then whether the user is drifting and why.
+pub fn drift(reading: &DriftReading) -> String {
+    let band = reading.band.map_or(String::new(), |(low, high)| format!(" (95 %: {low:.3} to {high:.3})"));
+    let drifting = if reading.drifting { "drifting" } else { "not drifting" };
+    format!("recent mean N {:.3} nats/token{band}; {drifting}: {}", reading.mean, reading.evidence)
 }
 
 /// Why the model wrote a text, or may write it.
@@ -116,7 +170,7 @@ fn why(args: &Args, store: &impl StateStore, user: &UserId, text: &str, rows: us
                 excerpt(&record.prompt, 80)
             ))?;
             let found: Vec<u64> = record.retrieved.iter().map(|found| found.seq).collect();
-            answer(record, &by_seq(store.interactions(user, &found)?))?;
+            answer(record, &by_seq(store.interactions(user, &found)?), rows)?;
         }
         None => output::line(
             "No generated text on record holds this; what generation in use learned may explain it.",
@@ -203,8 +257,13 @@ pub fn by_seq(texts: Vec<StoredInteraction>) -> HashMap<u64, StoredInteraction> 
     texts.into_iter().map(|text| (text.seq, text)).collect()
 }
 
-/// One period: what was selected and why, and how it was learned.
-pub fn period(learned: &LearnedPeriod, texts: &HashMap<u64, StoredInteraction>, rows: usize) -> Result<()> {
+/// One period: what was selected and why, how it was learned, and the drift signal after it, where there is one.
+pub fn period(
+    learned: &LearnedPeriod,
+    signal: Option<&PeriodSignal>,
+    texts: &HashMap<u64, StoredInteraction>,
+    rows: usize,
+) -> Result<()> {
     let record = &learned.record;
     let statistics = &record.statistics;
     output::line(&format!(
@@ -225,6 +284,9 @@ pub fn period(learned: &LearnedPeriod, texts: &HashMap<u64, StoredInteraction>, 
         number(statistics.score_novelty_correlation),
         number(statistics.score_quality_correlation)
     ))?;
+    if let Some(signal) = signal {
+        output::line(&format!("  drift signal: {}", drift(&signal.reading)))?;
+    }
     let losses: Vec<String> = record.update.losses.iter().map(|loss| format!("{loss:.3}")).collect();
     output::line(&format!(
         "  learned in {} steps over {} tokens; loss {} nats/token",
@@ -259,15 +321,27 @@ pub fn period(learned: &LearnedPeriod, texts: &HashMap<u64, StoredInteraction>, 
     output::line(&format!("  gate: {}", record.gate_rule()))
 }
 
-/// What stayed in the buffer.
+/// What stayed in the buffer under these settings.
 pub fn buffer_table(
     buffer: &[BufferItem],
+    config: &Config,
     texts: &HashMap<u64, StoredInteraction>,
     rows: usize,
 ) -> Result<()> {
+    let policy = config.buffer.policy.init();
+    let kept = match policy.name() {
+        "residual" => "those with the highest S after the update",
+        "reservoir" => "a random sample of what was selected",
+        "recency" => "the newest",
+        "balanced_periods" => "those with the highest S of each period",
+        "diversity" => "those least like each other",
+        other => other,
+    };
     output::line(&format!(
-        "\nBuffer: {} texts that the adapter still explains badly, worst first",
-        buffer.len()
+        "\nBuffer: {} texts of at most {} by policy {}: {kept}; the highest S first",
+        buffer.len(),
+        config.buffer.capacity,
+        policy.name()
     ))?;
     let mut table = output::table(&["period", "N", "Q", "S", "text"]);
     for item in buffer.iter().take(rows) {
@@ -283,8 +357,8 @@ pub fn buffer_table(
     output::line(&table.to_string())
 }
 
-/// Why an answer is as it is.
-pub fn answer(record: &AnswerRecord, texts: &HashMap<u64, StoredInteraction>) -> Result<()> {
+/// Why an answer is as it is; of its tokens so many are shown.
+pub fn answer(record: &AnswerRecord, texts: &HashMap<u64, StoredInteraction>, tokens: usize) -> Result<()> {
     output::line(&format!("gate {}", record.gate.reason))?;
     let mut table = output::table(&["retrieved", record.retriever.as_str(), "used", "text"]);
     for found in record.retrieved.iter().take(5) {
@@ -308,5 +382,35 @@ pub fn answer(record: &AnswerRecord, texts: &HashMap<u64, StoredInteraction>) ->
             })
         ),
         None => format!("one branch: adapter generation {}, no retrieved text", record.generation),
-    })
+    })?;
+    if let Some(config) = &record.decoding {
+        output::line(&format!("tokens {}", decoding(config)))?;
+    }
+    token_table(record, tokens)
+}
+
+/// Where the first tokens of an answer of two branches came from.
+fn token_table(record: &AnswerRecord, rows: usize) -> Result<()> {
+    if record.trace.is_empty() || rows == 0 {
+        return Ok(());
+    }
+    let mut table =
+        output::table(&["token", "λ", "from retrieved texts", "divergence of the branches, nats"]);
+    for token in record.trace.iter().take(rows) {
+        let text = match token.text.as_str() {
+            "" => format!("number {}", token.token),
+            text => format!("{text:?}"),
+        };
+        table.add_row([
+            text,
+            format!("{:.3}", token.lambda),
+            format!("{:.0} %", 100.0 * token.retrieval_share),
+            number(token.divergence.map(f64::from)),
+        ]);
+    }
+    output::line(&table.to_string())?;
+    match record.trace.len().checked_sub(rows) {
+        Some(more @ 1..) => output::line(&format!("  … and {more} more (--json has them all)")),
+        _ => Ok(()),
+    }
 }

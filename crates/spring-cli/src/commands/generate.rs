@@ -1,8 +1,8 @@
 //! `spring generate`
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::json;
-use spring_core::{Access, Error, StateStore, generate, recall};
+use spring_core::{Access, Config, Error, StateStore, generate, recall};
 
 use crate::{
     args::{Args, GenerateArgs},
@@ -11,6 +11,9 @@ use crate::{
     progress::Bars,
     session,
 };
+
+/// Tokens of an explained answer that are shown one by one.
+const TOKENS: usize = 40;
 
 pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     let path = &command.state.state;
@@ -23,7 +26,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     if store.user(&user)?.interactions == 0 {
         eprintln!("spring: warning: user {user} has no history; this is the base model");
     }
-    let mut config = store.settings().config.clone();
+    let mut config = for_this_call(&store.settings().config, &command.set)?;
     config.decoding.max_new_tokens = command.max_new_tokens.or(config.decoding.max_new_tokens);
     config.decoding.sampler.temperature = command.temperature.unwrap_or(config.decoding.sampler.temperature);
     config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
@@ -49,11 +52,28 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
         output::line(&output::printable(&answer.text))?;
         if command.explain {
             output::line("")?;
-            super::explain::answer(&answer, &super::explain::by_seq(bank.texts().to_vec()))?;
+            super::explain::answer(&answer, &super::explain::by_seq(bank.texts().to_vec()), TOKENS)?;
         }
     }
     match answer.ended {
         spring_core::record::Ending::Stopped => Err(Interrupted.into()),
         _ => Ok(()),
     }
+}
+
+/// The state's settings with some changed for one answer; refuses those that an answer does not depend on, or that what was
+/// learned was made with.
+fn for_this_call(stored: &Config, changes: &[String]) -> Result<Config> {
+    let mut config = stored.clone();
+    for change in changes {
+        let changed = config.with_changes(&[change])?;
+        let Config { gate, fusion, decoding, .. } = changed.clone();
+        ensure!(
+            changed == Config { gate, fusion, decoding, ..config.clone() },
+            "--set {change}: one answer can have its own gate, fusion and decoding; the other settings are the state's, and \
+             `spring adapt --set` changes them"
+        );
+        config = changed;
+    }
+    Ok(config)
 }

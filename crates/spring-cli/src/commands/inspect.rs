@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, StateStore, record::LearnedPeriod};
+use spring_core::{Access, PeriodSignal, StateStore, drift_signal, record::LearnedPeriod};
 
 use crate::{
     args::{Args, InspectUserArgs},
@@ -19,7 +19,9 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     let summary = store.user(&user)?;
     let size = store.size(&user)?;
     let generations = store.generations(&user)?;
-    let drift: Vec<Drift> = store.period_records(&user, None)?.iter().map(Drift::of).collect();
+    let records = store.period_records(&user, None)?;
+    let signals = drift_signal(store.settings().config.drift.signal, &records)?;
+    let drift: Vec<Drift> = records.iter().map(|learned| Drift::of(learned, &signals)).collect();
     let current = store.generation(&user, None)?;
     let mut by_period = BTreeMap::<u32, usize>::new();
     for item in current.iter().flat_map(|generation| &generation.buffer) {
@@ -27,7 +29,8 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     }
     if args.json {
         return output::json(&json!({
-            "user": summary, "bytes": size, "generations": generations, "drift": drift, "buffer_by_period": by_period
+            "user": summary, "bytes": size, "generations": generations, "drift": drift,
+            "signal": signals.last(), "buffer_by_period": by_period
         }));
     }
     output::line(&format!(
@@ -67,10 +70,21 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     output::line(&table.to_string())?;
 
     output::line(
-        "\nDrift over time, nats per token: N is how much worse the adapter explained the texts than the base",
+        "\nDrift over time, nats per token: N is how much worse the adapter explained the texts than the base; recent N is \
+         its running mean, with the 95 % band",
     )?;
-    let mut table =
-        output::table(&["period", "learned on", "texts", "selected", "mean N", "mean Q", "loss", "gate"]);
+    let mut table = output::table(&[
+        "period",
+        "learned on",
+        "texts",
+        "selected",
+        "mean N",
+        "recent N",
+        "drifting",
+        "mean Q",
+        "loss",
+        "gate",
+    ]);
     for period in &drift {
         table.add_row([
             period.period.to_string(),
@@ -78,6 +92,12 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
             period.texts.to_string(),
             period.selected.to_string(),
             number(period.novelty),
+            period.recent(),
+            period
+                .signal
+                .as_ref()
+                .map_or("–", |signal| if signal.reading.drifting { "yes" } else { "no" })
+                .into(),
             number(period.quality),
             match (period.first_loss, period.last_loss) {
                 (Some(first), Some(last)) => format!("{first:.3} → {last:.3}"),
@@ -87,6 +107,13 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
         ]);
     }
     output::line(&table.to_string())?;
+    output::line(&match signals.last() {
+        Some(signal) => format!("Now: {}", super::explain::drift(&signal.reading)),
+        None => {
+            "No drift signal yet: it begins with the second period, when there is an adapter to be novel to"
+                .into()
+        }
+    })?;
 
     let parts: Vec<String> =
         by_period.iter().map(|(period, count)| format!("{count} of period {period}")).collect();
@@ -106,12 +133,14 @@ struct Drift {
     first_loss: Option<f32>,
     last_loss: Option<f32>,
     gate: Option<f64>,
+    /// The running signal after the period.
+    signal: Option<PeriodSignal>,
     #[serde(skip)]
     rule: String,
 }
 
 impl Drift {
-    fn of(LearnedPeriod { generation, record }: &LearnedPeriod) -> Self {
+    fn of(LearnedPeriod { generation, record }: &LearnedPeriod, signals: &[PeriodSignal]) -> Self {
         // Without an adapter nothing is novel to it.
         let had_adapter = record.scores.iter().any(|score| score.adapter.is_some());
         Self {
@@ -125,7 +154,15 @@ impl Drift {
             first_loss: record.update.losses.first().copied(),
             last_loss: record.update.losses.last().copied(),
             gate: record.gate_threshold,
+            signal: signals.iter().find(|signal| signal.generation == *generation).cloned(),
             rule: record.gate_rule(),
         }
+    }
+
+    /// "−0.412 [−0.500, −0.324]"
+    fn recent(&self) -> String {
+        let Some(reading) = self.signal.as_ref().map(|signal| &signal.reading) else { return number(None) };
+        let band = reading.band.map_or(String::new(), |(low, high)| format!(" [{low:.3}, {high:.3}]"));
+        format!("{:.3}{band}", reading.mean)
     }
 }

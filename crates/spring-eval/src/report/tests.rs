@@ -84,6 +84,7 @@ impl Data {
             ended: Ending::EndToken,
             retriever: "bm25".into(),
             fusion: None,
+            decoding: None,
             gate: GateDecision {
                 open: true,
                 kept: vec![0],
@@ -100,7 +101,13 @@ impl Data {
                 })
                 .collect(),
             trace: [0.5, 0.25, 1.0, 0.25]
-                .map(|retrieval_share| TokenTrace { token: 7, lambda: 0.5, retrieval_share })
+                .map(|retrieval_share| TokenTrace {
+                    token: 7,
+                    text: String::new(),
+                    lambda: 0.5,
+                    retrieval_share,
+                    divergence: None,
+                })
                 .into(),
             cuts: vec![Cut::Prompt { tokens: 9 }],
         });

@@ -155,6 +155,7 @@ fn answer(text: &str) -> AnswerRecord {
         ended: Ending::EndToken,
         retriever: "bm25".into(),
         fusion: Some(spring_fuse::MixtureConfig::default()),
+        decoding: Some(crate::DecodingConfig::default()),
         gate: GateDecision {
             open: true,
             kept: vec![0],
@@ -168,7 +169,13 @@ fn answer(text: &str) -> AnswerRecord {
             score: HARD[4],
             used: true,
         }],
-        trace: vec![TokenTrace { token: 5, lambda: 0.5, retrieval_share: 0.1 }],
+        trace: vec![TokenTrace {
+            token: 5,
+            text: " five".into(),
+            lambda: 0.5,
+            retrieval_share: 0.1,
+            divergence: Some(0.25),
+        }],
         cuts: vec![Cut::Retrieved { seq: 2 }],
     }
 }

@@ -1,0 +1,157 @@
+//! Models of other people behind the trait: what is not as it asks is an error, never a panic.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::ops::ControlFlow;
+
+use common::{config, ingest, model, settings, texts, user};
+use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
+use spring_core::{
+    Config, Error, LanguageModel, Memories, ModelInfo, Periods, RetrievalBank, SqliteStore, adapt, generate,
+    prompt::encode_pair,
+    recall, score_fused,
+    spring_fuse::GateConfig,
+    spring_model::{
+        AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
+        Sequence, TrainConfig, TrainStep,
+    },
+};
+
+/// What is wrong with the log-probabilities `[branches, vocabulary]`.
+#[derive(Debug, Clone, Copy)]
+enum Wrong {
+    NoRow,
+    ShortRows,
+    LongRows,
+    ColumnByColumn,
+    OneRowMore,
+}
+
+impl Wrong {
+    fn of(self, log_probs: ArrayView2<'_, f32>) -> Array2<f32> {
+        let (rows, columns) = log_probs.dim();
+        match self {
+            Self::NoRow => Array2::zeros((0, columns)),
+            Self::ShortRows => log_probs.slice(s![.., 1..]).to_owned(),
+            Self::LongRows => Array2::zeros((rows, columns + 1)),
+            Self::ColumnByColumn => {
+                let mut turned = Array2::zeros((rows.max(2), columns).f());
+                turned.slice_mut(s![..rows, ..]).assign(&log_probs);
+                turned.slice(s![..rows, ..]).to_owned()
+            }
+            Self::OneRowMore => Array2::zeros((rows + 1, columns)),
+        }
+    }
+}
+
+/// The small model, whose distributions come out wrong.
+struct Foreign(Wrong);
+
+struct ForeignDecoder(Array2<f32>);
+
+impl AnyDecoder for ForeignDecoder {
+    fn log_probs(&self) -> &Array2<f32> {
+        &self.0
+    }
+
+    fn push(&mut self, _: u32) -> Result<(), ModelError> {
+        Ok(())
+    }
+}
+
+impl LanguageModel for Foreign {
+    fn info(&self) -> ModelInfo {
+        LanguageModel::info(model())
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        model().encode(text)
+    }
+
+    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, ModelError> {
+        model().encode_chat(messages)
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Array2<f32>, ModelError> {
+        LanguageModel::embed(model(), texts)
+    }
+
+    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError> {
+        model().decode_text(ids)
+    }
+
+    fn score(&self, _: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        Ok(vec![vec![-1.0]])
+    }
+
+    fn score_branches(
+        &self,
+        branches: &[Branch<'_>],
+        response: &[u32],
+        visit: &mut BranchVisitor<'_>,
+    ) -> Result<(), ModelError> {
+        model().score_branches(branches, response, &mut |position, log_probs| {
+            visit(position, self.0.of(log_probs).view())
+        })
+    }
+
+    fn adapt(
+        &self,
+        start: Option<&Adapter>,
+        lora: &LoraConfig,
+        examples: &[Sequence],
+        config: &TrainConfig,
+        seed: u64,
+        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
+    ) -> Result<AdaptOutcome, ModelError> {
+        LanguageModel::adapt(model(), start, lora, examples, config, seed, progress)
+    }
+
+    fn decode(
+        &self,
+        branches: &[Branch<'_>],
+        max_new: usize,
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        model().decode(branches, max_new, &mut |decoder| {
+            run(&mut ForeignDecoder(self.0.of(decoder.log_probs().view())))
+        })
+    }
+}
+
+fn learned() -> (Memories, RetrievalBank) {
+    let ada = user("ada");
+    let mut store = SqliteStore::in_memory(&settings(config())).unwrap();
+    ingest(&mut store, &texts("ada", 0..12));
+    adapt(model(), &mut store, &ada, Periods::default(), &mut ()).unwrap();
+    recall(model(), &store, &ada, None).unwrap()
+}
+
+#[test]
+fn distributions_of_another_shape_are_refused() {
+    let (memories, bank) = learned();
+    let mut config = config();
+    config.decoding.max_new_tokens = Some(4);
+    let response = encode_pair(model(), "About soup", "Soup is odd.", 768).unwrap().sequence;
+    for gate in [GateConfig::Never {}, GateConfig::Always { k: 2 }] {
+        let config = Config { gate, ..config.clone() };
+        for wrong in
+            [Wrong::NoRow, Wrong::ShortRows, Wrong::LongRows, Wrong::ColumnByColumn, Wrong::OneRowMore]
+        {
+            // One row is the same either way.
+            if matches!((wrong, gate), (Wrong::ColumnByColumn, GateConfig::Never {})) {
+                continue;
+            }
+            let error =
+                generate(&Foreign(wrong), &config, &memories, &bank, "About soup", &mut ()).unwrap_err();
+            assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
+            assert!(error.to_string().contains("log-probabilities of shape"), "{error}");
+            let error =
+                score_fused(&Foreign(wrong), &config, &memories, &bank, "About soup", &response).unwrap_err();
+            assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
+        }
+    }
+}
