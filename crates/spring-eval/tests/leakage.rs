@@ -309,7 +309,7 @@ fn users_keep_other_places_of_their_streams() {
         texts.filter(|text| latest(text) < PERIODS).collect()
     };
     let (ada, ben) = (replayed("ada"), replayed("ben"));
-    assert!(!ada.is_empty() && ada.len() == ben.len() && ada != ben);
+    assert!(!ada.is_empty() && !ben.is_empty() && ada != ben);
     // With the same texts learned and the same questions, other texts that are found are of another buffer.
     let found = |user: &str| -> BTreeSet<Vec<u32>> {
         let method = "spring:rho=1,capacity=4,buffer=reservoir,gate=always";
