@@ -135,7 +135,7 @@ fn distributions_of_another_shape_are_refused() {
     let (memories, bank) = learned();
     let mut config = config();
     config.decoding.max_new_tokens = Some(4);
-    let response = encode_pair(model(), "About soup", "Soup is odd.", 768).unwrap().sequence;
+    let response = encode_pair(model(), "About soup", "Soup is odd.", 768).unwrap();
     for gate in [GateConfig::Never {}, GateConfig::Always { k: 2 }] {
         let config = Config { gate, ..config.clone() };
         for wrong in
