@@ -3,10 +3,11 @@
 #
 #   benches/gpu.sh build         on a machine with Rust: compiles the programs into target/gpu (no CUDA toolkit needed)
 #   benches/gpu.sh run [FILE]    on a machine with the GPU, from the same folder: runs them and writes Markdown
-#                                [default: docs/results/cuda.md]
+#                                [default: docs/results/cuda-suite.md]
 #
-# The run has three parts: the backend suite of spring-model on CUDA, the parity folders in f32 and bf16 on CUDA, and tokens per
-# second on CUDA and on the CPU. The exit code is 1 if the suite or parity in f32 fails.
+# The run has three parts, most important first: the backend suite of spring-model on CUDA, the parity folders on CUDA, and tokens per
+# second on CUDA and on the CPU. Every program has a limit of time, so that a card that is lent for minutes is enough:
+# SECONDS_EACH=120 [default]. The exit code is 1 if the suite or a parity folder fails or does not end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 programs=target/gpu
@@ -29,10 +30,18 @@ build() {
     ls -l "$programs"
 }
 
+# Runs a program in the folder of the compiled kernels: without them every process compiles its own.
+limited() {
+    (cd "$programs" && timeout -s KILL "${SECONDS_EACH:-120}" "./$1" "${@:2}" 2>&1)
+}
+
 run() {
-    local out=${1:-docs/results/cuda.md} failed=0
+    local out=${1:-docs/results/cuda-suite.md} failed=0 precision
+    local -r fixtures=$PWD/crates/spring-model/tests/fixtures/parity
+    export CARGO_MANIFEST_DIR=$PWD/crates/spring-model
+    printf '[compilation]\ncache = "local"\n' >"$programs/cubecl.toml"
     {
-        echo "# CUDA"
+        echo "# The suite on CUDA"
         echo
         echo "Written by \`benches/gpu.sh run\`."
         echo
@@ -40,25 +49,22 @@ run() {
         echo
         echo "## The backend suite"
         echo '```'
-        export CARGO_MANIFEST_DIR=$PWD/crates/spring-model
-        "$programs/model" cuda:: --test-threads 1 2>&1 || failed=1
-        "$programs/spring_model" on_cuda --test-threads 1 2>&1 || failed=1
+        limited model cuda:: --test-threads 1 || failed=1
+        limited spring_model on_cuda --test-threads 1 || failed=1
         echo '```'
         echo "## Logits against transformers and PEFT"
         echo '```'
-        "$programs/parity" --device cuda crates/spring-model/tests/fixtures/parity/* || failed=1
-        "$programs/parity" --device cuda --precision bf16 crates/spring-model/tests/fixtures/parity/* || true
+        for precision in f32 bf16 f16; do
+            limited parity --device cuda --precision "$precision" "$fixtures"/* || failed=1
+        done
         echo '```'
         echo "## Throughput"
         echo
-        local precision
         for precision in f32 bf16; do
-            # Tuning the kernels of a new shape takes most of the time.
-            timeout 150 "$programs/throughput" --device cuda --precision "$precision" 5m 100m 1b ||
-                echo "(ended early with exit code $?)"
+            limited throughput --device cuda --precision "$precision" 5m 100m 1b || echo "(ended early: exit code $?)"
             echo
         done
-        timeout 90 "$programs/throughput" --device cpu 5m 100m || echo "(ended early with exit code $?)"
+        limited throughput --device cpu 5m 100m || echo "(ended early: exit code $?)"
     } >"$out"
     cat "$out"
     return "$failed"
@@ -67,5 +73,5 @@ run() {
 case ${1:-} in
     build) build ;;
     run) shift && run "$@" ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" && exit 2 ;;
+    *) sed -n '2,12s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac
