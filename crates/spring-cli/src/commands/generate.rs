@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, Error, StateStore, generate, recall};
+use spring_core::{Access, StateStore, generate, recall};
 
 use crate::{
     args::{Args, GenerateArgs},
@@ -29,6 +29,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
 
     let model = session::model_of(&store, path, args)?;
+    let removals = store.removals(&user)?;
     let (memories, bank) = recall(&model, &store, &user, None)?;
     let mut bars = Bars::new(args.quiet);
     let answer = generate(&model, &config, &memories, &bank, &command.prompt, &mut bars)
@@ -37,7 +38,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
 
     if !writable {
         eprintln!("spring: warning: {} cannot be written, so this answer is not on record", path.display());
-    } else if let Err(error @ Error::State { .. }) = store.record_answer(&user, &answer) {
+    } else if let Err(error) = store.record_answer(&user, removals, &answer) {
         eprintln!("spring: warning: this answer is not on record: {error}");
     }
     for cut in &answer.cuts {

@@ -197,7 +197,7 @@ fn users_share_nothing() {
     let mut store = in_memory();
     with_periods(&mut store, &["ada", "bob"], 3);
     put(&mut store, &commit("ada", 1, 0)).unwrap();
-    store.record_answer(&user("ada"), &answer("for ada")).unwrap();
+    store.record_answer(&user("ada"), 0, &answer("for ada")).unwrap();
     let bob = user("bob");
     for stored in store.interactions(&bob, &[1, 2, 3]).unwrap() {
         assert_eq!((stored.interaction.user.as_str(), stored.base), ("bob", None));
@@ -242,7 +242,7 @@ fn an_unknown_user_is_named() {
         put(&mut store, &commit("bob", 1, 0)).err(),
         store.generation(&bob, None).err(),
         store.period_records(&bob, None).err(),
-        store.record_answer(&bob, &answer("x")).err(),
+        store.record_answer(&bob, 0, &answer("x")).err(),
         store.answers(&bob, 1).err(),
         store.find(&bob, &InteractionId::new("1").unwrap()).err(),
     ];
@@ -304,7 +304,7 @@ fn a_file_behaves_as_memory_does() {
         with_periods(&mut store, &["ada", "bob"], 3);
         put(&mut store, &commit("ada", 1, 0)).unwrap();
         put(&mut store, &commit("ada", 2, 1)).unwrap();
-        store.record_answer(&user("bob"), &answer("x")).unwrap();
+        store.record_answer(&user("bob"), 0, &answer("x")).unwrap();
         ingest(&mut store, history("ada", 2)).unwrap();
         store.set_config(&Config { seed: 3, ..Config::default() }).unwrap();
         dump(&store)
