@@ -73,9 +73,10 @@ fn state(folder: &Path, users: &[usize]) -> (String, BTreeMap<usize, String>) {
         said.entry(*user).or_default().push_str(line);
     }
     assert!(said.values().all(|said| said.contains("scores")));
+    let asked = prompt();
     for user in users {
         let name = format!("--user={}", USERS[*user]);
-        let generate = ["generate", "--state", &state, &name, "--prompt", &prompt()];
+        let generate = ["generate", "--state", &state, &name, "--prompt", &asked];
         for more in [&["--explain"], &["--json"]] {
             said.entry(*user).or_default().push_str(&spring(&[&generate[..], &more[..]].concat()));
         }

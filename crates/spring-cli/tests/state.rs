@@ -155,8 +155,12 @@ fn interrupted(place: &Place, args: &[&str]) -> Option<i32> {
         let files = std::fs::read_dir(&open).into_iter().flatten().flatten();
         files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file == state)
     };
-    while !has_opened() && child.try_wait().unwrap().is_none() {}
-    interrupt(&child);
+    while child.try_wait().unwrap().is_none() {
+        if has_opened() {
+            interrupt(&child);
+            break;
+        }
+    }
     child.wait().unwrap().code()
 }
 
