@@ -8,7 +8,7 @@ use serde_json::json;
 use spring_memory::JsonlReader;
 
 use super::*;
-use crate::store::{StoredInteraction, UserSummary};
+use crate::store::{StoredInteraction, UserSummary, sqlite::user::User};
 
 #[test]
 fn every_field_comes_back() {
@@ -176,15 +176,20 @@ fn a_crash_leaves_the_state_before() {
     let crashed = tempfile::tempdir().unwrap();
     let log = folder.path().join("state.db-wal");
     let size = fs::metadata(&log).unwrap().len();
-    let mut lines = (1..).zip(history("bob", 300)).map(Ok).inspect(|line: &Result<(u64, _), _>| {
-        if line.as_ref().unwrap().0 == 300 {
-            assert!(fs::metadata(&log).unwrap().len() > size);
-            for name in ["state.db", "state.db-wal", "state.db-shm"] {
-                fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
-            }
+    let bob = user("bob");
+    let wrote = store.write(|connection| {
+        let user = User::add(connection, &bob)?;
+        for text in history("bob", 300) {
+            user.insert(&text)?;
         }
+        assert!(fs::metadata(&log).unwrap().len() > size);
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
+        }
+        Ok(())
     });
-    assert_eq!(store.ingest("texts.jsonl", &mut lines).unwrap().added, 300);
+    wrote.unwrap();
+    assert_eq!(store.user(&bob).unwrap().interactions, 300);
     let store = SqliteStore::open(crashed.path().join("state.db"), Access::ReadWrite).unwrap();
     assert_eq!(dump(&store), before);
     let check: String =
