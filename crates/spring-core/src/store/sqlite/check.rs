@@ -81,14 +81,12 @@ fn check_memories(user: &User<'_>, generation: u32) -> Outcome<()> {
         "SELECT buffered, buffer, calibration, adapter FROM memories WHERE user = ?1 AND generation = ?2",
         (user.key, generation),
         |row| {
-            let (Json(buffer), Json(calibration)) = (row.get("buffer")?, row.get("calibration")?);
-            Ok((row.get("buffered")?, buffer, calibration, row.get("adapter")?))
+            let Json::<Vec<BufferItem>>(buffer) = row.get("buffer")?;
+            let Json::<Vec<f64>>(_) = row.get("calibration")?;
+            Ok((row.get::<_, usize>("buffered")?, buffer, row.get::<_, Vec<u8>>("adapter")?))
         },
     )?;
-    let Some((buffered, buffer, _, adapter)): Option<(usize, Vec<BufferItem>, Vec<f64>, Vec<u8>)> = memories
-    else {
-        return Ok(());
-    };
+    let Some((buffered, buffer, adapter)) = memories else { return Ok(()) };
     if buffer.len() != buffered {
         return damaged(format!("its buffer is said to hold {buffered} texts, and holds {}", buffer.len()));
     }
