@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{release, step::Step};
 
 pub const EXAMPLES: &str = "\
-Each round copies the state as it was before one of the commands ingest, adapt, rollback and forget, starts the command,
+Each round copies the state as it was before one of the commands ingest, adapt, rollback, generate and forget, starts it,
 and kills it (SIGKILL): half of the time at any moment, half of the time just after it has written to the disk. Then:
 the state passes its checks, every user is exactly as before the command or as after it, running the command again gives
 what an undisturbed run gave, adapters bit for bit, and what was forgotten is nowhere in the files.
@@ -43,7 +43,7 @@ pub struct CrashTest {
     program: Option<PathBuf>,
 }
 
-/// What only the users wrote; a user's texts have it with their name, the forgotten one with its id.
+/// What only the users wrote; a text's id, prompt, response and `meta` have it with the user's name and the text's number.
 const CANARY: &str = "canary";
 
 /// The commands, each on the state that those before it left. `STATE` and `DIR` stand for the state and its folder.
@@ -55,8 +55,13 @@ const COMMANDS: &[(&str, &[&str], Option<&str>)] = &[
     ("rollback", &["rollback", "--state", "STATE", "--user", "ada", "--to", "1"], None),
     ("adapt after a rollback", &["adapt", "--state", "STATE", "--user", "ada"], None),
     (
+        "generate",
+        &["generate", "--state", "STATE", "--user", "ada", "--prompt", "About old films, canary-ada-3."],
+        None,
+    ),
+    (
         "forget one interaction",
-        &["forget", "--state", "STATE", "--user", "ada", "--interaction", "3"],
+        &["forget", "--state", "STATE", "--user", "ada", "--interaction", "canary-ada-3."],
         Some("canary-ada-3."),
     ),
     ("forget a user", &["forget", "--state", "STATE", "--user", "bob"], Some("canary-bob-")),
@@ -201,7 +206,7 @@ impl Place {
             ensure!(arguments[0] == "adapt", "the command did half of its work");
         }
         ensure!(killed || state == 2, "the command ended well, but did not do its work");
-        let is_repeatable = arguments[0] != "forget";
+        let is_repeatable = !matches!(arguments[0], "forget" | "generate");
         if state != 2 || is_repeatable {
             self.finish(arguments)?;
         } else {
@@ -296,9 +301,11 @@ fn texts(ids: std::ops::Range<u32>) -> String {
     let subjects = ["the sea", "a train", "my dog", "old films", "soup"];
     let line = |user: &str, i: u32| {
         let subject = subjects[i as usize % subjects.len()];
+        let canary = format!("{CANARY}-{user}-{i}.");
         let value = json!({
-            "user": user, "id": i.to_string(), "time": format!("2024-03-01T{:02}:{:02}:00Z", i / 60, i % 60),
-            "prompt": format!("About {subject}"), "response": format!("{CANARY}-{user}-{i}. {user} likes {subject}."),
+            "user": user, "id": canary, "time": format!("2024-03-01T{:02}:{:02}:00Z", i / 60, i % 60),
+            "prompt": format!("About {subject}, {canary}"), "response": format!("{canary} {user} likes {subject}."),
+            "meta": {"note": canary},
         });
         format!("{value}\n")
     };

@@ -1,9 +1,6 @@
 //! Ctrl-C: a flag that long work looks at, so that it ends between two steps and nothing half-done is kept.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The error of a command that was asked to stop.
 #[derive(Debug, thiserror::Error)]
@@ -11,21 +8,18 @@ use std::sync::{
 pub struct Interrupted;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
-static INSTALLED: OnceLock<()> = OnceLock::new();
 
-/// From now on the first Ctrl-C sets the flag; a second one ends the program at once.
+/// From now on the first Ctrl-C sets the flag; a second one ends the program at once. Called once, by `main`.
 pub fn install() {
-    INSTALLED.get_or_init(|| {
-        let handler = ctrlc::set_handler(|| {
-            if REQUESTED.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
-            }
-            eprintln!("\nstopping after this step; again to end at once (the state stays whole either way)");
-        });
-        if let Err(error) = handler {
-            eprintln!("spring: Ctrl-C will not be handled gently: {error}");
+    let handler = ctrlc::set_handler(|| {
+        if REQUESTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
         }
+        eprintln!("\nstopping after this step; again to end at once (the state stays whole either way)");
     });
+    if let Err(error) = handler {
+        eprintln!("spring: Ctrl-C will not be handled gently: {error}");
+    }
 }
 
 /// Whether Ctrl-C was pressed.

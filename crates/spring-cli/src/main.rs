@@ -32,7 +32,10 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .without_time()
         .init();
+    interrupt::install();
     match commands::run(&args) {
+        // The work was done before Ctrl-C could stop it.
+        Ok(()) if interrupt::requested() => ExitCode::from(INTERRUPTED),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Interrupted>() => {
             eprintln!("spring: {error}");

@@ -16,7 +16,6 @@ pub struct Bars {
 impl Bars {
     /// Bars, or none if `quiet`.
     pub fn new(quiet: bool) -> Self {
-        interrupt::install();
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
         let style = ProgressStyle::with_template(
             "{spinner} {prefix} {bar:24} {pos}/{len} {msg} [{elapsed}, {eta} left]",

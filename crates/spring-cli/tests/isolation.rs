@@ -47,8 +47,13 @@ fn texts(user: usize) -> String {
     (0..14).map(line).collect()
 }
 
-/// A state of these users, who have learned and written: folder and state file.
-fn state(folder: &Path, users: &[usize]) -> String {
+/// A prompt that names what everybody wrote, so that everybody asks about what others wrote, too.
+fn prompt() -> String {
+    (0..USERS.len()).map(canary).collect::<Vec<_>>().join(" ")
+}
+
+/// A state of these users, who have learned and written: its file, and what was printed meanwhile, by user.
+fn state(folder: &Path, users: &[usize]) -> (String, BTreeMap<usize, String>) {
     fs::create_dir(folder).unwrap();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (state, config, history) = (path("me.db"), path("spring.toml"), path("history.jsonl"));
@@ -59,14 +64,24 @@ fn state(folder: &Path, users: &[usize]) -> String {
     fs::write(&history, users.iter().map(|user| texts(*user)).collect::<String>()).unwrap();
     spring(&["init", "--state", &state, "--model", model.to_str().unwrap(), "--config", &config]);
     spring(&["ingest", "--state", &state, &history]);
-    spring(&["adapt", "--state", &state, "--jobs", "3", "--periods", "2", "--hold-out", "0.1"]);
+    let learned =
+        spring(&["adapt", "--state", &state, "--jobs", "3", "--periods", "2", "--hold-out", "0.1", "--json"]);
+    let mut said: BTreeMap<usize, String> = users.iter().map(|user| (*user, String::new())).collect();
+    for line in learned.lines() {
+        let value: Value = serde_json::from_str(line).unwrap();
+        let user = users.iter().find(|user| value["user"] == USERS[**user]).unwrap();
+        said.entry(*user).or_default().push_str(line);
+    }
+    assert!(said.values().all(|said| said.contains("scores")));
+    let asked = prompt();
     for user in users {
         let name = format!("--user={}", USERS[*user]);
-        // Everybody asks about what others wrote, too.
-        let prompt = (0..USERS.len()).map(canary).collect::<Vec<_>>().join(" ");
-        spring(&["generate", "--state", &state, &name, "--prompt", &prompt]);
+        let generate = ["generate", "--state", &state, &name, "--prompt", &asked];
+        for more in [&["--explain"], &["--json"]] {
+            said.entry(*user).or_default().push_str(&spring(&[&generate[..], &more[..]].concat()));
+        }
     }
-    state
+    (state, said)
 }
 
 /// What is kept of each user, by name.
@@ -87,7 +102,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn nothing_of_one_user_reaches_another() {
     let place = tempfile::tempdir().unwrap();
     let all: Vec<usize> = (0..USERS.len()).collect();
-    let together = state(&place.path().join("together"), &all);
+    let (together, printed) = state(&place.path().join("together"), &all);
     let digests_together = digests(&together);
     assert_eq!(digests_together.len(), USERS.len());
     for user in all {
@@ -122,12 +137,13 @@ fn nothing_of_one_user_reaches_another() {
         for file in files(&out) {
             let inside = file.strip_prefix(&out).unwrap().to_str().unwrap();
             assert!(inside.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._".contains(&b)), "{inside}");
-            // The prompt that names all canaries is on record where the texts that were generated are.
-            if inside != "answers.jsonl" {
-                said += &String::from_utf8_lossy(&fs::read(&file).unwrap());
-            }
+            let content = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+            assert!(inside != "answers.jsonl" || content.lines().count() == 2);
+            said += &content;
         }
-        let said = said.replace(&(0..USERS.len()).map(canary).collect::<Vec<_>>().join(" "), "");
+        said += &printed[&user];
+        // It is on record with what was generated from it.
+        let said = said.replace(&prompt(), "");
         assert!(said.contains(&canary(user)));
         for other in (0..USERS.len()).filter(|other| *other != user) {
             assert!(!said.contains(&canary(other)), "{} got to see what {} wrote", USERS[user], USERS[other]);
@@ -135,7 +151,7 @@ fn nothing_of_one_user_reaches_another() {
     }
     // Stronger than any search: every user is to the last bit what they would be alone, what they generated included.
     for user in [0, 2, 6] {
-        let alone = state(&place.path().join(format!("alone-{user}")), &[user]);
+        let (alone, _) = state(&place.path().join(format!("alone-{user}")), &[user]);
         assert_eq!(digests(&alone)[USERS[user]], digests_together[USERS[user]], "{}", USERS[user]);
     }
     // No name became a file.

@@ -78,8 +78,10 @@ const SLOW: &str = "[training]\nepochs = 5000\n";
 /// Waits until another process is told that this one trains the user.
 fn wait_for_training(place: &Place, user: &str, child: &Child) -> String {
     let begin = Instant::now();
+    // Until then it goes back to where it is.
+    let generation = place.users("generation")[0].to_string();
     loop {
-        let output = spring(&["rollback", "--state", &place.state, "--user", user, "--to", "0"]);
+        let output = spring(&["rollback", "--state", &place.state, "--user", user, "--to", &generation]);
         let error = String::from_utf8(output.stderr).unwrap();
         if error.contains("is being updated by process") {
             assert!(error.contains(&child.id().to_string()), "{error}");
@@ -143,10 +145,117 @@ fn a_killed_process_holds_nobody_up() {
     }
 }
 
+/// Interrupts the command once it has opened the state; its exit code, `None` if the signal ended it.
+#[cfg(target_os = "linux")]
+fn interrupted(place: &Place, args: &[&str]) -> Option<i32> {
+    let state = std::fs::canonicalize(&place.state).unwrap();
+    let mut child = command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let open = format!("/proc/{}/fd", child.id());
+    let has_opened = || {
+        let files = std::fs::read_dir(&open).into_iter().flatten().flatten();
+        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file == state)
+    };
+    while child.try_wait().unwrap().is_none() {
+        if has_opened() {
+            interrupt(&child);
+            break;
+        }
+    }
+    child.wait().unwrap().code()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_ends_every_command_in_order() {
+    let mut big = Place::new("", &[("ada", 2500), ("bob", 2)]);
+    big.adapt(&["--user", "bob", "--set", "training.epochs=1"]);
+    let folder = big.dir.path().join("ada");
+    let out = folder.to_str().unwrap().to_owned();
+    succeeds(&["export", "--state", &big.state, "--user", "ada", "--out", &out]);
+    let saved = std::fs::read(&big.state).unwrap();
+    let path = |name: &str| big.dir.path().join(name).to_str().unwrap().to_owned();
+    let (again, other) = (path("again"), path("other.db"));
+    let state = big.state.clone();
+    for (name, args) in [
+        ("forget", vec!["forget", "--user", "ada"]),
+        ("export", vec!["export", "--user", "ada", "--out", again.as_str()]),
+        ("import", vec!["import", out.as_str()]),
+        ("check", vec!["check", "--json"]),
+        ("rollback", vec!["rollback", "--user", "bob"]),
+    ] {
+        let mut was_in_time = false;
+        for _ in 0..20 {
+            for suffix in ["-wal", "-shm"] {
+                let _ = std::fs::remove_file(format!("{state}{suffix}"));
+            }
+            std::fs::write(&state, &saved).unwrap();
+            big.state = state.clone();
+            if name == "import" {
+                let _ = std::fs::remove_file(&other);
+                let model =
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+                succeeds(&["init", "--state", &other, "--model", model.to_str().unwrap()]);
+                big.state = other.clone();
+            }
+            let code = interrupted(&big, &[&args[..], &["--state", big.state.as_str()]].concat());
+            assert!(matches!(code, Some(0 | 130)), "{name}: {code:?}");
+            let left = big.users("interactions");
+            let (before, after): (&[u64], &[u64]) = match name {
+                "forget" => (&[2500, 2], &[2]),
+                "import" => (&[], &[2500]),
+                _ => (&[2500, 2], &[2500, 2]),
+            };
+            assert!(left == before || left == after, "{name}: {left:?}");
+            if name == "export" {
+                // Whole, or not there.
+                assert!(!Path::new(&again).exists() || Path::new(&again).join("answers.jsonl").exists());
+                let _ = std::fs::remove_dir_all(&again);
+            }
+            was_in_time = code == Some(130);
+            if was_in_time {
+                break;
+            }
+        }
+        // A rollback is over before anybody can press a key.
+        assert!(was_in_time || name == "rollback", "{name} was never met at work");
+    }
+}
+
+#[test]
+fn ctrl_c_while_a_text_is_forgotten_changes_nothing() {
+    let place = Place::new("[training]\nepochs = 20\n", &[("ada", 60)]);
+    place.adapt(&[]);
+    let digests = || succeeds(&["check", "--state", &place.state, "--json"]);
+    let before = digests();
+    let mut child = command(&["forget", "--state", &place.state, "--user", "ada", "--interaction", "3"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for_training(&place, "ada", &child);
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(digests(), before);
+}
+
+#[test]
+fn settings_that_were_only_tried_are_not_kept() {
+    let place = Place::new("", &[("ada", 12)]);
+    let wild = ["--set", "training.learning_rate=1e30", "--set", "training.max_grad_norm=1e30"];
+    let error = fails(&[&["adapt", "--state", &place.state, "--user", "ada"], &wild[..]].concat());
+    assert!(error.contains("lower the learning rate"), "{error}");
+    // With the settings of before, and these are kept by the first period learned with them.
+    place.adapt(&["--user", "ada", "--set", "training.epochs=1"]);
+    let file = place.file("more.jsonl", &texts("ada", 15));
+    succeeds(&["ingest", "--state", &place.state, &file]);
+    place.adapt(&[]);
+    let json = succeeds(&["explain", "--state", &place.state, "--user", "ada", "--period", "2", "--json"]);
+    assert!(json.contains("\"epochs\":1,") && !json.contains("1e+30") && !json.contains("1e30"), "{json}");
+}
+
 #[test]
 fn a_long_ingest_can_be_interrupted() {
     let place = Place::new("", &[("ada", 3)]);
-    // A pipe that stays open: the program waits for the next line.
+    // A pipe that stays open: the program waits for the next line, and keeps nobody from writing meanwhile.
     let pipe = place.dir.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut child = command(&["ingest", "--state", &place.state, pipe.to_str().unwrap()])
@@ -157,12 +266,14 @@ fn a_long_ingest_can_be_interrupted() {
     let lines = texts("bob", 2000);
     let (some, rest) = lines.split_at(lines.len() / 2);
     std::io::Write::write_all(&mut writer, some.as_bytes()).unwrap();
+    let file = place.file("more.jsonl", &texts("cy", 2));
+    succeeds(&["ingest", "--state", &place.state, &file]);
     interrupt(&child);
     // What comes next wakes it up; it may have ended by then.
     let _ = std::io::Write::write_all(&mut writer, rest.as_bytes());
     drop(writer);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(place.users("interactions"), [3]);
+    assert_eq!(place.users("interactions"), [3, 2]);
 }
 
 #[test]
@@ -221,7 +332,7 @@ impl Disk {
         let options = format!("size={kilobytes}k");
         let is_mounted = run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs", folder.to_str().unwrap()]);
         if !is_mounted {
-            eprintln!("skipped: no right to mount a small file system");
+            eprintln!("skipped: no right to mount a small file system, so no disk here is full or protected");
         }
         is_mounted.then_some(Self(folder))
     }
@@ -265,7 +376,34 @@ fn a_file_that_may_not_be_written_is_read() {
     drop(disk);
 }
 
-/// Needs the right to mount.
+/// By a limit on the size of files, which is there without the right to mount. The removal itself fits below it.
+#[test]
+fn a_file_that_cannot_be_rewritten_says_why_and_is_rewritten_later() {
+    let place = Place::new("", &[("ada", 3), ("bob", 3500)]);
+    let kilobytes = std::fs::metadata(&place.state).unwrap().len() / 1024;
+    assert!(kilobytes > 300, "{kilobytes}");
+    let script = "ulimit -f \"$0\" && trap '' XFSZ && exec \"$@\"";
+    let limit = (kilobytes / 2).to_string();
+    let forget = ["forget", "--state", &place.state, "--user", "ada"];
+    let output = Command::new("bash")
+        .args(["-c", script, limit.as_str(), env!("CARGO_BIN_EXE_spring")])
+        .args(forget)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        said.contains("free pages still hold what was removed: ") && !said.contains("another process"),
+        "{said}"
+    );
+    assert_eq!(place.users("interactions"), [3500]);
+    let none = place.file("none.jsonl", "");
+    succeeds(&["ingest", "--state", &place.state, &none]);
+    let bytes = std::fs::read(&place.state).unwrap();
+    assert!(!bytes.windows(8).any(|part| part == b"ada says"));
+}
+
+/// Needs the right to mount; without it, the store's own test of a full disk remains.
 #[test]
 fn a_full_disk_leaves_the_state_before() {
     let place = Place::new("", &[("ada", 40)]);

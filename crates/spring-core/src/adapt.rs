@@ -40,16 +40,22 @@ impl Default for Periods {
 ///
 /// [`Error::State`] if base or tokenizer are others.
 pub fn check_base(model: &dyn LanguageModel, store: &dyn StateStore, path: &Path) -> Result<()> {
+    match check_model(model, store) {
+        Err(error @ Error::OtherBase { .. }) => {
+            Err(Error::State { path: path.into(), reason: error.to_string() })
+        }
+        other => other,
+    }
+}
+
+/// As [`check_base`], for who does not know the path.
+pub(crate) fn check_model(model: &dyn LanguageModel, store: &dyn StateStore) -> Result<()> {
     let (settings, found) = (store.settings(), model.info().fingerprint);
     if found == settings.fingerprint {
         return Ok(());
     }
-    let reason = format!(
-        "made for another model or tokenizer than the one now in {}: fingerprint {found:.12}… instead of {:.12}…; put \
-         the old one back",
-        settings.model, settings.fingerprint
-    );
-    Err(Error::State { path: path.into(), reason })
+    let (model, expected) = (settings.model.clone(), settings.fingerprint.clone());
+    Err(Error::OtherBase { model, expected, found })
 }
 
 /// Learns everything that a user has written since the last period.
@@ -60,8 +66,8 @@ pub fn check_base(model: &dyn LanguageModel, store: &dyn StateStore, path: &Path
 ///
 /// # Errors
 ///
-/// [`Error::Leased`] while somebody else trains this user, or what stops a period; those committed before stay, and the
-/// state is that after the last of them.
+/// [`Error::OtherBase`] for a model that the state was not made for, [`Error::Leased`] while somebody else trains this
+/// user, or what stops a period; those committed before stay, and the state is that after the last of them.
 pub fn adapt(
     model: &dyn LanguageModel,
     store: &mut dyn StateStore,
@@ -69,6 +75,7 @@ pub fn adapt(
     periods: Periods,
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
+    check_model(model, store)?;
     with_lease(store, user, |store, lease| {
         adapt_leased(model, store, lease, periods, progress).map_err(|error| error.of_user(user))
     })
@@ -81,11 +88,14 @@ pub(crate) fn with_lease<T>(
     work: impl FnOnce(&mut dyn StateStore, &mut Lease) -> Result<T>,
 ) -> Result<T> {
     let mut lease = store.lease(user)?;
+    let kept = store.keep(&lease);
     let done = work(store, &mut lease);
-    let released = store.release(&lease);
-    let done = done?;
-    released?;
-    Ok(done)
+    drop(kept);
+    // What was done is done: the lease ends with this process, or when its time is up.
+    if let Err(error) = store.release(&lease) {
+        tracing::warn!("user {user} stays reserved until {} at the latest: {error}", lease.expires);
+    }
+    done
 }
 
 fn adapt_leased(
@@ -135,6 +145,7 @@ fn learn_one(
 ) -> Result<LearnedPeriod> {
     let user = lease.user.clone();
     let config = store.settings().config.clone();
+    let removals = store.removals(&user)?;
     let (memories, bank) = recall(model, store, &user, None)?;
     let texts: Vec<StoredInteraction> =
         members.iter().filter(|member| !member.held_out).map(|member| member.stored.clone()).collect();
@@ -169,14 +180,29 @@ fn learn_one(
         base: outcome.base,
         record: outcome.record,
     };
-    let generation = store.commit(lease, &commit)?;
+    let generation = patiently(lease.expires, progress, || store.commit(lease, &commit))?;
     if !outcome.embeddings.is_empty() {
-        embedding::keep(store, &user, &outcome.embeddings);
+        embedding::keep(store, &user, removals, &outcome.embeddings);
     }
     earlier.extend(novelties(&commit.record));
     // Committed is committed: a request to stop takes effect before the next period.
     tell(progress, Event::Committed { user: &user, period, generation })?;
     Ok(LearnedPeriod { generation, record: commit.record })
+}
+
+/// Writes what was trained, as often as it takes while another process keeps the state busy: what took long to make is not
+/// thrown away for that. It gives up when the lease ends, or when it is asked to stop.
+pub(crate) fn patiently<T>(
+    until: Timestamp,
+    progress: &mut dyn Progress,
+    mut write: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    loop {
+        match write() {
+            Err(Error::Busy { .. }) if Timestamp::now() < until => tell(progress, Event::Waiting)?,
+            done => return done,
+        }
+    }
 }
 
 /// The embeddings that a period can use, where the settings need any.
@@ -193,7 +219,7 @@ pub(crate) fn known_embeddings(
     store.embeddings(user, &seqs)
 }
 
-/// Renews a lease as the work goes on, and stops the work if it was lost.
+/// Renews a lease as the work goes on as well, and stops the work if it was lost.
 pub(crate) struct Renewing<'a> {
     pub(crate) store: &'a mut dyn StateStore,
     pub(crate) lease: &'a mut Lease,
@@ -210,7 +236,7 @@ impl Progress for Renewing<'_> {
             match self.store.renew(self.lease) {
                 Ok(()) => {}
                 // Another process may be writing for long; there is time to try again.
-                Err(Error::State { .. }) => {}
+                Err(error) if error.is_of_state() => {}
                 Err(lost) => {
                     self.lost = Some(lost);
                     return ControlFlow::Break(());

@@ -41,13 +41,15 @@ pub(crate) fn embed_missing<'t>(
 }
 
 /// Keeps embeddings that were computed on the way. They can be computed again, so that a state that takes none is no
-/// reason to fail; says whether it took them.
+/// reason to fail; says whether it took them. `removals` is the [count](StateStore::removals) from before the texts were
+/// read.
 pub(crate) fn keep(
     store: &mut dyn StateStore,
     user: &spring_memory::UserId,
+    removals: u64,
     embeddings: &EmbeddingMap,
 ) -> bool {
-    let kept = store.set_embeddings(user, embeddings);
+    let kept = store.set_embeddings(user, removals, embeddings);
     if let Err(error) = &kept {
         tracing::warn!("embeddings of user {user} are not kept and will be computed again: {error}");
     }

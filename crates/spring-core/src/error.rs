@@ -7,6 +7,10 @@ use spring_memory::{InteractionId, JsonlError, UserId};
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Why a file is busy, and what to do.
+pub(crate) const BUSY: &str =
+    "another process is writing to it and did not finish within 30 seconds; wait for it, then run this again";
+
 /// An error of this crate: one line that names the file and line or the user, and says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,6 +76,25 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// The model is not the one that the state was made for.
+    #[error(
+        "made for another model or tokenizer than the one now in {model}: fingerprint {found:.12}… instead of \
+         {expected:.12}…; put the old one back"
+    )]
+    OtherBase {
+        /// The model that the state names.
+        model: String,
+        /// Its fingerprint when the state was made.
+        expected: String,
+        /// The fingerprint of the model at hand.
+        found: String,
+    },
+    /// Another process keeps the state file from being written, or from being changed in its form.
+    #[error("state {path}: {reason}", path = path.display(), reason = BUSY)]
+    Busy {
+        /// The state file.
+        path: PathBuf,
+    },
     /// The same id was seen before with other content.
     #[error(
         "{file}:{line}: user {user} already has an interaction {id} with other content; give the new one an id of its own"
@@ -114,6 +137,14 @@ pub enum Error {
         /// The generation asked for.
         number: u32,
     },
+    /// Something of a user cannot be exported so that it could be imported again.
+    #[error("{path}: {reason}; nothing was exported", path = path.display())]
+    Export {
+        /// The file that was being written.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// A folder that was to be imported is not what an export writes.
     #[error("{place}: {reason}; nothing was imported")]
     Import {
@@ -148,6 +179,14 @@ pub enum Error {
         /// The user.
         user: UserId,
     },
+    /// A text of the user was forgotten while something was computed from it; what was computed is not kept.
+    #[error(
+        "user {user}: a text was forgotten while this was made of what was there before, so it is not kept; run it again"
+    )]
+    Outdated {
+        /// The user.
+        user: UserId,
+    },
     /// An error about one user, with the user's name in front.
     #[error("user {user}: {source}")]
     User {
@@ -164,6 +203,7 @@ impl Error {
         match self {
             named @ (Self::User { .. }
             | Self::Conflict { .. }
+            | Self::Outdated { .. }
             | Self::UnknownUser { .. }
             | Self::UnknownRecord { .. }
             | Self::Pruned { .. }
@@ -177,7 +217,7 @@ impl Error {
     /// Whether the state file itself is the trouble, whoever the user.
     pub fn is_of_state(&self) -> bool {
         match self {
-            Self::State { .. } => true,
+            Self::State { .. } | Self::Busy { .. } => true,
             Self::User { source, .. } => source.is_of_state(),
             _ => false,
         }

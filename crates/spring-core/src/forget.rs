@@ -7,7 +7,7 @@ use spring_memory::{InteractionId, UserId};
 use crate::{
     Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Lease, Memories, PeriodInput, Relearned,
     Result, StateStore, StoredInteraction,
-    adapt::{Renewing, known_embeddings, with_lease},
+    adapt::{Renewing, check_model, known_embeddings, patiently, with_lease},
     learn_period, novelties,
     progress::Progress,
     recall,
@@ -20,12 +20,12 @@ use crate::{
 /// it was learned with, from the last generation that did not see it; where that one was pruned, from the one before, and
 /// if need be from the first period. The result is that of a run with the same periods in which the interaction never
 /// was, to the last bit on the CPU. Records of texts are removed if a generation that saw the interaction wrote them, if
-/// retrieval found it for them, or if they quote its response. Training comes first; then all changes are one transaction.
+/// retrieval found it for them, or if they quote its prompt or response. Training comes first; then all changes are one transaction.
 ///
 /// # Errors
 ///
-/// [`Error::UnknownInteraction`], [`Error::Leased`] while somebody else trains this user, or what stops the training;
-/// nothing is changed then.
+/// [`Error::UnknownInteraction`], [`Error::OtherBase`] for a model that the state was not made for, [`Error::Leased`] while
+/// somebody else trains this user, or what stops the training; nothing is changed then.
 pub fn forget_interaction(
     model: &dyn LanguageModel,
     store: &mut dyn StateStore,
@@ -33,6 +33,7 @@ pub fn forget_interaction(
     id: &InteractionId,
     progress: &mut dyn Progress,
 ) -> Result<Forgotten> {
+    check_model(model, store)?;
     with_lease(store, user, |store, lease| {
         let seq = store.find(user, id)?;
         let seq = seq.ok_or_else(|| Error::UnknownInteraction { user: user.clone(), id: id.clone() })?;
@@ -43,9 +44,13 @@ pub fn forget_interaction(
             // No generation saw what is pending or held out.
             _ => Vec::new(),
         };
-        store.forget_interaction(lease, &Forgetting { user: user.clone(), seq, relearned })
+        let forgetting = Forgetting { user: user.clone(), seq, relearned };
+        patiently(lease.expires, progress, || store.forget_interaction(lease, &forgetting))
     })
 }
+
+/// What a generation generates with, and the texts of its buffer.
+type Bank = (Memories, Vec<StoredInteraction>);
 
 /// One run over a user's generations.
 struct Relearning<'a> {
@@ -55,11 +60,11 @@ struct Relearning<'a> {
     progress: &'a mut dyn Progress,
     /// The interaction that never was.
     seq: u64,
-    generations: Vec<GenerationSummary>,
+    generations: BTreeMap<u32, GenerationSummary>,
     /// Of all generations, those learned again in place of the stored ones.
     records: BTreeMap<u32, PeriodRecord>,
     /// Memories and buffered texts that were learned again and are still needed.
-    learned: HashMap<u32, (Memories, Vec<StoredInteraction>)>,
+    learned: HashMap<u32, Bank>,
     /// Base log-likelihoods that were measured again.
     base: HashMap<u64, f64>,
 }
@@ -77,6 +82,7 @@ impl<'a> Relearning<'a> {
         for generation in &generations {
             records.insert(generation.number, store.record(&lease.user, generation.number)?.record);
         }
+        let generations = generations.into_iter().map(|generation| (generation.number, generation)).collect();
         let (learned, base) = (HashMap::new(), HashMap::new());
         Ok(Self { model, store, lease, progress, seq, generations, records, learned, base })
     }
@@ -84,40 +90,36 @@ impl<'a> Relearning<'a> {
     /// Learns again what came from the period, oldest first: a generation's number is above its parent's.
     fn run(mut self, period: u32) -> Result<Vec<Relearned>> {
         let mut saw = BTreeSet::new();
-        for generation in &self.generations {
+        for generation in self.generations.values() {
             if generation.period == period || saw.contains(&generation.parent) {
                 saw.insert(generation.number);
             }
         }
         let mut relearned = Vec::new();
         for &number in &saw {
-            let base = self.learn(number)?;
-            let memories = self.learned.get(&number).map(|(memories, _)| memories.clone());
-            let kept = self.summary(number)?.adapter_bytes.is_some();
-            let memories = match memories.filter(|_| kept) {
-                Some(Memories { adapter: Some(adapter), buffer, calibration, .. }) => {
-                    Some((adapter.to_bytes()?, buffer, calibration))
+            let GenerationSummary { parent, adapter_bytes, .. } = *self.summary(number)?;
+            self.remember(parent)?;
+            let (learned, base) = self.learn(number, self.start(parent)?)?;
+            let memories = match (&learned.0, adapter_bytes) {
+                (Memories { adapter: Some(adapter), buffer, calibration, .. }, Some(_)) => {
+                    Some((adapter.to_bytes()?, buffer.clone(), calibration.clone()))
                 }
                 _ => None,
             };
+            self.learned.insert(number, learned);
             relearned.push(Relearned { number, memories, base, record: self.record(number)?.clone() });
             // Only those that later ones start from are held.
-            let later: BTreeSet<u32> = saw.range(number + 1..).copied().collect();
-            let parents: BTreeSet<u32> = self
-                .generations
-                .iter()
-                .filter(|generation| later.contains(&generation.number))
-                .map(|generation| generation.parent)
-                .collect();
+            let later = saw.range(number + 1..).filter_map(|later| self.generations.get(later));
+            let parents: BTreeSet<u32> = later.map(|generation| generation.parent).collect();
             self.learned.retain(|number, _| parents.contains(number));
         }
         Ok(relearned)
     }
 
-    /// Learns one generation again, from its parent; gives the base log-likelihoods of the period's texts.
-    fn learn(&mut self, number: u32) -> Result<Vec<(u64, f64)>> {
+    /// Learns one generation again, from what its parent generated with; gives also the base log-likelihoods of the
+    /// period's texts.
+    fn learn(&mut self, number: u32, (memories, buffered): Bank) -> Result<(Bank, Vec<(u64, f64)>)> {
         let GenerationSummary { parent, period, .. } = *self.summary(number)?;
-        let (memories, buffered) = self.memories(parent)?;
         let user = self.lease.user.clone();
         let config = self.record(number)?.config.clone();
         let members = self.store.members(&user, period)?;
@@ -157,28 +159,47 @@ impl<'a> Relearning<'a> {
         };
         let buffered = outcome.buffered.into_iter().map(known).collect();
         self.records.insert(number, outcome.record);
-        self.learned.insert(number, (Memories { generation: number, ..outcome.memories }, buffered));
         // Values of texts that were cut at another length than now are not those of the state.
         let is_current = config.training.max_tokens == self.store.settings().config.training.max_tokens;
-        Ok(if is_current { outcome.base } else { Vec::new() })
+        let base = if is_current { outcome.base } else { Vec::new() };
+        Ok(((Memories { generation: number, ..outcome.memories }, buffered), base))
     }
 
-    /// What a generation generates with, and the texts of its buffer; learned again if it was pruned.
-    fn memories(&mut self, number: u32) -> Result<(Memories, Vec<StoredInteraction>)> {
-        if number == 0 {
-            return Ok((Memories::default(), Vec::new()));
+    /// Learns a generation again if it was pruned, forward from the last one before it that was not: one after the other,
+    /// each held until the next is there.
+    fn remember(&mut self, number: u32) -> Result<()> {
+        let mut pruned = Vec::new();
+        let mut from = number;
+        while from > 0 && !self.learned.contains_key(&from) && self.summary(from)?.adapter_bytes.is_none() {
+            pruned.push(from);
+            from = self.summary(from)?.parent;
         }
-        if !self.learned.contains_key(&number) {
-            if self.summary(number)?.adapter_bytes.is_some() {
-                let (memories, bank) = recall(self.model, self.store, &self.lease.user, Some(number))?;
-                return Ok((memories, bank.texts().to_vec()));
-            }
+        if pruned.is_empty() {
+            return Ok(());
+        }
+        let mut last = self.start(from)?;
+        for &number in pruned.iter().rev() {
             let record = self.record(number)?.clone();
-            self.learn(number)?;
+            (last, _) = self.learn(number, last)?;
             // It did not see the interaction: what is on record stays.
             self.records.insert(number, record);
         }
-        Ok(self.learned.get(&number).cloned().unwrap_or_default())
+        self.learned.insert(number, last);
+        Ok(())
+    }
+
+    /// What a generation that is there generates with, and the texts of its buffer.
+    fn start(&self, number: u32) -> Result<Bank> {
+        if number == 0 {
+            return Ok(Bank::default());
+        }
+        match self.learned.get(&number) {
+            Some(learned) => Ok(learned.clone()),
+            None => {
+                let (memories, bank) = recall(self.model, &*self.store, &self.lease.user, Some(number))?;
+                Ok((memories, bank.texts().to_vec()))
+            }
+        }
     }
 
     /// Novelties of all periods on the way to a generation, in the order of time.
@@ -197,8 +218,7 @@ impl<'a> Relearning<'a> {
     }
 
     fn summary(&self, number: u32) -> Result<&GenerationSummary> {
-        let found = self.generations.iter().find(|generation| generation.number == number);
-        found.ok_or_else(|| self.unknown(number))
+        self.generations.get(&number).ok_or_else(|| self.unknown(number))
     }
 
     fn record(&self, number: u32) -> Result<&PeriodRecord> {

@@ -5,7 +5,7 @@ use spring_model::Adapter;
 
 use crate::{
     Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever, RetrieverKind,
-    StateStore, StoredInteraction,
+    StateStore, StoredInteraction, adapt::check_model,
 };
 
 /// What a user's model consists of beside the base: the adapter, and the buffer of what it explains badly.
@@ -114,14 +114,16 @@ impl RetrievalBank {
 ///
 /// # Errors
 ///
-/// [`Error::UnknownUser`](crate::Error::UnknownUser), [`Error::UnknownRecord`](crate::Error::UnknownRecord), or a
-/// state or adapter that cannot be read.
+/// [`Error::UnknownUser`](crate::Error::UnknownUser), [`Error::UnknownRecord`](crate::Error::UnknownRecord),
+/// [`Error::OtherBase`](crate::Error::OtherBase) for a model that the state was not made for, or a state or adapter that
+/// cannot be read.
 pub fn recall(
     model: &dyn LanguageModel,
     store: &dyn StateStore,
     user: &UserId,
     generation: Option<u32>,
 ) -> Result<(Memories, RetrievalBank)> {
+    check_model(model, store)?;
     let mut memories =
         store.generation(user, generation)?.map(Memories::from_generation).transpose()?.unwrap_or_default();
     let keys: Vec<u64> = memories.buffer.iter().map(|item| item.key).collect();

@@ -52,6 +52,13 @@ pub enum Event<'a> {
         /// The new generation.
         generation: u32,
     },
+    /// Another process writes to the state; what was trained waits for it.
+    Waiting,
+    /// A state is being checked, or a user exported or imported.
+    Reading {
+        /// Users, or the user's texts, generations and records, done so far.
+        done: u64,
+    },
     /// A token was generated.
     Token {
         /// Tokens so far.

@@ -105,9 +105,7 @@ pub struct AlikeText {
 ///
 /// If the state cannot be read, or its BM25 settings are out of range.
 pub fn provenance(store: &dyn StateStore, user: &UserId, text: &str, k: usize) -> Result<Provenance> {
-    let mut answers = store.answers(user, usize::MAX)?;
-    let found = answers.iter().position(|answer| answer.text.contains(text.trim()));
-    let answer = found.map(|at| answers.swap_remove(at));
+    let answer = store.find_answer(user, text.trim())?;
     let generation = match &answer {
         Some(answer) => answer.generation,
         None => store.user(user)?.generation,

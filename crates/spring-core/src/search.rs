@@ -94,6 +94,7 @@ impl HistorySearch {
         progress: &mut dyn Progress,
     ) -> Result<Self> {
         let config = store.settings().config.clone();
+        let removals = store.removals(user)?;
         let entries: Vec<HistoryEntry> =
             store.history(user)?.into_iter().filter(|entry| held_out || !entry.held_out).collect();
         let (mut embedded, mut embeddings) = (0, EmbeddingMap::new());
@@ -110,7 +111,7 @@ impl HistorySearch {
             for some in missing.chunks(KEPT_AT_ONCE) {
                 tell(progress, Event::Embedding { done: embedded, texts: missing.len() })?;
                 let new = embed_missing(model, some.iter().copied(), &EmbeddingMap::new())?;
-                keeps = keeps && keep(store, user, &new);
+                keeps = keeps && keep(store, user, removals, &new);
                 embedded += new.len();
                 embeddings.extend(new);
             }
@@ -129,7 +130,8 @@ impl HistorySearch {
             index.add(stored.seq, &stored.interaction, *period, embedding)?;
         }
         // A graph with held-out texts in it would take the place of the one that is searched every day.
-        let graph = if held_out { GraphOrigin::NotNeeded } else { graph_of(&mut index, store, user)? };
+        let graph =
+            if held_out { GraphOrigin::NotNeeded } else { graph_of(&mut index, store, user, removals)? };
         let entries = entries.into_iter().map(|entry| (entry.stored.seq, entry)).collect();
         Ok(Self { mode, index, entries, embedded, graph })
     }
@@ -192,7 +194,12 @@ impl HistorySearch {
 }
 
 /// Reads the graph over the embeddings where it is worth having, or builds and keeps it.
-fn graph_of(index: &mut HistoryIndex, store: &mut dyn StateStore, user: &UserId) -> Result<GraphOrigin> {
+fn graph_of(
+    index: &mut HistoryIndex,
+    store: &mut dyn StateStore,
+    user: &UserId,
+    removals: u64,
+) -> Result<GraphOrigin> {
     let Some(dense) = index.dense_mut().filter(|dense| dense.len() >= dense.config().exact_below.max(1))
     else {
         return Ok(GraphOrigin::NotNeeded);
@@ -212,7 +219,7 @@ fn graph_of(index: &mut HistoryIndex, store: &mut dyn StateStore, user: &UserId)
         tracing::info!("graph over the embeddings of user {user} built anew: {reason}");
         let kept = make_folder(&place.folder)
             .and_then(|()| Ok(dense.save_graph(&place.folder, &place.name)?))
-            .and_then(|stamp| stamp.map_or(Ok(()), |stamp| store.set_graph(user, &stamp)));
+            .and_then(|stamp| stamp.map_or(Ok(()), |stamp| store.set_graph(user, removals, &stamp)));
         if let Err(error) = kept {
             tracing::warn!("the graph over the embeddings of user {user} is not kept: {error}");
         }

@@ -237,9 +237,12 @@ pub struct Forgotten {
     pub generations_relearned: u64,
     /// Records of generated texts removed.
     pub answers: u64,
-    /// Whether the file and its write-ahead log were rewritten, so that no free page holds what was removed. If not,
-    /// another process was reading; it is done when the state is next opened for writing.
+    /// Whether the file and its write-ahead log were rewritten, so that no free page holds what was removed. If not, it is
+    /// done when the state is next opened for writing.
     pub scrubbed: bool,
+    /// What kept the file from being rewritten: another process that reads it, a full disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<String>,
 }
 
 /// A user who was exported or imported.
@@ -313,6 +316,9 @@ pub trait StateStore: Send {
     /// [`Error::Conflict`](crate::Error::Conflict) if it had ended and somebody else took the user.
     fn renew(&mut self, lease: &mut Lease) -> Result<()>;
 
+    /// Renews a lease in the background until the value is dropped, however long a step of the work takes.
+    fn keep(&self, lease: &Lease) -> Box<dyn Send>;
+
     /// Ends a lease; one that has ended already is no error.
     fn release(&mut self, lease: &Lease) -> Result<()>;
 
@@ -339,18 +345,30 @@ pub trait StateStore: Send {
     /// The embeddings under the state's base that are kept of some interactions.
     fn embeddings(&self, user: &UserId, seqs: &[u64]) -> Result<EmbeddingMap>;
 
+    /// A number that changes when a text of the user is removed, and when the user is removed and comes again.
+    ///
+    /// Read it before the texts: what was computed from them is kept only while it is the same, so that nothing of a text
+    /// that was forgotten meanwhile comes back.
+    fn removals(&self, user: &UserId) -> Result<u64>;
+
     /// Keeps embeddings under the state's base. They go with their interaction and are no part of an export.
     ///
     /// # Errors
     ///
-    /// [`Error::State`](crate::Error::State) if this user has no interaction of such a number.
-    fn set_embeddings(&mut self, user: &UserId, embeddings: &EmbeddingMap) -> Result<()>;
+    /// [`Error::State`](crate::Error::State) if this user has no interaction of such a number, and
+    /// [`Error::Outdated`](crate::Error::Outdated) if `removals` is no longer [what it was](Self::removals).
+    fn set_embeddings(&mut self, user: &UserId, removals: u64, embeddings: &EmbeddingMap) -> Result<()>;
 
     /// Where the graph over a user's embeddings may be kept; `None` for a store without a file.
     fn graph_place(&self, user: &UserId) -> Result<Option<GraphPlace>>;
 
     /// Remembers what was kept at [`graph_place`](Self::graph_place).
-    fn set_graph(&mut self, user: &UserId, stamp: &GraphStamp) -> Result<()>;
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Outdated`](crate::Error::Outdated) if `removals` is no longer [what it was](Self::removals); what was kept
+    /// is deleted then.
+    fn set_graph(&mut self, user: &UserId, removals: u64, stamp: &GraphStamp) -> Result<()>;
 
     /// Commits a period: its members, generation, base log-likelihoods, record and pointer in one transaction.
     ///
@@ -360,7 +378,7 @@ pub trait StateStore: Send {
     /// # Errors
     ///
     /// [`Error::Conflict`](crate::Error::Conflict) if the lease has been lost, or the user's generation is no longer the
-    /// commit's parent.
+    /// commit's parent; [`Error::State`](crate::Error::State) if the adapter is of another base than the state's.
     fn commit(&mut self, lease: &Lease, commit: &PeriodCommit) -> Result<u32>;
 
     /// The current generation, or the one of that number; `None` for a user who has none yet.
@@ -405,10 +423,18 @@ pub trait StateStore: Send {
     fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<LearnedPeriod>>;
 
     /// Keeps the record of one generated text.
-    fn record_answer(&mut self, user: &UserId, answer: &AnswerRecord) -> Result<()>;
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Outdated`](crate::Error::Outdated) if `removals` is no longer [what it was](Self::removals) before the
+    /// memories were read that it was generated with: it may quote what was forgotten since.
+    fn record_answer(&mut self, user: &UserId, removals: u64, answer: &AnswerRecord) -> Result<()>;
 
     /// The latest `limit` records of generated texts, newest first.
     fn answers(&self, user: &UserId, limit: usize) -> Result<Vec<AnswerRecord>>;
+
+    /// The newest record of a generated text that has `part` in it.
+    fn find_answer(&self, user: &UserId, part: &str) -> Result<Option<AnswerRecord>>;
 
     /// Whether the user has an interaction of that id, and its sequence number.
     fn find(&self, user: &UserId, id: &InteractionId) -> Result<Option<u64>>;

@@ -129,9 +129,10 @@ fn texts_generated_from_it_are_not_on_record_any_more() {
     let mut store = store(config.clone(), 40);
     let ada = user("ada");
     let write = |store: &mut SqliteStore| {
+        let removals = store.removals(&ada).unwrap();
         let (memories, bank) = recall(model(), store, &ada, None).unwrap();
         let answer = generate(model(), &config, &memories, &bank, "About trams", &mut ()).unwrap();
-        store.record_answer(&ada, &answer).unwrap();
+        store.record_answer(&ada, removals, &answer).unwrap();
     };
     write(&mut store);
     learn(&mut store);

@@ -97,7 +97,7 @@ fn use_everything(store: &mut SqliteStore) -> Result<()> {
         store.size(name)?;
         store.digest(name)?;
     }
-    store.check()?;
+    store.check(&mut ())?;
     ingest_line(store)?;
     let names: Vec<_> = page.into_iter().map(|summary| summary.user).collect();
     for name in names {

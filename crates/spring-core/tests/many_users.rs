@@ -12,10 +12,10 @@ use std::{
     thread,
 };
 
-use common::{config, ingest, model, settings, texts, timeless, user};
+use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
     Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, StateStore, adapt, adapt_users,
-    check_base, record::LearnedPeriod, spring_memory::UserId,
+    check_base, forget_interaction, recall, record::LearnedPeriod, spring_memory::UserId,
 };
 
 const TWO: Periods = Periods { count: 2, hold_out: 0.1 };
@@ -136,7 +136,9 @@ fn what_stops_one_user_stops_no_other() {
 
 #[test]
 fn a_loss_that_explodes_keeps_the_generation_before() {
-    let mut store = SqliteStore::in_memory(&settings(config())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let mut store = SqliteStore::create(&path, &settings(config())).unwrap();
     ingest(&mut store, &texts("ada", 0..8));
     adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap();
     let before = store.generation(&user("ada"), None).unwrap();
@@ -144,7 +146,7 @@ fn a_loss_that_explodes_keeps_the_generation_before() {
     let mut wild = config();
     wild.training.learning_rate = 1e30;
     wild.training.max_grad_norm = 1e30;
-    store.set_config(&wild).unwrap();
+    store.try_config(&wild).unwrap();
     let error =
         adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap_err().to_string();
     assert!(
@@ -153,8 +155,15 @@ fn a_loss_that_explodes_keeps_the_generation_before() {
     );
     assert_eq!(store.generation(&user("ada"), None).unwrap(), before);
     assert_eq!(store.user(&user("ada")).unwrap().pending, 22);
-    store.set_config(&config()).unwrap();
+    // What was tried is in no use, but by this value.
+    drop(store);
+    let mut store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    assert_eq!(store.settings().config, config());
+    let mut calm = config();
+    calm.training.epochs = 1;
+    store.try_config(&calm).unwrap();
     assert_eq!(adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap().len(), 1);
+    assert_eq!(SqliteStore::open(&path, Access::ReadOnly).unwrap().settings().config, calm);
 }
 
 #[test]
@@ -164,7 +173,18 @@ fn another_base_is_refused() {
     let store = SqliteStore::in_memory(&settings).unwrap();
     check_base(model(), &store, path).unwrap();
     settings.fingerprint = "f00d".into();
-    let error =
-        check_base(model(), &SqliteStore::in_memory(&settings).unwrap(), path).unwrap_err().to_string();
+    let mut store = SqliteStore::in_memory(&settings).unwrap();
+    let error = check_base(model(), &store, path).unwrap_err().to_string();
     assert!(error.starts_with("state me.db: made for another model or tokenizer"), "{error}");
+    // Nor by whoever did not ask.
+    ingest(&mut store, &texts("ada", 0..8));
+    let ada = user("ada");
+    for refused in [
+        adapt(model(), &mut store, &ada, TWO, &mut ()).map(drop),
+        recall(model(), &store, &ada, None).map(drop),
+        forget_interaction(model(), &mut store, &ada, &id("3"), &mut ()).map(drop),
+    ] {
+        assert!(matches!(refused, Err(Error::OtherBase { .. })), "{refused:?}");
+    }
+    assert_eq!(store.user(&ada).unwrap().pending, 8);
 }

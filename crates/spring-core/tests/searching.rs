@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use common::{config, id, ingest, model, settings, texts, user};
 use spring_core::{
-    Access, Config, EmbeddingMap, Error, Event, FoundText, HistorySearch, LanguageModel, Periods, Result,
-    RetrieverKind, SqliteStore, StateStore, adapt, embed_interaction, forget_interaction, generate, recall,
+    Access, Config, EmbeddingMap, Error, Event, FoundText, GraphPlace, HistorySearch, LanguageModel, Periods,
+    Result, RetrieverKind, SqliteStore, StateStore, adapt, embed_interaction, forget_interaction, generate,
+    recall,
     spring_fuse::GateConfig,
     spring_memory::{BufferPolicyConfig, EvictionReason, GraphOrigin, SearchFilter, SearchMode},
 };
@@ -148,7 +149,7 @@ fn a_text_is_embedded_once_and_its_embedding_goes_with_it() {
 fn a_store_refuses_embeddings_that_are_none() {
     let mut store = SqliteStore::in_memory(&settings(config())).unwrap();
     ingest(&mut store, &(texts("ada", 0..1) + &texts("bob", 0..2)));
-    let mut set = |seq, vector| store.set_embeddings(&user("ada"), &EmbeddingMap::from([(seq, vector)]));
+    let mut set = |seq, vector| store.set_embeddings(&user("ada"), 0, &EmbeddingMap::from([(seq, vector)]));
     assert!(set(1, vec![f32::NAN]).is_err());
     assert!(set(1, vec![]).is_err());
     // Bob's second text has a number that Ada has not.
@@ -196,6 +197,16 @@ fn a_graph_is_a_cache() {
     forget_interaction(model(), &mut store, &user("ada"), &id("3"), &mut ()).unwrap();
     assert_eq!(graphs(&path), ["2.hnsw.graph"]);
     store.forget(&user("../bob")).unwrap();
+    assert!(graphs(&path).is_empty());
+    // One that was made while a text was forgotten is not kept.
+    ingest(&mut store, &texts("cy", 0..12));
+    let before = store.removals(&user("cy")).unwrap();
+    assert!(is_rebuilt(open(&mut store, "cy", SearchMode::Dense, false).graph()));
+    let GraphPlace { name, stamp, .. } = store.graph_place(&user("cy")).unwrap().unwrap();
+    forget_interaction(model(), &mut store, &user("cy"), &id("3"), &mut ()).unwrap();
+    std::fs::write(folder.join(format!("{name}.hnsw.data")), "made before").unwrap();
+    let kept = store.set_graph(&user("cy"), before, &stamp.unwrap());
+    assert!(matches!(kept, Err(Error::Outdated { .. })), "{kept:?}");
     assert!(graphs(&path).is_empty());
     std::fs::write(folder.join("7.hnsw.data"), "left by a crash").unwrap();
     std::fs::write(folder.join("notes.txt"), "somebody's").unwrap();
@@ -258,7 +269,7 @@ fn dense_retrieval_over_the_buffer() -> Result<()> {
     let answer = generate(model(), &config, &memories, &bank, "About soup", &mut ())?;
     assert_eq!((answer.retriever.as_str(), answer.retrieved.len()), ("dense", 10));
     assert!(answer.retrieved.iter().any(|found| found.used) && answer.fusion == Some(config.fusion));
-    store.record_answer(&user("ada"), &answer)?;
+    store.record_answer(&user("ada"), store.removals(&user("ada"))?, &answer)?;
     assert_eq!(store.answers(&user("ada"), 1)?[0], answer);
     Ok(())
 }

@@ -8,14 +8,15 @@ mod common;
 use std::{
     collections::BTreeMap,
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use common::{config, id, ingest, model, settings, texts, user};
 use proptest::prelude::*;
 use spring_core::{
-    Config, Periods, Result, Settings, SqliteStore, StateStore, Transferred, adapt, forget_interaction,
-    generate, recall, spring_model::Adapter,
+    Access, Config, Event, Periods, Result, Settings, SqliteStore, StateStore, Transferred, adapt,
+    forget_interaction, generate, recall, spring_model::Adapter,
 };
 use tempfile::TempDir;
 
@@ -35,7 +36,7 @@ fn ada() -> SqliteStore {
     forget_interaction(model(), &mut store, &ada, &id("4"), &mut ()).unwrap();
     let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
     let answer = generate(model(), &config, &memories, &bank, "About soup", &mut ()).unwrap();
-    store.record_answer(&ada, &answer).unwrap();
+    store.record_answer(&ada, store.removals(&ada).unwrap(), &answer).unwrap();
     let odd = r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#;
     ingest(&mut store, odd);
     store
@@ -46,7 +47,7 @@ fn check(adapter: &Adapter) -> Result<()> {
 }
 
 fn import(store: &mut SqliteStore, folder: &Path) -> Result<Transferred> {
-    store.import(folder, &check)
+    store.import(folder, &check, &mut ())
 }
 
 /// Every file of a folder, by its path inside.
@@ -71,7 +72,7 @@ fn a_user_arrives_as_they_left() {
     let place = tempfile::tempdir().unwrap();
     let (here, there) = (place.path().join("here"), place.path().join("there"));
     let store = ada();
-    let exported = store.export(&user("ada"), &here).unwrap();
+    let exported = store.export(&user("ada"), &here, &mut ()).unwrap();
     assert_eq!((exported.interactions, exported.generations, exported.answers), (30, 4, 1));
     let written = files(&here);
     assert_eq!(written.len(), 6 + 2 * 3, "{:?}", written.keys());
@@ -82,7 +83,7 @@ fn a_user_arrives_as_they_left() {
     ingest(&mut other, &texts("cy", 0..3));
     let imported = import(&mut other, &here).unwrap();
     assert_eq!(imported, exported);
-    other.export(&user("ada"), &there).unwrap();
+    other.export(&user("ada"), &there, &mut ()).unwrap();
     assert_eq!(files(&there), written);
     assert_eq!(other.user(&user("ada")).unwrap(), store.user(&user("ada")).unwrap());
     for number in [3, 4] {
@@ -100,10 +101,74 @@ fn a_user_arrives_as_they_left() {
 
     let again = import(&mut other, &here).unwrap_err().to_string();
     assert!(again.contains("has a user ada already"), "{again}");
-    assert!(store.export(&user("ada"), &there).unwrap_err().to_string().contains("there"));
+    assert!(store.export(&user("ada"), &there, &mut ()).unwrap_err().to_string().contains("there"));
     assert_eq!(files(&there), written);
-    let nobody = store.export(&user("eve"), place.path().join("eve")).unwrap_err();
+    let nobody = store.export(&user("eve"), place.path().join("eve"), &mut ()).unwrap_err();
     assert!(nobody.to_string().contains("eve") && !place.path().join("eve").exists());
+}
+
+#[test]
+fn an_export_or_import_that_is_stopped_leaves_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    let store = ada();
+    let mut steps = 0;
+    store
+        .export(&user("ada"), &folder, &mut |_: Event<'_>| {
+            steps += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    // Texts, generations and a record.
+    assert_eq!(steps, 30 + 4 + 1);
+    for last in [1, 20, 33, steps] {
+        let mut done = 0;
+        let mut stop = |_: Event<'_>| {
+            done += 1;
+            if done < last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let half = place.path().join("half");
+        assert!(store.export(&user("ada"), &half, &mut stop).unwrap_err().is_stopped());
+        assert!(!half.exists());
+        done = 0;
+        let mut stop = |_: Event<'_>| {
+            done += 1;
+            if done < last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let mut other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        assert!(other.import(&folder, &check, &mut stop).unwrap_err().is_stopped());
+        assert!(other.users(None, 9).unwrap().is_empty());
+        import(&mut other, &folder).unwrap();
+    }
+}
+
+#[test]
+fn an_import_keeps_nobody_from_writing() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    ada().export(&user("ada"), &folder, &mut ()).unwrap();
+    let path = place.path().join("me.db");
+    let mut store = SqliteStore::create(&path, &settings(Config::default())).unwrap();
+    let mut other = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    let mut meanwhile = 0;
+    let mut write = |_: Event<'_>| {
+        ingest(&mut other, &texts("cy", meanwhile..meanwhile + 1));
+        meanwhile += 1;
+        ControlFlow::Continue(())
+    };
+    store.import(&folder, &check, &mut write).unwrap();
+    assert_eq!(store.user(&user("cy")).unwrap().interactions, meanwhile as u64);
+    // Whoever comes in between is not overwritten.
+    let third = place.path().join("third.db");
+    let mut store = SqliteStore::create(&third, &settings(Config::default())).unwrap();
+    let mut other = SqliteStore::open(&third, Access::ReadWrite).unwrap();
+    let mut first = |_: Event<'_>| {
+        ingest(&mut other, &texts("ada", 0..1));
+        ControlFlow::Continue(())
+    };
+    let error = store.import(&folder, &check, &mut first).unwrap_err().to_string();
+    assert!(error.contains("has a user ada already"), "{error}");
+    assert_eq!(store.user(&user("ada")).unwrap().interactions, 1);
 }
 
 #[cfg(unix)]
@@ -112,7 +177,7 @@ fn an_export_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("ada");
-    ada().export(&user("ada"), &folder).unwrap();
+    ada().export(&user("ada"), &folder, &mut ()).unwrap();
     assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
@@ -120,7 +185,7 @@ fn an_export_is_private() {
 fn settings_and_base_are_compared() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("ada");
-    ada().export(&user("ada"), &folder).unwrap();
+    ada().export(&user("ada"), &folder, &mut ()).unwrap();
     let mut other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
     assert!(import(&mut other, &folder).unwrap().settings_differ);
     assert_eq!(other.settings().config, Config::default());
@@ -140,7 +205,7 @@ impl Attack {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("whole");
-        ada().export(&user("ada"), &folder).unwrap();
+        ada().export(&user("ada"), &folder, &mut ()).unwrap();
         Self { whole: files(&folder), place }
     }
 
@@ -179,6 +244,13 @@ fn what_no_export_wrote_is_refused_with_its_place() {
     for (file, from, to, said) in [
         ("user.json", "\"format\":1", "\"format\":2", "user.json: of the format 2"),
         ("user.json", "\"periods\":3", "\"periods\":4000000000", "user.json: next_seq is at least 1"),
+        (
+            "user.json",
+            "\"next_seq\":",
+            "\"next_seq\":9223372036854775",
+            "user.json: next_seq is at least 1 and at most",
+        ),
+        ("generations.jsonl", "\"number\":4", "\"number\":4294967295", "generation 4294967295 is above"),
         ("user.json", "\"periods\":3", "\"periods\":2", "there is no period 3"),
         ("user.json", "\"generation\":4", "\"generation\":9", "generation 9 is in use but not there"),
         ("user.json", "\"generation\":4", "\"generation\":1", "generation 1 is in use but not there"),

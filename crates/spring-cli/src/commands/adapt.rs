@@ -30,29 +30,36 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
         store.user(user)?;
     }
     let model = session::model_of(&store, path, args)?;
-    if config != store.settings().config {
-        store.set_config(&config)?;
-    }
-    let learned = match one {
+    // Kept with the first period that is learned with it.
+    store.try_config(&config)?;
+    let learned = match &one {
         Some(user) => {
             let mut bars = Bars::new(args.quiet);
-            let records = interrupt::or_interrupted(adapt(&model, &mut store, &user, periods, &mut bars))?;
+            let records = interrupt::or_interrupted(adapt(&model, &mut store, user, periods, &mut bars))?;
             bars.finish();
-            records.iter().try_for_each(|record| print(args, &user, record))?;
+            records.iter().try_for_each(|record| print(args, user, record))?;
             records.len()
         }
         None => {
             let mut stores = vec![store];
             for _ in 1..command.jobs {
-                stores.push(session::open(path, Access::ReadWrite)?);
+                let mut store = session::open(path, Access::ReadWrite)?;
+                store.try_config(&config)?;
+                stores.push(store);
             }
             everyone(args, &model, stores, periods)?
         }
     };
-    if learned == 0 && !args.json {
-        output::line("nothing new to learn; `spring ingest` adds interactions")?;
+    if learned > 0 {
+        return Ok(());
     }
-    Ok(())
+    let mut store = session::open(path, Access::ReadWrite)?;
+    let is_new = config != store.settings().config;
+    if is_new && (one.is_some() || store.users_to_adapt(None, 1)?.is_empty()) {
+        // Nothing had to be learned, so nothing speaks against the settings.
+        store.set_config(&config)?;
+    }
+    if args.json { Ok(()) } else { output::line("nothing new to learn; `spring ingest` adds interactions") }
 }
 
 /// Learns what is new of all users; gives the number of periods learned.

@@ -6,7 +6,10 @@ use spring_core::{Access, StateStore, spring_memory::UserId};
 
 use crate::{
     args::{Args, CheckArgs},
-    output, session,
+    interrupt::{self, Interrupted},
+    output,
+    progress::Bars,
+    session,
 };
 
 /// Users read at a time.
@@ -14,7 +17,10 @@ const PAGE: usize = 1000;
 
 pub fn run(args: &Args, command: &CheckArgs) -> Result<()> {
     let store = session::open(&command.state.state, Access::ReadOnly)?;
-    store.check()?;
+    let mut bars = Bars::new(args.quiet);
+    bars.say("checking");
+    interrupt::or_interrupted(store.check(&mut bars))?;
+    bars.finish();
     let mut last: Option<UserId> = None;
     let mut count = 0;
     loop {
@@ -23,6 +29,9 @@ pub fn run(args: &Args, command: &CheckArgs) -> Result<()> {
         last = Some(end.user.clone());
         count += page.len();
         for summary in page.iter().filter(|_| args.json) {
+            if interrupt::requested() {
+                return Err(Interrupted.into());
+            }
             output::json(&json!({"user": summary.user, "sha256": store.digest(&summary.user)?}))?;
         }
     }

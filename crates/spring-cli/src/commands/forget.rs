@@ -42,10 +42,10 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
             forgotten.generations_relearned, forgotten.answers
         ),
     })?;
-    if !forgotten.scrubbed {
-        output::line(
-            "another process uses the file: its free pages are rewritten the next time the state is opened for writing",
-        )?;
+    if let Some(reason) = &forgotten.held_up {
+        output::line(&format!(
+            "the file's free pages still hold what was removed: {reason}; they are rewritten the next time the state is opened for writing",
+        ))?;
     }
     output::line("what was exported or copied from this state earlier is yours to delete")
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use spring_core::{Access, Config, Error, StateStore, generate, recall};
+use spring_core::{Access, Config, StateStore, generate, recall};
 
 use crate::{
     args::{Args, GenerateArgs},
@@ -32,6 +32,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
 
     let model = session::model_of(&store, path, args)?;
+    let removals = store.removals(&user)?;
     let (memories, bank) = recall(&model, &store, &user, None)?;
     let mut bars = Bars::new(args.quiet);
     let answer = generate(&model, &config, &memories, &bank, &command.prompt, &mut bars)
@@ -40,7 +41,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
 
     if !writable {
         eprintln!("spring: warning: {} cannot be written, so this answer is not on record", path.display());
-    } else if let Err(error @ Error::State { .. }) = store.record_answer(&user, &answer) {
+    } else if let Err(error) = store.record_answer(&user, removals, &answer) {
         eprintln!("spring: warning: this answer is not on record: {error}");
     }
     for cut in &answer.cuts {

@@ -28,7 +28,6 @@ impl<R: Read> Read for Interruptible<R> {
 pub fn run(args: &Args, command: &IngestArgs) -> Result<()> {
     let mut store = session::open(&command.state.state, Access::ReadWrite)?;
     let mut reports = Vec::new();
-    interrupt::install();
     for path in &command.files {
         let label = path.display().to_string();
         let file = File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;

@@ -30,7 +30,6 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
     let path = &command.file;
     let file = File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;
     let mut lines = JsonlReader::new(BufReader::new(file), path.display().to_string()).peekable();
-    interrupt::install();
     let (mut total, mut cut) = (Vec::new(), 0);
     while lines.peek().is_some() {
         let page = lines.by_ref().take(PAGE).map(|line| {

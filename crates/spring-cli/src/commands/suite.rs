@@ -23,7 +23,6 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         return if args.json { output::json(&estimate) } else { output::line(&in_words(&estimate)) };
     }
     let folder = command.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&suite.name));
-    interrupt::install();
     let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {msg} [{elapsed}]") {
         bar.set_style(style.progress_chars("=> "));

@@ -2,18 +2,23 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::Access;
+use spring_core::{Access, spring_model::Adapter};
 
 use crate::{
     args::{Args, ExportArgs, ImportArgs},
-    output, session,
+    interrupt, output,
+    progress::Bars,
+    session,
 };
 
 pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadOnly)?;
     let user = session::user_id(&command.user, path)?;
-    let exported = store.export(&user, &command.out)?;
+    let mut bars = Bars::new(args.quiet);
+    bars.say("writing");
+    let exported = interrupt::or_interrupted(store.export(&user, &command.out, &mut bars))?;
+    bars.finish();
     if args.json {
         return output::json(&json!({"folder": command.out.display().to_string(), "exported": exported}));
     }
@@ -31,8 +36,11 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     let path = &command.state.state;
     let mut store = session::open(path, Access::ReadWrite)?;
     let model = session::model_of(&store, path, args)?;
-    let imported =
-        store.import(&command.folder, &|adapter| Ok(adapter.check(model.config(), model.fingerprint())?))?;
+    let mut bars = Bars::new(args.quiet);
+    bars.say("reading");
+    let fits = |adapter: &Adapter| Ok(adapter.check(model.config(), model.fingerprint())?);
+    let imported = interrupt::or_interrupted(store.import(&command.folder, &fits, &mut bars))?;
+    bars.finish();
     if imported.settings_differ {
         eprintln!(
             "spring: warning: this state's settings differ from those of {} and stay; `spring adapt --config` changes them",

@@ -7,7 +7,9 @@ CREATE TABLE settings (
     fingerprint TEXT NOT NULL,
     config TEXT NOT NULL, -- JSON
     -- 1 from a removal until the file was rewritten without what was removed.
-    scrub INTEGER NOT NULL DEFAULT 0
+    scrub INTEGER NOT NULL DEFAULT 0,
+    -- Removals of users and of single texts, counted.
+    removals INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE users (
@@ -19,7 +21,10 @@ CREATE TABLE users (
     -- The generation in use; 0 for none.
     generation INTEGER NOT NULL DEFAULT 0,
     -- Interactions in no period.
-    pending INTEGER NOT NULL DEFAULT 0
+    pending INTEGER NOT NULL DEFAULT 0,
+    -- The state's count of removals when the user was added or last lost a text: what was computed from the user's
+    -- texts while it was another number is not kept.
+    removals INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- Who trains a user, so that nobody else does: one row while it lasts.

@@ -6,8 +6,10 @@ mod fault;
 mod file;
 mod folder;
 mod holder;
+mod keeper;
 mod lease;
 mod removal;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -16,7 +18,7 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
 use spring_memory::{GraphStamp, Interaction, InteractionId, JsonlError, UserId};
 use spring_model::Adapter;
 
@@ -24,6 +26,8 @@ pub use self::file::Access;
 use self::{
     fault::{Fault, Outcome},
     folder::Folder,
+    keeper::Keeper,
+    spool::Spool,
     user::{User, along_path, at_most, number_of, pending},
     value::{Checked, Json, to_json},
 };
@@ -34,6 +38,7 @@ use super::{
 };
 use crate::{
     Config, EmbeddingMap, Error, Result,
+    progress::{Event, Progress, tell},
     record::{AnswerRecord, LearnedPeriod},
 };
 
@@ -55,6 +60,10 @@ pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
     settings: Settings,
+    /// Whether the configuration is one to be tried: kept with the first period that was learned under it.
+    is_tried: bool,
+    /// Whether it cuts texts elsewhere than the one that the stored log-likelihoods were computed under.
+    is_cut_elsewhere: bool,
 }
 
 /// Users that a check holds at a time.
@@ -69,7 +78,11 @@ impl SqliteStore {
     pub fn create(path: impl AsRef<Path>, settings: &Settings) -> Result<Self> {
         let path = path.as_ref();
         let connection = file::create(path, settings).map_err(|fault| fault.at(path))?;
-        Ok(Self { connection, path: path.into(), settings: settings.clone() })
+        Ok(Self::of(connection, path, settings.clone()))
+    }
+
+    fn of(connection: Connection, path: &Path, settings: Settings) -> Self {
+        Self { connection, path: path.into(), settings, is_tried: false, is_cut_elsewhere: false }
     }
 
     /// Opens an existing file.
@@ -83,10 +96,12 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, access: Access) -> Result<Self> {
         let path = path.as_ref();
         let (connection, settings) = file::open(path, access).map_err(|fault| fault.at(path))?;
-        let store = Self { connection, path: path.into(), settings };
+        let store = Self::of(connection, path, settings);
         if access == Access::ReadWrite {
-            store.scrub();
             embeddings::sweep(&store.connection, &store.path);
+            if let Some(reason) = store.scrub() {
+                tracing::warn!("{}: free pages still hold what was removed: {reason}", store.path.display());
+            }
         }
         Ok(store)
     }
@@ -97,9 +112,9 @@ impl SqliteStore {
     ///
     /// [`Error::State`] if the settings cannot be stored.
     pub fn in_memory(settings: &Settings) -> Result<Self> {
-        let path = PathBuf::from(":memory:");
-        let connection = file::in_memory(settings).map_err(|fault| fault.at(&path))?;
-        Ok(Self { connection, path, settings: settings.clone() })
+        let path = Path::new(":memory:");
+        let connection = file::in_memory(settings).map_err(|fault| fault.at(path))?;
+        Ok(Self::of(connection, path, settings.clone()))
     }
 
     /// The file; `:memory:` for a store without one.
@@ -113,30 +128,49 @@ impl SqliteStore {
     ///
     /// [`Error::State`] if the file cannot be written or the configuration not be stored.
     pub fn set_config(&mut self, config: &Config) -> Result<()> {
-        let cut_elsewhere = config.training.max_tokens != self.settings.config.training.max_tokens;
-        self.write(|connection| {
-            let config = to_json("the configuration", config)?;
-            connection.execute("UPDATE settings SET config = ?1", [config])?;
-            if cut_elsewhere {
-                // They are means over texts that were cut at the old length.
-                connection.execute("UPDATE interactions SET base = NULL WHERE base IS NOT NULL", ())?;
-            }
-            Ok(())
-        })?;
+        self.write(|connection| file::set_config(connection, config))?;
+        self.settings.config = config.clone();
+        (self.is_tried, self.is_cut_elsewhere) = (false, false);
+        Ok(())
+    }
+
+    /// Changes the method's settings for this value, and for every later use of the state once a period has been learned
+    /// with them: they are kept by the first [`commit`](StateStore::commit), so that what fails leaves no trace.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`] if the file cannot be read.
+    pub fn try_config(&mut self, config: &Config) -> Result<()> {
+        let stored = self.read(file::read_settings)?.config;
+        self.is_tried = stored != *config;
+        self.is_cut_elsewhere = stored.training.max_tokens != config.training.max_tokens;
         self.settings.config = config.clone();
         Ok(())
+    }
+
+    /// A row of `interactions`; without its log-likelihood if that is of another cut.
+    fn stored(&self, user: &User<'_>, row: &Row<'_>) -> rusqlite::Result<StoredInteraction> {
+        let stored = user.stored(row)?;
+        Ok(StoredInteraction { base: stored.base.filter(|_| !self.is_cut_elsewhere), ..stored })
+    }
+
+    /// The periods that would be cut now.
+    fn planned(&self, user: &User<'_>, periods: u32, hold_out: f64) -> Outcome<Vec<PlannedPeriod>> {
+        user.plan(periods, hold_out, |row| self.stored(user, row))
     }
 
     /// Reads the whole file and refuses it if anything in it is damaged.
     ///
     /// # Errors
     ///
-    /// [`Error::State`], saying what is wrong.
-    pub fn check(&self) -> Result<()> {
+    /// [`Error::State`], saying what is wrong; or a request to stop.
+    pub fn check(&self, progress: &mut dyn Progress) -> Result<()> {
         self.read(check::check_file)?;
+        let mut step = stepping(progress);
         let mut page = self.users(None, CHECKED_AT_ONCE)?;
         while let Some(last) = page.last().map(|summary| summary.user.clone()) {
             for summary in &page {
+                step()?;
                 self.read(|connection| check::check_user(&User::get(connection, &summary.user)?))?;
             }
             page = self.users(Some(&last), CHECKED_AT_ONCE)?;
@@ -183,42 +217,73 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownUser`], or [`Error::Io`] if the folder is there already or cannot be written; nothing is left of it
-    /// then.
-    pub fn export(&self, user: &UserId, folder: impl AsRef<Path>) -> Result<Transferred> {
+    /// [`Error::UnknownUser`], [`Error::Io`] if the folder is there already or cannot be written, [`Error::Export`] if
+    /// something is larger than an import takes, or a request to stop; nothing is left of the folder then.
+    pub fn export(
+        &self,
+        user: &UserId,
+        folder: impl AsRef<Path>,
+        progress: &mut dyn Progress,
+    ) -> Result<Transferred> {
         self.user(user)?;
         let folder = Folder::create(folder.as_ref())?;
-        let exported =
-            self.read(|connection| transfer::export(&User::get(connection, user)?, &self.settings, &folder));
+        let exported = self.read(|connection| {
+            let user = User::get(connection, user)?;
+            transfer::export(&user, &self.settings, &folder, &mut stepping(progress))
+        });
         exported.inspect_err(|_| folder.remove())
     }
 
     /// Adds a user from a folder that [`export`](Self::export) wrote, as they were there. The state's own settings stay.
     ///
     /// The folder is not trusted: links and files of unlikely size are refused, everything is checked, and it is added
-    /// whole or not at all. `check` refuses adapters that do not fit the model, such as by
-    /// [`Adapter::check`](spring_model::Adapter::check).
+    /// whole or not at all. It is read to its end before other processes are kept from writing. `check` refuses adapters
+    /// that do not fit the model, such as by [`Adapter::check`](spring_model::Adapter::check).
     ///
     /// # Errors
     ///
     /// [`Error::Import`], naming the file and line, also if the state has the user already or was made for another base;
-    /// [`Error::Io`] for a file that is missing.
+    /// [`Error::Io`] for a file that is missing; or a request to stop.
     pub fn import(
         &mut self,
         folder: impl AsRef<Path>,
         check: &dyn Fn(&Adapter) -> Result<()>,
+        progress: &mut dyn Progress,
     ) -> Result<Transferred> {
-        let (folder, settings) = (Folder::open(folder.as_ref()), self.settings.clone());
-        self.write(|connection| transfer::import(connection, &settings, &folder, check))
+        let (folder, settings) = (Folder::open(folder.as_ref()), &self.settings);
+        let header = transfer::header(&folder, settings)?;
+        self.read(|connection| transfer::check_is_new(connection, &folder, &header.user))?;
+        let mut read = || {
+            let scratch = file::scratch(settings)?;
+            let transaction = scratch.unchecked_transaction()?;
+            let step = &mut stepping(progress);
+            let imported = transfer::import(&transaction, settings, &folder, &header, check, step)?;
+            transaction.commit()?;
+            Ok((scratch, imported))
+        };
+        let (scratch, imported) = read().map_err(|fault: Fault| fault.at(&self.path))?;
+        self.write(|connection| {
+            transfer::check_is_new(connection, &folder, &header.user)?;
+            transfer::copy(&scratch, &User::add(connection, &header.user)?)
+        })?;
+        Ok(imported)
     }
 
-    /// Finishes removals: true if no free page holds anything of them any more. What stops it, such as a reader or a full
-    /// disk, may be gone when the state is next opened.
-    fn scrub(&self) -> bool {
-        file::scrub(&self.connection).unwrap_or_else(|fault| {
-            tracing::warn!("{}", fault.at(&self.path));
-            false
-        })
+    /// Finishes removals, so that no free page holds anything of them any more; else gives what stands in the way, such as
+    /// a reader or a full disk. It may be gone when the state is next opened.
+    fn scrub(&self) -> Option<String> {
+        match file::scrub(&self.connection) {
+            Ok(true) => None,
+            Ok(false) => Some("another process is reading it".into()),
+            Err(fault) => Some(fault.while_scrubbing()),
+        }
+    }
+
+    /// What a removal took away, once the file is rewritten without it.
+    fn scrubbed(&self, forgotten: Forgotten) -> Forgotten {
+        embeddings::sweep(&self.connection, &self.path);
+        let held_up = self.scrub();
+        Forgotten { scrubbed: held_up.is_none(), held_up, ..forgotten }
     }
 
     /// Runs `work` on one state of the file.
@@ -232,7 +297,7 @@ impl SqliteStore {
 
     /// As [`write`](Self::write), without waiting for the disk: a power cut may undo it, a crash of the program does not.
     /// For leases, which a power cut ends anyway.
-    fn write_soon<T>(&mut self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
+    fn write_soon<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
         let wait = |store: &Self, how| {
             store
                 .connection
@@ -246,9 +311,9 @@ impl SqliteStore {
     }
 
     /// Runs `work` alone among all writers; what it did is undone unless it ends well.
-    fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
+    fn write<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
         let run = || {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
             let result = work(&transaction)?;
             transaction.commit()?;
             Ok(result)
@@ -267,10 +332,12 @@ impl StateStore for SqliteStore {
         file: &str,
         interactions: &mut dyn Iterator<Item = Result<(u64, Interaction), JsonlError>>,
     ) -> Result<IngestReport> {
+        let failed = |fault: Fault| fault.at(&self.path);
+        // The source may be slow, or a pipe that nobody writes to.
+        let spool = Spool::fill(&self.connection, interactions).map_err(failed)?;
         self.write(|connection| {
             let mut report = IngestReport::default();
-            for item in interactions {
-                let (line, interaction) = item?;
+            spool.each(|line, interaction| {
                 let user = match User::find(connection, &interaction.user)? {
                     Some(user) => user,
                     None => {
@@ -289,7 +356,8 @@ impl StateStore for SqliteStore {
                         return Err(Error::DuplicateId { file: file.into(), line, user, id }.into());
                     }
                 }
-            }
+                Ok(())
+            })?;
             Ok(report)
         })
     }
@@ -309,21 +377,21 @@ impl StateStore for SqliteStore {
     fn pending(&self, user: &UserId) -> Result<Vec<StoredInteraction>> {
         self.read(|connection| {
             let user = User::get(connection, user)?;
-            user.rows("interactions", pending!("*"), [user.key], |row| user.stored(row))
+            user.rows("interactions", pending!("*"), [user.key], |row| self.stored(&user, row))
         })
     }
 
     fn cut_periods(&mut self, user: &UserId, periods: u32, hold_out: f64) -> Result<Vec<u32>> {
         self.write(|connection| {
             let user = User::get(connection, user)?;
-            let planned = user.plan(periods, hold_out)?;
+            let planned = self.planned(&user, periods, hold_out)?;
             user.add_periods(&planned)?;
             Ok(planned.iter().map(|period| period.number).collect())
         })
     }
 
     fn plan_periods(&self, user: &UserId, periods: u32, hold_out: f64) -> Result<Vec<PlannedPeriod>> {
-        self.read(|connection| User::get(connection, user)?.plan(periods, hold_out))
+        self.read(|connection| self.planned(&User::get(connection, user)?, periods, hold_out))
     }
 
     fn users_to_adapt(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>> {
@@ -347,6 +415,14 @@ impl StateStore for SqliteStore {
         lease.expires =
             self.write_soon(|connection| lease::renew(&User::get(connection, &lease.user)?, lease))?;
         Ok(())
+    }
+
+    fn keep(&self, lease: &Lease) -> Box<dyn Send> {
+        match self.connection.path() {
+            // Nobody else can take it.
+            None | Some("") => Box::new(()),
+            Some(path) => Box::new(Keeper::start(Path::new(path), lease, lease::RENEW_EVERY)),
+        }
     }
 
     fn release(&mut self, lease: &Lease) -> Result<()> {
@@ -381,7 +457,7 @@ impl StateStore for SqliteStore {
                 "SELECT i.*, m.held_out FROM members m CROSS JOIN interactions i USING (user, seq)
                  WHERE m.user = ?1 AND m.period = ?2 ORDER BY seconds, nanoseconds, seq",
                 (user.key, period),
-                |row| Ok(Member { stored: user.stored(row)?, held_out: row.get("held_out")? }),
+                |row| Ok(Member { stored: self.stored(&user, row)?, held_out: row.get("held_out")? }),
             )
         })
     }
@@ -394,7 +470,7 @@ impl StateStore for SqliteStore {
                     "interactions",
                     "SELECT * FROM interactions WHERE user = ?1 AND seq = ?2",
                     (user.key, number_of(seq)),
-                    |row| user.stored(row),
+                    |row| self.stored(&user, row),
                 )?;
                 found.ok_or_else(|| user.no_interaction(seq))
             };
@@ -413,7 +489,7 @@ impl StateStore for SqliteStore {
                 [user.key],
                 |row| {
                     let (period, held_out) = (row.get("period")?, row.get("held_out")?);
-                    Ok(HistoryEntry { stored: user.stored(row)?, period, held_out })
+                    Ok(HistoryEntry { stored: self.stored(&user, row)?, period, held_out })
                 },
             )
         })
@@ -424,26 +500,49 @@ impl StateStore for SqliteStore {
         self.read(|connection| embeddings::get(&User::get(connection, user)?, base, seqs))
     }
 
-    fn set_embeddings(&mut self, user: &UserId, embeddings: &EmbeddingMap) -> Result<()> {
+    fn removals(&self, user: &UserId) -> Result<u64> {
+        self.read(|connection| User::get(connection, user)?.removals())
+    }
+
+    fn set_embeddings(&mut self, user: &UserId, removals: u64, embeddings: &EmbeddingMap) -> Result<()> {
         let base = self.settings.fingerprint.clone();
-        self.write(|connection| embeddings::set(&User::get(connection, user)?, &base, embeddings))
+        self.write(|connection| {
+            let user = User::get(connection, user)?;
+            user.check_removals(removals)?;
+            embeddings::set(&user, &base, embeddings)
+        })
     }
 
     fn graph_place(&self, user: &UserId) -> Result<Option<GraphPlace>> {
         self.read(|connection| embeddings::graph_place(&User::get(connection, user)?, &self.path))
     }
 
-    fn set_graph(&mut self, user: &UserId, stamp: &GraphStamp) -> Result<()> {
-        self.write(|connection| embeddings::set_graph(&User::get(connection, user)?, stamp))
+    fn set_graph(&mut self, user: &UserId, removals: u64, stamp: &GraphStamp) -> Result<()> {
+        let kept = self.write(|connection| {
+            let Some(user) = User::find(connection, user)? else { return Ok(false) };
+            let is_current = user.removals()? == removals;
+            embeddings::set_graph(&user, is_current.then_some(stamp))?;
+            Ok(is_current)
+        })?;
+        if kept {
+            return Ok(());
+        }
+        // The files hold what was removed meanwhile.
+        embeddings::sweep(&self.connection, &self.path);
+        Err(Error::Outdated { user: user.clone() })
     }
 
     fn commit(&mut self, lease: &Lease, commit: &PeriodCommit) -> Result<u32> {
-        let keep = self.settings.config.state.keep_generations;
-        self.write(|connection| {
+        let config = &self.settings.config;
+        let keep = config.state.keep_generations;
+        let number = self.write(|connection| {
             let user = User::get(connection, &commit.user)?;
             lease::check(&user, lease)?;
             if user.generation != commit.parent {
                 return Err(Error::Conflict { user: commit.user.clone() }.into());
+            }
+            if self.is_tried {
+                file::set_config(connection, config)?;
             }
             user.add_periods(&commit.cut)?;
             user.check_period(commit.period)?;
@@ -465,7 +564,9 @@ impl StateStore for SqliteStore {
             user.execute("UPDATE users SET generation = ?2 WHERE key = ?1", (user.key, number))?;
             user.prune(keep, number)?;
             Ok(number)
-        })
+        })?;
+        (self.is_tried, self.is_cut_elsewhere) = (false, false);
+        Ok(number)
     }
 
     fn generation(&self, user: &UserId, number: Option<u32>) -> Result<Option<Generation>> {
@@ -559,16 +660,14 @@ impl StateStore for SqliteStore {
 
     fn forget(&mut self, user: &UserId) -> Result<Forgotten> {
         let forgotten = self.write(|connection| removal::forget(&User::get(connection, user)?))?;
-        embeddings::sweep(&self.connection, &self.path);
-        Ok(Forgotten { scrubbed: self.scrub(), ..forgotten })
+        Ok(self.scrubbed(forgotten))
     }
 
     fn forget_interaction(&mut self, lease: &Lease, forgetting: &Forgetting) -> Result<Forgotten> {
         let forgotten = self.write(|connection| {
             removal::forget_interaction(&User::get(connection, &forgetting.user)?, lease, forgetting)
         })?;
-        embeddings::sweep(&self.connection, &self.path);
-        Ok(Forgotten { scrubbed: self.scrub(), ..forgotten })
+        Ok(self.scrubbed(forgotten))
     }
 
     fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<LearnedPeriod>> {
@@ -586,9 +685,10 @@ impl StateStore for SqliteStore {
         })
     }
 
-    fn record_answer(&mut self, user: &UserId, answer: &AnswerRecord) -> Result<()> {
+    fn record_answer(&mut self, user: &UserId, removals: u64, answer: &AnswerRecord) -> Result<()> {
         self.write(|connection| {
             let user = User::get(connection, user)?;
+            user.check_removals(removals)?;
             let record = to_json(&format!("the record of a text for user {}", user.name), answer)?;
             user.execute("INSERT INTO answers (user, record) VALUES (?1, ?2)", (user.key, record))?;
             Ok(())
@@ -607,6 +707,16 @@ impl StateStore for SqliteStore {
         })
     }
 
+    fn find_answer(&self, user: &UserId, part: &str) -> Result<Option<AnswerRecord>> {
+        self.read(|connection| {
+            let user = User::get(connection, user)?;
+            // One after the other: a record holds a line for each token.
+            let query = "SELECT record FROM answers WHERE user = ?1 ORDER BY key DESC";
+            let read = |row: &Row<'_>| row.get("record").map(|Json::<AnswerRecord>(record)| record);
+            user.first("answers", query, [user.key], read, |answer| answer.text.contains(part))
+        })
+    }
+
     fn find(&self, user: &UserId, id: &InteractionId) -> Result<Option<u64>> {
         self.read(|connection| {
             let user = User::get(connection, user)?;
@@ -621,6 +731,15 @@ impl StateStore for SqliteStore {
 
     fn place(&self, user: &UserId, seq: u64) -> Result<Option<(u32, bool)>> {
         self.read(|connection| User::get(connection, user)?.place(seq))
+    }
+}
+
+/// Tells of one more thing done; the error is a request to stop.
+fn stepping(progress: &mut dyn Progress) -> impl FnMut() -> Result<()> {
+    let mut done = 0;
+    move || {
+        done += 1;
+        tell(progress, Event::Reading { done })
     }
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
+use spring_memory::BufferItem;
 use spring_model::Adapter;
 
 use super::{
@@ -53,12 +54,52 @@ pub(super) fn check_user(user: &User<'_>) -> Outcome<()> {
             damaged("users", format!("generation {} is in use but not there", user.generation))
         })?;
     }
-    let query = "SELECT adapter FROM memories WHERE user = ?1";
-    let readable = |adapter: Vec<u8>| Ok(Adapter::from_bytes(&adapter).map(|_| ())?);
-    match user.each("memories", query, [user.key], |row| row.get(0), readable) {
-        Ok(_) => Ok(()),
-        Err(Fault::Other(Error::Model(error))) => damaged("memories", error.to_string()),
-        Err(other) => Err(other),
+    let generations = "SELECT record FROM generations WHERE user = ?1";
+    user.each("generations", generations, [user.key], |row| row.get(0), |Json::<PeriodRecord>(_)| Ok(()))?;
+    let answers = "SELECT record FROM answers WHERE user = ?1";
+    user.each("answers", answers, [user.key], |row| row.get(0), |Json::<AnswerRecord>(_)| Ok(()))?;
+    let numbers = "SELECT generation FROM memories WHERE user = ?1 ORDER BY generation";
+    // One at a time: adapters are large.
+    for generation in user.rows("memories", numbers, [user.key], |row| row.get(0))? {
+        check_memories(user, generation).or_else(|fault| match fault {
+            Fault::Other(Error::Model(error)) => {
+                damaged("memories", format!("the adapter of generation {generation}: {error}"))
+            }
+            other => Err(other),
+        })?;
+    }
+    Ok(())
+}
+
+/// That a generation can be generated with: its adapter, its buffer and the texts in it, and the calibration sample.
+fn check_memories(user: &User<'_>, generation: u32) -> Outcome<()> {
+    let damaged = |detail: String| {
+        Err(Fault::damaged("memories", Some(user.name), format!("generation {generation}: {detail}")))
+    };
+    let memories = user.row(
+        "memories",
+        "SELECT buffered, buffer, calibration, adapter FROM memories WHERE user = ?1 AND generation = ?2",
+        (user.key, generation),
+        |row| {
+            let Json::<Vec<BufferItem>>(buffer) = row.get("buffer")?;
+            let Json::<Vec<f64>>(_) = row.get("calibration")?;
+            Ok((row.get::<_, usize>("buffered")?, buffer, row.get::<_, Vec<u8>>("adapter")?))
+        },
+    )?;
+    let Some((buffered, buffer, adapter)) = memories else { return Ok(()) };
+    if buffer.len() != buffered {
+        return damaged(format!("its buffer is said to hold {buffered} texts, and holds {}", buffer.len()));
+    }
+    for item in &buffer {
+        match user.place(item.key)? {
+            Some((_, false)) => {}
+            _ => return damaged(format!("text {} cannot be in the buffer", item.key)),
+        }
+    }
+    let adapter = Adapter::from_bytes(&adapter).map_err(Error::from)?;
+    match user.is_base(&adapter.base)? {
+        true => Ok(()),
+        false => damaged("the adapter is of another base than the state".into()),
     }
 }
 

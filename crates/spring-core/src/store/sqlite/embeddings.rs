@@ -1,7 +1,6 @@
 //! Embeddings, and the graphs over them that lie beside the file.
 
 use std::{
-    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -73,7 +72,12 @@ pub(super) fn graph_place(user: &User<'_>, state: &Path) -> Outcome<Option<Graph
     Ok(Some(GraphPlace { folder, name: user.key.to_string(), stamp }))
 }
 
-pub(super) fn set_graph(user: &User<'_>, stamp: &GraphStamp) -> Outcome<()> {
+/// Remembers what a user's graph must be; without a stamp, that there is none.
+pub(super) fn set_graph(user: &User<'_>, stamp: Option<&GraphStamp>) -> Outcome<()> {
+    let Some(stamp) = stamp else {
+        user.execute("DELETE FROM graphs WHERE user = ?1", [user.key])?;
+        return Ok(());
+    };
     let stamp = to_json(&format!("the stamp of the graph of user {}", user.name), stamp)?;
     user.execute("INSERT OR REPLACE INTO graphs (user, stamp) VALUES (?1, ?2)", (user.key, stamp))?;
     Ok(())
@@ -90,15 +94,14 @@ fn folder(state: &Path) -> Option<PathBuf> {
 /// a crash. What cannot be deleted now is tried again when the state is next opened for writing.
 pub(super) fn sweep(connection: &Connection, state: &Path) {
     let Some(entries) = folder(state).and_then(|folder| fs::read_dir(folder).ok()) else { return };
-    let known = || {
-        let mut query = connection.prepare("SELECT user FROM graphs")?;
-        query.query_map((), |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<HashSet<i64>>>()
-    };
-    let Ok(known) = known() else { return };
+    // File by file: nothing that grows with the number of users is held.
+    let known = "SELECT EXISTS (SELECT 1 FROM graphs WHERE user = ?1)";
+    let Ok(mut known) = connection.prepare_cached(known) else { return };
+    let mut is_known = |key: i64| known.query_row([key], |row| row.get(0)).unwrap_or(true);
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let key = name.strip_suffix(".hnsw.graph").or_else(|| name.strip_suffix(".hnsw.data"));
-        let is_unknown = key.and_then(|key| key.parse().ok()).is_some_and(|key: i64| !known.contains(&key));
+        let is_unknown = key.and_then(|key| key.parse().ok()).is_some_and(|key| !is_known(key));
         if is_unknown && let Err(error) = fs::remove_file(&path) {
             tracing::warn!("{}: {error}; delete it, it may hold what was removed", path.display());
         }

@@ -5,8 +5,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 use spring_memory::{JsonlError, UserId};
 
-use super::file::BUSY_TIMEOUT;
-use crate::Error;
+use crate::{Error, error::BUSY};
 
 /// A result inside a transaction.
 pub(super) type Outcome<T> = Result<T, Fault>;
@@ -73,26 +72,42 @@ impl Fault {
         ))
     }
 
+    /// Why a file was not rewritten without what was removed.
+    pub(super) fn while_scrubbing(self) -> String {
+        match self {
+            Self::Sqlite(error) if is_busy(&error) => "another process is writing to it".into(),
+            Self::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                "the disk is full: rewriting takes as much room again, in its folder and in the system's temporary one"
+                    .into()
+            }
+            Self::Sqlite(error) => format!("rewriting it failed ({error}); check the disk"),
+            Self::State(reason) => reason,
+            Self::UnknownUser(user) => user,
+            Self::Other(error) => error.to_string(),
+        }
+    }
+
     /// The error of the store at `path`.
     pub(super) fn at(self, path: &Path) -> Error {
         let reason = match self {
             Self::Other(error) => return error,
             Self::UnknownUser(user) => return Error::UnknownUser { user, path: path.into() },
             Self::State(reason) => reason,
+            Self::Sqlite(error) if is_busy(&error) => return Error::Busy { path: path.into() },
             Self::Sqlite(error) => explain(&error),
         };
         Error::State { path: path.into(), reason }
     }
 }
 
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 /// What is wrong and what to do.
 fn explain(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
-            "another process is writing to it and did not finish within {} seconds; wait for it, then run this \
-             again",
-            BUSY_TIMEOUT.as_secs()
-        ),
+        _ if is_busy(error) => BUSY.into(),
         Some(ErrorCode::ReadOnly) => {
             "opened for reading only, or it may not be written any more; nothing was changed, open it for writing \
              and check the permissions of the file and its folder"

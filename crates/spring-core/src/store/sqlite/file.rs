@@ -13,10 +13,10 @@ use super::{
     fault::{Fault, Outcome},
     value::{Json, to_json},
 };
-use crate::store::Settings;
+use crate::{Config, store::Settings};
 
-/// How long a transaction waits for another process's.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a transaction waits for another process's; `Error::Busy` says so.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long rewriting the file waits for other processes.
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,13 +25,16 @@ const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);
 const APPLICATION_ID: i64 = 0x5350_5247;
 
 /// The version of `schema.sql`.
-pub(super) const SCHEMA_VERSION: i64 = 3;
+pub(super) const SCHEMA_VERSION: i64 = 4;
 
 const SCHEMA: &str = include_str!("../schema.sql");
 
 /// What turns version 1 into 2, 2 into 3, and so on.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize - 1] =
-    [include_str!("../migrate_1_to_2.sql"), include_str!("../migrate_2_to_3.sql")];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize - 1] = [
+    include_str!("../migrate_1_to_2.sql"),
+    include_str!("../migrate_2_to_3.sql"),
+    include_str!("../migrate_3_to_4.sql"),
+];
 
 /// What a [`SqliteStore`](super::SqliteStore) is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,14 @@ pub(super) fn create(path: &Path, settings: &Settings) -> Outcome<Connection> {
 /// A store without a file.
 pub(super) fn in_memory(settings: &Settings) -> Outcome<Connection> {
     let mut connection = Connection::open_in_memory()?;
+    set_up(&connection)?;
+    fill(&mut connection, settings)?;
+    Ok(connection)
+}
+
+/// A store that lasts as long as the connection, in a file without a name once it is large.
+pub(super) fn scratch(settings: &Settings) -> Outcome<Connection> {
+    let mut connection = Connection::open("")?;
     set_up(&connection)?;
     fill(&mut connection, settings)?;
     Ok(connection)
@@ -292,7 +303,21 @@ fn check_length(path: &Path, connection: &Connection) -> Outcome<()> {
     Ok(())
 }
 
-fn read_settings(connection: &Connection) -> Outcome<Settings> {
+/// Stores a configuration, if it is another one.
+pub(super) fn set_config(connection: &Connection, config: &Config) -> Outcome<()> {
+    let stored = read_settings(connection)?.config;
+    if stored == *config {
+        return Ok(());
+    }
+    connection.execute("UPDATE settings SET config = ?1", [to_json("the configuration", config)?])?;
+    if stored.training.max_tokens != config.training.max_tokens {
+        // They are means over texts that were cut at the old length.
+        connection.execute("UPDATE interactions SET base = NULL WHERE base IS NOT NULL", ())?;
+    }
+    Ok(())
+}
+
+pub(super) fn read_settings(connection: &Connection) -> Outcome<Settings> {
     let settings = connection.query_row("SELECT model, fingerprint, config FROM settings", (), |row| {
         let Json(config) = row.get("config")?;
         Ok(Settings { model: row.get("model")?, fingerprint: row.get("fingerprint")?, config })

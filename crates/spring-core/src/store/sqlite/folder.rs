@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use spring_memory::{BufferItem, UserId};
+use spring_memory::{BufferItem, JsonlLimits, UserId};
 
 use crate::{Error, Result, record::PeriodRecord};
 
@@ -21,12 +21,19 @@ pub(super) const PLACES: &str = "places.jsonl";
 pub(super) const GENERATIONS: &str = "generations.jsonl";
 pub(super) const ANSWERS: &str = "answers.jsonl";
 
-/// Longest line of the files beside the history, in bytes; a period's record has some 300 per text.
-const MAX_LINE: u64 = 64 << 20;
+/// The files of an adapter's folder.
+const ADAPTER: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "spring.json"];
+
+/// Longest line of the files beside the history, its line break included, in bytes; a period's record has some 300 per text.
+const MAX_LINE: u64 = (64 << 20) - 1;
 /// Largest adapter, in bytes.
 const MAX_ADAPTER: u64 = 2 << 30;
 /// Most periods.
 pub(super) const MAX_PERIODS: u32 = 1_000_000;
+/// Highest number of a generation, so that there is room for those that come after.
+pub(super) const MAX_GENERATION: u32 = 1 << 30;
+/// Highest next sequence number, for the same reason.
+pub(super) const MAX_SEQ: i64 = 1 << 53;
 
 /// `user.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,16 +124,41 @@ impl Folder {
 
     pub(super) fn write(&self, file: &str, content: &str) -> Result<()> {
         let path = self.0.join(file);
-        fs::write(&path, content).map_err(|source| Error::Io { path, source })
+        let write = || {
+            let mut file = File::create(&path)?;
+            file.write_all(content.as_bytes())?;
+            file.sync_all()
+        };
+        write().map_err(|source| Error::Io { path: path.clone(), source })
     }
 
-    /// A file to be written line by line.
+    /// A file to be written line by line, none longer than an import takes.
     pub(super) fn lines(&self, file: &str) -> Result<Lines> {
         let path = self.0.join(file);
+        // The history is read as any file of interactions.
+        let limit = if file == HISTORY { JsonlLimits::default().line as u64 + 1 } else { MAX_LINE };
         match File::create(&path) {
-            Ok(file) => Ok(Lines { out: BufWriter::new(file), path }),
+            Ok(file) => Ok(Lines { out: BufWriter::new(file), path, limit }),
             Err(source) => Err(Error::Io { path, source }),
         }
+    }
+
+    /// Sees to it that all of an adapter's folder outlives a power cut.
+    pub(super) fn sync_adapter(&self, generation: u32) -> Result<()> {
+        let folder = self.adapter(generation);
+        for file in ADAPTER {
+            sync(&folder.join(file))?;
+        }
+        sync_folder(&folder)
+    }
+
+    /// The same of the folder itself, once its files are written.
+    pub(super) fn sync(&self) -> Result<()> {
+        let adapters = self.0.join("adapters");
+        if adapters.is_dir() {
+            sync_folder(&adapters)?;
+        }
+        sync_folder(&self.0)
     }
 
     /// Opens one of the files; refuses links, pipes and whatever else is no plain file of a size that may be.
@@ -155,9 +187,9 @@ impl Folder {
         Ok(std::iter::from_fn(move || {
             number += 1;
             line.clear();
-            match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            match reader.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line) {
                 Ok(0) => None,
-                Ok(_) if line.len() as u64 == MAX_LINE => Some(Err(self.wrong(
+                Ok(_) if line.len() as u64 > MAX_LINE => Some(Err(self.wrong(
                     file,
                     Some(number),
                     format!("the line is longer than {MAX_LINE} bytes"),
@@ -174,7 +206,7 @@ impl Folder {
     /// Refuses an adapter's folder whose files are links or too large to be read.
     pub(super) fn check_adapter(&self, generation: u32) -> Result<PathBuf> {
         let path = self.adapter(generation);
-        for file in ["adapter_config.json", "adapter_model.safetensors", "spring.json"] {
+        for file in ADAPTER {
             check_plain(&path.join(file), MAX_ADAPTER)?;
         }
         Ok(path)
@@ -193,20 +225,68 @@ fn check_plain(path: &Path, limit: u64) -> Result<()> {
     Ok(())
 }
 
+fn sync(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|source| Error::Io { path: path.into(), source })
+}
+
+/// What a folder lists; elsewhere than on Unix that cannot be asked for.
+fn sync_folder(path: &Path) -> Result<()> {
+    if cfg!(unix) { sync(path) } else { Ok(()) }
+}
+
 /// A file of JSON lines.
 pub(super) struct Lines {
     out: BufWriter<File>,
     path: PathBuf,
+    limit: u64,
 }
 
 impl Lines {
-    pub(super) fn add(&mut self, value: &impl Serialize) -> Result<()> {
-        let written = serde_json::to_writer(&mut self.out, value).map_err(std::io::Error::from);
-        let written = written.and_then(|()| self.out.write_all(b"\n"));
-        written.map_err(|source| Error::Io { path: self.path.clone(), source })
+    /// Adds the line of `what`.
+    pub(super) fn add(&mut self, what: impl FnOnce() -> String, value: &impl Serialize) -> Result<()> {
+        let failed = |source| Error::Io { path: self.path.clone(), source };
+        let mut line = serde_json::to_vec(value).map_err(|error| failed(error.into()))?;
+        line.push(b'\n');
+        if line.len() as u64 > self.limit {
+            let reason = format!(
+                "{} would be a line of {} bytes, more than the {} that an import takes; copy the state file to move \
+                 this user",
+                what(),
+                line.len(),
+                self.limit
+            );
+            return Err(Error::Export { path: self.path.clone(), reason });
+        }
+        self.out.write_all(&line).map_err(failed)
     }
 
+    /// Writes what is left, to the disk.
     pub(super) fn end(mut self) -> Result<()> {
-        self.out.flush().map_err(|source| Error::Io { path: self.path, source })
+        let ended = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
+        ended.map_err(|source| Error::Io { path: self.path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_no_import_would_take_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path());
+        let longest = |bytes: u64| "x".repeat(usize::try_from(bytes).unwrap() - 3);
+        for (file, limit) in [(ANSWERS, MAX_LINE), (HISTORY, (1 << 20) + 1)] {
+            let mut lines = folder.lines(file).unwrap();
+            lines.add(|| "a".into(), &longest(limit)).unwrap();
+            let error = lines.add(|| "text 2".into(), &longest(limit + 1)).unwrap_err().to_string();
+            let said = format!("{file}: text 2 would be a line of {} bytes", limit + 1);
+            assert!(error.contains(&said), "{error}");
+            lines.end().unwrap();
+        }
+        // The first line is read as it was written.
+        let read: Vec<String> = folder.values(ANSWERS).unwrap().map(|line| line.unwrap().1).collect();
+        assert_eq!(read, [longest(MAX_LINE)]);
     }
 }

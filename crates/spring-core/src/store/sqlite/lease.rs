@@ -1,5 +1,7 @@
 //! Who trains a user: one row per user while it lasts.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -9,8 +11,11 @@ use super::{
 };
 use crate::{Error, store::Lease};
 
-/// How long a lease lasts unless it is renewed: more than any step of a training takes.
+/// How long a lease lasts unless it is renewed.
 const DURATION: SignedDuration = SignedDuration::from_mins(10);
+
+/// How often it is renewed while its holder works.
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(120);
 
 /// Takes the user, unless somebody else has.
 pub(super) fn take(user: &User<'_>) -> Outcome<Lease> {

@@ -25,7 +25,7 @@ pub(super) fn forget(user: &User<'_>) -> Outcome<Forgotten> {
         ..Forgotten::default()
     };
     user.execute("DELETE FROM users WHERE key = ?1", [user.key])?;
-    ask_for_scrub(user.connection)?;
+    count_and_ask_for_scrub(user.connection)?;
     Ok(forgotten)
 }
 
@@ -65,7 +65,8 @@ pub(super) fn forget_interaction(
         replace(user, relearned)?;
     }
     let answers = forget_answers(user, &text, &forgetting.relearned)?;
-    ask_for_scrub(user.connection)?;
+    count_and_ask_for_scrub(user.connection)?;
+    user.execute("UPDATE users SET removals = (SELECT removals FROM settings) WHERE key = ?1", [user.key])?;
     Ok(Forgotten {
         interactions: 1,
         generations_relearned: forgetting.relearned.len() as u64,
@@ -94,11 +95,22 @@ fn replace(user: &User<'_>, relearned: &Relearned) -> Outcome<()> {
 }
 
 /// Removes the records of texts that a generation wrote which had seen the interaction, or that found or quote it.
+///
+/// Prompts and responses that another text of the user has as well, such as a template or a label, are not this one's.
 fn forget_answers(user: &User<'_>, text: &StoredInteraction, relearned: &[Relearned]) -> Outcome<u64> {
+    let mut own = Vec::new();
+    for (said, query) in [
+        (&text.interaction.prompt, "SELECT 1 FROM interactions WHERE user = ?1 AND prompt = ?2 LIMIT 1"),
+        (&text.interaction.response, "SELECT 1 FROM interactions WHERE user = ?1 AND response = ?2 LIMIT 1"),
+    ] {
+        if user.row("interactions", query, (user.key, said), |_| Ok(()))?.is_none() {
+            own.push(said.as_str());
+        }
+    }
     let derived = |answer: &AnswerRecord| {
         relearned.iter().any(|generation| generation.number == answer.generation)
             || answer.retrieved.iter().any(|found| found.seq == text.seq)
-            || [&answer.prompt, &answer.text].iter().any(|said| said.contains(&text.interaction.response))
+            || own.iter().any(|own| quotes(&answer.prompt, own) || quotes(&answer.text, own))
     };
     let find = || {
         let mut query = user.connection.prepare_cached("SELECT key, record FROM answers WHERE user = ?1")?;
@@ -119,8 +131,58 @@ fn forget_answers(user: &User<'_>, text: &StoredInteraction, relearned: &[Relear
     Ok(keys.len() as u64)
 }
 
+/// As few characters are said by chance: they quote a text only where they are all that is said.
+const FEW: usize = 4;
+/// As many characters quote a text also where they begin or end inside a word.
+const MANY: usize = 16;
+
+/// Whether something that was said has a text in it.
+fn quotes(said: &str, text: &str) -> bool {
+    let text = text.trim();
+    let is_cut = |before: Option<char>, after: Option<char>| {
+        [before, after].iter().all(|side| side.is_some_and(char::is_alphanumeric))
+    };
+    let mut found = said.match_indices(text);
+    match text.chars().count() {
+        0 => false,
+        1..FEW => said.trim() == text,
+        FEW..MANY => found.any(|(at, _)| {
+            let (before, after) = (&said[..at], &said[at + text.len()..]);
+            !is_cut(before.chars().next_back(), text.chars().next())
+                && !is_cut(text.chars().next_back(), after.chars().next())
+        }),
+        MANY.. => found.next().is_some(),
+    }
+}
+
 /// In the same transaction as the removal, so that a crash before the file is rewritten is made good later.
-fn ask_for_scrub(connection: &Connection) -> Outcome<()> {
-    connection.execute("UPDATE settings SET scrub = 1", ())?;
+fn count_and_ask_for_scrub(connection: &Connection) -> Outcome<()> {
+    connection.execute("UPDATE settings SET scrub = 1, removals = removals + 1", ())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quotation_is_no_chance() {
+        for (said, text, is_quoted) in [
+            ("anything", "", false),
+            ("anything", " ", false),
+            ("5", "5", true),
+            (" 5\n", "5", true),
+            ("at 5 o'clock", "5", false),
+            ("a comedy, then", "comedy", true),
+            ("comedy", "comedy ", true),
+            ("a comedy2", "comedy", false),
+            ("tragicomedy, comedy", "comedy", true),
+            ("Ünot", "not!", false),
+            ("x(not!)x", "not!", true),
+            ("notaries not", "nota", false),
+            ("so he was a singular personalit", "he was a singular person", true),
+        ] {
+            assert_eq!(quotes(said, text), is_quoted, "{said:?} {text:?}");
+        }
+    }
 }

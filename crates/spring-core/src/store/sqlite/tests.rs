@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use spring_drift::{Alpha, DriftScore, ScoreStatistics};
 use spring_fuse::GateDecision;
 use spring_memory::{BufferItem, Evicted, EvictionReason, Interaction, InteractionId, UserId};
+use spring_model::{Adapter, LoraConfig, ModelConfig};
 use tempfile::TempDir;
 
 use super::{Access, SqliteStore};
@@ -130,12 +131,21 @@ fn commit(name: &str, period: u32, parent: u32) -> PeriodCommit {
         cut: vec![],
         period,
         parent,
-        adapter: (0..=255).cycle().take(70_000).collect(),
+        adapter: adapter("f00d"),
         buffer: vec![item(2), item(1)],
         calibration: HARD.to_vec(),
         base: vec![(1, HARD[0]), (2, HARD[3])],
         record: record(period, parent),
     }
+}
+
+/// The bytes of an adapter of a base.
+fn adapter(base: &str) -> Vec<u8> {
+    let config = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 64, "intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 2, "max_position_embeddings": 16}"#;
+    let model = ModelConfig::from_json(config.as_bytes(), "config.json").unwrap();
+    let lora = LoraConfig { rank: 16, ..LoraConfig::default() };
+    Adapter::init(&lora, &model, base, 0).unwrap().to_bytes().unwrap()
 }
 
 /// Commits under a lease of its own.

@@ -1,14 +1,16 @@
 //! A user from one installation to another, by a folder.
 
-use rusqlite::Connection;
+use std::iter;
+
+use rusqlite::{Connection, params_from_iter, types::Value};
 use spring_memory::{Interaction, JsonlReader, UserId};
 use spring_model::Adapter;
 
 use super::{
     fault::{Fault, Outcome},
     folder::{
-        ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, MAX_PERIODS, PLACES, Place,
-        SETTINGS, USER,
+        ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION, MAX_PERIODS,
+        MAX_SEQ, PLACES, Place, SETTINGS, USER,
     },
     user::User,
     value::{Json, to_json},
@@ -20,7 +22,12 @@ use crate::{
 };
 
 /// Writes all that is kept of a user.
-pub(super) fn export(user: &User<'_>, settings: &Settings, folder: &Folder) -> Outcome<Transferred> {
+pub(super) fn export(
+    user: &User<'_>,
+    settings: &Settings,
+    folder: &Folder,
+    step: &mut dyn FnMut() -> Result<()>,
+) -> Outcome<Transferred> {
     let toml = toml::to_string(&settings.config)
         .map_err(|error| Fault::State(format!("the settings cannot be written as TOML: {error}")))?;
     folder.write(SETTINGS, &toml)?;
@@ -42,18 +49,20 @@ pub(super) fn export(user: &User<'_>, settings: &Settings, folder: &Folder) -> O
         generation: user.generation,
     };
     let mut lines = folder.lines(USER)?;
-    lines.add(&header)?;
+    lines.add(|| "the header".into(), &header)?;
     lines.end()?;
-    Ok(Transferred {
+    let transferred = Transferred {
         user: user.name.clone(),
-        interactions: export_history(user, folder)?,
-        generations: export_generations(user, folder)?,
-        answers: export_answers(user, folder)?,
+        interactions: export_history(user, folder, step)?,
+        generations: export_generations(user, folder, step)?,
+        answers: export_answers(user, folder, step)?,
         settings_differ: false,
-    })
+    };
+    folder.sync()?;
+    Ok(transferred)
 }
 
-fn export_history(user: &User<'_>, folder: &Folder) -> Outcome<u64> {
+fn export_history(user: &User<'_>, folder: &Folder, step: &mut dyn FnMut() -> Result<()>) -> Outcome<u64> {
     let (mut history, mut places) = (folder.lines(HISTORY)?, folder.lines(PLACES)?);
     let query = "SELECT i.*, m.period, m.held_out FROM interactions i LEFT JOIN members m USING (user, seq)
                  WHERE i.user = ?1 ORDER BY i.seq";
@@ -73,8 +82,10 @@ fn export_history(user: &User<'_>, folder: &Folder) -> Outcome<u64> {
             Ok((stored.interaction, place))
         },
         |(interaction, place)| {
-            history.add(&interaction)?;
-            places.add(&place)
+            step()?;
+            let what = || format!("interaction {}", interaction.id);
+            history.add(what, &interaction)?;
+            places.add(what, &place)
         },
     )?;
     history.end()?;
@@ -82,7 +93,11 @@ fn export_history(user: &User<'_>, folder: &Folder) -> Outcome<u64> {
     Ok(count)
 }
 
-fn export_generations(user: &User<'_>, folder: &Folder) -> Outcome<u64> {
+fn export_generations(
+    user: &User<'_>,
+    folder: &Folder,
+    step: &mut dyn FnMut() -> Result<()>,
+) -> Outcome<u64> {
     let mut lines = folder.lines(GENERATIONS)?;
     let query = "SELECT g.*, m.buffer, m.calibration, m.adapter FROM generations g
                  LEFT JOIN memories m ON m.user = g.user AND m.generation = g.number
@@ -102,32 +117,32 @@ fn export_generations(user: &User<'_>, folder: &Folder) -> Outcome<u64> {
             Ok((Line { number, parent, period, memories, record }, adapter))
         },
         |(line, adapter)| {
+            step()?;
             if let Some(adapter) = adapter {
                 Adapter::from_bytes(&adapter)?.save_peft(folder.adapter(line.number))?;
+                folder.sync_adapter(line.number)?;
             }
-            lines.add(&line)
+            lines.add(|| format!("generation {}", line.number), &line)
         },
     )?;
     lines.end()?;
     Ok(count)
 }
 
-fn export_answers(user: &User<'_>, folder: &Folder) -> Outcome<u64> {
+fn export_answers(user: &User<'_>, folder: &Folder, step: &mut dyn FnMut() -> Result<()>) -> Outcome<u64> {
     let mut lines = folder.lines(ANSWERS)?;
     let query = "SELECT record FROM answers WHERE user = ?1 ORDER BY key";
     let read = |row: &rusqlite::Row<'_>| row.get("record").map(|Json::<AnswerRecord>(record)| record);
-    let count = user.each("answers", query, [user.key], read, |record| lines.add(&record))?;
+    let count = user.each("answers", query, [user.key], read, |record| {
+        step()?;
+        lines.add(|| format!("the record of a text of {}", record.time), &record)
+    })?;
     lines.end()?;
     Ok(count)
 }
 
-/// Adds the user of a folder; `check` refuses adapters that do not fit the model.
-pub(super) fn import(
-    connection: &Connection,
-    settings: &Settings,
-    folder: &Folder,
-    check: &dyn Fn(&Adapter) -> Result<()>,
-) -> Outcome<Transferred> {
+/// Whose folder it is, and whether this version and a state of these settings can take it.
+pub(super) fn header(folder: &Folder, settings: &Settings) -> Result<Header> {
     let wrong = |reason: String| folder.wrong(USER, None, reason);
     let header: Header = serde_json::from_str(&folder.text(USER)?).map_err(|e| wrong(e.to_string()))?;
     if header.format != FORMAT {
@@ -135,34 +150,51 @@ pub(super) fn import(
             "of the format {}; this version reads {FORMAT}, so update the older program",
             header.format
         );
-        return Err(wrong(reason).into());
+        return Err(wrong(reason));
     }
     if header.fingerprint != settings.fingerprint {
         return Err(wrong(format!(
             "learned on another base model or tokenizer ({}, fingerprint {:.12}…) than this state's ({}, {:.12}…)",
             header.model, header.fingerprint, settings.model, settings.fingerprint
-        ))
-        .into());
+        )));
     }
-    if header.next_seq < 1 || header.periods > MAX_PERIODS {
-        return Err(wrong(format!("next_seq is at least 1, and periods at most {MAX_PERIODS}")).into());
-    }
-    if User::find(connection, &header.user)?.is_some() {
+    if !(1..=MAX_SEQ).contains(&header.next_seq) || header.periods > MAX_PERIODS {
         return Err(wrong(format!(
-            "the state has a user {} already; `spring forget` removes them",
-            header.user
-        ))
-        .into());
+            "next_seq is at least 1 and at most {MAX_SEQ}, and periods at most {MAX_PERIODS}"
+        )));
     }
+    Ok(header)
+}
+
+/// Refuses a user whom the state has.
+pub(super) fn check_is_new(connection: &Connection, folder: &Folder, user: &UserId) -> Outcome<()> {
+    if User::find(connection, user)?.is_none() {
+        return Ok(());
+    }
+    let reason = format!("the state has a user {user} already; `spring forget` removes them");
+    Err(folder.wrong(USER, None, reason).into())
+}
+
+/// Adds the user of a folder; `check` refuses adapters that do not fit the model.
+pub(super) fn import(
+    connection: &Connection,
+    settings: &Settings,
+    folder: &Folder,
+    header: &Header,
+    check: &dyn Fn(&Adapter) -> Result<()>,
+    step: &mut dyn FnMut() -> Result<()>,
+) -> Outcome<Transferred> {
+    let wrong = |reason: String| folder.wrong(USER, None, reason);
     let config = Config::from_toml(&folder.text(SETTINGS)?, &folder.label(SETTINGS))?;
     let user = User::add(connection, &header.user)?;
     for number in 1..=header.periods {
         user.execute("INSERT INTO periods (user, number) VALUES (?1, ?2)", (user.key, number))?;
     }
-    let interactions = import_history(&user, &header, folder)?;
-    let generations = import_generations(&user, &header, folder, check)?;
+    let interactions = import_history(&user, header, folder, step)?;
+    let generations = import_generations(&user, header, folder, check, step)?;
     let mut answers = 0;
     for line in folder.values::<AnswerRecord>(ANSWERS)? {
+        step()?;
         let (number, answer) = line?;
         let record =
             to_json("the record", &answer).map_err(|_| folder.wrong(ANSWERS, Some(number), "not finite"))?;
@@ -177,13 +209,54 @@ pub(super) fn import(
         (user.key, header.next_seq, header.generation),
     )?;
     let settings_differ = config != settings.config;
-    Ok(Transferred { user: header.user, interactions, generations, answers, settings_differ })
+    Ok(Transferred { user: header.user.clone(), interactions, generations, answers, settings_differ })
 }
 
-fn import_history(user: &User<'_>, header: &Header, folder: &Folder) -> Outcome<u64> {
+/// What hangs on a user: table, columns, and the one that orders them; each after those that it refers to.
+const TABLES: [(&str, &str, &str); 6] = [
+    ("periods", "number", "number"),
+    ("interactions", "seq, id, seconds, nanoseconds, base, meta, prompt, response", "seq"),
+    ("members", "seq, period, held_out", "seq"),
+    ("generations", "number, parent, period, record", "number"),
+    ("memories", "generation, buffered, buffer, calibration, adapter", "generation"),
+    ("answers", "record", "key"),
+];
+
+/// Gives a new user all that the only user of another store has.
+pub(super) fn copy(from: &Connection, user: &User<'_>) -> Outcome<()> {
+    for (table, columns, order) in TABLES {
+        let places: Vec<String> = (2..).take(columns.split(',').count()).map(|n| format!("?{n}")).collect();
+        let add = format!("INSERT INTO {table} (user, {columns}) VALUES (?1, {})", places.join(", "));
+        let mut add = user.connection.prepare(&add)?;
+        let mut query = from.prepare(&format!("SELECT {columns} FROM {table} ORDER BY {order}"))?;
+        let mut rows = query.query(())?;
+        while let Some(row) = rows.next()? {
+            let values = (0..places.len()).map(|column| row.get(column));
+            let values: Vec<Value> =
+                iter::once(Ok(user.key.into())).chain(values).collect::<Result<_, _>>()?;
+            add.execute(params_from_iter(values))?;
+        }
+    }
+    let query = "SELECT next_seq, generation, pending FROM users";
+    let (next_seq, generation, pending): (i64, u32, i64) =
+        from.query_row(query, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    user.execute(
+        "UPDATE users SET next_seq = ?2, generation = ?3, pending = ?4 WHERE key = ?1",
+        (user.key, next_seq, generation, pending),
+    )?;
+    Ok(())
+}
+
+fn import_history(
+    user: &User<'_>,
+    header: &Header,
+    folder: &Folder,
+    step: &mut dyn FnMut() -> Result<()>,
+) -> Outcome<u64> {
     let mut history = JsonlReader::new(folder.read(HISTORY, u64::MAX)?, folder.label(HISTORY));
     let (mut last, mut count) = (0, 0);
     for place in folder.values::<Place>(PLACES)? {
+        step()?;
         let (line, place) = place?;
         let wrong = |reason: String| folder.wrong(PLACES, Some(line), reason);
         let (_, interaction) =
@@ -238,12 +311,19 @@ fn import_generations(
     header: &Header,
     folder: &Folder,
     check: &dyn Fn(&Adapter) -> Result<()>,
+    step: &mut dyn FnMut() -> Result<()>,
 ) -> Outcome<u64> {
     let mut known = std::collections::BTreeSet::from([0]);
     for line in folder.values::<Line>(GENERATIONS)? {
+        step()?;
         let (at, line) = line?;
         let wrong = |reason: String| Fault::from(folder.wrong(GENERATIONS, Some(at), reason));
         let Line { number, parent, period, memories, record } = line;
+        if number > MAX_GENERATION {
+            return Err(wrong(format!(
+                "generation {number} is above the {MAX_GENERATION} that there may be"
+            )));
+        }
         if known.last().is_some_and(|last| *last >= number) || !known.contains(&parent) {
             return Err(wrong(format!("generation {number} from {parent} is not in order")));
         }

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use spring_memory::{BufferItem, Interaction, InteractionId, UserId};
+use spring_model::Adapter;
 
 use super::{
     fault::{Fault, Outcome},
@@ -63,7 +64,8 @@ impl<'a> User<'a> {
     }
 
     pub(super) fn add(connection: &'a Connection, name: &'a UserId) -> Outcome<Self> {
-        connection.prepare_cached("INSERT INTO users (name) VALUES (?1)")?.execute([name.as_str()])?;
+        let add = "INSERT INTO users (name, removals) SELECT ?1, removals FROM settings";
+        connection.prepare_cached(add)?.execute([name.as_str()])?;
         Ok(Self { connection, name, key: connection.last_insert_rowid(), generation: 0 })
     }
 
@@ -101,6 +103,27 @@ impl<'a> User<'a> {
         Ok(count)
     }
 
+    /// The first row of a query that is the one looked for; the others are read one at a time.
+    pub(super) fn first<T>(
+        &self,
+        table: &str,
+        query: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+        is_it: impl Fn(&T) -> bool,
+    ) -> Outcome<Option<T>> {
+        let failed = |error| Fault::of_query(error, table, Some(self.name));
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut rows = statement.query(params)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let row = read(row).map_err(failed)?;
+            if is_it(&row) {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
     /// The one row of a query, if there is one.
     pub(super) fn row<T>(
         &self,
@@ -127,6 +150,21 @@ impl<'a> User<'a> {
 
     pub(super) fn stored(&self, row: &Row<'_>) -> rusqlite::Result<StoredInteraction> {
         stored(row, self.name)
+    }
+
+    /// What [`StateStore::removals`](crate::StateStore::removals) tells.
+    pub(super) fn removals(&self) -> Outcome<u64> {
+        let removals =
+            self.row("users", "SELECT removals FROM users WHERE key = ?1", [self.key], |row| row.get(0))?;
+        Ok(removals.unwrap_or_default())
+    }
+
+    /// Refuses what was computed before a text was removed.
+    pub(super) fn check_removals(&self, then: u64) -> Outcome<()> {
+        match self.removals()? == then {
+            true => Ok(()),
+            false => Err(Error::Outdated { user: self.name.clone() }.into()),
+        }
     }
 
     pub(super) fn summary(&self) -> Outcome<UserSummary> {
@@ -170,13 +208,18 @@ impl<'a> User<'a> {
     }
 
     /// The periods that the pending interactions would be cut into.
-    pub(super) fn plan(&self, periods: u32, hold_out: f64) -> Outcome<Vec<PlannedPeriod>> {
+    pub(super) fn plan(
+        &self,
+        periods: u32,
+        hold_out: f64,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<StoredInteraction>,
+    ) -> Outcome<Vec<PlannedPeriod>> {
         if !(0.0..1.0).contains(&hold_out) {
             let reason =
                 format!("{hold_out} is not a part that can be held out; give a number from 0 to below 1");
             return Err(Error::Config { origin: "hold-out".into(), reason }.into());
         }
-        let pending = self.rows("interactions", pending!("*"), [self.key], |row| self.stored(row))?;
+        let pending = self.rows("interactions", pending!("*"), [self.key], read)?;
         let last = self.row(
             "periods",
             "SELECT coalesce(max(number), 0) FROM periods WHERE user = ?1",
@@ -227,7 +270,7 @@ impl<'a> User<'a> {
         )
     }
 
-    /// What a generation generates with.
+    /// What a generation generates with; refuses an adapter of another base than the state's.
     pub(super) fn insert_memories(
         &self,
         generation: u32,
@@ -236,6 +279,14 @@ impl<'a> User<'a> {
         calibration: &[f64],
     ) -> Outcome<()> {
         let what = |what: &str| format!("the {what} of user {}, generation {generation}", self.name);
+        let base = Adapter::from_bytes(adapter).map_err(Error::from)?.base;
+        if !self.is_base(&base)? {
+            let reason = format!(
+                "nothing was changed: {} was trained on another base model ({base:.12}…) than the state's",
+                what("adapter")
+            );
+            return Err(Fault::State(reason));
+        }
         let (count, buffer) = (buffer.len(), to_json(&what("buffer"), &buffer.to_vec())?);
         let calibration = to_json(&what("calibration sample"), &calibration.to_vec())?;
         self.execute(
@@ -244,6 +295,12 @@ impl<'a> User<'a> {
             (self.key, generation, count, buffer, calibration, adapter),
         )?;
         Ok(())
+    }
+
+    /// Whether a fingerprint is that of the base that the state was made for.
+    pub(super) fn is_base(&self, fingerprint: &str) -> Outcome<bool> {
+        let query = "SELECT fingerprint = ?1 FROM settings";
+        Ok(self.row("settings", query, [fingerprint], |row| row.get(0))?.unwrap_or_default())
     }
 
     /// Keeps base log-likelihoods, nats per token, by sequence number.

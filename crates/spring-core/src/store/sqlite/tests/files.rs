@@ -61,11 +61,11 @@ fn the_log_of_another_program_is_left_alone() {
 fn another_version_is_refused() {
     let (_folder, store) = on_file();
     let path = store.path().to_owned();
-    store.connection.pragma_update(None, "user_version", 4).unwrap();
+    store.connection.pragma_update(None, "user_version", 5).unwrap();
     drop(store);
     assert!(
         reason(open(&path))
-            .starts_with("written by a newer version of this program (format 4, known here up to 3)")
+            .starts_with("written by a newer version of this program (format 5, known here up to 4)")
     );
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
     assert!(reason(open(&path)).starts_with("damaged: there is no format 0"));
@@ -165,7 +165,7 @@ fn a_damaged_value_is_named() {
         let (_folder, mut store) = on_file();
         with_periods(&mut store, &["ada"], 2);
         put(&mut store, &commit("ada", 1, 0)).unwrap();
-        store.record_answer(&user("ada"), &answer("x")).unwrap();
+        store.record_answer(&user("ada"), 0, &answer("x")).unwrap();
         assert!(store.connection.execute(damage, ()).unwrap() > 0, "{damage}");
         let path = store.path().to_owned();
         drop(store);
@@ -277,4 +277,62 @@ fn a_protected_file_can_be_read() {
             assert!(reason(write).contains("permission"));
         }
     }
+}
+
+#[test]
+fn a_check_reads_everything() {
+    for (damage, said) in [
+        ("UPDATE memories SET buffer = '[1]'", "memories, user ada: invalid type"),
+        (
+            "UPDATE memories SET buffer = '[]'",
+            "memories, user ada: generation 1: its buffer is said to hold 2",
+        ),
+        ("UPDATE memories SET calibration = '[null]'", "memories, user ada: invalid type"),
+        ("UPDATE memories SET adapter = x'00'", "memories, user ada: the adapter of generation 1: "),
+        (
+            "UPDATE settings SET fingerprint = 'beef'",
+            "memories, user ada: generation 1: the adapter is of another",
+        ),
+        ("DELETE FROM interactions WHERE seq = 2", "memories, user ada: generation 1: text 2 cannot be in"),
+        ("UPDATE members SET held_out = 1", "memories, user ada: generation 1: text 2 cannot be in"),
+        ("UPDATE generations SET record = '{}'", "generations, user ada: missing field"),
+        ("UPDATE answers SET record = '7'", "answers, user ada: invalid type"),
+        ("UPDATE users SET pending = 1", "users, user ada: 1 pending"),
+        ("UPDATE users SET generation = 2", "users, user ada: generation 2 is in use but not there"),
+    ] {
+        let mut store = in_memory();
+        with_periods(&mut store, &["ada"], 2);
+        put(&mut store, &commit("ada", 1, 0)).unwrap();
+        store.record_answer(&user("ada"), 0, &answer("x")).unwrap();
+        store.check(&mut ()).unwrap();
+        assert!(store.connection.execute(damage, ()).unwrap() > 0, "{damage}");
+        let reason = reason(store.check(&mut ()));
+        assert!(reason.starts_with(&format!("damaged in table {said}")), "{damage}: {reason}");
+    }
+    let mut store = in_memory();
+    with_periods(&mut store, &["ada", "bob"], 2);
+    let stop = &mut |_: crate::Event<'_>| std::ops::ControlFlow::Break(());
+    assert!(store.check(stop).unwrap_err().is_stopped());
+}
+
+/// The disk has no room for one more page.
+#[test]
+fn a_full_disk_changes_nothing() {
+    let (_folder, mut store) = on_file();
+    with_periods(&mut store, &["ada"], 3);
+    put(&mut store, &commit("ada", 1, 0)).unwrap();
+    let before = dump(&store);
+    // Not above the pages that there are.
+    let limit = |store: &SqliteStore, pages: u32| {
+        store.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    };
+    limit(&store, 1);
+    let full = "the disk is full; nothing was changed";
+    assert!(reason(ingest(&mut store, history("bob", 500))).starts_with(full));
+    assert_eq!(dump(&store), before);
+    assert!(reason(put(&mut store, &commit("ada", 2, 1))).starts_with(full));
+    assert_eq!(dump(&store), before);
+    limit(&store, u32::MAX >> 1);
+    assert_eq!(put(&mut store, &commit("ada", 2, 1)).unwrap(), 2);
+    assert_eq!(ingest(&mut store, history("bob", 500)).unwrap().added, 500);
 }

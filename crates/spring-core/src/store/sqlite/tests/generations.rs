@@ -76,6 +76,10 @@ fn a_commit_that_does_not_fit_changes_nothing() {
         reason
     };
     assert_eq!(refused(|c| c.base.push((4, 0.0))), "user ada has no interaction number 4");
+    assert!(
+        refused(|c| c.adapter = adapter("beef"))
+            .contains("user ada, generation 1 was trained on another base")
+    );
     assert!(refused(|c| c.base[0].1 = f64::NAN).contains("interaction 1 of user ada is NaN"));
     assert!(
         refused(|c| c.calibration.push(f64::NAN)).contains("calibration sample of user ada, generation 1")
@@ -112,15 +116,18 @@ fn answers_come_newest_first() {
     let mut store = store();
     let ada = user("ada");
     for text in ["one", "two", "three"] {
-        store.record_answer(&ada, &answer(text)).unwrap();
-        store.record_answer(&user("bob"), &answer("bob's")).unwrap();
+        store.record_answer(&ada, 0, &answer(text)).unwrap();
+        store.record_answer(&user("bob"), 0, &answer("bob's")).unwrap();
     }
     assert_eq!(store.answers(&ada, 2).unwrap(), [answer("three"), answer("two")]);
     assert_eq!(store.answers(&ada, usize::MAX).unwrap().len(), 3);
+    assert_eq!(store.find_answer(&ada, "t").unwrap(), Some(answer("three")));
+    assert_eq!(store.find_answer(&ada, "w").unwrap(), Some(answer("two")));
+    assert_eq!(store.find_answer(&ada, "bob").unwrap(), None);
     let mut odd = answer("odd");
     odd.trace[0].lambda = f32::NAN;
     let before = dump(&store);
-    assert!(reason(store.record_answer(&ada, &odd)).contains("a text for user ada cannot be stored"));
+    assert!(reason(store.record_answer(&ada, 0, &odd)).contains("a text for user ada cannot be stored"));
     assert_eq!(dump(&store), before);
 }
 
@@ -133,7 +140,7 @@ fn everything_of_a_user_hangs_on_one_row() {
         dump(&store).len()
     };
     put(&mut store, &commit("ada", 1, 0)).unwrap();
-    store.record_answer(&user("ada"), &answer("x")).unwrap();
+    store.record_answer(&user("ada"), 0, &answer("x")).unwrap();
     store.connection.execute("DELETE FROM users WHERE name = 'ada'", ()).unwrap();
     assert_eq!(dump(&store).len(), alone);
 }
@@ -218,4 +225,37 @@ fn periods_are_stored_with_what_was_learned_from_the_first() {
     assert_eq!(store.unlearned_periods(&ada).unwrap(), [2, 3]);
     assert_eq!(store.members(&ada, 2).unwrap(), planned[1].members);
     assert_eq!(store.user(&ada).unwrap().pending, 0);
+}
+
+#[test]
+fn settings_are_kept_with_the_first_period_learned_with_them() {
+    let (_folder, mut store) = on_file();
+    let ada = user("ada");
+    with_periods(&mut store, &["ada"], 3);
+    put(&mut store, &commit("ada", 1, 0)).unwrap();
+    let mut tried = Config { seed: 9, ..Config::default() };
+    tried.training.max_tokens = 5;
+    store.try_config(&tried).unwrap();
+    assert_eq!(store.settings().config, tried);
+    let stored = |store: &SqliteStore| SqliteStore::open(store.path(), Access::ReadOnly).unwrap();
+    let bases = |store: &SqliteStore| {
+        let texts = store.interactions(&ada, &[1, 2, 3]).unwrap();
+        texts.iter().map(|text| text.base).collect::<Vec<_>>()
+    };
+    // They are of texts cut elsewhere.
+    assert_eq!(bases(&store), [None; 3]);
+    assert!(store.members(&ada, 1).unwrap()[0].stored.base.is_none());
+    assert_eq!(bases(&stored(&store)), [Some(HARD[0]), Some(HARD[3]), None]);
+    assert!(put(&mut store, &PeriodCommit { base: vec![(9, 0.0)], ..commit("ada", 2, 1) }).is_err());
+    assert_eq!(stored(&store).settings(), &settings());
+    put(&mut store, &PeriodCommit { base: vec![(2, -1.0)], ..commit("ada", 2, 1) }).unwrap();
+    assert_eq!(stored(&store).settings().config, tried);
+    for store in [&store, &stored(&store)] {
+        assert_eq!(bases(store), [None, Some(-1.0), None]);
+    }
+    // Kept once: what others set since stays.
+    let other = Config { seed: 10, ..tried };
+    SqliteStore::open(store.path(), Access::ReadWrite).unwrap().set_config(&other).unwrap();
+    put(&mut store, &PeriodCommit { base: vec![], ..commit("ada", 3, 2) }).unwrap();
+    assert_eq!(stored(&store).settings().config, other);
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use spring_memory::JsonlReader;
 
 use super::*;
-use crate::store::{StoredInteraction, UserSummary};
+use crate::store::{StoredInteraction, UserSummary, sqlite::user::User};
 
 #[test]
 fn every_field_comes_back() {
@@ -176,15 +176,20 @@ fn a_crash_leaves_the_state_before() {
     let crashed = tempfile::tempdir().unwrap();
     let log = folder.path().join("state.db-wal");
     let size = fs::metadata(&log).unwrap().len();
-    let mut lines = (1..).zip(history("bob", 300)).map(Ok).inspect(|line: &Result<(u64, _), _>| {
-        if line.as_ref().unwrap().0 == 300 {
-            assert!(fs::metadata(&log).unwrap().len() > size);
-            for name in ["state.db", "state.db-wal", "state.db-shm"] {
-                fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
-            }
+    let bob = user("bob");
+    let wrote = store.write(|connection| {
+        let user = User::add(connection, &bob)?;
+        for text in history("bob", 300) {
+            user.insert(&text)?;
         }
+        assert!(fs::metadata(&log).unwrap().len() > size);
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
+        }
+        Ok(())
     });
-    assert_eq!(store.ingest("texts.jsonl", &mut lines).unwrap().added, 300);
+    wrote.unwrap();
+    assert_eq!(store.user(&bob).unwrap().interactions, 300);
     let store = SqliteStore::open(crashed.path().join("state.db"), Access::ReadWrite).unwrap();
     assert_eq!(dump(&store), before);
     let check: String =
@@ -197,7 +202,7 @@ fn users_share_nothing() {
     let mut store = in_memory();
     with_periods(&mut store, &["ada", "bob"], 3);
     put(&mut store, &commit("ada", 1, 0)).unwrap();
-    store.record_answer(&user("ada"), &answer("for ada")).unwrap();
+    store.record_answer(&user("ada"), 0, &answer("for ada")).unwrap();
     let bob = user("bob");
     for stored in store.interactions(&bob, &[1, 2, 3]).unwrap() {
         assert_eq!((stored.interaction.user.as_str(), stored.base), ("bob", None));
@@ -242,7 +247,7 @@ fn an_unknown_user_is_named() {
         put(&mut store, &commit("bob", 1, 0)).err(),
         store.generation(&bob, None).err(),
         store.period_records(&bob, None).err(),
-        store.record_answer(&bob, &answer("x")).err(),
+        store.record_answer(&bob, 0, &answer("x")).err(),
         store.answers(&bob, 1).err(),
         store.find(&bob, &InteractionId::new("1").unwrap()).err(),
     ];
@@ -304,7 +309,7 @@ fn a_file_behaves_as_memory_does() {
         with_periods(&mut store, &["ada", "bob"], 3);
         put(&mut store, &commit("ada", 1, 0)).unwrap();
         put(&mut store, &commit("ada", 2, 1)).unwrap();
-        store.record_answer(&user("bob"), &answer("x")).unwrap();
+        store.record_answer(&user("bob"), 0, &answer("x")).unwrap();
         ingest(&mut store, history("ada", 2)).unwrap();
         store.set_config(&Config { seed: 3, ..Config::default() }).unwrap();
         dump(&store)

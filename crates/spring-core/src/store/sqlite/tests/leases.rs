@@ -1,6 +1,7 @@
 use jiff::SignedDuration;
 
 use super::*;
+use crate::store::sqlite::keeper::Keeper;
 
 fn again(store: &SqliteStore) -> SqliteStore {
     SqliteStore::open(store.path(), Access::ReadWrite).unwrap()
@@ -95,4 +96,36 @@ fn users_with_something_to_learn_are_listed() {
     store.rollback(&user("cy"), None).unwrap();
     ingest(&mut store, history("ada", 3)).unwrap();
     assert_eq!(names(&store, None, 9), ["ada", "bob", "cy", "dan"]);
+}
+
+#[test]
+fn a_lease_is_renewed_without_any_progress() {
+    let (_folder, mut store) = on_file();
+    with_periods(&mut store, &["ada"], 1);
+    let lease = store.lease(&user("ada")).unwrap();
+    let expires = |store: &SqliteStore| -> i64 {
+        store.connection.query_row("SELECT expires FROM leases", (), |row| row.get(0)).unwrap()
+    };
+    store.connection.execute("UPDATE leases SET expires = 1", ()).unwrap();
+    let keeper = Keeper::start(store.path(), &lease, std::time::Duration::from_millis(5));
+    let begin = std::time::Instant::now();
+    while expires(&store) == 1 {
+        assert!(begin.elapsed().as_secs() < 60, "never renewed");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(expires(&store) > Timestamp::now().as_second() + 60);
+    drop(keeper);
+    // It has ended with the value.
+    store.connection.execute("UPDATE leases SET expires = 1", ()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(expires(&store), 1);
+    // Somebody else's is left alone.
+    let taken = again(&store).lease(&user("ada")).unwrap();
+    let before = expires(&store);
+    store.connection.execute("UPDATE leases SET expires = expires - 60", ()).unwrap();
+    let keeper = Keeper::start(store.path(), &lease, std::time::Duration::from_millis(5));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    drop(keeper);
+    assert_eq!(expires(&store), before - 60);
+    store.release(&taken).unwrap();
 }

@@ -1,6 +1,7 @@
 use std::{sync::mpsc, thread, time::Duration};
 
 use super::*;
+use crate::adapt::patiently;
 
 fn again(store: &SqliteStore, access: Access) -> SqliteStore {
     SqliteStore::open(store.path(), access).unwrap()
@@ -14,8 +15,9 @@ fn a_writer_kept_waiting_says_why() {
     store.connection.busy_timeout(Duration::from_millis(10)).unwrap();
     // Opening is no writing.
     drop(again(&store, Access::ReadWrite));
-    let reason = reason(ingest(&mut store, history("ada", 1)));
-    assert!(reason.starts_with("another process is writing to it"), "{reason}");
+    let error = ingest(&mut store, history("ada", 1)).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }));
+    assert!(error.to_string().contains(": another process is writing to it"), "{error}");
     other.connection.execute_batch("COMMIT").unwrap();
     assert_eq!(ingest(&mut store, history("ada", 1)).unwrap().added, 1);
 }
@@ -78,7 +80,7 @@ fn a_store_for_reading_writes_nothing() {
         reason(ingest(&mut reader, history("bob", 1))),
         reason(reader.cut_periods(&user("ada"), 1, 0.0)),
         reason(put(&mut reader, &commit("ada", 1, 0))),
-        reason(reader.record_answer(&user("ada"), &answer("x"))),
+        reason(reader.record_answer(&user("ada"), 0, &answer("x"))),
         reason(reader.set_config(&Config { seed: 5, ..Config::default() })),
     ];
     for reason in refused {
@@ -86,4 +88,59 @@ fn a_store_for_reading_writes_nothing() {
     }
     assert_eq!(reader.settings(), &settings());
     assert_eq!(dump(&store), before);
+}
+
+#[test]
+fn a_slow_source_keeps_nobody_from_writing() {
+    let (_folder, mut store) = on_file();
+    let mut other = again(&store, Access::ReadWrite);
+    other.connection.busy_timeout(Duration::ZERO).unwrap();
+    let mut lines = (1..).zip(history("ada", 3)).map(Ok).inspect(|line| {
+        let id = line.as_ref().map_or(0, |(line, _): &(u64, Interaction)| *line);
+        ingest(&mut other, vec![interaction("bob", &id.to_string(), "2026-01-01T00:00:00Z")]).unwrap();
+    });
+    assert_eq!(store.ingest("texts.jsonl", &mut lines).unwrap().added, 3);
+    assert_eq!(store.user(&user("bob")).unwrap().interactions, 3);
+    // Again in the same connection, after a failure too.
+    let bad = vec![
+        interaction("ada", "9", "2026-01-01T00:00:00Z"),
+        interaction("ada", "1", "2026-01-01T00:00:00Z"),
+    ];
+    assert!(matches!(ingest(&mut store, bad), Err(Error::DuplicateId { line: 2, .. })));
+    assert_eq!(
+        ingest(&mut store, history("ada", 4)).unwrap(),
+        IngestReport { added: 1, skipped: 3, new_users: 0 }
+    );
+}
+
+#[test]
+fn what_was_trained_waits_for_a_busy_state() {
+    let (_folder, mut store) = on_file();
+    with_periods(&mut store, &["ada"], 2);
+    let other = again(&store, Access::ReadWrite);
+    let lease = store.lease(&user("ada")).unwrap();
+    store.connection.busy_timeout(Duration::ZERO).unwrap();
+    let busy = || other.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    busy();
+    let mut waited = 0;
+    let mut free = |event: crate::Event<'_>| {
+        assert!(matches!(event, crate::Event::Waiting));
+        waited += 1;
+        if waited == 3 {
+            other.connection.execute_batch("COMMIT").unwrap();
+        }
+        std::ops::ControlFlow::Continue(())
+    };
+    let first = commit("ada", 1, 0);
+    assert_eq!(patiently(lease.expires, &mut free, || store.commit(&lease, &first)).unwrap(), 1);
+    assert_eq!(waited, 3);
+    // Not for ever, and not against a request to stop.
+    busy();
+    let second = commit("ada", 2, 1);
+    let late = patiently(Timestamp::now(), &mut (), || store.commit(&lease, &second));
+    assert!(matches!(late, Err(Error::Busy { .. })));
+    let stop = &mut |_: crate::Event<'_>| std::ops::ControlFlow::Break(());
+    assert!(patiently(lease.expires, stop, || store.commit(&lease, &second)).unwrap_err().is_stopped());
+    other.connection.execute_batch("COMMIT").unwrap();
+    assert_eq!(store.commit(&lease, &second).unwrap(), 2);
 }

@@ -11,6 +11,8 @@ fn with_canary(store: &mut SqliteStore) {
     let mut texts = history("ada", 40);
     for text in &mut texts {
         text.response = format!("{CANARY} {} {}", text.response, "filler ".repeat(60));
+        text.prompt = format!("{} {CANARY}", text.prompt);
+        text.id = InteractionId::new(format!("{CANARY}-{}", text.id)).unwrap();
         text.meta = Some(serde_json::json!({ "note": CANARY }));
     }
     texts.push(interaction("ada", CANARY, "2026-01-01T00:00:00Z"));
@@ -20,7 +22,7 @@ fn with_canary(store: &mut SqliteStore) {
     let mut learned = commit("ada", 1, 0);
     learned.record.scores[0].id = InteractionId::new(CANARY).unwrap();
     put(store, &learned).unwrap();
-    store.record_answer(&user("ada"), &answer(CANARY)).unwrap();
+    store.record_answer(&user("ada"), 0, &answer(CANARY)).unwrap();
 }
 
 /// How often the canary lies in the file and those beside it.
@@ -74,20 +76,34 @@ fn one_interaction_goes_with_what_was_made_of_it() {
     let (folder, mut store) = on_file();
     let ada = user("ada");
     let mut texts = history("ada", 4);
-    texts[1].response = CANARY.into();
+    texts[1] = Interaction {
+        id: InteractionId::new(CANARY).unwrap(),
+        prompt: format!("And {CANARY}?"),
+        response: CANARY.into(),
+        meta: Some(serde_json::json!({ CANARY: CANARY })),
+        ..texts[1].clone()
+    };
     ingest(&mut store, texts).unwrap();
     store.cut_periods(&ada, 2, 0.0).unwrap();
-    put(&mut store, &commit("ada", 1, 0)).unwrap();
-    put(&mut store, &commit("ada", 2, 1)).unwrap();
-    // Of generation 2, of generation 0, one that found the text, one that quotes it.
+    let with_id = |period, parent| {
+        let mut commit = commit("ada", period, parent);
+        commit.record.scores[1].id = InteractionId::new(CANARY).unwrap();
+        commit
+    };
+    put(&mut store, &with_id(1, 0)).unwrap();
+    put(&mut store, &with_id(2, 1)).unwrap();
+    assert!(traces(&folder) > 5);
+    // Of generation 2, of generation 0, one that found the text, one that quotes its response, two that quote its prompt.
     let plain = AnswerRecord { generation: 0, retrieved: vec![], ..answer("plain") };
     let found = AnswerRecord {
         retrieved: vec![RetrievedText { seq: 2, ..answer("").retrieved[0].clone() }],
         ..plain.clone()
     };
     let quotes = AnswerRecord { prompt: format!("Why {CANARY}?"), ..plain.clone() };
-    for answer in [&answer("derived"), &plain, &found, &quotes] {
-        store.record_answer(&ada, answer).unwrap();
+    let asks = AnswerRecord { prompt: format!("And {CANARY}?"), ..plain.clone() };
+    let repeats = AnswerRecord { text: format!("You said: And {CANARY}?"), ..plain.clone() };
+    for answer in [&answer("derived"), &plain, &found, &quotes, &asks, &repeats] {
+        store.record_answer(&ada, 0, answer).unwrap();
     }
     let again = |number, period, parent| {
         let PeriodCommit { adapter, buffer, calibration, record, .. } = commit("ada", period, parent);
@@ -98,10 +114,10 @@ fn one_interaction_goes_with_what_was_made_of_it() {
     let lease = store.lease(&ada).unwrap();
     let forgetting = Forgetting { user: ada.clone(), seq: 2, relearned };
     let forgotten = store.forget_interaction(&lease, &forgetting).unwrap();
-    assert_eq!((forgotten.generations_relearned, forgotten.answers), (2, 3));
+    assert_eq!((forgotten.generations_relearned, forgotten.answers), (2, 5));
     assert!(forgotten.scrubbed);
     assert_eq!(store.answers(&ada, 9).unwrap(), [plain]);
-    assert_eq!(store.find(&ada, &InteractionId::new("2").unwrap()).unwrap(), None);
+    assert_eq!(store.find(&ada, &InteractionId::new(CANARY).unwrap()).unwrap(), None);
     assert_eq!(store.members(&ada, 1).unwrap().len(), 1);
     assert_eq!(store.generation(&ada, Some(1)).unwrap().unwrap().buffer.len(), 1);
     assert!(matches!(store.generation(&ada, Some(2)), Err(Error::Pruned { number: 2, .. })));
@@ -130,4 +146,75 @@ fn what_nobody_learned_only_leaves_the_counts() {
     assert_eq!((summary.interactions, summary.pending), (4, 1));
     let expected = PeriodRecord { held_out: 0, ..record(1, 0) };
     assert_eq!(store.record(&ada, 1).unwrap().record, expected);
+}
+
+#[test]
+fn a_label_or_a_template_is_no_quotation() {
+    let mut store = in_memory();
+    let ada = user("ada");
+    let mut texts = history("ada", 6);
+    for (text, response) in texts.iter_mut().zip(["5", "a comedy", "a tragedy", "a comedy", "4", "4"]) {
+        text.prompt = if response.len() == 1 { "Rate it, please." } else { "What is it?" }.into();
+        text.response = response.into();
+    }
+    texts[2].prompt = "What is it really?".into();
+    ingest(&mut store, texts).unwrap();
+    let said = |prompt: &str, text: &str| AnswerRecord {
+        generation: 0,
+        prompt: prompt.into(),
+        text: text.into(),
+        retrieved: vec![],
+        ..answer("")
+    };
+    let answers = [
+        said("Rate it, please.", "4"),
+        said("What is it?", "a comedy, 5 acts"),
+        said("What is it?", "a tragedy, 5 acts"),
+        said("What is it really?", "no"),
+        said("Rate it, please.", "5"),
+    ];
+    for answer in &answers {
+        store.record_answer(&ada, 0, answer).unwrap();
+    }
+    let lease = store.lease(&ada).unwrap();
+    let mut forget = |seq| {
+        let forgetting = Forgetting { user: ada.clone(), seq, relearned: vec![] };
+        store.forget_interaction(&lease, &forgetting).unwrap().answers
+    };
+    // "5"; what another text says too; a prompt and a response of its own.
+    assert_eq!([forget(1), forget(2), forget(3)], [1, 0, 2]);
+    assert_eq!(store.answers(&ada, 9).unwrap(), [answers[1].clone(), answers[0].clone()]);
+}
+
+#[test]
+fn what_was_made_before_a_removal_is_not_kept_after_it() {
+    let mut store = in_memory();
+    let (ada, bob) = (user("ada"), user("bob"));
+    for name in ["ada", "bob"] {
+        ingest(&mut store, history(name, 3)).unwrap();
+    }
+    let mut then = store.removals(&ada).unwrap();
+    let of_bob = store.removals(&bob).unwrap();
+    let refused = |store: &mut SqliteStore, then| {
+        let before = dump(store);
+        let embedding = crate::EmbeddingMap::from([(1, vec![1.0])]);
+        for refused in
+            [store.record_answer(&ada, then, &answer(CANARY)), store.set_embeddings(&ada, then, &embedding)]
+        {
+            assert!(matches!(refused, Err(Error::Outdated { user }) if user == ada));
+        }
+        assert_eq!(dump(store), before);
+    };
+    let lease = store.lease(&ada).unwrap();
+    store.forget_interaction(&lease, &Forgetting { user: ada.clone(), seq: 2, relearned: vec![] }).unwrap();
+    store.release(&lease).unwrap();
+    refused(&mut store, then);
+    then = store.removals(&ada).unwrap();
+    store.record_answer(&ada, then, &answer("kept")).unwrap();
+    // Ada goes, and comes again with other texts of the same numbers.
+    store.forget(&ada).unwrap();
+    assert!(matches!(store.record_answer(&ada, then, &answer(CANARY)), Err(Error::UnknownUser { .. })));
+    ingest(&mut store, history("ada", 3)).unwrap();
+    refused(&mut store, then);
+    store.record_answer(&bob, of_bob, &answer("kept")).unwrap();
 }
