@@ -1,7 +1,7 @@
 //! The HNSW graph over a snapshot of the vectors: a cache, never the truth.
 //!
-//! hnsw_rs builds it; then its links are copied into flat arrays ([`Layers`]) and it is dropped: searching
-//! those is several times as fast, in half the memory. What hnsw_rs would answer with an exit or a panic is
+//! hnsw_rs builds it; then its links are copied into flat arrays ([`Layers`]) and it is dropped:
+//! searching those is faster. What hnsw_rs would answer with an exit or a panic is
 //! ruled out before the call: link counts out of range ([`DenseConfig::check`](crate::DenseConfig)), NaN and
 //! negative distances (vectors are of length 1, distances are clamped).
 

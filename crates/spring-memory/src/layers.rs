@@ -5,10 +5,11 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use pulp::{Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
-use crate::dot::{dispatch, dot, dots};
+use crate::dot::{dispatch, dot};
 
-/// Rows that are compared at once.
-const AT_ONCE: usize = 4;
+/// Points that are compared before it is looked which are near: so that the processor reads several vectors at
+/// a time.
+const AT_ONCE: usize = 8;
 
 /// A point and how similar it is to a query: ordered by the similarity, of equals the larger point last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,15 +180,14 @@ impl Search<'_> {
 
     #[inline(always)]
     fn compare(&self, points: &[u32], mut take: impl FnMut(Near)) {
-        let (groups, rest) = points.as_chunks::<AT_ONCE>();
-        for group in groups {
-            let similarities = dots(self.query, group.map(|point| self.row(point)));
-            for (similarity, &point) in similarities.into_iter().zip(group) {
+        for points in points.chunks(AT_ONCE) {
+            let mut similarities = [0.0; AT_ONCE];
+            for (similarity, &point) in similarities.iter_mut().zip(points) {
+                *similarity = dot(self.query, self.row(point));
+            }
+            for (similarity, &point) in similarities.into_iter().zip(points) {
                 take(Near::new(similarity, point));
             }
-        }
-        for &point in rest {
-            take(Near::new(dot(self.query, self.row(point)), point));
         }
     }
 
