@@ -1,6 +1,6 @@
 """GFLOP/s of the matrix products of the 5 M model, by numpy's OpenBLAS and torch's MKL on one thread.
 
-python benches/python/products.py; spring-model's `products` benches are the same products by gemm, through burn's CPU backend.
+python benches/python/products.py
 """
 
 import os
