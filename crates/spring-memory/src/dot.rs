@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Partial sums: always as many, added up in the same order, without fused multiplication, whatever the
-/// width of the machine's vectors.
-const LANES: usize = 16;
+/// width of the machine's vectors. A multiple of the widest.
+const LANES: usize = 32;
 
 /// Runs work with the instructions that this machine has. Its `with_simd` must be `#[inline(always)]` with all
 /// that is to use them.
@@ -25,8 +25,8 @@ pub(crate) fn dot_once(a: &[f32], b: &[f32]) -> f32 {
         type Output = f32;
 
         #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> f32 {
-            dot(self.0, self.1)
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            dot(simd, self.0, self.1)
         }
     }
 
@@ -35,28 +35,36 @@ pub(crate) fn dot_once(a: &[f32], b: &[f32]) -> f32 {
 
 /// The dot product of two vectors of one length.
 #[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    // By value and never by a computed index, or the compiler would keep the sums in memory.
-    let mut sums = [0.0; LANES];
+    // As many are used as a chunk has vectors: two of 16, or eight of 4.
+    let mut sums = [simd.splat_f32s(0.0); LANES];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        sums = add_products(sums, a, b);
+        add_products(simd, &mut sums, a, b);
     }
     if !a_rest.is_empty() {
-        sums = add_products(sums, &padded(a_rest), &padded(b_rest));
+        add_products(simd, &mut sums, &padded(a_rest), &padded(b_rest));
     }
-    for half in [8, 4, 2, 1] {
+    let mut lanes = [0.0; LANES];
+    let (parts, _) = S::as_mut_simd_f32s(&mut lanes);
+    for (part, sum) in parts.iter_mut().zip(sums) {
+        *part = sum;
+    }
+    for half in [16, 8, 4, 2, 1] {
         for lane in 0..half {
-            sums[lane] += sums[lane + half];
+            lanes[lane] += lanes[lane + half];
         }
     }
-    sums[0]
+    lanes[0]
 }
 
 #[inline(always)]
-fn add_products(sums: [f32; LANES], a: &[f32; LANES], b: &[f32; LANES]) -> [f32; LANES] {
-    std::array::from_fn(|lane| sums[lane] + a[lane] * b[lane])
+fn add_products<S: Simd>(simd: S, sums: &mut [S::f32s; LANES], a: &[f32; LANES], b: &[f32; LANES]) {
+    let ((a, _), (b, _)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
+    for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+        *sum = simd.add_f32s(*sum, simd.mul_f32s(a, b));
+    }
 }
 
 #[inline(always)]
@@ -77,10 +85,10 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
         };
-        for length in [0, 1, 15, 16, 17, 64, 100, 256] {
+        for length in [0, 1, 31, 32, 33, 64, 100, 256] {
             let mut vector = || (0..length).map(|_| number()).collect::<Vec<f32>>();
             let (a, b) = (vector(), vector());
-            let product = dot(&a, &b);
+            let product = dot(pulp::Scalar::new(), &a, &b);
             let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
             assert!((f64::from(product) - exact).abs() < 1e-5, "{product} for {exact}");
             // The same bits with the machine's own instructions.

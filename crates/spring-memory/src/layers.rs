@@ -112,9 +112,9 @@ impl WithSimd for Search<'_> {
     type Output = Vec<Near>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<Near> {
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Near> {
         match self.layers.layers.split_first() {
-            Some((lowest, upper)) => self.widen(lowest, self.descend(upper)),
+            Some((lowest, upper)) => self.widen(simd, lowest, self.descend(simd, upper)),
             None => Vec::new(),
         }
     }
@@ -123,13 +123,13 @@ impl WithSimd for Search<'_> {
 impl Search<'_> {
     /// Goes to the nearest point of each upper layer in turn.
     #[inline(always)]
-    fn descend(&self, upper: &[Layer]) -> Near {
+    fn descend<S: Simd>(&self, simd: S, upper: &[Layer]) -> Near {
         let entry = self.layers.entry;
-        let mut best = Near::new(dot(self.query, self.row(entry)), entry);
+        let mut best = Near::new(dot(simd, self.query, self.row(entry)), entry);
         for layer in upper.iter().rev() {
             loop {
                 let before = best;
-                self.compare(layer.links(before.point()), |near| best = best.max(near));
+                self.compare(simd, layer.links(before.point()), |near| best = best.max(near));
                 if best == before {
                     break;
                 }
@@ -140,7 +140,7 @@ impl Search<'_> {
 
     /// Follows the links of the nearest points until none leads nearer than the `ef` nearest found.
     #[inline(always)]
-    fn widen(&self, lowest: &Layer, start: Near) -> Vec<Near> {
+    fn widen<S: Simd>(&self, simd: S, lowest: &Layer, start: Near) -> Vec<Near> {
         let points = self.vectors.len() / self.query.len();
         // A bit for each point is cleared sooner than memory for it is shared between threads.
         let mut seen = vec![0u64; points.div_ceil(64)];
@@ -163,7 +163,7 @@ impl Search<'_> {
             }
             new.clear();
             new.extend(lowest.links(nearest.point()).iter().copied().filter(|&point| is_new(point)));
-            self.compare(&new, |near| {
+            self.compare(simd, &new, |near| {
                 if found.len() < ef {
                     found.push(Reverse(near));
                     open.push(near);
@@ -179,11 +179,11 @@ impl Search<'_> {
     }
 
     #[inline(always)]
-    fn compare(&self, points: &[u32], mut take: impl FnMut(Near)) {
+    fn compare<S: Simd>(&self, simd: S, points: &[u32], mut take: impl FnMut(Near)) {
         for points in points.chunks(AT_ONCE) {
             let mut similarities = [0.0; AT_ONCE];
             for (similarity, &point) in similarities.iter_mut().zip(points) {
-                *similarity = dot(self.query, self.row(point));
+                *similarity = dot(simd, self.query, self.row(point));
             }
             for (similarity, &point) in similarities.into_iter().zip(points) {
                 take(Near::new(similarity, point));

@@ -179,11 +179,11 @@ impl<R: Iterator<Item = (usize, u64)>> WithSimd for Compare<'_, R> {
     type Output = Vec<Hit>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<Hit> {
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Hit> {
         let Self { store, query, rows } = self;
         let mut hits = Vec::new();
         for (row, key) in rows {
-            hits.push(Hit { key, score: f64::from(dot(query, store.row(row))) });
+            hits.push(Hit { key, score: f64::from(dot(simd, query, store.row(row))) });
         }
         hits
     }
