@@ -180,7 +180,7 @@ fn learn_one(
         base: outcome.base,
         record: outcome.record,
     };
-    let generation = patiently(lease.expires, progress, || store.commit(lease, &commit))?;
+    let generation = patiently(patience(lease), progress, || store.commit(lease, &commit))?;
     if !outcome.embeddings.is_empty() {
         embedding::keep(store, &user, removals, &outcome.embeddings);
     }
@@ -190,8 +190,17 @@ fn learn_one(
     Ok(LearnedPeriod { generation, record: commit.record })
 }
 
+/// How long it is tried at least to write what was trained.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Until when it is tried to write what was trained. A lease is renewed in the background too, so it may last longer than
+/// is known here; if it has ended after all, the write itself is refused.
+pub(crate) fn patience(lease: &Lease) -> Timestamp {
+    lease.expires.max(Timestamp::now() + PATIENCE)
+}
+
 /// Writes what was trained, as often as it takes while another process keeps the state busy: what took long to make is not
-/// thrown away for that. It gives up when the lease ends, or when it is asked to stop.
+/// thrown away for that. It gives up at a point in time, or when it is asked to stop.
 pub(crate) fn patiently<T>(
     until: Timestamp,
     progress: &mut dyn Progress,

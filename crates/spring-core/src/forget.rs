@@ -7,7 +7,7 @@ use spring_memory::{InteractionId, UserId};
 use crate::{
     Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Lease, Memories, PeriodInput, Relearned,
     Result, StateStore, StoredInteraction,
-    adapt::{Renewing, check_model, known_embeddings, patiently, with_lease},
+    adapt::{Renewing, check_model, known_embeddings, patience, patiently, with_lease},
     learn_period, novelties,
     progress::Progress,
     recall,
@@ -45,7 +45,7 @@ pub fn forget_interaction(
             _ => Vec::new(),
         };
         let forgetting = Forgetting { user: user.clone(), seq, relearned };
-        patiently(lease.expires, progress, || store.forget_interaction(lease, &forgetting))
+        patiently(patience(lease), progress, || store.forget_interaction(lease, &forgetting))
     })
 }
 
@@ -65,8 +65,8 @@ struct Relearning<'a> {
     records: BTreeMap<u32, PeriodRecord>,
     /// Memories and buffered texts that were learned again and are still needed.
     learned: HashMap<u32, Bank>,
-    /// Base log-likelihoods that were measured again.
-    base: HashMap<u64, f64>,
+    /// Base log-likelihoods that were measured again, by [`cut_since`](Self::cut_since) and sequence number.
+    base: HashMap<(u32, u64), f64>,
 }
 
 impl<'a> Relearning<'a> {
@@ -130,6 +130,20 @@ impl<'a> Relearning<'a> {
             .filter(|member| !member.held_out && member.stored.seq != self.seq)
             .map(|member| StoredInteraction { base: None, ..member.stored })
             .collect();
+        // As they were known then: every change of the cut made the state forget the log-likelihoods of all texts.
+        let since = self.cut_since(number)?;
+        let newest = self.generations.last_key_value().map_or(number, |(newest, _)| *newest);
+        let is_current = since == self.cut_since(newest)?
+            && config.training.max_tokens == self.store.settings().config.training.max_tokens;
+        let known = |text: StoredInteraction| StoredInteraction {
+            base: self
+                .base
+                .get(&(since, text.seq))
+                .copied()
+                .or(text.base.filter(|_| is_current && parent >= since)),
+            ..text
+        };
+        let buffered: Vec<StoredInteraction> = buffered.into_iter().map(known).collect();
         let earlier = self.earlier(parent)?;
         let embeddings = known_embeddings(self.store, &user, &config, &[&buffered, &texts])?;
         let input = PeriodInput {
@@ -152,17 +166,19 @@ impl<'a> Relearning<'a> {
             (_, Some(lost)) => return Err(lost),
             (outcome, None) => outcome?,
         };
-        self.base.extend(outcome.base.iter().copied());
-        let known = |text: StoredInteraction| StoredInteraction {
-            base: self.base.get(&text.seq).copied().or(text.base),
-            ..text
-        };
-        let buffered = outcome.buffered.into_iter().map(known).collect();
+        self.base.extend(outcome.base.iter().map(|&(seq, base)| ((since, seq), base)));
         self.records.insert(number, outcome.record);
-        // Values of texts that were cut at another length than now are not those of the state.
-        let is_current = config.training.max_tokens == self.store.settings().config.training.max_tokens;
         let base = if is_current { outcome.base } else { Vec::new() };
-        Ok(((Memories { generation: number, ..outcome.memories }, buffered), base))
+        Ok(((Memories { generation: number, ..outcome.memories }, outcome.buffered), base))
+    }
+
+    /// The first of the generations, in the order in which they were learned, from which on all texts were cut where they
+    /// are for this one.
+    fn cut_since(&self, number: u32) -> Result<u32> {
+        let cut = self.record(number)?.config.training.max_tokens;
+        let same = |(_, record): &(&u32, &PeriodRecord)| record.config.training.max_tokens == cut;
+        let first = self.records.range(..=number).rev().take_while(same).last();
+        Ok(first.map_or(number, |(first, _)| *first))
     }
 
     /// Learns a generation again if it was pruned, forward from the last one before it that was not: one after the other,

@@ -108,6 +108,33 @@ fn pruned_and_abandoned_generations_forget_too() {
     assert_eq!(everything(&forgetting), everything(&without));
 }
 
+/// Each change of the length makes the state forget what the base makes of all texts.
+#[test]
+fn texts_that_were_cut_at_other_lengths_are_measured_as_they_were_then() {
+    let learn = |mut without: Option<&str>| {
+        let mut store = SqliteStore::in_memory(&settings(config())).unwrap();
+        for (new, periods, max_tokens) in [(0..10, 1, 768), (10..30, 2, 16), (30..40, 1, 768)] {
+            let mut config = config();
+            config.training.max_tokens = max_tokens;
+            store.set_config(&config).unwrap();
+            ingest(&mut store, &texts("ada", new));
+            let periods = Periods { count: periods, hold_out: 0.2 };
+            if let Some(name) = without.take() {
+                store.cut_periods(&user("ada"), periods.count, periods.hold_out).unwrap();
+                forget(&mut store, name);
+            }
+            adapt(model(), &mut store, &user("ada"), periods, &mut ()).unwrap();
+        }
+        store
+    };
+    let mut forgetting = learn(None);
+    let records = forgetting.period_records(&user("ada"), None).unwrap();
+    let is_cut = |learned: &LearnedPeriod| learned.record.scores.iter().any(|score| !score.cuts.is_empty());
+    assert_eq!(records.iter().map(is_cut).collect::<Vec<_>>(), [false, true, true, false]);
+    assert_eq!(forget(&mut forgetting, "3").generations_relearned, 4);
+    assert_eq!(everything(&forgetting), everything(&learn(Some("3"))));
+}
+
 #[test]
 fn a_period_may_lose_all_its_texts() {
     let two = Periods { count: 2, hold_out: 0.0 };

@@ -176,8 +176,13 @@ fn a_graph_is_a_cache() {
     assert_eq!(graphs(&path), ["2.hnsw.graph"]);
     assert_eq!(look(&mut store), (GraphOrigin::Loaded, found.clone()));
 
-    // A damaged and a missing one are built anew, and one that lacks more than a fifth.
+    // Older versions kept the embeddings beside it.
     let folder = store.graph_place(&user("../bob")).unwrap().unwrap().folder;
+    std::fs::write(folder.join("2.hnsw.data"), "of an older version").unwrap();
+    drop(SqliteStore::open(&path, Access::ReadWrite).unwrap());
+    assert_eq!(graphs(&path), ["2.hnsw.graph"]);
+
+    // A damaged and a missing one are built anew, and one that lacks more than a fifth.
     std::fs::write(folder.join("2.hnsw.graph"), "no graph").unwrap();
     let (origin, again) = look(&mut store);
     assert!(is_rebuilt(&origin));
@@ -204,11 +209,11 @@ fn a_graph_is_a_cache() {
     assert!(is_rebuilt(open(&mut store, "cy", SearchMode::Dense, false).graph()));
     let GraphPlace { name, stamp, .. } = store.graph_place(&user("cy")).unwrap().unwrap();
     forget_interaction(model(), &mut store, &user("cy"), &id("3"), &mut ()).unwrap();
-    std::fs::write(folder.join(format!("{name}.hnsw.data")), "made before").unwrap();
+    std::fs::write(folder.join(format!("{name}.hnsw.graph")), "made before").unwrap();
     let kept = store.set_graph(&user("cy"), before, &stamp.unwrap());
     assert!(matches!(kept, Err(Error::Outdated { .. })), "{kept:?}");
     assert!(graphs(&path).is_empty());
-    std::fs::write(folder.join("7.hnsw.data"), "left by a crash").unwrap();
+    std::fs::write(folder.join("7.hnsw.graph"), "left by a crash").unwrap();
     std::fs::write(folder.join("notes.txt"), "somebody's").unwrap();
     drop(SqliteStore::open(&path, Access::ReadWrite).unwrap());
     assert_eq!(graphs(&path), ["notes.txt"]);

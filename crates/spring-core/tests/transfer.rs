@@ -143,6 +143,42 @@ fn an_export_or_import_that_is_stopped_leaves_nothing() {
 }
 
 #[test]
+fn an_export_that_was_killed_is_no_export() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    let mut steps = 0;
+    let mut look = |_: Event<'_>| {
+        steps += 1;
+        let mut other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        let error = import(&mut other, &folder).unwrap_err().to_string();
+        assert!(error.contains("user.json"), "{error}");
+        ControlFlow::Continue(())
+    };
+    ada().export(&user("ada"), &folder, &mut look).unwrap();
+    assert_eq!(steps, 30 + 4 + 1);
+    import(&mut SqliteStore::in_memory(&settings(Config::default())).unwrap(), &folder).unwrap();
+}
+
+#[test]
+fn log_likelihoods_of_texts_that_are_cut_elsewhere_are_left_behind() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    ada().export(&user("ada"), &folder, &mut ()).unwrap();
+    let known = |max_tokens| {
+        let mut config = Config::default();
+        config.training.max_tokens = max_tokens;
+        let mut store = SqliteStore::in_memory(&settings(config)).unwrap();
+        import(&mut store, &folder).unwrap();
+        let history = store.history(&user("ada")).unwrap();
+        assert_eq!(history.len(), 30);
+        history.iter().filter(|entry| entry.stored.base.is_some()).count()
+    };
+    let same = config().training.max_tokens;
+    assert!(known(same) > 20);
+    assert_eq!(known(same - 1), 0);
+}
+
+#[test]
 fn an_import_keeps_nobody_from_writing() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("ada");

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, StateStore, spring_memory::UserId};
+use spring_core::{Access, Error, StateStore, spring_memory::UserId};
 
 use crate::{
     args::{Args, CheckArgs},
@@ -32,7 +32,12 @@ pub fn run(args: &Args, command: &CheckArgs) -> Result<()> {
             if interrupt::requested() {
                 return Err(Interrupted.into());
             }
-            output::json(&json!({"user": summary.user, "sha256": store.digest(&summary.user)?}))?;
+            match store.digest(&summary.user) {
+                Ok(digest) => output::json(&json!({"user": summary.user, "sha256": digest}))?,
+                // Forgotten since the page was read.
+                Err(Error::UnknownUser { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     if args.json { Ok(()) } else { output::line(&format!("the state is whole: {count} users")) }

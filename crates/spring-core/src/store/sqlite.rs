@@ -62,8 +62,6 @@ pub struct SqliteStore {
     settings: Settings,
     /// Whether the configuration is one to be tried: kept with the first period that was learned under it.
     is_tried: bool,
-    /// Whether it cuts texts elsewhere than the one that the stored log-likelihoods were computed under.
-    is_cut_elsewhere: bool,
 }
 
 /// Users that a check holds at a time.
@@ -82,7 +80,7 @@ impl SqliteStore {
     }
 
     fn of(connection: Connection, path: &Path, settings: Settings) -> Self {
-        Self { connection, path: path.into(), settings, is_tried: false, is_cut_elsewhere: false }
+        Self { connection, path: path.into(), settings, is_tried: false }
     }
 
     /// Opens an existing file.
@@ -130,7 +128,7 @@ impl SqliteStore {
     pub fn set_config(&mut self, config: &Config) -> Result<()> {
         self.write(|connection| file::set_config(connection, config))?;
         self.settings.config = config.clone();
-        (self.is_tried, self.is_cut_elsewhere) = (false, false);
+        self.is_tried = false;
         Ok(())
     }
 
@@ -141,22 +139,24 @@ impl SqliteStore {
     ///
     /// [`Error::State`] if the file cannot be read.
     pub fn try_config(&mut self, config: &Config) -> Result<()> {
-        let stored = self.read(file::read_settings)?.config;
-        self.is_tried = stored != *config;
-        self.is_cut_elsewhere = stored.training.max_tokens != config.training.max_tokens;
+        self.is_tried = self.read(file::read_settings)?.config != *config;
         self.settings.config = config.clone();
         Ok(())
     }
 
-    /// A row of `interactions`; without its log-likelihood if that is of another cut.
-    fn stored(&self, user: &User<'_>, row: &Row<'_>) -> rusqlite::Result<StoredInteraction> {
-        let stored = user.stored(row)?;
-        Ok(StoredInteraction { base: stored.base.filter(|_| !self.is_cut_elsewhere), ..stored })
+    /// Reads rows of `interactions`; without their log-likelihoods if those are of another cut than that of this value's
+    /// settings: they are only tried, or another process has changed the state's.
+    fn reader(&self, user: &User<'_>) -> Outcome<impl Fn(&Row<'_>) -> rusqlite::Result<StoredInteraction>> {
+        let is_of_this_cut = user.is_cut_at(self.settings.config.training.max_tokens)?;
+        Ok(move |row: &Row<'_>| {
+            let stored = user.stored(row)?;
+            Ok(StoredInteraction { base: stored.base.filter(|_| is_of_this_cut), ..stored })
+        })
     }
 
     /// The periods that would be cut now.
     fn planned(&self, user: &User<'_>, periods: u32, hold_out: f64) -> Outcome<Vec<PlannedPeriod>> {
-        user.plan(periods, hold_out, |row| self.stored(user, row))
+        user.plan(periods, hold_out, self.reader(user)?)
     }
 
     /// Reads the whole file and refuses it if anything in it is damaged.
@@ -171,7 +171,11 @@ impl SqliteStore {
         while let Some(last) = page.last().map(|summary| summary.user.clone()) {
             for summary in &page {
                 step()?;
-                self.read(|connection| check::check_user(&User::get(connection, &summary.user)?))?;
+                self.read(|connection| match User::find(connection, &summary.user)? {
+                    Some(user) => check::check_user(&user),
+                    // Forgotten since the page was read.
+                    None => Ok(()),
+                })?;
             }
             page = self.users(Some(&last), CHECKED_AT_ONCE)?;
         }
@@ -229,7 +233,8 @@ impl SqliteStore {
         let folder = Folder::create(folder.as_ref())?;
         let exported = self.read(|connection| {
             let user = User::get(connection, user)?;
-            transfer::export(&user, &self.settings, &folder, &mut stepping(progress))
+            // The log-likelihoods are of the settings that are stored with them.
+            transfer::export(&user, &file::read_settings(connection)?, &folder, &mut stepping(progress))
         });
         exported.inspect_err(|_| folder.remove())
     }
@@ -377,7 +382,7 @@ impl StateStore for SqliteStore {
     fn pending(&self, user: &UserId) -> Result<Vec<StoredInteraction>> {
         self.read(|connection| {
             let user = User::get(connection, user)?;
-            user.rows("interactions", pending!("*"), [user.key], |row| self.stored(&user, row))
+            user.rows("interactions", pending!("*"), [user.key], self.reader(&user)?)
         })
     }
 
@@ -451,13 +456,14 @@ impl StateStore for SqliteStore {
         self.read(|connection| {
             let user = User::get(connection, user)?;
             user.check_period(period)?;
+            let stored = self.reader(&user)?;
             user.rows(
                 "interactions",
                 // CROSS: from the period's few members to the texts, not through all texts of the user.
                 "SELECT i.*, m.held_out FROM members m CROSS JOIN interactions i USING (user, seq)
                  WHERE m.user = ?1 AND m.period = ?2 ORDER BY seconds, nanoseconds, seq",
                 (user.key, period),
-                |row| Ok(Member { stored: self.stored(&user, row)?, held_out: row.get("held_out")? }),
+                |row| Ok(Member { stored: stored(row)?, held_out: row.get("held_out")? }),
             )
         })
     }
@@ -465,12 +471,13 @@ impl StateStore for SqliteStore {
     fn interactions(&self, user: &UserId, seqs: &[u64]) -> Result<Vec<StoredInteraction>> {
         self.read(|connection| {
             let user = User::get(connection, user)?;
+            let stored = self.reader(&user)?;
             let get = |&seq: &u64| {
                 let found = user.row(
                     "interactions",
                     "SELECT * FROM interactions WHERE user = ?1 AND seq = ?2",
                     (user.key, number_of(seq)),
-                    |row| self.stored(&user, row),
+                    &stored,
                 )?;
                 found.ok_or_else(|| user.no_interaction(seq))
             };
@@ -481,6 +488,7 @@ impl StateStore for SqliteStore {
     fn history(&self, user: &UserId) -> Result<Vec<HistoryEntry>> {
         self.read(|connection| {
             let user = User::get(connection, user)?;
+            let stored = self.reader(&user)?;
             user.rows(
                 "interactions",
                 "SELECT i.*, m.period, coalesce(m.held_out, 0) AS held_out
@@ -489,7 +497,7 @@ impl StateStore for SqliteStore {
                 [user.key],
                 |row| {
                     let (period, held_out) = (row.get("period")?, row.get("held_out")?);
-                    Ok(HistoryEntry { stored: self.stored(&user, row)?, period, held_out })
+                    Ok(HistoryEntry { stored: stored(row)?, period, held_out })
                 },
             )
         })
@@ -560,12 +568,12 @@ impl StateStore for SqliteStore {
                 (user.key, number, commit.parent, commit.period, record),
             )?;
             user.insert_memories(number, &commit.adapter, &commit.buffer, &commit.calibration)?;
-            user.set_base(&commit.base)?;
+            user.set_base(&commit.base, commit.record.config.training.max_tokens)?;
             user.execute("UPDATE users SET generation = ?2 WHERE key = ?1", (user.key, number))?;
             user.prune(keep, number)?;
             Ok(number)
         })?;
-        (self.is_tried, self.is_cut_elsewhere) = (false, false);
+        self.is_tried = false;
         Ok(number)
     }
 

@@ -91,7 +91,7 @@ fn folder(state: &Path) -> Option<PathBuf> {
 }
 
 /// Deletes the files of graphs that the state does not know: those of a user or text that was removed, perhaps just before
-/// a crash. What cannot be deleted now is tried again when the state is next opened for writing.
+/// a crash; and the embeddings that older versions wrote beside every graph. What cannot be deleted now is tried again when the state is next opened for writing.
 pub(super) fn sweep(connection: &Connection, state: &Path) {
     let Some(entries) = folder(state).and_then(|folder| fs::read_dir(folder).ok()) else { return };
     // File by file: nothing that grows with the number of users is held.
@@ -100,9 +100,9 @@ pub(super) fn sweep(connection: &Connection, state: &Path) {
     let mut is_known = |key: i64| known.query_row([key], |row| row.get(0)).unwrap_or(true);
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let key = name.strip_suffix(".hnsw.graph").or_else(|| name.strip_suffix(".hnsw.data"));
-        let is_unknown = key.and_then(|key| key.parse().ok()).is_some_and(|key| !is_known(key));
-        if is_unknown && let Err(error) = fs::remove_file(&path) {
+        let key = name.strip_suffix(".hnsw.graph").and_then(|key| key.parse().ok());
+        let is_due = key.is_some_and(|key| !is_known(key)) || name.ends_with(".hnsw.data");
+        if is_due && let Err(error) = fs::remove_file(&path) {
             tracing::warn!("{}: {error}; delete it, it may hold what was removed", path.display());
         }
     }

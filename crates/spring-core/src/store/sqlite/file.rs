@@ -200,23 +200,27 @@ fn prepare_for_writing(connection: &Connection) -> Outcome<()> {
 ///
 /// False if another process reads the file: it is tried again when the file is next opened for writing.
 pub(super) fn scrub(connection: &Connection) -> Outcome<bool> {
-    let due: bool = connection.query_row("SELECT scrub FROM settings", (), |row| row.get(0))?;
+    let query = "SELECT scrub, removals FROM settings";
+    let (due, removals): (bool, i64) =
+        connection.query_row(query, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
     if !due {
         return Ok(true);
     }
     // Whoever reads now reads on; the next to open the file tries again.
     connection.busy_timeout(SCRUB_TIMEOUT)?;
-    let done = rewrite(connection);
+    let done = rewrite(connection, removals);
     connection.busy_timeout(BUSY_TIMEOUT)?;
     done
 }
 
-fn rewrite(connection: &Connection) -> Outcome<bool> {
+/// Rewrites the file without what was removed up to the `removals`th removal. One that another process makes meanwhile
+/// may still be in it: it stays asked for, by that process or, if that crashes, the next to open the file.
+pub(super) fn rewrite(connection: &Connection, removals: i64) -> Outcome<bool> {
     connection.execute_batch("VACUUM")?;
     if !empty_log(connection)? {
         return Ok(false);
     }
-    connection.execute("UPDATE settings SET scrub = 0", ())?;
+    connection.execute("UPDATE settings SET scrub = 0 WHERE removals = ?1", [removals])?;
     empty_log(connection)?;
     Ok(true)
 }

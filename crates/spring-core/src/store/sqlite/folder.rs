@@ -152,13 +152,14 @@ impl Folder {
         sync_folder(&folder)
     }
 
-    /// The same of the folder itself, once its files are written.
+    /// The same of the folder itself and its own place, once its files are written.
     pub(super) fn sync(&self) -> Result<()> {
         let adapters = self.0.join("adapters");
         if adapters.is_dir() {
             sync_folder(&adapters)?;
         }
-        sync_folder(&self.0)
+        sync_folder(&self.0)?;
+        sync_folder(&self.0.join(".."))
     }
 
     /// Opens one of the files; refuses links, pipes and whatever else is no plain file of a size that may be.
@@ -225,14 +226,19 @@ fn check_plain(path: &Path, limit: u64) -> Result<()> {
     Ok(())
 }
 
+/// Opened for writing: Windows refuses it otherwise.
 fn sync(path: &Path) -> Result<()> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
+    let synced = File::options().write(true).open(path).and_then(|file| file.sync_all());
     synced.map_err(|source| Error::Io { path: path.into(), source })
 }
 
 /// What a folder lists; elsewhere than on Unix that cannot be asked for.
 fn sync_folder(path: &Path) -> Result<()> {
-    if cfg!(unix) { sync(path) } else { Ok(()) }
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| Error::Io { path: path.into(), source })
 }
 
 /// A file of JSON lines.

@@ -59,7 +59,7 @@ pub(super) fn forget_interaction(
         Some((_, false)) => {}
     }
     user.execute("DELETE FROM interactions WHERE user = ?1 AND seq = ?2", (user.key, seq))?;
-    // Its dump has the embedding in it.
+    // Its links were made with the text's embedding.
     user.execute("DELETE FROM graphs WHERE user = ?1", [user.key])?;
     for relearned in &forgetting.relearned {
         replace(user, relearned)?;
@@ -91,7 +91,7 @@ fn replace(user: &User<'_>, relearned: &Relearned) -> Outcome<()> {
     if let Some((adapter, buffer, calibration)) = &relearned.memories {
         user.insert_memories(number, adapter, buffer, calibration)?;
     }
-    user.set_base(&relearned.base)
+    user.set_base(&relearned.base, relearned.record.config.training.max_tokens)
 }
 
 /// Removes the records of texts that a generation wrote which had seen the interaction, or that found or quote it.

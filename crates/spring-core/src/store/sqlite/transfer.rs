@@ -8,6 +8,7 @@ use spring_model::Adapter;
 
 use super::{
     fault::{Fault, Outcome},
+    file,
     folder::{
         ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION, MAX_PERIODS,
         MAX_SEQ, PLACES, Place, SETTINGS, USER,
@@ -48,9 +49,6 @@ pub(super) fn export(
         periods: periods.unwrap_or_default(),
         generation: user.generation,
     };
-    let mut lines = folder.lines(USER)?;
-    lines.add(|| "the header".into(), &header)?;
-    lines.end()?;
     let transferred = Transferred {
         user: user.name.clone(),
         interactions: export_history(user, folder, step)?,
@@ -58,6 +56,10 @@ pub(super) fn export(
         answers: export_answers(user, folder, step)?,
         settings_differ: false,
     };
+    // Last: without it a folder is no export, so that one cut short is not taken for a whole one.
+    let mut lines = folder.lines(USER)?;
+    lines.add(|| "the header".into(), &header)?;
+    lines.end()?;
     folder.sync()?;
     Ok(transferred)
 }
@@ -175,7 +177,8 @@ pub(super) fn check_is_new(connection: &Connection, folder: &Folder, user: &User
     Err(folder.wrong(USER, None, reason).into())
 }
 
-/// Adds the user of a folder; `check` refuses adapters that do not fit the model.
+/// Adds the user of a folder to a store of their own, which takes over the folder's settings; `check` refuses adapters
+/// that do not fit the model.
 pub(super) fn import(
     connection: &Connection,
     settings: &Settings,
@@ -186,6 +189,8 @@ pub(super) fn import(
 ) -> Outcome<Transferred> {
     let wrong = |reason: String| folder.wrong(USER, None, reason);
     let config = Config::from_toml(&folder.text(SETTINGS)?, &folder.label(SETTINGS))?;
+    // What the log-likelihoods were computed under.
+    file::set_config(connection, &config)?;
     let user = User::add(connection, &header.user)?;
     for number in 1..=header.periods {
         user.execute("INSERT INTO periods (user, number) VALUES (?1, ?2)", (user.key, number))?;
@@ -222,7 +227,8 @@ const TABLES: [(&str, &str, &str); 6] = [
     ("answers", "record", "key"),
 ];
 
-/// Gives a new user all that the only user of another store has.
+/// Gives a new user all that the only user of another store has, but for log-likelihoods of texts that are cut elsewhere
+/// here.
 pub(super) fn copy(from: &Connection, user: &User<'_>) -> Outcome<()> {
     for (table, columns, order) in TABLES {
         let places: Vec<String> = (2..).take(columns.split(',').count()).map(|n| format!("?{n}")).collect();
@@ -236,6 +242,9 @@ pub(super) fn copy(from: &Connection, user: &User<'_>) -> Outcome<()> {
                 iter::once(Ok(user.key.into())).chain(values).collect::<Result<_, _>>()?;
             add.execute(params_from_iter(values))?;
         }
+    }
+    if !user.is_cut_at(file::read_settings(from)?.config.training.max_tokens)? {
+        user.execute("UPDATE interactions SET base = NULL WHERE user = ?1", [user.key])?;
     }
     let query = "SELECT next_seq, generation, pending FROM users";
     let (next_seq, generation, pending): (i64, u32, i64) =

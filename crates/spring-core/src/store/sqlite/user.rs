@@ -6,6 +6,7 @@ use spring_model::Adapter;
 
 use super::{
     fault::{Fault, Outcome},
+    file,
     value::{stored, time, to_json},
 };
 use crate::{
@@ -303,8 +304,17 @@ impl<'a> User<'a> {
         Ok(self.row("settings", query, [fingerprint], |row| row.get(0))?.unwrap_or_default())
     }
 
-    /// Keeps base log-likelihoods, nats per token, by sequence number.
-    pub(super) fn set_base(&self, base: &[(u64, f64)]) -> Outcome<()> {
+    /// Whether the state cuts texts at so many tokens; it keeps log-likelihoods of no other cut.
+    pub(super) fn is_cut_at(&self, max_tokens: usize) -> Outcome<bool> {
+        Ok(file::read_settings(self.connection)?.config.training.max_tokens == max_tokens)
+    }
+
+    /// Keeps base log-likelihoods, nats per token, by sequence number, of texts cut at `max_tokens`; none if the state
+    /// cuts elsewhere by now: another process may have changed its settings.
+    pub(super) fn set_base(&self, base: &[(u64, f64)], max_tokens: usize) -> Outcome<()> {
+        if !self.is_cut_at(max_tokens)? {
+            return Ok(());
+        }
         for &(seq, base) in base {
             if !base.is_finite() {
                 let reason = format!(

@@ -315,6 +315,20 @@ fn a_check_reads_everything() {
     assert!(store.check(stop).unwrap_err().is_stopped());
 }
 
+#[test]
+fn who_is_forgotten_during_a_check_is_no_damage() {
+    let (_folder, mut store) = on_file();
+    with_periods(&mut store, &["ada", "bob"], 2);
+    let mut other = open(store.path()).unwrap();
+    let mut forgotten = 0;
+    let mut forget = |_: crate::Event<'_>| {
+        forgotten += u32::from(other.forget(&user("bob")).is_ok());
+        std::ops::ControlFlow::Continue(())
+    };
+    store.check(&mut forget).unwrap();
+    assert_eq!(forgotten, 1);
+}
+
 /// The disk has no room for one more page.
 #[test]
 fn a_full_disk_changes_nothing() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::Generation;
+use crate::store::{Forgetting, Generation, Relearned};
 
 fn store() -> SqliteStore {
     let mut store = in_memory();
@@ -246,9 +246,11 @@ fn settings_are_kept_with_the_first_period_learned_with_them() {
     assert_eq!(bases(&store), [None; 3]);
     assert!(store.members(&ada, 1).unwrap()[0].stored.base.is_none());
     assert_eq!(bases(&stored(&store)), [Some(HARD[0]), Some(HARD[3]), None]);
-    assert!(put(&mut store, &PeriodCommit { base: vec![(9, 0.0)], ..commit("ada", 2, 1) }).is_err());
+    let mut second = PeriodCommit { base: vec![(2, -1.0)], ..commit("ada", 2, 1) };
+    second.record.config = tried.clone();
+    assert!(put(&mut store, &PeriodCommit { base: vec![(9, 0.0)], ..second.clone() }).is_err());
     assert_eq!(stored(&store).settings(), &settings());
-    put(&mut store, &PeriodCommit { base: vec![(2, -1.0)], ..commit("ada", 2, 1) }).unwrap();
+    put(&mut store, &second).unwrap();
     assert_eq!(stored(&store).settings().config, tried);
     for store in [&store, &stored(&store)] {
         assert_eq!(bases(store), [None, Some(-1.0), None]);
@@ -258,4 +260,35 @@ fn settings_are_kept_with_the_first_period_learned_with_them() {
     SqliteStore::open(store.path(), Access::ReadWrite).unwrap().set_config(&other).unwrap();
     put(&mut store, &PeriodCommit { base: vec![], ..commit("ada", 3, 2) }).unwrap();
     assert_eq!(stored(&store).settings().config, other);
+}
+
+#[test]
+fn log_likelihoods_of_another_cut_are_neither_kept_nor_used() {
+    let (_folder, mut store) = on_file();
+    let ada = user("ada");
+    with_periods(&mut store, &["ada"], 3);
+    put(&mut store, &commit("ada", 1, 0)).unwrap();
+    let mut other = SqliteStore::open(store.path(), Access::ReadWrite).unwrap();
+    let mut shorter = Config::default();
+    shorter.training.max_tokens = 5;
+    other.set_config(&shorter).unwrap();
+    let bases = |store: &SqliteStore, seqs: &[u64]| {
+        let texts = store.interactions(&ada, seqs).unwrap();
+        texts.iter().map(|text| text.base).collect::<Vec<_>>()
+    };
+    // The first value still has the settings that it was opened with.
+    assert_eq!(put(&mut store, &commit("ada", 2, 1)).unwrap(), 2);
+    assert_eq!(bases(&other, &[1, 2, 3]), [None; 3]);
+    let mut third = PeriodCommit { base: vec![(3, HARD[0])], ..commit("ada", 3, 2) };
+    third.record.config = shorter;
+    assert_eq!(put(&mut other, &third).unwrap(), 3);
+    assert_eq!(bases(&other, &[1, 2, 3]), [None, None, Some(HARD[0])]);
+    assert_eq!(bases(&store, &[1, 2, 3]), [None; 3]);
+    assert_eq!(store.members(&ada, 3).unwrap()[0].stored.base, None);
+    assert!(store.history(&ada).unwrap().iter().all(|entry| entry.stored.base.is_none()));
+    let again = Relearned { number: 1, memories: None, base: vec![(1, HARD[0])], record: record(1, 0) };
+    let lease = store.lease(&ada).unwrap();
+    let forgetting = Forgetting { user: ada.clone(), seq: 2, relearned: vec![again] };
+    store.forget_interaction(&lease, &forgetting).unwrap();
+    assert_eq!(bases(&other, &[1, 3]), [None, Some(HARD[0])]);
 }

@@ -1,7 +1,7 @@
 use std::{sync::mpsc, thread, time::Duration};
 
 use super::*;
-use crate::adapt::patiently;
+use crate::adapt::{patience, patiently};
 
 fn again(store: &SqliteStore, access: Access) -> SqliteStore {
     SqliteStore::open(store.path(), access).unwrap()
@@ -134,6 +134,10 @@ fn what_was_trained_waits_for_a_busy_state() {
     let first = commit("ada", 1, 0);
     assert_eq!(patiently(lease.expires, &mut free, || store.commit(&lease, &first)).unwrap(), 1);
     assert_eq!(waited, 3);
+    // Longer than this value knows the lease to last: it was renewed meanwhile.
+    let long_ago = crate::Lease { expires: Timestamp::UNIX_EPOCH, ..lease.clone() };
+    assert!(patience(&long_ago) > Timestamp::now());
+    assert!(patience(&lease) >= lease.expires);
     // Not for ever, and not against a request to stop.
     busy();
     let second = commit("ada", 2, 1);

@@ -1,7 +1,10 @@
 use std::fs;
 
 use super::*;
-use crate::store::{Forgetting, Forgotten, Relearned};
+use crate::store::{
+    Forgetting, Forgotten, Relearned,
+    sqlite::{file, removal, user::User},
+};
 
 /// What only Ada wrote.
 const CANARY: &str = "heliotrope-canary-7141";
@@ -69,6 +72,26 @@ fn a_removal_that_a_reader_holds_up_is_finished_later() {
     drop((reader, store));
     drop(SqliteStore::open(&path, Access::ReadWrite).unwrap());
     assert_eq!(traces(&folder), 0);
+}
+
+#[test]
+fn a_removal_while_the_file_is_rewritten_for_another_is_not_taken_for_done() {
+    let (_folder, mut store) = on_file();
+    with_canary(&mut store);
+    let other = SqliteStore::open(store.path(), Access::ReadWrite).unwrap();
+    let remove = |store: &SqliteStore, name| {
+        store.write(|connection| removal::forget(&User::get(connection, &user(name))?)).unwrap();
+        store.connection.query_row("SELECT removals FROM settings", (), |row| row.get(0)).unwrap()
+    };
+    let is_due = || -> bool {
+        other.connection.query_row("SELECT scrub FROM settings", (), |row| row.get(0)).unwrap()
+    };
+    let first = remove(&store, "bob");
+    remove(&other, "ada");
+    assert!(file::rewrite(&store.connection, first).unwrap());
+    assert!(is_due());
+    assert_eq!(other.scrub(), None);
+    assert!(!is_due());
 }
 
 #[test]
