@@ -181,7 +181,7 @@ impl Sampler {
             self.kept.extend(tokens.map(|(token, &log_weight)| Choice {
                 token: (first + token) as u32,
                 log_weight,
-                weight: f64::from(log_weight).exp(),
+                weight: f64::from(exp(log_weight)),
             }));
         }
     }
