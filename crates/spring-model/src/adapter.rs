@@ -201,34 +201,6 @@ impl Adapter {
         self.layers.iter().map(|((layer, projection), pair)| (*layer, *projection, pair))
     }
 
-    /// Every factor moved towards another adapter's: `(1 − part) · self + part · other`, where a penalty on the distance
-    /// of the factors would pull it.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError::Adapter`] if the two have different shapes or bases.
-    pub fn towards(&self, other: &Self, part: f32) -> Result<Self> {
-        let same = self.config == other.config
-            && self.base == other.base
-            && self
-                .pairs()
-                .map(|(layer, projection, pair)| (layer, projection, pair.a.dim(), pair.b.dim()))
-                .eq(other
-                    .pairs()
-                    .map(|(layer, projection, pair)| (layer, projection, pair.a.dim(), pair.b.dim())));
-        if !same {
-            let reason =
-                "the other adapter has another shape or base, so this one cannot move towards it".into();
-            return Err(ModelError::Adapter { adapter: "in use".into(), reason });
-        }
-        let mut moved = self.clone();
-        for (new, old) in moved.layers.values_mut().zip(other.layers.values()) {
-            new.a.zip_mut_with(&old.a, |new, old| *new += part * (old - *new));
-            new.b.zip_mut_with(&old.b, |new, old| *new += part * (old - *new));
-        }
-        Ok(moved)
-    }
-
     /// How many numbers it holds.
     pub fn num_params(&self) -> usize {
         self.layers.values().map(|pair| pair.a.len() + pair.b.len()).sum()
