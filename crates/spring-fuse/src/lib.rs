@@ -12,6 +12,7 @@ mod log_linear;
 mod log_softmax;
 mod mixture;
 mod named;
+mod nucleus;
 mod penalties;
 mod per_branch;
 mod probability;
