@@ -109,6 +109,9 @@ pub struct DataSet {
     /// Use the latest so many texts of each user. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub texts: Option<usize>,
+    /// The learning rate, where it differs from the suite's: how new a data set is to the base decides how far an adapter must go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
     /// Most periods, where they differ from the suite's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub periods: Option<u32>,
@@ -194,7 +197,10 @@ impl Suite {
             "against: one of the methods or choices"
         } else {
             self.choose.iter().try_for_each(Choice::check)?;
-            return self.config.check().map_err(|error| format!("config: {error}"));
+            self.config.check().map_err(|error| format!("config: {error}"))?;
+            return self.data.iter().try_for_each(|data| {
+                self.config_on(&data.name).check().map_err(|error| format!("data {:?}: {error}", data.name))
+            });
         };
         Err(problem.to_owned())
     }
@@ -220,6 +226,14 @@ impl Suite {
         let choices = self.choose.iter().flat_map(Choice::expected);
         self.start == Start::Domain
             || self.methods.iter().cloned().chain(choices).any(|method| method.needs_domain(self.start))
+    }
+
+    /// The settings on a data set.
+    pub(crate) fn config_on(&self, name: &str) -> Config {
+        let mut config = self.config.clone();
+        let own = self.data.iter().find(|data| data.name == name).and_then(|data| data.learning_rate);
+        config.training.learning_rate = own.unwrap_or(config.training.learning_rate);
+        config
     }
 
     fn rule(&self, data: &DataSet) -> PeriodRule {

@@ -409,6 +409,25 @@ fn other_data_under_the_same_name_is_another_run() {
 }
 
 #[test]
+fn a_data_set_may_have_its_own_learning_rate() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'domain', 'static', 'static:learning_rate=2e-3'");
+    (suite.seeds, suite.budgets) = (vec![0], vec![Budget::Epochs]);
+    let mut slower = suite.data[0].clone();
+    (slower.name, slower.learning_rate) = ("slower".into(), Some(2e-3));
+    suite.data.push(slower);
+    assert_eq!(Suite::from_toml(&toml::to_string(&suite).unwrap(), "again.toml").unwrap(), suite);
+    let rows = run_suite(&model, &suite, &dir.path().join("run"), &go).unwrap().summary.rows;
+    let of = |data: &str, method: &str| {
+        rows.iter().find(|row| row.data == data && row.method == method).unwrap().per_byte
+    };
+    assert_eq!(of("slower", "static"), of("synth <b>", "static:learning_rate=2e-3"));
+    for method in ["static", "domain"] {
+        assert_ne!(of("slower", method), of("synth <b>", method));
+    }
+}
+
+#[test]
 fn bad_suites_say_what_is_wrong() {
     let good = "name = 'x'\nmethods = ['base']\n[[data]]\nname = 'd'\npath = 'd.jsonl'\n";
     assert!(Suite::from_toml(good, "s.toml").is_ok());
@@ -418,6 +437,7 @@ fn bad_suites_say_what_is_wrong() {
         ("'x'", "'../x'", "no slash"),
         ("methods", "methodes", "unknown field `methodes`"),
         ("name = 'd'", "name = 'd'\nusers = 0", "at least 1 user"),
+        ("name = 'd'", "name = 'd'\nlearning_rate = -1.0", "data \"d\": "),
         ("methods = ['base']", "methods = ['base']\nagainst = 'spring'", "against: one of the methods"),
         (
             "methods = ['base']",

@@ -91,7 +91,6 @@ fn setup(suite: &Suite, users: &[SuiteData]) -> String {
         ("methods", suite.methods.len().to_string()),
         ("seeds", seeds.join(", ")),
         ("everyone starts from", start.into()),
-        ("learning rate", format!("{}", suite.config.training.learning_rate)),
         ("epochs", suite.config.training.epochs.to_string()),
         ("held out of each period", percent(suite.periods.hold_out)),
     ]);
@@ -108,6 +107,7 @@ fn setup(suite: &Suite, users: &[SuiteData]) -> String {
             most.to_string(),
             data.evaluated().1.to_string(),
             data.left_out().to_string(),
+            suite.config_on(&data.data).training.learning_rate.to_string(),
             format!("{} of {}", count(data.domain_texts, "text"), count(data.domain_users, "user")),
         ]);
         for user in &data.users {
@@ -123,6 +123,7 @@ fn setup(suite: &Suite, users: &[SuiteData]) -> String {
         Column::Number("periods"),
         Column::Number("users with fewer periods"),
         Column::Number("users left out"),
+        Column::Number("learning rate"),
         Column::Word("domain adapter learned"),
     ];
     html += &table("Data sets", &columns, &rows);

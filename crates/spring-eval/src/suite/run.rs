@@ -415,7 +415,7 @@ impl Runner<'_> {
 
     fn run_one(&self, job: &Job<'_>, methods: Vec<MethodSpec>, memo: &Memo) -> Result<()> {
         let protocol = Protocol {
-            config: Config { seed: job.key.seed, ..self.suite.config.clone() },
+            config: Config { seed: job.key.seed, ..self.suite.config_on(&job.key.data) },
             methods,
             budget: job.key.budget,
             generation: self.suite.generation,
@@ -457,7 +457,7 @@ fn domain_adapters(
             let adapter = if path.exists() {
                 read_adapter(&path)?
             } else {
-                let config = Config { seed, ..suite.config.clone() };
+                let config = Config { seed, ..suite.config_on(&loaded.name) };
                 let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
                 let adapter = protocol::domain_adapter(model, &config, &loaded.domain, &mut progress)?;
                 write(&path, &adapter.to_bytes().map_err(spring_core::Error::from)?)?;
@@ -502,9 +502,9 @@ fn lend(
         let others = (1..group.len()).take(3).map(|step| &group[(own + step) % group.len()].key);
         let adapters = others.map(|key| load_adapters(&key.adapters(folder))).collect::<Result<Vec<_>>>()?;
         let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
-        let run =
-            run_other_user(model, &suite.config, job.splits, &adapters, suite.generation, &mut progress)
-                .map_err(|error| named(error, &job.key.user))?;
+        let config = suite.config_on(&job.key.data);
+        let run = run_other_user(model, &config, job.splits, &adapters, suite.generation, &mut progress)
+            .map_err(|error| named(error, &job.key.user))?;
         append_line(&file, &OtherLine { key: job.key.clone(), run })
     })
 }
