@@ -3,7 +3,10 @@
 use std::{io::IsTerminal, path::Path};
 
 use anyhow::{Context, Result};
-use spring_core::spring_model::{AnyModel, ModelFiles};
+use spring_core::{
+    LanguageModel,
+    spring_model::{AnyModel, ModelFiles},
+};
 
 use crate::args::Args;
 
@@ -37,6 +40,15 @@ pub fn model_files(model: &str) -> Result<ModelFiles> {
         );
     }
     Ok(ModelFiles::from_dir(model)?)
+}
+
+/// Loads a model that is to learn responses: one that knows the token after them.
+pub fn load_learner(model: &str, args: &Args) -> Result<AnyModel> {
+    let loaded = load_model(model, args)?;
+    if loaded.info().eos.is_empty() {
+        loaded.config().end_token().with_context(|| format!("the model {model}"))?;
+    }
+    Ok(loaded)
 }
 
 /// Loads a model onto the device and in the precision of the command line.

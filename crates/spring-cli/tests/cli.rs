@@ -214,6 +214,23 @@ fn a_model_that_changed_or_broke_is_refused() {
 }
 
 #[test]
+fn a_model_that_does_not_know_how_a_text_ends_can_score_but_not_learn() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = copy_of_the_model(dir.path());
+    let (model, state, history) =
+        (folder.to_str().unwrap(), dir.path().join("s.db"), dir.path().join("h.jsonl"));
+    std::fs::write(&history, line("ada", "1", 1, "One text.")).unwrap();
+    let config = folder.join("config.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    json["eos_token_id"] = Value::Null;
+    std::fs::write(&config, json.to_string()).unwrap();
+    succeeds(&["score", "--model", model, history.to_str().unwrap()]);
+    let error = fails(&["init", "--state", state.to_str().unwrap(), "--model", model]);
+    assert!(error.contains("eos_token_id") && error.contains(model), "{error}");
+    assert!(!state.exists());
+}
+
+#[test]
 fn an_adapter_of_another_model_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let history = dir.path().join("h.jsonl");

@@ -126,6 +126,16 @@ pub trait ModelBackend: Backend {
         composed::grouped_attention_backward(query, key, value, mask, scale, gradient)
     }
 
+    /// Writes the columns from `start` on of a cache of keys or values, in place if nothing else holds its buffer.
+    ///
+    /// # Shapes
+    ///
+    /// - cache, output: `[rows, kv_heads, capacity, dim]`
+    /// - columns: `[rows, length, kv_heads, dim]`
+    fn write_columns(cache: Tensor<Self, 4>, columns: Tensor<Self, 4>, start: usize) -> Tensor<Self, 4> {
+        composed::write_columns(cache, columns, start)
+    }
+
     /// Log-probabilities of each row of logits.
     ///
     /// # Shapes

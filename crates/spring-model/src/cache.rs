@@ -2,23 +2,24 @@
 
 use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
 
-use crate::{ModelConfig, backend::Visible};
+use crate::{ModelBackend, ModelConfig, backend::Visible};
 
 /// Rows of different lengths are aligned at their right ends: row `i` starts at column `pads[i]`.
 #[derive(Debug)]
 pub(crate) struct KvCache<B: Backend> {
-    /// Per layer, keys and values `[rows, capacity, kv_heads, head_dim]`; `None` only while a step writes them.
+    /// Per layer, keys and values `[rows, kv_heads, capacity, head_dim]`: attention reads one head after the other. `None` only while
+    /// a step writes them.
     layers: Vec<Option<(Tensor<B, 4>, Tensor<B, 4>)>>,
     pads: Vec<usize>,
     len: usize,
     capacity: usize,
 }
 
-impl<B: Backend> KvCache<B> {
+impl<B: ModelBackend> KvCache<B> {
     /// An empty cache for rows of these prompt lengths and `capacity` columns.
     pub(crate) fn new(config: &ModelConfig, lengths: &[usize], capacity: usize, device: &B::Device) -> Self {
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let shape = [lengths.len(), capacity, config.num_kv_heads, config.head_dim];
+        let shape = [lengths.len(), config.num_kv_heads, capacity, config.head_dim];
         let layer = || Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device)));
         Self {
             layers: (0..config.num_layers).map(|_| layer()).collect(),
@@ -53,6 +54,11 @@ impl<B: Backend> KvCache<B> {
     }
 
     /// Writes the columns from `start` on in place and returns all columns filled so far.
+    ///
+    /// # Shapes
+    ///
+    /// - key, value: `[rows, length, kv_heads, head_dim]`
+    /// - output: the same with `start + length` columns, as views into the cache
     pub(crate) fn write(
         &mut self,
         layer: usize,
@@ -61,16 +67,15 @@ impl<B: Backend> KvCache<B> {
         start: usize,
     ) -> (Tensor<B, 4>, Tensor<B, 4>) {
         let slot = &mut self.layers[layer];
-        // Taken out, so that nothing else holds the buffers and `slice_assign` does not copy them.
+        // Taken out, so that nothing else holds the buffers and they are written in place.
         let Some((keys, values)) = slot.take() else { return (key, value) };
-        let [rows, length, heads, dim] = key.dims();
-        let place = [0..rows, start..start + length, 0..heads, 0..dim];
-        let keys = keys.slice_assign(place.clone(), key);
-        let values = values.slice_assign(place, value);
-        let filled = [0..rows, 0..start + length, 0..heads, 0..dim];
-        let seen = (keys.clone().slice(filled.clone()), values.clone().slice(filled));
+        let filled = start + key.dims()[1];
+        let keys = B::write_columns(keys, key, start);
+        let values = B::write_columns(values, value, start);
+        let seen = |cache: &Tensor<B, 4>| cache.clone().slice_dim(2, 0..filled).swap_dims(1, 2);
+        let all = (seen(&keys), seen(&values));
         *slot = Some((keys, values));
-        seen
+        all
     }
 
     /// The columns that queries may see: no padding, nothing later, nothing that a window leaves behind.

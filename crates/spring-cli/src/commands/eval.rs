@@ -30,7 +30,7 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
         bail!("{}: no users to evaluate after leaving out {}", command.file.display(), command.skip);
     }
     streams.sort_by(|a, b| a.user.cmp(&b.user));
-    let model = embedded::load_model(&command.model, args)?;
+    let model = embedded::load_learner(&command.model, args)?;
     let split = SplitConfig { periods: command.periods, hold_out: command.hold_out };
     let methods = if command.methods.is_empty() { Method::ALL.to_vec() } else { command.methods.clone() };
     let plan = Plan { config, split, methods };

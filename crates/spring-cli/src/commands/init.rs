@@ -12,7 +12,7 @@ use crate::{
 pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
     let config = command.settings.over(&Config::default())?;
     // Loaded whole, so that a state is never made for a model that does not run.
-    let model = embedded::load_model(&command.model, args)?;
+    let model = embedded::load_learner(&command.model, args)?;
     let name = match command.model.as_str() {
         name if name == embedded::NAME || name.starts_with(embedded::HUB) => name.to_owned(),
         folder => std::fs::canonicalize(folder)

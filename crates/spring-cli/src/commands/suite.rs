@@ -17,7 +17,7 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
     let path = command.suite.as_ref().context("name a suite: spring eval --suite FILE.toml")?;
     let mut suite = Suite::load(path)?;
     overrule(&mut suite, command)?;
-    let model = embedded::load_model(&suite.model, args)?;
+    let model = embedded::load_learner(&suite.model, args)?;
     if command.estimate {
         let estimate = estimate_suite(&model, &suite)?;
         return if args.json { output::json(&estimate) } else { output::line(&in_words(&estimate)) };

@@ -172,6 +172,15 @@ pub(super) fn grouped_attention_backward<B: Backend>(
     [of_query, of_key.swap_dims(1, 2), of_value.swap_dims(1, 2)]
 }
 
+pub(super) fn write_columns<B: Backend>(
+    cache: Tensor<B, 4>,
+    columns: Tensor<B, 4>,
+    start: usize,
+) -> Tensor<B, 4> {
+    let [rows, length, heads, dim] = columns.dims();
+    cache.slice_assign([0..rows, 0..heads, start..start + length, 0..dim], columns.swap_dims(1, 2))
+}
+
 pub(super) fn log_likelihoods<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     let count = targets.dims()[0];
     activation::log_softmax(logits, 1).gather(1, targets.reshape([count, 1])).reshape([count])

@@ -379,6 +379,23 @@ impl ModelBackend for Flex {
         [from_vec(of_query, shape), from_vec(of_key, kv_shape), from_vec(of_value, kv_shape)]
     }
 
+    // burn-flex's `slice_assign` holds the buffer twice and so copies it whole, for every token.
+    fn write_columns(cache: Tensor<Self, 4>, columns: Tensor<Self, 4>, start: usize) -> Tensor<Self, 4> {
+        let ([_, heads, capacity, dim], [rows, length, ..]) = (cache.dims(), columns.dims());
+        let (mut cache, columns) = (compact(cache), Heads::new(columns));
+        let numbers = cache.storage_mut::<f32>();
+        for row in 0..rows {
+            for head in 0..heads {
+                let from = columns.matrix(row, head, 0..length);
+                let into = &mut numbers[((row * heads + head) * capacity + start) * dim..][..length * dim];
+                for (into, from) in into.chunks_exact_mut(dim).zip(from.data.chunks(from.strides[0])) {
+                    into.copy_from_slice(&from[..dim]);
+                }
+            }
+        }
+        tensor(cache)
+    }
+
     fn log_probs(logits: Tensor<Self, 2>) -> Tensor<Self, 2> {
         let vocabulary = logits.dims()[1];
         let mut logits = compact(logits);

@@ -77,6 +77,23 @@ mod defaults {
 }
 
 #[test]
+fn columns_equal_the_composed_and_are_written_in_place() {
+    let columns: Tensor<Flex, 4> = tensor(7, [2, 3, 4, 6]);
+    let cache: Tensor<Flex, 4> = tensor(5, [2, 4, 9, 6]);
+    let wanted = composed::write_columns(cache.clone(), columns.clone(), 5);
+    assert_near(Flex::write_columns(cache, columns.clone(), 5), wanted.clone(), "contiguous");
+    // The same numbers, heads before positions.
+    let view = Tensor::<Flex, 4>::from_data(columns.swap_dims(1, 2).into_data(), &Default::default())
+        .swap_dims(1, 2);
+    let cache: Tensor<Flex, 4> = tensor(5, [2, 4, 9, 6]);
+    let numbers = |cache: &Tensor<Flex, 4>| cache.clone().into_primitive().tensor().storage::<f32>().as_ptr();
+    let before = numbers(&cache);
+    let cache = Flex::write_columns(cache, view, 5);
+    assert_eq!(numbers(&cache), before);
+    assert_near(cache, wanted, "a view");
+}
+
+#[test]
 fn norms_equal_the_composed() {
     for [n, width] in [[1, 8], [5, 40], [3, 1]] {
         let x = tensor::<Tracked, 2>(5, [n, width]);
