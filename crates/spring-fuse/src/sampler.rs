@@ -8,8 +8,8 @@ use crate::FuseError;
 use crate::approx::exp;
 use crate::error::in_range;
 use crate::log_softmax::highest;
-use crate::nucleus::{Nucleus, Ranked};
-use crate::vector::{BLOCK, argmax, sum, vectorized};
+use crate::nucleus::{Nucleus, Ranked, SMALL_BLOCK, Values};
+use crate::vector::{BLOCK, argmax, max, sum, vectorized};
 
 /// Settings of [`Sampler`]; the default is greedy. Filters apply in the order temperature, top-k, top-p,
 /// min-p, each to what the one before left, renormalised.
@@ -47,20 +47,23 @@ impl SamplerConfig {
         Ok(Sampler {
             config: *self,
             key: ChaCha8Rng::seed_from_u64(self.seed),
+            highest: Vec::new(),
             weights: Vec::new(),
             nucleus: Nucleus::default(),
         })
     }
 }
 
-/// Chooses tokens, greedily or by a seeded draw. Keeps its working memory between steps: some 4 bytes per token of
-/// the vocabulary, taken at the first draw.
+/// Chooses tokens, greedily or by a seeded draw. Keeps its working memory between steps, taken at the first draw: with top-p 4
+/// bytes per token of the vocabulary, else little.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplerConfig,
     key: ChaCha8Rng,
-    /// Of each token, less than 1 for all but the likeliest; 0 for what was filtered out.
-    weights: Vec<f32>,
+    /// The highest value of each small block.
+    highest: Vec<f32>,
+    /// The weight of each block.
+    weights: Vec<f64>,
     nucleus: Nucleus,
 }
 
@@ -86,96 +89,90 @@ impl Sampler {
         let mut stream = self.key.clone();
         stream.set_stream(step);
         let point: f64 = stream.random();
-        self.weights.clear();
-        self.weights.reserve_exact(log_probs.len());
-        weigh(log_probs, highest, temperature, &mut self.weights);
+        temper(log_probs, highest, temperature, &mut self.highest);
+        let values = Values { all: log_probs, highest: &self.highest };
+        // What a filter leaves is always the first of the ranking.
+        let mut last = None;
         if let Some(k) = top_k.filter(|&k| k < log_probs.len()) {
-            let last = self.nucleus.last_of_most(log_probs, k);
-            self.drop_after(log_probs, last);
+            last = self.nucleus.last_of_most(values, k);
         }
         if let Some(p) = top_p.filter(|&p| p < 1.0) {
-            let last =
-                self.nucleus.last_to_reach(log_probs, &self.weights, total(&self.weights), f64::from(p));
-            self.drop_after(log_probs, last);
+            last = self.nucleus.last_to_reach(values, last, f64::from(p)).or(last);
         }
-        if let Some(p) = min_p.filter(|&p| p > 0.0) {
-            // The likeliest token has weight 1.
-            drop_lighter(log_probs, &mut self.weights, p);
+        let mut least = f32::NEG_INFINITY;
+        if let Some(Ranked { token, value }) = last {
+            let (before, after) = log_probs.split_at_mut(token as usize + 1);
+            drop_below(before, value);
+            drop_below(after, value.next_up());
+            least = value;
         }
-        let total = total(&self.weights);
+        // The likeliest token has weight 1.
+        weigh(log_probs, &self.highest, least, min_p.unwrap_or(0.0), &mut self.weights);
+        let total: f64 = self.weights.iter().sum();
         subtract(log_probs, total.ln() as f32);
-        draw(log_probs, &self.weights, point * total).ok_or(FuseError::NoMass("log_probs"))
+        self.draw(log_probs, total, point * total).ok_or(FuseError::NoMass("log_probs"))
     }
 
-    /// Drops what comes after `last` in the ranking; nothing for `None`.
-    fn drop_after(&mut self, tempered: &mut [f32], last: Option<Ranked>) {
-        let Some(Ranked { token, value }) = last else { return };
-        let next = token as usize + 1;
-        let (before, after) = tempered.split_at_mut(next);
-        let (weights_before, weights_after) = self.weights.split_at_mut(next);
-        drop_below(before, weights_before, value);
-        drop_below(after, weights_after, value.next_up());
-    }
-}
-
-/// The first token with which the sum of the weights exceeds `point`; where rounding leaves the sum short, the last one that can be
-/// drawn.
-fn draw(log_probs: &[f32], weights: &[f32], point: f64) -> Option<u32> {
-    let mut before = 0.0;
-    for (index, block) in weights.chunks(BLOCK).enumerate() {
-        let after = before + total(block);
-        if after > point {
-            for (token, weight) in (index * BLOCK..).zip(block) {
-                before += f64::from(*weight);
-                if before > point && *weight > 0.0 {
-                    return Some(token as u32);
+    /// The first token with which the sum of the weights, of `total`, exceeds `point`; where rounding leaves the sum short, the last
+    /// one that can be drawn.
+    fn draw(&self, log_probs: &[f32], total: f64, point: f64) -> Option<u32> {
+        let mut before = 0.0;
+        for (index, (block, weight)) in log_probs.chunks(BLOCK).zip(&self.weights).enumerate() {
+            let after = before + weight;
+            if after > point {
+                let can_be_drawn =
+                    (index * BLOCK..).zip(block).filter(|(_, value)| **value > f32::NEG_INFINITY);
+                for (token, log_prob) in can_be_drawn {
+                    before += f64::from(*log_prob).exp() * total;
+                    if before > point {
+                        return Some(token as u32);
+                    }
                 }
             }
+            before = after;
         }
-        before = after;
-    }
-    log_probs.iter().rposition(|&value| value > f32::NEG_INFINITY).map(|token| token as u32)
-}
-
-vectorized! {
-    /// Σ x.
-    fn total(weights: &[f32]) -> f64 {
-        let mut total = 0.0;
-        for block in weights.chunks(BLOCK) {
-            total += f64::from(sum(block, |weight| weight));
-        }
-        total
+        log_probs.iter().rposition(|&value| value > f32::NEG_INFINITY).map(|token| token as u32)
     }
 }
 
 vectorized! {
-    /// Tempers values so that the highest is 0, and pushes the exponential of each.
-    fn weigh(values: &mut [f32], highest: f32, temperature: f32, weights: &mut Vec<f32>) {
-        for block in values.chunks_mut(BLOCK) {
+    /// Tempers values so that the highest is 0, and finds the highest of each small block.
+    fn temper(values: &mut [f32], highest: f32, temperature: f32, of_blocks: &mut Vec<f32>) {
+        of_blocks.clear();
+        of_blocks.reserve_exact(values.len().div_ceil(SMALL_BLOCK));
+        for block in values.chunks_mut(SMALL_BLOCK) {
             for value in &mut *block {
                 *value = (*value - highest) / temperature;
             }
-            weights.extend(block.iter().map(|value| exp(*value)));
+            of_blocks.push(max(block));
         }
     }
 }
 
 vectorized! {
-    fn drop_below(values: &mut [f32], weights: &mut [f32], least: f32) {
-        for (value, weight) in values.iter_mut().zip(weights) {
-            let is_kept = *value >= least;
-            *weight = if is_kept { *weight } else { 0.0 };
-            *value = if is_kept { *value } else { f32::NEG_INFINITY };
+    fn drop_below(values: &mut [f32], least: f32) {
+        for value in values {
+            *value = if *value >= least { *value } else { f32::NEG_INFINITY };
         }
     }
 }
 
 vectorized! {
-    fn drop_lighter(values: &mut [f32], weights: &mut [f32], least: f32) {
-        for (value, weight) in values.iter_mut().zip(weights) {
-            let is_kept = *weight >= least;
-            *weight = if is_kept { *weight } else { 0.0 };
-            *value = if is_kept { *value } else { f32::NEG_INFINITY };
+    /// Drops what weighs less than `lightest`; the weight of each block. Blocks whose highest value is below `least` are dropped already.
+    fn weigh(values: &mut [f32], highest: &[f32], least: f32, lightest: f32, of_blocks: &mut Vec<f64>) {
+        of_blocks.clear();
+        of_blocks.reserve_exact(values.len().div_ceil(BLOCK));
+        for (block, highest) in values.chunks_mut(BLOCK).zip(highest.chunks(BLOCK / SMALL_BLOCK)) {
+            if max(highest) < least {
+                of_blocks.push(0.0);
+                continue;
+            }
+            if lightest > 0.0 {
+                for value in &mut *block {
+                    *value = if exp(*value) >= lightest { *value } else { f32::NEG_INFINITY };
+                }
+            }
+            of_blocks.push(f64::from(sum(block, exp)));
         }
     }
 }

@@ -18,9 +18,9 @@ use no_graph::Graph;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DenseConfig {
-    /// Below this many vectors there is no graph: comparing with all of them is exact and faster. Default
-    /// 50,000, somewhat above where the graph began to be faster in docs/results/memory.md, as building it
-    /// takes minutes.
+    /// Below this many vectors there is no graph: comparing with all of them is exact and needs nothing
+    /// built. Default 50,000: from there on a comparison with all takes some milliseconds, and building the
+    /// graph takes minutes (docs/results/memory.md).
     pub exact_below: usize,
     /// Links of a point of the graph in each layer, 4 to 128; twice as many in the lowest. Default 16.
     pub links: usize,
