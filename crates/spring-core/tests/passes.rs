@@ -7,11 +7,11 @@ use std::{ops::ControlFlow, path::Path, sync::Mutex};
 
 use ndarray::Array2;
 use spring_core::{
-    BranchVisitor, Config, LanguageModel, ModelInfo, Periods, ScoreRow, Settings, SqliteStore, StateStore, adapt,
+    Config, LanguageModel, ModelInfo, Periods, Settings, SqliteStore, StateStore, adapt,
     spring_memory::{JsonlReader, UserId},
     spring_model::{
-        AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, Device, LoraConfig, Message, ModelError, ModelFiles,
-        Sequence, TrainConfig, TrainStep,
+        AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Device, LoraConfig, Message,
+        ModelError, ModelFiles, ScoreRow, Sequence, TrainConfig, TrainStep,
     },
 };
 
@@ -61,7 +61,9 @@ impl LanguageModel for Counter {
 
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let adapted = rows.iter().filter(|row| row.1.is_some()).count();
-        self.note(Pass::Score(rows.len() - adapted, adapted));
+        if !rows.is_empty() {
+            self.note(Pass::Score(rows.len() - adapted, adapted));
+        }
         LanguageModel::score(&self.model, rows)
     }
 
