@@ -13,6 +13,10 @@ use burn::{
     tensor::{Distribution, Tensor},
 };
 
+/// Keeps freed memory for the next tensor, as the program does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SHAPES: [(&str, [usize; 3]); 4] = [
     ("a projection, 1024 x 256 x 256", [1024, 256, 256]),
     ("the feed-forward layer, 1024 x 256 x 704", [1024, 256, 704]),
