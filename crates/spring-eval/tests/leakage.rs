@@ -1,5 +1,5 @@
 //! What a test text may touch: nothing but the scoring of itself. A model that writes down what it is asked is run through
-//! every method.
+//! every method, and through periods as `spring adapt` learns them: every pass over a text costs.
 
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
@@ -13,9 +13,10 @@ use std::{
 
 use ndarray::Array2;
 use spring_core::{
-    Config, LanguageModel, ModelInfo, RetrieverKind, StoredInteraction,
+    Config, LanguageModel, ModelInfo, Periods, RetrieverKind, Settings, SqliteStore, StateStore,
+    StoredInteraction, adapt,
     prompt::encode_pair,
-    spring_memory::UserId,
+    spring_memory::{JsonlReader, UserId},
     spring_model::{
         AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Device, LoraConfig, Message,
         ModelError, ModelFiles, ScoreRow, Sequence, TrainConfig, TrainStep,
@@ -31,8 +32,8 @@ use spring_eval::{
 enum Call {
     /// The examples.
     Adapt(Vec<Sequence>),
-    /// The rows.
-    Score(Vec<Sequence>),
+    /// The rows, and how many of them have an adapter.
+    Score(Vec<Sequence>, usize),
     /// The contexts, and the response that is scored behind all of them.
     Branches(Vec<Vec<u32>>, Vec<u32>),
     /// The contexts of what is generated.
@@ -95,7 +96,8 @@ impl LanguageModel for Recorder {
     }
 
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        self.note(Call::Score(rows.iter().map(|row| row.0.clone()).collect()));
+        let adapted = rows.iter().filter(|row| row.1.is_some()).count();
+        self.note(Call::Score(rows.iter().map(|row| row.0.clone()).collect(), adapted));
         LanguageModel::score(&self.model, rows)
     }
 
@@ -228,7 +230,7 @@ fn no_test_text_reaches_training_memories_or_what_is_read_along() {
                     }
                     examples.iter().map(|example| recorder.text(&example.context)).collect()
                 }
-                Call::Score(rows) => {
+                Call::Score(rows, _) => {
                     // What decides over selection and buffer is scored in calls of its own.
                     let tested: Vec<bool> =
                         rows.iter().map(|row| recorder.text(&row.response).starts_with("tested")).collect();
@@ -272,7 +274,7 @@ fn a_prompt_is_cut_alike_with_and_without_retrieved_texts() {
     let mut read = [0, 0];
     for call in calls {
         match call {
-            Call::Score(rows) => {
+            Call::Score(rows, _) => {
                 for Sequence { context, response } in rows {
                     if recorder.text(&response).starts_with("tested") {
                         read[0] += behind(response, context);
@@ -320,4 +322,52 @@ fn users_keep_other_places_of_their_streams() {
     };
     let (ada, ben) = (found("ada"), found("ben"));
     assert!(!ada.is_empty() && ada != ben);
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Pass {
+    /// Texts scored under the base, and under an adapter.
+    Score(usize, usize),
+    /// Texts learned.
+    Learn(usize),
+    /// Anything else that runs the model.
+    Other,
+}
+
+fn lines(days: std::ops::Range<usize>) -> String {
+    let line = |i: usize| {
+        serde_json::json!({
+            "user": "ada", "id": format!("{i}"), "time": format!("2024-01-{:02}T08:00:00Z", i + 1),
+            "prompt": "About the sea", "response": format!("It was wide on day {i}.")
+        })
+    };
+    days.map(|i| line(i).to_string() + "\n").collect()
+}
+
+#[test]
+fn a_period_runs_the_model_for_selection_training_and_the_buffer_alone() {
+    let model = Recorder::new();
+    let settings =
+        Settings { model: "tiny".into(), fingerprint: model.info().fingerprint, config: Config::default() };
+    let mut store = SqliteStore::in_memory(&settings).unwrap();
+    let mut learn = |days, count| {
+        let text = lines(days);
+        store.ingest("history", &mut JsonlReader::new(text.as_bytes(), "history")).unwrap();
+        let periods = Periods { count, hold_out: 0.0 };
+        adapt(&model, &mut store, &UserId::new("ada").unwrap(), periods, &mut ()).unwrap();
+        let calls = model.taken().into_iter().map(|call| match call {
+            Call::Score(rows, adapted) => Score(rows.len() - adapted, adapted),
+            Call::Adapt(examples) => Learn(examples.len()),
+            _ => Pass::Other,
+        });
+        calls.filter(|pass| *pass != Score(0, 0)).collect::<Vec<_>>()
+    };
+    // Ten texts a period: each once under the base, and, if there is one, under the adapter; then what is learned (all of the
+    // first period, ⌈0.3 · 10⌉ of the others); then all that the buffer may hold, under the new adapter, whose values under the
+    // base are known.
+    use Pass::{Learn, Score};
+    let first = [Score(10, 0), Learn(10), Score(0, 10)];
+    let second = [Score(10, 0), Score(0, 10), Learn(3), Score(0, 13)];
+    assert_eq!(learn(0..20, 2), first.into_iter().chain(second).collect::<Vec<_>>());
+    assert_eq!(learn(20..30, 1), [Score(10, 0), Score(0, 10), Learn(3), Score(0, 16)]);
 }
