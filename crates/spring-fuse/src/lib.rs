@@ -17,6 +17,7 @@ mod penalties;
 mod per_branch;
 mod probability;
 mod sampler;
+mod top_k;
 mod vector;
 
 pub use calibration::Calibration;

@@ -1,284 +1,170 @@
-//! The last token that a filter keeps of a distribution, without sorting it.
+//! A draw from the nucleus: the fewest likeliest tokens whose probabilities reach a share (Holtzman et al., arXiv 1904.09751).
 //!
-//! Tokens are ranked by their value, equals by their id. What the last one may be is narrowed down by passes over the values that
-//! each compare with several bounds at once, until it is among few tokens, or among equals.
+//! Its last token is not looked for. Whether a token is in it, one pass over the weights tells: what ranks before it must not reach
+//! the share. So a token is drawn from all; if it is not in the nucleus, those that rank before it are drawn from next, and so on.
+//! What is drawn follows the distribution of the nucleus, since that is always a part of what is drawn from. (FlashInfer samples
+//! like this on GPUs: "Sorting-Free GPU Kernels for LLM Sampling", 2025.) Tokens rank by their weight, equals by their id.
 
-use std::ops::Range;
+use crate::top_k::nth_equal;
+use crate::vector::{BLOCK, sum, vectorized};
 
-use crate::approx::exp;
-use crate::vector::{BLOCK, max, sum, sum_pairs, vectorized};
-
-/// Bounds that a pass compares with: fewer need more passes, more do not narrow it down faster.
-const BOUNDS: usize = 8;
-/// Those of the first pass, nats below the likeliest token: it stays among few tokens where few are likely.
-const FIRST: [f32; BOUNDS] = [f32::MIN, -30.0, -20.0, -14.0, -10.0, -7.0, -4.0, -1.5];
-/// So few are sorted rather than narrowed further.
-const FEW: usize = 512;
-/// Values whose highest is remembered, so that they are passed over together.
-pub(crate) const SMALL_BLOCK: usize = 64;
-/// After so many, the values left are probably equal or very unequal, and the next bounds begin at the least of them.
-const USUAL_PASSES: usize = 5;
-
-/// A token with its place in the ranking.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Ranked {
-    pub token: u32,
-    pub value: f32,
-}
-
-/// What adds up along the ranking.
-#[derive(Debug, Clone, Copy)]
-enum Measure {
-    Tokens,
-    /// The exponentials of the values.
-    Weights,
-}
-
-/// Values, the highest of which is 0, with the highest of each small block.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Values<'a> {
-    pub all: &'a [f32],
-    pub highest: &'a [f32],
-}
-
-/// Working memory of the search, kept between steps.
+/// Working memory of the draws, kept between steps.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nucleus {
-    /// Of each token; less than 1 for all but the likeliest.
-    weights: Vec<f32>,
-    few: Vec<Ranked>,
+    /// What is drawn from weighs so much, block by block.
+    blocks: Vec<f64>,
+    /// Likewise what ranks before the token that was drawn.
+    before: Vec<f64>,
 }
 
 impl Nucleus {
-    /// The k-th of the ranking, k ≥ 1; `None` if fewer than k tokens are above −∞.
-    pub fn last_of_most(&mut self, values: Values<'_>, k: usize) -> Option<Ranked> {
-        let first = tokens_from(values, FIRST);
-        self.search(values, Measure::Tokens, first, k as f64)
-    }
-
-    /// The last of the fewest likeliest tokens whose weights, the values' exponentials, reach `share` of those up to `within`, or
-    /// else of all; `None` if rounding keeps all together short of it.
-    pub fn last_to_reach(
+    /// Draws from the nucleus that reaches `share` of the weights, all of them unless given, without the tokens lighter than `least`,
+    /// a weight above 0. `random` gives numbers from [0, 1). `None` if no token is left.
+    pub fn draw(
         &mut self,
-        values: Values<'_>,
-        within: Option<Ranked>,
-        share: f64,
-    ) -> Option<Ranked> {
-        self.weights.clear();
-        self.weights.reserve_exact(values.all.len());
-        weigh(values.all, &mut self.weights);
-        let first = weights_from(values, &self.weights, FIRST);
-        let total = match within {
-            None => first[0],
-            Some(Ranked { token, value }) => {
-                let [from, .., above] =
-                    weights_from(values, &self.weights, bounds_between(value, value.next_up().next_up()));
-                let equal = |tokens: &[f32]| tokens.iter().filter(|other| **other == value).count() as f64;
-                let (earlier, all) = (equal(&values.all[..=token as usize]), equal(values.all));
-                above + (from - above) * earlier / all
-            }
-        };
-        self.search(values, Measure::Weights, first, share * total)
-    }
-
-    /// The first in the ranking with which the measure reaches `enough`, which is above 0; `reached` is what it reaches at the
-    /// first bounds.
-    fn search(
-        &mut self,
-        values: Values<'_>,
-        measure: Measure,
-        mut reached: [f64; BOUNDS],
-        enough: f64,
-    ) -> Option<Ranked> {
-        self.few.clear();
-        self.few.reserve_exact(FEW);
-        // It lies in low..above, and what lies above them measures `before`.
-        let (mut bounds, mut above, mut before) = (FIRST, 0f32.next_up(), 0.0);
-        let mut pass = 0;
+        weights: &[f32],
+        share: Option<f64>,
+        least: f32,
+        mut random: impl FnMut() -> f64,
+    ) -> Option<u32> {
+        // Heavier than this is what is drawn from.
+        let mut bound = 0.0;
+        heavier(weights, bound, &mut self.blocks);
+        let enough = share.map(|share| share * self.blocks.iter().sum::<f64>());
+        if least > f32::MIN_POSITIVE {
+            bound = least.next_down();
+            heavier(weights, bound, &mut self.blocks);
+        }
         loop {
-            pass += 1;
-            let at = reached.iter().rposition(|reached| *reached >= enough)?;
-            let mut low = bounds[at];
-            if let Some(bound) = bounds.get(at + 1) {
-                (above, before) = (*bound, reached[at + 1]);
-            }
-            if low.next_up() >= above {
-                let n = (enough - before) / measure.of(low);
-                return nth_equal(values.all, low, n.ceil().max(1.0) as usize);
-            }
-            // No more tokens than if each had the least weight.
-            let most = (reached[at] - before) / measure.of(low);
-            if (most <= FEW as f64 || pass == 1) && self.collect(values, low..above) {
-                return self.among_few(measure, enough - before);
-            }
-            if pass > USUAL_PASSES || low == f32::MIN {
-                (low, above) = narrow(values.all, low, above);
-            }
-            bounds = bounds_between(low, above);
-            reached = match measure {
-                Measure::Tokens => tokens_from(values, bounds),
-                Measure::Weights => weights_from(values, &self.weights, bounds),
-            };
-        }
-    }
-
-    /// Fills `few` with the tokens whose values are in the range, in the order of the ranking; false if they are not few.
-    fn collect(&mut self, values: Values<'_>, range: Range<f32>) -> bool {
-        self.few.clear();
-        let is_all = collect(values, range, &mut self.few);
-        self.few.sort_unstable_by(|a, b| b.value.total_cmp(&a.value).then(a.token.cmp(&b.token)));
-        is_all
-    }
-
-    /// The first of `few` with which the measure reaches `enough`; the last where rounding leaves it short.
-    fn among_few(&self, measure: Measure, enough: f64) -> Option<Ranked> {
-        let mut reached = 0.0;
-        let first = self.few.iter().find(|Ranked { value, .. }| {
-            reached += measure.of(*value);
-            reached >= enough
-        });
-        first.or(self.few.last()).copied()
-    }
-}
-
-impl Measure {
-    /// Of one token of this value.
-    fn of(self, value: f32) -> f64 {
-        match self {
-            Self::Tokens => 1.0,
-            Self::Weights => f64::from(exp(value)),
-        }
-    }
-}
-
-/// From `low` to the greatest number below `above`, at equal distances.
-fn bounds_between(low: f32, above: f32) -> [f32; BOUNDS] {
-    let step = (above - low) / (BOUNDS - 1) as f32;
-    let last = above.next_down();
-    let mut bounds = std::array::from_fn(|i| (low + step * i as f32).min(last));
-    bounds[BOUNDS - 1] = last;
-    bounds
-}
-
-/// The n-th token, from 1, of a value.
-fn nth_equal(values: &[f32], value: f32, n: usize) -> Option<Ranked> {
-    let mut equal = values.iter().enumerate().filter(|(_, other)| **other == value);
-    let mut last = None;
-    for _ in 0..n {
-        match equal.next() {
-            None => break,
-            found => last = found,
-        }
-    }
-    last.map(|(token, _)| Ranked { token: token as u32, value })
-}
-
-/// The same values between closer bounds: the lowest of them, and the number after the highest.
-fn narrow(values: &[f32], low: f32, above: f32) -> (f32, f32) {
-    let within = values.iter().copied().filter(|value| (low..above).contains(value));
-    let (lowest, highest) =
-        within.fold((above, low), |(lowest, highest), value| (lowest.min(value), highest.max(value)));
-    (lowest, highest.next_up())
-}
-
-vectorized! {
-    /// Pushes the tokens whose values are in the range; false if they are not few.
-    fn collect(values: Values<'_>, range: Range<f32>, few: &mut Vec<Ranked>) -> bool {
-        let (low, above) = (range.start, range.end);
-        for (index, (block, highest)) in values.all.chunks(SMALL_BLOCK).zip(values.highest).enumerate() {
-            let within = |value: f32| value >= low && value < above;
-            if *highest < low || sum(block, |value| f32::from(u8::from(within(value)))) == 0.0 {
-                continue;
-            }
-            for (token, value) in block.iter().enumerate().filter(|(_, value)| within(**value)) {
-                if few.len() == FEW {
-                    return false;
+            let token = find(weights, bound, &self.blocks, random())?;
+            let Some(enough) = enough else { return Some(token) };
+            let weight = weights[token as usize];
+            let equal = heavier(weights, weight, &mut self.before);
+            let before: f64 = self.before.iter().sum();
+            if before < enough {
+                // So many of its equals are in the nucleus.
+                let n = ((enough - before) / f64::from(weight)).ceil() as usize;
+                let is_equal = |other: &&f32| **other == weight;
+                if n >= equal || weights[..token as usize].iter().filter(is_equal).count() < n {
+                    return Some(token);
                 }
-                few.push(Ranked { token: (index * SMALL_BLOCK + token) as u32, value: *value });
+                // All of the nucleus is known now.
+                let of_equals = n as f64 * f64::from(weight);
+                let point = random() * (before + of_equals);
+                return if point < before {
+                    find(weights, weight, &self.before, point / before)
+                } else {
+                    nth_equal(weights, weight, 1 + ((point - before) / f64::from(weight)) as usize)
+                };
             }
+            bound = weight;
+            std::mem::swap(&mut self.blocks, &mut self.before);
         }
-        true
     }
 }
 
-vectorized! {
-    /// How many values reach each bound; the bounds rise.
-    fn tokens_from(values: Values<'_>, bounds: [f32; BOUNDS]) -> [f64; BOUNDS] {
-        let mut totals = [0.0; BOUNDS];
-        for (block, highest) in values.all.chunks(BLOCK).zip(values.highest.chunks(BLOCK / SMALL_BLOCK)) {
-            let highest = max(highest);
-            for (total, bound) in totals.iter_mut().zip(bounds).take_while(|(_, bound)| *bound <= highest) {
-                // Exact: a block has far fewer values than f32 can count.
-                *total += f64::from(sum(block, |value| if value >= bound { 1.0 } else { 0.0 }));
+/// The first token heavier than `bound` with which the sum of their weights, given block by block, exceeds `point` of it; where rounding
+/// leaves the sum short, the last one.
+fn find(weights: &[f32], bound: f32, blocks: &[f64], point: f64) -> Option<u32> {
+    let point = point * blocks.iter().sum::<f64>();
+    let mut sum = 0.0;
+    for (index, (block, weight)) in weights.chunks(BLOCK).zip(blocks).enumerate() {
+        let after = sum + weight;
+        if after > point {
+            for (token, weight) in (index * BLOCK..).zip(block).filter(|(_, weight)| **weight > bound) {
+                sum += f64::from(*weight);
+                if sum > point {
+                    return Some(token as u32);
+                }
             }
         }
-        totals
+        sum = after;
     }
+    weights.iter().rposition(|weight| *weight > bound).map(|token| token as u32)
 }
 
 vectorized! {
-    fn weigh(values: &[f32], weights: &mut Vec<f32>) {
-        weights.extend(values.iter().map(|value| exp(*value)));
-    }
-}
-
-vectorized! {
-    /// The weight of the values that reach each bound; the bounds rise.
-    fn weights_from(values: Values<'_>, weights: &[f32], bounds: [f32; BOUNDS]) -> [f64; BOUNDS] {
-        let mut totals = [0.0; BOUNDS];
-        let blocks = values.all.chunks(BLOCK).zip(weights.chunks(BLOCK));
-        for ((block, weights), highest) in blocks.zip(values.highest.chunks(BLOCK / SMALL_BLOCK)) {
-            let highest = max(highest);
-            for (total, bound) in totals.iter_mut().zip(bounds).take_while(|(_, bound)| *bound <= highest) {
-                let sum = sum_pairs(block, weights, |value, weight| if value >= bound { weight } else { 0.0 });
-                *total += f64::from(sum);
-            }
+    /// What the tokens heavier than `bound` weigh, block by block, and how many weigh as much as it.
+    fn heavier(weights: &[f32], bound: f32, blocks: &mut Vec<f64>) -> usize {
+        blocks.clear();
+        blocks.reserve_exact(weights.len().div_ceil(BLOCK));
+        let mut equal = 0;
+        for block in weights.chunks(BLOCK) {
+            blocks.push(f64::from(sum(block, |weight| if weight > bound { weight } else { 0.0 })));
+            // Exact: a block has far fewer tokens than f32 can count.
+            equal += sum(block, |weight| if weight == bound { 1.0 } else { 0.0 }) as usize;
         }
-        totals
+        equal
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn bounds_cover_what_is_between() {
-        for (low, above) in [
-            (-80.0, 0f32.next_up()),
-            (f32::MIN, -1.0),
-            (-1.0, (-1f32).next_up().next_up()),
-            (-1.0, (-1f32).next_up()),
-        ] {
-            let bounds = bounds_between(low, above);
-            assert_eq!((bounds[0], bounds[BOUNDS - 1]), (low, above.next_down()));
-            assert!(bounds.is_sorted());
+    /// The nucleus without the tokens lighter than `least`, by its definition.
+    fn nucleus(weights: &[f32], share: f64, least: f32) -> Vec<usize> {
+        let mut ranked: Vec<usize> = (0..weights.len()).collect();
+        ranked.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]).then(a.cmp(&b)));
+        let total: f64 = weights.iter().copied().map(f64::from).sum();
+        let mut before = 0.0;
+        ranked.retain(|&token| {
+            let is_in = before < share * total && weights[token] >= least && weights[token] > 0.0;
+            before += f64::from(weights[token]);
+            is_in
+        });
+        ranked
+    }
+
+    /// Lets every token be drawn first: it is the result if it is in the nucleus, and else another one that is.
+    fn first_draws(weights: &[f32], share: f64, least: f32) -> Result<(), TestCaseError> {
+        let expected = nucleus(weights, share, least);
+        let candidate = |weight: f32| weight >= least && weight > 0.0;
+        let candidates = weights.iter().copied().filter(|weight| candidate(*weight)).map(f64::from);
+        let (total, mut before) = (candidates.sum::<f64>(), 0.0);
+        for (token, weight) in weights.iter().copied().enumerate().filter(|(_, weight)| candidate(*weight)) {
+            let point = (before + 0.5 * f64::from(weight)) / total;
+            before += f64::from(weight);
+            // The others are drawn from the middle of what is left.
+            let mut points = std::iter::once(point).chain(std::iter::repeat(0.5));
+            let drawn = Nucleus::default().draw(weights, Some(share), least, || points.next().unwrap_or(0.5));
+            let drawn = drawn.map(|drawn| drawn as usize);
+            prop_assert!(drawn.is_some_and(|drawn| expected.contains(&drawn)), "{drawn:?} {expected:?}");
+            prop_assert_eq!(drawn == Some(token), expected.contains(&token), "{} {}", token, share);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// Eighths, so that many are equal and sums are exact.
+        #[test]
+        fn what_is_drawn_is_in_the_nucleus(
+            eighths in prop::collection::vec(0u8..=8, 1..200), share in 0.01f64..1.0, least in 0.0f32..=1.0,
+        ) {
+            let mut weights: Vec<f32> = eighths.into_iter().map(|eighths| f32::from(eighths) / 8.0).collect();
+            weights[0] = 1.0;
+            first_draws(&weights, share, least)?;
         }
     }
 
     #[test]
-    fn equals_and_outliers_are_narrowed_down() {
-        let mut values = vec![-1e30; 3000];
-        values.extend([-2.5; 3000]);
-        values.extend((0..3000).map(|i| -1e-30 * i as f32));
-        values.extend([f32::NEG_INFINITY; 10]);
-        let mut ranked: Vec<Ranked> = values
-            .iter()
-            .enumerate()
-            .map(|(token, value)| Ranked { token: token as u32, value: *value })
-            .collect();
-        ranked.sort_by(|a, b| b.value.total_cmp(&a.value));
-        let highest: Vec<f32> = values.chunks(SMALL_BLOCK).map(max).collect();
-        let values = Values { all: &values, highest: &highest };
-        for k in [1, 2, 700, 2999, 3000, 3001, 5000, 6000, 6001, 8999, 9000] {
-            assert_eq!(Nucleus::default().last_of_most(values, k), Some(ranked[k - 1]), "{k}");
+    fn many_blocks() {
+        let n = 2 * BLOCK + 77;
+        let uneven: Vec<f32> = (0..n).map(|token| (token * 7919 % 64 + 1) as f32 / 64.0).collect();
+        for (weights, share) in [(vec![1.0; n], 0.51), (uneven.clone(), 0.1), (uneven, 0.97)] {
+            first_draws(&weights, share, 0.0).unwrap();
         }
-        assert_eq!(Nucleus::default().last_of_most(values, 9001), None);
-        // The weights are those of 3,000 equal tokens, up to the 1,000th of them, and of 3,000 that are as good as 1.
-        let within = Some(ranked[3999]);
-        let total = 3000.0 + 1000.0 * (-2.5f64).exp();
-        let at = |weight: f64| Nucleus::default().last_to_reach(values, within, weight / total);
-        assert_eq!(at(3000.0 + 499.5 * (-2.5f64).exp()), Some(ranked[3499]));
-        assert_eq!(at(1499.5), Some(ranked[1499]));
+    }
+
+    #[test]
+    fn nothing_to_draw() {
+        for share in [None, Some(0.5)] {
+            assert_eq!(Nucleus::default().draw(&[0.0; 5], share, 0.0, || 0.5), None);
+            assert_eq!(Nucleus::default().draw(&[], share, 0.0, || 0.5), None);
+        }
     }
 }

@@ -5,11 +5,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::FuseError;
-use crate::approx::exp;
+use crate::approx::{EXP_FLOOR, exp};
 use crate::error::in_range;
 use crate::log_softmax::highest;
-use crate::nucleus::{Nucleus, Ranked, SMALL_BLOCK, Values};
-use crate::vector::{BLOCK, argmax, max, sum, vectorized};
+use crate::nucleus::Nucleus;
+use crate::top_k::{Ranked, TopK};
+use crate::vector::{argmax, vectorized};
 
 /// Settings of [`Sampler`]; the default is greedy. Filters apply in the order temperature, top-k, top-p,
 /// min-p, each to what the one before left, renormalised.
@@ -47,23 +48,19 @@ impl SamplerConfig {
         Ok(Sampler {
             config: *self,
             key: ChaCha8Rng::seed_from_u64(self.seed),
-            highest: Vec::new(),
-            weights: Vec::new(),
+            top_k: TopK::default(),
             nucleus: Nucleus::default(),
         })
     }
 }
 
-/// Chooses tokens, greedily or by a seeded draw. Keeps its working memory between steps, taken at the first draw: with top-p 4
-/// bytes per token of the vocabulary, else little.
+/// Chooses tokens, greedily or by a seeded draw. Keeps its working memory between steps, which is little, taken at the first
+/// draw.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplerConfig,
     key: ChaCha8Rng,
-    /// The highest value of each small block.
-    highest: Vec<f32>,
-    /// The weight of each block.
-    weights: Vec<f64>,
+    top_k: TopK,
     nucleus: Nucleus,
 }
 
@@ -71,8 +68,7 @@ impl Sampler {
     /// One token from `log_probs` (nats, normalised or not; −∞ is probability 0).
     ///
     /// Greedy takes the highest, ties to the lowest id, and leaves `log_probs` alone. Else the draw is a
-    /// function of the seed and `step`, and afterwards `log_probs` holds the distribution that it was made
-    /// from: tempered, filtered, normalised, −∞ for what could not be drawn.
+    /// function of the seed and `step`, and `log_probs` serves as its working memory: what it holds afterwards means nothing.
     ///
     /// # Errors
     /// For NaN or +∞, and when no token has a probability above 0.
@@ -86,101 +82,30 @@ impl Sampler {
             };
         }
         let highest = highest("log_probs", log_probs)?;
+        if let Some(k) = top_k.filter(|&k| k < log_probs.len())
+            && let Some(Ranked { token, value }) = self.top_k.last(log_probs, highest, k)
+        {
+            let (before, after) = log_probs.split_at_mut(token as usize + 1);
+            weigh(before, highest, temperature, value);
+            weigh(after, highest, temperature, value.next_up());
+        } else {
+            weigh(log_probs, highest, temperature, f32::MIN);
+        }
         let mut stream = self.key.clone();
         stream.set_stream(step);
-        let point: f64 = stream.random();
-        temper(log_probs, highest, temperature, &mut self.highest);
-        let values = Values { all: log_probs, highest: &self.highest };
-        // What a filter leaves is always the first of the ranking.
-        let mut last = None;
-        if let Some(k) = top_k.filter(|&k| k < log_probs.len()) {
-            last = self.nucleus.last_of_most(values, k);
-        }
-        if let Some(p) = top_p.filter(|&p| p < 1.0) {
-            last = self.nucleus.last_to_reach(values, last, f64::from(p)).or(last);
-        }
-        let mut least = f32::NEG_INFINITY;
-        if let Some(Ranked { token, value }) = last {
-            let (before, after) = log_probs.split_at_mut(token as usize + 1);
-            drop_below(before, value);
-            drop_below(after, value.next_up());
-            least = value;
-        }
-        // The likeliest token has weight 1.
-        weigh(log_probs, &self.highest, least, min_p.unwrap_or(0.0), &mut self.weights);
-        let total: f64 = self.weights.iter().sum();
-        subtract(log_probs, total.ln() as f32);
-        self.draw(log_probs, total, point * total).ok_or(FuseError::NoMass("log_probs"))
-    }
-
-    /// The first token with which the sum of the weights, of `total`, exceeds `point`; where rounding leaves the sum short, the last
-    /// one that can be drawn.
-    fn draw(&self, log_probs: &[f32], total: f64, point: f64) -> Option<u32> {
-        let mut before = 0.0;
-        for (index, (block, weight)) in log_probs.chunks(BLOCK).zip(&self.weights).enumerate() {
-            let after = before + weight;
-            if after > point {
-                let can_be_drawn =
-                    (index * BLOCK..).zip(block).filter(|(_, value)| **value > f32::NEG_INFINITY);
-                for (token, log_prob) in can_be_drawn {
-                    before += f64::from(*log_prob).exp() * total;
-                    if before > point {
-                        return Some(token as u32);
-                    }
-                }
-            }
-            before = after;
-        }
-        log_probs.iter().rposition(|&value| value > f32::NEG_INFINITY).map(|token| token as u32)
+        let share = top_p.filter(|&p| p < 1.0).map(f64::from);
+        self.nucleus
+            .draw(log_probs, share, min_p.unwrap_or(0.0), || stream.random())
+            .ok_or(FuseError::NoMass("log_probs"))
     }
 }
 
 vectorized! {
-    /// Tempers values so that the highest is 0, and finds the highest of each small block.
-    fn temper(values: &mut [f32], highest: f32, temperature: f32, of_blocks: &mut Vec<f32>) {
-        of_blocks.clear();
-        of_blocks.reserve_exact(values.len().div_ceil(SMALL_BLOCK));
-        for block in values.chunks_mut(SMALL_BLOCK) {
-            for value in &mut *block {
-                *value = (*value - highest) / temperature;
-            }
-            of_blocks.push(max(block));
-        }
-    }
-}
-
-vectorized! {
-    fn drop_below(values: &mut [f32], least: f32) {
+    /// From log-probabilities to the tempered probabilities as multiples of the highest one; 0 for those below `least`.
+    fn weigh(values: &mut [f32], highest: f32, temperature: f32, least: f32) {
         for value in values {
-            *value = if *value >= least { *value } else { f32::NEG_INFINITY };
-        }
-    }
-}
-
-vectorized! {
-    /// Drops what weighs less than `lightest`; the weight of each block. Blocks whose highest value is below `least` are dropped already.
-    fn weigh(values: &mut [f32], highest: &[f32], least: f32, lightest: f32, of_blocks: &mut Vec<f64>) {
-        of_blocks.clear();
-        of_blocks.reserve_exact(values.len().div_ceil(BLOCK));
-        for (block, highest) in values.chunks_mut(BLOCK).zip(highest.chunks(BLOCK / SMALL_BLOCK)) {
-            if max(highest) < least {
-                of_blocks.push(0.0);
-                continue;
-            }
-            if lightest > 0.0 {
-                for value in &mut *block {
-                    *value = if exp(*value) >= lightest { *value } else { f32::NEG_INFINITY };
-                }
-            }
-            of_blocks.push(f64::from(sum(block, exp)));
-        }
-    }
-}
-
-vectorized! {
-    fn subtract(values: &mut [f32], log_total: f32) {
-        for value in values {
-            *value -= log_total;
+            let log_weight = (*value - highest) / temperature;
+            *value = if *value >= least && log_weight > EXP_FLOOR { exp(log_weight) } else { 0.0 };
         }
     }
 }
