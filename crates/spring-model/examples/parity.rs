@@ -13,7 +13,7 @@ use spring_model::{Adapter, AnyModel, Device, ModelError, ModelFiles, Precision}
 const USAGE: &str = "\
 usage: parity [--device cpu|wgpu|cuda] [--precision f32|f16|bf16] [--tolerance X] DIR…
 
-Exit code: 0 when every difference is within the tolerance (1e-4; 0.05 for f16, 0.3 for bf16), 1 above it or for a folder
+Exit code: 0 when every difference is within the tolerance (1e-4; 0.05 for f16 and for CUDA's TF32, 0.3 for bf16), 1 above it or for a folder
 that cannot be compared, 2 for a bad command line.";
 
 type Error = Box<dyn std::error::Error>;
@@ -46,10 +46,11 @@ fn run(mut args: impl Iterator<Item = String>) -> Result<bool, Error> {
     if dirs.is_empty() {
         return Err("no folder given".into());
     }
-    let tolerance = tolerance.unwrap_or(match precision {
-        Precision::F32 => 1e-4,
-        Precision::F16 => 0.05,
-        Precision::Bf16 => 0.3,
+    let tolerance = tolerance.unwrap_or(match (precision, device) {
+        // Products of float32 are made in TF32 there.
+        (Precision::F16, _) | (Precision::F32, Device::Cuda) => 0.05,
+        (Precision::F32, _) => 1e-4,
+        (Precision::Bf16, _) => 0.3,
     });
     println!("largest difference of a logit, {device}, {precision}; tolerance {tolerance:e}");
     let width = dirs.iter().map(String::len).max().unwrap_or(0).max("folder".len());

@@ -44,30 +44,30 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 }
 
 /// Logits without and with the adapter, against a folder of reference values.
-fn check_reference<B: ModelBackend>(dir: &Path) {
+fn check_reference<B: ModelBackend>(dir: &Path, tolerance: f32) {
     let bytes = std::fs::read(dir.join("reference.safetensors")).unwrap();
     let reference = SafeTensors::deserialize(&bytes).unwrap();
     let rows = reference_ids(&reference);
     let model = load::<B>(dir);
     let base = largest_difference(&model.logits(&rows, None).unwrap(), &floats(&reference, "logits"));
-    assert!(base < 1e-4, "{}: {base}", dir.display());
+    assert!(base < tolerance, "{}: {base}", dir.display());
     if dir.join("adapter").is_dir() {
         let lora = model.attach(&Adapter::load_peft(dir.join("adapter")).unwrap()).unwrap();
         let ours = model.logits(&rows, Some(&lora)).unwrap();
         let adapted = largest_difference(&ours, &floats(&reference, "adapter_logits"));
-        assert!(adapted < 1e-4, "{} with adapter: {adapted}", dir.display());
+        assert!(adapted < tolerance, "{} with adapter: {adapted}", dir.display());
     }
 }
 
-fn logits_equal_transformers_and_peft<B: ModelBackend>() {
-    check_reference::<B>(&fixture("tiny-llama"));
+fn logits_equal_transformers_and_peft<B: ModelBackend>(tolerance: f32) {
+    check_reference::<B>(&fixture("tiny-llama"), tolerance);
     for name in ["qwen2-shards", "qwen3", "mistral", "llama3-rope", "gemma3", "gemma3-multimodal"] {
-        check_reference::<B>(&fixture("parity").join(name));
+        check_reference::<B>(&fixture("parity").join(name), tolerance);
     }
     let shared = here().join("../../../shared/parity");
     for name in ["llama", "llama-tied", "qwen2", "gemma3"] {
         match shared.join(name) {
-            dir if dir.is_dir() => check_reference::<B>(&dir),
+            dir if dir.is_dir() => check_reference::<B>(&dir, tolerance),
             dir => eprintln!("skipped: {} is not there", dir.display()),
         }
     }
@@ -248,7 +248,7 @@ fn bad_sequences_are_refused<B: ModelBackend>() {
 
 /// `models` are those whose contexts are read in parts: on a device in software every new shape takes seconds.
 macro_rules! on {
-    ($feature:literal, $module:ident, $backend:ty, $models:expr) => {
+    ($feature:literal, $module:ident, $backend:ty, $tolerance:literal, $models:expr) => {
         #[cfg(feature = $feature)]
         mod $module {
             macro_rules! suite {
@@ -259,7 +259,10 @@ macro_rules! on {
                     }
                 };
             }
-            suite!(logits_equal_transformers_and_peft);
+            #[test]
+            fn logits_equal_transformers_and_peft() {
+                super::logits_equal_transformers_and_peft::<$backend>($tolerance);
+            }
             suite!(a_padded_mixed_batch_equals_its_rows_alone);
             suite!(decoding_equals_scoring);
             #[test]
@@ -276,6 +279,7 @@ on!(
     "cpu",
     cpu,
     burn::backend::Flex,
+    1e-4,
     [
         "tiny-llama",
         "parity/gemma3",
@@ -286,8 +290,9 @@ on!(
         "parity/qwen3"
     ]
 );
-on!("wgpu", wgpu, burn::backend::Wgpu, ["parity/gemma3"]);
-on!("cuda", cuda, burn::backend::Cuda, ["parity/gemma3", "parity/qwen3"]);
+on!("wgpu", wgpu, burn::backend::Wgpu, 1e-4, ["parity/gemma3"]);
+// Its products of float32 have the ten bits of TF32: the tolerance of float16 (docs/results/cuda.md).
+on!("cuda", cuda, burn::backend::Cuda, 5e-2, ["parity/gemma3", "parity/qwen3"]);
 
 #[test]
 fn text_that_spells_a_special_token_stays_text() {

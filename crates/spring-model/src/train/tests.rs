@@ -108,7 +108,8 @@ fn steps_equal_torch_on_wgpu() {
 #[test]
 #[cfg(feature = "cuda")]
 fn steps_equal_torch_on_cuda() {
-    steps_equal_torch::<burn::backend::Cuda>(20, 1e-4);
+    // TF32: docs/results/cuda.md.
+    steps_equal_torch::<burn::backend::Cuda>(20, 1e-3);
 }
 
 #[test]
