@@ -53,6 +53,18 @@ pub fn vectors(count: usize, dimensions: usize) -> Vec<Vec<f32>> {
     (0..count).map(|i| near(&centres[i % centres.len()], &mut rng)).collect()
 }
 
+/// The logits of two branches: a bell-shaped bulk and 64 likely tokens, and the same a little disturbed.
+pub fn logits(vocabulary: usize) -> [Vec<f32>; 2] {
+    let mut rng = rng(3);
+    let mut bell = || (0..6).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>();
+    let mut without: Vec<f32> = (0..vocabulary).map(|_| 2.0 * bell()).collect();
+    for (rank, token) in (0..vocabulary).step_by(vocabulary.div_ceil(64)).enumerate() {
+        without[token] = 16.0 - 1.5 * (rank as f32 + 1.0).ln();
+    }
+    let with = without.iter().map(|logit| logit + bell()).collect();
+    [without, with]
+}
+
 /// Writes vectors as f32 in little-endian order.
 pub fn write_vectors(path: &Path, vectors: &[Vec<f32>]) -> Result<()> {
     let mut file = BufWriter::new(File::create(path)?);

@@ -56,7 +56,7 @@ struct Compare {
     /// How many times each system does the work, after one time that checks that all come to the same
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
-    /// These sections alone: model-5m, model-135m, bm25, dense, history, users
+    /// These sections alone: model-5m, model-135m, bm25, dense, fuse, history, users
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = plan::SECTIONS)]
     only: Vec<String>,
     /// Small work and one round, to see that everything runs; the numbers mean nothing

@@ -1,5 +1,6 @@
 //! This project's side of each comparison.
 
+mod fuse;
 mod model;
 mod scale;
 mod search;
@@ -33,6 +34,10 @@ pub fn work(path: &Path) -> Result<()> {
         Work::Dense { vectors, dimensions, count, links, ef_construction, ef_search, truth } => {
             let vectors = crate::inputs::read_vectors(&vectors, dimensions)?;
             serve(system, search::dense(vectors, count, links, ef_construction, ef_search, truth)?)
+        }
+        Work::Fuse { logits, vocabulary, steps, temperature, top_p } => {
+            let logits = crate::inputs::read_vectors(&logits, vocabulary)?;
+            serve(system, fuse::steps(&logits, steps, temperature, top_p)?)
         }
         Work::History { model, before, new, selected } => {
             serve(system, scale::history(&model, before, new, selected)?)

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The names of the sections.
-pub const SECTIONS: [&str; 6] = ["model-5m", "model-135m", "bm25", "dense", "history", "users"];
+pub const SECTIONS: [&str; 7] = ["model-5m", "model-135m", "bm25", "dense", "fuse", "history", "users"];
 
 /// A system that can do some of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub enum System {
 const TORCH: System = System::Python("torch_peer.py");
 const RANK_BM25: System = System::Python("bm25_peer.py");
 const HNSWLIB: System = System::Python("hnswlib_peer.py");
+const LOGITS: System = System::Python("fuse_peer.py");
 
 /// How the seconds of a part are told.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +73,7 @@ pub fn section(name: &str, model: &Path, folder: &Path, quick: bool) -> Result<V
         }
         "bm25" => Ok(bm25(quick)),
         "dense" => dense(folder, quick),
+        "fuse" => Ok(vec![fuse(folder, quick)?]),
         "history" => Ok(histories(model, quick)),
         _ => Ok(users(model, quick)),
     }
@@ -236,6 +238,20 @@ fn nearest(path: PathBuf, count: usize) -> Result<Work> {
         ef_construction: 100,
         ef_search: vec![16, 64, 256],
         truth,
+    })
+}
+
+fn fuse(folder: &Path, quick: bool) -> Result<Comparison> {
+    let (vocabulary, steps) = if quick { (1_000, 2) } else { (262_144, 50) };
+    let logits = folder.join("logits.f32");
+    inputs::write_vectors(&logits, &inputs::logits(vocabulary))?;
+    Ok(Comparison {
+        title: format!("two branches over {vocabulary} tokens"),
+        work: Work::Fuse { logits, vocabulary, steps, temperature: 0.8, top_p: 0.95 },
+        systems: vec![System::Ours, LOGITS],
+        units: vec![("", Unit::Milliseconds(steps, "token"))],
+        tolerance: 1e-3,
+        rounds: usize::MAX,
     })
 }
 

@@ -74,6 +74,20 @@ pub enum Work {
         /// The exact nearest of each query.
         truth: Vec<Vec<u64>>,
     },
+    /// From the logits of two branches to a token: their mixture with equal weights, then the likeliest token or a draw. Result: the
+    /// mixture's log-probabilities at every hundredth token, and the likeliest token.
+    Fuse {
+        /// The two rows of logits, f32 in little-endian order.
+        logits: PathBuf,
+        /// Numbers in a row.
+        vocabulary: usize,
+        /// Steps of each part.
+        steps: usize,
+        /// Of the draws.
+        temperature: f32,
+        /// Of the draws.
+        top_p: f32,
+    },
     /// One user writes `new` more texts, which come in and are learned, after `before` others.
     History {
         /// The model's folder.
@@ -106,6 +120,7 @@ impl Work {
             Self::Decode { .. } => "decode",
             Self::Bm25 { .. } => "bm25",
             Self::Dense { .. } => "dense",
+            Self::Fuse { .. } => "fuse",
             Self::History { .. } => "history",
             Self::Users { .. } => "users",
         }

@@ -36,6 +36,14 @@ fn a_history_and_its_users_are_measured_over_a_state() {
 }
 
 #[test]
+fn a_step_from_logits_to_a_token_is_measured_both_ways() {
+    let (out, err) = compare("fuse");
+    assert!(err.contains("skipped: fuse_peer.py: no Python"), "{err}");
+    assert!(out.contains("greedy | ms/token") && out.contains("top-p | ms/token"), "{out}");
+    assert_eq!(rows(&out).filter(|number| *number > 0.0).count(), 3);
+}
+
+#[test]
 fn without_python_its_systems_are_skipped_with_a_message() {
     let (out, err) = compare("bm25");
     assert!(err.contains("skipped: bm25_peer.py: no Python"), "{err}");

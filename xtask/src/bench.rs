@@ -17,7 +17,7 @@ Tables go to docs/results/performance.md, each in place of the one of its name; 
 --quick or --crate nothing is written there.
 
 The comparisons need Python with torch, transformers, peft, rank_bm25 and hnswlib; what is missing is skipped with a
-message. Sections: model-5m, model-135m, bm25, dense, history, users.
+message. Sections: model-5m, model-135m, bm25, dense, fuse, history, users.
 
 Examples:
   cargo xtask bench                                        criterion's benches of all crates

@@ -94,7 +94,8 @@ impl Test {
 
 const PARITY_EXAMPLES: &str = "\
 Each folder: config.json and weights, reference.safetensors with input_ids and logits, and perhaps a PEFT folder
-adapter/ with adapter_logits. The tolerance is 1e-4 for f32, 0.05 for f16 and 0.3 for bf16.
+adapter/ with adapter_logits. The tolerance is 1e-4 for f32, 0.05 for f16 and on CUDA for f32
+(TF32), 0.3 for bf16.
 
 Examples:
   cargo xtask parity crates/spring-model/tests/fixtures/parity/*

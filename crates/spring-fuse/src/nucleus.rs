@@ -4,6 +4,7 @@
 //! the share. So a token is drawn from all; if it is not in the nucleus, those that rank before it are drawn from next, and so on.
 //! What is drawn follows the distribution of the nucleus, since that is always a part of what is drawn from. (FlashInfer samples
 //! like this on GPUs: "Sorting-Free GPU Kernels for LLM Sampling", 2025.) Tokens rank by their weight, equals by their id.
+//! Sums over a block are in `f32`, so a probability is exact to some 1e-7 of its block's.
 
 use crate::top_k::nth_equal;
 use crate::vector::{BLOCK, sum, vectorized};
@@ -19,7 +20,7 @@ pub(crate) struct Nucleus {
 
 impl Nucleus {
     /// Draws from the nucleus that reaches `share` of the weights, all of them unless given, without the tokens lighter than `least`,
-    /// a weight above 0. `random` gives numbers from [0, 1). `None` if no token is left.
+    /// 0 for none. `random` gives numbers from [0, 1). `None` if no token is left.
     pub fn draw(
         &mut self,
         weights: &[f32],
@@ -54,7 +55,7 @@ impl Nucleus {
                 return if point < before {
                     find(weights, weight, &self.before, point / before)
                 } else {
-                    nth_equal(weights, weight, 1 + ((point - before) / f64::from(weight)) as usize)
+                    nth_equal(weights, weight, n.min(1 + ((point - before) / f64::from(weight)) as usize))
                 };
             }
             bound = weight;
@@ -143,11 +144,11 @@ mod tests {
         /// Eighths, so that many are equal and sums are exact.
         #[test]
         fn what_is_drawn_is_in_the_nucleus(
-            eighths in prop::collection::vec(0u8..=8, 1..200), share in 0.01f64..1.0, least in 0.0f32..=1.0,
+            eighths in prop::collection::vec(0u8..=8, 1..200), share in 0.01f64..1.0, least in 0u8..=8,
         ) {
             let mut weights: Vec<f32> = eighths.into_iter().map(|eighths| f32::from(eighths) / 8.0).collect();
             weights[0] = 1.0;
-            first_draws(&weights, share, least)?;
+            first_draws(&weights, share, f32::from(least) / 8.0)?;
         }
     }
 
@@ -158,6 +159,14 @@ mod tests {
         for (weights, share) in [(vec![1.0; n], 0.51), (uneven.clone(), 0.1), (uneven, 0.97)] {
             first_draws(&weights, share, 0.0).unwrap();
         }
+    }
+
+    /// The last token is what is left where a block's sum is rounded up.
+    #[test]
+    fn the_highest_point_draws_the_last_token() {
+        let weights = vec![0.1f32; 2 * BLOCK];
+        let drawn = Nucleus::default().draw(&weights, None, 0.0, || 1.0f64.next_down());
+        assert_eq!(drawn, Some(2 * BLOCK as u32 - 1));
     }
 
     #[test]

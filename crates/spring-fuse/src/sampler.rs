@@ -101,7 +101,8 @@ impl Sampler {
 }
 
 vectorized! {
-    /// From log-probabilities to the tempered probabilities as multiples of the highest one; 0 for those below `least`.
+    /// From log-probabilities to the tempered probabilities as multiples of the highest one; 0 for those below `least`, and where it would be
+    /// below e⁻⁸⁰.
     fn weigh(values: &mut [f32], highest: f32, temperature: f32, least: f32) {
         for value in values {
             let log_weight = (*value - highest) / temperature;

@@ -3,7 +3,7 @@
 //! Tokens are ranked by their value, equals by their id. What the k-th one may be is narrowed down by passes over the values that
 //! each compare with several bounds at once, until it is among few tokens, or among equals.
 
-use std::ops::Range;
+use std::{cmp::Ordering, ops::Range};
 
 use crate::vector::{BLOCK, max, sum, vectorized};
 
@@ -64,7 +64,10 @@ impl TopK {
             }
             if reached[at] - before <= FEW {
                 collect(values, low..above, &mut self.few);
-                self.few.sort_unstable_by(|a, b| b.value.total_cmp(&a.value).then(a.token.cmp(&b.token)));
+                // As everywhere here, 0 and -0 are equal.
+                self.few.sort_unstable_by(|a, b| {
+                    b.value.partial_cmp(&a.value).unwrap_or(Ordering::Equal).then(a.token.cmp(&b.token))
+                });
                 return self.few.get(k - before - 1).copied();
             }
             if pass > USUAL_PASSES || low == f32::MIN {

@@ -94,6 +94,21 @@ fn each_filter_by_hand() {
         "min-p sees the tempered"
     );
     assert_eq!(kept(WARM), [0, 1, 2, 3]);
+
+    let equals = [-2.0, -1.0, -3.0, -1.0];
+    let likeliest = counts(SamplerConfig { min_p: Some(1.0), ..WARM }, &equals, 50);
+    assert!(likeliest[0] + likeliest[2] == 0 && likeliest[1] > 0 && likeliest[3] > 0, "{likeliest:?}");
+    let zeros = counts(SamplerConfig { top_k: Some(2), ..WARM }, &[-0.0, 0.0, -1.0], 50);
+    assert!(zeros[0] > 0 && zeros[1] > 0 && zeros[2] == 0, "0 and -0 are equal: {zeros:?}");
+}
+
+#[test]
+fn another_seed_draws_otherwise() {
+    let even = log_probs(&[0.0; 100]);
+    let draws = |seed| -> Vec<usize> {
+        (0..20).map(|step| choose(SamplerConfig { seed, ..WARM }, &even, step)).collect()
+    };
+    assert_ne!(draws(1), draws(2));
 }
 
 #[test]
@@ -154,6 +169,8 @@ fn draws_follow_the_probabilities() {
     let few = log(&[0.1, 0.6, 0.3]);
     // Six are equal, four of which top-p keeps.
     let equals = log(&[0.3, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.06, 0.04]);
+    // Two are heavier than the equals, five of which are kept.
+    let heavier = log(&[0.2, 0.14, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08, 0.08]);
     let many: Vec<f32> =
         log_probs(&(0..40).map(|token| (token * 17 % 40) as f32 * 0.1).collect::<Vec<f32>>());
     let top_p = |p| SamplerConfig { top_p: Some(p), ..WARM };
@@ -163,6 +180,7 @@ fn draws_follow_the_probabilities() {
         (SamplerConfig { top_k: Some(2), ..WARM }, &few),
         (top_p(0.65), &equals),
         (SamplerConfig { min_p: Some(0.3), ..top_p(0.95) }, &equals),
+        (top_p(0.7), &heavier),
         (top_p(0.1), &many),
         (top_p(0.5), &many),
         (SamplerConfig { top_k: Some(20), min_p: Some(0.2), ..top_p(0.9) }, &many),
