@@ -1,7 +1,7 @@
 //! Products and attention of a few rows, as decoding has them: bound by the memory that is read, so that nothing is read
 //! twice and nothing rearranged.
 
-use std::ops::Range;
+use std::{hint::black_box, ops::Range};
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -16,8 +16,9 @@ use super::vector::{Matrix, softmax, vectorized};
 /// - weight: `[out, width]`
 /// - into: `[n, out]`
 pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
+    let matrix = |data| Matrix { data, rows: data.len() / width, columns: width, strides: [width, 1] };
     if !is_shared(weight.len()) {
-        vectorized(FewRows { into, x, weight, width });
+        vectorized(FewRows { into, x, weight: matrix(weight) });
         return;
     }
     let (rows, outputs) = (x.len() / width, weight.len() / width);
@@ -26,7 +27,7 @@ pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize
         .par_chunks(of_part * width)
         .map(|weight| {
             let mut part = vec![0.0; rows * weight.len() / width];
-            vectorized(FewRows { into: &mut part, x, weight, width });
+            vectorized(FewRows { into: &mut part, x, weight: matrix(weight) });
             part
         })
         .collect();
@@ -44,10 +45,12 @@ pub(super) fn is_shared(numbers: usize) -> bool {
 }
 
 struct FewRows<'a> {
+    /// `[n, out]`
     into: &'a mut [f32],
+    /// `[n, width]`
     x: &'a [f32],
-    weight: &'a [f32],
-    width: usize,
+    /// `[out, width]`, each row without gaps.
+    weight: Matrix<'a>,
 }
 
 impl WithSimd for FewRows<'_> {
@@ -55,16 +58,17 @@ impl WithSimd for FewRows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { into, x, weight, width } = self;
-        let outputs = weight.len() / width;
+        let Self { into, x, weight: Matrix { data, rows: outputs, columns: width, strides: [stride, _] } } =
+            self;
         let row = |i: usize| &x[i * width..(i + 1) * width];
+        let weights = |o: usize| &data[o * stride..][..width];
         let rows = x.len() / width;
-        let (blocks, rest) = weight.split_at(outputs / 4 * 4 * width);
-        for (block, weights) in blocks.chunks_exact(4 * width).enumerate() {
-            let weights = [0, 1, 2, 3].map(|o| &weights[o * width..(o + 1) * width]);
+        for o in (0..outputs / 4 * 4).step_by(4) {
+            touch(&data[o * stride..][..3 * stride + width]);
+            let weights = [weights(o), weights(o + 1), weights(o + 2), weights(o + 3)];
             let mut i = 0;
             while i < rows {
-                let at = i * outputs + 4 * block;
+                let at = i * outputs + o;
                 if i + 4 <= rows {
                     let dots = dots(simd, [row(i), row(i + 1), row(i + 2), row(i + 3)], weights);
                     for (i, dots) in dots.into_iter().enumerate() {
@@ -83,13 +87,23 @@ impl WithSimd for FewRows<'_> {
                 }
             }
         }
-        for (o, weights) in rest.chunks_exact(width).enumerate() {
+        for o in outputs / 4 * 4..outputs {
             for i in 0..rows {
-                let [[dot]] = dots(simd, [row(i)], [weights]);
-                into[i * outputs + outputs / 4 * 4 + o] = dot;
+                let [[dot]] = dots(simd, [row(i)], [weights(o)]);
+                into[i * outputs + o] = dot;
             }
         }
     }
+}
+
+/// Reads numbers in their order into the cache, one of each line: processors foresee this, and do not foresee the reading of
+/// several rows side by side, which took 2 to 3 times as long where the numbers come from memory.
+#[inline(always)]
+fn touch(numbers: &[f32]) {
+    const LINE: usize = 64 / size_of::<f32>();
+    let bits = numbers.iter().step_by(LINE).fold(0, |bits, x| bits ^ x.to_bits());
+    // Or nothing would be read.
+    black_box(bits);
 }
 
 /// Every x times every y.
@@ -141,16 +155,7 @@ impl WithSimd for FewQueries<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { queries, key, value, scale, seen, scores, into } = self;
         let (keys, dim) = (key.rows, key.columns);
-        let mut at = 0;
-        while at < seen.len() {
-            let rows = &queries[at * dim..];
-            let scores = &mut scores[at * keys..];
-            at += match seen.len() - at {
-                4.. => dot_keys::<S, 4>(simd, rows, key, scores),
-                2.. => dot_keys::<S, 2>(simd, rows, key, scores),
-                _ => dot_keys::<S, 1>(simd, rows, key, scores),
-            };
-        }
+        FewRows { into: &mut *scores, x: queries, weight: key }.with_simd(simd);
         for (scores, seen) in scores.chunks_exact_mut(keys).zip(seen) {
             scores[..seen.start].fill(0.0);
             scores[seen.end..].fill(0.0);
@@ -162,38 +167,20 @@ impl WithSimd for FewQueries<'_> {
         while at < seen.len() {
             let scores = &scores[at * keys..];
             let into = &mut into[at * dim..];
+            // No more sums than the processor holds.
             at += match seen.len() - at {
-                4.. => mix_values::<S, 4>(simd, scores, value, into),
-                2.. => mix_values::<S, 2>(simd, scores, value, into),
-                _ => mix_values::<S, 1>(simd, scores, value, into),
+                4.. => mix_values::<S, 4, 2>(simd, scores, value, into),
+                3 => mix_values::<S, 3, 4>(simd, scores, value, into),
+                2 => mix_values::<S, 2, 4>(simd, scores, value, into),
+                _ => mix_values::<S, 1, 4>(simd, scores, value, into),
             };
         }
     }
 }
 
-/// The products of X queries with every key; gives X.
+/// Adds the values, weighted by X rows of scores, W vectors of a value at a time; gives X.
 #[inline(always)]
-fn dot_keys<S: Simd, const X: usize>(simd: S, queries: &[f32], key: Matrix<'_>, scores: &mut [f32]) -> usize {
-    let (keys, dim) = (key.rows, key.columns);
-    let queries: [&[f32]; X] = std::array::from_fn(|i| &queries[i * dim..(i + 1) * dim]);
-    let row = |k: usize| &key.data[k * key.strides[0]..][..dim];
-    for k in (0..keys / 4 * 4).step_by(4) {
-        let dots = dots(simd, queries, [row(k), row(k + 1), row(k + 2), row(k + 3)]);
-        for (i, dots) in dots.iter().enumerate() {
-            scores[i * keys + k..][..4].copy_from_slice(dots);
-        }
-    }
-    for k in keys / 4 * 4..keys {
-        for (i, [dot]) in dots(simd, queries, [row(k)]).into_iter().enumerate() {
-            scores[i * keys + k] = dot;
-        }
-    }
-    X
-}
-
-/// Adds the values, weighted by X rows of scores; gives X.
-#[inline(always)]
-fn mix_values<S: Simd, const X: usize>(
+fn mix_values<S: Simd, const X: usize, const W: usize>(
     simd: S,
     scores: &[f32],
     value: Matrix<'_>,
@@ -201,29 +188,27 @@ fn mix_values<S: Simd, const X: usize>(
 ) -> usize {
     let (keys, dim) = (value.rows, value.columns);
     let weights: [&[f32]; X] = std::array::from_fn(|i| &scores[i * keys..(i + 1) * keys]);
-    let lanes = S::F32_LANES;
-    let mut at = 0;
-    while at + 2 * lanes <= dim {
-        let mut sums = [[simd.splat_f32s(0.0); 2]; X];
+    let width = W * S::F32_LANES;
+    let whole = dim / width * width;
+    for at in (0..whole).step_by(width) {
+        let mut sums = [[simd.splat_f32s(0.0); W]; X];
         for k in 0..keys {
-            let (values, _) = S::as_simd_f32s(&value.data[k * value.strides[0] + at..][..2 * lanes]);
-            let values = [values[0], values[1]];
+            let (values, _) = S::as_simd_f32s(&value.data[k * value.strides[0] + at..][..width]);
             for (sums, weights) in sums.iter_mut().zip(&weights) {
                 let weight = simd.splat_f32s(weights[k]);
                 for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = simd.mul_add_e_f32s(weight, value, *sum);
+                    *sum = simd.mul_add_e_f32s(weight, *value, *sum);
                 }
             }
         }
         for (i, sums) in sums.into_iter().enumerate() {
-            S::as_mut_simd_f32s(&mut into[i * dim + at..][..2 * lanes]).0.copy_from_slice(&sums);
+            S::as_mut_simd_f32s(&mut into[i * dim + at..][..width]).0.copy_from_slice(&sums);
         }
-        at += 2 * lanes;
     }
     for (into, weights) in into.chunks_exact_mut(dim).zip(weights) {
         for (k, weight) in weights.iter().enumerate() {
-            let values = &value.data[k * value.strides[0]..][at..dim];
-            for (sum, value) in into[at..].iter_mut().zip(values) {
+            let values = &value.data[k * value.strides[0]..][whole..dim];
+            for (sum, value) in into[whole..].iter_mut().zip(values) {
                 *sum += weight * value;
             }
         }
