@@ -2,11 +2,11 @@
 
 use std::{
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::{BufRead, BufReader, BufWriter, Read, Write},
     path::Path,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spring_core::spring_model::{AnyModel, Device, Precision, PretrainConfig, PretrainStart};
@@ -74,13 +74,19 @@ pub fn write_vectors(path: &Path, vectors: &[Vec<f32>]) -> Result<()> {
     Ok(file.flush()?)
 }
 
-/// Reads what [`write_vectors`] wrote.
-pub fn read_vectors(path: &Path, dimensions: usize) -> Result<Vec<Vec<f32>>> {
-    let bytes = fs::read(path)?;
-    let (numbers, rest) = bytes.as_chunks::<4>();
-    ensure!(rest.is_empty() && numbers.len() % dimensions == 0, "{} is cut short", path.display());
-    let numbers: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    Ok(numbers.chunks_exact(dimensions).map(<[f32]>::to_vec).collect())
+/// Reads what [`write_vectors`] wrote, one vector after the other: a worker's peak memory is not that of its input.
+pub fn read_vectors(path: &Path, dimensions: usize) -> Result<impl Iterator<Item = Result<Vec<f32>>>> {
+    let mut file = BufReader::new(File::open(path)?);
+    let mut bytes = vec![0; 4 * dimensions];
+    Ok(std::iter::from_fn(move || match file.fill_buf() {
+        Ok([]) => None,
+        Ok(_) => Some(
+            file.read_exact(&mut bytes)
+                .map_err(Into::into)
+                .map(|()| bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
+        ),
+        Err(error) => Some(Err(error.into())),
+    }))
 }
 
 /// Writes a model folder of SmolLM2-135M's shape with random weights.

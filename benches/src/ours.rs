@@ -33,10 +33,13 @@ pub fn work(path: &Path) -> Result<()> {
         Work::Bm25 { documents, queries, k } => serve(system, search::bm25(documents, queries, k)),
         Work::Dense { vectors, dimensions, count, links, ef_construction, ef_search, truth } => {
             let vectors = crate::inputs::read_vectors(&vectors, dimensions)?;
-            serve(system, search::dense(vectors, count, links, ef_construction, ef_search, truth)?)
+            serve(
+                system,
+                search::dense(vectors, dimensions, count, links, ef_construction, ef_search, truth)?,
+            )
         }
         Work::Fuse { logits, vocabulary, steps, temperature, top_p } => {
-            let logits = crate::inputs::read_vectors(&logits, vocabulary)?;
+            let logits = crate::inputs::read_vectors(&logits, vocabulary)?.collect::<Result<Vec<_>>>()?;
             serve(system, fuse::steps(&logits, steps, temperature, top_p)?)
         }
         Work::History { model, before, new, selected } => {

@@ -26,19 +26,19 @@ pub fn bm25(documents: Vec<String>, queries: Vec<String>, k: usize) -> impl FnMu
 }
 
 pub fn dense(
-    mut vectors: Vec<Vec<f32>>,
+    mut vectors: impl Iterator<Item = Result<Vec<f32>>>,
+    dimensions: usize,
     count: usize,
     links: usize,
     ef_construction: usize,
     ef_search: Vec<usize>,
     truth: Vec<Vec<u64>>,
 ) -> Result<impl FnMut() -> Result<Reply>> {
-    let queries = vectors.split_off(count);
-    let mut store = VectorStore::new(queries.first().map_or(1, Vec::len));
-    for (vector, key) in vectors.iter().zip(0..) {
-        store.add(key, vector)?;
+    let mut store = VectorStore::new(dimensions);
+    for (vector, key) in vectors.by_ref().take(count).zip(0..) {
+        store.add(key, &vector?)?;
     }
-    drop(vectors);
+    let queries = vectors.collect::<Result<Vec<_>>>()?;
     // A graph at every size, so that it is the graph that is compared.
     let config = DenseConfig { exact_below: 0, links, ef_construction, ..DenseConfig::default() };
     let mut index = DenseIndex::from_vectors(store, config)?;

@@ -16,23 +16,6 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     ARCH.get_or_init(Arch::new).dispatch(work)
 }
 
-/// The dot product of two vectors of one length, for use outside [`dispatch`].
-#[cfg(feature = "hnsw")]
-pub(crate) fn dot_once(a: &[f32], b: &[f32]) -> f32 {
-    struct Pair<'v>(&'v [f32], &'v [f32]);
-
-    impl WithSimd for Pair<'_> {
-        type Output = f32;
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> f32 {
-            dot(simd, self.0, self.1)
-        }
-    }
-
-    dispatch(Pair(a, b))
-}
-
 /// The dot product of two vectors of one length.
 #[inline(always)]
 pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
@@ -85,6 +68,14 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
         };
+        struct Pair<'v>(&'v [f32], &'v [f32]);
+        impl WithSimd for Pair<'_> {
+            type Output = f32;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) -> f32 {
+                dot(simd, self.0, self.1)
+            }
+        }
         for length in [0, 1, 31, 32, 33, 64, 100, 256] {
             let mut vector = || (0..length).map(|_| number()).collect::<Vec<f32>>();
             let (a, b) = (vector(), vector());
@@ -92,8 +83,7 @@ mod tests {
             let exact: f64 = a.iter().zip(&b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
             assert!((f64::from(product) - exact).abs() < 1e-5, "{product} for {exact}");
             // The same bits with the machine's own instructions.
-            #[cfg(feature = "hnsw")]
-            assert_eq!(dot_once(&a, &b).to_bits(), product.to_bits());
+            assert_eq!(dispatch(Pair(&a, &b)).to_bits(), product.to_bits());
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Near(u64);
 impl Near {
     /// The similarity's bits above the point's, so that one comparison of integers orders both.
     #[inline(always)]
-    fn new(similarity: f32, point: u32) -> Self {
+    pub(crate) fn new(similarity: f32, point: u32) -> Self {
         let bits = similarity.to_bits();
         // Negative numbers have the upper bit, and their order is the opposite of their bits'.
         let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
@@ -36,7 +36,12 @@ impl Near {
     }
 }
 
-/// The links between the points of one layer.
+/// The links between the points of one layer, as a search follows them.
+pub(crate) trait Links {
+    fn links(&self, point: u32) -> impl Iterator<Item = u32>;
+}
+
+/// The links of one layer in a row.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Layer {
@@ -45,22 +50,22 @@ struct Layer {
     links: Vec<u32>,
 }
 
-impl Layer {
-    fn new(lists: &[Vec<u32>]) -> Self {
-        let mut layer = Self { starts: Vec::with_capacity(lists.len() + 1), links: lists.concat() };
-        layer.starts.push(0);
-        let mut end = 0;
-        layer.starts.extend(lists.iter().map(|list| {
-            end += list.len();
-            end
-        }));
-        layer
-    }
-
+impl Links for Layer {
     #[inline(always)]
-    fn links(&self, point: u32) -> &[u32] {
+    fn links(&self, point: u32) -> impl Iterator<Item = u32> {
         let point = point as usize;
-        &self.links[self.starts[point]..self.starts[point + 1]]
+        self.links[self.starts[point]..self.starts[point + 1]].iter().copied()
+    }
+}
+
+impl Layer {
+    fn new(points: u32, links: &impl Links) -> Self {
+        let mut layer = Self { starts: vec![0], links: Vec::new() };
+        for point in 0..points {
+            layer.links.extend(links.links(point));
+            layer.starts.push(layer.links.len());
+        }
+        layer
     }
 
     fn is_sound(&self, points: usize) -> bool {
@@ -82,9 +87,9 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// From the links of each point in each layer, the lowest first.
-    pub(crate) fn new(entry: u32, lists: &[Vec<Vec<u32>>]) -> Self {
-        Self { entry, layers: lists.iter().map(|lists| Layer::new(lists)).collect() }
+    /// From the links of so many points in each layer, the lowest first.
+    pub(crate) fn new(entry: u32, points: u32, layers: &[impl Links]) -> Self {
+        Self { entry, layers: layers.iter().map(|links| Layer::new(points, links)).collect() }
     }
 
     /// Whether a search among so many points stays inside them.
@@ -97,14 +102,13 @@ impl Layers {
     /// About the `ef` points nearest to `query` by dot product, in no order; `vectors` has those of all points
     /// one after the other, each as long as the query, which is not empty.
     pub(crate) fn search(&self, vectors: &[f32], query: &[f32], ef: usize) -> Vec<Near> {
-        dispatch(Search { layers: self, vectors, query, ef })
+        dispatch(Search { layers: self, query: Query { vectors, query }, ef })
     }
 }
 
 struct Search<'g> {
     layers: &'g Layers,
-    vectors: &'g [f32],
-    query: &'g [f32],
+    query: Query<'g>,
     ef: usize,
 }
 
@@ -113,34 +117,52 @@ impl WithSimd for Search<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<Near> {
-        match self.layers.layers.split_first() {
-            Some((lowest, upper)) => self.widen(simd, lowest, self.descend(simd, upper)),
-            None => Vec::new(),
+        let Self { layers: Layers { entry, layers }, query, ef } = self;
+        let Some((lowest, upper)) = layers.split_first() else { return Vec::new() };
+        let mut near = query.near(simd, *entry);
+        for layer in upper.iter().rev() {
+            near = query.descend(simd, layer, near);
         }
+        query.widen(simd, lowest, near, ef)
     }
 }
 
-impl Search<'_> {
-    /// Goes to the nearest point of each upper layer in turn.
+/// A query among the vectors of all points.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Query<'g> {
+    /// One after the other, each as long as the query.
+    pub vectors: &'g [f32],
+    pub query: &'g [f32],
+}
+
+impl Query<'_> {
+    /// How near a point is.
     #[inline(always)]
-    fn descend<S: Simd>(&self, simd: S, upper: &[Layer]) -> Near {
-        let entry = self.layers.entry;
-        let mut best = Near::new(dot(simd, self.query, self.row(entry)), entry);
-        for layer in upper.iter().rev() {
-            loop {
-                let before = best;
-                self.compare(simd, layer.links(before.point()), |near| best = best.max(near));
-                if best == before {
-                    break;
-                }
-            }
-        }
-        best
+    pub(crate) fn near<S: Simd>(&self, simd: S, point: u32) -> Near {
+        let row = &self.vectors[point as usize * self.query.len()..][..self.query.len()];
+        Near::new(dot(simd, self.query, row), point)
     }
 
-    /// Follows the links of the nearest points until none leads nearer than the `ef` nearest found.
+    /// Goes from point to nearer point, until none that a layer links to is nearer.
     #[inline(always)]
-    fn widen<S: Simd>(&self, simd: S, lowest: &Layer, start: Near) -> Vec<Near> {
+    pub(crate) fn descend<S: Simd>(&self, simd: S, layer: &impl Links, start: Near) -> Near {
+        let mut best = start;
+        let mut linked = Vec::new();
+        loop {
+            let before = best;
+            linked.clear();
+            linked.extend(layer.links(before.point()));
+            self.compare(simd, &linked, |near| best = best.max(near));
+            if best == before {
+                return best;
+            }
+        }
+    }
+
+    /// Follows the links of the nearest points until none leads nearer than the `ef` nearest found, which are returned in no
+    /// order.
+    #[inline(always)]
+    pub(crate) fn widen<S: Simd>(&self, simd: S, layer: &impl Links, start: Near, ef: usize) -> Vec<Near> {
         let points = self.vectors.len() / self.query.len();
         // A bit for each point is cleared sooner than memory for it is shared between threads.
         let mut seen = vec![0u64; points.div_ceil(64)];
@@ -151,7 +173,7 @@ impl Search<'_> {
             is_new
         };
         is_new(start.point());
-        let ef = self.ef.min(points);
+        let ef = ef.min(points);
         let mut found = BinaryHeap::with_capacity(ef);
         found.push(Reverse(start));
         let mut open = BinaryHeap::with_capacity(2 * ef);
@@ -162,7 +184,7 @@ impl Search<'_> {
                 break;
             }
             new.clear();
-            new.extend(lowest.links(nearest.point()).iter().copied().filter(|&point| is_new(point)));
+            new.extend(layer.links(nearest.point()).filter(|&point| is_new(point)));
             self.compare(simd, &new, |near| {
                 if found.len() < ef {
                     found.push(Reverse(near));
@@ -181,19 +203,12 @@ impl Search<'_> {
     #[inline(always)]
     fn compare<S: Simd>(&self, simd: S, points: &[u32], mut take: impl FnMut(Near)) {
         for points in points.chunks(AT_ONCE) {
-            let mut similarities = [0.0; AT_ONCE];
-            for (similarity, &point) in similarities.iter_mut().zip(points) {
-                *similarity = dot(simd, self.query, self.row(point));
+            let mut all = [Near(0); AT_ONCE];
+            for (near, &point) in all.iter_mut().zip(points) {
+                *near = self.near(simd, point);
             }
-            for (similarity, &point) in similarities.into_iter().zip(points) {
-                take(Near::new(similarity, point));
-            }
+            all[..points.len()].iter().for_each(|&near| take(near));
         }
-    }
-
-    #[inline(always)]
-    fn row(&self, point: u32) -> &[f32] {
-        &self.vectors[point as usize * self.query.len()..][..self.query.len()]
     }
 }
 
@@ -214,11 +229,15 @@ mod tests {
 
     #[test]
     fn links_out_of_range_are_seen() {
-        let lists = [vec![vec![1], vec![0, 2], vec![1]], vec![vec![2], vec![], vec![0]]];
-        let layers = || Layers::new(0, &lists);
+        let near = |point| Near::new(0.5, point);
+        let lists = [
+            vec![vec![near(1)], vec![near(0), near(2)], vec![near(1)]],
+            vec![vec![near(2)], vec![], vec![near(0)]],
+        ];
+        let layers = || Layers::new(0, 3, &lists);
         assert!(layers().is_sound(3));
-        assert!(!layers().is_sound(2) && !layers().is_sound(4) && !Layers::new(3, &lists).is_sound(3));
-        assert!(!Layers::new(0, &[]).is_sound(3));
+        assert!(!layers().is_sound(2) && !layers().is_sound(4) && !Layers::new(3, 3, &lists).is_sound(3));
+        assert!(!Layers::new(0, 3, &lists[..0]).is_sound(3));
         let damaged = |damage: fn(&mut Layer)| {
             let mut layers = layers();
             damage(&mut layers.layers[1]);

@@ -2,6 +2,8 @@
 
 mod bm25;
 mod buffer;
+#[cfg(feature = "hnsw")]
+mod construction;
 mod dense;
 mod dot;
 mod fusion;

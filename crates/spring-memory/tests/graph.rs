@@ -59,6 +59,65 @@ fn the_graph_finds_what_exact_search_finds() {
     }
 }
 
+/// hnsw_rs is the reference: with the same settings its graph finds no more.
+#[test]
+fn it_finds_what_hnsw_rs_finds() {
+    use hnsw_rs::prelude::{DistDot, Hnsw};
+
+    const DIMENSIONS: usize = 32;
+    let mut numbers = Numbers(3);
+    let centres: Vec<Vec<f32>> = (0..60).map(|_| numbers.vector(DIMENSIONS)).collect();
+    let mut vectors = |count: usize| -> Vec<Vec<f32>> {
+        let near = |i: usize| {
+            let centre = &centres[i % centres.len()];
+            centre.iter().zip(numbers.vector(DIMENSIONS)).map(|(c, x)| c + 0.7 * x).collect()
+        };
+        (0..count).map(near).collect()
+    };
+    let mut store = VectorStore::new(DIMENSIONS);
+    for (key, vector) in (0..).zip(vectors(3000)) {
+        store.add(key, &vector).unwrap();
+    }
+    let mut queries = vectors(200);
+    let units = {
+        let mut units = VectorStore::new(DIMENSIONS);
+        for (key, query) in (0..).zip(&queries) {
+            units.add(key, query).unwrap();
+        }
+        units
+    };
+    for (key, query) in (0..).zip(&mut queries) {
+        *query = units.embedding(key).unwrap().to_vec();
+    }
+    let exact: Vec<Vec<u64>> = queries
+        .iter()
+        .map(|query| store.search(query, 10, |_| true).unwrap().iter().map(|hit| hit.key).collect())
+        .collect();
+    let recall = |found: &dyn Fn(&[f32]) -> Vec<u64>| {
+        let of = |(query, exact): (&Vec<f32>, &Vec<u64>)| {
+            let found = found(query);
+            exact.iter().filter(|key| found.contains(key)).count()
+        };
+        queries.iter().zip(&exact).map(of).sum::<usize>() as f64 / (10 * queries.len()) as f64
+    };
+
+    for (links, ef) in [(8, 10), (8, 40), (16, 64)] {
+        let reference = Hnsw::new(links, store.len(), 16, 100, DistDot {});
+        for key in store.keys() {
+            reference.insert((store.get(key).unwrap(), key as usize));
+        }
+        let config =
+            DenseConfig { exact_below: 0, links, ef_construction: 100, ef_search: ef, rebuild_share: 0.2 };
+        let mut index = DenseIndex::from_vectors(store.clone(), config).unwrap();
+        assert!(index.refresh());
+        let theirs =
+            recall(&|query| reference.search(query, 10, ef).iter().map(|near| near.d_id as u64).collect());
+        let ours =
+            recall(&|query| index.search(query, 10, |_| true).unwrap().iter().map(|hit| hit.key).collect());
+        assert!(ours > theirs - 0.01, "links {links}, ef {ef}: recall {ours}, hnsw_rs {theirs}");
+    }
+}
+
 #[test]
 fn the_same_vectors_give_the_same_answers() {
     let mut at_once = filled(SMALL_GRAPH, 0..1500);

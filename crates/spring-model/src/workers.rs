@@ -26,6 +26,11 @@ impl Drop for Busy {
     }
 }
 
+/// Whether no other pass is known that would want the threads which one pass could share its work with.
+pub(crate) fn is_alone() -> bool {
+    BUSY.load(Ordering::Relaxed) < 2
+}
+
 /// Runs `work` on every item, several at a time; the results are in the order of the items, whatever the number of
 /// workers. Where several users are served at once, their passes share the workers.
 pub(crate) fn on_workers<T: Sync, R: Send>(

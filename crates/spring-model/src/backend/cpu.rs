@@ -73,27 +73,18 @@ impl Heads {
     }
 }
 
-/// What the loops over heads and blocks of queries have in common.
-struct Blocks<'a> {
-    visible: &'a Visible,
+/// Calls `work` with each block of queries of a row, and with the columns that any of them sees.
+fn for_each_block(
+    visible: &Visible,
+    row: usize,
     queries: usize,
-    heads: usize,
-}
-
-impl Blocks<'_> {
-    /// Calls `work` with row, head, queries and the columns that any of them sees.
-    fn each(&self, rows: usize, mut work: impl FnMut(usize, usize, Range<usize>, Range<usize>)) {
-        for row in 0..rows {
-            for head in 0..self.heads {
-                for first in (0..self.queries).step_by(QUERIES) {
-                    let queries = first..(first + QUERIES).min(self.queries);
-                    let seen = queries.clone().map(|query| self.visible.columns(row, query));
-                    let columns =
-                        seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or_default();
-                    work(row, head, queries, columns);
-                }
-            }
-        }
+    mut work: impl FnMut(Range<usize>, Range<usize>),
+) {
+    for first in (0..queries).step_by(QUERIES) {
+        let queries = first..(first + QUERIES).min(queries);
+        let seen = queries.clone().map(|query| visible.columns(row, query));
+        let columns = seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or_default();
+        work(queries, columns);
     }
 }
 
@@ -135,13 +126,21 @@ impl ModelBackend for Flex {
 
     fn project(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         let ([rows, width], [outputs, _]) = (x.dims(), weight.dims());
-        if rows > FEW || width == 0 || weight.dtype() != DType::F32 {
+        // burn's own product has one thread.
+        if width == 0
+            || weight.dtype() != DType::F32
+            || rows > FEW && !is_shared(rows * weight.shape().num_elements() / 16)
+        {
             return composed::project(x, weight);
         }
         let (x, numbers) = (compact(x), weight.clone().into_primitive().tensor());
         let Some(weight) = numbers.as_slice::<f32>() else { return composed::project(tensor(x), weight) };
         let mut output = vec![0.0; rows * outputs];
-        few_rows(&mut output, x.storage(), weight, width);
+        if rows > FEW {
+            many_rows(&mut output, x.storage(), weight, width);
+        } else {
+            few_rows(&mut output, x.storage(), weight, width);
+        }
         from_vec(output, [rows, outputs])
     }
 
@@ -297,26 +296,39 @@ impl ModelBackend for Flex {
                 shape,
             );
         }
-        let mut output = vec![0.0; rows * queries * heads * dim];
-        let mut scores = vec![0.0; queries.min(QUERIES) * key.positions];
-        let blocks = Blocks { visible: &mask.visible, queries, heads };
-        blocks.each(rows, |row, head, of_block, columns| {
+        let attend = |row: usize, head: usize| {
             let kv_head = head * kv_heads / heads;
-            let query = query.matrix(row, head, of_block.clone());
-            let key = key.matrix(row, kv_head, columns.clone());
-            let value = value.matrix(row, kv_head, columns.clone());
-            let scores = &mut scores[..of_block.len() * columns.len()];
-            let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
-            let output = &mut output[((row * queries + of_block.start) * heads + head) * dim..];
-            weights(scores, query, key, scale as f32, seen);
-            let weights = Matrix {
-                data: scores,
-                rows: of_block.len(),
-                columns: columns.len(),
-                strides: [columns.len(), 1],
-            };
-            product(output, heads * dim, weights, value, 1.0, false);
-        });
+            let mut output = vec![0.0; queries * dim];
+            let mut scores = vec![0.0; queries.min(QUERIES) * key.positions];
+            for_each_block(&mask.visible, row, queries, |of_block, columns| {
+                let query = query.matrix(row, head, of_block.clone());
+                let key = key.matrix(row, kv_head, columns.clone());
+                let value = value.matrix(row, kv_head, columns.clone());
+                let scores = &mut scores[..of_block.len() * columns.len()];
+                let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
+                weights(scores, query, key, scale as f32, seen);
+                let weights = Matrix {
+                    data: scores,
+                    rows: of_block.len(),
+                    columns: columns.len(),
+                    strides: [columns.len(), 1],
+                };
+                product(&mut output[of_block.start * dim..], dim, weights, value, 1.0, false);
+            });
+            output
+        };
+        let all = 0..rows * heads;
+        let parts: Vec<Vec<f32>> = match is_shared(rows * heads * queries * key.positions * dim / 16) {
+            true => all.into_par_iter().map(|i| attend(i / heads, i % heads)).collect(),
+            false => all.map(|i| attend(i / heads, i % heads)).collect(),
+        };
+        let mut output = vec![0.0; rows * queries * heads * dim];
+        for (i, part) in parts.iter().enumerate() {
+            for (query, part) in part.chunks_exact(dim).enumerate() {
+                output[((i / heads * queries + query) * heads + i % heads) * dim..][..dim]
+                    .copy_from_slice(part);
+            }
+        }
         from_vec(output, shape)
     }
 
@@ -338,8 +350,7 @@ impl ModelBackend for Flex {
         let mut of_key = vec![0.0; rows * keys * kv_heads * dim];
         let mut of_value = of_key.clone();
         let mut buffers = [(); 2].map(|()| vec![0.0; queries.min(QUERIES) * keys]);
-        let blocks = Blocks { visible: &mask.visible, queries, heads };
-        blocks.each(rows, |row, head, of_block, columns| {
+        let mut backward = |row: usize, head: usize, of_block: Range<usize>, columns: Range<usize>| {
             let kv_head = head * kv_heads / heads;
             let query = query.matrix(row, head, of_block.clone());
             let gradient = gradient.matrix(row, head, of_block.clone());
@@ -375,7 +386,14 @@ impl ModelBackend for Flex {
             product(&mut of_value[at_key..], kv_heads * dim, weights.transposed(), gradient, 1.0, true);
             product(&mut of_key[at_key..], kv_heads * dim, of_scores.transposed(), query, scale, true);
             product(&mut of_query[at_query..], heads * dim, of_scores, key, scale, false);
-        });
+        };
+        for row in 0..rows {
+            for head in 0..heads {
+                for_each_block(&mask.visible, row, queries, |queries, columns| {
+                    backward(row, head, queries, columns);
+                });
+            }
+        }
         [from_vec(of_query, shape), from_vec(of_key, kv_shape), from_vec(of_value, kv_shape)]
     }
 
@@ -489,6 +507,22 @@ fn gelu(x: f32) -> (f32, f32) {
     (x * half, slope)
 }
 
+/// `x·Wᵀ` by several threads, each with rows of its own.
+///
+/// # Shapes
+///
+/// - x: `[n, width]`
+/// - weight: `[out, width]`
+/// - into: `[n, out]`
+fn many_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
+    let (rows, outputs) = (x.len() / width, weight.len() / width);
+    let matrix = |data, rows| Matrix { data, rows, columns: width, strides: [width, 1] };
+    let weight = matrix(weight, outputs).transposed();
+    let of_part = rows.div_ceil(rayon::current_num_threads());
+    let parts = into.par_chunks_mut(of_part * outputs).zip(x.par_chunks(of_part * width));
+    parts.for_each(|(into, x)| product(into, outputs, matrix(x, x.len() / width), weight, 1.0, false));
+}
+
 /// Attention of a few queries: those of all heads that share a head of keys go together.
 fn few_queries(
     [rows, queries, heads, dim]: [usize; 4],
@@ -534,4 +568,26 @@ fn few_queries(
         }
     }
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a pass shares its product depends on what else is running, which must not show in a result.
+    #[test]
+    fn many_rows_equal_burns_product_to_the_last_bit() {
+        for (rows, width, outputs) in [(17, 64, 40), (100, 576, 192), (130, 1536, 96), (64, 700, 257)] {
+            let numbers = |count: usize, seed: u32| -> Vec<f32> {
+                let number = |i: u32| (i.wrapping_mul(seed) >> 8) as f32 / (1u32 << 24) as f32 - 0.5;
+                (0..count as u32).map(number).collect()
+            };
+            let (x, weight) = (numbers(rows * width, 2_654_435_761), numbers(outputs * width, 2_246_822_519));
+            let mut shared = vec![0.0; rows * outputs];
+            many_rows(&mut shared, &x, &weight, width);
+            let whole: Tensor<Flex, 2> =
+                composed::project(from_vec(x, [rows, width]), from_vec(weight, [outputs, width]));
+            assert_eq!(whole.into_data().to_vec::<f32>().unwrap(), shared);
+        }
+    }
 }

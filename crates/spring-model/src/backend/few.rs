@@ -7,6 +7,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::vector::{Matrix, softmax, vectorized};
+use crate::workers::is_alone;
 
 /// `x·Wᵀ` for a few rows of x: each row of W is read once and not rearranged, as gemm does.
 ///
@@ -38,10 +39,11 @@ pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize
     }
 }
 
-/// Whether several threads are worth their start for reading so many numbers. A thread of rayon's stays alone: the others
-/// have work of their own, and waiting for them it would take up another user's.
+/// Whether several threads are worth their start for reading so many numbers, or for sixteen times as many multiplications
+/// in a cache. A thread of rayon's stays alone, and so does a pass beside others: the threads have work of their own, and
+/// waiting for them it would take up another user's.
 pub(super) fn is_shared(numbers: usize) -> bool {
-    numbers >= 1 << 18 && rayon::current_thread_index().is_none()
+    numbers >= 1 << 18 && rayon::current_thread_index().is_none() && is_alone()
 }
 
 struct FewRows<'a> {
