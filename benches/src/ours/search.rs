@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use spring_core::spring_memory::{Bm25Index, DenseConfig, DenseIndex, VectorStore};
 
 use super::timed;
@@ -39,6 +39,7 @@ pub fn dense(
         store.add(key, &vector?)?;
     }
     let queries = vectors.collect::<Result<Vec<_>>>()?;
+    ensure!(queries.len() == truth.len(), "{} queries, and the neighbours of {}", queries.len(), truth.len());
     // A graph at every size, so that it is the graph that is compared.
     let config = DenseConfig { exact_below: 0, links, ef_construction, ..DenseConfig::default() };
     let mut index = DenseIndex::from_vectors(store, config)?;

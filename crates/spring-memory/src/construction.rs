@@ -1,5 +1,8 @@
-//! Builds an HNSW graph (Malkov and Yashunin 2016, algorithms 1, 2 and 4): one point after the other in one thread, so that
-//! the same vectors give the same graph.
+//! Builds an HNSW graph (Malkov and Yashunin 2016, algorithm 1): one point after the other in one thread, so that the same
+//! vectors give the same graph.
+//!
+//! As in hnsw_rs, a new point gets its links by the heuristic (algorithm 4), in the lowest layer as many as there is room for,
+//! and a point with too many loses the farthest (algorithm 3).
 
 use std::cmp::Reverse;
 
@@ -12,7 +15,8 @@ use crate::layers::{Layers, Links, Near, Query};
 /// Beyond the sixteenth layer there would be no point in any graph that fits a memory.
 const MAX_LAYERS: usize = 16;
 
-/// A graph to be built over unit vectors.
+/// A graph to be built over unit vectors, no two of which are equal: many copies would have links to copies alone, which no search
+/// would leave again.
 pub(crate) struct Construction<'v> {
     /// One after the other.
     pub vectors: &'v [f32],
@@ -54,7 +58,7 @@ impl WithSimd for Construction<'_> {
 }
 
 impl Construction<'_> {
-    /// The highest layer of a new point: each has one in `links` of the points of the layer below.
+    /// The highest layer of a new point: in each layer is one in `links` of the points of the layer below.
     fn level(&self, rng: &mut ChaCha8Rng) -> usize {
         let level = -(1.0 - rng.random::<f64>()).ln() / (self.links as f64).ln();
         (level as usize).min(MAX_LAYERS - 1)
@@ -70,10 +74,11 @@ impl Construction<'_> {
                 near = query.descend(simd, lists, near);
                 continue;
             }
-            let mut chosen = query.widen(simd, lists, near, self.ef);
-            near = chosen.iter().copied().max().unwrap_or(near);
+            let mut candidates = query.widen(simd, lists, near, self.ef);
+            candidates.sort_unstable_by_key(|&near| Reverse(near));
+            near = candidates.first().copied().unwrap_or(near);
             let room = if at == 0 { 2 * self.links } else { self.links };
-            self.choose(simd, &mut chosen, room);
+            let chosen = self.choose(simd, &candidates, room);
             for other in &chosen {
                 let links = &mut lists[other.point() as usize];
                 links.push(Near::new(other.similarity(), point));
@@ -83,38 +88,81 @@ impl Construction<'_> {
                     links.swap_remove(farthest);
                 }
             }
-            chosen.reserve_exact(room + 1 - chosen.len());
             lists[point as usize] = chosen;
         }
     }
 
-    /// Keeps the nearest candidates but those that are nearer to one kept already: through it they are found too, and the
-    /// links that are left lead into all directions.
+    /// Up to `room` of the candidates, which come nearest first, without those that are nearer to one chosen before than to the
+    /// new point: they are found through it, and the links that are left lead into all directions.
     #[inline(always)]
-    fn choose<S: Simd>(&self, simd: S, candidates: &mut Vec<Near>, room: usize) {
-        candidates.sort_unstable_by_key(|&near| Reverse(near));
-        let mut kept = 0;
-        'candidates: for i in 0..candidates.len() {
-            let candidate = candidates[i];
+    fn choose<S: Simd>(&self, simd: S, candidates: &[Near], room: usize) -> Vec<Near> {
+        // Others will link to the new point; one more than there is room for is there for a moment.
+        let mut chosen: Vec<Near> = Vec::with_capacity(room + 1);
+        'candidates: for &candidate in candidates {
             let query = self.query(candidate.point());
-            for other in &candidates[..kept] {
-                // Of equal vectors all are kept, or most would be linked to by none.
-                if query.near(simd, other.point()).similarity() > candidate.similarity() {
+            for other in &chosen {
+                if query.near(simd, other.point()).similarity() >= candidate.similarity() {
                     continue 'candidates;
                 }
             }
-            candidates[kept] = candidate;
-            kept += 1;
-            if kept == room {
+            chosen.push(candidate);
+            if chosen.len() == room {
                 break;
             }
         }
-        candidates.truncate(kept);
+        chosen
     }
 
     #[inline(always)]
     fn query(&self, point: u32) -> Query<'_> {
         let query = &self.vectors[point as usize * self.dimensions..][..self.dimensions];
         Query { vectors: self.vectors, query }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dot::dispatch;
+
+    fn unit_vectors(count: usize, dimensions: usize) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut vectors = Vec::new();
+        for _ in 0..count {
+            let vector: Vec<f32> = (0..dimensions).map(|_| rng.random::<f32>() - 0.5).collect();
+            let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            vectors.extend(vector.iter().map(|x| x / norm));
+        }
+        vectors
+    }
+
+    #[test]
+    fn layers_have_their_sizes_and_every_point_is_reached() {
+        let (count, dimensions, links) = (4000, 12, 6);
+        let vectors = unit_vectors(count, dimensions);
+        let layers = dispatch(Construction { vectors: &vectors, dimensions, links, ef: 40 });
+        let lists = layers.lists(count as u32);
+        assert!(lists.len() > 2, "{} layers", lists.len());
+        for (level, lists) in lists.iter().enumerate() {
+            let room = if level == 0 { 2 * links } else { links };
+            assert!(lists.iter().all(|list| list.len() <= room));
+            let (size, wanted) = (
+                lists.iter().filter(|list| !list.is_empty()).count() as f64,
+                count as f64 / (links as f64).powi(level as i32),
+            );
+            // Three standard deviations; a point alone in its layer has no link there.
+            assert!((size - wanted).abs() <= 3.0 * wanted.sqrt() + 1.0, "layer {level}: {size} of {wanted}");
+        }
+        // From the entry, which has a link in each layer but perhaps the highest.
+        let entry = layers.entry() as usize;
+        assert!(lists[..lists.len() - 1].iter().all(|lists| !lists[entry].is_empty()));
+        let (mut reached, mut open) = (vec![false; count], vec![entry]);
+        while let Some(point) = open.pop() {
+            if !std::mem::replace(&mut reached[point], true) {
+                open.extend(lists[0][point].iter().map(|&link| link as usize));
+            }
+        }
+        let reached = reached.iter().filter(|reached| **reached).count();
+        assert!(reached >= count - 5, "{reached} reached");
     }
 }

@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::{DenseConfig, VectorStore, graph::Graph, layers::Layers};
 
 /// Rises whenever a dump of an earlier version of this crate must not be read any more.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a dump must be to be read: keep it with the vectors, where nothing else writes, not beside the dump.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,10 +98,7 @@ pub(crate) fn read(
     if vectors_digest(store, &keys).is_none_or(|digest| digest != stamp.vectors) {
         return Err("the dump is of other vectors".to_owned());
     }
-    if !keys.is_sorted_by(|a, b| a < b) || !layers.is_sound(keys.len()) {
-        return Err(format!("{} is no graph of its points", path.display()));
-    }
-    Ok(Graph::new(store, keys, layers))
+    Graph::new(store, keys, layers).ok_or_else(|| format!("{} is no graph of its vectors", path.display()))
 }
 
 fn path_of(dir: &Path, name: &str) -> Result<PathBuf, GraphDumpError> {

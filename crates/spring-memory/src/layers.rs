@@ -60,7 +60,8 @@ impl Links for Layer {
 
 impl Layer {
     fn new(points: u32, links: &impl Links) -> Self {
-        let mut layer = Self { starts: vec![0], links: Vec::new() };
+        let count = (0..points).map(|point| links.links(point).count()).sum();
+        let mut layer = Self { starts: vec![0], links: Vec::with_capacity(count) };
         for point in 0..points {
             layer.links.extend(links.links(point));
             layer.starts.push(layer.links.len());
@@ -90,6 +91,18 @@ impl Layers {
     /// From the links of so many points in each layer, the lowest first.
     pub(crate) fn new(entry: u32, points: u32, layers: &[impl Links]) -> Self {
         Self { entry, layers: layers.iter().map(|links| Layer::new(points, links)).collect() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn entry(&self) -> u32 {
+        self.entry
+    }
+
+    /// The links of each point in each layer, the lowest first.
+    #[cfg(test)]
+    pub(crate) fn lists(&self, points: u32) -> Vec<Vec<Vec<u32>>> {
+        let lists = |layer: &Layer| (0..points).map(|point| layer.links(point).collect()).collect();
+        self.layers.iter().map(lists).collect()
     }
 
     /// Whether a search among so many points stays inside them.

@@ -27,6 +27,7 @@ impl Drop for Busy {
 }
 
 /// Whether no other pass is known that would want the threads which one pass could share its work with.
+#[cfg(feature = "cpu")]
 pub(crate) fn is_alone() -> bool {
     BUSY.load(Ordering::Relaxed) < 2
 }

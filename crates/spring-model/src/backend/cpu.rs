@@ -6,6 +6,7 @@ use burn::{
     backend::Flex,
     tensor::{DType, Int, Tensor, TensorData, TensorPrimitive, ops::FloatTensor},
 };
+use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::{
@@ -97,7 +98,7 @@ fn weights(
     seen: impl Fn(usize) -> Range<usize>,
 ) {
     let columns = key.rows;
-    product(into, columns, query, key.transposed(), scale, false);
+    product(into, columns, query, key.transposed(), scale, false, Parallelism::None);
     vectorized(
         #[inline(always)]
         || {
@@ -126,18 +127,21 @@ impl ModelBackend for Flex {
 
     fn project(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         let ([rows, width], [outputs, _]) = (x.dims(), weight.dims());
-        // burn's own product has one thread.
-        if width == 0
-            || weight.dtype() != DType::F32
-            || rows > FEW && !is_shared(rows * weight.shape().num_elements() / 16)
-        {
+        if width == 0 || weight.dtype() != DType::F32 {
             return composed::project(x, weight);
         }
         let (x, numbers) = (compact(x), weight.clone().into_primitive().tensor());
         let Some(weight) = numbers.as_slice::<f32>() else { return composed::project(tensor(x), weight) };
         let mut output = vec![0.0; rows * outputs];
         if rows > FEW {
-            many_rows(&mut output, x.storage(), weight, width);
+            let matrix = |data, rows| Matrix { data, rows, columns: width, strides: [width, 1] };
+            let (x, weight) = (matrix(x.storage(), rows), matrix(weight, outputs).transposed());
+            // burn's own product has one thread.
+            let threads = match is_shared(rows * width * outputs / 16) {
+                true => Parallelism::Rayon(0),
+                false => Parallelism::None,
+            };
+            product(&mut output, outputs, x, weight, 1.0, false, threads);
         } else {
             few_rows(&mut output, x.storage(), weight, width);
         }
@@ -313,7 +317,15 @@ impl ModelBackend for Flex {
                     columns: columns.len(),
                     strides: [columns.len(), 1],
                 };
-                product(&mut output[of_block.start * dim..], dim, weights, value, 1.0, false);
+                product(
+                    &mut output[of_block.start * dim..],
+                    dim,
+                    weights,
+                    value,
+                    1.0,
+                    false,
+                    Parallelism::None,
+                );
             });
             output
         };
@@ -361,7 +373,7 @@ impl ModelBackend for Flex {
             let (scores, of_scores) = (&mut scores[..count], &mut of_scores[..count]);
             let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
             weights(scores, query, key, scale, seen);
-            product(of_scores, columns.len(), gradient, value.transposed(), 1.0, false);
+            product(of_scores, columns.len(), gradient, value.transposed(), 1.0, false, Parallelism::None);
             vectorized(
                 #[inline(always)]
                 || {
@@ -383,9 +395,25 @@ impl ModelBackend for Flex {
             let (weights, of_scores) = (block(scores), block(of_scores));
             let at_key = ((row * keys + columns.start) * kv_heads + kv_head) * dim;
             let at_query = ((row * queries + of_block.start) * heads + head) * dim;
-            product(&mut of_value[at_key..], kv_heads * dim, weights.transposed(), gradient, 1.0, true);
-            product(&mut of_key[at_key..], kv_heads * dim, of_scores.transposed(), query, scale, true);
-            product(&mut of_query[at_query..], heads * dim, of_scores, key, scale, false);
+            product(
+                &mut of_value[at_key..],
+                kv_heads * dim,
+                weights.transposed(),
+                gradient,
+                1.0,
+                true,
+                Parallelism::None,
+            );
+            product(
+                &mut of_key[at_key..],
+                kv_heads * dim,
+                of_scores.transposed(),
+                query,
+                scale,
+                true,
+                Parallelism::None,
+            );
+            product(&mut of_query[at_query..], heads * dim, of_scores, key, scale, false, Parallelism::None);
         };
         for row in 0..rows {
             for head in 0..heads {
@@ -507,22 +535,6 @@ fn gelu(x: f32) -> (f32, f32) {
     (x * half, slope)
 }
 
-/// `x·Wᵀ` by several threads, each with rows of its own.
-///
-/// # Shapes
-///
-/// - x: `[n, width]`
-/// - weight: `[out, width]`
-/// - into: `[n, out]`
-fn many_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
-    let (rows, outputs) = (x.len() / width, weight.len() / width);
-    let matrix = |data, rows| Matrix { data, rows, columns: width, strides: [width, 1] };
-    let weight = matrix(weight, outputs).transposed();
-    let of_part = rows.div_ceil(rayon::current_num_threads());
-    let parts = into.par_chunks_mut(of_part * outputs).zip(x.par_chunks(of_part * width));
-    parts.for_each(|(into, x)| product(into, outputs, matrix(x, x.len() / width), weight, 1.0, false));
-}
-
 /// Attention of a few queries: those of all heads that share a head of keys go together.
 fn few_queries(
     [rows, queries, heads, dim]: [usize; 4],
@@ -568,26 +580,4 @@ fn few_queries(
         }
     }
     output
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whether a pass shares its product depends on what else is running, which must not show in a result.
-    #[test]
-    fn many_rows_equal_burns_product_to_the_last_bit() {
-        for (rows, width, outputs) in [(17, 64, 40), (100, 576, 192), (130, 1536, 96), (64, 700, 257)] {
-            let numbers = |count: usize, seed: u32| -> Vec<f32> {
-                let number = |i: u32| (i.wrapping_mul(seed) >> 8) as f32 / (1u32 << 24) as f32 - 0.5;
-                (0..count as u32).map(number).collect()
-            };
-            let (x, weight) = (numbers(rows * width, 2_654_435_761), numbers(outputs * width, 2_246_822_519));
-            let mut shared = vec![0.0; rows * outputs];
-            many_rows(&mut shared, &x, &weight, width);
-            let whole: Tensor<Flex, 2> =
-                composed::project(from_vec(x, [rows, width]), from_vec(weight, [outputs, width]));
-            assert_eq!(whole.into_data().to_vec::<f32>().unwrap(), shared);
-        }
-    }
 }

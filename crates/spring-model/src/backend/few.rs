@@ -40,8 +40,8 @@ pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize
 }
 
 /// Whether several threads are worth their start for reading so many numbers, or for sixteen times as many multiplications
-/// in a cache. A thread of rayon's stays alone, and so does a pass beside others: the threads have work of their own, and
-/// waiting for them it would take up another user's.
+/// in a cache. A thread of rayon's stays alone, and so does a pass beside others that score or train: the threads have work
+/// of their own, and waiting for them it would take up another user's.
 pub(super) fn is_shared(numbers: usize) -> bool {
     numbers >= 1 << 18 && rayon::current_thread_index().is_none() && is_alone()
 }
@@ -169,20 +169,19 @@ impl WithSimd for FewQueries<'_> {
         while at < seen.len() {
             let scores = &scores[at * keys..];
             let into = &mut into[at * dim..];
-            // No more sums than the processor holds.
             at += match seen.len() - at {
-                4.. => mix_values::<S, 4, 2>(simd, scores, value, into),
-                3 => mix_values::<S, 3, 4>(simd, scores, value, into),
-                2 => mix_values::<S, 2, 4>(simd, scores, value, into),
-                _ => mix_values::<S, 1, 4>(simd, scores, value, into),
+                4.. => mix_values::<S, 4>(simd, scores, value, into),
+                3 => mix_values::<S, 3>(simd, scores, value, into),
+                2 => mix_values::<S, 2>(simd, scores, value, into),
+                _ => mix_values::<S, 1>(simd, scores, value, into),
             };
         }
     }
 }
 
-/// Adds the values, weighted by X rows of scores, W vectors of a value at a time; gives X.
+/// Adds the values, weighted by X rows of scores; gives X.
 #[inline(always)]
-fn mix_values<S: Simd, const X: usize, const W: usize>(
+fn mix_values<S: Simd, const X: usize>(
     simd: S,
     scores: &[f32],
     value: Matrix<'_>,
@@ -190,9 +189,32 @@ fn mix_values<S: Simd, const X: usize, const W: usize>(
 ) -> usize {
     let (keys, dim) = (value.rows, value.columns);
     let weights: [&[f32]; X] = std::array::from_fn(|i| &scores[i * keys..(i + 1) * keys]);
-    let width = W * S::F32_LANES;
-    let whole = dim / width * width;
-    for at in (0..whole).step_by(width) {
+    // A whole value if it can be, but no more sums than the processor holds.
+    let at = if X < 4 { mix_columns::<S, X, 4>(simd, weights, value, into, 0) } else { 0 };
+    let at = mix_columns::<S, X, 2>(simd, weights, value, into, at);
+    let at = mix_columns::<S, X, 1>(simd, weights, value, into, at);
+    for (into, weights) in into.chunks_exact_mut(dim).zip(weights) {
+        for (k, weight) in weights.iter().enumerate() {
+            let values = &value.data[k * value.strides[0]..][at..dim];
+            for (sum, value) in into[at..].iter_mut().zip(values) {
+                *sum += weight * value;
+            }
+        }
+    }
+    X
+}
+
+/// The same for the columns from `at` on, W vectors of them at a time; gives the first column that is left.
+#[inline(always)]
+fn mix_columns<S: Simd, const X: usize, const W: usize>(
+    simd: S,
+    weights: [&[f32]; X],
+    value: Matrix<'_>,
+    into: &mut [f32],
+    mut at: usize,
+) -> usize {
+    let (keys, dim, width) = (value.rows, value.columns, W * S::F32_LANES);
+    while at + width <= dim {
         let mut sums = [[simd.splat_f32s(0.0); W]; X];
         for k in 0..keys {
             let (values, _) = S::as_simd_f32s(&value.data[k * value.strides[0] + at..][..width]);
@@ -206,16 +228,9 @@ fn mix_values<S: Simd, const X: usize, const W: usize>(
         for (i, sums) in sums.into_iter().enumerate() {
             S::as_mut_simd_f32s(&mut into[i * dim + at..][..width]).0.copy_from_slice(&sums);
         }
+        at += width;
     }
-    for (into, weights) in into.chunks_exact_mut(dim).zip(weights) {
-        for (k, weight) in weights.iter().enumerate() {
-            let values = &value.data[k * value.strides[0]..][whole..dim];
-            for (sum, value) in into[whole..].iter_mut().zip(values) {
-                *sum += weight * value;
-            }
-        }
-    }
-    X
+    at
 }
 
 #[cfg(test)]
@@ -235,7 +250,7 @@ mod tests {
             few_rows(&mut few, &x, &weight, width);
             let lhs = Matrix { data: &x, rows, columns: width, strides: [width, 1] };
             let rhs = Matrix { data: &weight, rows: outputs, columns: width, strides: [width, 1] };
-            product(&mut many, outputs, lhs, rhs.transposed(), 1.0, false);
+            product(&mut many, outputs, lhs, rhs.transposed(), 1.0, false, gemm::Parallelism::None);
             assert_eq!(few, many);
         }
     }

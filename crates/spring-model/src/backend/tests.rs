@@ -149,6 +149,13 @@ fn attention_equals_the_composed() {
         ([2, 9, 12, 2, 1, 5], Some(3), vec![4, 0]),
         ([3, 3, 20, 4, 2, 16], None, vec![]),
         ([2, 1, 70, 4, 4, 20], Some(33), vec![]),
+        // Values of several vectors and a rest, for one to five queries at once.
+        ([2, 1, 70, 1, 1, 64], None, vec![]),
+        ([2, 1, 33, 4, 2, 32], None, vec![0, 7]),
+        ([1, 1, 33, 3, 1, 48], None, vec![]),
+        ([1, 1, 40, 4, 1, 90], None, vec![]),
+        ([1, 1, 40, 10, 2, 80], None, vec![]),
+        ([1, 3, 40, 2, 1, 100], None, vec![]),
     ] {
         let visible = Visible { start: keys - queries, pads, window };
         let mask = mask::<Tracked>(visible, [rows, kv_heads, heads / kv_heads, queries, keys]);
@@ -194,5 +201,31 @@ fn few_rows_equal_many() {
     for rows in [1, 3, 16, 17] {
         let (x, weight) = (tensor::<Flex, 2>(5, [rows, 30]), tensor(7, [50, 30]));
         assert_near(Flex::project(x.clone(), weight.clone()), composed::project(x, weight), "rows");
+    }
+}
+
+/// Alone a pass shares its work with other threads, one of rayon's threads does not.
+#[test]
+fn sharing_a_pass_changes_no_bit() {
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let check = |work: &(dyn Fn() -> TensorData + Sync), what: &str| {
+        assert_eq!(work(), alone.install(work), "{what}");
+    };
+    for rows in [1, 3, 40] {
+        let project = || {
+            let (x, weight) = (tensor::<Flex, 2>(5, [rows, 576]), tensor(7, [701, 576]));
+            Flex::project(x.div_scalar(3.0), weight).into_data()
+        };
+        check(&project, "a product");
+    }
+    for (queries, keys) in [(1, 1100), (3, 1100), (100, 300)] {
+        let attend = || {
+            let visible = Visible { start: keys - queries, pads: vec![0, 5], window: None };
+            let mask = Mask { visible, tensor: None };
+            let query = tensor::<Flex, 4>(5, [2, queries, 8, 48]);
+            let cache = tensor::<Flex, 4>(7, [2, keys, 4, 48]).div_scalar(3.0);
+            Flex::grouped_attention(query, cache.clone(), cache, &mask, 0.3).into_data()
+        };
+        check(&attend, "attention");
     }
 }
