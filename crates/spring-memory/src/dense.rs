@@ -19,8 +19,8 @@ use no_graph::Graph;
 #[serde(default, deny_unknown_fields)]
 pub struct DenseConfig {
     /// Below this many vectors there is no graph: comparing with all of them is exact and needs nothing
-    /// built. Default 50,000: from there on a comparison with all takes some milliseconds, and building the
-    /// graph takes minutes (docs/results/memory.md).
+    /// built. Default 50,000: from there on a comparison with all takes some milliseconds; building the graph
+    /// takes some ten seconds (docs/results/memory.md).
     pub exact_below: usize,
     /// Links of a point of the graph in each layer, 4 to 128; twice as many in the lowest. Default 16.
     pub links: usize,
@@ -198,7 +198,7 @@ impl DenseIndex {
 
     /// Brings the graph up to date where that is due, and says whether it changed: builds it when there are
     /// enough vectors, builds it anew after many changes ([`DenseConfig::rebuild_share`]), drops it when few
-    /// are left. To be called after a batch of changes; building takes minutes for 100,000 vectors.
+    /// are left. To be called after a batch of changes; building takes half a minute for 100,000 vectors.
     pub fn refresh(&mut self) -> bool {
         #[cfg(feature = "hnsw")]
         return self.refresh_graph();
