@@ -1,8 +1,8 @@
 //! Builds an HNSW graph (Malkov and Yashunin 2016, algorithm 1): one point after the other in one thread, so that the same
 //! vectors give the same graph.
 //!
-//! As in hnsw_rs, a new point gets its links by the heuristic (algorithm 4), in the lowest layer as many as there is room for,
-//! and a point with too many loses the farthest (algorithm 3).
+//! A new point gets its links by the heuristic (algorithm 4); a point that comes to have too many loses the farthest (algorithm
+//! 3), as in hnsw_rs.
 
 use std::cmp::Reverse;
 
@@ -21,7 +21,7 @@ pub(crate) struct Construction<'v> {
     /// One after the other.
     pub vectors: &'v [f32],
     pub dimensions: usize,
-    /// Links of a point in each layer; twice as many in the lowest.
+    /// Links of a new point in each layer, and room for as many; for twice as many in the lowest.
     pub links: usize,
     /// Candidates that are looked at for the links of a point.
     pub ef: usize,
@@ -77,8 +77,8 @@ impl Construction<'_> {
             let mut candidates = query.widen(simd, lists, near, self.ef);
             candidates.sort_unstable_by_key(|&near| Reverse(near));
             near = candidates.first().copied().unwrap_or(near);
+            let chosen = self.choose(simd, &candidates);
             let room = if at == 0 { 2 * self.links } else { self.links };
-            let chosen = self.choose(simd, &candidates, room);
             for other in &chosen {
                 let links = &mut lists[other.point() as usize];
                 links.push(Near::new(other.similarity(), point));
@@ -88,16 +88,17 @@ impl Construction<'_> {
                     links.swap_remove(farthest);
                 }
             }
-            lists[point as usize] = chosen;
+            // Others will link to it; one more than there is room for is there for a moment.
+            lists[point as usize].reserve_exact(room + 1);
+            lists[point as usize].extend(chosen);
         }
     }
 
-    /// Up to `room` of the candidates, which come nearest first, without those that are nearer to one chosen before than to the
-    /// new point: they are found through it, and the links that are left lead into all directions.
+    /// The links of a new point: the candidates, which come nearest first, without those that are nearer to one chosen before than
+    /// to the new point. They are found through it, and the links that are left lead into all directions.
     #[inline(always)]
-    fn choose<S: Simd>(&self, simd: S, candidates: &[Near], room: usize) -> Vec<Near> {
-        // Others will link to the new point; one more than there is room for is there for a moment.
-        let mut chosen: Vec<Near> = Vec::with_capacity(room + 1);
+    fn choose<S: Simd>(&self, simd: S, candidates: &[Near]) -> Vec<Near> {
+        let mut chosen: Vec<Near> = Vec::with_capacity(self.links);
         'candidates: for &candidate in candidates {
             let query = self.query(candidate.point());
             for other in &chosen {
@@ -106,7 +107,7 @@ impl Construction<'_> {
                 }
             }
             chosen.push(candidate);
-            if chosen.len() == room {
+            if chosen.len() == self.links {
                 break;
             }
         }
