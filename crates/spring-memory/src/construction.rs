@@ -1,8 +1,8 @@
 //! Builds an HNSW graph (Malkov and Yashunin 2016, algorithm 1): one point after the other in one thread, so that the same
 //! vectors give the same graph.
 //!
-//! A new point gets its links by the heuristic (algorithm 4); a point that comes to have too many loses the farthest (algorithm
-//! 3), as in hnsw_rs.
+//! A new point gets its links by the heuristic (algorithm 4), and a point that comes to have too many keeps those that the
+//! heuristic chooses, as in hnswlib.
 
 use std::cmp::Reverse;
 
@@ -77,15 +77,16 @@ impl Construction<'_> {
             let mut candidates = query.widen(simd, lists, near, self.ef);
             candidates.sort_unstable_by_key(|&near| Reverse(near));
             near = candidates.first().copied().unwrap_or(near);
-            let chosen = self.choose(simd, &candidates);
+            let chosen = self.choose(simd, &candidates, self.links);
             let room = if at == 0 { 2 * self.links } else { self.links };
             for other in &chosen {
                 let links = &mut lists[other.point() as usize];
                 links.push(Near::new(other.similarity(), point));
-                if links.len() > room
-                    && let Some(farthest) = (0..links.len()).min_by_key(|&i| links[i])
-                {
-                    links.swap_remove(farthest);
+                if links.len() > room {
+                    links.sort_unstable_by_key(|&near| Reverse(near));
+                    let kept = self.choose(simd, links, room);
+                    links.clear();
+                    links.extend(kept);
                 }
             }
             // Others will link to it; one more than there is room for is there for a moment.
@@ -94,11 +95,11 @@ impl Construction<'_> {
         }
     }
 
-    /// The links of a new point: the candidates, which come nearest first, without those that are nearer to one chosen before than
-    /// to the new point. They are found through it, and the links that are left lead into all directions.
+    /// Up to `room` links of a point: the candidates, which come nearest first, without those that are nearer to one chosen before
+    /// than to the point. They are found through it, and the links that are left lead into all directions.
     #[inline(always)]
-    fn choose<S: Simd>(&self, simd: S, candidates: &[Near]) -> Vec<Near> {
-        let mut chosen: Vec<Near> = Vec::with_capacity(self.links);
+    fn choose<S: Simd>(&self, simd: S, candidates: &[Near], room: usize) -> Vec<Near> {
+        let mut chosen: Vec<Near> = Vec::with_capacity(room);
         'candidates: for &candidate in candidates {
             let query = self.query(candidate.point());
             for other in &chosen {
@@ -107,7 +108,7 @@ impl Construction<'_> {
                 }
             }
             chosen.push(candidate);
-            if chosen.len() == self.links {
+            if chosen.len() == room {
                 break;
             }
         }
