@@ -1,8 +1,7 @@
 //! Builds an HNSW graph (Malkov and Yashunin 2016, algorithm 1): one point after the other in one thread, so that the same
 //! vectors give the same graph.
 //!
-//! A new point gets its links by the heuristic (algorithm 4), and a point that comes to have too many keeps those that the
-//! heuristic chooses, as in hnswlib.
+//! A new point gets its links by the heuristic (algorithm 4), and so does, as in hnswlib, one that comes to have too many.
 
 use std::cmp::Reverse;
 
@@ -15,8 +14,8 @@ use crate::layers::{Layers, Links, Near, Query};
 /// Beyond the sixteenth layer there would be no point in any graph that fits a memory.
 const MAX_LAYERS: usize = 16;
 
-/// A graph to be built over unit vectors, no two of which are equal: many copies would have links to copies alone, which no search
-/// would leave again.
+/// A graph to be built over unit vectors, no two of which are equal: more copies than candidates would have links to copies
+/// alone, which no search would leave again. (Copies that differ in a last bit still can.)
 pub(crate) struct Construction<'v> {
     /// One after the other.
     pub vectors: &'v [f32],
@@ -95,8 +94,8 @@ impl Construction<'_> {
         }
     }
 
-    /// Up to `room` links of a point: the candidates, which come nearest first, without those that are nearer to one chosen before
-    /// than to the point. They are found through it, and the links that are left lead into all directions.
+    /// Up to `room` links of a point: the candidates, which come nearest first, without those that are at least as near to one
+    /// chosen before as to the point. They are found through it, and the links that are left lead into all directions.
     #[inline(always)]
     fn choose<S: Simd>(&self, simd: S, candidates: &[Near], room: usize) -> Vec<Near> {
         let mut chosen: Vec<Near> = Vec::with_capacity(room);
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_have_their_sizes_and_every_point_is_reached() {
+    fn layers_have_their_sizes_and_nearly_every_point_is_reached() {
         let (count, dimensions, links) = (4000, 12, 6);
         let vectors = unit_vectors(count, dimensions);
         let layers = dispatch(Construction { vectors: &vectors, dimensions, links, ef: 40 });

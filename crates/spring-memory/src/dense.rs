@@ -222,7 +222,7 @@ impl DenseIndex {
         };
         let unit = self.store.query(query)?;
         let mut wanted = k;
-        // From an eighth of all points on, comparing with each is no slower.
+        // From an eighth of all vectors on, comparing with each is no slower.
         while wanted <= graph.len() / 8 {
             let ef = self.config.ef_search.max(wanted);
             let mut hits: Vec<Hit> = graph.near(&unit, ef).filter(|hit| filter(hit.key)).collect();

@@ -25,8 +25,8 @@ struct Points {
 impl Points {
     /// In the order of their first keys.
     fn new(store: &VectorStore, keys: &[u64]) -> Self {
-        let vector = |&place: &u32| store.get(keys[place as usize]).unwrap_or_default();
-        let bits = |place: &u32| vector(place).iter().map(|number| number.to_bits());
+        let rows: Vec<&[f32]> = keys.iter().map(|&key| store.get(key).unwrap_or_default()).collect();
+        let bits = |&place: &u32| rows[place as usize].iter().map(|number| number.to_bits());
         let mut sorted: Vec<u32> = (0..keys.len() as u32).collect();
         sorted.sort_unstable_by(|a, b| bits(a).cmp(bits(b)).then(a.cmp(b)));
         let mut equal: Vec<&[u32]> = sorted.chunk_by(|a, b| bits(a).eq(bits(b))).collect();
@@ -35,7 +35,7 @@ impl Points {
         let mut vectors = Vec::with_capacity(equal.len() * store.dimensions());
         let mut starts = vec![0];
         for places in &equal {
-            vectors.extend_from_slice(vector(&places[0]));
+            vectors.extend_from_slice(rows[places[0] as usize]);
             starts.push(starts[starts.len() - 1] + places.len());
         }
         Self { vectors, members: equal.concat(), starts }

@@ -26,7 +26,7 @@ impl Drop for Busy {
     }
 }
 
-/// Whether no other pass is known that would want the threads which one pass could share its work with.
+/// Whether at most one pass is counted, so that it may share its work with the other threads.
 #[cfg(feature = "cpu")]
 pub(crate) fn is_alone() -> bool {
     BUSY.load(Ordering::Relaxed) < 2

@@ -40,8 +40,8 @@ pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize
 }
 
 /// Whether several threads are worth their start for reading so many numbers, or for sixteen times as many multiplications
-/// in a cache. A thread of rayon's stays alone, and so does a pass beside others that score or train: the threads have work
-/// of their own, and waiting for them it would take up another user's.
+/// in a cache. A thread of rayon's stays alone, and so does a pass while several score or train: the threads have work of
+/// their own, and waiting for them it would take up another user's. (Who decodes is not counted.)
 pub(super) fn is_shared(numbers: usize) -> bool {
     numbers >= 1 << 18 && rayon::current_thread_index().is_none() && is_alone()
 }
@@ -99,7 +99,7 @@ impl WithSimd for FewRows<'_> {
 }
 
 /// Reads numbers in their order into the cache, one of each line: processors foresee this, and do not foresee the reading of
-/// several rows side by side, which took 2 to 3 times as long where the numbers come from memory.
+/// several rows side by side: with it decoding takes half to three quarters of the time (docs/results/performance.md).
 #[inline(always)]
 fn touch(numbers: &[f32]) {
     const LINE: usize = 64 / size_of::<f32>();
@@ -134,7 +134,7 @@ fn dots<S: Simd, const X: usize, const Y: usize>(simd: S, xs: [&[f32]; X], ys: [
     totals
 }
 
-/// Attention of a few queries over the same keys: `into += softmax(scale · q·Kᵀ)·V` for each.
+/// Attention of a few queries over the same keys: `into = softmax(scale · q·Kᵀ)·V` for each.
 pub(super) struct FewQueries<'a> {
     /// `[queries, dim]`
     pub queries: &'a [f32],

@@ -152,7 +152,7 @@ fn attention_equals_the_composed() {
         // Values of several vectors and a rest, for one to five queries at once.
         ([2, 1, 70, 1, 1, 64], None, vec![]),
         ([2, 1, 33, 4, 2, 32], None, vec![0, 7]),
-        ([1, 1, 33, 3, 1, 48], None, vec![]),
+        ([1, 1, 33, 3, 1, 120], None, vec![]),
         ([1, 1, 40, 4, 1, 90], None, vec![]),
         ([1, 1, 40, 10, 2, 80], None, vec![]),
         ([1, 3, 40, 2, 1, 100], None, vec![]),

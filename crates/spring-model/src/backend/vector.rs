@@ -222,7 +222,7 @@ mod tests {
     /// Whether a pass shares its products depends on what else is running, which must not show in a result.
     #[test]
     fn a_product_is_the_same_by_any_number_of_threads() {
-        for (rows, inner, columns) in [(17, 700, 16), (40, 576, 64), (130, 1536, 96), (200, 96, 1000)] {
+        for (rows, inner, columns) in [(17, 700, 200), (60, 576, 64), (130, 1536, 96), (200, 96, 1000)] {
             let numbers = |count: usize, seed: u32| -> Vec<f32> {
                 let number = |i: u32| (i.wrapping_mul(seed) >> 8) as f32 / (1u32 << 24) as f32 - 0.5;
                 (0..count as u32).map(number).collect()
