@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use spring_core::spring_model::{AnyModel, Device, Precision, PretrainConfig, PretrainStart};
+use spring_model::{AnyModel, Device, Precision, PretrainConfig, PretrainStart};
 
 use crate::work::Row;
 

@@ -3,10 +3,8 @@
 use std::{ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::{Context, Result};
-use spring_core::{
-    mean_log_likelihood,
-    spring_model::{AnyDecoder, AnyModel, Branch, Device, LoraConfig, ModelFiles, Sequence, TrainConfig},
-};
+use spring_core::mean_log_likelihood;
+use spring_model::{AnyDecoder, AnyModel, Branch, Device, LoraConfig, ModelFiles, Sequence, TrainConfig};
 
 use super::timed;
 use crate::{

@@ -3,10 +3,8 @@
 use std::{io::IsTerminal, path::Path};
 
 use anyhow::{Context, Result};
-use spring_core::{
-    LanguageModel,
-    spring_model::{AnyModel, ModelFiles},
-};
+use spring_core::LanguageModel;
+use spring_model::{AnyModel, ModelFiles};
 
 use crate::args::Args;
 

@@ -6,8 +6,8 @@ use anyhow::Result;
 use spring_core::{
     Access, Error, SqliteStore, StateStore, check_base,
     spring_memory::{InteractionId, UserId},
-    spring_model::AnyModel,
 };
+use spring_model::AnyModel;
 
 use crate::{args::Args, embedded};
 

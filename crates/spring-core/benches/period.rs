@@ -17,8 +17,8 @@ use spring_core::{
     adapt,
     record::PeriodRecord,
     spring_memory::{JsonlReader, UserId},
-    spring_model::{AnyModel, Device, ModelFiles},
 };
+use spring_model::{AnyModel, Device, ModelFiles};
 
 const TINY: &str = "../spring-model/tests/fixtures/tiny-llama";
 const BUILT_IN: &str = "../spring-cli/model";

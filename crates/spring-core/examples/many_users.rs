@@ -18,8 +18,8 @@ use spring_core::{
     StateStore, adapt, adapt_users,
     record::LearnedPeriod,
     spring_memory::{Interaction, InteractionId, UserId},
-    spring_model::{AnyModel, Device, ModelFiles},
 };
+use spring_model::{AnyModel, Device, ModelFiles};
 
 /// Users who write again once all have learned, and how many texts each.
 const AGAIN: (usize, usize) = (200, 20);

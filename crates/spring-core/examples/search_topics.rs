@@ -14,8 +14,8 @@ use spring_core::{
         HistoryConfig, HistoryIndex, Interaction, JsonlReader, SearchFilter, SearchMode, SearchRequest,
         template_stop_words,
     },
-    spring_model::{AnyModel, Device, ModelFiles},
 };
+use spring_model::{AnyModel, Device, ModelFiles};
 
 const K: usize = 5;
 

@@ -5,8 +5,8 @@ use std::{fs::File, io::Read, path::Path};
 use serde::{Deserialize, Serialize};
 use spring_drift::{ScorerConfig, Selection, SignalConfig};
 use spring_fuse::{GateConfig, MixtureConfig, Penalties, SamplerConfig};
+use spring_lm::{LoraConfig, TrainConfig};
 use spring_memory::{Bm25Config, BufferPolicyConfig, DEFAULT_CAPACITY, HistoryConfig, HistoryIndex};
-use spring_model::{LoraConfig, TrainConfig};
 
 use crate::{Error, Result, RetrievalConfig, RetrieverKind, SearchConfig, retriever::check_template_share};
 

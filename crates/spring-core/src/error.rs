@@ -17,7 +17,7 @@ pub(crate) const BUSY: &str =
 pub enum Error {
     /// The model, its files or an adapter.
     #[error(transparent)]
-    Model(#[from] spring_model::ModelError),
+    Model(#[from] spring_lm::ModelError),
     /// A model behind [`LanguageModel`](crate::LanguageModel) that gives what the trait does not allow: a defect of the
     /// model, not of its input.
     #[error("the language model does not keep its contract: {reason}")]
@@ -226,7 +226,7 @@ impl Error {
     /// Whether the caller asked to stop.
     pub fn is_stopped(&self) -> bool {
         match self {
-            Self::Model(spring_model::ModelError::Stopped) => true,
+            Self::Model(spring_lm::ModelError::Stopped) => true,
             Self::User { source, .. } => source.is_stopped(),
             _ => false,
         }

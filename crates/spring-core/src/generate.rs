@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use ndarray::{Array2, ArrayView2};
-use spring_model::{Branch, ModelError};
+use spring_lm::{Branch, ModelError};
 
 use crate::{
     Config, DecodingConfig, Error, LanguageModel, Memories, Result, RetrievalBank,

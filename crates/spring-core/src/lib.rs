@@ -9,7 +9,6 @@ mod forget;
 mod generate;
 pub mod key;
 mod memories;
-mod model;
 mod period;
 mod progress;
 pub mod prompt;
@@ -29,7 +28,6 @@ pub use error::{Error, Result};
 pub use forget::forget_interaction;
 pub use generate::{FusedScore, generate, score_fused};
 pub use memories::{Memories, RetrievalBank, recall};
-pub use model::{LanguageModel, ModelInfo};
 pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties};
 pub use progress::{Event, Progress};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
@@ -37,9 +35,10 @@ pub use retrieve::{Retrieval, retrieve};
 pub use retriever::{Bm25Retriever, DenseRetriever, RetrievalConfig, Retriever, RetrieverKind};
 pub use search::{FoundText, HistorySearch, SearchConfig};
 pub use signal::{PeriodSignal, drift_signal};
+pub use spring_lm::{LanguageModel, ModelInfo};
 pub use store::{
     Access, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, HistoryEntry, IngestReport,
     Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore,
     StoredInteraction, Transferred, UserSummary,
 };
-pub use {spring_drift, spring_fuse, spring_memory, spring_model};
+pub use {spring_drift, spring_fuse, spring_lm, spring_memory};

@@ -1,7 +1,7 @@
 //! The two memories of a user at one point in time, and the bank that retrieval searches.
 
+use spring_lm::Adapter;
 use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit, UserId};
-use spring_model::Adapter;
 
 use crate::{
     Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever, RetrieverKind,

@@ -12,8 +12,8 @@ use std::{
 use jiff::Timestamp;
 use spring_drift::{Alpha, DriftScore, DriftScorer, Observation, ScoreStatistics, ScorerConfig};
 use spring_fuse::{Calibration, Candidate};
+use spring_lm::{Adapter, Sequence};
 use spring_memory::{BufferItem, BufferPolicy, BufferPolicyConfig, UserId};
-use spring_model::{Adapter, Sequence};
 
 use crate::{
     ColdStart, Config, EmbeddingMap, LanguageModel, Memories, Result, RetrievalBank, StoredInteraction,

@@ -89,6 +89,6 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Progress for F {
 pub(crate) fn tell(progress: &mut dyn Progress, event: Event<'_>) -> crate::Result<()> {
     match progress.on(event) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(spring_model::ModelError::Stopped.into()),
+        ControlFlow::Break(()) => Err(spring_lm::ModelError::Stopped.into()),
     }
 }

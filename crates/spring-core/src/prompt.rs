@@ -7,7 +7,7 @@
 //! before it.
 
 use serde::{Deserialize, Serialize};
-use spring_model::{Message, Role, Sequence};
+use spring_lm::{Message, Role, Sequence};
 
 use crate::{LanguageModel, ModelInfo, Result};
 

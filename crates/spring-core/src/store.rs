@@ -147,7 +147,7 @@ pub struct PeriodCommit {
     pub period: u32,
     /// The generation it started from (0: none); the commit is refused if the user is elsewhere by now.
     pub parent: u32,
-    /// The new adapter, as [`Adapter::to_bytes`](spring_model::Adapter::to_bytes) wrote it.
+    /// The new adapter, as [`Adapter::to_bytes`](spring_lm::Adapter::to_bytes) wrote it.
     pub adapter: Vec<u8>,
     /// The residual buffer, best first.
     pub buffer: Vec<BufferItem>,

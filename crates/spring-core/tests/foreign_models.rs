@@ -1,6 +1,5 @@
 //! Models of other people behind the trait: what is not as it asks is an error, never a panic.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -11,13 +10,11 @@ use common::{config, ingest, model, settings, texts, user};
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 use spring_core::{
     Config, Error, LanguageModel, Memories, ModelInfo, Periods, RetrievalBank, SqliteStore, adapt, generate,
-    prompt::encode_pair,
-    recall, score_fused,
-    spring_fuse::GateConfig,
-    spring_model::{
-        AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
-        Sequence, TrainConfig, TrainStep,
-    },
+    prompt::encode_pair, recall, score_fused, spring_fuse::GateConfig,
+};
+use spring_lm::{
+    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
+    Sequence, TrainConfig, TrainStep,
 };
 
 /// What is wrong with the log-probabilities `[branches, vocabulary]`.

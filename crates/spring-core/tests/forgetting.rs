@@ -1,6 +1,5 @@
 //! Forgetting one text: what is left is what a run without it would have made, to the last bit.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -1,7 +1,6 @@
 //! Bad bytes everywhere: settings, lines, adapters, state files. No panic, always an error that says where, or a value
 //! that can be used.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -12,8 +11,8 @@ use common::{config, ingest, model, settings, texts, user};
 use proptest::{prelude::*, sample::Index};
 use spring_core::{
     Access, Config, Error, Periods, Result, SqliteStore, StateStore, adapt, spring_memory::JsonlReader,
-    spring_model::Adapter,
 };
+use spring_lm::Adapter;
 
 /// One change to some bytes: a byte replaced, the end cut off, a piece repeated, or noise put in.
 #[derive(Debug, Clone)]

@@ -1,6 +1,5 @@
 //! Many users side by side: results that depend on nothing but the user, and nobody in another's way.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 mod common;

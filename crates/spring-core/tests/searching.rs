@@ -1,6 +1,5 @@
 //! Search over a history, and what needs embeddings: kept once, gone with their text, of one user only.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 mod common;

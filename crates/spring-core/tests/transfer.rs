@@ -1,6 +1,5 @@
 //! A user moved from one installation to another, and folders that no export wrote.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -16,8 +15,9 @@ use common::{config, id, ingest, model, settings, texts, user};
 use proptest::prelude::*;
 use spring_core::{
     Access, Config, Event, Periods, Result, Settings, SqliteStore, StateStore, Transferred, adapt,
-    forget_interaction, generate, recall, spring_model::Adapter,
+    forget_interaction, generate, recall,
 };
+use spring_lm::Adapter;
 use tempfile::TempDir;
 
 /// Ada after months: learned, went back and on again, forgot a text, wrote, and has something new.

@@ -1,6 +1,5 @@
 //! The whole loop on a tiny real model: ingest, adapt, stop and resume, generate.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 use std::{ops::ControlFlow, path::Path, sync::OnceLock};
@@ -13,8 +12,8 @@ use spring_core::{
     spring_drift::{Alpha, DetectorConfig, SignalConfig},
     spring_fuse::{GateConfig, Lambda},
     spring_memory::{JsonlReader, UserId},
-    spring_model::{AnyModel, Device, ModelFiles, TrainConfig},
 };
+use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
 fn model() -> &'static AnyModel {
     static MODEL: OnceLock<AnyModel> = OnceLock::new();

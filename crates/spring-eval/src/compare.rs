@@ -13,8 +13,8 @@ use spring_core::{
     spring_drift::{ScoreStatistics, ScorerConfig, Selection},
     spring_fuse::GateConfig,
     spring_memory::UserId,
-    spring_model::{Adapter, Sequence},
 };
+use spring_lm::{Adapter, Sequence};
 
 use crate::{
     Error, FusedLoss, Loss, Result, Split, SplitConfig,

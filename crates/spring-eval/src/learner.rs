@@ -2,8 +2,9 @@
 
 use spring_core::{
     Config, EmbeddingMap, LanguageModel, Memories, PeriodInput, Progress, StoredInteraction, learn_period,
-    novelties, record::PeriodRecord, spring_memory::UserId, spring_model::Adapter,
+    novelties, record::PeriodRecord, spring_memory::UserId,
 };
+use spring_lm::Adapter;
 
 use crate::{Result, Split};
 

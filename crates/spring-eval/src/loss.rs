@@ -5,8 +5,8 @@ use spring_core::{
     Config, LanguageModel, Memories, RetrievalBank, StoredInteraction,
     prompt::{Encoded, encode_pair},
     score_fused,
-    spring_model::Adapter,
 };
+use spring_lm::Adapter;
 
 use crate::Result;
 

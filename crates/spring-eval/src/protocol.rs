@@ -18,8 +18,9 @@ use std::time::Instant;
 
 use spring_core::{
     Config, EmbeddingMap, LanguageModel, Memories, Progress, RetrievalBank, StoredInteraction, novelties,
-    spring_drift::DetectorConfig, spring_fuse::GateConfig, spring_model::Adapter,
+    spring_drift::DetectorConfig, spring_fuse::GateConfig,
 };
+use spring_lm::Adapter;
 
 use crate::{
     Error, Loss, Result, Split,

@@ -1,9 +1,8 @@
 //! A user's state, evaluated on the texts that were held out of it.
 
 use serde::{Deserialize, Serialize};
-use spring_core::{
-    LanguageModel, StateStore, StoredInteraction, recall, spring_memory::UserId, spring_model::Adapter,
-};
+use spring_core::{LanguageModel, StateStore, StoredInteraction, recall, spring_memory::UserId};
+use spring_lm::Adapter;
 
 use crate::{
     FusedLoss, Loss, Result,

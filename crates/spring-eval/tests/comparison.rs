@@ -1,6 +1,5 @@
 //! The comparison on a tiny real model, and that it measures what the state would have learned.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -8,9 +7,9 @@ use std::path::Path;
 use spring_core::{
     Config, LanguageModel, Periods, Settings, SqliteStore, StateStore, StoredInteraction, adapt,
     spring_memory::{Interaction, JsonlReader, UserId},
-    spring_model::{AnyModel, Device, ModelFiles, TrainConfig},
 };
 use spring_eval::{Method, Plan, SplitConfig, Stream, compare, comparison_svg, evaluate_state};
+use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
 fn model() -> AnyModel {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");

@@ -1,7 +1,6 @@
 //! What a test text may touch: nothing but the scoring of itself. A model that writes down what it is asked is run through
 //! every method, and through periods as `spring adapt` learns them: every pass over a text costs.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -17,14 +16,14 @@ use spring_core::{
     StoredInteraction, adapt,
     prompt::encode_pair,
     spring_memory::{JsonlReader, UserId},
-    spring_model::{
-        AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Device, LoraConfig, Message,
-        ModelError, ModelFiles, ScoreRow, Sequence, TrainConfig, TrainStep,
-    },
 };
 use spring_eval::{
     Budget, Generation, Memo, PeriodRule, Protocol, Split, UserInput, domain_adapter, run_user,
     synth::{Drift, SynthConfig, synthesize},
+};
+use spring_model::{
+    AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Device, LoraConfig, Message,
+    ModelError, ModelFiles, ScoreRow, Sequence, TrainConfig, TrainStep,
 };
 
 /// One call of the model.

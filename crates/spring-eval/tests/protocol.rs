@@ -1,19 +1,16 @@
 //! The protocol on a tiny real model: every method, both budgets, both starting points.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
-use spring_core::{
-    Config, Event, StoredInteraction,
-    spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig},
-};
+use spring_core::{Config, Event, StoredInteraction};
 use spring_eval::{
     Budget, Generation, Memo, MethodSpec, PeriodRule, Protocol, Split, UserInput, UserOutcome,
     domain_adapter, run_other_user, run_user,
     synth::{Drift, SynthConfig, synthesize},
 };
+use spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig};
 
 const METHODS: [&str; 23] = [
     "base",

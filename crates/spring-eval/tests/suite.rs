@@ -1,6 +1,5 @@
 //! A suite on a tiny real model: into its folder, interrupted, resumed, and reported.
 
-#![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -10,14 +9,12 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use spring_core::{
-    spring_memory::UserId,
-    spring_model::{AnyModel, Device, ModelFiles},
-};
+use spring_core::spring_memory::UserId;
 use spring_eval::{
     Budget, Candidate, Choice, Error, Half, Suite, SuiteEvent, Summary, estimate_suite, run_suite,
     synth::{Drift, SynthConfig, synthesize},
 };
+use spring_model::{AnyModel, Device, ModelFiles};
 
 fn model() -> AnyModel {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelConfig, ModelError, Result, weights::Weights};
+use crate::{ModelConfig, ModelError, Result, Weights};
 
 /// A linear layer of a block that LoRA can adapt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl Projection {
     }
 
     /// Its path inside a layer, such as `self_attn.q_proj`.
-    pub(crate) fn path(self) -> String {
+    pub fn path(self) -> String {
         let part = match self {
             Self::Q | Self::K | Self::V | Self::O => "self_attn",
             Self::Gate | Self::Up | Self::Down => "mlp",
@@ -191,6 +191,23 @@ impl Adapter {
         Ok(Self { config: config.clone(), base: base.into(), nested: model.multimodal, layers })
     }
 
+    /// An adapter of given factors, such as another program has trained; whether they fit a model
+    /// says [`check`](Self::check).
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Setting`] if the configuration is out of range.
+    pub fn from_pairs(
+        config: LoraConfig,
+        base: &str,
+        pairs: impl IntoIterator<Item = (usize, Projection, LoraPair)>,
+    ) -> Result<Self> {
+        config.check()?;
+        let place = |(layer, projection, pair)| ((layer, projection), pair);
+        let layers = pairs.into_iter().map(place).collect();
+        Ok(Self { config, base: base.into(), nested: false, layers })
+    }
+
     /// The factors of one layer, if it is adapted.
     pub fn pair(&self, layer: usize, projection: Projection) -> Option<&LoraPair> {
         self.layers.get(&(layer, projection))
@@ -199,6 +216,11 @@ impl Adapter {
     /// All factors, in the order of layer and projection.
     pub fn pairs(&self) -> impl Iterator<Item = (usize, Projection, &LoraPair)> {
         self.layers.iter().map(|((layer, projection), pair)| (*layer, *projection, pair))
+    }
+
+    /// The same, to be replaced.
+    pub fn pairs_mut(&mut self) -> impl Iterator<Item = (usize, Projection, &mut LoraPair)> {
+        self.layers.iter_mut().map(|((layer, projection), pair)| (*layer, *projection, pair))
     }
 
     /// How many numbers it holds.
@@ -346,7 +368,7 @@ fn parse_key(key: &str) -> Option<(usize, Projection, usize)> {
 }
 
 /// The generator of one layer's numbers: the same for any order in which layers are visited.
-pub(crate) fn keyed_rng(seed: u64, layer: usize, projection: Projection) -> ChaCha8Rng {
+pub fn keyed_rng(seed: u64, layer: usize, projection: Projection) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream((layer as u64) << 3 | projection as u64);
     rng

@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{ModelError, Result, weights::Weights};
+use crate::{ModelConfig, ModelError, Result, Weights};
 
 /// The files of one model.
 ///
@@ -18,8 +18,8 @@ use crate::{ModelError, Result, weights::Weights};
 #[derive(Debug, Clone)]
 pub struct ModelFiles {
     label: String,
-    pub(crate) config: Cow<'static, [u8]>,
-    pub(crate) generation_config: Option<Vec<u8>>,
+    config: Cow<'static, [u8]>,
+    generation_config: Option<Vec<u8>>,
     pub(crate) tokenizer_config: Option<Vec<u8>>,
     pub(crate) chat_template: Option<Vec<u8>>,
     /// Only what turns text into tokens needs it.
@@ -86,8 +86,22 @@ impl ModelFiles {
         }
     }
 
-    pub(crate) fn has_tokenizer(&self) -> bool {
+    /// Whether there is a `tokenizer.json`.
+    pub fn has_tokenizer(&self) -> bool {
         self.tokenizer.is_some()
+    }
+
+    /// The model's resolved `config.json`, with what `generation_config.json` changes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Config`], naming the file and what is wrong with it.
+    pub fn model_config(&self) -> Result<ModelConfig> {
+        let config = ModelConfig::from_json(&self.config, &self.file("config.json"))?;
+        match &self.generation_config {
+            Some(json) => config.with_generation_config(json, &self.file("generation_config.json")),
+            None => Ok(config),
+        }
     }
 
     pub(crate) fn tokenizer(&self) -> Result<&[u8]> {
@@ -142,7 +156,11 @@ impl ModelFiles {
     }
 
     /// Opens every weights file in turn.
-    pub(crate) fn weights(&self) -> impl Iterator<Item = Result<Weights<'_>>> {
+    ///
+    /// # Errors
+    ///
+    /// Each item's, as of [`Weights::open`] or [`Weights::from_bytes`].
+    pub fn weights(&self) -> impl Iterator<Item = Result<Weights<'_>>> {
         self.weights.iter().map(|shard| match shard {
             Shard::File(path) => Weights::open(path),
             Shard::Bytes(bytes) => Weights::from_bytes(bytes, self.file("model.safetensors")),

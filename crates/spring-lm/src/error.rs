@@ -134,3 +134,10 @@ pub enum ModelError {
         reason: String,
     },
 }
+
+impl ModelError {
+    /// A setting outside its range.
+    pub fn setting(name: &'static str, value: impl ToString, expected: &'static str) -> Self {
+        Self::Setting { name, value: value.to_string(), expected }
+    }
+}

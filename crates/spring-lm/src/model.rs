@@ -1,15 +1,10 @@
-//! The language model as the loop sees it.
+//! A language model as its users see it, whatever runs it.
 
 use std::ops::ControlFlow;
 
-use ndarray::Array2;
-use spring_model::{
-    AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, LoraConfig, Message, ModelError,
-    ScoreRow, Sequence, Tokenizer, TrainConfig, TrainStep,
-};
+use ndarray::{Array2, ArrayView2};
 
-/// A text's beginning tells its topic.
-const EMBEDDED_TOKENS: usize = 512;
+use crate::{AdaptOutcome, Adapter, LoraConfig, Message, Result, Sequence, TrainConfig, TrainStep};
 
 /// What the loop needs to know of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,14 +36,14 @@ pub trait LanguageModel: Send + Sync {
     /// # Errors
     ///
     /// If the tokenizer refuses the text.
-    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError>;
+    fn encode(&self, text: &str) -> Result<Vec<u32>>;
 
     /// The ids of a conversation under the model's chat template, up to where its next turn begins.
     ///
     /// # Errors
     ///
     /// If the model has no template ([`ModelInfo::chat`]), or its template or tokenizer refuses the conversation.
-    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, ModelError>;
+    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>>;
 
     /// The base's embedding of each text, of length 1: what dense search compares. The end of a long text is left out.
     ///
@@ -59,21 +54,21 @@ pub trait LanguageModel: Send + Sync {
     /// # Errors
     ///
     /// If the tokenizer refuses a text.
-    fn embed(&self, texts: &[&str]) -> Result<Array2<f32>, ModelError>;
+    fn embed(&self, texts: &[&str]) -> Result<Array2<f32>>;
 
     /// The text of some ids, special tokens left out.
     ///
     /// # Errors
     ///
     /// If the tokenizer cannot decode them.
-    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError>;
+    fn decode_text(&self, ids: &[u32]) -> Result<String>;
 
     /// Log-likelihood of every response token; one list per row.
     ///
     /// # Errors
     ///
     /// If a row cannot be run or its adapter is another model's.
-    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError>;
+    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>>;
 
     /// The log-probabilities `[branches, vocabulary]` of several branches at every position of one response.
     ///
@@ -85,7 +80,7 @@ pub trait LanguageModel: Send + Sync {
         branches: &[Branch<'_>],
         response: &[u32],
         visit: &mut BranchVisitor<'_>,
-    ) -> Result<(), ModelError>;
+    ) -> Result<()>;
 
     /// Trains an adapter on the responses of some examples, from `start` or a fresh one.
     ///
@@ -100,7 +95,7 @@ pub trait LanguageModel: Send + Sync {
         config: &TrainConfig,
         seed: u64,
         progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
-    ) -> Result<AdaptOutcome, ModelError>;
+    ) -> Result<AdaptOutcome>;
 
     /// Decodes branches in lock step, as rows of one batch, and hands them to `run`.
     ///
@@ -111,87 +106,33 @@ pub trait LanguageModel: Send + Sync {
         &self,
         branches: &[Branch<'_>],
         max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError>;
+        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
+    ) -> Result<()>;
 }
 
-impl LanguageModel for AnyModel {
-    fn info(&self) -> ModelInfo {
-        let config = self.config();
-        let tokenizer = self.tokenizer().ok();
-        let end_of_turn = tokenizer.and_then(Tokenizer::end_of_turn);
-        ModelInfo {
-            fingerprint: self.fingerprint().into(),
-            context: config.max_positions,
-            vocabulary: config.vocab_size,
-            bos: config.bos,
-            eos: end_of_turn
-                .into_iter()
-                .chain(config.eos.iter().copied().filter(|id| Some(*id) != end_of_turn))
-                .collect(),
-            chat: tokenizer.is_some_and(Tokenizer::has_chat_template),
-        }
-    }
+/// One row to score: a sequence, under an adapter or under the base.
+pub type ScoreRow<'a> = (&'a Sequence, Option<&'a Adapter>);
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        self.tokenizer()?.encode(text)
-    }
+/// One branch to decode or to mix: its context, and its adapter or the base.
+pub type Branch<'a> = (&'a [u32], Option<&'a Adapter>);
 
-    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, ModelError> {
-        let ids = self.tokenizer()?.encode_chat(messages)?;
-        ids.ok_or_else(|| ModelError::Sequence("the model has no chat template".into()))
-    }
+/// What [`LanguageModel::score_branches`] calls: a position, and the branches' log-probabilities `[branches, vocabulary]` there.
+pub type BranchVisitor<'a> = dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()> + 'a;
 
-    fn embed(&self, texts: &[&str]) -> Result<Array2<f32>, ModelError> {
-        let (bos, context) = (self.config().bos, self.config().max_positions);
-        let rows = texts
-            .iter()
-            .map(|text| {
-                // A model without begin token still embeds the empty text.
-                let begin = bos.or(self.config().eos.first().copied());
-                let mut ids: Vec<u32> = begin.into_iter().chain(self.encode(text)?).collect();
-                ids.truncate(EMBEDDED_TOKENS.min(context));
-                Ok(ids)
-            })
-            .collect::<Result<Vec<_>, ModelError>>()?;
-        Self::embed(self, &rows)
-    }
+/// Branches that decode in lock step.
+pub trait AnyDecoder {
+    /// Log-probabilities of the next token, one row per branch.
+    ///
+    /// # Shapes
+    ///
+    /// `[branches, vocabulary]`
+    fn log_probs(&self) -> &Array2<f32>;
 
-    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError> {
-        self.tokenizer()?.decode(ids)
-    }
-
-    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        Self::score(self, rows)
-    }
-
-    fn score_branches(
-        &self,
-        branches: &[Branch<'_>],
-        response: &[u32],
-        visit: &mut BranchVisitor<'_>,
-    ) -> Result<(), ModelError> {
-        Self::score_branches(self, branches, response, visit)
-    }
-
-    fn adapt(
-        &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
-        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
-    ) -> Result<AdaptOutcome, ModelError> {
-        Self::adapt(self, start, lora, examples, config, seed, progress)
-    }
-
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
-        Self::decode(self, branches, max_new, run)
-    }
+    /// Appends one token to every branch.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Sequence`](crate::ModelError::Sequence) if the room asked for is used up or the
+    /// id is unknown.
+    fn push(&mut self, token: u32) -> Result<()>;
 }

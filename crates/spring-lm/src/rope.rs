@@ -1,7 +1,5 @@
 //! Rotary position embeddings (RoFormer, arXiv 2104.09864) and how their frequencies are scaled for long contexts.
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-
 /// The frequencies of a rotary embedding.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RopeConfig {
@@ -61,27 +59,5 @@ impl RopeConfig {
                     .collect()
             }
         }
-    }
-
-    /// Cosines and sines of some positions.
-    ///
-    /// Made anew for every pass: the tables of a context of 131,072 would be larger than a small model.
-    ///
-    /// # Shapes
-    ///
-    /// - positions: of all tokens of a pass, or of one row if all rows have the same
-    /// - output, twice: `[positions, head_dim / 2]`
-    pub(crate) fn tables<B: Backend>(
-        &self,
-        head_dim: usize,
-        positions: &[usize],
-        device: &B::Device,
-    ) -> [Tensor<B, 2>; 2] {
-        let frequencies = self.frequencies(head_dim);
-        [f32::cos, f32::sin].map(|function| {
-            let angles = positions.iter().flat_map(|p| frequencies.iter().map(move |f| *p as f32 * f));
-            let numbers: Vec<f32> = angles.map(function).collect();
-            Tensor::from_data(TensorData::new(numbers, [positions.len(), frequencies.len()]), device)
-        })
     }
 }

@@ -1,6 +1,4 @@
-//! Token sequences in batches.
-
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+//! Token sequences.
 
 use crate::{ModelConfig, ModelError, Result};
 
@@ -30,75 +28,41 @@ impl Sequence {
     ///
     /// [`ModelError::Sequence`] if a part is empty, the whole is longer than the context, or an id is unknown.
     pub fn check(&self, config: &ModelConfig) -> Result<()> {
-        check_ids(&self.context, config)?;
-        check_ids(&self.response, config)?;
+        config.check_ids(&self.context)?;
+        config.check_ids(&self.response)?;
         if self.context.is_empty() || self.response.is_empty() {
             return Err(ModelError::Sequence("a context and a response need at least one token each".into()));
         }
-        check_length(self.len(), config)
+        config.check_length(self.len())
     }
 }
 
-pub(crate) fn check_ids(ids: &[u32], config: &ModelConfig) -> Result<()> {
-    match ids.iter().find(|id| **id as usize >= config.vocab_size) {
-        Some(id) => Err(ModelError::Sequence(format!(
-            "token id {id} is outside the vocabulary of {}; the tokenizer belongs to another model",
-            config.vocab_size
-        ))),
-        None => Ok(()),
-    }
-}
-
-pub(crate) fn check_length(len: usize, config: &ModelConfig) -> Result<()> {
-    if len <= config.max_positions {
-        return Ok(());
-    }
-    let reason = format!("{len} tokens do not fit the model's context of {}", config.max_positions);
-    Err(ModelError::Sequence(reason))
-}
-
-/// Sequences as the rows of one tensor, padded on the right.
-pub(crate) struct Batch<B: Backend> {
-    /// All tokens but each row's last, `[rows, length]`.
-    pub inputs: Tensor<B, 2, Int>,
-    /// Flat positions whose hidden states predict the response tokens, row by row.
-    pub positions: Tensor<B, 1, Int>,
-    /// The response tokens, in the same order.
-    pub targets: Tensor<B, 1, Int>,
-}
-
-impl<B: Backend> Batch<B> {
-    pub(crate) fn new(sequences: &[&Sequence], device: &B::Device) -> Self {
-        let length = sequences.iter().map(|s| s.len() - 1).max().unwrap_or(0);
-        let (mut inputs, mut positions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, sequence) in sequences.iter().enumerate() {
-            let all = sequence.context.iter().chain(&sequence.response);
-            inputs.extend(all.take(sequence.len() - 1).map(|id| i64::from(*id)));
-            inputs.resize((row + 1) * length, 0);
-            let first = row * length + sequence.context.len() - 1;
-            positions.extend((first..first + sequence.response.len()).map(|at| at as i64));
-            targets.extend(sequence.response.iter().map(|id| i64::from(*id)));
-        }
-        let count = targets.len();
-        Self {
-            inputs: Tensor::from_data(TensorData::new(inputs, [sequences.len(), length]), device),
-            positions: Tensor::from_data(TensorData::new(positions, [count]), device),
-            targets: Tensor::from_data(TensorData::new(targets, [count]), device),
+impl ModelConfig {
+    /// Refuses ids that the model does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Sequence`], naming the first of them.
+    pub fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        match ids.iter().find(|id| **id as usize >= self.vocab_size) {
+            Some(id) => Err(ModelError::Sequence(format!(
+                "token id {id} is outside the vocabulary of {}; the tokenizer belongs to another model",
+                self.vocab_size
+            ))),
+            None => Ok(()),
         }
     }
-}
 
-/// Indices in groups of similar length, so that little is padding: longest first, each group at most `rows` rows and
-/// `tokens` padded tokens (but at least one row).
-pub(crate) fn length_buckets(lengths: &[usize], rows: usize, tokens: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(lengths[*i]));
-    let mut buckets: Vec<Vec<usize>> = Vec::new();
-    for i in order {
-        match buckets.last_mut() {
-            Some(last) if last.len() < rows && (last.len() + 1) * lengths[last[0]] <= tokens => last.push(i),
-            _ => buckets.push(vec![i]),
+    /// Refuses more tokens than the model's context holds.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Sequence`], with both numbers.
+    pub fn check_length(&self, tokens: usize) -> Result<()> {
+        if tokens <= self.max_positions {
+            return Ok(());
         }
+        let reason = format!("{tokens} tokens do not fit the model's context of {}", self.max_positions);
+        Err(ModelError::Sequence(reason))
     }
-    buckets
 }

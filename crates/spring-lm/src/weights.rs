@@ -10,7 +10,6 @@ use std::{
     path::Path,
 };
 
-use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use half::{bf16, f16};
 use ndarray::Array2;
 use safetensors::{Dtype, tensor::Metadata};
@@ -23,7 +22,7 @@ const BLOCK: usize = 1 << 20;
 
 /// An open weights file whose header was checked: no tensor lies outside the file, and none over another.
 #[derive(Debug)]
-pub(crate) struct Weights<'a> {
+pub struct Weights<'a> {
     label: String,
     source: Source<'a>,
     metadata: Metadata,
@@ -56,14 +55,24 @@ impl Source<'_> {
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Io`] if it cannot be read, [`ModelError::Weights`] if it is damaged.
+    pub fn open(path: &Path) -> Result<Self> {
         let io = |source| ModelError::Io { path: path.into(), source };
         let file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         Self::new(Source::File(file), len, path.display().to_string())
     }
 
-    pub(crate) fn from_bytes(bytes: &'a [u8], label: String) -> Result<Self> {
+    /// The same of bytes in memory; `label` is how errors name them.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Weights`] if they are damaged.
+    pub fn from_bytes(bytes: &'a [u8], label: String) -> Result<Self> {
         Self::new(Source::Bytes(bytes), bytes.len() as u64, label)
     }
 
@@ -90,21 +99,22 @@ impl<'a> Weights<'a> {
     }
 
     /// What errors call this file.
-    pub(crate) fn label(&self) -> &str {
+    pub fn label(&self) -> &str {
         &self.label
     }
 
     /// The header's free text.
-    pub(crate) fn note(&self, key: &str) -> Option<&str> {
+    pub fn note(&self, key: &str) -> Option<&str> {
         Some(self.metadata.metadata().as_ref()?.get(key)?.as_str())
     }
 
     /// Names of all tensors, in the order of the file.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.metadata.offset_keys()
     }
 
-    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
         Some(&self.metadata.info(name)?.shape)
     }
 
@@ -140,14 +150,37 @@ impl<'a> Weights<'a> {
         Ok(())
     }
 
+    /// The numbers of a tensor of that shape, row by row, each through `convert`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Tensor`] if it has another shape or is of no float type,
+    /// [`ModelError::Weights`] if the file cannot be read.
+    pub fn numbers<T>(&self, name: &str, shape: &[usize], convert: impl Fn(f32) -> T) -> Result<Vec<T>> {
+        let found = self.shape(name).unwrap_or(&[]);
+        if found != shape {
+            return Err(ModelError::Tensor {
+                file: self.label.clone(),
+                tensor: name.into(),
+                found: format!("of shape {found:?}"),
+                expected: format!("{shape:?}"),
+            });
+        }
+        self.read(name, convert)
+    }
+
     fn read<T>(&self, name: &str, convert: impl Fn(f32) -> T) -> Result<Vec<T>> {
         let mut numbers = Vec::with_capacity(self.shape(name).unwrap_or(&[]).iter().product());
         self.for_each_block(name, |block| numbers.extend(block.map(&convert)))?;
         Ok(numbers)
     }
 
-    /// A matrix on the host.
-    pub(crate) fn matrix(&self, name: &str) -> Result<Array2<f32>> {
+    /// A matrix.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Tensor`] if the tensor is none, [`ModelError::Weights`] if the file cannot be read.
+    pub fn matrix(&self, name: &str) -> Result<Array2<f32>> {
         let fail = |found| ModelError::Tensor {
             file: self.label.clone(),
             tensor: name.into(),
@@ -158,34 +191,6 @@ impl<'a> Weights<'a> {
             return Err(fail(format!("of shape {:?}", self.shape(name).unwrap_or(&[]))));
         };
         Array2::from_shape_vec((rows, columns), self.read(name, |x| x)?).map_err(|e| fail(e.to_string()))
-    }
-
-    /// A tensor of that shape on the device, a vector as one row; numbers go through `change` before they are rounded
-    /// to `dtype`.
-    pub(crate) fn tensor<B: Backend>(
-        &self,
-        name: &str,
-        shape: &[usize],
-        dtype: DType,
-        change: impl Fn(f32) -> f32,
-        device: &B::Device,
-    ) -> Result<Tensor<B, 2>> {
-        if self.shape(name).unwrap_or(&[]) != shape {
-            return Err(ModelError::Tensor {
-                file: self.label.clone(),
-                tensor: name.into(),
-                found: format!("of shape {:?}", self.shape(name).unwrap_or(&[])),
-                expected: format!("{shape:?}"),
-            });
-        }
-        let columns = shape.last().copied().unwrap_or(1);
-        let shape = [shape.iter().product::<usize>() / columns, columns];
-        let data = match dtype {
-            DType::F16 => TensorData::new(self.read(name, |x| f16::from_f32(change(x)))?, shape),
-            DType::BF16 => TensorData::new(self.read(name, |x| bf16::from_f32(change(x)))?, shape),
-            _ => TensorData::new(self.read(name, change)?, shape),
-        };
-        Ok(Tensor::from_data(data, (device, dtype)))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::{fmt, ops::ControlFlow, path::Path, str::FromStr};
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::Array2;
 
 use crate::{
-    AdaptOutcome, Adapter, CausalLm, Decoder, Lora, LoraConfig, ModelBackend, ModelConfig, ModelError,
-    ModelFiles, Precision, PretrainConfig, Pretrainer, Result, Sequence, Tokenizer, TrainConfig, TrainStep,
+    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, CausalLm, Decoder, Lora, LoraConfig,
+    ModelBackend, ModelConfig, ModelError, ModelFiles, Precision, PretrainConfig, Pretrainer, Result,
+    ScoreRow, Sequence, Tokenizer, TrainConfig, TrainStep,
 };
 
 /// Where a model runs.
@@ -66,15 +67,6 @@ impl FromStr for Device {
         })
     }
 }
-
-/// One row to score: a sequence, under an adapter or under the base.
-pub type ScoreRow<'a> = (&'a Sequence, Option<&'a Adapter>);
-
-/// One branch to decode or to mix: its context, and its adapter or the base.
-pub type Branch<'a> = (&'a [u32], Option<&'a Adapter>);
-
-/// What [`CausalLm::score_branches`] calls: a position, and the branches' log-probabilities `[branches, vocabulary]` there.
-pub type BranchVisitor<'a> = dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()> + 'a;
 
 /// A base model whose backend was chosen at run time.
 ///
@@ -353,18 +345,6 @@ fn on_gpu<T>(device: Device, start: impl FnOnce() -> Result<T>) -> Result<T> {
         device: device.name().into(),
         reason: "the driver failed (its message is above); is there such a device, and its driver?".into(),
     })?
-}
-
-/// A [`Decoder`] of any backend.
-pub trait AnyDecoder {
-    /// See [`Decoder::log_probs`].
-    fn log_probs(&self) -> &Array2<f32>;
-    /// See [`Decoder::push`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    fn push(&mut self, token: u32) -> Result<()>;
 }
 
 impl<B: ModelBackend> AnyDecoder for Decoder<'_, B> {

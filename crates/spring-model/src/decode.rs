@@ -8,7 +8,6 @@ use crate::{
     cache::KvCache,
     lora::{Lora, LoraRows},
     score::to_host,
-    sequence::{check_ids, check_length},
 };
 
 /// Branches that decode in lock step: the rows of one batch, each with its own context and adapter.
@@ -40,10 +39,10 @@ impl<B: ModelBackend> CausalLm<B> {
         let lengths: Vec<usize> = branches.iter().map(|(context, _)| context.len()).collect();
         let longest = lengths.iter().copied().max().unwrap_or(0);
         for (context, _) in branches {
-            check_ids(context, &self.config)?;
+            self.config.check_ids(context)?;
         }
         let room = longest.saturating_add(max_new);
-        check_length(room, &self.config)?;
+        self.config.check_length(room)?;
         let padded: Vec<Vec<i64>> = branches
             .iter()
             .map(|(context, _)| {
@@ -87,7 +86,7 @@ impl<B: ModelBackend> Decoder<'_, B> {
     ///
     /// [`ModelError::Sequence`] if the room asked for is used up or the id is unknown.
     pub fn push(&mut self, token: u32) -> Result<()> {
-        check_ids(&[token], &self.model.config)?;
+        self.model.config.check_ids(&[token])?;
         if self.cache.room() == 0 {
             return Err(ModelError::Sequence(
                 "no room for another token: ask for more when decoding starts".into(),

@@ -4,10 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use ndarray::{Array2, Axis};
 
 use crate::{
-    CausalLm, ModelBackend, ModelError, Result,
-    lora::LoraRows,
-    score::to_host,
-    sequence::{check_ids, check_length, length_buckets},
+    CausalLm, ModelBackend, ModelError, Result, batch::length_buckets, lora::LoraRows, score::to_host,
 };
 
 const ROWS_AT_ONCE: usize = 64;
@@ -24,8 +21,8 @@ impl<B: ModelBackend> CausalLm<B> {
     /// [`ModelError::Sequence`] for a row that is empty, too long, or holds unknown ids.
     pub fn embed(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>> {
         for row in rows {
-            check_ids(row, &self.config)?;
-            check_length(row.len(), &self.config)?;
+            self.config.check_ids(row)?;
+            self.config.check_length(row.len())?;
             if row.is_empty() {
                 return Err(ModelError::Sequence("an embedding needs at least one token".into()));
             }

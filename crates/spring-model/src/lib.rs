@@ -1,46 +1,33 @@
 #![doc = include_str!("../README.md")]
 
-mod adapter;
 mod any;
-mod architecture;
 mod backend;
+mod batch;
 mod cache;
-mod chat;
-mod checkpoint;
-mod config;
 mod decode;
 mod embed;
-mod error;
 mod head;
-#[cfg(feature = "hub")]
-mod hub;
+mod language_model;
+mod load;
 mod lora;
-mod peft;
 mod pretrain;
-mod rope;
+mod rotation;
 mod score;
-mod sequence;
-mod tokenizer;
 mod train;
 mod transformer;
-mod weights;
 mod workers;
 
-pub use adapter::{Adapter, LoraConfig, LoraPair, Projection};
-pub use any::{AnyDecoder, AnyModel, AnyPretrainer, Branch, BranchVisitor, Device, PretrainStart, ScoreRow};
-pub use architecture::SUPPORTED_ARCHITECTURES;
+pub use any::{AnyModel, AnyPretrainer, Device, PretrainStart};
 pub use backend::{Mask, ModelBackend, Visible};
-pub use chat::{Message, Role};
-pub use checkpoint::ModelFiles;
-pub use config::{Activation, LayerKind, ModelConfig};
 pub use decode::Decoder;
-pub use error::{ModelError, Result};
 pub use lora::Lora;
 pub use pretrain::{PretrainConfig, Pretrainer};
-pub use rope::{RopeConfig, RopeScaling};
-pub use sequence::Sequence;
-pub use tokenizer::Tokenizer;
-pub use train::{AdaptOutcome, TrainConfig, TrainStep};
+// What a user of this crate gives and gets.
+pub use spring_lm::{
+    Activation, AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LanguageModel, LayerKind,
+    LoraConfig, LoraPair, Message, ModelConfig, ModelError, ModelFiles, ModelInfo, Projection, Result, Role,
+    ScoreRow, Sequence, Tokenizer, TrainConfig, TrainStep,
+};
 pub use transformer::Transformer;
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
@@ -127,11 +114,7 @@ impl<B: ModelBackend> CausalLm<B> {
     ///
     /// As [`load`](Self::load).
     pub fn load_as(files: &ModelFiles, precision: Precision, device: B::Device) -> Result<Self> {
-        let config = ModelConfig::from_json(&files.config, &files.file("config.json"))?;
-        let config = match &files.generation_config {
-            Some(json) => config.with_generation_config(json, &files.file("generation_config.json"))?,
-            None => config,
-        };
+        let config = files.model_config()?;
         let transformer = Transformer::load(files, &config, precision.dtype(), &device)?;
         let fingerprint = files.fingerprint()?;
         Ok(Self::from_parts(transformer, config, fingerprint, device))
@@ -189,9 +172,9 @@ impl<B: ModelBackend> CausalLm<B> {
         if length == 0 || rows.iter().any(|row| row.len() != length) {
             return Err(ModelError::Sequence("logits need rows of one length above 0".into()));
         }
-        sequence::check_length(length, &self.config)?;
+        self.config.check_length(length)?;
         for row in rows {
-            sequence::check_ids(row, &self.config)?;
+            self.config.check_ids(row)?;
         }
         let ids: Vec<i64> = rows.iter().flatten().map(|id| i64::from(*id)).collect();
         let tokens = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [rows.len(), length]), &self.device);

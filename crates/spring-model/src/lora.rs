@@ -8,12 +8,9 @@ use burn::tensor::{
 };
 use ndarray::Array2;
 use rand::Rng;
+use spring_lm::keyed_rng;
 
-use crate::{
-    Adapter, ModelBackend, ModelConfig, ModelError, Projection, Result,
-    adapter::{LoraPair, keyed_rng},
-    score::to_host,
-};
+use crate::{Adapter, LoraPair, ModelBackend, ModelConfig, ModelError, Projection, Result, score::to_host};
 
 /// The two factors of one layer on the device.
 #[derive(Debug, Clone)]
@@ -60,7 +57,7 @@ impl<B: Backend> Lora<B> {
     /// If the device cannot be read.
     pub fn to_adapter(&self, like: &Adapter) -> Result<Adapter> {
         let mut adapter = like.clone();
-        for (&(layer, projection), pair) in &mut adapter.layers {
+        for (layer, projection, pair) in adapter.pairs_mut() {
             if let Some(factors) = &self.layers[layer][projection as usize] {
                 *pair = LoraPair { a: download(&factors.a)?, b: download(&factors.b)? };
             }

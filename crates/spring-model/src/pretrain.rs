@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CausalLm, ModelBackend, ModelConfig, ModelError, ModelFiles, Precision, Result, Sequence,
+    batch::{Batch, length_buckets},
     lora::LoraRows,
     score::to_host,
-    sequence::{Batch, length_buckets},
-    train::{add, setting},
+    train::add,
     transformer::Transformer,
     workers::on_workers,
 };
@@ -75,19 +75,19 @@ impl PretrainConfig {
     pub fn check(&self) -> Result<()> {
         for (name, value) in [("learning_rate", self.learning_rate), ("max_grad_norm", self.max_grad_norm)] {
             if !(value.is_finite() && value > 0.0) {
-                return Err(setting(name, value, "a positive number"));
+                return Err(ModelError::setting(name, value, "a positive number"));
             }
         }
         for (name, value) in [("warmup", self.warmup), ("decay", self.decay)] {
             if !(0.0..=1.0).contains(&value) {
-                return Err(setting(name, value, "between 0 and 1"));
+                return Err(ModelError::setting(name, value, "between 0 and 1"));
             }
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(setting("weight_decay", self.weight_decay, "0 or a positive number"));
+            return Err(ModelError::setting("weight_decay", self.weight_decay, "0 or a positive number"));
         }
         if self.steps == 0 {
-            return Err(setting("steps", self.steps, "at least 1"));
+            return Err(ModelError::setting("steps", self.steps, "at least 1"));
         }
         Ok(())
     }
@@ -280,7 +280,7 @@ impl<B: ModelBackend> Pretrainer<B> {
                 Precision::F16 => {
                     (Dtype::F16, numbers.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect())
                 }
-                Precision::Bf16 => return Err(setting("precision", precision, "f32 or f16")),
+                Precision::Bf16 => return Err(ModelError::setting("precision", precision, "f32 or f16")),
             };
             tensors.push((name, dtype, shape, bytes));
         }

@@ -5,9 +5,9 @@ use ndarray::ArrayView2;
 
 use crate::{
     CausalLm, ModelBackend, ModelError, Result, Sequence,
+    batch::{Batch, length_buckets},
     head::chunk_len,
     lora::{Lora, LoraRows},
-    sequence::{Batch, length_buckets},
     workers::on_workers,
 };
 

@@ -12,166 +12,16 @@ use burn::{
 };
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    Adapter, CausalLm, LoraConfig, ModelBackend, ModelError, Result, Sequence,
+    AdaptOutcome, Adapter, CausalLm, LoraConfig, ModelBackend, ModelError, Result, Sequence, TrainConfig,
+    TrainStep,
+    batch::{Batch, length_buckets},
     lora::{Dropout, Lora, LoraRows},
-    sequence::{Batch, length_buckets},
     transformer::Transformer,
     workers::on_workers,
 };
 use watch::Watch;
-
-/// How an adapter is trained; the defaults are SPRInG's.
-///
-/// A base of a few million parameters needs a larger learning rate or more epochs than the paper's 7 B.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
-    /// Peak learning rate. Default 1e-4.
-    pub learning_rate: f64,
-    /// Part of the steps over which the rate rises from 0; then it falls linearly to 0. Default 0.1.
-    pub warmup: f64,
-    /// Passes over the selection. Default 2.
-    pub epochs: usize,
-    /// Sequences per step. They run a few at a time ([`CausalLm::with_tokens_at_once`]), and their gradients are
-    /// accumulated. Default 4.
-    pub batch_size: usize,
-    /// Largest norm of the gradient, taken over all factors together. Default 0.3.
-    pub max_grad_norm: f64,
-    /// Decay of the moving mean of gradients. Default 0.9.
-    pub beta1: f64,
-    /// Decay of the moving mean of squared gradients. Default 0.999.
-    pub beta2: f64,
-    /// Added to the root of the second moment. Default 1e-8.
-    pub epsilon: f64,
-    /// Decoupled weight decay. Default 1e-2.
-    pub weight_decay: f64,
-    /// Decoupled decay of every factor towards where it was when training started, instead of zero: an L2 penalty on the
-    /// distance from the adapter that is trained on. Each step moves by rate · anchor · distance; it comes beside
-    /// `weight_decay`. Default 0.
-    pub anchor: f64,
-    /// Longest sequence in tokens. Default 768.
-    pub max_tokens: usize,
-    /// Steps between two reads of the loss and the gradient's norm from the device. Default 10.
-    pub loss_interval: usize,
-    /// Keep each block's input alone and compute the block again on the way back: a third more work, and the memory of
-    /// one block instead of all. Default false.
-    pub checkpoint_layers: bool,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            learning_rate: 1e-4,
-            warmup: 0.1,
-            epochs: 2,
-            batch_size: 4,
-            max_grad_norm: 0.3,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 1e-2,
-            anchor: 0.0,
-            max_tokens: 768,
-            loss_interval: 10,
-            checkpoint_layers: false,
-        }
-    }
-}
-
-/// Largest whole numbers of a [`TrainConfig`]: far above any use, and small enough that no count of steps overflows.
-const MOST: usize = 1 << 20;
-
-impl TrainConfig {
-    /// Refuses values that no training can have.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError::Setting`], naming the first bad one.
-    pub fn check(&self) -> Result<()> {
-        let positive = [
-            ("learning_rate", self.learning_rate),
-            ("max_grad_norm", self.max_grad_norm),
-            ("epsilon", self.epsilon),
-        ];
-        for (name, value) in positive {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(setting(name, value, "a positive number"));
-            }
-        }
-        for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2), ("warmup", self.warmup)] {
-            if !(0.0..1.0).contains(&value) {
-                return Err(setting(name, value, "at least 0 and below 1"));
-            }
-        }
-        for (name, value) in [("weight_decay", self.weight_decay), ("anchor", self.anchor)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(setting(name, value, "0 or a positive number"));
-            }
-        }
-        for (name, value, least, expected) in [
-            ("epochs", self.epochs, 1, "a whole number from 1 to 1048576"),
-            ("batch_size", self.batch_size, 1, "a whole number from 1 to 1048576"),
-            ("max_tokens", self.max_tokens, 4, "a whole number from 4 to 1048576"),
-            ("loss_interval", self.loss_interval, 1, "a whole number from 1 to 1048576"),
-        ] {
-            if !(least..=MOST).contains(&value) {
-                return Err(setting(name, value, expected));
-            }
-        }
-        Ok(())
-    }
-
-    /// Optimiser steps for so many sequences.
-    pub fn steps(&self, sequences: usize) -> usize {
-        sequences.div_ceil(self.batch_size.max(1)).saturating_mul(self.epochs)
-    }
-
-    /// Learning rate of a step, counted from 0; the schedule of transformers' `get_linear_schedule_with_warmup`, whose
-    /// first step has rate 0 when there is a warm-up.
-    fn rate(&self, step: usize, steps: usize) -> LearningRate {
-        // A run of one step would otherwise be all warm-up, and learn nothing.
-        let warmup = ((self.warmup * steps as f64).ceil() as usize).min(steps.saturating_sub(1));
-        let part = if step < warmup {
-            step as f64 / warmup as f64
-        } else {
-            (steps - step) as f64 / (steps - warmup).max(1) as f64
-        };
-        self.learning_rate * part
-    }
-}
-
-pub(crate) fn setting(name: &'static str, value: impl ToString, expected: &'static str) -> ModelError {
-    ModelError::Setting { name, value: value.to_string(), expected }
-}
-
-/// What a training run did.
-#[derive(Debug, Clone)]
-pub struct AdaptOutcome {
-    /// The new adapter.
-    pub adapter: Adapter,
-    /// Optimiser steps.
-    pub steps: usize,
-    /// Response tokens trained on, over all epochs.
-    pub tokens: usize,
-    /// Mean loss over each interval of `loss_interval` steps, nats per token.
-    pub losses: Vec<f32>,
-}
-
-/// Where a training run stands.
-#[derive(Debug, Clone, Copy)]
-pub struct TrainStep {
-    /// Steps done.
-    pub done: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// The latest mean loss read from the device, nats per token.
-    pub loss: Option<f32>,
-    /// The largest norm of a step's whole gradient, before clipping, over the steps of that mean.
-    pub gradient_norm: Option<f32>,
-}
 
 impl<B: ModelBackend> CausalLm<B> {
     /// Trains an adapter on responses, from `start` or from a fresh one of the shape `lora`.

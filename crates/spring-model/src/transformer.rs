@@ -10,14 +10,16 @@ use burn::{
     module::{Module, Param, ParamId},
     tensor::{Bool, DType, Int, Tensor, backend::Backend},
 };
+use spring_lm::{Weights, canonical, is_vision};
 
 use crate::{
     Activation, LayerKind, ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result,
     backend::{Mask, Visible},
     cache::KvCache,
     head::Head,
+    load,
     lora::LoraRows,
-    weights::Weights,
+    rotation,
 };
 
 /// A transformer on a device.
@@ -114,7 +116,7 @@ impl<B: ModelBackend> Transformer<B> {
                         let dtype = if shape.len() == 2 { dtype } else { DType::F32 };
                         let offset =
                             if config.norm_offset && name.ends_with("norm.weight") { 1.0 } else { 0.0 };
-                        let tensor = file.tensor::<B>(&stored, shape, dtype, |x| x + offset, device)?;
+                        let tensor = load::tensor::<B>(&file, &stored, shape, dtype, |x| x + offset, device)?;
                         weights.insert(name, tensor);
                     }
                     None if config.multimodal && is_vision(&stored) => vision += 1,
@@ -287,7 +289,8 @@ impl<B: ModelBackend> Transformer<B> {
             LayerKind::Sliding => self.config.sliding_rope,
         };
         let dim = self.config.head_dim;
-        let [cos, sin] = rope.tables::<B>(dim, positions, device).map(|t| t.reshape([rows, length, dim / 2]));
+        let [cos, sin] =
+            rotation::tables::<B>(&rope, dim, positions, device).map(|t| t.reshape([rows, length, dim / 2]));
         View { cos, sin, mask }
     }
 
@@ -513,19 +516,6 @@ fn wanted(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         }
     }
     wanted
-}
-
-/// The name that a text model's checkpoint has for a tensor of a multimodal one; both spellings in the wild are known.
-pub(crate) fn canonical(name: &str) -> String {
-    if let Some(rest) = name.strip_prefix("model.language_model.") {
-        return format!("model.{rest}");
-    }
-    name.strip_prefix("language_model.").unwrap_or(name).into()
-}
-
-pub(crate) fn is_vision(name: &str) -> bool {
-    let name = name.strip_prefix("model.").unwrap_or(name);
-    name.starts_with("vision_tower.") || name.starts_with("multi_modal_projector.")
 }
 
 /// A tensor inside a block that this model would not use means that the weights and config.json do not fit; others

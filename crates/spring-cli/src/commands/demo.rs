@@ -10,9 +10,9 @@ use spring_core::{
     record::{AnswerRecord, LearnedPeriod, PeriodRecord},
     spring_fuse::SamplerConfig,
     spring_memory::{JsonlReader, UserId},
-    spring_model::{AnyModel, TrainConfig},
 };
 use spring_eval::{PeriodLosses, UserReport, evaluate_state, html};
+use spring_model::{AnyModel, TrainConfig};
 
 use super::explain;
 use crate::{

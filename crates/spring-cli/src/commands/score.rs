@@ -4,12 +4,9 @@ use std::{fs::File, io::BufReader};
 
 use anyhow::{Result, bail};
 use serde_json::json;
-use spring_core::{
-    Config, Error, LanguageModel, StoredInteraction,
-    spring_memory::JsonlReader,
-    spring_model::{Adapter, TrainConfig},
-};
+use spring_core::{Config, Error, LanguageModel, StoredInteraction, spring_memory::JsonlReader};
 use spring_eval::{Loss, encode, losses};
+use spring_lm::{Adapter, TrainConfig};
 
 use crate::{
     args::{Args, ScoreArgs},

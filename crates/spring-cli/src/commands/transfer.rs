@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, spring_model::Adapter};
+use spring_core::Access;
+use spring_lm::Adapter;
 
 use crate::{
     args::{Args, ExportArgs, ImportArgs},

@@ -19,8 +19,8 @@ mod value;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+use spring_lm::Adapter;
 use spring_memory::{GraphStamp, Interaction, InteractionId, JsonlError, UserId};
-use spring_model::Adapter;
 
 pub use self::file::Access;
 use self::{
@@ -243,7 +243,7 @@ impl SqliteStore {
     ///
     /// The folder is not trusted: links and files of unlikely size are refused, everything is checked, and it is added
     /// whole or not at all. It is read to its end before other processes are kept from writing. `check` refuses adapters
-    /// that do not fit the model, such as by [`Adapter::check`](spring_model::Adapter::check).
+    /// that do not fit the model, such as by [`Adapter::check`](spring_lm::Adapter::check).
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use spring_core::{
     Config, LanguageModel, Settings, SqliteStore, StateStore,
     record::{LearnedPeriod, PeriodRecord},
     spring_memory::{InteractionId, JsonlReader, UserId},
-    spring_model::{AnyModel, Device, ModelFiles, TrainConfig},
 };
+use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
 pub fn model() -> &'static AnyModel {
     static MODEL: OnceLock<AnyModel> = OnceLock::new();

@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use spring_core::{LanguageModel, prompt::Encoded, spring_memory::UserId, spring_model::Sequence};
+use spring_core::{LanguageModel, prompt::Encoded, spring_memory::UserId};
+use spring_lm::Sequence;
 
 use super::{Budget, Memo, Protocol, UserInput, budget::Budgeted};
 use crate::{Result, Split, loss::encode, synth::Truth};

@@ -5,12 +5,10 @@ use std::ops::ControlFlow;
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use spring_core::{
-    LanguageModel, ModelInfo,
-    spring_model::{
-        AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
-        Sequence, TrainConfig, TrainStep,
-    },
+use spring_core::{LanguageModel, ModelInfo};
+use spring_lm::{
+    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
+    Sequence, TrainConfig, TrainStep,
 };
 
 /// Hands everything on to a model, but for what it does to training.

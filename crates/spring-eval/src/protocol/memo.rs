@@ -8,12 +8,10 @@ use std::{
     time::Instant,
 };
 
-use spring_core::{
-    LanguageModel, ModelInfo,
-    spring_model::{
-        AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
-        Sequence, TrainConfig, TrainStep,
-    },
+use spring_core::{LanguageModel, ModelInfo};
+use spring_lm::{
+    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
+    Sequence, TrainConfig, TrainStep,
 };
 
 use crate::FusedLoss;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use spring_core::{Config, spring_memory::UserId, spring_model::Adapter};
+use spring_core::{Config, spring_memory::UserId};
+use spring_lm::Adapter;
 
 use super::MethodSpec;
 use crate::{

@@ -15,8 +15,8 @@ use spring_core::{
     spring_drift::{DriftScore, Observation},
     spring_fuse::{GateConfig, Lambda, Space},
     spring_memory::{BufferItem, BufferPolicyConfig, NoEmbeddings},
-    spring_model::{Adapter, Sequence, TrainStep},
 };
+use spring_lm::{Adapter, Sequence, TrainStep};
 
 use super::{
     MethodRun, MethodSpec, Protocol, SyntheticScores, UserInput,

@@ -79,7 +79,7 @@ fn speed(model: &dyn LanguageModel, config: &Config, sample: &[Encoded]) -> Resu
     let core = spring_core::Error::from;
     let rows: Vec<_> = sample.iter().map(|text| (&text.sequence, None)).collect();
     let examples: Vec<_> = sample.iter().map(|text| text.sequence.clone()).collect();
-    let training = spring_core::spring_model::TrainConfig { epochs: 1, ..config.training.clone() };
+    let training = spring_lm::TrainConfig { epochs: 1, ..config.training.clone() };
     let (mut scoring, mut learning) = (0.0, 0.0);
     for _ in 0..2 {
         let started = Instant::now();

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use spring_core::spring_model::Adapter;
+use spring_lm::Adapter;
 
 use super::Suite;
 use crate::{Error, Result};

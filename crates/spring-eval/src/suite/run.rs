@@ -12,7 +12,8 @@ use std::{
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId, spring_model::Adapter};
+use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId};
+use spring_lm::Adapter;
 
 use super::{
     Estimate, Half, LoadedData, Start, Suite, SuiteUser, Summary,
@@ -520,8 +521,6 @@ fn named(error: Error, user: &UserId) -> Error {
 fn stop_if(flow: ControlFlow<()>) -> Result<()> {
     match flow {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => {
-            Err(spring_core::Error::from(spring_core::spring_model::ModelError::Stopped).into())
-        }
+        ControlFlow::Break(()) => Err(spring_core::Error::from(spring_lm::ModelError::Stopped).into()),
     }
 }

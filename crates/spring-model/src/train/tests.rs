@@ -12,7 +12,9 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::*;
-use crate::{ModelFiles, head::Head, score::to_host, weights::Weights};
+use spring_lm::Weights;
+
+use crate::{LoraPair, ModelFiles, Projection, head::Head, score::to_host};
 
 fn fixture(name: &str) -> PathBuf {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
@@ -31,9 +33,13 @@ fn peft_weights(name: &str) -> Adapter {
     let bytes = std::fs::read(fixture(name)).unwrap();
     let config = LoraConfig { dropout: 0.0, ..LoraConfig::default() };
     let file = Weights::from_bytes(&bytes, name.into()).unwrap();
-    let place = |name: &str| name.strip_prefix("base_model.model.model.").map(str::to_owned);
-    let layers = crate::adapter::read_factors(&file, config.rank, place).unwrap();
-    Adapter { config, base: String::new(), nested: false, layers }
+    let pairs = (0..2).flat_map(|layer| config.targets.iter().map(move |p| (layer, *p)));
+    let pairs = pairs.map(|(layer, projection)| {
+        let path = format!("base_model.model.model.layers.{layer}.{}", projection.path());
+        let factor = |name| file.matrix(&format!("{path}.{name}.weight")).unwrap();
+        (layer, projection, LoraPair { a: factor("lora_A"), b: factor("lora_B") })
+    });
+    Adapter::from_pairs(config.clone(), "", pairs).unwrap()
 }
 
 fn integers(file: &SafeTensors<'_>, name: &str) -> Vec<usize> {
@@ -201,14 +207,14 @@ fn how_many_rows_run_together_changes_nothing_but_rounding() {
 fn checkpointed_layers_give_the_plain_gradient() {
     let model = tiny();
     let mut adapter = Adapter::init(
-        &LoraConfig { targets: crate::Projection::ALL.to_vec(), ..LoraConfig::default() },
+        &LoraConfig { targets: Projection::ALL.to_vec(), ..LoraConfig::default() },
         &model.config,
         &model.fingerprint,
         1,
     )
     .unwrap();
     // With B at zero A would have no gradient.
-    for pair in adapter.layers.values_mut() {
+    for (_, _, pair) in adapter.pairs_mut() {
         pair.b.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 7) as f32 / 35.0 - 0.08);
     }
     let rows = &batches()[2];
@@ -235,10 +241,12 @@ fn an_adapter_keeps_its_shape_and_must_be_whole() {
             ControlFlow::Continue(())
         })
     };
-    let mut start = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let start = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     let other = LoraConfig { rank: 4, ..LoraConfig::default() };
     assert!(run(&start, &other).unwrap_err().to_string().contains("[lora]"));
-    start.layers.remove(&(1, crate::Projection::V));
+    let kept = start.pairs().filter(|(layer, projection, _)| (*layer, *projection) != (1, Projection::V));
+    let kept = kept.map(|(layer, projection, pair)| (layer, projection, pair.clone()));
+    let start = Adapter::from_pairs(start.config.clone(), &start.base, kept).unwrap();
     let error = run(&start, &LoraConfig::default()).unwrap_err().to_string();
     assert!(error.contains("layer 1 v_proj is missing"), "{error}");
 }
@@ -259,7 +267,7 @@ fn one_step_learns_something() {
 fn a_diverging_run_is_an_error() {
     let model = tiny();
     let mut adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
-    for pair in adapter.layers.values_mut() {
+    for (_, _, pair) in adapter.pairs_mut() {
         pair.b.fill(f32::MAX);
         pair.a.fill(f32::MAX);
     }
@@ -276,7 +284,7 @@ fn a_gradient_that_overflows_is_an_error() {
     let model = tiny();
     let mut adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     // Their product is small, so the loss is sound; the gradient of A goes through B, and its square is beyond f32.
-    for pair in adapter.layers.values_mut() {
+    for (_, _, pair) in adapter.pairs_mut() {
         pair.a.mapv_inplace(|x| x * 1e-25);
         pair.b.fill(1e25);
     }

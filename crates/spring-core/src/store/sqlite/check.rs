@@ -7,8 +7,8 @@ use rusqlite::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
+use spring_lm::Adapter;
 use spring_memory::BufferItem;
-use spring_model::Adapter;
 
 use super::{
     fault::{Fault, Outcome},

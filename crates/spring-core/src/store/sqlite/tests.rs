@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use spring_drift::{Alpha, DriftScore, ScoreStatistics};
 use spring_fuse::GateDecision;
+use spring_lm::{Adapter, LoraConfig, ModelConfig};
 use spring_memory::{BufferItem, Evicted, EvictionReason, Interaction, InteractionId, UserId};
-use spring_model::{Adapter, LoraConfig, ModelConfig};
 use tempfile::TempDir;
 
 use super::{Access, SqliteStore};

@@ -3,8 +3,8 @@
 use std::iter;
 
 use rusqlite::{Connection, params_from_iter, types::Value};
+use spring_lm::Adapter;
 use spring_memory::{Interaction, JsonlReader, UserId};
-use spring_model::Adapter;
 
 use super::{
     fault::{Fault, Outcome},

@@ -1,8 +1,8 @@
 //! One user's rows.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
+use spring_lm::Adapter;
 use spring_memory::{BufferItem, Interaction, InteractionId, UserId};
-use spring_model::Adapter;
 
 use super::{
     fault::{Fault, Outcome},

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod adapter;
+mod architecture;
+mod chat;
+mod checkpoint;
+mod config;
+mod error;
+#[cfg(feature = "hub")]
+mod hub;
+mod model;
+mod peft;
+mod rope;
+mod sequence;
+mod tensor_names;
+mod tokenizer;
+mod train;
+mod weights;
+
+pub use adapter::{Adapter, LoraConfig, LoraPair, Projection, keyed_rng};
+pub use architecture::SUPPORTED_ARCHITECTURES;
+pub use chat::{Message, Role};
+pub use checkpoint::ModelFiles;
+pub use config::{Activation, LayerKind, ModelConfig};
+pub use error::{ModelError, Result};
+pub use model::{AnyDecoder, Branch, BranchVisitor, LanguageModel, ModelInfo, ScoreRow};
+pub use rope::{RopeConfig, RopeScaling};
+pub use sequence::Sequence;
+pub use tensor_names::{canonical, is_vision};
+pub use tokenizer::Tokenizer;
+pub use train::{AdaptOutcome, TrainConfig, TrainStep};
+pub use weights::Weights;
