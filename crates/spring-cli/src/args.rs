@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use spring_core::{Config, spring_memory::SearchMode};
-use spring_eval::{Method, synth::Drift};
+use spring_data::synth::Drift;
+use spring_eval::Method;
 use spring_model::{Device, Precision};
 
 /// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.

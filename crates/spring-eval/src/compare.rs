@@ -20,17 +20,9 @@ use crate::{
     Error, FusedLoss, Loss, Result, Split, SplitConfig,
     learner::Learner,
     loss::{encode, fused_loss, losses},
-    split,
+    split, stored,
 };
-
-/// One user's texts in the order of (time, ingest sequence).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stream {
-    /// The user.
-    pub user: UserId,
-    /// The texts.
-    pub texts: Vec<StoredInteraction>,
-}
+use spring_data::Stream;
 
 /// A way to personalize, or not to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -230,7 +222,7 @@ pub fn compare(
     let runs = evaluated
         .par_iter()
         .map(|stream| {
-            let mut splits = split(&stream.texts, split_config);
+            let mut splits = split(&stored(stream), split_config);
             if splits.iter().all(|s| s.test.is_empty()) {
                 let reason = format!("user {}: {} texts hold nothing out", stream.user, stream.texts.len());
                 return Err(Error::NotEnough(reason));
@@ -302,7 +294,7 @@ pub(crate) fn score_base(model: &dyn LanguageModel, config: &Config, splits: &mu
 }
 
 fn first_period(stream: &Stream, config: SplitConfig) -> Vec<StoredInteraction> {
-    split(&stream.texts, config).into_iter().next().map(|split| split.train).unwrap_or_default()
+    split(&stored(stream), config).into_iter().next().map(|split| split.train).unwrap_or_default()
 }
 
 fn domain_adapter(

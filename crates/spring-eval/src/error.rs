@@ -10,18 +10,19 @@ pub enum Error {
     /// The loop or the state.
     #[error(transparent)]
     Core(#[from] spring_core::Error),
+    /// A data set.
+    #[error(transparent)]
+    Input(#[from] spring_data::Error),
     /// There is nothing to evaluate on.
     #[error("{0}")]
     NotEnough(String),
-    /// A record of a data file.
-    #[error("{file}:{line}: record {row}: {reason}")]
-    Data {
+    /// A line of a file of results.
+    #[error("{file}:{line}: {reason}")]
+    Line {
         /// The file.
         file: String,
-        /// The line on which the record begins, from 1.
+        /// The line, from 1.
         line: u64,
-        /// The record, from 1; 0 before the first.
-        row: u64,
         /// What is wrong with it.
         reason: String,
     },

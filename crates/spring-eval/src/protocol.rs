@@ -26,8 +26,8 @@ use crate::{
     Error, Loss, Result, Split,
     compare::score_base,
     loss::{encode, losses},
-    synth::{Detection, Drift, Truth},
 };
+use spring_data::synth::{Detection, Drift, Truth};
 use arena::Arena;
 pub(crate) use cost::cost_of;
 pub use memo::Memo;

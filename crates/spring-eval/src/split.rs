@@ -4,11 +4,18 @@ use std::{collections::HashSet, ops::Range};
 
 use serde::{Deserialize, Serialize};
 use spring_core::{StoredInteraction, period_ranges};
+use spring_data::Stream;
 
 /// Test texts more alike than this to a training text are dropped.
 pub const NEAR_DUPLICATE: f64 = 0.8;
 /// Responses of fewer words, such as labels and ratings, are alike by chance: there the prompts must be alike as well.
 const FEW_WORDS: usize = 5;
+
+/// A stream's texts, numbered from 1 in the order of time as a state would number them.
+pub fn stored(stream: &Stream) -> Vec<StoredInteraction> {
+    let numbered = stream.texts.iter().cloned().zip(1..);
+    numbered.map(|(interaction, seq)| StoredInteraction { seq, interaction, base: None }).collect()
+}
 
 /// One period of a user.
 #[derive(Debug, Clone, PartialEq)]

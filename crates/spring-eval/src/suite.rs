@@ -13,14 +13,12 @@ use spring_core::{Config, StoredInteraction, spring_memory::UserId};
 
 pub use choice::{Candidate, Choice, Half};
 pub use estimate::Estimate;
-pub(crate) use run::RunLine;
-pub use run::{SuiteData, SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
+pub use run::{RunKey, RunLine, SuiteData, SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
 pub use summary::{Summary, SummaryRow};
 
-use crate::{
-    Budget, Error, Generation, MethodSpec, PeriodRule, Result, Split,
-    data::{Format, Task, open, read_streams, text_counts},
-};
+use spring_data::{Format, Task, open, read_streams, text_counts};
+
+use crate::{Budget, Error, Generation, MethodSpec, PeriodRule, Result, Split, stored};
 
 /// The longest suite, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -229,7 +227,7 @@ impl Suite {
     }
 
     /// The settings on a data set.
-    pub(crate) fn config_on(&self, name: &str) -> Config {
+    pub fn config_on(&self, name: &str) -> Config {
         let mut config = self.config.clone();
         let own = self.data.iter().find(|data| data.name == name).and_then(|data| data.learning_rate);
         config.training.learning_rate = own.unwrap_or(config.training.learning_rate);
@@ -325,7 +323,7 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
     for (rank, (user, count)) in counts.iter().enumerate() {
         let Some(stream) = streams.iter().find(|stream| stream.user == *user) else { continue };
         let latest = stream.texts.len().saturating_sub(data.texts.unwrap_or(usize::MAX));
-        let texts = &stream.texts[latest..];
+        let texts = &stored(stream)[latest..];
         let cut = rule.cut(texts);
         if rank >= data.skip && loaded.users.len() < data.users && *count >= least {
             let (periods, excluded) = match &cut {

@@ -5,10 +5,11 @@
 use std::path::Path;
 
 use spring_core::{
-    Config, LanguageModel, Periods, Settings, SqliteStore, StateStore, StoredInteraction, adapt,
+    Config, LanguageModel, Periods, Settings, SqliteStore, StateStore, adapt,
     spring_memory::{Interaction, JsonlReader, UserId},
 };
-use spring_eval::{Method, Plan, SplitConfig, Stream, compare, comparison_svg, evaluate_state};
+use spring_data::Stream;
+use spring_eval::{Method, Plan, SplitConfig, compare, comparison_svg, evaluate_state};
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
 fn model() -> AnyModel {
@@ -31,9 +32,7 @@ fn texts(user: &str, count: usize) -> Vec<Interaction> {
 }
 
 fn stream(user: &str) -> Stream {
-    let texts = texts(user, 20).into_iter().zip(1..);
-    let texts = texts.map(|(interaction, seq)| StoredInteraction { seq, interaction, base: None });
-    Stream { user: UserId::new(user).unwrap(), texts: texts.collect() }
+    Stream { user: UserId::new(user).unwrap(), texts: texts(user, 20) }
 }
 
 #[test]

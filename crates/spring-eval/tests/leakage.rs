@@ -17,9 +17,9 @@ use spring_core::{
     prompt::encode_pair,
     spring_memory::{JsonlReader, UserId},
 };
+use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{
     Budget, Generation, Memo, PeriodRule, Protocol, Split, UserInput, domain_adapter, run_user,
-    synth::{Drift, SynthConfig, synthesize},
 };
 use spring_model::{
     AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Device, LoraConfig, Message,

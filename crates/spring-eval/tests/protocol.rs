@@ -5,10 +5,10 @@
 use std::path::Path;
 
 use spring_core::{Config, Event, StoredInteraction};
+use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{
     Budget, Generation, Memo, MethodSpec, PeriodRule, Protocol, Split, UserInput, UserOutcome,
     domain_adapter, run_other_user, run_user,
-    synth::{Drift, SynthConfig, synthesize},
 };
 use spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig};
 

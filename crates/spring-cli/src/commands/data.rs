@@ -1,8 +1,8 @@
 //! `spring data`
 
 use anyhow::Result;
-use spring_eval::{
-    data::{self, Inspection},
+use spring_data::{
+    self as data, Inspection,
     synth::{SynthConfig, synthesize},
 };
 

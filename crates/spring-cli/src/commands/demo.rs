@@ -11,8 +11,9 @@ use spring_core::{
     spring_fuse::SamplerConfig,
     spring_memory::{JsonlReader, UserId},
 };
-use spring_eval::{PeriodLosses, UserReport, evaluate_state, html};
+use spring_eval::{PeriodLosses, evaluate_state};
 use spring_model::{AnyModel, TrainConfig};
+use spring_report::{UserReport, html};
 
 use super::explain;
 use crate::{

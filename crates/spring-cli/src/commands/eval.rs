@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use spring_core::Config;
+use spring_data::{Stream, read_streams};
 use spring_eval::{
-    Comparison, Method, Plan, SplitConfig, Stream, UserComparison, compare as run_comparison, comparison_svg,
-    data::read_streams,
+    Comparison, Method, Plan, SplitConfig, UserComparison, compare as run_comparison, comparison_svg,
 };
 
 use crate::{

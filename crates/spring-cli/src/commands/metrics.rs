@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use spring_eval::{label_scores, number_scores, read_string_pairs, score_files};
+use spring_metrics::{label_scores, number_scores, read_string_pairs, score_files};
 
 use crate::{
     args::{Args, MetricKind, MetricsArgs},

@@ -65,6 +65,9 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         Err(spring_eval::Error::Core(error)) if error.is_stopped() => return Err(Interrupted.into()),
         other => other?,
     };
+    let page = outcome.folder.join("report.html");
+    std::fs::write(&page, spring_report::suite_html(&suite, &outcome)?)
+        .with_context(|| page.display().to_string())?;
     if args.json {
         for notice in outcome.data.iter().flat_map(|data| data.notices()).filter(|_| !args.quiet) {
             eprintln!("spring: {notice}");
@@ -81,7 +84,7 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         ))?;
         data.notices().iter().try_for_each(|notice| output::line(notice))?;
     }
-    output::line(&format!("\n{}", outcome.folder.join("report.html").display()))
+    output::line(&format!("\n{}", page.display()))
 }
 
 /// What the command line says instead of the file.

@@ -6,7 +6,9 @@ use spring_core::{LanguageModel, prompt::Encoded, spring_memory::UserId};
 use spring_lm::Sequence;
 
 use super::{Budget, Memo, Protocol, UserInput, budget::Budgeted};
-use crate::{Result, Split, loss::encode, synth::Truth};
+use spring_data::synth::Truth;
+
+use crate::{Result, Split, loss::encode};
 
 /// What all methods of one user share.
 pub(super) struct Arena<'a> {

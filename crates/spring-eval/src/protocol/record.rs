@@ -7,10 +7,10 @@ use spring_core::{Config, spring_memory::UserId};
 use spring_lm::Adapter;
 
 use super::MethodSpec;
-use crate::{
-    ContinualScores, Direction, Loss, Split,
-    synth::{Detection, KindScores, SelectionQuality},
-};
+use spring_data::synth::{Detection, KindScores, SelectionQuality};
+use spring_metrics::{ContinualScores, Direction};
+
+use crate::{Loss, Split};
 
 /// How much each method may train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

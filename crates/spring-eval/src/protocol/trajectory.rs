@@ -30,7 +30,9 @@ use crate::{
     Error, FusedLoss, Result, Split, Start,
     learner::Learner,
     loss::{encode, fused_loss, losses},
-    synth::{KindScores, TextKind, Truth, selection_quality, stale_preference_rate},
+};
+use spring_data::synth::{
+    KindScores, TextKind, Truth, selection_quality, stale_preference_rate,
 };
 
 /// One method's way through a user's periods.

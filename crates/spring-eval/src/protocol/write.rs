@@ -3,7 +3,9 @@
 use spring_core::{Config, LanguageModel, Memories, Progress, RetrievalBank, StoredInteraction, generate};
 
 use super::{GeneratedText, Generation};
-use crate::{Result, Split, data::is_question};
+use spring_data::is_question;
+
+use crate::{Result, Split};
 
 /// Answers as many prompts of a test part as are asked for: the data set's own questions first, then the oldest.
 pub(super) fn write(

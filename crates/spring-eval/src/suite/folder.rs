@@ -104,10 +104,9 @@ pub(super) fn read_lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Ve
             return Ok(lines);
         }
         let number = lines.len() as u64 + 1;
-        lines.push(serde_json::from_slice(&line).map_err(|error| Error::Data {
+        lines.push(serde_json::from_slice(&line).map_err(|error| Error::Line {
             file: label.clone(),
             line: number,
-            row: number,
             reason: format!("damaged: {error}; delete the line and run the suite again"),
         })?);
     }

@@ -1,5 +1,5 @@
 //! Running a suite into a folder: `suite.toml` (what was asked), `users.json` (who, and who not), `runs.jsonl` (one line a
-//! user, seed and budget), `adapters/`, `summary.csv` and `report.html`. What is there already is not run again.
+//! user, seed and budget), `adapters/` and `summary.csv`. What is there already is not run again.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -13,6 +13,7 @@ use std::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId};
+use spring_data::Task;
 use spring_lm::Adapter;
 
 use super::{
@@ -26,8 +27,8 @@ use super::{
     load_data,
 };
 use crate::{
-    Budget, Error, Memo, MethodRun, MethodSpec, Protocol, Result, Split, UserInput, UserRun, data::Task,
-    protocol, report, run_other_user, run_user,
+    Budget, Error, Memo, MethodRun, MethodSpec, Protocol, Result, Split, UserInput, UserRun,
+    protocol, run_other_user, run_user,
 };
 
 /// Where a suite stands.
@@ -57,17 +58,23 @@ pub struct SuiteOutcome {
     pub summary: Summary,
     /// Who was evaluated.
     pub data: Vec<SuiteData>,
+    /// What was measured of every user that is reported on, seed by seed and budget by budget.
+    pub runs: Vec<RunLine>,
     /// The folder.
     pub folder: PathBuf,
 }
 
 /// Which run a line is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct RunKey {
-    pub(crate) data: String,
-    pub(crate) budget: Budget,
-    pub(crate) seed: u64,
-    pub(crate) user: UserId,
+pub struct RunKey {
+    /// The data set.
+    pub data: String,
+    /// How much each method may train.
+    pub budget: Budget,
+    /// The seed.
+    pub seed: u64,
+    /// The user.
+    pub user: UserId,
 }
 
 impl RunKey {
@@ -85,10 +92,12 @@ impl RunKey {
 
 /// One line of `runs.jsonl`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct RunLine {
+pub struct RunLine {
+    /// Which run it is.
     #[serde(flatten)]
-    pub(crate) key: RunKey,
-    pub(crate) run: UserRun,
+    pub key: RunKey,
+    /// What it gave.
+    pub run: UserRun,
 }
 
 /// Who of a data set was evaluated, and who not: `users.json`.
@@ -162,7 +171,7 @@ fn load(suite: &Suite) -> Result<Vec<LoadedData>> {
     suite.data.iter().map(|data| load_data(suite, data)).collect()
 }
 
-/// Runs what is missing of a suite into a folder, and writes its table and its report.
+/// Runs what is missing of a suite into a folder, and writes its table.
 ///
 /// Users run side by side on rayon's threads; the result depends neither on how many there are nor on interruptions.
 /// `watch` may ask to stop; what is done is kept.
@@ -245,8 +254,7 @@ pub fn run_suite(
     if !suite.choose.is_empty() {
         write(&folder.join("choices.csv"), summary.choices_csv().as_bytes())?;
     }
-    write(&folder.join("report.html"), report::suite_html(suite, &users, &lines, &summary)?.as_bytes())?;
-    Ok(SuiteOutcome { summary, data: users, folder: folder.to_owned() })
+    Ok(SuiteOutcome { summary, data: users, runs: lines, folder: folder.to_owned() })
 }
 
 /// What numbers come from beside the settings: where one of these differs, old and new lines must not be mixed.

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use spring_core::spring_memory::UserId;
+use spring_data::{
+    Task,
+    synth::{DetectionScores, KindScores, TextKind},
+};
+use spring_metrics::{
+    ContinualScores, Interval, LabelScores, NumberScores, PairedTest, TextScores, UserScores,
+    average_seeds, bootstrap, holm, label_scores, number_scores, paired_test,
+};
 
 use super::{
     Candidate, Suite,
     choice::chosen,
     run::{RunLine, SuiteData},
 };
-use crate::{
-    Budget, ContinualScores, Interval, LabelScores, Loss, MethodRun, MethodSpec, NumberScores, PairedTest,
-    TextScores, UserScores, average_seeds, bootstrap,
-    data::Task,
-    holm, label_scores, number_scores, paired_test,
-    synth::{DetectionScores, KindScores, TextKind},
-};
+use crate::{Budget, Loss, MethodRun, MethodSpec};
 
 /// All rows, in the order of data sets, budgets and methods.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -286,7 +287,7 @@ fn adapter_scores(lines: &[&RunLine], method: &str) -> UserScores {
 fn of_users(lines: &[&RunLine], method: &str, value: impl Fn(&MethodRun, &RunLine) -> f64) -> UserScores {
     let values = lines.iter().filter_map(|line| {
         let value = value(line.run.methods.get(method)?, line);
-        value.is_finite().then_some((&line.key.user, value))
+        value.is_finite().then_some((line.key.user.as_str(), value))
     });
     average_seeds(values)
 }
@@ -298,7 +299,7 @@ fn answers(lines: &[&RunLine], method: &str, questions: bool) -> (Vec<String>, V
     texts.map(|text| (text.predicted.clone(), text.written.clone())).unzip()
 }
 
-fn mean(scores: &BTreeMap<UserId, f64>) -> Option<f64> {
+fn mean(scores: &UserScores) -> Option<f64> {
     (!scores.is_empty()).then(|| scores.values().sum::<f64>() / scores.len() as f64)
 }
 

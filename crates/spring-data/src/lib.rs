@@ -1,0 +1,235 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod elements;
+mod error;
+mod hash;
+mod inspect;
+mod profile;
+mod streams;
+pub mod synth;
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufRead, BufReader, Chain, Cursor},
+    path::Path,
+};
+
+use serde::Deserialize;
+use spring_memory::JsonlReader;
+
+use elements::{Elements, Layout};
+pub use inspect::{Inspection, inspect};
+pub use profile::{Query, Task, UserRecord};
+use profile::{RawRecord, Scalar, start_of};
+pub use error::{Error, Result};
+pub use streams::{
+    Stream, StreamFilter, is_question, read_streams, text_counts, visit_texts,
+};
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// Our JSONL: one interaction a line.
+    Interactions,
+    /// LaMP's questions or LongLaMP's records: one question and one profile each. `None` until a profile has a text.
+    Questions(Option<Task>),
+    /// OPPU's histories: one profile and several questions each.
+    History(Option<Task>),
+    /// LaMP's outputs: the answers to a file of questions, with the task as the file spells it.
+    Outputs(Option<String>),
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |task: &Option<Task>| task.map_or("LaMP of unknown task", Task::name);
+        match self {
+            Self::Interactions => f.write_str("interactions (JSONL)"),
+            Self::Questions(task) => f.write_str(name(task)),
+            Self::History(task) => write!(f, "{}, OPPU's layout", name(task)),
+            Self::Outputs(task) => write!(f, "outputs of {}", task.as_deref().unwrap_or("LaMP")),
+        }
+    }
+}
+
+/// The records of a file, one after the other.
+#[derive(Debug)]
+pub struct DataReader<R> {
+    label: String,
+    source: Source<R>,
+    /// Line and number of the record that came last.
+    place: (u64, u64),
+}
+
+#[derive(Debug)]
+enum Source<R> {
+    Interactions(JsonlReader<Chain<Cursor<Vec<u8>>, R>>),
+    Records { elements: Elements<R>, format: Format },
+}
+
+/// Opens a file and finds out what it holds.
+///
+/// # Errors
+///
+/// As [`DataReader::new`], and [`Error::Record`] if the file cannot be opened.
+pub fn open(path: &Path) -> Result<DataReader<BufReader<File>>> {
+    let label = path.display().to_string();
+    let file =
+        File::open(path).map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
+    DataReader::new(BufReader::with_capacity(1 << 16, file), &label)
+}
+
+impl<R: BufRead> DataReader<R> {
+    /// Reads from `reader`; `label` stands for the file in errors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] if the beginning is of no known format.
+    pub fn new(reader: R, label: &str) -> Result<Self> {
+        let mut elements = Elements::new(reader, label)?;
+        let label = label.to_owned();
+        if let Layout::Golds { .. } = elements.layout() {
+            let format = Format::Outputs(None);
+            return Ok(Self::over(label, Source::Records { elements, format }));
+        }
+        let lines = *elements.layout() == Layout::Lines;
+        let (line, bytes) = match elements.next() {
+            Ok(Some(record)) => record,
+            Ok(None) => return Err(data_error(&label, 1, 0, "the list is empty".into())),
+            Err(_) if lines => {
+                let source = Source::Interactions(JsonlReader::new(elements.into_reader(), &label));
+                return Ok(Self::over(label, source));
+            }
+            Err(error) => return Err(error),
+        };
+        let parsed = serde_json::from_slice::<RawRecord>(bytes);
+        let is_gold = serde_json::from_slice::<Gold>(bytes).is_ok();
+        let format = match parsed {
+            Ok(record) if record.is_history() => Format::History(record.task()),
+            Ok(record) if record.has_profile() => Format::Questions(record.task()),
+            // Whatever is wrong with a line, the reader of interactions says it best.
+            _ if lines => {
+                let source = Source::Interactions(JsonlReader::new(elements.into_reader(), &label));
+                return Ok(Self::over(label, source));
+            }
+            Ok(_) if is_gold => Format::Outputs(None),
+            Ok(_) => {
+                let reason =
+                    "neither a \"profile\" nor an \"output\": expected LaMP, LongLaMP or OPPU's layout";
+                return Err(data_error(&label, line, 1, reason.into()));
+            }
+            Err(error) => return Err(json_error(&label, line, 1, &error)),
+        };
+        elements.put_back();
+        Ok(Self::over(label, Source::Records { elements, format }))
+    }
+
+    fn over(label: String, source: Source<R>) -> Self {
+        Self { label, source, place: (1, 0) }
+    }
+
+    /// What the file holds, as far as it was read.
+    pub fn format(&self) -> Format {
+        match &self.source {
+            Source::Interactions(_) => Format::Interactions,
+            Source::Records { elements, format } => match elements.layout() {
+                Layout::Golds { task } => Format::Outputs(task.clone()),
+                _ => format.clone(),
+            },
+        }
+    }
+
+    /// The next record of a file that is none of outputs; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] with file, line and record for what is broken or does not fit the task.
+    pub fn next_record(&mut self) -> Result<Option<UserRecord>> {
+        let label = &self.label;
+        match &mut self.source {
+            Source::Interactions(lines) => {
+                let Some(line) = lines.next() else { return Ok(None) };
+                let (line, text) = line?;
+                self.place = (line, self.place.1 + 1);
+                let user = text.user.clone();
+                Ok(Some(UserRecord { user, texts: vec![text], queries: vec![], dated: true, blank: 0 }))
+            }
+            Source::Records { elements, format } => {
+                let Some((line, bytes)) = elements.next()? else { return Ok(None) };
+                let parsed = serde_json::from_slice::<RawRecord>(bytes);
+                let row = elements.row();
+                self.place = (line, row);
+                let record = parsed.map_err(|error| json_error(label, line, row, &error))?;
+                let (Format::Questions(task) | Format::History(task)) = format else {
+                    let reason = "these are outputs: name the file of questions, and this one beside it";
+                    return Err(data_error(label, line, row, reason.into()));
+                };
+                if task.is_none() {
+                    *task = record.task();
+                }
+                let record = record.read(*task, row);
+                record.map(Some).map_err(|reason| data_error(label, line, row, reason))
+            }
+        }
+    }
+
+    /// The next answer of a file of outputs, with its question's id; `None` at the end and for other files.
+    fn next_gold(&mut self) -> Result<Option<(String, String)>> {
+        let Source::Records { elements, format: Format::Outputs(_) } = &mut self.source else {
+            return Ok(None);
+        };
+        let Some((line, bytes)) = elements.next()? else { return Ok(None) };
+        let gold = serde_json::from_slice::<Gold>(bytes);
+        self.place = (line, elements.row());
+        match gold {
+            Ok(gold) => Ok(Some((gold.id.0, gold.output.0))),
+            Err(error) => Err(json_error(&self.label, line, elements.row(), &error)),
+        }
+    }
+
+    /// An error about the record that came last.
+    fn refuse(&self, reason: String) -> Error {
+        data_error(&self.label, self.place.0, self.place.1, reason)
+    }
+}
+
+/// One element of LaMP's outputs.
+#[derive(Debug, Deserialize)]
+struct Gold {
+    id: Scalar,
+    output: Scalar,
+}
+
+/// The answers of a file of outputs by the ids of their questions: `{"task", "golds": […]}` or the bare list.
+///
+/// # Errors
+///
+/// [`Error::Record`] if the file is broken, holds something else, or answers a question twice and differently.
+pub fn read_golds(path: &Path) -> Result<HashMap<String, String>> {
+    let mut reader = open(path)?;
+    if !matches!(reader.format(), Format::Outputs(_)) {
+        let label = path.display().to_string();
+        return Err(data_error(&label, 1, 1, format!("no outputs but {}", reader.format())));
+    }
+    let mut golds = HashMap::new();
+    while let Some((id, output)) = reader.next_gold()? {
+        if golds.get(&id).is_some_and(|known| *known != output) {
+            return Err(reader.refuse(format!("question {:?} has two outputs", start_of(&id))));
+        }
+        golds.insert(id, output);
+    }
+    Ok(golds)
+}
+
+fn data_error(file: &str, line: u64, row: u64, reason: String) -> Error {
+    Error::Record { file: file.to_owned(), line, row, reason }
+}
+
+fn json_error(file: &str, line: u64, row: u64, error: &serde_json::Error) -> Error {
+    let line = line + (error.line() as u64).saturating_sub(1);
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message: String = message.strip_suffix(&place).unwrap_or(&message).chars().take(300).collect();
+    data_error(file, line, row, format!("not a record: {}", message.escape_debug()))
+}

@@ -1,0 +1,406 @@
+//! The records of LaMP, LongLaMP and OPPU: a user's profile and what is asked. Every profile entry becomes an
+//! interaction with the prompt that its task uses.
+
+use std::{fmt, marker::PhantomData};
+
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
+use spring_memory::{Interaction, InteractionId, UserId};
+
+use crate::hash;
+
+/// What a file's users wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// LaMP-1: which of two papers is cited.
+    #[serde(rename = "LaMP-1")]
+    Lamp1,
+    /// LaMP-2: the tag of a film, or in its first version the category of an article.
+    #[serde(rename = "LaMP-2")]
+    Lamp2,
+    /// LaMP-3: the rating of a review.
+    #[serde(rename = "LaMP-3")]
+    Lamp3,
+    /// LaMP-4: the headline of an article.
+    #[serde(rename = "LaMP-4")]
+    Lamp4,
+    /// LaMP-5: the title of a paper.
+    #[serde(rename = "LaMP-5")]
+    Lamp5,
+    /// LaMP-6: the subject of a mail.
+    #[serde(rename = "LaMP-6")]
+    Lamp6,
+    /// LaMP-7: a tweet.
+    #[serde(rename = "LaMP-7")]
+    Lamp7,
+    /// LongLaMP's product reviews.
+    #[serde(rename = "LongLaMP product_review")]
+    ProductReview,
+    /// LongLaMP's abstracts.
+    #[serde(rename = "LongLaMP abstract_generation")]
+    AbstractGeneration,
+    /// LongLaMP's posts on a topic.
+    #[serde(rename = "LongLaMP topic_writing")]
+    TopicWriting,
+}
+
+impl Task {
+    /// The name in files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lamp1 => "LaMP-1",
+            Self::Lamp2 => "LaMP-2",
+            Self::Lamp3 => "LaMP-3",
+            Self::Lamp4 => "LaMP-4",
+            Self::Lamp5 => "LaMP-5",
+            Self::Lamp6 => "LaMP-6",
+            Self::Lamp7 => "LaMP-7",
+            Self::ProductReview => "LongLaMP product_review",
+            Self::AbstractGeneration => "LongLaMP abstract_generation",
+            Self::TopicWriting => "LongLaMP topic_writing",
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text or a number as text: the files spell years, ratings and ids both ways.
+#[derive(Debug, Clone)]
+pub(crate) struct Scalar(pub(crate) String);
+
+/// Not an untagged enum: that would copy a value of any size before it is refused.
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl Visitor<'_> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a number")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar(text.to_owned()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Scalar, E> {
+        Ok(Scalar(number.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Scalar, E> {
+        Ok(Scalar(number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Scalar, E> {
+        Ok(Scalar(format!("{number:?}")))
+    }
+}
+
+/// The most texts of a profile, and questions of a history, in one record. The longest real profiles have some thousands.
+const MOST_ENTRIES: usize = 100_000;
+
+/// A list of at most [`MOST_ENTRIES`]: an entry of three bytes, `{},`, takes over a hundred times that in memory.
+#[derive(Debug)]
+struct List<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<List<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            if list.len() == MOST_ENTRIES {
+                return Err(de::Error::custom(format_args!("more than {MOST_ENTRIES} entries in a list")));
+            }
+            list.push(entry);
+        }
+        Ok(List(list))
+    }
+}
+
+/// One element of a file, whichever the layout.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RawRecord {
+    id: Option<Scalar>,
+    user_id: Option<Scalar>,
+    user_name: Option<Scalar>,
+    #[serde(rename = "reviewerId")]
+    reviewer_id: Option<Scalar>,
+    name: Option<Scalar>,
+    author: Option<Scalar>,
+    input: Option<String>,
+    output: Option<Scalar>,
+    query: Option<List<RawQuery>>,
+    profile: Option<List<RawEntry>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawQuery {
+    id: Scalar,
+    input: String,
+    #[serde(alias = "gold")]
+    output: Option<Scalar>,
+}
+
+/// One text of a profile; which fields it has tells the task.
+#[derive(Debug, Deserialize)]
+struct RawEntry {
+    id: Option<Scalar>,
+    date: Option<Scalar>,
+    year: Option<Scalar>,
+    title: Option<String>,
+    #[serde(rename = "abstract")]
+    abstract_: Option<String>,
+    description: Option<String>,
+    tag: Option<Scalar>,
+    category: Option<Scalar>,
+    text: Option<String>,
+    score: Option<Scalar>,
+    overall: Option<Scalar>,
+    #[serde(rename = "reviewText")]
+    review_text: Option<String>,
+    summary: Option<String>,
+    content: Option<String>,
+}
+
+/// What is asked of a user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// Its id; the number of the record where the file has none.
+    pub id: String,
+    /// The prompt.
+    pub prompt: String,
+    /// The user's own answer, where the file has it.
+    pub response: Option<String>,
+}
+
+/// One record of a file: a user with some texts, or one text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserRecord {
+    /// The user.
+    pub user: UserId,
+    /// What the user wrote, in the order of time.
+    pub texts: Vec<Interaction>,
+    /// What is asked after that.
+    pub queries: Vec<Query>,
+    /// Whether the times are the file's; else they stand for the order alone, a second apart from 1970 on.
+    pub dated: bool,
+    /// Texts left out because they are blank.
+    pub blank: usize,
+}
+
+impl RawRecord {
+    pub(crate) fn is_history(&self) -> bool {
+        self.query.is_some()
+    }
+
+    pub(crate) fn has_profile(&self) -> bool {
+        self.profile.is_some()
+    }
+
+    /// The task, from the fields of the profile and, where two tasks share them, from the words of the query.
+    pub(crate) fn task(&self) -> Option<Task> {
+        let entry = self.profile.as_ref()?.0.first()?;
+        let queries = self.query.iter().flat_map(|query| &query.0).map(|query| &query.input);
+        let inputs: Vec<String> =
+            self.input.iter().chain(queries).map(|input| input.to_lowercase()).collect();
+        // What is asked comes first: behind it stands a text, which may have any words.
+        let begins = |words: &str| inputs.iter().any(|input| input.trim_start().starts_with(words));
+        if entry.review_text.is_some() {
+            Some(Task::ProductReview)
+        } else if entry.content.is_some() {
+            Some(Task::TopicWriting)
+        } else if entry.abstract_.is_some() {
+            let longlamp = self.name.is_some() || begins("generate an abstract");
+            // Here the title of a paper stands before the question.
+            let cites = || inputs.iter().any(|input| input.contains("which reference is related"));
+            Some(match () {
+                () if longlamp => Task::AbstractGeneration,
+                () if !begins("generate a title") && cites() => Task::Lamp1,
+                () => Task::Lamp5,
+            })
+        } else if entry.tag.is_some() || entry.category.is_some() {
+            Some(Task::Lamp2)
+        } else if entry.score.is_some() {
+            Some(Task::Lamp3)
+        } else if entry.title.is_some() {
+            Some(if begins("generate a subject for the following email") { Task::Lamp6 } else { Task::Lamp4 })
+        } else if entry.text.is_some() {
+            Some(Task::Lamp7)
+        } else {
+            None
+        }
+    }
+
+    /// The record as texts; `row` stands for the id where there is none. The error is the reason.
+    pub(crate) fn read(self, task: Option<Task>, row: u64) -> Result<UserRecord, String> {
+        let named = [self.user_id, self.user_name, self.reviewer_id, self.name, self.author];
+        let id = self.id.map_or_else(|| row.to_string(), |id| id.0);
+        let user = named.into_iter().flatten().next().map_or_else(|| id.clone(), |name| name.0);
+        let user = UserId::new(user).map_err(|error| error.to_string())?;
+        let entries = self.profile.ok_or("it has no \"profile\"")?.0;
+        let mut queries = Vec::new();
+        if let Some(prompt) = self.input {
+            queries.push(Query { id, prompt, response: self.output.map(|output| output.0) });
+        }
+        for query in self.query.into_iter().flat_map(|query| query.0) {
+            let response = query.output.map(|output| output.0);
+            queries.push(Query { id: query.id.0, prompt: query.input, response });
+        }
+        let times = entries.iter().map(RawEntry::time).collect::<Result<Vec<_>, _>>()?;
+        let dated = !times.is_empty() && times.iter().all(Option::is_some);
+        let (mut texts, mut blank) = (Vec::with_capacity(entries.len()), 0);
+        for (position, (entry, time)) in entries.into_iter().zip(times).enumerate() {
+            let place = |reason: String| format!("profile entry {}: {reason}", position + 1);
+            let task = task.ok_or_else(|| place("its fields are of no known task".into()))?;
+            let id = entry.id.clone();
+            let (prompt, response) = entry.pair(task).map_err(place)?;
+            if response.trim().is_empty() {
+                blank += 1;
+                continue;
+            }
+            let id = match id {
+                Some(id) => id.0,
+                None => content_id(&prompt, &response),
+            };
+            let id = InteractionId::new(id).map_err(|error| place(error.to_string()))?;
+            let time = match time {
+                Some(time) if dated => time,
+                _ => Timestamp::UNIX_EPOCH + SignedDuration::from_secs(position as i64),
+            };
+            texts.push(Interaction { user: user.clone(), id, time, prompt, response, meta: None });
+        }
+        texts.sort_by_key(|text| text.time);
+        Ok(UserRecord { user, texts, queries, dated, blank })
+    }
+}
+
+impl RawEntry {
+    /// The prompt that the entry answers, and the answer.
+    fn pair(self, task: Task) -> Result<(String, String), String> {
+        let need = |field: Option<String>, name: &str| {
+            field.ok_or_else(|| format!("no {name:?}, which {task} needs"))
+        };
+        let text = |scalar: Option<Scalar>| scalar.map(|scalar| scalar.0);
+        Ok(match task {
+            Task::Lamp1 | Task::AbstractGeneration => {
+                let title = need(self.title, "title")?;
+                (
+                    format!("Generate an abstract for the title \"{title}\"."),
+                    need(self.abstract_, "abstract")?,
+                )
+            }
+            Task::Lamp2 => match self.description {
+                Some(description) => (
+                    format!("Which tag does this movie relate to? description: {description}"),
+                    need(text(self.tag), "tag")?,
+                ),
+                None => (
+                    format!(
+                        "Which category does this article relate to? article: {}",
+                        need(self.text, "text")?
+                    ),
+                    need(text(self.category), "category")?,
+                ),
+            },
+            Task::Lamp3 => (
+                format!(
+                    "What is the score of the following review on a scale of 1 to 5? review: {}",
+                    need(self.text, "text")?
+                ),
+                need(text(self.score), "score")?,
+            ),
+            Task::Lamp4 => (
+                format!("Generate a headline for the following article: {}", need(self.text, "text")?),
+                need(self.title, "title")?,
+            ),
+            Task::Lamp5 => (
+                format!(
+                    "Generate a title for the following abstract of a paper: {}",
+                    need(self.abstract_, "abstract")?
+                ),
+                need(self.title, "title")?,
+            ),
+            Task::Lamp6 => (
+                format!("Generate a subject for the following email: {}", need(self.text, "text")?),
+                need(self.title, "title")?,
+            ),
+            Task::Lamp7 => ("Write a tweet.".into(), need(self.text, "text")?),
+            Task::ProductReview => {
+                let review = need(self.review_text, "reviewText")?;
+                let overall = need(text(self.overall), "overall")?;
+                let description = need(self.description, "description")?;
+                let summary = need(self.summary, "summary")?;
+                let prompt = format!(
+                    "Generate the review text written by a reviewer who has a given an overall rating of \
+                     \"{overall}\" for a product with description \"{description}\". The summary of the review text \
+                     is \"{summary}\"."
+                );
+                (prompt, review)
+            }
+            Task::TopicWriting => (
+                format!("Generate the content for a reddit post {}", need(self.summary, "summary")?),
+                need(self.content, "content")?,
+            ),
+        })
+    }
+
+    /// When it was written: the beginning of its date, or of its year.
+    fn time(&self) -> Result<Option<Timestamp>, String> {
+        let Some(Scalar(date)) = self.date.as_ref().or(self.year.as_ref()) else { return Ok(None) };
+        let date = date.trim();
+        if date.is_empty() {
+            return Ok(None);
+        }
+        let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
+        let full = match date.len() {
+            4 => format!("{date}-01-01"),
+            7 => format!("{date}-01"),
+            _ => date.to_owned(),
+        };
+        let civil = || full.parse::<jiff::civil::DateTime>()?.to_zoned(TimeZone::UTC);
+        full.parse::<Date>()
+            .and_then(midnight)
+            .or_else(|_| full.parse::<Timestamp>())
+            .or_else(|_| civil().map(|zoned| zoned.timestamp()))
+            .map(Some)
+            .map_err(|_| format!("date {:?} is no date such as \"2024-05-31\" or \"2024\"", start_of(date)))
+    }
+}
+
+/// The id of a text that has none in its file: the same text has the same id wherever it stands, so
+/// that it counts once. The zeros are of the first version of these ids, which must not change:
+/// states hold them.
+fn content_id(prompt: &str, response: &str) -> String {
+    let parts: [&[u8]; 4] = [&[0; 8], prompt.as_bytes(), &[0; 4], response.as_bytes()];
+    format!("{:016x}", hash::of_parts(&parts))
+}
+
+/// As much of a text of the file as an error shows.
+pub(crate) fn start_of(text: &str) -> String {
+    text.chars().take(80).collect()
+}

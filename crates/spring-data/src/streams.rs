@@ -1,0 +1,175 @@
+//! From the records of a file to the streams of chosen users.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    path::Path,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use spring_memory::{Interaction, InteractionId, UserId};
+
+use crate::{Error, Query, Result, UserRecord, open, read_golds};
+
+/// One user's texts, in the order of time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// The user.
+    pub user: UserId,
+    /// The texts.
+    pub texts: Vec<Interaction>,
+}
+
+/// Which users' streams to read.
+pub type StreamFilter<'a> = &'a dyn Fn(&UserId) -> bool;
+
+/// How many texts each user of a file has, in constant memory but for a few bytes a text that tell what was seen: a text that
+/// several records of a user share counts once.
+///
+/// # Errors
+///
+/// As [`open`], and for the first record that is broken.
+pub fn text_counts(path: &Path) -> Result<BTreeMap<UserId, usize>> {
+    let mut reader = open(path)?;
+    let (mut counts, mut seen) = (BTreeMap::new(), Seen::default());
+    while let Some(record) = reader.next_record()? {
+        let new = record.texts.iter().filter(|text| seen.is_new(text)).count();
+        *counts.entry(record.user).or_default() += new;
+    }
+    Ok(counts)
+}
+
+/// The streams of the users that `keep` takes, each in the order of time, by user.
+///
+/// A question with a known answer is a text too, and the last one: its answer comes from the file or from `golds`, a
+/// file of outputs. A text that comes again with the same content counts once.
+///
+/// # Errors
+///
+/// As [`open`] and [`read_golds`], and if a user has two different texts with one id.
+pub fn read_streams(path: &Path, golds: Option<&Path>, keep: StreamFilter<'_>) -> Result<Vec<Stream>> {
+    let golds = golds.map(read_golds).transpose()?.unwrap_or_default();
+    let mut reader = open(path)?;
+    let mut users: BTreeMap<UserId, Merged> = BTreeMap::new();
+    while let Some(record) = reader.next_record()? {
+        if keep(&record.user) {
+            let user = record.user.clone();
+            let merged = users.entry(user).or_default();
+            let dated = record.dated;
+            let texts = answered(record, &golds);
+            let added =
+                texts.and_then(|texts| texts.into_iter().try_for_each(|text| merged.insert(text, dated)));
+            added.map_err(|reason| reader.refuse(reason))?;
+        }
+    }
+    Ok(users.into_iter().map(|(user, merged)| merged.stream(user)).collect())
+}
+
+/// Hands every text to `visit`, record by record, in constant memory but for a few bytes a text that tell what was seen:
+/// of texts of one user with the same id the first one counts. Answered questions are texts as in [`read_streams`].
+///
+/// # Errors
+///
+/// As [`read_streams`], but for different texts with one id, and what `visit` returns.
+pub fn visit_texts<E: From<Error>>(
+    path: &Path,
+    golds: Option<&Path>,
+    mut visit: impl FnMut(Interaction) -> Result<(), E>,
+) -> Result<(), E> {
+    let golds = golds.map(read_golds).transpose()?.unwrap_or_default();
+    let mut reader = open(path)?;
+    let (mut seen, mut clocks) = (Seen::default(), HashMap::<UserId, Clock>::new());
+    while let Some(record) = reader.next_record()? {
+        let clock = clocks.entry(record.user.clone()).or_default();
+        let dated = record.dated;
+        let texts = answered(record, &golds).map_err(|reason| reader.refuse(reason))?;
+        for mut text in texts {
+            if seen.is_new(&text) {
+                clock.place(&mut text, dated);
+                visit(text)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The texts that were met before, a hash of user and id each.
+#[derive(Default)]
+struct Seen {
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Seen {
+    /// Whether it is met for the first time.
+    fn is_new(&mut self, text: &Interaction) -> bool {
+        self.hashes.insert(self.hasher.hash_one((&text.user, &text.id)))
+    }
+}
+
+/// Where a user's stream has come to. Texts without dates are dated from 1970 on in each record; in a stream of several
+/// records that would put the records into each other.
+#[derive(Default)]
+struct Clock(Option<Timestamp>);
+
+impl Clock {
+    /// Puts a new text without a date behind all that came before it.
+    fn place(&mut self, text: &mut Interaction, dated: bool) {
+        if let Some(latest) = self.0.filter(|latest| !dated && text.time <= *latest) {
+            text.time = latest.checked_add(SignedDuration::from_secs(1)).unwrap_or(latest);
+        }
+        self.0 = self.0.max(Some(text.time));
+    }
+}
+
+/// The beginning of an answered question's id, which no profile entry's id has in the known data sets.
+const QUESTION: &str = "query ";
+
+/// Whether a text is an answered question and not of the profile.
+pub fn is_question(text: &Interaction) -> bool {
+    text.id.as_str().starts_with(QUESTION)
+}
+
+/// The texts of a record, and after them its questions with their answers.
+fn answered(record: UserRecord, golds: &HashMap<String, String>) -> Result<Vec<Interaction>, String> {
+    let UserRecord { user, mut texts, queries, dated, .. } = record;
+    let end = texts.iter().map(|text| text.time).max().unwrap_or_default();
+    for (place, Query { id, prompt, response }) in (1..).zip(queries) {
+        let response = response.or_else(|| golds.get(&id).cloned());
+        let Some(response) = response.filter(|response| !response.trim().is_empty()) else { continue };
+        let id = InteractionId::new(format!("{QUESTION}{id}")).map_err(|error| error.to_string())?;
+        // Where there are dates the order alone puts a question after the profile: texts of one time keep theirs.
+        let time = if dated { end } else { end + SignedDuration::from_secs(place) };
+        texts.push(Interaction { user: user.clone(), id, time, prompt, response, meta: None });
+    }
+    Ok(texts)
+}
+
+/// A user's texts from all records so far.
+#[derive(Default)]
+struct Merged {
+    texts: Vec<Interaction>,
+    places: HashMap<InteractionId, usize>,
+    clock: Clock,
+}
+
+impl Merged {
+    fn insert(&mut self, mut text: Interaction, dated: bool) -> Result<(), String> {
+        if let Some(place) = self.places.get(&text.id) {
+            let known = &self.texts[*place];
+            if (&known.prompt, &known.response) != (&text.prompt, &text.response) {
+                return Err(format!("user {} has two different texts with the id {}", text.user, text.id));
+            }
+            return Ok(());
+        }
+        self.clock.place(&mut text, dated);
+        self.places.insert(text.id.clone(), self.texts.len());
+        self.texts.push(text);
+        Ok(())
+    }
+
+    fn stream(mut self, user: UserId) -> Stream {
+        self.texts.sort_by_key(|text| text.time);
+        Stream { user, texts: self.texts }
+    }
+}

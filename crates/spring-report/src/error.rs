@@ -1,0 +1,18 @@
+//! What can go wrong with a page.
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A plot could not be drawn.
+    #[error("drawing {plot}: {reason}")]
+    Plot {
+        /// Which plot.
+        plot: &'static str,
+        /// The library's reason.
+        reason: String,
+    },
+}

@@ -1,0 +1,55 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod error;
+mod markup;
+mod page;
+mod plots;
+mod suite;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+pub use error::{Error, Result};
+pub use suite::suite_html;
+
+use spring_core::{
+    StoredInteraction,
+    record::{AnswerRecord, PeriodRecord},
+    spring_memory::{BufferItem, UserId},
+};
+
+use spring_eval::PeriodLosses;
+
+/// What a page shows.
+#[derive(Debug, Clone, Copy)]
+pub struct UserReport<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// The base model, in words.
+    pub model: &'a str,
+    /// The periods learned, oldest first.
+    pub periods: &'a [PeriodRecord],
+    /// Losses on held-out texts per period.
+    pub losses: &'a [PeriodLosses],
+    /// Texts by sequence number: all that the records mention.
+    pub texts: &'a HashMap<u64, StoredInteraction>,
+    /// The buffer of the last generation, highest score first.
+    pub buffer: &'a [BufferItem],
+    /// The gate's calibration sample of the last generation.
+    pub calibration: &'a [f64],
+    /// A generated text.
+    pub answer: Option<&'a AnswerRecord>,
+    /// The texts of the answer's tokens, one per entry of its trace.
+    pub tokens: &'a [String],
+}
+
+/// What was learned of one user: nothing on it is loaded from elsewhere, and no text of the data can become markup.
+///
+/// # Errors
+///
+/// [`Error::Plot`] if a plot cannot be drawn.
+pub fn html(report: &UserReport<'_>) -> Result<String> {
+    page::Page::new(*report).html()
+}

@@ -1,0 +1,144 @@
+//! Pages of suites that were run on a tiny real model, parsed as XML.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, ops::ControlFlow, path::Path};
+
+use roxmltree::{Document, ParsingOptions};
+use spring_core::spring_memory::UserId;
+use spring_data::synth::{Drift, SynthConfig, synthesize};
+use spring_eval::{Choice, Suite, SuiteEvent, SuiteOutcome, run_suite};
+use spring_model::{AnyModel, Device, ModelFiles};
+use spring_report::suite_html;
+
+fn model() -> AnyModel {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
+}
+
+/// Synthetic users, one of them with a hostile name.
+fn suite(folder: &Path, users: usize, methods: &str) -> Suite {
+    let drifts = vec![Drift::Sudden];
+    let config = SynthConfig { users, texts: 24, drifts, noise: 0.1, seed: 3 };
+    let mut lines = String::new();
+    for mut text in synthesize(&config).unwrap() {
+        text.prompt.truncate(20);
+        if text.user.as_str() == "s002" {
+            text.user = UserId::new("s002<script>&").unwrap();
+        }
+        lines += &(serde_json::to_string(&text).unwrap() + "\n");
+    }
+    let path = folder.join("data.jsonl");
+    fs::write(&path, lines).unwrap();
+    let toml = format!(
+        "name = 'tiny'\nmethods = [{methods}]\n\
+         [[data]]\nname = 'synth <b>'\npath = '{}'\nusers = 4\n\
+         [config.training]\nlearning_rate = 1e-2\nmax_tokens = 48\n",
+        path.display()
+    );
+    Suite::from_toml(&toml, "tiny.toml").unwrap()
+}
+
+fn run(suite: &Suite, folder: &Path) -> SuiteOutcome {
+    let go = |_: SuiteEvent<'_>| ControlFlow::Continue(());
+    run_suite(&model(), suite, &folder.join("run"), &go).unwrap()
+}
+
+#[test]
+fn the_page_tells_everything_and_no_name_becomes_markup() {
+    let dir = tempfile::tempdir().unwrap();
+    let methods =
+        "'base', 'domain', 'other_user', 'static', 'everything+retrieval', 'spring', \
+         'spring:alpha=2,rho=0.5'";
+    let mut suite = suite(dir.path(), 4, methods);
+    suite.data[0].users = 3;
+    suite.budgets = vec![spring_eval::Budget::Epochs, spring_eval::Budget::Steps];
+    let page = suite_html(&suite, &run(&suite, dir.path())).unwrap();
+    let document = Document::parse_with_options(
+        page.trim_start_matches("<!DOCTYPE html>\n"),
+        ParsingOptions::default(),
+    )
+    .unwrap();
+    assert!(!page.contains("<script>") && !page.contains("synth <b>"));
+    let text: String = document.descendants().filter_map(|node| node.text()).collect();
+    for said in [
+        "no difference can be significant",
+        "The adapters alone",
+        "SPRInG, alpha 2, rho 0.5",
+        "another user's",
+        "s002<script>&",
+        "forgetting",
+        "Drift over time",
+    ] {
+        assert!(text.contains(said), "{said}");
+    }
+    for node in document.descendants() {
+        for attribute in ["src", "href"] {
+            assert!(node.attribute(attribute).is_none_or(|link| link.starts_with('#')), "{node:?}");
+        }
+    }
+    // For each group a matrix of every method, with four cells, and one of drift.
+    let is_cell = |node: &roxmltree::Node<'_, '_>| node.attribute("fill-opacity").is_some();
+    assert_eq!(document.descendants().filter(is_cell).count(), 2 * (7 * 4 + 3));
+}
+
+#[test]
+fn the_page_says_on_whom_settings_were_chosen() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut suite = suite(dir.path(), 4, "'base', 'spring'");
+    suite.choose = vec![Choice {
+        name: "tuned".into(),
+        among: vec!["static".parse().unwrap(), "spring:rho=0.5".parse().unwrap()],
+        then: vec![],
+    }];
+    let outcome = run(&suite, dir.path());
+    let users: Vec<String> =
+        outcome.data[0].users.iter().map(|user| user.user.to_string()).collect();
+    let page = suite_html(&suite, &outcome).unwrap();
+    let said = format!("Chosen on: {}, {}. Reported on:", users[0], users[2]);
+    assert!(page.contains(&said), "{said}");
+}
+
+#[test]
+fn the_page_says_who_was_kept_back_for_the_domain_adapter() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = suite(dir.path(), 4, "'base', 'domain'");
+    let page = suite_html(&suite, &run(&suite, dir.path())).unwrap();
+    assert!(page.contains("teach the domain adapter instead"));
+}
+
+#[test]
+fn labels_and_ratings_have_their_own_columns() {
+    let things = ["fern", "boat", "lamp", "tea", "road", "moss", "hat"];
+    let words = |i: usize| -> String {
+        (1..6).map(|k| things[i * k % 7]).collect::<Vec<_>>().join(" ") + &format!(" {i} {}", i * i)
+    };
+    let tag = |i: usize| {
+        serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]})
+    };
+    let rating = |i: usize| {
+        serde_json::json!({"id": i.to_string(), "text": words(i), "score": (1 + i % 5).to_string()})
+    };
+    let tags: Vec<_> = (0..21).map(tag).collect();
+    let ratings: Vec<_> = (0..21).map(rating).collect();
+    for (profile, input, heading) in [
+        (tags, "Which tag does this movie relate to?", "accuracy; F1"),
+        (ratings, "What is the score of the following review?", "MAE; RMSE"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("questions.json");
+        let question = serde_json::json!([
+            {"id": "q", "user_id": "one", "input": input, "profile": profile}
+        ]);
+        fs::write(&path, question.to_string()).unwrap();
+        let toml = format!(
+            "name = 'labels'\nmethods = ['base', 'static']\n\
+             generation = {{ texts = 1, tokens = 3 }}\n[[data]]\nname = 'lamp'\npath = '{}'\n",
+            path.display()
+        );
+        let suite = Suite::from_toml(&toml, "labels.toml").unwrap();
+        let page = suite_html(&suite, &run(&suite, dir.path())).unwrap();
+        assert!(page.contains(heading), "{heading}");
+    }
+}
