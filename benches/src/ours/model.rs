@@ -4,7 +4,10 @@ use std::{ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::{Context, Result};
 use spring_core::mean_log_likelihood;
-use spring_model::{AnyDecoder, AnyModel, Branch, Device, LoraConfig, ModelFiles, Sequence, TrainConfig};
+use spring_model::{
+    AnyDecoder, AnyModel, Branch, Decode, Device, LoraConfig, ModelFiles, Score, Sequence, Train,
+    TrainConfig, TrainRequest,
+};
 
 use super::timed;
 use crate::{
@@ -64,7 +67,8 @@ pub fn train(
     };
     Ok(move || {
         let follow = &mut |_| ControlFlow::Continue(());
-        let (seconds, outcome) = timed(|| model.adapt(None, &lora, &sequences, &config, 1, follow));
+        let (seconds, outcome) =
+            timed(|| model.train(TrainRequest::new(&lora, &sequences, &config, 1), follow));
         let first = outcome?.losses.first().copied().context("no loss was read")?;
         Ok(Reply { parts: vec![("train".into(), seconds)], result: vec![first.into()], ..Reply::default() })
     })

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, path::Path};
 
 use anyhow::{Context, Result};
-use spring_core::LanguageModel;
+use spring_core::Tokenize;
 use spring_model::{AnyModel, ModelFiles};
 
 use crate::args::Args;

@@ -13,8 +13,7 @@ use std::{
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use spring_core::{
-    Access, Config, Generation, LanguageModel, PeriodCommit, Periods, Settings, SqliteStore, StateStore,
-    adapt,
+    Access, Config, Generation, PeriodCommit, Periods, Settings, SqliteStore, StateStore, Tokenize, adapt,
     record::PeriodRecord,
     spring_memory::{JsonlReader, UserId},
 };
@@ -34,7 +33,11 @@ fn model(folder: &str) -> Option<AnyModel> {
 }
 
 fn settings(model: &AnyModel) -> Settings {
-    Settings { model: "bench".into(), fingerprint: model.info().fingerprint, config: Config::default() }
+    Settings {
+        model: "bench".into(),
+        fingerprint: model.info().fingerprint.clone(),
+        config: Config::default(),
+    }
 }
 
 fn user(i: usize) -> UserId {

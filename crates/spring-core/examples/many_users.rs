@@ -14,8 +14,8 @@ use std::{
 
 use jiff::Timestamp;
 use spring_core::{
-    Access, Config, Follow, LanguageModel, PeriodCommit, Periods, Progress, Result, Settings, SqliteStore,
-    StateStore, adapt, adapt_users,
+    Access, Config, Follow, PeriodCommit, Periods, Progress, Result, Settings, SqliteStore, StateStore,
+    Tokenize, adapt, adapt_users,
     record::LearnedPeriod,
     spring_memory::{Interaction, InteractionId, UserId},
 };
@@ -34,8 +34,11 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let model = AnyModel::load(&ModelFiles::from_dir(folder)?, Device::Cpu)?;
     let place = tempfile::tempdir()?;
     let path = place.path().join("state.db");
-    let settings =
-        Settings { model: "tiny".into(), fingerprint: model.info().fingerprint, config: Config::default() };
+    let settings = Settings {
+        model: "tiny".into(),
+        fingerprint: model.info().fingerprint.clone(),
+        config: Config::default(),
+    };
     println!("{users} users, {texts} texts of each, about 200 bytes a text\n");
     println!("| what | | most memory so far |\n|---|---|---|");
     row("the model loaded", String::new());

@@ -50,12 +50,12 @@ pub fn check_base(model: &dyn LanguageModel, store: &dyn StateStore, path: &Path
 
 /// As [`check_base`], for who does not know the path.
 pub(crate) fn check_model(model: &dyn LanguageModel, store: &dyn StateStore) -> Result<()> {
-    let (settings, found) = (store.settings(), model.info().fingerprint);
-    if found == settings.fingerprint {
+    let (settings, found) = (store.settings(), &model.info().fingerprint);
+    if *found == settings.fingerprint {
         return Ok(());
     }
     let (model, expected) = (settings.model.clone(), settings.fingerprint.clone());
-    Err(Error::OtherBase { model, expected, found })
+    Err(Error::OtherBase { model, expected, found: found.clone() })
 }
 
 /// Learns everything that a user has written since the last period.

@@ -6,10 +6,13 @@ use spring_memory::{DocumentFields, Interaction};
 
 use crate::{LanguageModel, Result, StateStore, StoredInteraction};
 
+/// A text's beginning tells its topic: what stands behind that many tokens is not embedded.
+const EMBEDDED_TOKENS: usize = 512;
+
 /// Embeddings of length 1 by sequence number.
 pub type EmbeddingMap = HashMap<u64, Vec<f32>>;
 
-/// The embedding of any text.
+/// The embedding of any text; the end of a long one is left out.
 ///
 /// Texts go through the model one by one: in a batch the last bit of a number may depend on the company, and what is
 /// learned from it would not come out the same again.
@@ -18,7 +21,10 @@ pub type EmbeddingMap = HashMap<u64, Vec<f32>>;
 ///
 /// If the tokenizer refuses the text.
 pub fn embed_text(model: &dyn LanguageModel, text: &str) -> Result<Vec<f32>> {
-    Ok(model.embed(&[text])?.into_iter().collect())
+    let info = model.info();
+    let mut ids: Vec<u32> = info.start.into_iter().chain(model.encode(text)?).collect();
+    ids.truncate(EMBEDDED_TOKENS.min(info.context));
+    Ok(model.embed_tokens(&[ids])?.into_iter().collect())
 }
 
 /// The embedding of an interaction: of its prompt, a line break, and its response.

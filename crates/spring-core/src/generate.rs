@@ -35,7 +35,7 @@ pub fn generate(
     let mut branches: Vec<Branch<'_>> = vec![(&contexts.plain, adapter)];
     branches.extend(contexts.retrieval.as_ref().map(|context| (context.as_slice(), adapter)));
 
-    let (eos, count) = (model.info().eos, branches.len());
+    let (eos, count) = (&model.info().eos, branches.len());
     let weights = match count {
         1 => None,
         n => Some(config.fusion.lambda.weights(n, Some(&retrieval.gate))?),

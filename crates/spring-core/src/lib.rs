@@ -35,7 +35,7 @@ pub use retrieve::{Retrieval, retrieve};
 pub use retriever::{Bm25Retriever, DenseRetriever, RetrievalConfig, Retriever, RetrieverKind};
 pub use search::{FoundText, HistorySearch, SearchConfig};
 pub use signal::{PeriodSignal, drift_signal};
-pub use spring_lm::{LanguageModel, ModelInfo};
+pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, Tokenize, Train};
 pub use store::{
     Access, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, HistoryEntry, IngestReport,
     Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore,

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ops::ControlFlow,
     sync::Arc,
     time::Instant,
 };
@@ -12,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use spring_drift::{Alpha, DriftScore, DriftScorer, Observation, ScoreStatistics, ScorerConfig};
 use spring_fuse::{Calibration, Candidate};
-use spring_lm::{Adapter, Sequence};
+use spring_lm::{Adapter, Sequence, TrainRequest};
 use spring_memory::{BufferItem, BufferPolicy, BufferPolicyConfig, UserId};
 
 use crate::{
@@ -285,18 +284,11 @@ fn update(
 ) -> Result<(Adapter, UpdateRecord)> {
     let seed = key::seed(config.seed, input.user.as_str(), input.period, "adapter");
     let started = Instant::now();
-    let outcome = model.adapt(
-        input.memories.adapter.as_ref(),
-        &config.lora,
-        examples,
-        &config.training,
-        seed,
-        &mut |step| match progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
-        {
-            ControlFlow::Continue(()) => ControlFlow::Continue(()),
-            ControlFlow::Break(()) => ControlFlow::Break(()),
-        },
-    )?;
+    let request = TrainRequest::new(&config.lora, examples, &config.training, seed)
+        .starting_from(input.memories.adapter.as_ref());
+    let outcome = model.train(request, &mut |step| {
+        progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
+    })?;
     let record = UpdateRecord {
         steps: outcome.steps,
         tokens: outcome.tokens,

@@ -88,7 +88,7 @@ pub fn encode_pair(
 ) -> Result<Encoded> {
     let info = model.info();
     let max_tokens = max_tokens.min(info.context);
-    let begin = begin(&info).len();
+    let begin = begin(info).len();
     let mut cuts = Vec::new();
     let mut response_ids = model.encode(response)?;
     response_ids.extend(info.eos.first());
@@ -96,7 +96,7 @@ pub fn encode_pair(
 
     let room = max_tokens.saturating_sub(begin);
     let most = begin + (room / 2).max(room.saturating_sub(response_ids.len()));
-    let (context, tokens) = context(model, &info, &[], prompt, 0, most)?;
+    let (context, tokens) = context(model, info, &[], prompt, 0, most)?;
     if tokens > 0 {
         cuts.push(Cut::Prompt { tokens });
     }
@@ -171,12 +171,12 @@ pub fn contexts_of_rest(
     let mut cuts = Vec::new();
     let wanted = new_tokens.unwrap_or(MOST_NEW_TOKENS.min(info.context / 3)).max(1);
     // At least one token of the prompt stays, so that there is something to continue.
-    let new_tokens = wanted.min(info.context.saturating_sub(begin(&info).len() + 1));
+    let new_tokens = wanted.min(info.context.saturating_sub(begin(info).len() + 1));
     if new_tokens < wanted {
         cuts.push(Cut::NewTokens { tokens: wanted - new_tokens });
     }
     let room = info.context.saturating_sub(new_tokens);
-    let (plain, tokens) = context(model, &info, &[], prompt, lost, room)?;
+    let (plain, tokens) = context(model, info, &[], prompt, lost, room)?;
     if tokens > 0 {
         cuts.push(Cut::Prompt { tokens });
     }
@@ -185,7 +185,7 @@ pub fn contexts_of_rest(
     while let Some(last) = items.last() {
         let mut earlier = items.clone();
         earlier.sort_by_key(|pair| pair.order);
-        let (ids, _) = context(model, &info, &earlier, prompt, lost, usize::MAX)?;
+        let (ids, _) = context(model, info, &earlier, prompt, lost, usize::MAX)?;
         if ids.len() <= room {
             retrieval = Some(ids);
             break;

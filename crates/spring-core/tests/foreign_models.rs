@@ -4,18 +4,13 @@
 
 mod common;
 
-use std::ops::ControlFlow;
-
 use common::{config, ingest, model, settings, texts, user};
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 use spring_core::{
-    Config, Error, LanguageModel, Memories, ModelInfo, Periods, RetrievalBank, SqliteStore, adapt, generate,
-    prompt::encode_pair, recall, score_fused, spring_fuse::GateConfig,
+    Config, Error, Memories, Periods, RetrievalBank, SqliteStore, adapt, generate, prompt::encode_pair,
+    recall, score_fused, spring_fuse::GateConfig,
 };
-use spring_lm::{
-    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
-    Sequence, TrainConfig, TrainStep,
-};
+use spring_lm::{AnyDecoder, Branch, BranchVisitor, Decode, ModelError, Parts, Score, ScoreRow};
 
 /// What is wrong with the log-probabilities `[branches, vocabulary]`.
 #[derive(Debug, Clone, Copy)]
@@ -59,27 +54,7 @@ impl AnyDecoder for ForeignDecoder {
     }
 }
 
-impl LanguageModel for Foreign {
-    fn info(&self) -> ModelInfo {
-        LanguageModel::info(model())
-    }
-
-    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        model().encode(text)
-    }
-
-    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, ModelError> {
-        model().encode_chat(messages)
-    }
-
-    fn embed(&self, texts: &[&str]) -> Result<Array2<f32>, ModelError> {
-        LanguageModel::embed(model(), texts)
-    }
-
-    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError> {
-        model().decode_text(ids)
-    }
-
+impl Score for Foreign {
     fn score(&self, _: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
         Ok(vec![vec![-1.0]])
     }
@@ -94,19 +69,9 @@ impl LanguageModel for Foreign {
             visit(position, self.0.of(log_probs).view())
         })
     }
+}
 
-    fn adapt(
-        &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
-        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
-    ) -> Result<AdaptOutcome, ModelError> {
-        LanguageModel::adapt(model(), start, lora, examples, config, seed, progress)
-    }
-
+impl Decode for Foreign {
     fn decode(
         &self,
         branches: &[Branch<'_>],
@@ -142,12 +107,12 @@ fn distributions_of_another_shape_are_refused() {
             if matches!((wrong, gate), (Wrong::ColumnByColumn, GateConfig::Never {})) {
                 continue;
             }
-            let error =
-                generate(&Foreign(wrong), &config, &memories, &bank, "About soup", &mut ()).unwrap_err();
+            let foreign = Foreign(wrong);
+            let model = Parts::of(model()).with_score(&foreign).with_decode(&foreign);
+            let error = generate(&model, &config, &memories, &bank, "About soup", &mut ()).unwrap_err();
             assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
             assert!(error.to_string().contains("log-probabilities of shape"), "{error}");
-            let error =
-                score_fused(&Foreign(wrong), &config, &memories, &bank, "About soup", &response).unwrap_err();
+            let error = score_fused(&model, &config, &memories, &bank, "About soup", &response).unwrap_err();
             assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
         }
     }

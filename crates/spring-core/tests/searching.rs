@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use common::{config, id, ingest, model, settings, texts, user};
 use spring_core::{
-    Access, Config, EmbeddingMap, Error, Event, FoundText, GraphPlace, HistorySearch, LanguageModel, Periods,
-    Result, RetrieverKind, SqliteStore, StateStore, adapt, embed_interaction, forget_interaction, generate,
+    Access, Config, EmbeddingMap, Error, Event, FoundText, GraphPlace, HistorySearch, Periods, Result,
+    RetrieverKind, SqliteStore, StateStore, Tokenize, adapt, embed_interaction, forget_interaction, generate,
     recall,
     spring_fuse::GateConfig,
     spring_memory::{BufferPolicyConfig, EvictionReason, GraphOrigin, SearchFilter, SearchMode},

@@ -5,8 +5,8 @@
 use std::{ops::ControlFlow, path::Path, sync::OnceLock};
 
 use spring_core::{
-    Config, Event, LanguageModel, Periods, Settings, SqliteStore, StateStore, adapt, drift_signal, generate,
-    novelties,
+    Config, Event, Periods, Score, Settings, SqliteStore, StateStore, Tokenize, adapt, drift_signal,
+    generate, novelties,
     prompt::{Cut, RetrievedPair, contexts, contexts_of_rest, encode_pair},
     recall, retrieve, score_fused,
     spring_drift::{Alpha, DetectorConfig, SignalConfig},
@@ -44,7 +44,7 @@ fn history(user: &str, count: usize) -> String {
 }
 
 fn store(config: Config, users: &[(&str, usize)]) -> SqliteStore {
-    let settings = Settings { model: "tiny".into(), fingerprint: model().info().fingerprint, config };
+    let settings = Settings { model: "tiny".into(), fingerprint: model().info().fingerprint.clone(), config };
     let mut store = SqliteStore::in_memory(&settings).unwrap();
     for (user, count) in users {
         let lines = history(user, *count);

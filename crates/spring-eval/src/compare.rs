@@ -14,7 +14,7 @@ use spring_core::{
     spring_fuse::GateConfig,
     spring_memory::UserId,
 };
-use spring_lm::{Adapter, Sequence};
+use spring_lm::{Adapter, Sequence, TrainRequest};
 
 use crate::{
     Error, FusedLoss, Loss, Result, Split, SplitConfig,
@@ -320,13 +320,10 @@ pub(crate) fn train_on(
 ) -> Result<Adapter> {
     let examples: Vec<Sequence> = encode(model, config, texts)?.into_iter().map(|e| e.sequence).collect();
     let seed = key::seed(config.seed, "domain", 1, "adapter");
-    let outcome =
-        model.adapt(None, &config.lora, &examples, &config.training, seed, &mut |step| match progress
-            .on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
-        {
-            ControlFlow::Continue(()) => ControlFlow::Continue(()),
-            ControlFlow::Break(()) => ControlFlow::Break(()),
-        });
+    let request = TrainRequest::new(&config.lora, &examples, &config.training, seed);
+    let outcome = model.train(request, &mut |step| {
+        progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
+    });
     Ok(outcome.map_err(spring_core::Error::from)?.adapter)
 }
 

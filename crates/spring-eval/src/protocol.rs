@@ -20,14 +20,13 @@ use spring_core::{
     Config, EmbeddingMap, LanguageModel, Memories, Progress, RetrievalBank, StoredInteraction, novelties,
     spring_drift::DetectorConfig, spring_fuse::GateConfig,
 };
-use spring_lm::Adapter;
+use spring_lm::{Adapter, Parts};
 
 use crate::{
     Error, Loss, Result, Split,
     compare::score_base,
     loss::{encode, losses},
 };
-use spring_data::synth::{Detection, Drift, Truth};
 use arena::Arena;
 pub(crate) use cost::cost_of;
 pub use memo::Memo;
@@ -38,6 +37,7 @@ pub use record::{
     Budget, GeneratedText, Generation, MethodRun, PeriodSizes, Protocol, SyntheticScores, UserInput,
     UserOutcome, UserRun,
 };
+use spring_data::synth::{Detection, Drift, Truth};
 use trajectory::Trajectory;
 use write::write;
 
@@ -54,7 +54,8 @@ pub fn run_user(
     memo: &Memo,
     progress: &mut dyn Progress,
 ) -> Result<UserOutcome> {
-    let model = &Remembering { model, memo };
+    let remembering = Remembering { model, memo };
+    let model = &Parts::of(model).with_score(&remembering).with_train(&remembering);
     let mut splits = input.splits.to_vec();
     score_base(model, &protocol.config, &mut splits)?;
     let arena = Arena::new(model, memo, protocol, input, &splits)?;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use spring_core::{
-    Config, LanguageModel, Periods, Settings, SqliteStore, StateStore, adapt,
+    Config, Periods, Settings, SqliteStore, StateStore, Tokenize, adapt,
     spring_memory::{Interaction, JsonlReader, UserId},
 };
 use spring_data::Stream;
@@ -72,7 +72,7 @@ fn every_method_is_measured_on_the_same_texts_and_the_state_agrees() {
     assert_ne!(bob[&Method::OtherUser].nats, bob[&Method::SpringAdapter].nats);
     assert!(comparison_svg(&comparison).unwrap().contains("domain adapter"));
 
-    let settings = Settings { model: "tiny".into(), fingerprint: model.info().fingerprint, config };
+    let settings = Settings { model: "tiny".into(), fingerprint: model.info().fingerprint.clone(), config };
     let mut store = SqliteStore::in_memory(&settings).unwrap();
     let lines: Vec<String> = texts("ada", 20).iter().map(|t| serde_json::to_string(t).unwrap()).collect();
     store.ingest("ada", &mut JsonlReader::new(lines.join("\n").as_bytes(), "ada")).unwrap();

@@ -12,8 +12,7 @@ use std::{
 
 use ndarray::Array2;
 use spring_core::{
-    Config, LanguageModel, ModelInfo, Periods, RetrieverKind, Settings, SqliteStore, StateStore,
-    StoredInteraction, adapt,
+    Config, Periods, RetrieverKind, Settings, SqliteStore, StateStore, StoredInteraction, adapt,
     prompt::encode_pair,
     spring_memory::{JsonlReader, UserId},
 };
@@ -22,8 +21,9 @@ use spring_eval::{
     Budget, Generation, Memo, PeriodRule, Protocol, Split, UserInput, domain_adapter, run_user,
 };
 use spring_model::{
-    AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Device, LoraConfig, Message,
-    ModelError, ModelFiles, ScoreRow, Sequence, TrainConfig, TrainStep,
+    AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Decode, Device, Embed, Message,
+    ModelError, ModelFiles, ModelInfo, Score, ScoreRow, Sequence, Tokenize, Train, TrainConfig, TrainRequest,
+    TrainStep,
 };
 
 /// One call of the model.
@@ -37,8 +37,8 @@ enum Call {
     Branches(Vec<Vec<u32>>, Vec<u32>),
     /// The contexts of what is generated.
     Decode(Vec<Vec<u32>>),
-    /// The texts.
-    Embed(Vec<String>),
+    /// The tokens of the texts.
+    Embed(Vec<Vec<u32>>),
 }
 
 /// Writes down every call and hands it on.
@@ -72,32 +72,36 @@ fn contexts(branches: &[Branch<'_>]) -> Vec<Vec<u32>> {
     branches.iter().map(|branch| branch.0.to_vec()).collect()
 }
 
-impl LanguageModel for Recorder {
-    fn info(&self) -> ModelInfo {
+impl Tokenize for Recorder {
+    fn info(&self) -> &ModelInfo {
         self.model.info()
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        LanguageModel::encode(&self.model, text)
+        self.model.encode(text)
     }
 
     fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, ModelError> {
-        LanguageModel::encode_chat(&self.model, messages)
+        self.model.encode_chat(messages)
     }
 
     fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError> {
-        LanguageModel::decode_text(&self.model, ids)
+        self.model.decode_text(ids)
     }
+}
 
-    fn embed(&self, texts: &[&str]) -> Result<Array2<f32>, ModelError> {
-        self.note(Call::Embed(texts.iter().map(|text| (*text).to_owned()).collect()));
-        LanguageModel::embed(&self.model, texts)
+impl Embed for Recorder {
+    fn embed_tokens(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>, ModelError> {
+        self.note(Call::Embed(rows.to_vec()));
+        self.model.embed_tokens(rows)
     }
+}
 
+impl Score for Recorder {
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let adapted = rows.iter().filter(|row| row.1.is_some()).count();
         self.note(Call::Score(rows.iter().map(|row| row.0.clone()).collect(), adapted));
-        LanguageModel::score(&self.model, rows)
+        self.model.score(rows)
     }
 
     fn score_branches(
@@ -107,22 +111,22 @@ impl LanguageModel for Recorder {
         visit: &mut BranchVisitor<'_>,
     ) -> Result<(), ModelError> {
         self.note(Call::Branches(contexts(branches), response.to_vec()));
-        LanguageModel::score_branches(&self.model, branches, response, visit)
+        self.model.score_branches(branches, response, visit)
     }
+}
 
-    fn adapt(
+impl Train for Recorder {
+    fn train(
         &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
+        request: TrainRequest<'_>,
         progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome, ModelError> {
-        self.note(Call::Adapt(examples.to_vec()));
-        LanguageModel::adapt(&self.model, start, lora, examples, config, seed, progress)
+        self.note(Call::Adapt(request.examples.to_vec()));
+        self.model.train(request, progress)
     }
+}
 
+impl Decode for Recorder {
     fn decode(
         &self,
         branches: &[Branch<'_>],
@@ -130,7 +134,7 @@ impl LanguageModel for Recorder {
         run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
         self.note(Call::Decode(contexts(branches)));
-        LanguageModel::decode(&self.model, branches, max_new, run)
+        self.model.decode(branches, max_new, run)
     }
 }
 
@@ -244,7 +248,7 @@ fn no_test_text_reaches_training_memories_or_what_is_read_along() {
                 Call::Decode(contexts) => contexts.iter().map(|context| recorder.text(context)).collect(),
                 Call::Embed(texts) => {
                     embedded += texts.len();
-                    texts.clone()
+                    texts.iter().map(|text| recorder.text(text)).collect()
                 }
             };
             for text in beside {
@@ -346,8 +350,11 @@ fn lines(days: std::ops::Range<usize>) -> String {
 #[test]
 fn a_period_runs_the_model_for_selection_training_and_the_buffer_alone() {
     let model = Recorder::new();
-    let settings =
-        Settings { model: "tiny".into(), fingerprint: model.info().fingerprint, config: Config::default() };
+    let settings = Settings {
+        model: "tiny".into(),
+        fingerprint: model.info().fingerprint.clone(),
+        config: Config::default(),
+    };
     let mut store = SqliteStore::in_memory(&settings).unwrap();
     let mut learn = |days, count| {
         let text = lines(days);

@@ -9,7 +9,9 @@ mod config;
 mod error;
 #[cfg(feature = "hub")]
 mod hub;
+mod info;
 mod model;
+mod parts;
 mod peft;
 mod rope;
 mod sequence;
@@ -24,10 +26,14 @@ pub use chat::{Message, Role};
 pub use checkpoint::ModelFiles;
 pub use config::{Activation, LayerKind, ModelConfig};
 pub use error::{ModelError, Result};
-pub use model::{AnyDecoder, Branch, BranchVisitor, LanguageModel, ModelInfo, ScoreRow};
+pub use info::ModelInfo;
+pub use model::{
+    AnyDecoder, Branch, BranchVisitor, Decode, Embed, LanguageModel, Score, ScoreRow, Tokenize, Train,
+};
+pub use parts::Parts;
 pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
 pub use tensor_names::{canonical, is_vision};
 pub use tokenizer::Tokenizer;
-pub use train::{AdaptOutcome, TrainConfig, TrainStep};
+pub use train::{AdaptOutcome, TrainConfig, TrainRequest, TrainStep};
 pub use weights::Weights;

@@ -1,35 +1,19 @@
-//! A language model as its users see it, whatever runs it.
+//! A language model as its users see it, whatever runs it: five small traits, and their sum.
+//!
+//! A frozen base model with adapters per row. Every row of a request carries its own adapter, or
+//! none for the base, so base and adapter, or many users, are one call. Log-likelihoods are natural
+//! logarithms: nats.
 
 use std::ops::ControlFlow;
 
 use ndarray::{Array2, ArrayView2};
 
-use crate::{AdaptOutcome, Adapter, LoraConfig, Message, Result, Sequence, TrainConfig, TrainStep};
+use crate::{AdaptOutcome, Adapter, Message, ModelInfo, Result, Sequence, TrainRequest, TrainStep};
 
-/// What the loop needs to know of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelInfo {
-    /// Identifies base and tokenizer.
-    pub fingerprint: String,
-    /// Longest sequence, in tokens.
-    pub context: usize,
-    /// Number of token ids.
-    pub vocabulary: usize,
-    /// The token that begins a text, if the model has one.
-    pub bos: Option<u32>,
-    /// The tokens that end a text; the first is the one written after a response.
-    pub eos: Vec<u32>,
-    /// Whether prompts go through a chat template.
-    pub chat: bool,
-}
-
-/// A frozen base model with adapters per row; backends differ behind this trait and nowhere else.
-///
-/// Every row of a request carries its own adapter, or none for the base, so base and adapter, or many users, are one
-/// call. Log-likelihoods are natural logarithms: nats.
-pub trait LanguageModel: Send + Sync {
+/// Text to token ids and back, and what the model is.
+pub trait Tokenize: Send + Sync {
     /// What the model is.
-    fn info(&self) -> ModelInfo;
+    fn info(&self) -> &ModelInfo;
 
     /// The ids of a text, no special tokens among them.
     ///
@@ -42,19 +26,9 @@ pub trait LanguageModel: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If the model has no template ([`ModelInfo::chat`]), or its template or tokenizer refuses the conversation.
+    /// If the model has no template ([`ModelInfo::chat`]), or its template or tokenizer refuses the
+    /// conversation.
     fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>>;
-
-    /// The base's embedding of each text, of length 1: what dense search compares. The end of a long text is left out.
-    ///
-    /// # Shapes
-    ///
-    /// `[texts, width]`
-    ///
-    /// # Errors
-    ///
-    /// If the tokenizer refuses a text.
-    fn embed(&self, texts: &[&str]) -> Result<Array2<f32>>;
 
     /// The text of some ids, special tokens left out.
     ///
@@ -62,15 +36,29 @@ pub trait LanguageModel: Send + Sync {
     ///
     /// If the tokenizer cannot decode them.
     fn decode_text(&self, ids: &[u32]) -> Result<String>;
+}
 
-    /// Log-likelihood of every response token; one list per row.
+/// One row to score: a sequence, under an adapter or under the base.
+pub type ScoreRow<'a> = (&'a Sequence, Option<&'a Adapter>);
+
+/// One branch to decode or to mix: its context, and its adapter or the base.
+pub type Branch<'a> = (&'a [u32], Option<&'a Adapter>);
+
+/// What [`Score::score_branches`] calls: a position, and the branches' log-probabilities
+/// `[branches, vocabulary]` there.
+pub type BranchVisitor<'a> = dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()> + 'a;
+
+/// How likely given responses are.
+pub trait Score: Send + Sync {
+    /// Log-likelihood of every response token, in nats; one list per row.
     ///
     /// # Errors
     ///
     /// If a row cannot be run or its adapter is another model's.
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>>;
 
-    /// The log-probabilities `[branches, vocabulary]` of several branches at every position of one response.
+    /// The log-probabilities `[branches, vocabulary]` of several branches at every position of one
+    /// response.
     ///
     /// # Errors
     ///
@@ -81,27 +69,32 @@ pub trait LanguageModel: Send + Sync {
         response: &[u32],
         visit: &mut BranchVisitor<'_>,
     ) -> Result<()>;
+}
 
-    /// Trains an adapter on the responses of some examples, from `start` or a fresh one.
+/// Training of adapters.
+pub trait Train: Send + Sync {
+    /// Trains an adapter on the responses of some examples; `progress` is called after each step
+    /// and may ask to stop.
     ///
     /// # Errors
     ///
-    /// If the input is bad, the loss diverges, or `progress` asks to stop; `start` is unchanged.
-    fn adapt(
+    /// If the input is bad, the loss diverges, or `progress` asks to stop; the adapter that training
+    /// started from is unchanged.
+    fn train(
         &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
+        request: TrainRequest<'_>,
         progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome>;
+}
 
-    /// Decodes branches in lock step, as rows of one batch, and hands them to `run`.
+/// Writing, token by token.
+pub trait Decode: Send + Sync {
+    /// Decodes branches in lock step, as rows of one batch, and hands them to `run`; there is room
+    /// for `max_new` tokens.
     ///
     /// # Errors
     ///
-    /// As [`score`](Self::score), and what `run` returns.
+    /// As [`Score::score`], and what `run` returns.
     fn decode(
         &self,
         branches: &[Branch<'_>],
@@ -109,15 +102,6 @@ pub trait LanguageModel: Send + Sync {
         run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
     ) -> Result<()>;
 }
-
-/// One row to score: a sequence, under an adapter or under the base.
-pub type ScoreRow<'a> = (&'a Sequence, Option<&'a Adapter>);
-
-/// One branch to decode or to mix: its context, and its adapter or the base.
-pub type Branch<'a> = (&'a [u32], Option<&'a Adapter>);
-
-/// What [`LanguageModel::score_branches`] calls: a position, and the branches' log-probabilities `[branches, vocabulary]` there.
-pub type BranchVisitor<'a> = dyn FnMut(usize, ArrayView2<'_, f32>) -> Result<()> + 'a;
 
 /// Branches that decode in lock step.
 pub trait AnyDecoder {
@@ -136,3 +120,23 @@ pub trait AnyDecoder {
     /// id is unknown.
     fn push(&mut self, token: u32) -> Result<()>;
 }
+
+/// Embeddings of token sequences.
+pub trait Embed: Send + Sync {
+    /// The base's embedding of each row, of length 1: what dense search compares.
+    ///
+    /// # Shapes
+    ///
+    /// `[rows, width]`
+    ///
+    /// # Errors
+    ///
+    /// If a row is empty, longer than the context, or holds unknown ids.
+    fn embed_tokens(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>>;
+}
+
+/// All that the loop asks of a model. Whatever has the five parts is one; to replace a part of
+/// another model, see [`Parts`](crate::Parts).
+pub trait LanguageModel: Tokenize + Score + Train + Decode + Embed {}
+
+impl<M: Tokenize + Score + Train + Decode + Embed + ?Sized> LanguageModel for M {}

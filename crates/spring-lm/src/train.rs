@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Adapter, ModelError, Result};
+use crate::{Adapter, LoraConfig, ModelError, Result, Sequence};
 
 /// How an adapter is trained; the defaults are SPRInG's.
 ///
@@ -121,6 +121,34 @@ impl TrainConfig {
             (steps - step) as f64 / (steps - warmup).max(1) as f64
         };
         self.learning_rate * part
+    }
+}
+
+/// One training of an adapter.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct TrainRequest<'a> {
+    /// The adapter that is trained on; `None` for a fresh one.
+    pub start: Option<&'a Adapter>,
+    /// The shape of the adapter: that of `start`, if there is one.
+    pub lora: &'a LoraConfig,
+    /// What is learned: the responses.
+    pub examples: &'a [Sequence],
+    /// How it is learned.
+    pub config: &'a TrainConfig,
+    /// What the order of batches, the initial factors and the dropout depend on.
+    pub seed: u64,
+}
+
+impl<'a> TrainRequest<'a> {
+    /// The training of a fresh adapter.
+    pub fn new(lora: &'a LoraConfig, examples: &'a [Sequence], config: &'a TrainConfig, seed: u64) -> Self {
+        Self { start: None, lora, examples, config, seed }
+    }
+
+    /// The same from another start.
+    pub fn starting_from(self, start: Option<&'a Adapter>) -> Self {
+        Self { start, ..self }
     }
 }
 

@@ -14,8 +14,8 @@ use std::{
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use spring_model::{
-    Adapter, AnyModel, Branch, Device, LoraConfig, ModelFiles, Precision, PretrainConfig, PretrainStart,
-    Sequence, TrainConfig,
+    Adapter, AnyModel, Branch, Decode, Device, LoraConfig, ModelFiles, Precision, PretrainConfig,
+    PretrainStart, Score, Sequence, Train, TrainConfig, TrainRequest,
 };
 
 /// Keeps freed memory for the next tensor.
@@ -94,12 +94,13 @@ fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
     }
 
     let batch: Vec<Sequence> = (0..4).map(|seed| sequence(seed, 256)).collect();
+    let lora = LoraConfig::default();
     let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
     group.throughput(Throughput::Elements(4 * 256));
     group.bench_function("adapt, one step of 4 x 256", |b| {
         b.iter(|| {
             let follow = &mut |_| ControlFlow::Continue(());
-            black_box(model.adapt(None, &LoraConfig::default(), &batch, &config, 1, follow).unwrap())
+            black_box(model.train(TrainRequest::new(&lora, &batch, &config, 1), follow).unwrap())
         })
     });
 

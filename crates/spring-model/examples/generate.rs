@@ -4,7 +4,7 @@
 
 #![allow(clippy::print_stdout)]
 
-use spring_model::{Adapter, AnyModel, Device, Message, ModelFiles, Role};
+use spring_model::{Adapter, AnyModel, Decode, Device, Message, ModelFiles, Role};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();

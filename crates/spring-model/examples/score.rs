@@ -4,7 +4,7 @@
 
 #![allow(clippy::print_stdout)]
 
-use spring_model::{Adapter, AnyModel, Device, ModelFiles, Sequence};
+use spring_model::{Adapter, AnyModel, Device, ModelFiles, Score, Sequence};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -15,7 +15,10 @@ use std::{
 
 use half::f16;
 use rand::{Rng, SeedableRng};
-use spring_model::{Adapter, AnyModel, Device, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig};
+use spring_model::{
+    Adapter, AnyModel, Decode, Device, LoraConfig, ModelFiles, Precision, Score, Sequence, Train,
+    TrainConfig, TrainRequest,
+};
 
 /// Keeps freed memory for the next tensor.
 #[global_allocator]
@@ -82,10 +85,11 @@ fn measure(model: &AnyModel) -> Result<[f64; 5], Error> {
     let tokens = (16 * 512) as f64;
     let rows: Vec<_> = sequences.iter().map(|sequence| (sequence, Some(&adapters[0]))).collect();
     let score = rate(tokens, || Ok(model.score(&rows).map(drop)?))?;
+    let lora = LoraConfig::default();
     let config = TrainConfig { epochs: 1, batch_size: 16, ..TrainConfig::default() };
     let train = rate(tokens, || {
-        let adapt = model
-            .adapt(None, &LoraConfig::default(), &sequences, &config, 0, &mut |_| ControlFlow::Continue(()));
+        let request = TrainRequest::new(&lora, &sequences, &config, 0);
+        let adapt = model.train(request, &mut |_| ControlFlow::Continue(()));
         Ok(adapt.map(drop)?)
     })?;
     let decode = |rows: usize, adapters: &[Adapter]| -> Result<f64, Error> {

@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use spring_model::{AnyModel, Device, LoraConfig, ModelFiles, Sequence, TrainConfig};
+use spring_model::{AnyModel, Device, LoraConfig, ModelFiles, Sequence, Train, TrainConfig, TrainRequest};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         examples.push(Sequence { context: vec![begin], response });
     }
     let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::default() };
-    let outcome = model.adapt(None, &LoraConfig::default(), &examples, &config, 0, &mut |step| {
+    let lora = LoraConfig::default();
+    let outcome = model.train(TrainRequest::new(&lora, &examples, &config, 0), &mut |step| {
         let loss = step.loss.map_or(String::new(), |loss| format!(", loss {loss:.3} nats per token"));
         println!("step {} of {}{loss}", step.done, step.steps);
         ControlFlow::Continue(())

@@ -1,14 +1,15 @@
 //! The backend chosen at run time: the one place that knows which backends are compiled in.
 
-use std::{fmt, ops::ControlFlow, path::Path, str::FromStr};
+use std::{fmt, ops::ControlFlow, str::FromStr};
 
 use ndarray::Array2;
-
-use crate::{
-    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, CausalLm, Decoder, Lora, LoraConfig,
-    ModelBackend, ModelConfig, ModelError, ModelFiles, Precision, PretrainConfig, Pretrainer, Result,
-    ScoreRow, Sequence, Tokenizer, TrainConfig, TrainStep,
+use spring_lm::{
+    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, Decode, Embed, Message, ModelConfig,
+    ModelError, ModelFiles, ModelInfo, Result, Score, ScoreRow, Tokenize, Tokenizer, Train, TrainRequest,
+    TrainStep,
 };
+
+use crate::{CausalLm, ModelBackend, Precision};
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,7 +37,7 @@ impl Device {
         }
     }
 
-    fn absent(self) -> ModelError {
+    pub(crate) fn absent(self) -> ModelError {
         let reason = format!("not compiled in; build with --features {self}");
         ModelError::Device { device: self.name().into(), reason }
     }
@@ -68,13 +69,12 @@ impl FromStr for Device {
     }
 }
 
-/// A base model whose backend was chosen at run time.
-///
-/// The methods are those of [`CausalLm`], with adapters as host data.
+/// A base model whose backend was chosen at run time: a [`LanguageModel`](spring_lm::LanguageModel).
 pub struct AnyModel {
     inner: Box<dyn ErasedModel>,
     /// `None` for a folder without one, which is enough for token ids.
     tokenizer: Option<Tokenizer>,
+    info: ModelInfo,
     label: String,
     device: Device,
 }
@@ -105,10 +105,11 @@ impl AnyModel {
         let inner = load_on(files, precision, device)?;
         let vocabulary = inner.config().vocab_size;
         let tokenizer = files.has_tokenizer().then(|| Tokenizer::load(files, vocabulary)).transpose()?;
-        if inner.config().eos.is_empty() && tokenizer.as_ref().and_then(Tokenizer::end_of_turn).is_none() {
+        let info = ModelInfo::new(inner.fingerprint(), inner.config(), tokenizer.as_ref());
+        if info.eos.is_empty() {
             tracing::warn!("{}: eos_token_id is missing, so no token ends a response", files.label());
         }
-        Ok(Self { inner, tokenizer, label: files.label().into(), device })
+        Ok(Self { inner, tokenizer, info, label: files.label().into(), device })
     }
 
     /// The device it runs on.
@@ -123,7 +124,7 @@ impl AnyModel {
 
     /// See [`CausalLm::fingerprint`].
     pub fn fingerprint(&self) -> &str {
-        self.inner.fingerprint()
+        &self.info.fingerprint
     }
 
     /// Text to token ids and back.
@@ -141,76 +142,6 @@ impl AnyModel {
     /// See [`CausalLm::logits`].
     pub fn logits(&self, rows: &[Vec<u32>], adapter: Option<&Adapter>) -> Result<Vec<f32>> {
         self.inner.logits(rows, adapter)
-    }
-
-    /// Where a training of all parameters starts.
-    ///
-    /// # Errors
-    ///
-    /// As [`CausalLm::init`], [`CausalLm::load`] or [`Pretrainer::resume`], and [`ModelError::Device`] if the device is not
-    /// compiled in or not there.
-    pub fn pretrain(
-        start: PretrainStart<'_>,
-        config: &PretrainConfig,
-        device: Device,
-    ) -> Result<Box<dyn AnyPretrainer>> {
-        match device {
-            #[cfg(feature = "cpu")]
-            Device::Cpu => pretrain_on::<burn::backend::Flex>(start, config),
-            #[cfg(feature = "wgpu")]
-            Device::Wgpu => on_gpu(device, || pretrain_on::<burn::backend::Wgpu>(start, config)),
-            #[cfg(feature = "cuda")]
-            Device::Cuda => on_gpu(device, || pretrain_on::<burn::backend::Cuda>(start, config)),
-            #[allow(unreachable_patterns)]
-            absent => Err(absent.absent()),
-        }
-    }
-
-    /// See [`CausalLm::embed`].
-    pub fn embed(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>> {
-        self.inner.embed(rows)
-    }
-
-    /// See [`CausalLm::score`].
-    pub fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>> {
-        self.inner.score(rows)
-    }
-
-    /// See [`CausalLm::score_branches`].
-    pub fn score_branches(
-        &self,
-        branches: &[Branch<'_>],
-        response: &[u32],
-        visit: &mut BranchVisitor<'_>,
-    ) -> Result<()> {
-        self.inner.score_branches(branches, response, visit)
-    }
-
-    /// See [`CausalLm::adapt`].
-    pub fn adapt(
-        &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
-        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
-    ) -> Result<AdaptOutcome> {
-        self.inner.adapt(start, lora, examples, config, seed, progress)
-    }
-
-    /// Decodes branches in lock step and hands them to `run`; see [`CausalLm::decoder`].
-    ///
-    /// # Errors
-    ///
-    /// As [`CausalLm::decoder`], and what `run` returns.
-    pub fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
-    ) -> Result<()> {
-        self.inner.decode(branches, max_new, run)
     }
 }
 
@@ -233,106 +164,6 @@ fn load_on(files: &ModelFiles, precision: Precision, device: Device) -> Result<B
     }
 }
 
-/// What [`AnyModel::pretrain`] starts from.
-#[derive(Debug, Clone, Copy)]
-pub enum PretrainStart<'a> {
-    /// Random weights for a `config.json`, by [`CausalLm::init`].
-    Random {
-        /// The content of the file.
-        config_json: &'a [u8],
-        /// What the weights depend on.
-        seed: u64,
-    },
-    /// A trained model, with new optimisers.
-    Model(&'a ModelFiles),
-    /// A folder that [`AnyPretrainer::save_checkpoint`] wrote.
-    Checkpoint(&'a Path),
-}
-
-/// A [`Pretrainer`] of any backend.
-pub trait AnyPretrainer {
-    /// See [`CausalLm::config`].
-    fn config(&self) -> &ModelConfig;
-    /// See [`Pretrainer::steps_done`].
-    fn steps_done(&self) -> usize;
-    /// See [`Pretrainer::step`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    fn step(&mut self, batch: &[Sequence]) -> Result<()>;
-    /// See [`Pretrainer::take_loss`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    fn take_loss(&mut self) -> Result<f32>;
-    /// Log-likelihood of every response token under the model as it is now; see [`CausalLm::score`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    fn score(&self, rows: &[Sequence]) -> Result<Vec<Vec<f32>>>;
-    /// See [`Pretrainer::save`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    fn save(&self, dir: &Path, precision: Precision) -> Result<()>;
-    /// See [`Pretrainer::save_checkpoint`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    fn save_checkpoint(&self, dir: &Path) -> Result<()>;
-}
-
-impl<B: ModelBackend> AnyPretrainer for Pretrainer<B> {
-    fn config(&self) -> &ModelConfig {
-        self.model().config()
-    }
-
-    fn steps_done(&self) -> usize {
-        self.steps_done()
-    }
-
-    fn step(&mut self, batch: &[Sequence]) -> Result<()> {
-        self.step(batch)
-    }
-
-    fn take_loss(&mut self) -> Result<f32> {
-        self.take_loss()
-    }
-
-    fn score(&self, rows: &[Sequence]) -> Result<Vec<Vec<f32>>> {
-        let rows: Vec<_> = rows.iter().map(|sequence| (sequence, None)).collect();
-        self.model().score(&rows)
-    }
-
-    fn save(&self, dir: &Path, precision: Precision) -> Result<()> {
-        self.save(dir, precision)
-    }
-
-    fn save_checkpoint(&self, dir: &Path) -> Result<()> {
-        self.save_checkpoint(dir)
-    }
-}
-
-#[cfg(any(feature = "cpu", feature = "wgpu", feature = "cuda"))]
-fn pretrain_on<B: ModelBackend>(
-    start: PretrainStart<'_>,
-    config: &PretrainConfig,
-) -> Result<Box<dyn AnyPretrainer>> {
-    let device = B::Device::default();
-    Ok(Box::new(match start {
-        PretrainStart::Random { config_json, seed } => {
-            Pretrainer::new(CausalLm::<B>::init(config_json, seed, device)?, config)?
-        }
-        PretrainStart::Model(files) => Pretrainer::new(CausalLm::<B>::load(files, device)?, config)?,
-        PretrainStart::Checkpoint(dir) => Pretrainer::<B>::resume(dir, config, device)?,
-    }))
-}
-
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn load_model<B: ModelBackend>(files: &ModelFiles, precision: Precision) -> Result<Box<dyn ErasedModel>> {
     Ok(Box::new(CausalLm::<B>::load_as(files, precision, B::Device::default())?))
@@ -340,72 +171,18 @@ fn load_model<B: ModelBackend>(files: &ModelFiles, precision: Precision) -> Resu
 
 /// Drivers that are missing make burn panic; here that becomes an error.
 #[cfg(any(test, feature = "wgpu", feature = "cuda"))]
-fn on_gpu<T>(device: Device, start: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn on_gpu<T>(device: Device, start: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(start)).map_err(|_| ModelError::Device {
         device: device.name().into(),
         reason: "the driver failed (its message is above); is there such a device, and its driver?".into(),
     })?
 }
 
-impl<B: ModelBackend> AnyDecoder for Decoder<'_, B> {
-    fn log_probs(&self) -> &Array2<f32> {
-        Decoder::log_probs(self)
-    }
-
-    fn push(&mut self, token: u32) -> Result<()> {
-        Decoder::push(self, token)
-    }
-}
-
-trait ErasedModel: Send + Sync {
+/// What [`AnyModel`] asks of a model beside the traits.
+trait ErasedModel: Score + Train + Decode + Embed {
     fn config(&self) -> &ModelConfig;
     fn fingerprint(&self) -> &str;
     fn logits(&self, rows: &[Vec<u32>], adapter: Option<&Adapter>) -> Result<Vec<f32>>;
-    fn embed(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>>;
-    fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>>;
-    fn score_branches(
-        &self,
-        branches: &[Branch<'_>],
-        response: &[u32],
-        visit: &mut BranchVisitor<'_>,
-    ) -> Result<()>;
-    fn adapt(
-        &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
-        progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
-    ) -> Result<AdaptOutcome>;
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
-    ) -> Result<()>;
-}
-
-/// The adapters of some rows on the device, each copied once however many rows carry it.
-struct Attached<'a, B: ModelBackend> {
-    loras: Vec<(&'a Adapter, Lora<B>)>,
-}
-
-impl<'a, B: ModelBackend> Attached<'a, B> {
-    fn new(model: &CausalLm<B>, adapters: impl Iterator<Item = Option<&'a Adapter>>) -> Result<Self> {
-        let mut loras: Vec<(&'a Adapter, Lora<B>)> = Vec::new();
-        for adapter in adapters.flatten() {
-            if !loras.iter().any(|(known, _)| std::ptr::eq(*known, adapter)) {
-                loras.push((adapter, model.attach(adapter)?));
-            }
-        }
-        Ok(Self { loras })
-    }
-
-    fn get(&self, adapter: Option<&Adapter>) -> Option<&Lora<B>> {
-        let adapter = adapter?;
-        self.loras.iter().find(|(known, _)| std::ptr::eq(*known, adapter)).map(|(_, lora)| lora)
-    }
 }
 
 impl<B: ModelBackend> ErasedModel for CausalLm<B> {
@@ -421,15 +198,30 @@ impl<B: ModelBackend> ErasedModel for CausalLm<B> {
         let lora = adapter.map(|adapter| self.attach(adapter)).transpose()?;
         self.logits(rows, lora.as_ref())
     }
+}
 
-    fn embed(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>> {
-        self.embed(rows)
+impl Tokenize for AnyModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
     }
 
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.tokenizer()?.encode(text)
+    }
+
+    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>> {
+        let ids = self.tokenizer()?.encode_chat(messages)?;
+        ids.ok_or_else(|| ModelError::Sequence("the model has no chat template".into()))
+    }
+
+    fn decode_text(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer()?.decode(ids)
+    }
+}
+
+impl Score for AnyModel {
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>> {
-        let loras = Attached::new(self, rows.iter().map(|(_, adapter)| *adapter))?;
-        let rows: Vec<_> = rows.iter().map(|(sequence, adapter)| (*sequence, loras.get(*adapter))).collect();
-        self.score(&rows)
+        self.inner.score(rows)
     }
 
     fn score_branches(
@@ -438,34 +230,34 @@ impl<B: ModelBackend> ErasedModel for CausalLm<B> {
         response: &[u32],
         visit: &mut BranchVisitor<'_>,
     ) -> Result<()> {
-        let loras = Attached::new(self, branches.iter().map(|(_, adapter)| *adapter))?;
-        let branches: Vec<_> =
-            branches.iter().map(|(context, adapter)| (*context, loras.get(*adapter))).collect();
-        self.score_branches(&branches, response, visit)
+        self.inner.score_branches(branches, response, visit)
     }
+}
 
-    fn adapt(
+impl Train for AnyModel {
+    fn train(
         &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
+        request: TrainRequest<'_>,
         progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome> {
-        self.adapt(start, lora, examples, config, seed, progress)
+        self.inner.train(request, progress)
     }
+}
 
+impl Decode for AnyModel {
     fn decode(
         &self,
         branches: &[Branch<'_>],
         max_new: usize,
         run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
     ) -> Result<()> {
-        let loras = Attached::new(self, branches.iter().map(|(_, adapter)| *adapter))?;
-        let branches: Vec<_> =
-            branches.iter().map(|(context, adapter)| (*context, loras.get(*adapter))).collect();
-        run(&mut self.decoder(&branches, max_new)?)
+        self.inner.decode(branches, max_new, run)
+    }
+}
+
+impl Embed for AnyModel {
+    fn embed_tokens(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>> {
+        self.inner.embed_tokens(rows)
     }
 }
 

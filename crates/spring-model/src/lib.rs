@@ -7,9 +7,10 @@ mod cache;
 mod decode;
 mod embed;
 mod head;
-mod language_model;
+mod host;
 mod load;
 mod lora;
+#[cfg(any(test, feature = "pretrain"))]
 mod pretrain;
 mod rotation;
 mod score;
@@ -17,16 +18,18 @@ mod train;
 mod transformer;
 mod workers;
 
-pub use any::{AnyModel, AnyPretrainer, Device, PretrainStart};
+pub use any::{AnyModel, Device};
 pub use backend::{Mask, ModelBackend, Visible};
 pub use decode::Decoder;
 pub use lora::Lora;
-pub use pretrain::{PretrainConfig, Pretrainer};
+#[cfg(any(test, feature = "pretrain"))]
+pub use pretrain::{AnyPretrainer, PretrainConfig, PretrainStart, Pretrainer};
 // What a user of this crate gives and gets.
 pub use spring_lm::{
-    Activation, AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LanguageModel, LayerKind,
-    LoraConfig, LoraPair, Message, ModelConfig, ModelError, ModelFiles, ModelInfo, Projection, Result, Role,
-    ScoreRow, Sequence, Tokenizer, TrainConfig, TrainStep,
+    Activation, AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, Decode, Embed, LanguageModel,
+    LayerKind, LoraConfig, LoraPair, Message, ModelConfig, ModelError, ModelFiles, ModelInfo, Projection,
+    Result, Role, Score, ScoreRow, Sequence, Tokenize, Tokenizer, Train, TrainConfig, TrainRequest,
+    TrainStep,
 };
 pub use transformer::Transformer;
 

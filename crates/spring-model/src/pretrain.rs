@@ -4,6 +4,8 @@
 //! the same loss; embeddings, head, norms and biases with AdamW. One learning rate serves both, because Muon's
 //! update is scaled to the root mean square of AdamW's (Liu et al. 2025, arXiv 2502.16982).
 
+mod any;
+
 use std::{fmt, fs, path::Path};
 
 use burn::{
@@ -28,6 +30,8 @@ use crate::{
     transformer::Transformer,
     workers::on_workers,
 };
+
+pub use any::{AnyPretrainer, PretrainStart};
 
 /// Standard deviation of the initial weights, as in transformers.
 const INITIAL_DEVIATION: f64 = 0.02;

@@ -14,7 +14,7 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    AdaptOutcome, Adapter, CausalLm, LoraConfig, ModelBackend, ModelError, Result, Sequence, TrainConfig,
+    AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TrainConfig, TrainRequest,
     TrainStep,
     batch::{Batch, length_buckets},
     lora::{Dropout, Lora, LoraRows},
@@ -24,9 +24,9 @@ use crate::{
 use watch::Watch;
 
 impl<B: ModelBackend> CausalLm<B> {
-    /// Trains an adapter on responses, from `start` or from a fresh one of the shape `lora`.
+    /// Trains an adapter on responses.
     ///
-    /// The order of batches, the initial factors and the dropout depend on `seed` alone. The base is untracked: it
+    /// The order of batches, the initial factors and the dropout depend on the seed alone. The base is untracked: it
     /// costs no gradient memory. The gradient of the head is taken in chunks, so `[tokens, vocabulary]` is never whole.
     /// `progress` is called after each step and may ask to stop.
     ///
@@ -35,15 +35,12 @@ impl<B: ModelBackend> CausalLm<B> {
     /// [`ModelError::Setting`] or [`ModelError::Sequence`] for bad input, [`ModelError::Adapter`] if `start` is another
     /// model's, [`ModelError::NotFinite`], [`ModelError::GradientNotFinite`] or [`ModelError::Diverged`] if training diverged
     /// (looked at every `loss_interval` steps), [`ModelError::Stopped`] on request.
-    pub fn adapt(
+    pub fn train(
         &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
+        request: TrainRequest<'_>,
         mut progress: impl FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome> {
+        let TrainRequest { start, lora, examples, config, seed, .. } = request;
         config.check()?;
         for example in examples {
             example.check(&self.config)?;

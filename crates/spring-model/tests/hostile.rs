@@ -11,7 +11,9 @@ use std::{
 
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};
-use spring_model::{Adapter, AnyModel, Device, Message, ModelConfig, ModelFiles, Role, Sequence, Tokenizer};
+use spring_model::{
+    Adapter, AnyModel, Device, Message, ModelConfig, ModelFiles, Role, Score, Sequence, Tokenizer,
+};
 use tempfile::TempDir;
 
 fn fixture() -> PathBuf {

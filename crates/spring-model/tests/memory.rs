@@ -6,7 +6,7 @@
 use std::{io::Write, ops::ControlFlow, path::Path};
 
 use burn::backend::Flex;
-use spring_model::{CausalLm, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig};
+use spring_model::{CausalLm, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig, TrainRequest};
 
 const VOCABULARY: usize = 40_000;
 const WIDTH: usize = 512;
@@ -92,7 +92,9 @@ fn loading_needs_the_weights_and_training_no_second_copy() {
     let config = TrainConfig { epochs: 2, ..TrainConfig::default() };
     let (outcome, grown) = peak(|| {
         model
-            .adapt(None, &LoraConfig::default(), &examples, &config, 0, |_| ControlFlow::Continue(()))
+            .train(TrainRequest::new(&LoraConfig::default(), &examples, &config, 0), |_| {
+                ControlFlow::Continue(())
+            })
             .unwrap()
     });
     assert_eq!(outcome.steps, 2);

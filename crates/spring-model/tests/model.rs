@@ -370,7 +370,7 @@ fn a_template_may_refuse_and_may_not_run_on() {
 #[cfg(feature = "cpu")]
 mod files {
     use super::*;
-    use spring_model::{AnyModel, Device};
+    use spring_model::{AnyModel, Device, Score};
 
     /// A copy of the fixture that a test may damage.
     fn copy() -> tempfile::TempDir {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use clap::{CommandFactory, Parser};
-use spring_core::{LanguageModel, prompt::RetrievedPair};
+use spring_core::{Score, prompt::RetrievedPair};
 use spring_model::{AnyModel, Device, ModelFiles, Sequence};
 
 use crate::{
@@ -325,7 +325,7 @@ fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
     let (mut nats, mut bytes) = (0.0, 0);
     for text in &texts.valid {
         let encoded = spring_core::prompt::encode_pair(&model, &text.prompt, &text.response, 256).unwrap();
-        let scores = LanguageModel::score(&model, &[(&encoded.sequence, None)]).unwrap();
+        let scores = model.score(&[(&encoded.sequence, None)]).unwrap();
         nats -= scores[0].iter().map(|score| f64::from(*score)).sum::<f64>();
         bytes += encoded.response_bytes;
     }

@@ -5,7 +5,9 @@ use std::{fs, io::Write as _, path::Path, sync::mpsc, thread, time::Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use spring_model::{AnyModel, AnyPretrainer, ModelConfig, ModelFiles, Precision, PretrainStart, Sequence};
+use spring_model::{
+    AnyModel, AnyPretrainer, ModelConfig, ModelFiles, Precision, PretrainStart, Score, Sequence,
+};
 
 use crate::{
     batches::{Batch, Batches, Before},

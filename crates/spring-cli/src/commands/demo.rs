@@ -5,8 +5,8 @@ use std::{collections::HashMap, io::BufReader, path::Path};
 use anyhow::{Context, Result};
 use serde_json::json;
 use spring_core::{
-    Config, LanguageModel, Memories, Periods, RetrievalBank, Settings, SqliteStore, StateStore,
-    StoredInteraction, adapt, drift_signal, generate, recall,
+    Config, Memories, Periods, RetrievalBank, Settings, SqliteStore, StateStore, StoredInteraction, Tokenize,
+    adapt, drift_signal, generate, recall,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord},
     spring_fuse::SamplerConfig,
     spring_memory::{JsonlReader, UserId},
@@ -76,8 +76,11 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
 }
 
 fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>> {
-    let settings =
-        Settings { model: embedded::NAME.into(), fingerprint: model.info().fingerprint, config: config() };
+    let settings = Settings {
+        model: embedded::NAME.into(),
+        fingerprint: model.info().fingerprint.clone(),
+        config: config(),
+    };
     let mut store = SqliteStore::in_memory(&settings)?;
     store
         .ingest("history", &mut JsonlReader::new(BufReader::new(embedded::HISTORY.as_bytes()), "history"))?;

@@ -4,7 +4,7 @@ use std::{fs::File, io::BufReader};
 
 use anyhow::{Result, bail};
 use serde_json::json;
-use spring_core::{Config, Error, LanguageModel, StoredInteraction, spring_memory::JsonlReader};
+use spring_core::{Config, Error, StoredInteraction, Tokenize, spring_memory::JsonlReader};
 use spring_eval::{Loss, encode, losses};
 use spring_lm::{Adapter, TrainConfig};
 

@@ -5,7 +5,7 @@
 use std::{path::Path, sync::OnceLock};
 
 use spring_core::{
-    Config, LanguageModel, Settings, SqliteStore, StateStore,
+    Config, Settings, SqliteStore, StateStore, Tokenize,
     record::{LearnedPeriod, PeriodRecord},
     spring_memory::{InteractionId, JsonlReader, UserId},
 };
@@ -24,7 +24,7 @@ pub fn config() -> Config {
 }
 
 pub fn settings(config: Config) -> Settings {
-    Settings { model: "tiny".into(), fingerprint: model().info().fingerprint, config }
+    Settings { model: "tiny".into(), fingerprint: model().info().fingerprint.clone(), config }
 }
 
 /// Texts `ids` of a user, one a day, as lines.

@@ -8,10 +8,9 @@ use std::{
     time::Instant,
 };
 
-use spring_core::{LanguageModel, ModelInfo};
 use spring_lm::{
-    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, LoraConfig, Message, ModelError, ScoreRow,
-    Sequence, TrainConfig, TrainStep,
+    AdaptOutcome, Adapter, Branch, BranchVisitor, LanguageModel, ModelError, Score, ScoreRow, Train,
+    TrainRequest, TrainStep,
 };
 
 use crate::FusedLoss;
@@ -102,33 +101,13 @@ pub(super) fn adapter_key(adapter: Option<&Adapter>) -> Result<u64, ModelError> 
     Ok(hasher.finish().max(1))
 }
 
-/// Hands everything on to a model, but for what the memo knows.
+/// Scores and trains as a model does, but for what the memo knows.
 pub(super) struct Remembering<'m> {
     pub(super) model: &'m dyn LanguageModel,
     pub(super) memo: &'m Memo,
 }
 
-impl LanguageModel for Remembering<'_> {
-    fn info(&self) -> ModelInfo {
-        self.model.info()
-    }
-
-    fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        self.model.encode(text)
-    }
-
-    fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, ModelError> {
-        self.model.encode_chat(messages)
-    }
-
-    fn embed(&self, texts: &[&str]) -> Result<ndarray::Array2<f32>, ModelError> {
-        self.model.embed(texts)
-    }
-
-    fn decode_text(&self, ids: &[u32]) -> Result<String, ModelError> {
-        self.model.decode_text(ids)
-    }
-
+impl Score for Remembering<'_> {
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
         let mut hasher = DefaultHasher::new();
         // Rows of one call mostly share their adapter.
@@ -152,34 +131,23 @@ impl LanguageModel for Remembering<'_> {
     ) -> Result<(), ModelError> {
         self.model.score_branches(branches, response, visit)
     }
+}
 
-    fn adapt(
+impl Train for Remembering<'_> {
+    fn train(
         &self,
-        start: Option<&Adapter>,
-        lora: &LoraConfig,
-        examples: &[Sequence],
-        config: &TrainConfig,
-        seed: u64,
+        request: TrainRequest<'_>,
         progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome, ModelError> {
+        let TrainRequest { start, lora, examples, config, seed, .. } = request;
         let mut hasher = DefaultHasher::new();
         (adapter_key(start)?, seed, format!("{lora:?} {config:?}")).hash(&mut hasher);
         for example in examples {
             (&example.context, &example.response).hash(&mut hasher);
         }
         let has_room = |outcome: &AdaptOutcome| self.memo.has_room_for(&outcome.adapter);
-        self.memo.remember(&self.memo.trained, hasher.finish(), has_room, || {
-            self.model.adapt(start, lora, examples, config, seed, progress)
-        })
-    }
-
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
-        self.model.decode(branches, max_new, run)
+        self.memo
+            .remember(&self.memo.trained, hasher.finish(), has_room, || self.model.train(request, progress))
     }
 }
 

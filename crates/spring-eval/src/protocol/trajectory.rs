@@ -16,7 +16,7 @@ use spring_core::{
     spring_fuse::{GateConfig, Lambda, Space},
     spring_memory::{BufferItem, BufferPolicyConfig, NoEmbeddings},
 };
-use spring_lm::{Adapter, Sequence, TrainStep};
+use spring_lm::{Adapter, Parts, Sequence, Train, TrainRequest, TrainStep};
 
 use super::{
     MethodRun, MethodSpec, Protocol, SyntheticScores, UserInput,
@@ -31,9 +31,7 @@ use crate::{
     learner::Learner,
     loss::{encode, fused_loss, losses},
 };
-use spring_data::synth::{
-    KindScores, TextKind, Truth, selection_quality, stale_preference_rate,
-};
+use spring_data::synth::{KindScores, TextKind, Truth, selection_quality, stale_preference_rate};
 
 /// One method's way through a user's periods.
 pub(super) struct Trajectory<'a> {
@@ -116,13 +114,14 @@ impl<'a> Trajectory<'a> {
             encode(arena.model, config, &chosen)?.into_iter().map(|text| text.sequence).collect();
         let seed = key::seed(config.seed, arena.user.as_str(), arena.splits[t].period, "adapter");
         let start = self.learner.memories.adapter.as_ref();
+        let request = TrainRequest::new(&config.lora, &examples, &config.training, seed).starting_from(start);
         let mut step = |step: TrainStep| {
             progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
         };
         let from = if self.spec.learn == Learn::Cumulative { 0 } else { t };
         let outcome = arena
             .trainer(from..=t, replayed, self.pull)
-            .adapt(start, &config.lora, &examples, &config.training, seed, &mut step)
+            .train(request, &mut step)
             .map_err(spring_core::Error::from)?;
         self.run.tokens.push(outcome.tokens);
         self.learner.memories.adapter = Some(outcome.adapter);
@@ -203,7 +202,8 @@ impl<'a> Trajectory<'a> {
             return Ok(());
         }
         let split = &arena.splits[t];
-        let model = arena.trainer(t..=t, vec![], 0.0);
+        let trainer = arena.trainer(t..=t, vec![], 0.0);
+        let model = Parts::of(arena.model).with_train(&trainer);
         let watch = Watch::start(arena.memo);
         let record = self.learner.learn(&model, &self.config, arena.user, split, progress)?;
         self.seconds = watch.seconds();

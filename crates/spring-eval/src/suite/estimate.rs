@@ -1,9 +1,10 @@
 //! How long a suite will take, from its tokens and a short measurement of the model's speed.
 
-use std::{collections::HashSet, time::Instant};
+use std::{collections::HashSet, ops::ControlFlow, time::Instant};
 
 use serde::Serialize;
 use spring_core::{Config, LanguageModel, prompt::Encoded};
+use spring_lm::{TrainConfig, TrainRequest};
 
 use super::{Choice, Half, LoadedData, Suite};
 use crate::{MethodSpec, Result, loss::encode, protocol::cost_of};
@@ -79,16 +80,15 @@ fn speed(model: &dyn LanguageModel, config: &Config, sample: &[Encoded]) -> Resu
     let core = spring_core::Error::from;
     let rows: Vec<_> = sample.iter().map(|text| (&text.sequence, None)).collect();
     let examples: Vec<_> = sample.iter().map(|text| text.sequence.clone()).collect();
-    let training = spring_lm::TrainConfig { epochs: 1, ..config.training.clone() };
+    let training = TrainConfig { epochs: 1, ..config.training.clone() };
     let (mut scoring, mut learning) = (0.0, 0.0);
     for _ in 0..2 {
         let started = Instant::now();
         model.score(&rows).map_err(core)?;
         scoring = started.elapsed().as_secs_f64();
         let started = Instant::now();
-        model
-            .adapt(None, &config.lora, &examples, &training, 0, &mut |_| std::ops::ControlFlow::Continue(()))
-            .map_err(core)?;
+        let request = TrainRequest::new(&config.lora, &examples, &training, 0);
+        model.train(request, &mut |_| ControlFlow::Continue(())).map_err(core)?;
         learning = started.elapsed().as_secs_f64();
     }
     let count = tokens(sample).max(1) as f64;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::*;
 use spring_lm::Weights;
 
-use crate::{LoraPair, ModelFiles, Projection, head::Head, score::to_host};
+use crate::{LoraConfig, LoraPair, ModelFiles, Projection, head::Head, score::to_host};
 
 fn fixture(name: &str) -> PathBuf {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
@@ -166,7 +166,9 @@ fn a_seed_decides_the_result_and_a_stop_keeps_nothing() {
     let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::default() };
     let run = |seed| {
         model
-            .adapt(None, &LoraConfig::default(), &examples, &config, seed, |_| ControlFlow::Continue(()))
+            .train(TrainRequest::new(&LoraConfig::default(), &examples, &config, seed), |_| {
+                ControlFlow::Continue(())
+            })
             .unwrap()
     };
     let (first, again, other) = (run(7), run(7), run(8));
@@ -175,7 +177,7 @@ fn a_seed_decides_the_result_and_a_stop_keeps_nothing() {
     assert_eq!((first.steps, first.losses.len()), (4, 1));
     assert_eq!(first.tokens, 2 * examples.iter().map(|s| s.response.len()).sum::<usize>());
 
-    let stopped = model.adapt(None, &LoraConfig::default(), &examples, &config, 7, |step| {
+    let stopped = model.train(TrainRequest::new(&LoraConfig::default(), &examples, &config, 7), |step| {
         if step.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(matches!(stopped, Err(ModelError::Stopped)));
@@ -188,9 +190,15 @@ fn how_many_rows_run_together_changes_nothing_but_rounding() {
     let [together, alone] = [usize::MAX, 1].map(|tokens| {
         let model = tiny().with_tokens_at_once(tokens);
         model
-            .adapt(None, &LoraConfig { dropout: 0.3, ..LoraConfig::default() }, &examples, &config, 7, |_| {
-                ControlFlow::Continue(())
-            })
+            .train(
+                TrainRequest::new(
+                    &LoraConfig { dropout: 0.3, ..LoraConfig::default() },
+                    &examples,
+                    &config,
+                    7,
+                ),
+                |_| ControlFlow::Continue(()),
+            )
             .unwrap()
             .adapter
     });
@@ -237,9 +245,10 @@ fn checkpointed_layers_give_the_plain_gradient() {
 fn an_adapter_keeps_its_shape_and_must_be_whole() {
     let model = tiny();
     let run = |start: &Adapter, lora: &LoraConfig| {
-        model.adapt(Some(start), lora, &batches()[0], &TrainConfig::default(), 1, |_| {
-            ControlFlow::Continue(())
-        })
+        model.train(
+            TrainRequest::new(lora, &batches()[0], &TrainConfig::default(), 1).starting_from(Some(start)),
+            |_| ControlFlow::Continue(()),
+        )
     };
     let start = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     let other = LoraConfig { rank: 4, ..LoraConfig::default() };
@@ -257,7 +266,10 @@ fn one_step_learns_something() {
     let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
     let start = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     let outcome = model
-        .adapt(Some(&start), &LoraConfig::default(), &batches()[0], &config, 1, |_| ControlFlow::Continue(()))
+        .train(
+            TrainRequest::new(&LoraConfig::default(), &batches()[0], &config, 1).starting_from(Some(&start)),
+            |_| ControlFlow::Continue(()),
+        )
         .unwrap();
     assert_eq!(outcome.steps, 1);
     assert_ne!(outcome.adapter, start);
@@ -272,10 +284,11 @@ fn a_diverging_run_is_an_error() {
         pair.a.fill(f32::MAX);
     }
     let examples = &batches()[0];
-    let run =
-        model.adapt(Some(&adapter), &LoraConfig::default(), examples, &TrainConfig::default(), 1, |_| {
-            ControlFlow::Continue(())
-        });
+    let run = model.train(
+        TrainRequest::new(&LoraConfig::default(), examples, &TrainConfig::default(), 1)
+            .starting_from(Some(&adapter)),
+        |_| ControlFlow::Continue(()),
+    );
     assert!(matches!(run, Err(ModelError::NotFinite { .. })), "{run:?}");
 }
 
@@ -288,12 +301,14 @@ fn a_gradient_that_overflows_is_an_error() {
         pair.a.mapv_inplace(|x| x * 1e-25);
         pair.b.fill(1e25);
     }
-    let run = model.adapt(
-        Some(&adapter),
-        &LoraConfig::default(),
-        &batches()[0],
-        &TrainConfig { epochs: 1, ..TrainConfig::default() },
-        1,
+    let run = model.train(
+        TrainRequest::new(
+            &LoraConfig::default(),
+            &batches()[0],
+            &TrainConfig { epochs: 1, ..TrainConfig::default() },
+            1,
+        )
+        .starting_from(Some(&adapter)),
         |_| ControlFlow::Continue(()),
     );
     assert!(
@@ -341,10 +356,13 @@ fn a_run_with_an_absurd_rate_ends_as_diverged() {
     let example = Sequence { context: ids[..3].to_vec(), response: ids[3..].to_vec() };
     let run = |learning_rate| {
         let config = TrainConfig { learning_rate, epochs: 20, loss_interval: 1, ..TrainConfig::default() };
-        model.adapt(None, &LoraConfig::default(), std::slice::from_ref(&example), &config, 1, |step| {
-            assert!(step.gradient_norm.is_some_and(|norm| norm > 0.0));
-            ControlFlow::Continue(())
-        })
+        model.train(
+            TrainRequest::new(&LoraConfig::default(), std::slice::from_ref(&example), &config, 1),
+            |step| {
+                assert!(step.gradient_norm.is_some_and(|norm| norm > 0.0));
+                ControlFlow::Continue(())
+            },
+        )
     };
     run(1e-3).unwrap();
     let diverged = run(30.0);
@@ -376,7 +394,10 @@ fn an_anchor_holds_the_factors_near_where_they_started() {
     let trained = |anchor: f64| {
         let config = TrainConfig { learning_rate: 3e-3, anchor, epochs: 1, ..TrainConfig::default() };
         let go = |_| ControlFlow::Continue(());
-        model.adapt(Some(&start), &start.config, &examples, &config, 0, go).unwrap().adapter
+        model
+            .train(TrainRequest::new(&start.config, &examples, &config, 0).starting_from(Some(&start)), go)
+            .unwrap()
+            .adapter
     };
     let distance = |adapter: &Adapter| -> f32 {
         let pairs = adapter.pairs().zip(start.pairs());
