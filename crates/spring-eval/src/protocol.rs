@@ -189,3 +189,6 @@ fn detection(splits: &[Split], novelties: &[(usize, Vec<f64>)]) -> Result<Option
     }
     Ok(Some(Detection::of(&changes, &alarms)))
 }
+
+#[cfg(test)]
+mod tests;

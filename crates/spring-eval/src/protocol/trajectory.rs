@@ -52,10 +52,6 @@ pub(super) struct Trajectory<'a> {
 impl<'a> Trajectory<'a> {
     pub(super) fn new(spec: &'a MethodSpec, protocol: &Protocol, input: UserInput<'_>) -> Result<Self> {
         let mut config = spec.configure(&protocol.config).map_err(Error::NotEnough)?;
-        if let BufferPolicyConfig::Reservoir { seed } = &mut config.buffer.policy {
-            // Every user's texts have the same numbers: without this, all buffers would keep the same places.
-            *seed = key::seed(config.seed ^ *seed, input.user.as_str(), 0, "reservoir buffer");
-        }
         if spec.reads_in_prompt() {
             // All of it in one branch: the retrieved texts stand in the prompt.
             (config.gate, config.fusion.lambda) =

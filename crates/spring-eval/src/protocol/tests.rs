@@ -1,0 +1,93 @@
+//! The evaluation learns what `adapt` learns.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use spring_core::{
+    Config, Periods, Settings, SqliteStore, StateStore, Tokenize, adapt,
+    spring_drift::Selection,
+    spring_memory::{BufferItem, BufferPolicyConfig, JsonlReader, UserId},
+};
+use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
+
+use super::{
+    Budget, Generation, Memo, MethodSpec, Protocol, UserInput, arena::Arena, trajectory::Trajectory,
+};
+use crate::Split;
+
+const PERIODS: u32 = 3;
+
+fn lines(user: &UserId) -> String {
+    let subjects = ["the sea", "a train", "my dog", "old films", "soup"];
+    let line = |i: usize| {
+        let text = serde_json::json!({
+            "user": user, "id": i.to_string(), "time": format!("2024-03-{:02}T00:00:00Z", i + 1),
+            "prompt": format!("About {}", subjects[i % 5]),
+            "response": format!("{} is odd on day {i}.", subjects[(i * 3) % 5]),
+        });
+        format!("{text}\n")
+    };
+    (0..30).map(line).collect()
+}
+
+/// The numbers of the texts in the buffer after each period, as `adapt` leaves them in a state, and the periods that
+/// it cut.
+fn adapted(model: &AnyModel, config: &Config, user: &UserId) -> (Vec<Vec<u64>>, Vec<Split>) {
+    let fingerprint = model.info().fingerprint.clone();
+    let settings = Settings { model: "tiny".into(), fingerprint, config: config.clone() };
+    let mut store = SqliteStore::in_memory(&settings).unwrap();
+    store.ingest("texts", &mut JsonlReader::new(lines(user).as_bytes(), "texts")).unwrap();
+    let mut splits = Vec::new();
+    for planned in store.plan_periods(user, PERIODS, 0.0).unwrap() {
+        let train = planned.members.into_iter().map(|member| member.stored).collect();
+        splits.push(Split { period: planned.number, train, test: vec![], dropped: 0 });
+    }
+    adapt(model, &mut store, user, Periods { count: PERIODS, hold_out: 0.0 }, &mut ()).unwrap();
+    let buffer = |number| store.generation(user, Some(number)).unwrap().unwrap().buffer;
+    ((1..=PERIODS).map(|number| keys(&buffer(number))).collect(), splits)
+}
+
+fn keys(buffer: &[BufferItem]) -> Vec<u64> {
+    let mut keys: Vec<u64> = buffer.iter().map(|item| item.key).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn a_reservoir_keeps_in_the_evaluation_what_it_keeps_in_a_state() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let model = AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap();
+    let mut seen = Vec::new();
+    for (user, seed) in [("ada", 0), ("ada", 7), ("bob", 7)] {
+        let user = UserId::new(user).unwrap();
+        let training = TrainConfig { learning_rate: 1e-3, epochs: 1, ..TrainConfig::default() };
+        let mut config = Config { seed, training, ..Config::default() };
+        config.buffer.policy = BufferPolicyConfig::Reservoir { seed };
+        config.buffer.capacity = 6;
+        // What is selected does not depend on scores, which depend on the order of training.
+        config.drift.selection = Selection::All {};
+        let (expected, splits) = adapted(&model, &config, &user);
+
+        let protocol = Protocol {
+            config,
+            methods: vec![],
+            budget: Budget::Epochs,
+            generation: Generation { texts: 0, tokens: 0 },
+        };
+        let (memo, spring) = (Memo::default(), MethodSpec::spring());
+        let input = UserInput { user: &user, splits: &splits, domain: None, start_from_domain: false };
+        let arena = Arena::new(&model, &memo, &protocol, input, &splits).unwrap();
+        let mut trajectory = Trajectory::new(&spring, &protocol, input).unwrap();
+        let mut kept = Vec::new();
+        for period in 0..splits.len() {
+            trajectory.learn(&arena, period, None, &mut ()).unwrap();
+            kept.push(keys(&trajectory.learner.memories.buffer));
+        }
+        assert_eq!(kept, expected, "{user}, seed {seed}");
+        seen.push(kept);
+    }
+    // The reservoir does choose, and by user and seed.
+    assert!(seen.iter().all(|kept| kept[2].len() == 6 && kept[2] != [25, 26, 27, 28, 29, 30]));
+    assert!(seen[0] != seen[1] && seen[1] != seen[2] && seen[0] != seen[2], "{seen:?}");
+}
