@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: criterion's benches, or the comparisons with other systems, into docs/results/performance.md.
+//! `cargo xtask bench`: criterion's benches, or the comparisons with other systems, into
+//! docs/results/performance.md.
 
 use std::{
     fs,
@@ -10,13 +11,15 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{Scope, criterion, machine, page, release, step::Step, step::exit_code};
+use crate::{Scope, criterion, dist, machine, page, step::Step, step::exit_code};
 
 pub const EXAMPLES: &str = "\
-Tables go to docs/results/performance.md, each in place of the one of its name; what stands around them stays. With
+Tables go to docs/results/performance.md, each in place of the one of its name; what stands around \
+them stays. With
 --quick or --crate nothing is written there.
 
-The comparisons need Python with torch, transformers, peft, rank_bm25 and hnswlib; what is missing is skipped with a
+The comparisons need Python with torch, transformers, peft, rank_bm25 and hnswlib; what is missing \
+is skipped with a
 message. Sections: model-5m, model-135m, bm25, dense, fuse, history, users.
 
 Examples:
@@ -55,20 +58,21 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Criterion's benches. `--bench *` names their targets alone: plain `cargo bench` also starts every crate's unit
-    /// tests.
+    /// Criterion's benches. `--bench *` names their targets alone: plain `cargo bench` also starts
+    /// every crate's unit tests.
     pub fn criterion(&self) -> Step {
         let step = self.scope.narrow(Step::cargo("benches", "bench")).args(["--bench", "*"]);
         self.with_flags(if self.quick { step.args(["--", "--quick"]) } else { step })
     }
 
-    /// The program that compares. The `spring` program's features are asked for too, so that what is measured is what
-    /// users run.
+    /// The program that compares. The `spring` program's features are asked for too, so that what
+    /// is measured is what users run.
     pub fn ours(&self) -> Step {
         self.build(&["--package", "spring-cli", "--package", "spring-benches", "--bin", "spring-benches"])
     }
 
-    /// candle's worker, in a build of its own: candle asks for features of crates that burn uses too.
+    /// candle's worker, in a build of its own: candle asks for features of crates that burn uses
+    /// too.
     pub fn candle(&self) -> Step {
         self.build(&["--package", "spring-benches-candle", "--features", "peers"])
     }
@@ -109,7 +113,7 @@ impl Bench {
     }
 
     fn compare(&self) -> Result<u8> {
-        let ours = match release::build(&self.ours())? {
+        let ours = match dist::build(&self.ours())? {
             Ok(program) => program,
             Err(code) => return Ok(code),
         };
@@ -119,7 +123,7 @@ impl Bench {
         command.arg("compare").arg("--model").arg(model).arg("--python").arg(&self.python);
         command.arg("--scripts").arg(root.join("benches/python"));
         if self.only.as_ref().is_none_or(|sections| sections.contains("model")) {
-            match release::build(&self.candle())? {
+            match dist::build(&self.candle())? {
                 Ok(program) => command.arg("--candle").arg(program),
                 Err(code) => return Ok(code),
             };

@@ -8,7 +8,8 @@ use clap::Args;
 use crate::step::Step;
 
 pub const EXAMPLES: &str = "\
-Steps: format, lints, docs, tests. The first that fails ends the run; its own command line is printed.
+Steps: format, tidy, lints, docs, tests. The first that fails ends the run; its own command line \
+is printed.
 
 Examples:
   cargo xtask check
@@ -23,11 +24,12 @@ pub struct Check {
 }
 
 impl Check {
-    /// The steps in their order. All take the workspace with its default features, so that lints and docs share one
-    /// analysis of the dependencies and the tests compile them once.
+    /// The steps in their order. All take the workspace with its default features, so that lints
+    /// and docs share one analysis of the dependencies and the tests compile them once.
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = vec![
             Step::cargo("format", "fmt").args(["--all", "--", "--check"]),
+            Step::cargo("tidy", "xtask").args(["tidy"]),
             Step::cargo("lints", "clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"]),
             Step::cargo("docs", "doc")
                 .args(["--workspace", "--no-deps"])
@@ -85,7 +87,7 @@ mod tests {
             Ok(if step.name() == "lints" { 101 } else { 0 })
         });
         assert_eq!(code.unwrap(), 101);
-        assert_eq!(ran, ["format", "lints"]);
+        assert_eq!(ran, ["format", "tidy", "lints"]);
         assert_eq!(run_all(&steps, |_| Ok(0)).unwrap(), 0);
     }
 

@@ -16,12 +16,15 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::{release, step::Step};
+use crate::{dist, step::Step};
 
 pub const EXAMPLES: &str = "\
-Each round copies the state as it was before one of the commands ingest, adapt, rollback, generate and forget, starts it,
-and kills it (SIGKILL): half of the time at any moment, half of the time just after it has written to the disk. Then:
-the state passes its checks, every user is exactly as before the command or as after it, running the command again gives
+Each round copies the state as it was before one of the commands ingest, adapt, rollback, generate \
+and forget, starts it,
+and kills it (SIGKILL): half of the time at any moment, half of the time just after it has written \
+to the disk. Then:
+the state passes its checks, every user is exactly as before the command or as after it, running \
+the command again gives
 what an undisturbed run gave, adapters bit for bit, and what was forgotten is nowhere in the files.
 
 Examples:
@@ -43,10 +46,12 @@ pub struct CrashTest {
     program: Option<PathBuf>,
 }
 
-/// What only the users wrote; a text's id, prompt, response and `meta` have it with the user's name and the text's number.
+/// What only the users wrote; a text's id, prompt, response and `meta` have it with the user's name
+/// and the text's number.
 const CANARY: &str = "canary";
 
-/// The commands, each on the state that those before it left. `STATE` and `DIR` stand for the state and its folder.
+/// The commands, each on the state that those before it left. `STATE` and `DIR` stand for the state
+/// and its folder.
 const COMMANDS: &[(&str, &[&str], Option<&str>)] = &[
     ("ingest", &["ingest", "--state", "STATE", "DIR/first.jsonl"], None),
     ("adapt, two users", &["adapt", "--state", "STATE", "--jobs", "2"], None),
@@ -78,7 +83,8 @@ struct Reference {
 }
 
 impl CrashTest {
-    /// Builds the program, runs all commands once undisturbed, then the rounds; gives the exit code.
+    /// Builds the program, runs all commands once undisturbed, then the rounds; gives the exit
+    /// code.
     ///
     /// # Errors
     ///
@@ -93,7 +99,7 @@ impl CrashTest {
                     "--message-format",
                     "json-render-diagnostics",
                 ]);
-                match release::build(&build)? {
+                match dist::build(&build)? {
                     Ok(program) => program,
                     Err(code) => return Ok(code),
                 }
@@ -173,7 +179,8 @@ impl Place {
         Ok(references)
     }
 
-    /// Kills one command and checks what is left; tells the state of the users, or `None` if it was not killed in time.
+    /// Kills one command and checks what is left; tells the state of the users, or `None` if it was
+    /// not killed in time.
     fn round(&self, index: usize, reference: &Reference, rng: &mut ChaCha8Rng) -> Result<Option<usize>> {
         let (_, arguments, forgotten) = COMMANDS[index];
         for suffix in ["-wal", "-shm"] {

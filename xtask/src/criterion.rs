@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// A table of all benchmarks whose results lie below a folder: medians, and elements per second where
-/// the bench says how many there are.
+/// A table of all benchmarks whose results lie below a folder: medians, and elements per second
+/// where the bench says how many there are.
 ///
 /// # Errors
 ///

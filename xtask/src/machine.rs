@@ -2,7 +2,8 @@
 
 use std::{fs, process::Command, thread};
 
-/// One line about the machine, the compilers and this revision; what the system does not tell is left out.
+/// One line about the machine, the compilers and this revision; what the system does not tell is
+/// left out.
 pub fn about(native: bool) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let arch = std::env::consts::ARCH;

@@ -1,15 +1,18 @@
-//! `cargo xtask`: build, check, test and bench the workspace, and compare its models with a reference.
+//! `cargo xtask`: build, check, test and bench the workspace, and compare its models with a
+//! reference.
 //!
-//! Every task is one or a few cargo commands; the program exits with the code of the command that failed.
+//! Every task is one or a few cargo commands; the program exits with the code of the command that
+//! failed.
 
 mod bench;
 mod check;
 mod crash_test;
 mod criterion;
+mod dist;
 mod machine;
 mod page;
-mod release;
 mod step;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -18,8 +21,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::Bench;
 use crate::check::Check;
 use crate::crash_test::CrashTest;
-use crate::release::Release;
+use crate::dist::Dist;
 use crate::step::Step;
+use crate::tidy::Tidy;
 
 /// Build, check, test and bench the workspace.
 #[derive(Debug, Parser)]
@@ -41,11 +45,14 @@ The exit code is that of the cargo command that failed, or 0.";
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Build the release binary of the `spring` program; print its path and size.
-    #[command(after_help = release::EXAMPLES)]
-    Build(Release),
+    #[command(after_help = dist::EXAMPLES)]
+    Build(Dist),
     /// Check format, lints, documentation and tests, cheapest first, up to the first failure.
     #[command(after_help = check::EXAMPLES)]
     Check(Check),
+    /// Check what can be read off the sources: dependencies, circles, line lengths, links.
+    #[command(after_help = tidy::EXAMPLES)]
+    Tidy(Tidy),
     /// Run all tests, documentation tests included; or one backend's suite.
     #[command(after_help = TEST_EXAMPLES)]
     Test(Test),
@@ -93,7 +100,8 @@ impl Test {
 }
 
 const PARITY_EXAMPLES: &str = "\
-Each folder: config.json and weights, reference.safetensors with input_ids and logits, and perhaps a PEFT folder
+Each folder: config.json and weights, reference.safetensors with input_ids and logits, and perhaps \
+a PEFT folder
 adapter/ with adapter_logits. The tolerance is 1e-4 for f32, 0.05 for f16 and on CUDA for f32
 (TF32), 0.3 for bf16.
 
@@ -158,7 +166,8 @@ impl Pretrain {
             .args(gpu.into_iter().flat_map(|gpu| ["--features", gpu]))
             .args(["--"])
             .args(&self.args)
-            // Memory that a step frees is wanted by the next: given back, a tenth of the time went to pages made anew.
+            // Memory that a step frees is wanted by the next: given back, a tenth of the time went
+            // to pages made anew.
             .flags("MIMALLOC_PURGE_DELAY", "-1")
     }
 }
@@ -182,8 +191,9 @@ impl Scope {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
-        Task::Build(release) => release.run(),
+        Task::Build(dist) => dist.run(),
         Task::Check(check) => check.run(),
+        Task::Tidy(tidy) => tidy.run(),
         Task::Test(test) => test.step().run(),
         Task::CrashTest(test) => test.run(),
         Task::Parity(parity) => parity.step().run(),
@@ -289,7 +299,7 @@ mod tests {
     #[test]
     fn build_hands_the_backends_to_cargo_as_features() {
         let line = |line: &str| match parse(line) {
-            Task::Build(release) => release.step().to_string(),
+            Task::Build(dist) => dist.step().to_string(),
             task => panic!("{task:?}"),
         };
         let cargo = "cargo build --release --package spring-cli --no-default-features \
@@ -311,7 +321,7 @@ mod tests {
             Task::Check(check) => check.steps().iter().map(Step::name).collect::<Vec<_>>(),
             task => panic!("{task:?}"),
         };
-        assert_eq!(names("xtask check"), ["format", "lints", "docs", "tests"]);
-        assert_eq!(names("xtask check --no-tests"), ["format", "lints", "docs"]);
+        assert_eq!(names("xtask check"), ["format", "tidy", "lints", "docs", "tests"]);
+        assert_eq!(names("xtask check --no-tests"), ["format", "tidy", "lints", "docs"]);
     }
 }

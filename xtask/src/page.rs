@@ -1,4 +1,5 @@
-//! Tables that programs write into a page, between markers, and the rest of the page, which they leave alone.
+//! Tables that programs write into a page, between markers, and the rest of the page, which they
+//! leave alone.
 
 use anyhow::{Result, ensure};
 

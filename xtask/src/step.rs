@@ -51,7 +51,8 @@ impl Step {
     ///
     /// # Errors
     ///
-    /// Cargo could not be started. A command that ran and failed is no error here: its exit code says so.
+    /// Cargo could not be started. A command that ran and failed is no error here: its exit code
+    /// says so.
     pub fn run(&self) -> Result<u8> {
         let status = self.process().status().with_context(|| format!("cannot start `{self}`"))?;
         Ok(exit_code(status))

@@ -9,12 +9,13 @@ use spring_data::synth::Drift;
 use spring_eval::Method;
 use spring_model::{Device, Precision};
 
-/// Continual personalization of language models: one small adapter and one small memory per user on a frozen base.
+/// Continual personalization of language models: a small adapter and a small memory for each user,
+/// on one frozen base.
 #[derive(Debug, Parser)]
 #[command(
     name = "spring",
     version,
-    max_term_width = 110,
+    max_term_width = 100,
     after_help = "\
 Examples:
   spring demo --out report.html
@@ -50,10 +51,8 @@ pub enum Command {
         spring init --state me.db --config spring.toml     (the built-in model)")]
     Init(InitArgs),
     /// Add interactions from JSONL files; a file is added whole or not at all.
-    #[command(
-        after_help = "Each line: {\"user\", \"id\", \"time\" (RFC 3339), \"prompt\", \"response\", \"meta\"?}\n\n\
-        Example:\n  spring ingest --state me.db history.jsonl"
-    )]
+    #[command(after_help = "Each line: {\"user\", \"id\", \"time\" (RFC 3339), \"prompt\", \"response\", \
+        \"meta\"?}\n\nExample:\n  spring ingest --state me.db history.jsonl")]
     Ingest(IngestArgs),
     /// Learn what users have written since the last period.
     #[command(after_help = "Examples:\n  spring adapt --state me.db\n  \
@@ -62,47 +61,46 @@ pub enum Command {
         spring adapt --state me.db --set drift.scorer=novelty --set training.epochs=4\n\n\
         Settings that are given stay in the state.")]
     Adapt(AdaptArgs),
-    /// Go back to an earlier generation of a user; nothing is lost, and the same command goes forward again.
-    #[command(
-        after_help = "Examples:\n  spring rollback --state me.db --user ada            (to the one before)\n  \
+    /// Go back to an earlier generation of a user; the same command also goes forward again.
+    #[command(after_help = "Examples:\n  \
+        spring rollback --state me.db --user ada            (to the one before)\n  \
         spring rollback --state me.db --user ada --to 3\n  \
         spring rollback --state me.db --user ada --to 0     (the base alone)\n\n\
-        The next `spring adapt` learns the later periods again."
-    )]
+        The next `spring adapt` learns the later periods again.")]
     Rollback(RollbackArgs),
     /// Remove a user, or one interaction and everything that was learned from it.
     #[command(after_help = "Examples:\n  spring forget --state me.db --user ada\n  \
         spring forget --state me.db --user ada --interaction 2024-05-01/3\n\n\
-        Files exported or copied earlier are yours to delete.")]
+        Delete earlier exports and copies yourself.")]
     Forget(ForgetArgs),
-    /// Write all that is kept of a user to a folder: texts as JSONL, adapters as PEFT folders, records and settings.
+    /// Write all that is kept of a user to a folder: texts as JSONL, adapters as PEFT folders,
+    /// records and settings.
     #[command(after_help = "Example:\n  spring export --state me.db --user ada --out ada/")]
     Export(ExportArgs),
-    /// Add a user from a folder that `spring export` wrote, as they were there.
+    /// Add a user from a folder that `spring export` wrote.
     #[command(after_help = "Example:\n  spring import --state other.db ada/")]
     Import(ImportArgs),
     /// Read a whole state and say whether anything in it is damaged.
-    #[command(
-        after_help = "With --json a line per user, with the SHA-256 of all that is kept of them but the time of day\n\
-        at which it was computed.\n\nExample:\n  spring check --state me.db"
-    )]
+    #[command(after_help = "With --json, one line per user with the SHA-256 of all that is kept of\n\
+        them, except for the times at which it was computed.\n\nExample:\n  spring check --state me.db")]
     Check(CheckArgs),
     /// Write a response as a user would.
-    #[command(
-        after_help = "Examples:\n  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain\n  \
-        spring generate --state me.db --user ada --prompt \"…\" --set gate=always --set fusion.lambda=0.2"
-    )]
+    #[command(after_help = "Examples:\n  \
+        spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain\n  \
+        spring generate --state me.db --user ada --prompt \"…\" --set gate=always --set fusion.lambda=0.2")]
     Generate(GenerateArgs),
     /// Find texts in a user's whole history.
     #[command(after_help = "Examples:\n  spring search --state me.db --user ada \"kettle that hums\"\n  \
-        spring search --state me.db --user ada --mode hybrid --since 2024-01-01 --limit 5 --json \"kettle\"\n\n\
-        bm25 (the default) needs no model. dense and hybrid embed each text once with the base and keep that in the state.")]
+        spring search --state me.db --user ada --mode hybrid --since 2024-01-01 \
+        \"kettle\"\n\n\
+        bm25 (the default) needs no model. dense and hybrid embed each text once with the base\n\
+        and keep the embedding in the state.")]
     Search(SearchArgs),
     /// Show what was scored, selected, learned and kept, and why.
     #[command(after_help = "Examples:\n  spring explain --state me.db --user ada\n  \
         spring explain --state me.db --user ada --period 3 --json\n  \
-        spring explain --state me.db --user ada --since 2024-03-01 --until 2024-04-01   (what did it learn of March?)\n  \
-        spring explain --state me.db --user ada --text \"Worth every\"                  (why did it write this?)")]
+        spring explain --state me.db --user ada --since 2024-03-01 --until 2024-04-01\n  \
+        spring explain --state me.db --user ada --text \"Worth every\"   (why did it write this?)")]
     Explain(ExplainArgs),
     /// Show a user's generations, sizes, drift over time, buffer and gate.
     #[command(after_help = "Example:\n  spring inspect --state me.db --user ada")]
@@ -124,9 +122,34 @@ pub enum Command {
         spring eval metrics --predictions predicted.jsonl --references written.jsonl --json"
     )]
     Eval(Box<EvalArgs>),
-    /// Look at data files, convert and generate them.
+    /// Inspect, convert and generate data files.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Print a script that completes the arguments of `spring` in a shell.
+    #[command(after_help = "Examples:\n  \
+        spring completions bash > ~/.local/share/bash-completion/completions/spring\n  \
+        spring completions zsh > ~/.zfunc/_spring           (a folder of $fpath)\n  \
+        spring completions fish > ~/.config/fish/completions/spring.fish\n  \
+        spring completions powershell >> $PROFILE")]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands to a folder.
+    #[command(after_help = "Examples:\n  spring man | man -l -\n  \
+        spring man --out ~/.local/share/man/man1")]
+    Man(ManArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ManArgs {
+    /// Write spring.1 and a page for each command into this folder, which must exist.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -145,10 +168,10 @@ pub struct StateArg {
 
 #[derive(Debug, ClapArgs)]
 pub struct ConfigArgs {
-    /// Settings in TOML; those that are absent have the paper's values.
+    /// Settings in TOML; what is absent has the paper's value.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// One setting, such as training.epochs=3 or gate=always; may be given several times.
+    /// One setting, such as training.epochs=3 or gate=always; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -167,7 +190,8 @@ impl ConfigArgs {
 pub struct InitArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or
+    /// "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     #[command(flatten)]
@@ -187,17 +211,22 @@ pub struct IngestArgs {
 pub struct AdaptArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// One user; without it every user who has new texts.
+    /// One user; by default, every user with new texts.
     #[arg(long)]
     pub user: Option<String>,
     /// Cut the new texts into this many periods of equal count.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub periods: u32,
-    /// Set aside this part of each period, its latest texts, for evaluation.
+    /// Hold out this part of each period, its latest texts, for evaluation.
     #[arg(long, default_value_t = 0.0, value_name = "PART")]
     pub hold_out: f64,
-    /// Train so many users side by side; the results are the same for any number.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Users to train side by side; the results are the same for any number.
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
     pub jobs: u16,
     #[command(flatten)]
     pub settings: ConfigArgs,
@@ -210,7 +239,7 @@ pub struct RollbackArgs {
     /// The user.
     #[arg(long)]
     pub user: String,
-    /// The generation to go to; without it the one before. 0 is the base alone.
+    /// The generation to go to; by default, the one before. 0 is the base alone.
     #[arg(long, value_name = "N")]
     pub to: Option<u32>,
 }
@@ -222,7 +251,7 @@ pub struct ForgetArgs {
     /// The user.
     #[arg(long)]
     pub user: String,
-    /// One interaction, by its id; without it the whole user.
+    /// One interaction, by its id; by default, the whole user.
     #[arg(long, value_name = "ID")]
     pub interaction: Option<String>,
 }
@@ -234,7 +263,7 @@ pub struct ExportArgs {
     /// The user.
     #[arg(long)]
     pub user: String,
-    /// The folder to make.
+    /// The folder to create.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 }
@@ -264,20 +293,20 @@ pub struct GenerateArgs {
     /// The prompt.
     #[arg(long)]
     pub prompt: String,
-    /// Show the gate's decision, what was retrieved, and what each branch gave.
+    /// Also show the gate's decision, the retrieved texts, and the probabilities of each branch.
     #[arg(long)]
     pub explain: bool,
-    /// Most new tokens.
+    /// Limit of new tokens.
     #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<usize>,
-    /// 0 is greedy; above it tokens are drawn.
+    /// 0 is greedy; above it, tokens are sampled.
     #[arg(long, value_name = "T")]
     pub temperature: Option<f32>,
-    /// Key of the draw.
+    /// Seed of the sampler.
     #[arg(long)]
     pub seed: Option<u64>,
     /// One setting of gate, fusion or decoding for this answer alone, such as gate=always or
-    /// decoding.sampler.top_p=0.9; the state keeps its own. May be given several times.
+    /// decoding.sampler.top_p=0.9; the state keeps its own. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -289,10 +318,10 @@ pub struct SearchArgs {
     /// The user.
     #[arg(long)]
     pub user: String,
-    /// bm25 (shared words), dense (embeddings) or hybrid (both); without it what the settings say.
+    /// bm25 (shared words), dense (embeddings) or hybrid (both); by default, what the settings say.
     #[arg(long, value_name = "MODE")]
     pub mode: Option<SearchMode>,
-    /// Most results; without it what the settings say.
+    /// Limit of results; by default, what the settings say.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Only texts from this time on: a date (its beginning, UTC) or an RFC 3339 time.
@@ -304,7 +333,7 @@ pub struct SearchArgs {
     /// Only texts of this period.
     #[arg(long, value_name = "N")]
     pub period: Option<u32>,
-    /// Also texts that are held out for evaluation.
+    /// Also find texts that are held out for evaluation.
     #[arg(long)]
     pub held_out: bool,
     /// What to look for.
@@ -319,22 +348,23 @@ pub struct ExplainArgs {
     /// The user.
     #[arg(long)]
     pub user: String,
-    /// One period; without it all.
+    /// One period; by default, all.
     #[arg(long, conflicts_with_all = ["generation_id", "since", "until", "text"])]
     pub period: Option<u32>,
-    /// The period that one generation learned, also if it is not in use any more.
+    /// The period that one generation learned, even if it is no longer in use.
     #[arg(long, value_name = "G", conflicts_with_all = ["since", "until", "text"])]
     pub generation_id: Option<u32>,
-    /// What was learned of the texts written from this day on (2024-03-01, in UTC, or RFC 3339).
+    /// What was learned of texts written from this day on (2024-03-01, in UTC, or RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub since: Option<Timestamp>,
-    /// What was learned of the texts written before this day.
+    /// What was learned of texts written before this day.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub until: Option<Timestamp>,
-    /// Why the model wrote this, or may write it: the record of it, and what was learned that it is like.
+    /// Why the model wrote this, or may write it: its record, and the learned texts that it
+    /// resembles.
     #[arg(long, conflicts_with_all = ["since", "until"])]
     pub text: Option<String>,
-    /// Show so many texts per table.
+    /// Texts to show per table.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub rows: usize,
 }
@@ -364,7 +394,8 @@ pub struct UsersArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct ScoreArgs {
-    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or
+    /// "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     /// An adapter: a PEFT folder.
@@ -385,39 +416,38 @@ pub struct EvalArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct SuiteArgs {
-    /// Run a suite: data, methods, seeds and budgets in TOML. What its folder has already is not run again.
+    /// Run a suite: data, methods, seeds and budgets in TOML. It goes on where it was interrupted.
     #[arg(long, value_name = "FILE")]
     pub suite: Option<PathBuf>,
-    /// Another base model than the suite's: a folder in the Hugging Face layout, or "embedded".
+    /// The base model in place of the suite's: a folder in the Hugging Face layout, or "embedded".
     #[arg(long, value_name = "DIR")]
     pub model: Option<String>,
-    /// Another file for one of the suite's data sets; may be given several times.
+    /// The file of one of the suite's data sets, in place of its own; may be repeated.
     #[arg(long, value_name = "NAME=FILE")]
     pub data: Vec<String>,
-    /// Another number of users for every data set.
+    /// The number of users of every data set, in place of the suite's.
     #[arg(long, value_name = "N")]
     pub users: Option<usize>,
-    /// Leave out so many of the users with most texts first, in every data set.
+    /// Skip this many of the users with most texts, in every data set.
     #[arg(long, value_name = "N")]
     pub skip: Option<usize>,
-    /// The run's folder. Default: runs/ and the suite's name.
+    /// The run's folder; by default, runs/ and the suite's name.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Users side by side; without it as many as the machine has cores.
+    /// Users to run side by side; by default, one per core.
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
-    /// Say how long it will take and run nothing.
+    /// Estimate the time and run nothing.
     #[arg(long)]
     pub estimate: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
-    /// SPRInG against a domain adapter, another user's, a static one, everything, and a random selection.
-    #[command(
-        after_help = "Example:\n  spring eval compare --model path/to/model --top 6 --periods 5 --hold-out 0.1 \
-        --config spring.toml commits.jsonl"
-    )]
+    /// SPRInG against a domain adapter, another user's, a static one, everything, and a random
+    /// selection.
+    #[command(after_help = "Example:\n  spring eval compare --model path/to/model --top 6 --periods 5 \
+        --hold-out 0.1 --config spring.toml commits.jsonl")]
     Compare(CompareArgs),
     /// Score generated texts, labels or numbers against references.
     #[command(after_help = "Each line of both files is one JSON string.\n\nExample:\n  \
@@ -427,10 +457,10 @@ pub enum EvalCommand {
 
 #[derive(Debug, ClapArgs)]
 pub struct MetricsArgs {
-    /// What was predicted: JSONL of strings.
+    /// The predictions: JSONL of strings.
     #[arg(long, value_name = "FILE")]
     pub predictions: PathBuf,
-    /// What should have been: JSONL of strings, line by line.
+    /// The references: JSONL of strings, line by line.
     #[arg(long, value_name = "FILE")]
     pub references: PathBuf,
     /// texts: ROUGE-1/2/L and METEOR; labels: accuracy and macro F1; numbers: MAE and RMSE.
@@ -451,28 +481,28 @@ pub enum MetricKind {
 
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Show what a file holds: format, users, texts, words, time. LaMP, LongLaMP, OPPU's histories and our JSONL.
+    /// Show what a file holds: format, users, texts, words, time. Reads LaMP, LongLaMP, OPPU's
+    /// histories and our JSONL.
     #[command(after_help = "Example:\n  spring data inspect dev_questions.json")]
     Inspect(InspectArgs),
-    /// Write a LaMP, LongLaMP or OPPU file as the JSONL that `spring ingest` takes, on standard output.
-    #[command(
-        after_help = "Example:\n  spring data convert dev_questions.json --outputs dev_outputs.json > history.jsonl"
-    )]
+    /// Write a LaMP, LongLaMP or OPPU file to standard output as the JSONL that `spring ingest`
+    /// takes.
+    #[command(after_help = "Example:\n  \
+        spring data convert dev_questions.json --outputs dev_outputs.json > history.jsonl")]
     Convert(ConvertArgs),
-    /// Generate users whose preferences drift in a known way, with noise, as JSONL on standard output.
-    #[command(
-        after_help = "The truth about each text stands in its meta: drift, style, noise, and the same message in the \
-        user's other style.\n\nExample:\n  spring data synth --users 12 --texts 200 --noise 0.2 --seed 7 > synthetic.jsonl"
-    )]
+    /// Write made-up users, whose preferences drift in a known way, to standard output as JSONL.
+    #[command(after_help = "The truth about each text is in its meta: drift, style, noise, and the same\n\
+        message in the user's other style.\n\nExample:\n  \
+        spring data synth --users 12 --texts 200 --noise 0.2 --seed 7 > synthetic.jsonl")]
     Synth(SynthArgs),
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct SynthArgs {
-    /// Users; they get the kinds of drift in turn.
+    /// Number of users; they get the kinds of drift in turn.
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub users: usize,
-    /// Texts of each user.
+    /// Number of texts of each user.
     #[arg(long, default_value_t = 120, value_name = "N")]
     pub texts: usize,
     /// Kinds of drift, separated by commas: none, sudden, gradual, recurring.
@@ -486,7 +516,7 @@ pub struct SynthArgs {
     /// Share of messages that are noise.
     #[arg(long, default_value_t = 0.1, value_name = "PART")]
     pub noise: f64,
-    /// Another seed, other users.
+    /// Seed; another one gives other users.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 }
@@ -503,21 +533,22 @@ pub struct ConvertArgs {
     /// The file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// LaMP's outputs: an answered question becomes its user's last text.
+    /// LaMP's outputs: a question with an answer becomes its user's last text.
     #[arg(long, value_name = "FILE")]
     pub outputs: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct CompareArgs {
-    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or "embedded".
+    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or
+    /// "embedded".
     #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
     pub model: String,
     /// Evaluate the users with most texts.
     #[arg(long, default_value_t = 6, value_name = "N")]
     pub top: usize,
-    /// Leave out so many of the users with most texts before that; for choosing settings on users that are not
-    /// evaluated later.
+    /// Leave out so many of the users with most texts before that; for choosing settings on users
+    /// that are not evaluated later.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub skip: usize,
     /// The methods to compare, separated by commas; without it all.

@@ -2,6 +2,7 @@
 
 mod adapt;
 mod check;
+mod completions;
 mod data;
 mod demo;
 mod eval;
@@ -11,6 +12,7 @@ mod generate;
 mod ingest;
 mod init;
 mod inspect;
+mod man;
 mod metrics;
 mod rollback;
 mod score;
@@ -49,5 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Data(DataCommand::Inspect(command)) => data::inspect(args, command),
         Command::Data(DataCommand::Convert(command)) => data::convert(command),
         Command::Data(DataCommand::Synth(command)) => data::synth(command),
+        Command::Completions(command) => completions::run(command),
+        Command::Man(command) => man::run(command),
     }
 }

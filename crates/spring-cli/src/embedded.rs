@@ -17,7 +17,8 @@ pub const HISTORY: &str = include_str!("../demo/history.jsonl");
 /// What precedes the name of a model to download.
 pub const HUB: &str = "hub:";
 
-/// The files of a model: the built-in one by its name, one of a hub by `hub:owner/name`, others by their folder.
+/// The files of a model: the built-in one by its name, one of a hub by `hub:owner/name`, others by
+/// their folder.
 pub fn model_files(model: &str) -> Result<ModelFiles> {
     if model == NAME {
         return Ok(ModelFiles::from_static(
@@ -33,7 +34,8 @@ pub fn model_files(model: &str) -> Result<ModelFiles> {
     }
     if !Path::new(model).is_dir() {
         anyhow::bail!(
-            "{model}: no such folder; --model takes a folder in the Hugging Face layout, {HUB}owner/name to download one, \
+            "{model}: no such folder; --model takes a folder in the Hugging Face layout, \
+             {HUB}owner/name to download one, \
              or \"{NAME}\""
         );
     }

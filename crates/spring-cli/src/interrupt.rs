@@ -1,4 +1,5 @@
-//! Ctrl-C: a flag that long work looks at, so that it ends between two steps and nothing half-done is kept.
+//! Ctrl-C: a flag that long work looks at, so that it ends between two steps and nothing half-done
+//! is kept.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +10,8 @@ pub struct Interrupted;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on the first Ctrl-C sets the flag; a second one ends the program at once. Called once, by `main`.
+/// From now on the first Ctrl-C sets the flag; a second one ends the program at once. Called once,
+/// by `main`.
 pub fn install() {
     let handler = ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::SeqCst) {

@@ -1,6 +1,9 @@
 //! The `spring` program: continual personalization of language models.
 //!
-//! Thin: each command reads its arguments, makes one call into spring-core or spring-eval, and prints the result.
+//! Thin: each command reads its arguments, makes one call into spring-core or spring-eval, and
+//! prints the result.
+
+#![forbid(unsafe_code)]
 
 mod args;
 mod commands;

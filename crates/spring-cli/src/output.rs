@@ -32,7 +32,8 @@ pub fn table(headings: &[&str]) -> Table {
     table
 }
 
-/// The beginning of a text on one line; control characters become spaces, so that no text can steer a terminal.
+/// The beginning of a text on one line; control characters become spaces, so that no text can steer
+/// a terminal.
 pub fn excerpt(text: &str, characters: usize) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let clean = clean.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,4 +1,5 @@
-//! The program as a user runs it: the real job on the built-in model, and what it says to bad input.
+//! The program as a user runs it: the real job on the built-in model, and what it says to bad
+//! input.
 
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]

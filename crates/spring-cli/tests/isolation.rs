@@ -1,4 +1,5 @@
-//! Nothing of one user reaches another: canary strings, hostile names, and the same results as alone.
+//! Nothing of one user reaches another: canary strings, hostile names, and the same results as
+//! alone.
 
 #![cfg(all(feature = "cpu", unix))]
 #![allow(clippy::unwrap_used)]
@@ -52,14 +53,16 @@ fn prompt() -> String {
     (0..USERS.len()).map(canary).collect::<Vec<_>>().join(" ")
 }
 
-/// A state of these users, who have learned and written: its file, and what was printed meanwhile, by user.
+/// A state of these users, who have learned and written: its file, and what was printed meanwhile,
+/// by user.
 fn state(folder: &Path, users: &[usize]) -> (String, BTreeMap<usize, String>) {
     fs::create_dir(folder).unwrap();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (state, config, history) = (path("me.db"), path("spring.toml"), path("history.jsonl"));
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
     // With the gate open what was retrieved is read, mixed and recorded.
-    let settings = "[training]\nlearning_rate = 1e-2\n[gate]\nkind = \"always\"\nk = 2\n[decoding]\nmax_new_tokens = 8\n";
+    let settings = "[training]\nlearning_rate = 1e-2\n[gate]\nkind = \"always\"\nk = \
+                    2\n[decoding]\nmax_new_tokens = 8\n";
     fs::write(&config, settings).unwrap();
     fs::write(&history, users.iter().map(|user| texts(*user)).collect::<String>()).unwrap();
     spring(&["init", "--state", &state, "--model", model.to_str().unwrap(), "--config", &config]);
@@ -149,7 +152,8 @@ fn nothing_of_one_user_reaches_another() {
             assert!(!said.contains(&canary(other)), "{} got to see what {} wrote", USERS[user], USERS[other]);
         }
     }
-    // Stronger than any search: every user is to the last bit what they would be alone, what they generated included.
+    // Stronger than any search: every user is to the last bit what they would be alone, what they
+    // generated included.
     for user in [0, 2, 6] {
         let (alone, _) = state(&place.path().join(format!("alone-{user}")), &[user]);
         assert_eq!(digests(&alone)[USERS[user]], digests_together[USERS[user]], "{}", USERS[user]);

@@ -1,4 +1,5 @@
-//! What the program does with a state: several processes at once, interruption, going back, forgetting.
+//! What the program does with a state: several processes at once, interruption, going back,
+//! forgetting.
 
 #![cfg(all(feature = "cpu", unix))]
 #![allow(clippy::unwrap_used)]
@@ -145,7 +146,8 @@ fn a_killed_process_holds_nobody_up() {
     }
 }
 
-/// Interrupts the command once it has opened the state; its exit code, `None` if the signal ended it.
+/// Interrupts the command once it has opened the state; its exit code, `None` if the signal ended
+/// it.
 #[cfg(target_os = "linux")]
 fn interrupted(place: &Place, args: &[&str]) -> Option<i32> {
     let state = std::fs::canonicalize(&place.state).unwrap();
@@ -255,7 +257,8 @@ fn settings_that_were_only_tried_are_not_kept() {
 #[test]
 fn a_long_ingest_can_be_interrupted() {
     let place = Place::new("", &[("ada", 3)]);
-    // A pipe that stays open: the program waits for the next line, and keeps nobody from writing meanwhile.
+    // A pipe that stays open: the program waits for the next line, and keeps nobody from writing
+    // meanwhile.
     let pipe = place.dir.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut child = command(&["ingest", "--state", &place.state, pipe.to_str().unwrap()])
@@ -376,7 +379,8 @@ fn a_file_that_may_not_be_written_is_read() {
     drop(disk);
 }
 
-/// By a limit on the size of files, which is there without the right to mount. The removal itself fits below it.
+/// By a limit on the size of files, which is there without the right to mount. The removal itself
+/// fits below it.
 #[test]
 fn a_file_that_cannot_be_rewritten_says_why_and_is_rewritten_later() {
     let place = Place::new("", &[("ada", 3), ("bob", 3500)]);
@@ -546,7 +550,8 @@ fn one_answer_can_have_settings_of_its_own() {
     for part in [
         "no threshold",
         "λ divergence (agree 0.25, disagree 0.75)",
-        "tokens drawn (seed 3, temperature 0.5, top_p 0.9), penalties (frequency 0.0, presence 0.0, repetition 1.1)",
+        "tokens drawn (seed 3, temperature 0.5, top_p 0.9), penalties (frequency 0.0, presence \
+         0.0, repetition 1.1)",
         "| from retrieved texts | divergence of the branches, nats |",
     ] {
         assert!(told.contains(part), "{part:?} is missing:\n{told}");
@@ -600,7 +605,8 @@ fn what_is_chosen_by_name_is_done_and_told() {
                 "selection top_count (count 3)",
                 "buffer recency of 200",
                 "selected 3: ",
-                "retriever bm25 (b 0.75, epsilon 0.25, normalise false, tokenizer whitespace, variant okapi, fields both)",
+                "retriever bm25 (b 0.75, epsilon 0.25, normalise false, tokenizer whitespace, \
+                 variant okapi, fields both)",
                 "decoding greedy, penalties (frequency 0.0, presence 0.0, repetition 1.2)",
             ],
             "gate ",

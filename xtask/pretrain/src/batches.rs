@@ -1,4 +1,5 @@
-//! What is learned in which step: a function of the seed and the step alone, so that a run can be continued.
+//! What is learned in which step: a function of the seed and the step alone, so that a run can be
+//! continued.
 
 use anyhow::Result;
 use rand::{Rng, seq::SliceRandom};
@@ -34,7 +35,8 @@ pub struct Before<'a> {
     pub related: Option<&'a Related>,
     /// Part of the sequences that are to have related texts.
     pub share: f64,
-    /// Part of the sequences that are to have the target itself: nothing teaches a model sooner to copy from its context.
+    /// Part of the sequences that are to have the target itself: nothing teaches a model sooner to
+    /// copy from its context.
     pub copies: f64,
 }
 
@@ -52,7 +54,8 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// Batches of about `tokens` tokens: the number of rows is fixed, from the mean length of the first sequences.
+    /// Batches of about `tokens` tokens: the number of rows is fixed, from the mean length of the
+    /// first sequences.
     ///
     /// # Errors
     ///

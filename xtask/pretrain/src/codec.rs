@@ -20,7 +20,8 @@ use crate::{
     texts::Text,
 };
 
-/// Special tokens of a tokenizer made here, by id: padding, the beginning of a sequence, the end of a text.
+/// Special tokens of a tokenizer made here, by id: padding, the beginning of a sequence, the end of
+/// a text.
 pub const SPECIAL: [&str; 3] = ["<|pad|>", "<|begin|>", "<|end|>"];
 
 /// A tokenizer and the two tokens of the layout.
@@ -136,7 +137,8 @@ impl Codec {
         Ok(Pair { prompt, response })
     }
 
-    /// The bytes of each token of a response, 0 for the end token; together they are the response's.
+    /// The bytes of each token of a response, 0 for the end token; together they are the
+    /// response's.
     ///
     /// # Errors
     ///

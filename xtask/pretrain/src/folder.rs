@@ -84,7 +84,8 @@ pub fn read_json(file: &Path) -> Result<Value> {
     serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", file.display()))
 }
 
-/// Replaces the folder `dir` by one that `fill` fills: after a crash it is the old or the new one, by [`find`].
+/// Replaces the folder `dir` by one that `fill` fills: after a crash it is the old or the new one,
+/// by [`find`].
 ///
 /// # Errors
 ///
@@ -105,7 +106,8 @@ pub fn replace(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()>
     remove(&old)
 }
 
-/// The folder that [`replace`] wrote last: a crash between its two renames leaves the old one under another name.
+/// The folder that [`replace`] wrote last: a crash between its two renames leaves the old one under
+/// another name.
 pub fn find(dir: &Path) -> Option<PathBuf> {
     [dir.to_owned(), beside(dir, "old")].into_iter().find(|dir| dir.exists())
 }

@@ -1,5 +1,5 @@
-//! One sequence of tokens: `begin`, earlier texts each as `prompt ⏎⏎ response end`, then the text itself in the same form.
-//! It is the layout in which the model is later given retrieved texts.
+//! One sequence of tokens: `begin`, earlier texts each as `prompt ⏎⏎ response end`, then the text
+//! itself in the same form. It is the layout in which the model is later given retrieved texts.
 
 use spring_model::Sequence;
 
@@ -36,7 +36,8 @@ pub fn fitting<'a>(candidates: &'a [Pair], target: &Pair, context: usize) -> Vec
     chosen
 }
 
-/// A sequence whose every token but the first is learned; what exceeds the context is cut at the end.
+/// A sequence whose every token but the first is learned; what exceeds the context is cut at the
+/// end.
 pub fn to_learn(begin: u32, earlier: &[&Pair], target: &Pair, context: usize) -> Sequence {
     let mut ids: Vec<u32> = ids_of(earlier).collect();
     ids.extend(target.prompt.iter().chain(&target.response));
@@ -44,8 +45,8 @@ pub fn to_learn(begin: u32, earlier: &[&Pair], target: &Pair, context: usize) ->
     Sequence { context: vec![begin], response: ids }
 }
 
-/// A sequence whose response alone is scored. What is too long loses the end of its response and the beginning of its
-/// prompt; the prompt keeps half, or what the response leaves free.
+/// A sequence whose response alone is scored. What is too long loses the end of its response and
+/// the beginning of its prompt; the prompt keeps half, or what the response leaves free.
 pub fn to_score(begin: u32, earlier: &[&Pair], target: &Pair, context: usize) -> Sequence {
     let mut ids: Vec<u32> = [begin].into_iter().chain(ids_of(earlier)).collect();
     let room = context.saturating_sub(ids.len());

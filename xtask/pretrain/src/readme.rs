@@ -24,14 +24,18 @@ pub fn readme(
     format!(
         "# A small language model
 
-{} architecture, Hugging Face layout, float16: {} layers, width {}, {} heads, {} key/value heads, feed-forward width {}, {embeddings} embeddings, \
+{} architecture, Hugging Face layout, float16: {} layers, width {}, {} heads, {} key/value heads, \
+feed-forward width {}, {embeddings} embeddings, \
 context {}. Byte-level BPE of {} tokens.
 
-Trained by `cargo xtask pretrain` on {} ({} texts, {} others kept from training). {start}: {} steps, {} tokens in {} sequences, \
-{share:.1} % of them with 1 to 3 related texts before their target or, {:.0} % of all, the target itself, {:.0} s. Batches of about {} tokens, learning rate {}, warm-up {}, decay {}, \
+Trained by `cargo xtask pretrain` on {} ({} texts, {} others kept from training). {start}: {} \
+steps, {} tokens in {} sequences, \
+{share:.1} % of them with 1 to 3 related texts before their target or, {:.0} % of all, the target \
+itself, {:.0} s. Batches of about {} tokens, learning rate {}, warm-up {}, decay {}, \
 weight decay {}, seed {}.
 
-Format of a text: `<|begin|>` prompt, two line breaks, response, `<|end|>` (ids {} and {}). Retrieved texts stand before the prompt in the same form. \
+Format of a text: `<|begin|>` prompt, two line breaks, response, `<|end|>` (ids {} and {}). \
+Retrieved texts stand before the prompt in the same form. \
 There is no chat template.
 
 {}",

@@ -15,7 +15,8 @@ const SAMPLE: usize = 5000;
 /// A word that so many prompts of a group contain belongs to their template.
 const TEMPLATE: f64 = 0.9;
 
-/// BM25 over the training texts, prompts and responses, without the words of prompt templates and the most common ones.
+/// BM25 over the training texts, prompts and responses, without the words of prompt templates and
+/// the most common ones.
 #[derive(Debug)]
 pub struct Related {
     index: Bm25Index,
@@ -49,7 +50,8 @@ impl Related {
         Ok(Self { index })
     }
 
-    /// The `count` texts most like the whole of `text`, best first, the one at the place `except` left out.
+    /// The `count` texts most like the whole of `text`, best first, the one at the place `except`
+    /// left out.
     pub fn to_text(&self, text: &Text, except: Option<usize>, count: usize) -> Vec<usize> {
         self.search(&whole(text), except, count)
     }

@@ -78,7 +78,8 @@ impl Comparison {
         self.squares += (related.nats - random.nats).powi(2);
     }
 
-    /// Nats per byte of related less random, and the standard error of that over texts: not a number for fewer than two.
+    /// Nats per byte of related less random, and the standard error of that over texts: not a
+    /// number for fewer than two.
     pub fn gain(&self) -> (f64, f64) {
         let (texts, bytes) = (self.none.texts as f64, self.none.bytes as f64);
         let sum = self.related.nats - self.random.nats;
@@ -95,9 +96,11 @@ pub const ALL: &str = "all";
 pub struct Report {
     /// Response given its prompt, by group.
     pub plain: BTreeMap<String, Tally>,
-    /// The same by the token's position in its sequence, from the first to before the second number.
+    /// The same by the token's position in its sequence, from the first to before the second
+    /// number.
     pub positions: Vec<(usize, usize, Tally)>,
-    /// The same behind two related texts found by the whole target: longer sequences, so more late positions.
+    /// The same behind two related texts found by the whole target: longer sequences, so more late
+    /// positions.
     pub positions_related: Vec<(usize, usize, Tally)>,
     /// Related texts found by the target's prompt and response: more than serving can know.
     pub by_target: BTreeMap<String, Comparison>,
@@ -292,7 +295,8 @@ impl Report {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
-            "On texts kept from training. Nats of all response tokens, the end token's included; bytes of the responses in UTF-8.\n"
+            "On texts kept from training. Nats of all response tokens, the end token's included; \
+             bytes of the responses in UTF-8.\n"
         )?;
         writeln!(
             out,
@@ -328,12 +332,15 @@ impl Report {
             }
             writeln!(
                 out,
-                "\nThe same target tokens behind nothing, two related texts, and two random texts of the same kind; related texts {title}. \
-                 Texts where both contexts fit whole; the difference is related less random, ± its standard error over texts.\n"
+                "\nThe same target tokens behind nothing, two related texts, and two random texts \
+                 of the same kind; related texts {title}. \
+                 Texts where both contexts fit whole; the difference is related less random, ± its \
+                 standard error over texts.\n"
             )?;
             writeln!(
                 out,
-                "| | texts | tokens | nats/byte: none | related | random | difference |\n|---|---|---|---|---|---|---|"
+                "| | texts | tokens | nats/byte: none | related | random | difference \
+                 |\n|---|---|---|---|---|---|---|"
             )?;
             for (group, row) in table {
                 let Tally { texts, tokens, .. } = row.none;
@@ -341,7 +348,8 @@ impl Report {
                 let (gain, error) = row.gain();
                 writeln!(
                     out,
-                    "| {group} | {texts} | {tokens} | {none:.4} | {related:.4} | {random:.4} | {gain:+.4} ± {error:.4} |"
+                    "| {group} | {texts} | {tokens} | {none:.4} | {related:.4} | {random:.4} | \
+                     {gain:+.4} ± {error:.4} |"
                 )?;
             }
         }

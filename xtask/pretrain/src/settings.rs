@@ -15,7 +15,8 @@ pub struct Settings {
     /// Folder of the run: log.csv, checkpoint/ and in the end model/ and report.{md,json}
     #[arg(long, value_name = "DIR", required_unless_present = "report_only")]
     pub out: Option<PathBuf>,
-    /// Go on from the last checkpoint in --out; only the steps, the schedule and the intervals may differ
+    /// Go on from the last checkpoint in --out; only the steps, the schedule and the intervals may
+    /// differ
     #[arg(long)]
     pub resume: bool,
     /// Start from this model folder and its tokenizer instead of random weights
@@ -62,7 +63,8 @@ pub struct TextSettings {
     /// Part of the sequences that have 1 to 3 related texts before their target
     #[arg(long, default_value_t = 0.4)]
     pub related: f64,
-    /// Part of the sequences that have their target itself before it: they teach to copy from the context
+    /// Part of the sequences that have their target itself before it: they teach to copy from the
+    /// context
     #[arg(long, default_value_t = 0.05)]
     pub copies: f64,
 }

@@ -253,8 +253,10 @@ fn a_folder_is_replaced_whole_or_not_at_all() {
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
 }
 
-const SMALL: &str = "--valid 4 --vocabulary 300 --hidden 16 --layers 2 --heads 2 --kv-heads 1 --intermediate 24 \
-                     --context 256 --batch-tokens 1500 --steps 6 --learning-rate 0.02 --log-interval 1 --valid-interval 4";
+const SMALL: &str = "--valid 4 --vocabulary 300 --hidden 16 --layers 2 --heads 2 --kv-heads 1 \
+                     --intermediate 24 \
+                     --context 256 --batch-tokens 1500 --steps 6 --learning-rate 0.02 \
+                     --log-interval 1 --valid-interval 4";
 
 #[test]
 fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
@@ -288,7 +290,8 @@ fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
     assert!(number(6, 2) < number(1, 2) - 0.1, "{rows:?}");
     assert!(number(6, 3) < number(4, 3), "{rows:?}");
 
-    // The same targets behind every context, of stories and of reviews; only a story's prompt says what it is about.
+    // The same targets behind every context, of stories and of reviews; only a story's prompt says
+    // what it is about.
     let report = folder::read_json(&out("straight").join("report.json")).unwrap();
     for (table, group) in [("related_by_target", "all"), ("related_by_prompt", "Write a story")] {
         let row = &report[table][group];
@@ -304,7 +307,8 @@ fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
     };
     assert_eq!(Some(tokens(&report["positions"])), report["plain"]["all"]["tokens"].as_u64());
 
-    // The model's own weights are a better start than random ones, and are measured as they were at the end.
+    // The model's own weights are a better start than random ones, and are measured as they were at
+    // the end.
     let model_dir = out("straight").join("model");
     run(&settings("further", &format!("--start {}", model_dir.display())), &|done| done == 1).unwrap();
     assert!(log("further")[1][2].parse::<f64>().unwrap() < number(1, 2) - 0.1);

@@ -1,4 +1,5 @@
-//! The texts: read as a stream, without repetitions, and split into those for training and those kept from it.
+//! The texts: read as a stream, without repetitions, and split into those for training and those
+//! kept from it.
 
 use std::{
     collections::HashSet,
@@ -53,13 +54,13 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Reads JSONL files (`.zst` ones are decompressed), at most `limit` texts, and keeps `valid` of them from training:
-    /// those whose seeded hash is smallest, whatever their place.
+    /// Reads JSONL files (`.zst` ones are decompressed), at most `limit` texts, and keeps `valid`
+    /// of them from training: those whose seeded hash is smallest, whatever their place.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read; a line that is not an object with `prompt` and `response`, or has an empty response,
-    /// by file and line; too few texts.
+    /// A file that cannot be read; a line that is not an object with `prompt` and `response`, or
+    /// has an empty response, by file and line; too few texts.
     pub fn read(files: &[PathBuf], limit: Option<usize>, valid: usize, seed: u64) -> Result<Self> {
         let mut texts = Vec::new();
         let (mut known, mut repeated) = (HashSet::new(), 0);

@@ -1,4 +1,5 @@
-//! The run: reads the texts, makes or reads the tokenizer, trains, logs, checkpoints, and measures the result.
+//! The run: reads the texts, makes or reads the tokenizer, trains, logs, checkpoints, and measures
+//! the result.
 
 use std::{fs, io::Write as _, path::Path, sync::mpsc, thread, time::Instant};
 
@@ -299,7 +300,8 @@ const COLUMNS: &str =
     "step,tokens,train_nats_per_token,valid_nats_per_token,valid_nats_per_byte,learning_rate,seconds";
 
 impl Log {
-    /// Opens the log of a run that is at `step`: later lines, of steps that will be done again, are dropped.
+    /// Opens the log of a run that is at `step`: later lines, of steps that will be done again, are
+    /// dropped.
     fn open(path: &Path, step: usize) -> Result<Self> {
         let cannot = || format!("cannot write {}", path.display());
         let before = match step {

@@ -28,7 +28,8 @@ const PERIODS: Periods = Periods { count: 4, hold_out: 0.2 };
 /// A film that is not in the history, by a director who is.
 const PROMPT: &str = "Write a review of the film \"The Restored Prints of Edvard Lunt\".";
 
-/// The paper's settings, but for what so small a base needs: a larger learning rate and more epochs.
+/// The paper's settings, but for what so small a base needs: a larger learning rate and more
+/// epochs.
 fn config() -> Config {
     Config {
         training: TrainConfig { learning_rate: 3e-3, epochs: 8, ..TrainConfig::default() },
@@ -115,16 +116,20 @@ fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>>
 fn show(demo: &Demo) -> Result<()> {
     let label = |seq: u64| label_of(&demo.texts, seq);
     output::line(&format!(
-        "One person's {} film reviews, in the order they were written. Half-way her life and her taste change; a few\n\
-         messages are noise. The base model knows film reviews but not her. After each of {} periods it learns what is new:\n\
-         a small adapter is trained on the texts that carry new preference, and a buffer keeps what it still explains badly.",
+        "One person's {} film reviews, in the order they were written. Half-way her life and her \
+         taste change; a few\n\
+         messages are noise. The base model knows film reviews but not her. After each of {} \
+         periods it learns what is new:\n\
+         a small adapter is trained on the texts that carry new preference, and a buffer keeps \
+         what it still explains badly.",
         demo.texts.len(),
         demo.learned.len()
     ))?;
 
     output::line("\n── 1. What was learned, and why ──")?;
     output::line(
-        "N: how much worse the adapter explains a text than the base does; Q: how well the base explains it; S = N + 0.5·Q.",
+        "N: how much worse the adapter explains a text than the base does; Q: how well the base \
+         explains it; S = N + 0.5·Q.",
     )?;
     let signals = drift_signal(config().drift.signal, &demo.learned)?;
     for learned in &demo.learned {
@@ -135,7 +140,8 @@ fn show(demo: &Demo) -> Result<()> {
     let noise = later().filter(|score| label(score.seq) == "noise").count();
     let learned = later().filter(|score| label(score.seq) == "noise" && score.selected.is_some()).count();
     output::line(&format!(
-        "\nThe labels in the data, which the method never reads: {learned} of {noise} noise messages after the first period were selected."
+        "\nThe labels in the data, which the method never reads: {learned} of {noise} noise \
+         messages after the first period were selected."
     ))?;
 
     output::line("\n── 2. What stayed in the buffer ──")?;

@@ -21,7 +21,8 @@ pub fn compare(args: &Args, command: &CompareArgs) -> Result<()> {
         bail!("--hold-out {}: a part from 0 to below 1, such as 0.1", command.hold_out);
     }
     let mut streams = read_streams(&command.file, None, &|_| true)?;
-    // Most texts first; users of equal count in the order of their names, so that a run can be repeated.
+    // Most texts first; users of equal count in the order of their names, so that a run can be
+    // repeated.
     streams.sort_by(|a, b| b.texts.len().cmp(&a.texts.len()).then(a.user.cmp(&b.user)));
     let from = command.skip.min(streams.len());
     let to = (from + command.top).min(streams.len());

@@ -149,7 +149,8 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// "mean novelty −0.41 nats/token (95 %: −0.50 to −0.32)", then whether the user is drifting and why.
+/// "mean novelty −0.41 nats/token (95 %: −0.50 to −0.32)", then whether the user is drifting and
+/// why.
 pub fn drift(reading: &DriftReading) -> String {
     let band = reading.band.map_or(String::new(), |(low, high)| format!(" (95 %: {low:.3} to {high:.3})"));
     let drifting = if reading.drifting { "drifting" } else { "not drifting" };
@@ -180,7 +181,8 @@ fn why(args: &Args, store: &impl StateStore, user: &UserId, text: &str, rows: us
         return output::line("\nIt is the base model's: nothing of this user had been learned.");
     }
     output::line(&format!(
-        "\nLearned by generation {} or before it, most like this text first (by words; a likeness is no proof)",
+        "\nLearned by generation {} or before it, most like this text first (by words; a likeness \
+         is no proof)",
         found.generation
     ))?;
     learned_table(found.alike.iter().map(|alike| (Some(alike.bm25), &alike.text)))
@@ -257,7 +259,8 @@ pub fn by_seq(texts: Vec<StoredInteraction>) -> HashMap<u64, StoredInteraction> 
     texts.into_iter().map(|text| (text.seq, text)).collect()
 }
 
-/// One period: what was selected and why, how it was learned, and the drift signal after it, where there is one.
+/// One period: what was selected and why, how it was learned, and the drift signal after it, where
+/// there is one.
 pub fn period(
     learned: &LearnedPeriod,
     signal: Option<&PeriodSignal>,
@@ -373,7 +376,8 @@ pub fn answer(record: &AnswerRecord, texts: &HashMap<u64, StoredInteraction>, to
     }
     output::line(&match record.retrieval_share() {
         Some(share) => format!(
-            "{:.0} % of the probability of the {} tokens came from the branch with the retrieved texts (generation {}{})",
+            "{:.0} % of the probability of the {} tokens came from the branch with the retrieved \
+             texts (generation {}{})",
             100.0 * share,
             record.trace.len(),
             record.generation,

@@ -37,14 +37,16 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
             forgotten.interactions, forgotten.generations_removed, forgotten.answers
         ),
         Some(_) => format!(
-            "removed one interaction of user {user}: {} generations learned again without it, {} records of generated \
+            "removed one interaction of user {user}: {} generations learned again without it, {} \
+             records of generated \
              texts removed",
             forgotten.generations_relearned, forgotten.answers
         ),
     })?;
     if let Some(reason) = &forgotten.held_up {
         output::line(&format!(
-            "the file's free pages still hold what was removed: {reason}; they are rewritten the next time the state is opened for writing",
+            "the file's free pages still hold what was removed: {reason}; they are rewritten the \
+             next time the state is opened for writing",
         ))?;
     }
     output::line("what was exported or copied from this state earlier is yours to delete")

@@ -62,8 +62,8 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     }
 }
 
-/// The state's settings with some changed for one answer; refuses those that an answer does not depend on, or that what was
-/// learned was made with.
+/// The state's settings with some changed for one answer; refuses those that an answer does not
+/// depend on, or that what was learned was made with.
 fn for_this_call(stored: &Config, changes: &[String]) -> Result<Config> {
     let mut config = stored.clone();
     for change in changes {
@@ -71,7 +71,8 @@ fn for_this_call(stored: &Config, changes: &[String]) -> Result<Config> {
         let Config { gate, fusion, decoding, .. } = changed.clone();
         ensure!(
             changed == Config { gate, fusion, decoding, ..config.clone() },
-            "--set {change}: one answer can have its own gate, fusion and decoding; the other settings are the state's, and \
+            "--set {change}: one answer can have its own gate, fusion and decoding; the other \
+             settings are the state's, and \
              `spring adapt --set` changes them"
         );
         config = changed;

@@ -70,7 +70,8 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     output::line(&table.to_string())?;
 
     output::line(
-        "\nDrift over time, nats per token: N is how much worse the adapter explained the texts than the base; recent N is \
+        "\nDrift over time, nats per token: N is how much worse the adapter explained the texts \
+         than the base; recent N is \
          its running mean, with the 95 % band",
     )?;
     let mut table = output::table(&[

@@ -26,6 +26,7 @@ pub fn run(args: &Args, command: &RollbackArgs) -> Result<()> {
         return Ok(());
     }
     output::line(
-        "the next `spring adapt` learns the later periods again; `spring forget --interaction` removes what it should not learn",
+        "the next `spring adapt` learns the later periods again; `spring forget --interaction` \
+         removes what it should not learn",
     )
 }

@@ -25,7 +25,8 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
     let model = match mode {
         SearchMode::Bm25 => None,
         SearchMode::Dense | SearchMode::Hybrid => {
-            // A state that cannot be written is searched all the same; the embeddings are computed every time then.
+            // A state that cannot be written is searched all the same; the embeddings are computed
+            // every time then.
             match session::open(path, Access::ReadWrite) {
                 Ok(writable) => store = writable,
                 Err(error) => eprintln!("spring: warning: embeddings are not kept: {error}"),

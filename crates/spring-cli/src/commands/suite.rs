@@ -78,7 +78,8 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
     for data in &outcome.data {
         let (users, fewer) = data.evaluated();
         output::line(&format!(
-            "{}: {users} users evaluated, {fewer} of them with fewer periods; {} users left out (users.json says why)",
+            "{}: {users} users evaluated, {fewer} of them with fewer periods; {} users left out \
+             (users.json says why)",
             data.data,
             data.left_out()
         ))?;
@@ -133,7 +134,8 @@ fn print(summary: &Summary) -> Result<()> {
             || summary.rows.iter().filter(|row| (row.data.as_str(), row.budget.name()) == (data, budget));
         let users = rows().next().map_or(0, |row| row.per_byte.users);
         output::line(&format!(
-            "\n{data}, budget {budget}: loss on the newest test part after the first period, mean over {users} users"
+            "\n{data}, budget {budget}: loss on the newest test part after the first period, mean \
+             over {users} users"
         ))?;
         let mut table = output::table(&[
             "method",
@@ -195,7 +197,8 @@ fn print(summary: &Summary) -> Result<()> {
         }
     }
     output::line(&format!(
-        "differences are to {}, below 0 is better; forgetting: mean over i of the best R[t][i] less R[T][i], nats per byte",
+        "differences are to {}, below 0 is better; forgetting: mean over i of the best R[t][i] \
+         less R[T][i], nats per byte",
         summary.against
     ))
 }

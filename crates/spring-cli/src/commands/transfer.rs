@@ -24,7 +24,8 @@ pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
         return output::json(&json!({"folder": command.out.display().to_string(), "exported": exported}));
     }
     output::line(&format!(
-        "exported user {user} to {}: {} interactions, {} generations, {} records of generated texts; it is private, and \
+        "exported user {user} to {}: {} interactions, {} generations, {} records of generated \
+         texts; it is private, and \
          yours to delete",
         command.out.display(),
         exported.interactions,
@@ -44,7 +45,8 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     bars.finish();
     if imported.settings_differ {
         eprintln!(
-            "spring: warning: this state's settings differ from those of {} and stay; `spring adapt --config` changes them",
+            "spring: warning: this state's settings differ from those of {} and stay; `spring \
+             adapt --config` changes them",
             command.folder.join("settings.toml").display()
         );
     }

@@ -22,18 +22,20 @@ CUDA needs no toolkit to build, only NVIDIA's driver and libraries where it runs
 
 /// The settings of `build`.
 #[derive(Debug, Args)]
-pub struct Release {
+pub struct Dist {
     /// What the program can compute on
     #[arg(long, value_enum, value_delimiter = ',', default_value = "cpu", value_name = "LIST")]
     backends: Vec<Backend>,
 
     /// Use every instruction of this machine's processor; the binary may not run on another one
     ///
-    /// Adds `-C target-cpu=native` to RUSTFLAGS, which cargo prefers to `build.rustflags` of its configuration.
+    /// Adds `-C target-cpu=native` to RUSTFLAGS, which cargo prefers to `build.rustflags` of its
+    /// configuration.
     #[arg(long)]
     native: bool,
 
-    /// On GPUs, try many kernels for every new shape: minutes at the first use on a machine, faster afterwards
+    /// On GPUs, try many kernels for every new shape: minutes at the first use on a machine, faster
+    /// afterwards
     #[arg(long)]
     autotune: bool,
 }
@@ -59,13 +61,14 @@ impl fmt::Display for Backend {
     }
 }
 
-impl Release {
+impl Dist {
     fn features(&self) -> String {
         let autotune = self.autotune.then(|| "autotune".to_owned());
         self.backends.iter().map(Backend::to_string).chain(autotune).collect::<Vec<_>>().join(",")
     }
 
-    /// The cargo command. Its messages say where the binary lies, whatever target folder is configured.
+    /// The cargo command. Its messages say where the binary lies, whatever target folder is
+    /// configured.
     pub fn step(&self) -> Step {
         let step = Step::cargo("build", "build")
             .args(["--release", "--package", "spring-cli", "--no-default-features"])
@@ -90,7 +93,8 @@ impl Release {
     }
 }
 
-/// Builds the program by a cargo command that prints JSON messages; gives its path, or cargo's exit code.
+/// Builds the program by a cargo command that prints JSON messages; gives its path, or cargo's exit
+/// code.
 ///
 /// # Errors
 ///
