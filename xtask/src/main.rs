@@ -11,6 +11,7 @@ mod criterion;
 mod dist;
 mod machine;
 mod page;
+mod release;
 mod step;
 mod tidy;
 
@@ -22,6 +23,7 @@ use crate::bench::Bench;
 use crate::check::Check;
 use crate::crash_test::CrashTest;
 use crate::dist::Dist;
+use crate::release::Release;
 use crate::step::Step;
 use crate::tidy::Tidy;
 
@@ -56,6 +58,9 @@ enum Task {
     /// Run all tests, documentation tests included; or one backend's suite.
     #[command(after_help = TEST_EXAMPLES)]
     Test(Test),
+    /// Go through the checklist of RELEASE.md; change nothing.
+    #[command(after_help = release::EXAMPLES)]
+    Release(Release),
     /// Kill the program at random moments and check that no state is damaged.
     #[command(after_help = crash_test::EXAMPLES)]
     CrashTest(CrashTest),
@@ -195,6 +200,7 @@ fn main() -> ExitCode {
         Task::Check(check) => check.run(),
         Task::Tidy(tidy) => tidy.run(),
         Task::Test(test) => test.step().run(),
+        Task::Release(release) => release.run(),
         Task::CrashTest(test) => test.run(),
         Task::Parity(parity) => parity.step().run(),
         Task::Pretrain(pretrain) => pretrain.step().run(),

@@ -5,6 +5,7 @@
 
 mod crates;
 mod modules;
+mod msrv;
 mod paths;
 mod text;
 
@@ -18,7 +19,8 @@ use clap::Args;
 
 pub const EXAMPLES: &str = "\
 Checked: which crate may depend on which, who may name burn, circles between modules, line lengths,
-markers such as todo!, host names of registries, links in Markdown, and what every manifest holds.
+markers such as todo!, host names of registries, links in Markdown, what every manifest holds, and
+that no dependency asks for a newer Rust than the workspace does.
 
 Example:
   cargo xtask tidy";
@@ -38,7 +40,8 @@ impl Tidy {
     ///
     /// A file cannot be read or is not what its name says.
     pub fn run(&self) -> Result<u8> {
-        let findings = findings(&self.root)?;
+        let mut findings = findings(&self.root)?;
+        findings.extend(msrv::check()?);
         for finding in &findings {
             eprintln!("tidy: {finding}");
         }
@@ -93,8 +96,8 @@ impl fmt::Display for Finding {
 
 /// The text files of a workspace, by their paths from its root, in order.
 #[derive(Debug)]
-struct Tree {
-    root: PathBuf,
+pub struct Tree {
+    pub root: PathBuf,
     files: Vec<TextFile>,
 }
 
@@ -111,7 +114,12 @@ impl Tree {
     /// Folders of other programs, and of runs.
     const SKIPPED: [&str; 5] = [".git", "target", "runs", "__pycache__", "node_modules"];
 
-    fn read(root: &Path) -> Result<Self> {
+    /// Reads every text file below `root`.
+    ///
+    /// # Errors
+    ///
+    /// A file or folder cannot be read.
+    pub fn read(root: &Path) -> Result<Self> {
         let mut files = Vec::new();
         let mut folders = vec![root.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -148,7 +156,7 @@ impl Tree {
     }
 
     /// The text of one file.
-    fn text(&self, path: &str) -> Option<&str> {
+    pub fn text(&self, path: &str) -> Option<&str> {
         let at = self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok()?;
         Some(&self.files[at].text)
     }
@@ -159,7 +167,11 @@ impl Tree {
     }
 
     /// The folders that hold a Cargo.toml with a package, from the root.
-    fn packages(&self) -> Result<Vec<Package<'_>>> {
+    ///
+    /// # Errors
+    ///
+    /// A manifest is not TOML.
+    pub fn packages(&self) -> Result<Vec<Package<'_>>> {
         let mut packages = Vec::new();
         for file in self.with_extension("toml") {
             let Some(folder) = file.path.strip_suffix("Cargo.toml") else { continue };
@@ -176,16 +188,22 @@ impl Tree {
 
 /// A package of the workspace.
 #[derive(Debug)]
-struct Package<'a> {
-    name: String,
+pub struct Package<'a> {
+    pub name: String,
     /// From the root; empty for a package at the root.
-    folder: &'a str,
+    pub folder: &'a str,
     /// Its Cargo.toml.
-    file: &'a str,
-    manifest: toml::Table,
+    pub file: &'a str,
+    pub manifest: toml::Table,
 }
 
 impl Package<'_> {
+    /// Whether it may go to a registry.
+    pub fn is_published(&self) -> bool {
+        let publish = self.manifest.get("package").and_then(|fields| fields.get("publish"));
+        publish.and_then(toml::Value::as_bool) != Some(false)
+    }
+
     /// Whether a file, by its path from the root, belongs to the package and to no package inside
     /// its folder.
     fn holds(&self, file: &str, others: &[Package<'_>]) -> bool {
@@ -200,7 +218,7 @@ impl Package<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     /// A workspace made of `files`, on disk.

@@ -128,7 +128,7 @@ pub fn check(tree: &Tree, sources: &Sources) -> Result<Vec<Finding>> {
         for message in lints(package).into_iter().chain(dependencies(package, &names)) {
             found(0, message);
         }
-        if is_published(package) {
+        if package.is_published() {
             for message in published(tree, package) {
                 found(0, message);
             }
@@ -138,11 +138,6 @@ pub fn check(tree: &Tree, sources: &Sources) -> Result<Vec<Finding>> {
         }
     }
     Ok(findings)
-}
-
-fn is_published(package: &Package<'_>) -> bool {
-    let publish = package.manifest.get("package").and_then(|fields| fields.get("publish"));
-    publish.and_then(Value::as_bool) != Some(false)
 }
 
 fn lints(package: &Package<'_>) -> Option<String> {
@@ -162,7 +157,7 @@ fn tables<'a>(manifest: &'a Table, kind: &str) -> Vec<&'a Table> {
 fn dependencies(package: &Package<'_>, ours: &[&str]) -> Vec<String> {
     let name = package.name.as_str();
     let layer = LAYERS.iter().find(|layer| layer.name == name);
-    if layer.is_none() && is_published(package) {
+    if layer.is_none() && package.is_published() {
         return vec![format!("{name} has no layer: add it to LAYERS in xtask/src/tidy/crates.rs")];
     }
     let mut messages = Vec::new();
