@@ -14,19 +14,8 @@ use crate::{
     Compare,
     plan::{self, Comparison, System},
     protocol::{Farewell, Hello, Reply},
-    table,
+    table::{self, Measured},
 };
-
-/// What one system took.
-#[derive(Debug)]
-pub struct Measured {
-    /// The system and its version.
-    pub system: String,
-    /// A reply for each round.
-    pub rounds: Vec<Reply>,
-    /// The most memory that it has had, in bytes.
-    pub peak: Option<u64>,
-}
 
 /// Runs the sections asked for, prints each when it is done.
 ///

@@ -3,9 +3,20 @@
 use std::fmt::Write as _;
 
 use crate::{
-    compare::Measured,
     plan::{Comparison, Unit},
+    protocol::Reply,
 };
+
+/// What one system took.
+#[derive(Debug)]
+pub struct Measured {
+    /// The system and its version.
+    pub system: String,
+    /// A reply for each round.
+    pub rounds: Vec<Reply>,
+    /// The most memory that it has had, in bytes.
+    pub peak: Option<u64>,
+}
 
 /// One table for some comparisons; a column for each system, and beside each peer the ratio to it.
 pub fn render(rows: &[(&Comparison, &[Measured])]) -> String {
@@ -126,7 +137,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{plan::System, protocol::Reply, work::Work};
+    use crate::{plan::System, work::Work};
 
     fn measured(system: &str, seconds: &[f64], peak: u64) -> Measured {
         let rounds = seconds

@@ -36,7 +36,7 @@ fn collect(folder: &Path, rows: &mut Vec<(String, String, String)>) -> Result<()
 
 fn json(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 fn row(benchmark: &Value, estimates: &Value) -> Result<(String, String, String)> {

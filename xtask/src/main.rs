@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn check_goes_from_cheap_to_dear() {
+    fn check_goes_from_cheap_to_expensive() {
         let names = |line: &str| match parse(line) {
             Task::Check(check) => check.steps().iter().map(Step::name).collect::<Vec<_>>(),
             task => panic!("{task:?}"),

@@ -547,7 +547,7 @@ pub struct CompareArgs {
     /// Evaluate the users with most texts.
     #[arg(long, default_value_t = 6, value_name = "N")]
     pub top: usize,
-    /// Leave out so many of the users with most texts before that; for choosing settings on users
+    /// Skip this many of the users with most texts before that; for choosing settings on users
     /// that are not evaluated later.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub skip: usize,

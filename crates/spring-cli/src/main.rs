@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             eprintln!("spring: {error}");
             ExitCode::from(INTERRUPTED)
         }
-        // A reader that closed the pipe, such as `head`, wanted no more.
+        // A reader that closed the pipe, such as `head`, has read enough.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("spring: {error:#}");

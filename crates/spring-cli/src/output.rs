@@ -43,7 +43,7 @@ pub fn excerpt(text: &str, characters: usize) -> String {
     clean.chars().take(characters.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A text as it is, but for control characters other than line breaks and tabs.
+/// A text without control characters other than line breaks and tabs.
 pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }

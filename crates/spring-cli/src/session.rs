@@ -24,13 +24,13 @@ pub fn model_of(store: &SqliteStore, path: &Path, args: &Args) -> Result<AnyMode
     Ok(model)
 }
 
-/// A user id from the command line; what cannot be one is unknown.
+/// A user id from the command line; text that cannot be an id is an unknown user.
 pub fn user_id(name: &str, path: &Path) -> Result<UserId> {
     UserId::try_from(name.to_owned())
         .map_err(|_| Error::UnknownUser { user: name.escape_debug().to_string(), path: path.into() }.into())
 }
 
-/// An interaction's id from the command line; what cannot be one is unknown.
+/// An interaction's id from the command line; text that cannot be an id is unknown.
 pub fn interaction_id(id: &str, user: &UserId) -> Result<InteractionId> {
     InteractionId::new(id).map_err(|error| anyhow::anyhow!("user {user}: {error}"))
 }

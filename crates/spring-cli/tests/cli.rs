@@ -65,7 +65,7 @@ fn the_real_job() {
     let (file, _) = place.ingested();
     assert!(
         succeeds(&["ingest", "--state", &place.state, &file])
-            .contains("0 interactions added, 12 there already")
+            .contains("0 interactions added, 12 known already")
     );
 
     let state = place.state.as_str();

@@ -4,6 +4,7 @@ mod batches;
 mod codec;
 mod folder;
 mod layout;
+mod progress;
 mod random;
 mod readme;
 mod related;

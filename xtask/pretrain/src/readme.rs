@@ -2,7 +2,7 @@
 
 use spring_model::ModelConfig;
 
-use crate::{codec::Codec, report::Report, settings::Settings, texts::Texts, train::Progress};
+use crate::{codec::Codec, progress::Progress, report::Report, settings::Settings, texts::Texts};
 
 /// The README's text.
 pub fn readme(

@@ -8,11 +8,11 @@ use spring_memory::{Bm25Config, Bm25Index, Tokenizer, template_stop_words};
 
 use crate::{random::keyed, texts::Text};
 
-/// A word that so many texts contain says little, and costs most of a search's time.
+/// A word that this part of the texts contains says little, and costs most of a search's time.
 const COMMON: f64 = 0.1;
 /// Texts from which common words are counted.
 const SAMPLE: usize = 5000;
-/// A word that so many prompts of a group contain belongs to their template.
+/// A word that this part of the prompts of a group contains belongs to their template.
 const TEMPLATE: f64 = 0.9;
 
 /// BM25 over the training texts, prompts and responses, without the words of prompt templates and

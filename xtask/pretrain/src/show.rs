@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{report::Tally, train::Progress};
+use crate::{progress::Progress, report::Tally};
 
 /// Shows how a run goes.
 pub struct Show {

@@ -14,6 +14,7 @@ use crate::{
     batches::{Batch, Batches, Before},
     codec::Codec,
     folder,
+    progress::Progress,
     readme::readme,
     related::Related,
     report::{self, Report, Valid},
@@ -33,19 +34,6 @@ pub enum End {
     Finished,
     /// It was asked to stop, and wrote a checkpoint.
     Stopped,
-}
-
-/// What was done so far.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Tokens learned from.
-    pub tokens: u64,
-    /// Sequences learned from.
-    pub sequences: u64,
-    /// Those of them with related texts before their target.
-    pub with_related: u64,
-    /// Time spent training, reading and measuring left out.
-    pub seconds: f64,
 }
 
 /// What a checkpoint holds beside the trainer's part.

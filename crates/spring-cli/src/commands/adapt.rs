@@ -56,13 +56,13 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     let mut store = session::open(path, Access::ReadWrite)?;
     let is_new = config != store.settings().config;
     if is_new && (one.is_some() || store.users_to_adapt(None, 1)?.is_empty()) {
-        // Nothing had to be learned, so nothing speaks against the settings.
+        // Nothing was learned, so the settings cannot have failed.
         store.set_config(&config)?;
     }
     if args.json { Ok(()) } else { output::line("nothing new to learn; `spring ingest` adds interactions") }
 }
 
-/// Learns what is new of all users; gives the number of periods learned.
+/// Learns the new texts of all users; gives the number of periods learned.
 fn everyone(
     args: &Args,
     model: &dyn spring_core::LanguageModel,

@@ -28,7 +28,7 @@ const PERIODS: Periods = Periods { count: 4, hold_out: 0.2 };
 /// A film that is not in the history, by a director who is.
 const PROMPT: &str = "Write a review of the film \"The Restored Prints of Edvard Lunt\".";
 
-/// The paper's settings, but for what so small a base needs: a larger learning rate and more
+/// The paper's settings, except for what a base this small needs: a larger learning rate and more
 /// epochs.
 fn config() -> Config {
     Config {
@@ -104,7 +104,7 @@ fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>>
     let (memories, bank) = recall(model, &store, &user, None)?;
     let mut config = settings.config;
     config.decoding.max_new_tokens = Some(96);
-    // So small a model repeats itself when it is greedy.
+    // A model this small repeats itself when it decodes greedily.
     config.decoding.sampler =
         SamplerConfig { temperature: 0.7, top_p: Some(0.9), ..SamplerConfig::default() };
     let answer = generate(model, &config, &memories, &bank, PROMPT, bars)?;

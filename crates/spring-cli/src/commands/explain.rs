@@ -49,7 +49,7 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     // Running over all periods, whichever are shown.
     let mut signals = drift_signal(signal_config, &records)?;
     if let Some(number) = command.period {
-        // It says which periods there are, if this is none.
+        // The error names the periods there are, if this one is unknown.
         records = store.period_records(&user, Some(number))?;
         signals.retain(|signal| signal.period == number);
     }
@@ -67,7 +67,7 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     }
     if records.is_empty() {
         output::line(&format!(
-            "user {user}: {} interactions, nothing learned yet; `spring adapt` does it",
+            "user {user}: {} interactions, nothing learned yet; run `spring adapt`",
             summary.interactions
         ))?;
     }
@@ -128,7 +128,7 @@ fn chosen(choice: &impl Serialize) -> String {
     if rest.is_empty() { kind } else { format!("{kind} ({rest})") }
 }
 
-/// Settings but for their kind and those that are off: "margin 2, k 2".
+/// Settings without their kind and without those that are off: "margin 2, k 2".
 fn settings(of: &impl Serialize) -> String {
     let Value::Object(settings) = value_of(of) else { return String::new() };
     let is_on = |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
@@ -136,7 +136,7 @@ fn settings(of: &impl Serialize) -> String {
     settings.map(|(key, value)| format!("{key} {}", plain(value))).collect::<Vec<_>>().join(", ")
 }
 
-/// By way of text, in which an f32 has as many digits as it needs.
+/// Through text, where an f32 has as few digits as identify it.
 fn value_of(value: &impl Serialize) -> Value {
     serde_json::to_string(value).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
 }
@@ -173,16 +173,14 @@ fn why(args: &Args, store: &impl StateStore, user: &UserId, text: &str, rows: us
             let found: Vec<u64> = record.retrieved.iter().map(|found| found.seq).collect();
             answer(record, &by_seq(store.interactions(user, &found)?), rows)?;
         }
-        None => output::line(
-            "No generated text on record holds this; what generation in use learned may explain it.",
-        )?,
+        None => output::line("No recorded answer contains this; what was learned may explain it.")?,
     }
     if found.generation == 0 {
         return output::line("\nIt is the base model's: nothing of this user had been learned.");
     }
     output::line(&format!(
-        "\nLearned by generation {} or before it, most like this text first (by words; a likeness \
-         is no proof)",
+        "\nLearned by generation {} or before it, most like this text first (by shared words; a \
+         resemblance is not a proof)",
         found.generation
     ))?;
     learned_table(found.alike.iter().map(|alike| (Some(alike.bm25), &alike.text)))
@@ -360,7 +358,7 @@ pub fn buffer_table(
     output::line(&table.to_string())
 }
 
-/// Why an answer is as it is; of its tokens so many are shown.
+/// Why an answer is as it is; at most `tokens` of its tokens are shown.
 pub fn answer(record: &AnswerRecord, texts: &HashMap<u64, StoredInteraction>, tokens: usize) -> Result<()> {
     output::line(&format!("gate {}", record.gate.reason))?;
     let mut table = output::table(&["retrieved", record.retriever.as_str(), "used", "text"]);

@@ -38,8 +38,7 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
         ),
         Some(_) => format!(
             "removed one interaction of user {user}: {} generations learned again without it, {} \
-             records of generated \
-             texts removed",
+             records of generated texts removed",
             forgotten.generations_relearned, forgotten.answers
         ),
     })?;
@@ -49,5 +48,5 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
              next time the state is opened for writing",
         ))?;
     }
-    output::line("what was exported or copied from this state earlier is yours to delete")
+    output::line("delete earlier exports and copies of this state yourself")
 }

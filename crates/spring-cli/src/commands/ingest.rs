@@ -38,7 +38,7 @@ pub fn run(args: &Args, command: &IngestArgs) -> Result<()> {
         };
         if !args.json {
             output::line(&format!(
-                "{label}: {} interactions added, {} there already, {} new users",
+                "{label}: {} interactions added, {} known already, {} new users",
                 report.added, report.skipped, report.new_users
             ))?;
         }

@@ -46,7 +46,7 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
         kilobytes(size.records)
     ))?;
     if generations.is_empty() {
-        return output::line("nothing learned yet; `spring adapt` does it");
+        return output::line("nothing learned yet; run `spring adapt`");
     }
 
     output::line("\nGenerations")?;
@@ -111,7 +111,7 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     output::line(&match signals.last() {
         Some(signal) => format!("Now: {}", super::explain::drift(&signal.reading)),
         None => {
-            "No drift signal yet: it begins with the second period, when there is an adapter to be novel to"
+            "No drift signal yet: it begins with the second period, when there is an adapter to compare with"
                 .into()
         }
     })?;

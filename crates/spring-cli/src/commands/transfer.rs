@@ -25,8 +25,7 @@ pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
     }
     output::line(&format!(
         "exported user {user} to {}: {} interactions, {} generations, {} records of generated \
-         texts; it is private, and \
-         yours to delete",
+         texts; the folder is private, and is not deleted by `spring forget`",
         command.out.display(),
         exported.interactions,
         exported.generations,
