@@ -51,7 +51,7 @@ pub struct Comparison {
     pub units: Vec<(&'static str, Unit)>,
     /// How far apart the systems' results may be.
     pub tolerance: f64,
-    /// At most so many rounds.
+    /// At most this many rounds.
     pub rounds: usize,
 }
 
