@@ -13,8 +13,11 @@ pub fn run(command: &ManArgs) -> Result<()> {
         Some(folder) => clap_mangen::generate_to(Args::command(), folder)
             .with_context(|| format!("writing manual pages to {}", folder.display())),
         None => {
+            // As `generate_to` prepares it, so that both give the same page.
+            let mut spring = Args::command().disable_help_subcommand(true);
+            spring.build();
             let mut page = Vec::new();
-            Man::new(Args::command()).render(&mut page)?;
+            Man::new(spring).render(&mut page)?;
             Ok(std::io::stdout().write_all(&page)?)
         }
     }
