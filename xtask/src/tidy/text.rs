@@ -73,6 +73,12 @@ fn markdown(tree: &Tree, file: &TextFile) -> Vec<Finding> {
                  {MARKDOWN_COLUMNS}"
             ));
         }
+        for named in code_spans(line).filter(|span| is_source(span)) {
+            let places = ["crates", "."].map(|folder| tree.root.join(folder).join(named));
+            if !places.iter().any(|place| place.exists()) {
+                found(format!("names {named}, which does not exist"));
+            }
+        }
         for link in links(line) {
             let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
             if !tree.root.join(folder).join(link).exists() {
@@ -81,6 +87,20 @@ fn markdown(tree: &Tree, file: &TextFile) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What stands between backticks in a line of Markdown.
+fn code_spans(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// Whether it is the path of a source of ours: `spring-core/src/cut.rs`.
+fn is_source(span: &str) -> bool {
+    let is_ours = ["spring-", "crates/", "xtask/", "benches/", "docs/", "suites/"]
+        .iter()
+        .any(|start| span.starts_with(start));
+    let is_file = [".rs", ".md", ".toml", ".sql", ".py"].iter().any(|end| span.ends_with(end));
+    is_ours && is_file && span.contains('/') && !span.contains([' ', '*', '{', '…'])
 }
 
 /// The files that a line of Markdown links to, without their anchors.
@@ -124,6 +144,14 @@ mod tests {
         for host in HOSTS {
             assert_eq!(findings("a.toml", &format!("# see {host}")).len(), 1, "{host}");
         }
+    }
+
+    #[test]
+    fn sources_that_are_named_exist() {
+        let text = "`docs/there.md`, `docs/gone.md`, `spring-core/src/cut.rs`, `cut.rs`, `a b.rs`";
+        let found = findings("docs/a.md", text);
+        let gone = |file: &str| format!("docs/a.md:1: names {file}, which does not exist");
+        assert_eq!(found, [gone("docs/gone.md"), gone("spring-core/src/cut.rs")]);
     }
 
     #[test]
