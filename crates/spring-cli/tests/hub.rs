@@ -56,7 +56,7 @@ fn answer(mut stream: TcpStream, models: &[(&str, &str)]) {
 }
 
 fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
 fn score(model: &str, endpoint: &str, home: &Path) -> Output {

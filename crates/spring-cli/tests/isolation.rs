@@ -59,7 +59,7 @@ fn state(folder: &Path, users: &[usize]) -> (String, BTreeMap<usize, String>) {
     fs::create_dir(folder).unwrap();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (state, config, history) = (path("me.db"), path("spring.toml"), path("history.jsonl"));
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     // With the gate open what was retrieved is read, mixed and recorded.
     let settings = "[training]\nlearning_rate = 1e-2\n[gate]\nkind = \"always\"\nk = \
                     2\n[decoding]\nmax_new_tokens = 8\n";

@@ -20,7 +20,7 @@ fn search_by_words_meaning_and_both() {
     let place = tempfile::tempdir().unwrap();
     let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
     let (state, history, config) = (path("me.db"), path("history.jsonl"), path("spring.toml"));
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     let line = |day: usize| {
         let what = ["kettle", "lamp", "novel"][day % 3];
         let value = serde_json::json!({

@@ -46,7 +46,7 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("me.db").to_str().unwrap().to_owned();
         let place = Self { dir, state };
-        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         let config = place.file("spring.toml", config);
         succeeds(&["init", "--state", &place.state, "--model", model.to_str().unwrap(), "--config", &config]);
         for (user, count) in users {
@@ -198,7 +198,7 @@ fn ctrl_c_ends_every_command_in_order() {
             if name == "import" {
                 let _ = std::fs::remove_file(&other);
                 let model =
-                    Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+                    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
                 succeeds(&["init", "--state", &other, "--model", model.to_str().unwrap()]);
                 big.state = other.clone();
             }

@@ -13,7 +13,7 @@ use spring_eval::{Method, Plan, SplitConfig, compare, comparison_svg, evaluate_s
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
 fn model() -> AnyModel {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
 }
 

@@ -49,7 +49,7 @@ proptest! {
 
     #[test]
     fn damaged_suites(changes in prop::collection::vec(damage(), 1..4)) {
-        let docs = std::fs::read("../../suites/main.toml").unwrap();
+        let docs = std::fs::read("tests/suites/main.toml").unwrap();
         let bytes = changes.iter().fold(docs, |bytes, change| change.of(bytes));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f.toml");

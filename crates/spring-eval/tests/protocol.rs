@@ -39,7 +39,7 @@ const METHODS: [&str; 23] = [
 ];
 
 fn model() -> AnyModel {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
 }
 

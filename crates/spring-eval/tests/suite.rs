@@ -17,7 +17,7 @@ use spring_eval::{
 use spring_model::{AnyModel, Device, ModelFiles};
 
 fn model() -> AnyModel {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
 }
 
@@ -426,7 +426,7 @@ fn bad_suites_say_what_is_wrong() {
 
 #[test]
 fn the_ready_suites_are_understood() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../suites");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suites");
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn fixture() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama")
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama")
     }
 
     fn fetch(endpoint: &str, cache: &Path) -> Result<ModelFiles> {

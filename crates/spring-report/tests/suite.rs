@@ -13,7 +13,7 @@ use spring_report::suite_html;
 
 fn model() -> AnyModel {
     let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
 }
 

@@ -27,6 +27,10 @@ const HOSTS: &[&str] = &[
     concat!("npmjs", ".org"),
 ];
 
+/// Beginnings of paths that leave a package. What its tests read lies inside, as a file or as a link
+/// that cargo follows when it packs, so that a published package can run its own tests.
+const OUTSIDE: &[&str] = &["../spring-", "../../docs", "../../suites", "../../crates"];
+
 /// Checks every text file.
 pub fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -43,6 +47,11 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
                     found(format!("{marker} {advice}"));
                 }
             }
+            if is_rust && is_test(&file.path) {
+                for path in OUTSIDE.iter().filter(|path| line.contains(&format!("\"{path}"))) {
+                    found(format!("reads {path}… outside its package: link it under tests/fixtures"));
+                }
+            }
             for host in HOSTS.iter().filter(|host| line.contains(*host)) {
                 found(format!("{host} is a registry's host: say \"the package registry\""));
             }
@@ -52,6 +61,11 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a published package runs the file as a test: benches compare with other crates' data.
+fn is_test(path: &str) -> bool {
+    path.starts_with("crates/") && ["/src/", "/tests/"].iter().any(|folder| path.contains(folder))
 }
 
 /// Long lines outside code and tables, and links to files that do not exist.
@@ -152,6 +166,14 @@ mod tests {
         let found = findings("docs/a.md", text);
         let gone = |file: &str| format!("docs/a.md:1: names {file}, which does not exist");
         assert_eq!(found, [gone("docs/gone.md"), gone("spring-core/src/cut.rs")]);
+    }
+
+    #[test]
+    fn tests_read_inside_their_package() {
+        let line = concat!("fs::read(\"..", "/spring-model/tests/a\")");
+        let found = findings("crates/a/tests/b.rs", line);
+        assert!(found.len() == 1 && found[0].contains("outside its package"), "{found:?}");
+        assert!(findings("crates/a/benches/b.rs", line).is_empty());
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn keys(buffer: &[BufferItem]) -> Vec<u64> {
 
 #[test]
 fn a_reservoir_keeps_in_the_evaluation_what_it_keeps_in_a_state() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     let model = AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap();
     let mut seen = Vec::new();
     for (user, seed) in [("ada", 0), ("ada", 7), ("bob", 7)] {
