@@ -179,6 +179,10 @@ impl Tree {
                 file.text.parse().with_context(|| format!("{} is not TOML", file.path))?;
             let name = manifest.get("package").and_then(|p| p.get("name")).and_then(|n| n.as_str());
             let Some(name) = name.map(str::to_owned) else { continue };
+            // Fuzz targets are workspaces of their own, for a toolchain of their own.
+            if manifest.contains_key("workspace") {
+                continue;
+            }
             let folder = folder.trim_end_matches('/');
             packages.push(Package { name, folder, file: &file.path, manifest });
         }
