@@ -1,0 +1,39 @@
+#![doc = include_str!("../README.md")]
+
+mod activations;
+mod cursor;
+mod dequantise;
+mod error;
+mod file;
+mod format;
+mod header;
+mod kind;
+mod limits;
+mod matrix;
+mod metadata;
+mod model;
+mod panel;
+mod product;
+mod shards;
+mod simd;
+mod unpack;
+mod vocabulary;
+
+pub use activations::QuantisedRows;
+pub use dequantise::dequantise;
+pub use error::{GgufError, Result};
+pub use file::GgufFile;
+pub use format::BlockFormat;
+pub use header::{Header, TensorInfo};
+pub use kind::Kind;
+pub use limits::Limits;
+pub use matrix::Matrix;
+pub use metadata::{Array, Metadata, Value};
+pub use model::{Architecture, ModelKeys, RopeScaling, SlidingWindow, rotation_row};
+pub use product::Compute;
+pub use simd::Kernels;
+pub use vocabulary::{PreTokenizer, TokenKind, Vocabulary, VocabularyModel};
+
+/// The crate whose [`Tokenizer`](tokenizers::Tokenizer) objects [`GgufFile::tokenizer`] makes.
+#[cfg(feature = "tokenizer")]
+pub use tokenizers;

@@ -1,0 +1,102 @@
+//! Products in floats: blocks become floats, some columns at a time.
+
+use std::ops::Range;
+
+use super::{OverValues, lanes, lanes_mut, over_values};
+use crate::simd::{LANES, Simd};
+use crate::unpack::Values;
+use crate::{Kernels, Matrix};
+
+/// Columns that become floats together: 16 rows of them stay in the nearest cache.
+const COLUMNS: usize = 256;
+/// Sums per value: one after the other they would wait for each other.
+const CHAINS: usize = 4;
+/// Rows that are computed together.
+const ROWS: usize = 4;
+
+/// Computes some panels; see [`super::split::by_panels`].
+pub(super) fn panels(
+    kernels: Kernels,
+    w: &Matrix,
+    x: &[f32],
+    panels: Range<usize>,
+    out: &mut [f32],
+) {
+    over_values(kernels, w.format(), Part { w, x, panels, out });
+}
+
+struct Part<'a> {
+    w: &'a Matrix,
+    x: &'a [f32],
+    panels: Range<usize>,
+    out: &'a mut [f32],
+}
+
+impl OverValues for Part<'_> {
+    #[inline(always)]
+    fn run<S: Simd, V: Values>(self, s: S) {
+        let Part { w, x, panels, out } = self;
+        let columns = w.columns();
+        let rows = x.len() / columns;
+        let mut tile = [[0.0; LANES]; COLUMNS];
+        // The chains of all rows, from one stretch of columns to the next.
+        let mut sums = vec![0.0; rows * CHAINS * LANES];
+        for (panel, out) in panels.zip(out.chunks_exact_mut(rows * LANES)) {
+            let panel = w.panel(panel);
+            sums.fill(0.0);
+            for first in (0..columns).step_by(COLUMNS) {
+                let tile = &mut tile[..COLUMNS.min(columns - first)];
+                V::tile(s, panel, first, tile);
+                let mut row = 0;
+                while row < rows {
+                    let sums = &mut sums[row * CHAINS * LANES..];
+                    let x = &x[row * columns + first..];
+                    row += match rows - row {
+                        ROWS.. => add::<S, ROWS>(s, tile, x, columns, sums),
+                        2.. => add::<S, 2>(s, tile, x, columns, sums),
+                        _ => add::<S, 1>(s, tile, x, columns, sums),
+                    };
+                }
+            }
+            for row in 0..rows {
+                let chain = |i: usize| s.floats(lanes(&sums, row * CHAINS + i));
+                let sum = s.add(s.add(chain(0), chain(1)), s.add(chain(2), chain(3)));
+                s.store(sum, lanes_mut(out, row));
+            }
+        }
+    }
+}
+
+/// Adds the products of some columns with `R` rows that lie `stride` apart.
+#[inline(always)]
+fn add<S: Simd, const R: usize>(
+    s: S,
+    tile: &[[f32; LANES]],
+    x: &[f32],
+    stride: usize,
+    sums: &mut [f32],
+) -> usize {
+    let mut rows = [x; R];
+    let mut chains = [[s.splat(0.0); CHAINS]; R];
+    for (i, (row, chains)) in rows.iter_mut().zip(&mut chains).enumerate() {
+        *row = &x[i * stride..][..tile.len()];
+        for (j, chain) in chains.iter_mut().enumerate() {
+            *chain = s.floats(lanes(sums, i * CHAINS + j));
+        }
+    }
+    // The number of columns of a stretch is a multiple of the chains but in the last one.
+    for (c, weights) in tile.chunks(CHAINS).enumerate() {
+        for (j, weights) in weights.iter().enumerate() {
+            let weights = s.floats(weights);
+            for (row, chains) in rows.iter().zip(&mut chains) {
+                chains[j] = s.fused(weights, s.splat(row[c * CHAINS + j]), chains[j]);
+            }
+        }
+    }
+    for (i, chains) in chains.into_iter().enumerate() {
+        for (j, chain) in chains.into_iter().enumerate() {
+            s.store(chain, lanes_mut(sums, i * CHAINS + j));
+        }
+    }
+    R
+}

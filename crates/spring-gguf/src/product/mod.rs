@@ -1,0 +1,147 @@
+//! Products of matrices in blocks with rows of floats.
+
+mod exact;
+mod fast;
+mod split;
+mod transposed;
+
+use crate::simd::{LANES, Simd, Task};
+use crate::unpack::*;
+use crate::{BlockFormat, Kernels, Matrix, QuantisedRows};
+
+/// How products are computed: with which instructions, on how many threads.
+///
+/// Neither changes a result by a single bit, and no row's result depends on the rows that are
+/// computed with it.
+///
+/// Threads are those of the rayon pool that the caller runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compute {
+    /// The instruction set.
+    pub kernels: Kernels,
+    /// In how many pieces a large product is cut; 1 computes on the calling thread.
+    pub threads: usize,
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Compute { kernels: Kernels::detect(), threads: rayon::current_num_threads() }
+    }
+}
+
+impl Compute {
+    /// The fastest instructions, on as many threads as the rayon pool has.
+    pub fn new() -> Compute {
+        Compute::default()
+    }
+
+    /// With other instructions.
+    pub fn with_kernels(self, kernels: Kernels) -> Compute {
+        Compute { kernels, ..self }
+    }
+
+    /// With other pieces, at least one.
+    pub fn with_threads(self, threads: usize) -> Compute {
+        Compute { threads: threads.max(1), ..self }
+    }
+
+    /// `y = W x` for every row `x`, with bytes: the rows have been quantised, and products of
+    /// integers are exact; what the rounding of `x` to 8 bits costs is all that differs from
+    /// [`Compute::exact`].
+    ///
+    /// `y` has [`Matrix::rows`] values for each row of `x`, one row after the other.
+    ///
+    /// # Panics
+    ///
+    /// If the matrix is one of plain floats ([`BlockFormat::is_float`]: use [`Compute::exact`]), or
+    /// the lengths do not fit.
+    pub fn fast(self, w: &Matrix, x: &QuantisedRows, y: &mut [f32]) {
+        assert_eq!(x.columns(), w.columns(), "columns of the rows and of the matrix");
+        assert_eq!(y.len(), x.rows() * w.rows(), "values of the product");
+        assert!(!w.format().is_float(), "fast products are for blocks, not for {}", w.format());
+        split::by_panels(self, w, x.rows(), y, |panels, out| {
+            fast::panels(self.kernels, w, x, panels, out);
+        });
+    }
+
+    /// `y = W x` for every row `x`, in 32-bit floats: blocks become floats on the way.
+    ///
+    /// Lengths are those of [`Compute::fast`]. Each value is summed in four chains, of the columns
+    /// that are equal modulo 4, in the columns' order.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths do not fit.
+    pub fn exact(self, w: &Matrix, x: &[f32], y: &mut [f32]) {
+        assert!(x.len().is_multiple_of(w.columns()), "values of the rows");
+        let rows = x.len() / w.columns();
+        assert_eq!(y.len(), rows * w.rows(), "values of the product");
+        split::by_panels(self, w, rows, y, |panels, out| {
+            exact::panels(self.kernels, w, x, panels, out);
+        });
+    }
+
+    /// `dx = dy W` for every row `dy`, in 32-bit floats: what a gradient takes through the layer.
+    ///
+    /// `dx` has [`Matrix::columns`] values for each row of `dy`. Each is summed in the order of
+    /// the matrix's rows.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths do not fit.
+    pub fn transposed(self, w: &Matrix, dy: &[f32], dx: &mut [f32]) {
+        assert!(dy.len().is_multiple_of(w.rows()), "values of the rows");
+        assert_eq!(dx.len(), dy.len() / w.rows() * w.columns(), "values of the product");
+        transposed::product(self, w, dy, dx);
+    }
+}
+
+/// A computation over a format's values, whichever it is.
+pub(crate) trait OverValues {
+    fn run<S: Simd, V: Values>(self, s: S);
+}
+
+/// Runs a computation over a format's values.
+pub(crate) fn over_values(kernels: Kernels, format: BlockFormat, task: impl OverValues) {
+    struct With<V, T>(T, std::marker::PhantomData<V>);
+    impl<V: Values, T: OverValues> Task for With<V, T> {
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            self.0.run::<S, V>(s);
+        }
+    }
+    fn with<V: Values>(kernels: Kernels, task: impl OverValues) {
+        kernels.run(With::<V, _>(task, std::marker::PhantomData));
+    }
+    match format {
+        BlockFormat::F32 => with::<OfPlain<F32>>(kernels, task),
+        BlockFormat::F16 => with::<OfPlain<F16>>(kernels, task),
+        BlockFormat::BF16 => with::<OfPlain<Bf16>>(kernels, task),
+        BlockFormat::Q4_0 => with::<OfBlocks<Q4_0>>(kernels, task),
+        BlockFormat::Q4_1 => with::<OfBlocks<Q4_1>>(kernels, task),
+        BlockFormat::Q5_0 => with::<OfBlocks<Q5_0>>(kernels, task),
+        BlockFormat::Q5_1 => with::<OfBlocks<Q5_1>>(kernels, task),
+        BlockFormat::Q8_0 => with::<OfBlocks<Q8_0>>(kernels, task),
+        BlockFormat::Q2_K => with::<OfBlocks<Q2K>>(kernels, task),
+        BlockFormat::Q3_K => with::<OfBlocks<Q3K>>(kernels, task),
+        BlockFormat::Q4_K => with::<OfBlocks<Q4K>>(kernels, task),
+        BlockFormat::Q5_K => with::<OfBlocks<Q5K>>(kernels, task),
+        BlockFormat::Q6_K => with::<OfBlocks<Q6K>>(kernels, task),
+        BlockFormat::IQ4_NL => with::<OfBlocks<Iq4Nl>>(kernels, task),
+        BlockFormat::IQ4_XS => with::<OfBlocks<Iq4Xs>>(kernels, task),
+        BlockFormat::MXFP4 => with::<OfBlocks<Mxfp4>>(kernels, task),
+    }
+}
+
+/// The `i`-th group of 16 of a slice of lanes.
+#[inline(always)]
+fn lanes(slice: &[f32], i: usize) -> &[f32; LANES] {
+    &slice.as_chunks::<LANES>().0[i]
+}
+
+/// The `i`-th group of 16 of a slice of lanes, to write to.
+#[inline(always)]
+fn lanes_mut(slice: &mut [f32], i: usize) -> &mut [f32; LANES] {
+    &mut slice.as_chunks_mut::<LANES>().0[i]
+}

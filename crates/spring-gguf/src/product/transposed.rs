@@ -1,0 +1,108 @@
+//! The product that takes a gradient through a layer.
+
+use rayon::prelude::*;
+
+use super::{Compute, OverValues, lanes, lanes_mut, over_values};
+use crate::Matrix;
+use crate::simd::{LANES, Simd};
+use crate::unpack::Values;
+
+/// Columns that become floats together, and the least that a thread takes.
+const COLUMNS: usize = 64;
+/// Columns that are summed together: their sums stay in registers.
+const TOGETHER: usize = 8;
+
+/// `dx = dy W`.
+///
+/// Lanes are rows of `dy` here, 16 of them, as all sums run over the rows of the matrix, which
+/// lie across the lanes of its panels.
+pub(super) fn product(compute: Compute, w: &Matrix, dy: &[f32], dx: &mut [f32]) {
+    let (rows, columns) = (dy.len() / w.rows(), w.columns());
+    if rows == 0 {
+        return;
+    }
+    let groups = rows.div_ceil(LANES);
+    // For each row of the matrix the values of all rows, filled up with zeros.
+    let mut across = vec![0.0; w.panels() * LANES * groups * LANES];
+    for (row, dy) in dy.chunks_exact(w.rows()).enumerate() {
+        for (i, &value) in dy.iter().enumerate() {
+            across[i * groups * LANES + row] = value;
+        }
+    }
+    // For each column the values of all rows.
+    let mut out = vec![0.0; columns * groups * LANES];
+    let each = COLUMNS * groups * LANES;
+    let part = |(piece, out): (usize, &mut [f32])| {
+        let part = Part { w, across: &across, first: piece * COLUMNS, groups, out };
+        over_values(compute.kernels, w.format(), part);
+    };
+    match compute.threads {
+        1 => out.chunks_mut(each).enumerate().for_each(part),
+        _ => out.par_chunks_mut(each).enumerate().for_each(part),
+    }
+    for (row, dx) in dx.chunks_exact_mut(columns).enumerate() {
+        for (column, dx) in dx.iter_mut().enumerate() {
+            *dx = out[column * groups * LANES + row];
+        }
+    }
+}
+
+struct Part<'a> {
+    w: &'a Matrix,
+    across: &'a [f32],
+    /// The first column.
+    first: usize,
+    /// Groups of 16 rows.
+    groups: usize,
+    out: &'a mut [f32],
+}
+
+impl OverValues for Part<'_> {
+    #[inline(always)]
+    fn run<S: Simd, V: Values>(self, s: S) {
+        let Part { w, across, first, groups, out } = self;
+        let count = out.len() / (groups * LANES);
+        let mut tile = [[0.0; LANES]; COLUMNS];
+        let tile = &mut tile[..count];
+        for (panel, across) in across.chunks_exact(LANES * groups * LANES).enumerate() {
+            V::tile(s, w.panel(panel), first, tile);
+            for group in 0..groups {
+                let mut column = 0;
+                while column < count {
+                    let (tile, out) = (&tile[column..], &mut out[column * groups * LANES..]);
+                    column += match count - column {
+                        TOGETHER.. => add::<S, TOGETHER>(s, tile, across, groups, group, out),
+                        _ => add::<S, 1>(s, tile, across, groups, group, out),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Adds a panel's products with 16 rows, for `N` columns.
+#[inline(always)]
+fn add<S: Simd, const N: usize>(
+    s: S,
+    tile: &[[f32; LANES]],
+    across: &[f32],
+    groups: usize,
+    group: usize,
+    out: &mut [f32],
+) -> usize {
+    let tile = &tile[..N];
+    let mut sums = [s.splat(0.0); N];
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum = s.floats(lanes(out, i * groups + group));
+    }
+    for row in 0..LANES {
+        let dy = s.floats(lanes(across, row * groups + group));
+        for (sum, weights) in sums.iter_mut().zip(tile) {
+            *sum = s.fused(s.splat(weights[row]), dy, *sum);
+        }
+    }
+    for (i, sum) in sums.into_iter().enumerate() {
+        s.store(sum, lanes_mut(out, i * groups + group));
+    }
+    N
+}

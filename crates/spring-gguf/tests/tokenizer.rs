@@ -1,0 +1,203 @@
+//! Token ids against llama.cpp's (see `fixtures/token_ids.py`), and small vocabularies by hand.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use spring_gguf::tokenizers::Tokenizer;
+use spring_gguf::{GgufFile, PreTokenizer, Result};
+use support::Writer;
+
+/// A real model's file, where it is at hand: in the folder that SPRING_MODELS names, or where
+/// models are kept.
+fn model(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("SPRING_MODELS").map(PathBuf::from);
+    let folder = folder.or_else(|| Some(std::env::home_dir()?.join(".cache/spring-models")))?;
+    let path = folder.join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    eprintln!("skipped: {} is not there", path.display());
+    None
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    tokenizer.encode(text, false).unwrap().get_ids().to_vec()
+}
+
+/// Compares with a list of `[text, ids]` or `[text, ids with special tokens, ids without]`.
+fn same_ids(name: &str, list: &str) {
+    let Some(path) = model(name) else { return };
+    let file = GgufFile::open(path).unwrap();
+    let mut tokenizer = file.tokenizer().unwrap();
+    let list: Vec<Vec<serde_json::Value>> = serde_json::from_str(list).unwrap();
+    assert!(list.len() >= 500);
+    let mut wrong = Vec::new();
+    for plain in [false, true] {
+        tokenizer.set_encode_special_tokens(plain);
+        for entry in &list {
+            let text = entry[0].as_str().unwrap();
+            let ids = if plain { entry.last().unwrap() } else { &entry[1] };
+            let want: Vec<u32> = serde_json::from_value(ids.clone()).unwrap();
+            let got = encode(&tokenizer, text);
+            if got != want {
+                wrong.push(format!("{text:?} (plain: {plain}): {got:?}, not {want:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn ids_of_smollm2_are_those_of_llama_cpp() {
+    let list = include_str!("fixtures/smollm2.json");
+    same_ids("SmolLM2-135M-Instruct.Q4_1.gguf", list);
+}
+
+#[test]
+fn ids_of_gemma_are_those_of_llama_cpp() {
+    same_ids("gemma-3-270m-q4_k_m.gguf", include_str!("fixtures/gemma3.json"));
+}
+
+#[test]
+fn vocabularies_of_the_real_files_are_whole() {
+    if let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") {
+        let file = GgufFile::open(path).unwrap();
+        let vocabulary = file.vocabulary().unwrap();
+        assert_eq!((vocabulary.bos, vocabulary.eos), (Some(1), Some(2)));
+        assert!(!vocabulary.add_bos && !vocabulary.add_space_prefix);
+        assert_eq!(vocabulary.ends(), [0, 2]);
+        assert!(file.chat_template(None).unwrap().contains("<|im_start|>"));
+        let tokenizer = file.tokenizer().unwrap();
+        let text = "Déjà vu: 12 😀\n\n  of it";
+        let ids = tokenizer.encode(text, true).unwrap().get_ids().to_vec();
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
+    }
+    if let Some(path) = model("gemma-3-270m-q4_k_m.gguf") {
+        let file = GgufFile::open(path).unwrap();
+        let vocabulary = file.vocabulary().unwrap();
+        assert!(vocabulary.add_bos && !vocabulary.add_space_prefix);
+        // The file names <eos> alone.
+        assert_eq!(vocabulary.ends(), [1, 106]);
+        assert_eq!(file.chat_template(None), None);
+        let tokenizer = file.tokenizer().unwrap();
+        let text = " Déjà vu: 12 \u{fffe} 😀\n\n  of it";
+        let ids = tokenizer.encode(text, true).unwrap().get_ids().to_vec();
+        assert_eq!(ids[0], 2);
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
+    }
+}
+
+fn open(writer: Writer) -> (tempfile::TempDir, GgufFile) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.gguf");
+    std::fs::write(&path, writer.finish()).unwrap();
+    let file = GgufFile::open(Path::new(&path)).unwrap();
+    (dir, file)
+}
+
+fn small_byte_pairs(pre: &str) -> Writer {
+    let (ends, letters) = (["<|endoftext|>", "<|im_end|>"], ["a", "b", "1", "Ġ"]);
+    let tokens = [&ends[..], &letters, &["ab", "Ġab", "11", "x!", "!"]].concat();
+    Writer::new()
+        .string("general.architecture", "llama")
+        .string("tokenizer.ggml.model", "gpt2")
+        .string("tokenizer.ggml.pre", pre)
+        .strings("tokenizer.ggml.tokens", &tokens)
+        .i32s("tokenizer.ggml.token_type", &[3, 1, 1, 1, 1, 1, 1, 1, 1, 4, 1])
+        .strings("tokenizer.ggml.merges", &["a b", "Ġ ab", "1 1"])
+}
+
+#[test]
+fn byte_pairs_follow_their_pre_tokenizer() {
+    let ids = |pre, text| encode(&open(small_byte_pairs(pre)).1.tokenizer().unwrap(), text);
+    assert_eq!(ids("gpt-2", "ab ab11"), [6, 7, 8]);
+    assert_eq!(ids("smollm", "ab ab11"), [6, 7, 4, 4]);
+    assert_eq!(ids("qwen2", "11"), [4, 4]);
+    assert_eq!(ids("llama-bpe", "111"), [8, 4]);
+    assert_eq!(ids("gpt-2", "abx!!"), [6, 9, 10]);
+    let (_dir, file) = open(small_byte_pairs("gpt-2").u32("tokenizer.ggml.eos_token_id", 0));
+    let vocabulary = file.vocabulary().unwrap();
+    assert_eq!(vocabulary.ends(), [0, 1]);
+    assert_eq!(vocabulary.bos, None);
+    let mut tokenizer = file.tokenizer().unwrap();
+    // The file calls <|im_end|> ordinary; its text says what it is.
+    assert_eq!(encode(&tokenizer, "a<|im_end|>b"), [2, 1, 3]);
+    tokenizer.set_encode_special_tokens(true);
+    assert!(!encode(&tokenizer, "a<|im_end|>b").contains(&1));
+    assert_eq!(encode(&tokenizer, "abx!"), [6, 9]);
+}
+
+fn small_sentence_piece() -> Writer {
+    let (controls, letters) = (["<unk>", "<s>", "</s>"], ["▁", "a", "b", "c"]);
+    let tokens = [&controls[..], &letters, &["ab", "bc", "▁a", "<0xC3>", "<0xA9>"]].concat();
+    Writer::new()
+        .string("general.architecture", "llama")
+        .string("tokenizer.ggml.model", "llama")
+        .strings("tokenizer.ggml.tokens", &tokens)
+        .f32s(
+            "tokenizer.ggml.scores",
+            &[0.0, 0.0, 0.0, -9.0, -9.0, -9.0, -9.0, -2.0, -1.0, -3.0, 0.0, 0.0],
+        )
+        .i32s("tokenizer.ggml.token_type", &[2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 6, 6])
+}
+
+#[test]
+fn sentence_piece_joins_the_best_pair_first() {
+    let (_dir, file) = open(small_sentence_piece());
+    let tokenizer = file.tokenizer().unwrap();
+    // bc is better than ab; a space is put in front; what has no piece is spelled in bytes.
+    assert_eq!(encode(&tokenizer, "abc"), [9, 8]);
+    assert_eq!(encode(&tokenizer, "abé"), [3, 7, 10, 11]);
+    assert_eq!(encode(&tokenizer, "a</s>a"), [9, 2, 9]);
+    // The defaults of this kind: a first token, and no last one.
+    assert_eq!(tokenizer.encode("a", true).unwrap().get_ids(), [1, 9]);
+    assert_eq!(tokenizer.decode(&[1, 9, 8, 10, 11], true).unwrap(), "abcé");
+    let (_dir, file) = open(
+        small_sentence_piece()
+            .bool("tokenizer.ggml.add_space_prefix", false)
+            .bool("tokenizer.ggml.add_bos_token", false)
+            .bool("tokenizer.ggml.add_eos_token", true),
+    );
+    let tokenizer = file.tokenizer().unwrap();
+    assert_eq!(tokenizer.encode("a a", true).unwrap().get_ids(), [4, 9, 2]);
+}
+
+fn refused<T>(result: Result<T>, parts: &[&str]) {
+    let error = result.err().expect("an error").to_string();
+    assert!(error.contains("model.gguf") && !error.contains('\n'), "{error}");
+    parts.iter().for_each(|part| assert!(error.contains(part), "{error} lacks {part}"));
+}
+
+#[test]
+fn what_would_cut_texts_wrongly_is_refused() {
+    let (_dir, file) = open(small_byte_pairs("some-new-one"));
+    refused(file.tokenizer(), &["tokenizer.ggml.pre", "\"some-new-one\"", "qwen2"]);
+    let (_dir, file) = open(Writer::new().string("tokenizer.ggml.model", "bert"));
+    refused(file.vocabulary(), &["tokenizer.ggml.tokens", "missing"]);
+    let (_dir, file) = open(
+        Writer::new()
+            .strings("tokenizer.ggml.tokens", &["a"])
+            .string("tokenizer.ggml.model", "bert"),
+    );
+    refused(file.vocabulary(), &["tokenizer.ggml.model", "\"bert\""]);
+    let rows = small_byte_pairs("gpt-2").tensor("token_embd.weight", &[1, 12], 0, &[0; 48]);
+    refused(open(rows).1.vocabulary(), &["11 tokens", "12 rows"]);
+    let outside = small_byte_pairs("gpt-2").u32("tokenizer.ggml.bos_token_id", 11);
+    refused(open(outside).1.vocabulary(), &["bos_token_id"]);
+    let (_dir, file) = open(
+        Writer::new()
+            .strings("tokenizer.ggml.tokens", &["a", "b"])
+            .string("tokenizer.ggml.model", "gpt2")
+            .strings("tokenizer.ggml.merges", &["a c"]),
+    );
+    refused(file.tokenizer(), &["tokenizer.ggml.merges"]);
+}
+
+#[test]
+fn every_expression_is_one() {
+    for name in PreTokenizer::names().split(", ") {
+        let (_dir, file) = open(small_byte_pairs(name));
+        assert_eq!(encode(&file.tokenizer().unwrap(), "ab")[..], [6], "{name}");
+    }
+}
