@@ -10,7 +10,7 @@ use std::time::Instant;
 use spring_gguf::{BlockFormat, Compute, Kernels, Matrix, QuantisedRows, dequantise};
 
 /// Bytes of a matrix: more than caches hold.
-const BYTES: usize = 96 << 20;
+const BYTES: usize = 64 << 20;
 const COLUMNS: usize = 2048;
 const TURNS: usize = 7;
 

@@ -20,7 +20,7 @@ pub struct Limits {
     pub tensors: u64,
     /// Bytes of a tensor's name.
     pub name_bytes: u64,
-    /// Bytes of metadata and tensor table together.
+    /// Bytes of metadata and tensor table together; they take at most ten times this in memory.
     pub header_bytes: u64,
     /// Bytes between whose multiples tensors begin.
     pub alignment: u64,
@@ -38,7 +38,7 @@ impl Default for Limits {
             nesting: 4,
             tensors: 1 << 20,
             name_bytes: 64,
-            header_bytes: 1 << 30,
+            header_bytes: 128 << 20,
             alignment: 1 << 20,
             shards: 10_000,
         }

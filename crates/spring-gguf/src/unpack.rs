@@ -166,7 +166,7 @@ impl Blocks for Mxfp4 {
             s.multiply(below_2, s.word(0x0040_0000)),
             s.multiply(below_1, s.word(0x0020_0000)),
         );
-        let scale = s.from_bits(s.or(normal, subnormal));
+        let scale = s.bits_as_floats(s.or(normal, subnormal));
         let codes = levels(s, block, 1, &raised(&MXFP4_LEVELS, 12));
         Group { codes, scale, min: s.splat(0.0) }
     }
@@ -375,7 +375,7 @@ pub(crate) struct F32;
 impl Plain for F32 {
     #[inline(always)]
     fn column<S: Simd>(s: S, panel: &[u8], column: usize) -> S::Floats {
-        s.from_bits(s.words(units(panel, 4 * column)))
+        s.bits_as_floats(s.words(units(panel, 4 * column)))
     }
 }
 
@@ -391,7 +391,7 @@ pub(crate) struct Bf16;
 impl Plain for Bf16 {
     #[inline(always)]
     fn column<S: Simd>(s: S, panel: &[u8], column: usize) -> S::Floats {
-        s.from_bits(s.shift_left(s.shorts(units(panel, 2 * column)), 16))
+        s.bits_as_floats(s.shift_left(s.shorts(units(panel, 2 * column)), 16))
     }
 }
 

@@ -4,6 +4,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use spring_gguf::tokenizers::Tokenizer;
 use spring_gguf::{GgufFile, PreTokenizer, Result};
 use support::Writer;
@@ -199,5 +200,34 @@ fn every_expression_is_one() {
     for name in PreTokenizer::names().split(", ") {
         let (_dir, file) = open(small_byte_pairs(name));
         assert_eq!(encode(&file.tokenizer().unwrap(), "ab")[..], [6], "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    /// Whatever is done to a file, its tokenizer and hyper-parameters are read or refused.
+    #[test]
+    fn mutated_files_make_a_tokenizer_or_are_refused(
+        pieces in any::<bool>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+    ) {
+        let writer = if pieces { small_sentence_piece() } else { small_byte_pairs("qwen2") };
+        let mut bytes = writer.u32("tokenizer.ggml.eos_token_id", 0).finish();
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        if let Ok(file) = GgufFile::open(&path) {
+            prop_assert!(file.model_keys().is_err());
+            if let Ok(tokenizer) = file.tokenizer() {
+                let ids = encode(&tokenizer, "ab </s> é 11");
+                prop_assert!(ids.iter().all(|&id| id < 12));
+                file.vocabulary().unwrap().ends();
+            }
+        }
     }
 }

@@ -8,9 +8,6 @@ use crate::simd::{LANES, Simd, Task};
 use crate::unpack::*;
 use crate::{BlockFormat, Kernels, Matrix, QuantisedRows};
 
-/// Rows that are computed together: their sums and a group's codes fill the registers.
-const ROWS: usize = 8;
-
 /// Computes some panels; see [`super::split::by_panels`].
 pub(super) fn panels(
     kernels: Kernels,
@@ -62,7 +59,7 @@ impl<B: Blocks> Task for OfFormat<'_, B> {
         let mut unpacked = Unpacked::default();
         for (panel, out) in panels.zip(out.chunks_exact_mut(rows * LANES)) {
             let panel = w.panel(panel);
-            if rows <= ROWS {
+            if rows <= S::ROWS {
                 // Each block is unpacked into registers, for all rows.
                 tiles(s, x, 0, out, &Packed::<B>(panel, PhantomData));
             } else {
@@ -141,8 +138,8 @@ fn tiles<S: Simd, G: Groups>(s: S, x: &QuantisedRows, row: usize, out: &mut [f32
     let mut row = row;
     while row < x.rows() {
         let out = &mut out[row * LANES..];
-        row += match x.rows() - row {
-            ROWS.. => tile::<S, G, ROWS>(s, x, row, out, from),
+        row += match (x.rows() - row).min(S::ROWS) {
+            8.. => tile::<S, G, 8>(s, x, row, out, from),
             4.. => tile::<S, G, 4>(s, x, row, out, from),
             2.. => tile::<S, G, 2>(s, x, row, out, from),
             _ => tile::<S, G, 1>(s, x, row, out, from),

@@ -56,6 +56,7 @@ fn dot_one(sum: __m256i, codes: __m256i, x: __m256i) -> __m256i {
 impl Simd for Avx2 {
     type Words = Words;
     type Floats = Floats;
+    const ROWS: usize = 4;
 
     #[inline(always)]
     fn words(self, from: &[u8; 64]) -> Words {
@@ -166,7 +167,7 @@ impl Simd for Avx2 {
         ])
     }
     #[inline(always)]
-    fn from_bits(self, words: Words) -> Floats {
+    fn bits_as_floats(self, words: Words) -> Floats {
         intrinsic!([_mm256_castsi256_ps(words[0]), _mm256_castsi256_ps(words[1])])
     }
     #[inline(always)]

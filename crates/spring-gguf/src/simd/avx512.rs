@@ -45,6 +45,7 @@ macro_rules! intrinsic {
 impl Simd for Avx512 {
     type Words = __m512i;
     type Floats = __m512;
+    const ROWS: usize = 8;
 
     #[inline(always)]
     fn words(self, from: &[u8; 64]) -> __m512i {
@@ -123,7 +124,7 @@ impl Simd for Avx512 {
         intrinsic!(_mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())))
     }
     #[inline(always)]
-    fn from_bits(self, words: __m512i) -> __m512 {
+    fn bits_as_floats(self, words: __m512i) -> __m512 {
         intrinsic!(_mm512_castsi512_ps(words))
     }
     #[inline(always)]

@@ -26,6 +26,8 @@ pub(crate) trait Simd: Copy + Send + Sync {
     type Words: Copy;
     /// 16 floats.
     type Floats: Copy;
+    /// Rows that are computed together: their sums and a group's codes fill the registers.
+    const ROWS: usize;
 
     /// Loads 16 words.
     fn words(self, from: &[u8; 64]) -> Self::Words;
@@ -61,7 +63,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// 16 floats of half precision.
     fn halves(self, from: &[u8; 32]) -> Self::Floats;
     /// The floats with these bits.
-    fn from_bits(self, words: Self::Words) -> Self::Floats;
+    fn bits_as_floats(self, words: Self::Words) -> Self::Floats;
     /// Integers with a sign as floats.
     fn to_floats(self, words: Self::Words) -> Self::Floats;
     /// The same float in all lanes.
@@ -192,7 +194,9 @@ mod tests {
             let x = s.to_floats(s.shift_right(a, 3));
             let y = s.halves(&std::array::from_fn(|i| if i % 2 == 1 { 0x35 } else { i as u8 }));
             let sums = [x, y, s.add(x, y), s.mul(x, y), s.fused(x, y, s.splat(1e-7))];
-            for floats in sums.into_iter().chain([s.from_bits(s.bytes(&[3; 16])), s.to_floats(a)]) {
+            for floats in
+                sums.into_iter().chain([s.bits_as_floats(s.bytes(&[3; 16])), s.to_floats(a)])
+            {
                 let mut out = [0.0; 16];
                 s.store(floats, &mut out);
                 s.store(s.floats(&out), &mut out);

@@ -43,6 +43,7 @@ type Floats = [float32x4_t; 4];
 impl Simd for Neon {
     type Words = Words;
     type Floats = Floats;
+    const ROWS: usize = 2;
 
     #[inline(always)]
     fn words(self, from: &[u8; 64]) -> Words {
@@ -172,7 +173,7 @@ impl Simd for Neon {
         self.floats(&floats.map(half::f16::to_f32))
     }
     #[inline(always)]
-    fn from_bits(self, words: Words) -> Floats {
+    fn bits_as_floats(self, words: Words) -> Floats {
         intrinsic!(std::array::from_fn(|i| vreinterpretq_f32_u32(words[i])))
     }
     #[inline(always)]

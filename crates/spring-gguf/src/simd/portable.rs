@@ -13,6 +13,7 @@ fn pairwise<T: Copy>(a: [T; 16], b: [T; 16], f: impl Fn(T, T) -> T) -> [T; 16] {
 impl Simd for Portable {
     type Words = [u32; 16];
     type Floats = [f32; 16];
+    const ROWS: usize = 4;
 
     fn words(self, from: &[u8; 64]) -> [u32; 16] {
         std::array::from_fn(|i| {
@@ -80,7 +81,7 @@ impl Simd for Portable {
     fn halves(self, from: &[u8; 32]) -> [f32; 16] {
         std::array::from_fn(|i| half::f16::from_le_bytes([from[2 * i], from[2 * i + 1]]).to_f32())
     }
-    fn from_bits(self, words: [u32; 16]) -> [f32; 16] {
+    fn bits_as_floats(self, words: [u32; 16]) -> [f32; 16] {
         words.map(f32::from_bits)
     }
     fn to_floats(self, words: [u32; 16]) -> [f32; 16] {
