@@ -5,8 +5,8 @@ use std::{ops::ControlFlow, path::Path, time::Instant};
 use anyhow::{Context, Result};
 use spring_core::mean_log_likelihood;
 use spring_model::{
-    AnyDecoder, AnyModel, Branch, Decode, Device, LoraConfig, ModelFiles, Score, Sequence, Train,
-    TrainConfig, TrainRequest,
+    AnyModel, Decode, Device, LoraConfig, ModelError, ModelFiles, Score, Sequence, Train, TrainConfig,
+    TrainRequest,
 };
 
 use super::timed;
@@ -79,10 +79,10 @@ pub fn prefill(folder: &Path, tokens: Vec<u32>) -> Result<impl FnMut() -> Result
     Ok(move || {
         let mut result = Vec::new();
         let (seconds, done) = timed(|| {
-            model.decode(&[(&tokens, None)], 0, &mut |decoder| {
-                result = decoder.log_probs().iter().map(|x| f64::from(*x)).collect();
-                Ok(())
-            })
+            let mut session = model.session()?;
+            let row = session.join(&tokens, None, 0)?;
+            result = session.log_probs(row).unwrap_or_default().iter().map(|x| f64::from(*x)).collect();
+            Ok::<_, ModelError>(())
         });
         done?;
         Ok(Reply { parts: vec![("prefill".into(), seconds)], result, ..Reply::default() })
@@ -102,17 +102,17 @@ pub fn decode(
         for rows in &rows {
             for position in &positions {
                 let (context, given) = tokens[..*position].split_at(position - new_tokens);
-                let branches: Vec<Branch<'_>> = vec![(context, None); *rows];
-                let mut seconds = 0.0;
-                model.decode(&branches, new_tokens, &mut |decoder| {
-                    let begin = Instant::now();
-                    for token in given {
-                        decoder.push(*token)?;
-                        reply.result.extend(best(decoder));
-                    }
-                    seconds = begin.elapsed().as_secs_f64();
-                    Ok(())
-                })?;
+                let mut session = model.session()?;
+                let all = (0..*rows)
+                    .map(|_| session.join(context, None, new_tokens))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let begin = Instant::now();
+                for token in given {
+                    let tokens: Vec<_> = all.iter().map(|row| (*row, *token)).collect();
+                    session.step(&tokens)?;
+                    reply.result.extend(all.iter().map(|row| best(session.log_probs(*row))));
+                }
+                let seconds = begin.elapsed().as_secs_f64();
                 reply.parts.push((format!("{rows} × {position}"), seconds));
             }
         }
@@ -120,11 +120,7 @@ pub fn decode(
     })
 }
 
-/// The largest log-probability of each row: what a greedy choice looks for.
-fn best(decoder: &dyn AnyDecoder) -> impl Iterator<Item = f64> {
-    decoder
-        .log_probs()
-        .rows()
-        .into_iter()
-        .map(|row| row.iter().copied().fold(f32::NEG_INFINITY, f32::max).into())
+/// The largest log-probability of a row: what a greedy choice looks for.
+fn best(log_probs: Option<&[f32]>) -> f64 {
+    log_probs.unwrap_or_default().iter().copied().fold(f32::NEG_INFINITY, f32::max).into()
 }

@@ -68,7 +68,7 @@ impl Progress for Bars {
                     self.bar.set_message(format!("{loss:.3} nats/token"));
                 }
             }
-            Event::Token { done } => {
+            Event::Token { done, .. } => {
                 if done == 1 {
                     self.place.clear();
                     self.stage("writing", 0);

@@ -113,6 +113,9 @@ impl Default for BufferConfig {
 pub struct DecodingConfig {
     /// Most new tokens. Default: the smaller of 600 and a third of the context.
     pub max_new_tokens: Option<usize>,
+    /// Texts that end an answer, which ends before them. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
     /// Penalties, after fusion. Default: repetition 1.2.
     pub penalties: Penalties,
     /// The sampler. Default: greedy.
@@ -212,6 +215,10 @@ impl Config {
         self.fusion.init()?;
         self.decoding.penalties.init()?;
         self.decoding.sampler.init()?;
+        if self.decoding.stop.iter().any(String::is_empty) {
+            let reason = "stop = \"\": a stop string needs at least one character".into();
+            return Err(Error::Config { origin: "decoding".into(), reason });
+        }
         if self.state.keep_generations == 0 {
             let reason = "keep_generations = 0: at least the one in use is kept".into();
             return Err(Error::Config { origin: "state".into(), reason });

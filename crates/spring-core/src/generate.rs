@@ -1,21 +1,25 @@
 //! Generation: one branch when the gate is closed, two mixed ones when it is open.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use ndarray::{Array2, ArrayView2};
-use spring_lm::{Branch, ModelError};
+use ndarray::ArrayView2;
+use spring_fuse::{Mixture, Penalizer, PerBranch, Sampler};
+use spring_lm::{Adapter, Branch, Detokenizer, RowId, Session};
 
 use crate::{
-    Config, DecodingConfig, Error, LanguageModel, Memories, Result, RetrievalBank,
+    Config, DecodingConfig, Error, LanguageModel, Memories, Result, RetrievalBank, StopStrings,
     progress::{Event, Progress},
     prompt::Encoded,
     record::{AnswerRecord, Ending, TokenTrace},
-    retrieve::retrieve,
+    retrieve::{Retrieval, retrieve},
 };
 
 /// Writes a response to a prompt as the user of these memories would.
 ///
 /// Without a relevant text in the bank it is one branch, at no further cost; else two branches run as two rows of one
 /// batch, see the same emitted tokens, and their distributions are mixed. Penalties and sampling come after that.
+/// [`TextGeneration`] is the same step by step; `progress` is told each token and its text as it comes.
 ///
 /// # Errors
 ///
@@ -29,94 +33,310 @@ pub fn generate(
     prompt: &str,
     progress: &mut dyn Progress,
 ) -> Result<AnswerRecord> {
-    let retrieval = retrieve(model, config, memories, bank, prompt, 0, config.decoding.max_new_tokens)?;
-    let contexts = &retrieval.contexts;
-    let adapter = memories.adapter.as_ref();
-    let mut branches: Vec<Branch<'_>> = vec![(&contexts.plain, adapter)];
-    branches.extend(contexts.retrieval.as_ref().map(|context| (context.as_slice(), adapter)));
+    let mut generation = TextGeneration::new(model, config, memories, bank, prompt)?;
+    let mut session = model.session()?;
+    generation.join(&mut *session)?;
+    loop {
+        let step = generation.step(model, &*session)?;
+        let event = Event::Token { done: generation.tokens.len(), token: step.token, text: &step.text };
+        if progress.on(event).is_break() && step.ended.is_none() {
+            generation.stop(model)?;
+            break;
+        }
+        if step.ended.is_some() {
+            break;
+        }
+        session.step(&generation.next_tokens())?;
+    }
+    generation.into_record(model)
+}
 
-    let (eos, count) = (&model.info().eos, branches.len());
-    let weights = match count {
-        1 => None,
-        n => Some(config.fusion.lambda.weights(n, Some(&retrieval.gate))?),
-    };
-    let mut mixture = config.fusion.init()?;
-    let mut penalizer = config.decoding.penalties.init()?;
-    let mut sampler = config.decoding.sampler.init()?;
-    // As transformers does, the prompt counts as history for the repetition penalty; retrieved texts do not.
-    let mut history = contexts.plain.clone();
-    let (mut tokens, mut trace, mut ended) = (Vec::new(), Vec::new(), Ending::Length);
-    let mut fused = vec![0.0; model.info().vocabulary];
-    let mut failure = None;
+/// What one step of a [`TextGeneration`] brought.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TextStep {
+    /// The token; `None` if the text ended without one.
+    pub token: Option<u32>,
+    /// The text that is certain now: empty in the middle of a character, and while it may become a
+    /// stop string. The texts of all steps, one after the other, are the whole text.
+    pub text: String,
+    /// Where the token's probability came from; `None` when the gate is closed.
+    pub trace: Option<TokenTrace>,
+    /// Why the text ended; `None` while it goes on.
+    pub ended: Option<Ending>,
+}
 
-    model.decode(&branches, contexts.new_tokens, &mut |decoder| {
-        let mut step = |log_probs: &Array2<f32>, step: u64| -> Result<(u32, Option<TokenTrace>)> {
-            let log_probs = log_probs.view();
-            let rows = rows(&log_probs, count, fused.len())?;
-            let mixed = match &weights {
-                Some(weights) => Some(mixture.mix(&rows, weights, &mut fused)?),
-                None => {
-                    fused.copy_from_slice(rows[0]);
-                    None
-                }
-            };
-            penalizer.apply(&mut fused, &history)?;
-            let token = sampler.choose(&mut fused, step)?;
-            history.push(token);
-            let trace = match mixed {
-                Some(mixed) => Some(TokenTrace {
-                    token,
-                    text: model.decode_text(&[token])?,
-                    lambda: mixed.weights.iter().skip(1).sum(),
-                    retrieval_share: mixed.shares(&rows, token)?.iter().skip(1).sum(),
-                    divergence: mixed.divergence,
-                }),
-                None => None,
-            };
-            Ok((token, trace))
+/// A response that is being written: its rows in a session, and how it chooses each token.
+///
+/// It borrows nothing, so that a server can hold any number of them in one [`Session`]: `join` them,
+/// then for each round ask every one for its [`step`](Self::step), hand all their
+/// [`next_tokens`](Self::next_tokens) to one [`Session::step`], and let those that ended
+/// [`leave`](Self::leave). A response is the same alone and among others wherever the model's rows
+/// are, as they are on the CPU.
+pub struct TextGeneration {
+    prompt: String,
+    retriever: String,
+    config: Config,
+    generation: u32,
+    adapter: Option<Arc<Adapter>>,
+    retrieval: Retrieval,
+    /// `None` when the gate is closed.
+    weights: Option<PerBranch>,
+    mixture: Box<dyn Mixture>,
+    penalizer: Penalizer,
+    sampler: Sampler,
+    eos: Vec<u32>,
+    /// Room for one distribution.
+    fused: Vec<f32>,
+    rows: Vec<RowId>,
+    /// What the repetition penalty sees.
+    history: Vec<u32>,
+    tokens: Vec<u32>,
+    trace: Vec<TokenTrace>,
+    detokenizer: Detokenizer,
+    stop: StopStrings,
+    text: String,
+    ended: Option<Ending>,
+}
+
+impl std::fmt::Debug for TextGeneration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextGeneration")
+            .field("rows", &self.rows)
+            .field("tokens", &self.tokens.len())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TextGeneration {
+    /// Searches the bank, asks the gate, and lays out the branches.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range or the tokenizer refuses a text.
+    pub fn new(
+        model: &dyn LanguageModel,
+        config: &Config,
+        memories: &Memories,
+        bank: &RetrievalBank,
+        prompt: &str,
+    ) -> Result<Self> {
+        let most = config.decoding.max_new_tokens;
+        let retrieval = retrieve(model, config, memories, bank, prompt, 0, most)?;
+        let weights = match &retrieval.contexts.retrieval {
+            None => None,
+            Some(_) => Some(config.fusion.lambda.weights(2, Some(&retrieval.gate))?),
         };
-        for done in 0..contexts.new_tokens {
-            let (token, traced) = match step(decoder.log_probs(), done as u64) {
-                Ok(chosen) => chosen,
+        let info = model.info();
+        Ok(Self {
+            prompt: prompt.into(),
+            retriever: bank.retriever().name().into(),
+            generation: memories.generation,
+            adapter: memories.adapter.clone(),
+            weights,
+            mixture: config.fusion.init()?,
+            penalizer: config.decoding.penalties.init()?,
+            sampler: config.decoding.sampler.init()?,
+            eos: info.eos.clone(),
+            fused: vec![0.0; info.vocabulary],
+            rows: Vec::new(),
+            // As transformers does, the prompt counts as history for the repetition penalty;
+            // retrieved texts do not.
+            history: retrieval.contexts.plain.clone(),
+            tokens: Vec::new(),
+            trace: Vec::new(),
+            detokenizer: Detokenizer::new(),
+            stop: StopStrings::new(&config.decoding.stop),
+            text: String::new(),
+            ended: None,
+            config: config.clone(),
+            retrieval,
+        })
+    }
+
+    /// Tokens of the prompt, over all branches: what [`join`](Self::join) reads.
+    pub fn prompt_tokens(&self) -> usize {
+        self.branches().map(<[u32]>::len).sum()
+    }
+
+    /// The contexts of the branches.
+    fn branches(&self) -> impl Iterator<Item = &[u32]> {
+        let contexts = &self.retrieval.contexts;
+        [Some(&contexts.plain), contexts.retrieval.as_ref()].into_iter().flatten().map(Vec::as_slice)
+    }
+
+    /// Reads the branches' contexts as rows of a session.
+    ///
+    /// # Errors
+    ///
+    /// If the session refuses a row; then none stays in it.
+    pub fn join(&mut self, session: &mut dyn Session) -> Result<()> {
+        let mut rows = Vec::new();
+        for context in self.branches() {
+            match session.join(context, self.adapter.clone(), self.retrieval.contexts.new_tokens) {
+                Ok(row) => rows.push(row),
                 Err(error) => {
-                    failure = Some(error);
-                    break;
+                    rows.into_iter().for_each(|row| session.leave(row));
+                    return Err(error.into());
                 }
-            };
-            if eos.contains(&token) {
-                ended = Ending::EndToken;
-                break;
-            }
-            tokens.push(token);
-            trace.extend(traced);
-            if progress.on(Event::Token { done: done + 1 }).is_break() {
-                ended = Ending::Stopped;
-                break;
-            }
-            if done + 1 < contexts.new_tokens {
-                decoder.push(token)?;
             }
         }
-        Ok::<(), ModelError>(())
-    })?;
-    if let Some(error) = failure {
-        return Err(error);
+        self.rows = rows;
+        Ok(())
     }
-    let decoding = DecodingConfig { max_new_tokens: Some(contexts.new_tokens), ..config.decoding.clone() };
-    Ok(AnswerRecord {
-        time: Timestamp::now(),
-        generation: memories.generation,
-        prompt: prompt.into(),
-        text: model.decode_text(&tokens)?,
-        ended,
-        retriever: bank.retriever().name().into(),
-        gate: retrieval.gate,
-        retrieved: retrieval.found,
-        fusion: (!trace.is_empty()).then_some(config.fusion),
-        decoding: Some(decoding),
-        trace,
-        cuts: retrieval.contexts.cuts,
-    })
+
+    /// Chooses the next token by what the session's rows say.
+    ///
+    /// # Errors
+    ///
+    /// If the rows give no distribution over the model's vocabulary, or nothing can be chosen by it.
+    pub fn step(&mut self, model: &dyn LanguageModel, session: &dyn Session) -> Result<TextStep> {
+        let most = self.retrieval.contexts.new_tokens;
+        let nothing = TextStep { token: None, text: String::new(), trace: None, ended: self.ended };
+        if self.ended.is_some() {
+            return Ok(nothing);
+        }
+        if self.tokens.len() == most {
+            return Ok(TextStep { text: self.end(model, Ending::Length)?, ended: self.ended, ..nothing });
+        }
+        let (token, trace) = self.choose(model, session)?;
+        if self.eos.contains(&token) {
+            let text = self.end(model, Ending::EndToken)?;
+            return Ok(TextStep { text, ended: self.ended, ..nothing });
+        }
+        self.tokens.push(token);
+        self.trace.extend(trace.clone());
+        let certain = self.detokenizer.push(model, token)?;
+        let mut text = self.add(&certain);
+        if self.ended.is_none() && self.tokens.len() == most {
+            text.push_str(&self.end(model, Ending::Length)?);
+        }
+        Ok(TextStep { token: Some(token), text, trace, ended: self.ended })
+    }
+
+    fn choose(
+        &mut self,
+        model: &dyn LanguageModel,
+        session: &dyn Session,
+    ) -> Result<(u32, Option<TokenTrace>)> {
+        let vocabulary = self.fused.len();
+        let log_probs = |row: &RowId| match session.log_probs(*row) {
+            Some(log_probs) if log_probs.len() == vocabulary => Ok(log_probs),
+            other => {
+                let found = other.map_or("no log-probabilities".into(), |log_probs| {
+                    format!("log-probabilities of shape [{}]", log_probs.len())
+                });
+                let reason = format!("{found} for {row}, where its vocabulary needs [{vocabulary}]");
+                Err(Error::Contract { reason })
+            }
+        };
+        let rows = self.rows.iter().map(log_probs).collect::<Result<Vec<&[f32]>>>()?;
+        let mixed = match (&self.weights, &rows[..]) {
+            (Some(weights), rows) => Some(self.mixture.mix(rows, weights, &mut self.fused)?),
+            (None, [only]) => {
+                self.fused.copy_from_slice(only);
+                None
+            }
+            (None, rows) => {
+                let reason = format!("{} rows of one branch; has it joined a session?", rows.len());
+                return Err(Error::Contract { reason });
+            }
+        };
+        self.penalizer.apply(&mut self.fused, &self.history)?;
+        let token = self.sampler.choose(&mut self.fused, self.tokens.len() as u64)?;
+        self.history.push(token);
+        let trace = match mixed {
+            Some(mixed) => Some(TokenTrace {
+                token,
+                text: model.decode_text(&[token])?,
+                lambda: mixed.weights.iter().skip(1).sum(),
+                retrieval_share: mixed.shares(&rows, token)?.iter().skip(1).sum(),
+                divergence: mixed.divergence,
+            }),
+            None => None,
+        };
+        Ok((token, trace))
+    }
+
+    /// Adds text; gives what of it is certain.
+    fn add(&mut self, text: &str) -> String {
+        let (certain, is_end) = self.stop.push(text);
+        if is_end {
+            self.ended = Some(Ending::StopString);
+        }
+        self.text.push_str(&certain);
+        certain
+    }
+
+    /// Ends the text, unless what was held back holds a stop string; gives the rest of it.
+    fn end(&mut self, model: &dyn LanguageModel, ending: Ending) -> Result<String> {
+        let rest = self.detokenizer.finish(model)?;
+        let mut rest = self.add(&rest);
+        if self.ended.is_none() {
+            let held = self.stop.finish();
+            self.text.push_str(&held);
+            rest.push_str(&held);
+            self.ended = Some(ending);
+        }
+        Ok(rest)
+    }
+
+    /// Ends the text where it is; gives what was held back of it.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer cannot decode the tokens.
+    pub fn stop(&mut self, model: &dyn LanguageModel) -> Result<String> {
+        match self.ended {
+            Some(_) => Ok(String::new()),
+            None => self.end(model, Ending::Stopped),
+        }
+    }
+
+    /// What the session's next step must append: the newest token to every row. Empty before the
+    /// first token and after the end.
+    pub fn next_tokens(&self) -> Vec<(RowId, u32)> {
+        match (self.ended, self.tokens.last()) {
+            (None, Some(token)) => self.rows.iter().map(|row| (*row, *token)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Ends the rows in the session.
+    pub fn leave(&mut self, session: &mut dyn Session) {
+        self.rows.drain(..).for_each(|row| session.leave(row));
+    }
+
+    /// The record of the text; one that has not ended is stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer cannot decode the tokens.
+    pub fn into_record(mut self, model: &dyn LanguageModel) -> Result<AnswerRecord> {
+        self.stop(model)?;
+        let ended = self.ended.unwrap_or(Ending::Stopped);
+        let text = match ended {
+            Ending::StopString => self.text,
+            _ => model.decode_text(&self.tokens)?,
+        };
+        let most = self.retrieval.contexts.new_tokens;
+        let decoding = DecodingConfig { max_new_tokens: Some(most), ..self.config.decoding };
+        Ok(AnswerRecord {
+            time: Timestamp::now(),
+            generation: self.generation,
+            prompt: self.prompt,
+            text,
+            ended,
+            retriever: self.retriever,
+            gate: self.retrieval.gate,
+            retrieved: self.retrieval.found,
+            fusion: (!self.trace.is_empty()).then_some(self.config.fusion),
+            decoding: Some(decoding),
+            trace: self.trace,
+            cuts: self.retrieval.contexts.cuts,
+        })
+    }
 }
 
 /// The rows of log-probabilities, one per branch, each over the whole vocabulary.
@@ -171,7 +391,7 @@ pub fn score_fused(
     let lost = encoded.lost_of_prompt();
     let retrieval = retrieve(model, config, memories, bank, prompt, lost, Some(response.len()))?;
     let contexts = &retrieval.contexts;
-    let adapter = memories.adapter.as_ref();
+    let adapter = memories.adapter.as_deref();
     let Some(with) = &contexts.retrieval else {
         let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
         if adapter.len() != response.len() {

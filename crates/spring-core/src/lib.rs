@@ -19,6 +19,7 @@ mod retrieve;
 mod retriever;
 mod search;
 mod signal;
+mod stop;
 mod store;
 
 pub use adapt::{Follow, Periods, adapt, adapt_users, check_base};
@@ -27,7 +28,7 @@ pub use cut::period_ranges;
 pub use embedding::{EmbeddingMap, embed_interaction, embed_text};
 pub use error::{Error, Result};
 pub use forget::forget_interaction;
-pub use generate::{FusedScore, generate, score_fused};
+pub use generate::{FusedScore, TextGeneration, TextStep, generate, score_fused};
 pub use memories::{Memories, RetrievalBank, recall};
 pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties};
 pub use progress::{Event, Progress};
@@ -37,6 +38,7 @@ pub use retriever::{Bm25Retriever, DenseRetriever, RetrievalConfig, Retriever, R
 pub use search::{FoundText, HistorySearch, SearchConfig};
 pub use signal::{PeriodSignal, drift_signal};
 pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, Tokenize, Train};
+pub use stop::StopStrings;
 pub use store::{
     Access, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, HistoryEntry, IngestReport,
     Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore,

@@ -1,6 +1,8 @@
 //! The two memories of a user at one point in time, and the bank that retrieval searches.
 
 use spring_lm::Adapter;
+use std::sync::Arc;
+
 use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit, UserId};
 
 use crate::{
@@ -14,7 +16,7 @@ pub struct Memories {
     /// The generation; 0 before the first period.
     pub generation: u32,
     /// The adapter; `None` before the first period.
-    pub adapter: Option<Adapter>,
+    pub adapter: Option<Arc<Adapter>>,
     /// The residual buffer, highest score first.
     pub buffer: Vec<BufferItem>,
     /// The gate's calibration sample: each buffer item's best score in a corpus without it.
@@ -30,7 +32,7 @@ impl Memories {
     pub fn from_generation(generation: Generation) -> Result<Self> {
         Ok(Self {
             generation: generation.number,
-            adapter: Some(Adapter::from_bytes(&generation.adapter)?),
+            adapter: Some(Arc::new(Adapter::from_bytes(&generation.adapter)?)),
             buffer: generation.buffer,
             calibration: generation.calibration,
         })

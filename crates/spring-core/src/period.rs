@@ -88,7 +88,7 @@ pub fn learn_period(
 
     let encoded = encode_all(model, config, texts)?;
     tell(progress, Event::Scoring { texts: texts.len() })?;
-    let observations = observe(model, texts, &encoded, memories.adapter.as_ref())?;
+    let observations = observe(model, texts, &encoded, memories.adapter.as_deref())?;
     let scorer = scorer(config, input);
     let compared = by_length(&observations, &encoded, config.drift.length);
     let scores = scorer.score(&compared)?;
@@ -155,7 +155,7 @@ pub fn learn_period(
     Ok(PeriodOutcome {
         memories: Memories {
             generation: memories.generation + 1,
-            adapter: Some(adapter),
+            adapter: Some(Arc::new(adapter)),
             buffer,
             calibration,
         },
@@ -285,7 +285,7 @@ fn update(
     let seed = key::seed(config.seed, input.user.as_str(), input.period, "adapter");
     let started = Instant::now();
     let request = TrainRequest::new(&config.lora, examples, &config.training, seed)
-        .starting_from(input.memories.adapter.as_ref());
+        .starting_from(input.memories.adapter.as_deref());
     let outcome = model.train(request, &mut |step| {
         progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
     })?;

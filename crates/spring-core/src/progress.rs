@@ -59,10 +59,14 @@ pub enum Event<'a> {
         /// Users, or the user's texts, generations and records, done so far.
         done: u64,
     },
-    /// A token was generated.
+    /// A token was generated, or the text ended.
     Token {
         /// Tokens so far.
         done: usize,
+        /// The token; `None` if the text ended without one.
+        token: Option<u32>,
+        /// The text that is certain now; see [`TextStep::text`](crate::TextStep).
+        text: &'a str,
     },
 }
 

@@ -164,6 +164,8 @@ pub enum Ending {
     EndToken,
     /// The token limit was reached.
     Length,
+    /// A stop string was written; it is not part of the text.
+    StopString,
     /// The caller asked to stop.
     Stopped,
 }

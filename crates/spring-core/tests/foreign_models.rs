@@ -4,13 +4,17 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{config, ingest, model, settings, texts, user};
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 use spring_core::{
     Config, Error, Memories, Periods, RetrievalBank, SqliteStore, adapt, generate, prompt::encode_pair,
     recall, score_fused, spring_fuse::GateConfig,
 };
-use spring_lm::{AnyDecoder, Branch, BranchVisitor, Decode, ModelError, Parts, Score, ScoreRow};
+use spring_lm::{
+    Adapter, Branch, BranchVisitor, Decode, ModelError, Parts, RowId, Score, ScoreRow, Session,
+};
 
 /// What is wrong with the log-probabilities `[branches, vocabulary]`.
 #[derive(Debug, Clone, Copy)]
@@ -42,15 +46,38 @@ impl Wrong {
 /// The small model, whose distributions come out wrong.
 struct Foreign(Wrong);
 
-struct ForeignDecoder(Array2<f32>);
+struct ForeignSession {
+    inner: Box<dyn Session>,
+    wrong: Wrong,
+    log_probs: Vec<f32>,
+}
 
-impl AnyDecoder for ForeignDecoder {
-    fn log_probs(&self) -> &Array2<f32> {
-        &self.0
+impl Session for ForeignSession {
+    fn open(&mut self, adapter: Option<Arc<Adapter>>, capacity: usize) -> Result<RowId, ModelError> {
+        self.inner.open(adapter, capacity)
     }
 
-    fn push(&mut self, _: u32) -> Result<(), ModelError> {
+    fn read(&mut self, row: RowId, tokens: &[u32]) -> Result<(), ModelError> {
+        self.inner.read(row, tokens)?;
+        let right = self.inner.log_probs(row).unwrap();
+        let right = ArrayView2::from_shape((1, right.len()), right).unwrap();
+        self.log_probs = self.wrong.of(right).into_raw_vec_and_offset().0;
         Ok(())
+    }
+
+    fn leave(&mut self, row: RowId) {
+        self.inner.leave(row);
+    }
+
+    fn step(&mut self, tokens: &[(RowId, u32)]) -> Result<(), ModelError> {
+        self.inner.step(tokens)
+    }
+
+    fn log_probs(&self, _: RowId) -> Option<&[f32]> {
+        match self.wrong {
+            Wrong::NoRow => None,
+            _ => Some(&self.log_probs),
+        }
     }
 }
 
@@ -72,15 +99,9 @@ impl Score for Foreign {
 }
 
 impl Decode for Foreign {
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
-        model().decode(branches, max_new, &mut |decoder| {
-            run(&mut ForeignDecoder(self.0.of(decoder.log_probs().view())))
-        })
+    fn session(&self) -> Result<Box<dyn Session>, ModelError> {
+        let inner = model().session()?;
+        Ok(Box::new(ForeignSession { inner, wrong: self.0, log_probs: Vec::new() }))
     }
 }
 
@@ -109,9 +130,13 @@ fn distributions_of_another_shape_are_refused() {
             }
             let foreign = Foreign(wrong);
             let model = Parts::of(model()).with_score(&foreign).with_decode(&foreign);
-            let error = generate(&model, &config, &memories, &bank, "About soup", &mut ()).unwrap_err();
-            assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
-            assert!(error.to_string().contains("log-probabilities of shape"), "{error}");
+            // A session gives one row at a time, which has no columns.
+            if !matches!(wrong, Wrong::ColumnByColumn) {
+                let error = generate(&model, &config, &memories, &bank, "About soup", &mut ());
+                let error = error.unwrap_err();
+                assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
+                assert!(error.to_string().contains("log-probabilities"), "{error}");
+            }
             let error = score_fused(&model, &config, &memories, &bank, "About soup", &response).unwrap_err();
             assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
         }

@@ -109,7 +109,7 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
     let text = &bank.text(item.key).unwrap().interaction;
     let pair = encode_pair(model(), &text.prompt, &text.response, 768).unwrap();
     let scores =
-        model().score(&[(&pair.sequence, None), (&pair.sequence, memories.adapter.as_ref())]).unwrap();
+        model().score(&[(&pair.sequence, None), (&pair.sequence, memories.adapter.as_deref())]).unwrap();
     let [base, adapted] = [0, 1].map(|i: usize| spring_core::mean_log_likelihood(&scores[i]));
     assert!((item.quality - base).abs() < 1e-5 && (item.novelty - (base - adapted)).abs() < 1e-5);
     assert!(memories.buffer.is_sorted_by(|a, b| a.score >= b.score));

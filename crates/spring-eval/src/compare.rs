@@ -348,7 +348,7 @@ fn run_user(
         let (selected, spring_tokens) = (record.selection.selected, record.update.tokens);
         let mut everything_tokens = 0;
         if first.is_none() {
-            first = spring.memories.adapter.clone();
+            first = spring.memories.adapter.as_deref().cloned();
             // The first period is the same work for all that learn it: same texts, same seed.
             random.clone_from(&spring);
             if selected == split.train.len() {
@@ -368,7 +368,7 @@ fn run_user(
                 random.learn(model, &learn_some, user, split, progress)?;
             }
         }
-        history.extend(spring.memories.adapter.clone());
+        history.extend(spring.memories.adapter.as_deref().cloned());
         let mut period = PeriodComparison {
             period: split.period,
             train: split.train.len(),
@@ -387,9 +387,9 @@ fn run_user(
                 (Method::Base, None),
                 (Method::Domain, domain),
                 (Method::Static, first.as_ref()),
-                (Method::Everything, everything.memories.adapter.as_ref()),
-                (Method::Random, random.memories.adapter.as_ref()),
-                (Method::SpringAdapter, spring.memories.adapter.as_ref()),
+                (Method::Everything, everything.memories.adapter.as_deref()),
+                (Method::Random, random.memories.adapter.as_deref()),
+                (Method::SpringAdapter, spring.memories.adapter.as_deref()),
             ]
             .into_iter()
             .filter(|(method, adapter)| plan.wants(*method) && (adapter.is_some() || *method == Method::Base))

@@ -1,5 +1,7 @@
 //! SPRInG's loop over a user's periods, without a state.
 
+use std::sync::Arc;
+
 use spring_core::{
     Config, EmbeddingMap, LanguageModel, Memories, PeriodInput, Progress, StoredInteraction, learn_period,
     novelties, record::PeriodRecord, spring_memory::UserId,
@@ -19,7 +21,7 @@ pub(crate) struct Learner {
 
 impl Learner {
     pub(crate) fn starting_from(adapter: Option<Adapter>) -> Self {
-        Self { memories: Memories { adapter, ..Memories::default() }, ..Self::default() }
+        Self { memories: Memories { adapter: adapter.map(Arc::new), ..Memories::default() }, ..Self::default() }
     }
 
     pub(crate) fn learn(

@@ -14,7 +14,7 @@ mod record;
 mod trajectory;
 mod write;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use spring_core::{
     Config, EmbeddingMap, LanguageModel, Memories, Progress, RetrievalBank, StoredInteraction, novelties,
@@ -70,7 +70,7 @@ pub fn run_user(
     let (mut adapters, mut periods, mut all_novelties) = (Vec::new(), Vec::new(), Vec::new());
     for (t, split) in splits.iter().enumerate() {
         reference.learn(&arena, t, None, progress)?;
-        adapters.extend(reference.learner.memories.adapter.clone());
+        adapters.extend(reference.learner.memories.adapter.as_deref().cloned());
         let record = reference.record.as_ref();
         let novel: Vec<f64> = record.map(|record| novelties(record).collect()).unwrap_or_default();
         let novelty = (!novel.is_empty()).then(|| novel.iter().sum::<f64>() / novel.len() as f64);
@@ -125,7 +125,7 @@ pub fn run_other_user(
             row.push(Loss { nats, ..losses[0] });
         }
         run.matrix.push(row);
-        let memories = Memories { adapter: adapters[0].cloned(), ..Memories::default() };
+        let memories = Memories { adapter: adapters[0].cloned().map(Arc::new), ..Memories::default() };
         let written = write(model, &alone, &memories, &bank, &splits[t], generation, progress)?;
         run.generated.extend(written);
         run.selected.push(0);

@@ -1,5 +1,7 @@
 //! A user's state, evaluated on the texts that were held out of it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use spring_core::{LanguageModel, StateStore, StoredInteraction, recall, spring_memory::UserId};
 use spring_lm::Adapter;
@@ -45,7 +47,7 @@ pub fn evaluate_state(
         training.extend(members.into_iter().filter(|member| !member.held_out).map(|member| member.stored));
     }
     let mut results = Vec::new();
-    let mut first: Option<Adapter> = None;
+    let mut first: Option<Arc<Adapter>> = None;
     for learned in learned {
         let period = learned.record.period;
         let (memories, bank) = recall(model, store, user, Some(learned.generation))?;
@@ -60,7 +62,7 @@ pub fn evaluate_state(
             continue;
         }
         let encoded = encode(model, config, &held_out)?;
-        let adapters = [None, first.as_ref(), memories.adapter.as_ref()];
+        let adapters = [None, first.as_deref(), memories.adapter.as_deref()];
         let scored = losses(model, &adapters, &encoded)?;
         let texts: Vec<_> = held_out.iter().zip(&encoded).collect();
         results.push(PeriodLosses {

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     ops::ControlFlow,
     path::Path,
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use ndarray::Array2;
@@ -21,9 +21,9 @@ use spring_eval::{
     Budget, Generation, Memo, PeriodRule, Protocol, Split, UserInput, domain_adapter, run_user,
 };
 use spring_model::{
-    AdaptOutcome, Adapter, AnyDecoder, AnyModel, Branch, BranchVisitor, Decode, Device, Embed, Message,
-    ModelError, ModelFiles, ModelInfo, Score, ScoreRow, Sequence, Tokenize, Train, TrainConfig, TrainRequest,
-    TrainStep,
+    AdaptOutcome, Adapter, AnyModel, Branch, BranchVisitor, Decode, Device, Embed, Message, ModelError,
+    ModelFiles, ModelInfo, RowId, Score, ScoreRow, Sequence, Session, Tokenize, Train, TrainConfig,
+    TrainRequest, TrainStep,
 };
 
 /// One call of the model.
@@ -44,14 +44,14 @@ enum Call {
 /// Writes down every call and hands it on.
 struct Recorder {
     model: AnyModel,
-    calls: Mutex<Vec<Call>>,
+    calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl Recorder {
     fn new() -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         let model = AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap();
-        Self { model, calls: Mutex::default() }
+        Self { model, calls: Arc::default() }
     }
 
     fn note(&self, call: Call) {
@@ -127,14 +127,37 @@ impl Train for Recorder {
 }
 
 impl Decode for Recorder {
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
-        self.note(Call::Decode(contexts(branches)));
-        self.model.decode(branches, max_new, run)
+    fn session(&self) -> Result<Box<dyn Session>, ModelError> {
+        Ok(Box::new(RecordedSession { inner: self.model.session()?, calls: self.calls.clone() }))
+    }
+}
+
+/// Writes down the contexts that are read.
+struct RecordedSession {
+    inner: Box<dyn Session>,
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+impl Session for RecordedSession {
+    fn open(&mut self, adapter: Option<Arc<Adapter>>, capacity: usize) -> Result<RowId, ModelError> {
+        self.inner.open(adapter, capacity)
+    }
+
+    fn read(&mut self, row: RowId, tokens: &[u32]) -> Result<(), ModelError> {
+        self.calls.lock().unwrap().push(Call::Decode(vec![tokens.to_vec()]));
+        self.inner.read(row, tokens)
+    }
+
+    fn leave(&mut self, row: RowId) {
+        self.inner.leave(row);
+    }
+
+    fn step(&mut self, tokens: &[(RowId, u32)]) -> Result<(), ModelError> {
+        self.inner.step(tokens)
+    }
+
+    fn log_probs(&self, row: RowId) -> Option<&[f32]> {
+        self.inner.log_probs(row)
     }
 }
 

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod adapter_hash;
 mod architecture;
 mod chat;
 mod checkpoint;
 mod config;
+mod detokenizer;
 mod error;
 #[cfg(feature = "hub")]
 mod hub;
@@ -15,24 +17,28 @@ mod parts;
 mod peft;
 mod rope;
 mod sequence;
+mod session;
 mod tensor_names;
 mod tokenizer;
 mod train;
 mod weights;
 
 pub use adapter::{Adapter, LoraConfig, LoraPair, Projection, keyed_rng};
+pub use adapter_hash::AdapterHash;
 pub use architecture::SUPPORTED_ARCHITECTURES;
 pub use chat::{Message, Role};
 pub use checkpoint::ModelFiles;
 pub use config::{Activation, LayerKind, ModelConfig};
+pub use detokenizer::Detokenizer;
 pub use error::{ModelError, Result};
 pub use info::ModelInfo;
 pub use model::{
-    AnyDecoder, Branch, BranchVisitor, Decode, Embed, LanguageModel, Score, ScoreRow, Tokenize, Train,
+    Branch, BranchVisitor, Decode, Embed, LanguageModel, Score, ScoreRow, Tokenize, Train,
 };
 pub use parts::Parts;
 pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
+pub use session::{RowId, Session};
 pub use tensor_names::{canonical, is_vision};
 pub use tokenizer::Tokenizer;
 pub use train::{AdaptOutcome, TrainConfig, TrainRequest, TrainStep};

@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 
 use ndarray::{Array2, ArrayView2};
 
-use crate::{AdaptOutcome, Adapter, Message, ModelInfo, Result, Sequence, TrainRequest, TrainStep};
+use crate::{
+    AdaptOutcome, Adapter, Message, ModelInfo, Result, Sequence, Session, TrainRequest, TrainStep,
+};
 
 /// Text to token ids and back, and what the model is.
 pub trait Tokenize: Send + Sync {
@@ -36,6 +38,13 @@ pub trait Tokenize: Send + Sync {
     ///
     /// If the tokenizer cannot decode them.
     fn decode_text(&self, ids: &[u32]) -> Result<String>;
+
+    /// Whether a token is a single byte that becomes text only with those around it, as byte
+    /// fallback has them. Default false.
+    fn is_byte(&self, id: u32) -> bool {
+        let _ = id;
+        false
+    }
 }
 
 /// One row to score: a sequence, under an adapter or under the base.
@@ -89,36 +98,12 @@ pub trait Train: Send + Sync {
 
 /// Writing, token by token.
 pub trait Decode: Send + Sync {
-    /// Decodes branches in lock step, as rows of one batch, and hands them to `run`; there is room
-    /// for `max_new` tokens.
+    /// A decoding session without rows. It is owned: it needs neither this value nor this thread.
     ///
     /// # Errors
     ///
-    /// As [`Score::score`], and what `run` returns.
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
-    ) -> Result<()>;
-}
-
-/// Branches that decode in lock step.
-pub trait AnyDecoder {
-    /// Log-probabilities of the next token, one row per branch.
-    ///
-    /// # Shapes
-    ///
-    /// `[branches, vocabulary]`
-    fn log_probs(&self) -> &Array2<f32>;
-
-    /// Appends one token to every branch.
-    ///
-    /// # Errors
-    ///
-    /// [`ModelError::Sequence`](crate::ModelError::Sequence) if the room asked for is used up or the
-    /// id is unknown.
-    fn push(&mut self, token: u32) -> Result<()>;
+    /// If the model cannot decode.
+    fn session(&self) -> Result<Box<dyn Session>>;
 }
 
 /// Embeddings of token sequences.

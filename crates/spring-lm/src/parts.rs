@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use ndarray::Array2;
 
 use crate::{
-    AdaptOutcome, AnyDecoder, Branch, BranchVisitor, Decode, Embed, LanguageModel, Message, ModelInfo,
-    Result, Score, ScoreRow, Tokenize, Train, TrainRequest, TrainStep,
+    AdaptOutcome, Branch, BranchVisitor, Decode, Embed, LanguageModel, Message, ModelInfo, Result,
+    Score, ScoreRow, Session, Tokenize, Train, TrainRequest, TrainStep,
 };
 
 /// A model whose parts may come from different places: what changes one part of a model (counts,
@@ -69,6 +69,10 @@ impl Tokenize for Parts<'_> {
     fn decode_text(&self, ids: &[u32]) -> Result<String> {
         self.tokenize.decode_text(ids)
     }
+
+    fn is_byte(&self, id: u32) -> bool {
+        self.tokenize.is_byte(id)
+    }
 }
 
 impl Score for Parts<'_> {
@@ -97,13 +101,8 @@ impl Train for Parts<'_> {
 }
 
 impl Decode for Parts<'_> {
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
-    ) -> Result<()> {
-        self.decode.decode(branches, max_new, run)
+    fn session(&self) -> Result<Box<dyn Session>> {
+        self.decode.session()
     }
 }
 

@@ -138,6 +138,13 @@ impl Tokenizer {
         follows.max_by_key(|(token, _)| token.len()).map(|(_, id)| *id)
     }
 
+    /// Whether a token is a single byte that becomes text only with those around it: `<0xE2>`, as
+    /// the vocabularies with byte fallback have them.
+    pub fn is_byte(&self, id: u32) -> bool {
+        let piece = self.inner.id_to_token(id);
+        piece.and_then(|piece| piece.strip_prefix("<0x")?.strip_suffix('>').map(str::len)) == Some(2)
+    }
+
     /// The text of some ids; special tokens are left out.
     ///
     /// # Errors

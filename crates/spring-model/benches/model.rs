@@ -9,13 +9,14 @@ use std::{
     hint::black_box,
     ops::ControlFlow,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use spring_model::{
-    Adapter, AnyModel, Branch, Decode, Device, LoraConfig, ModelFiles, Precision, PretrainConfig,
-    PretrainStart, Score, Sequence, Train, TrainConfig, TrainRequest,
+    Adapter, AnyModel, Decode, Device, LoraConfig, ModelFiles, Precision, PretrainConfig, PretrainStart,
+    RowId, Score, Sequence, Train, TrainConfig, TrainRequest,
 };
 
 /// Keeps freed memory for the next tensor.
@@ -68,8 +69,9 @@ fn sequence(seed: usize, length: usize) -> Sequence {
 
 /// `short` is the length of those texts of which there are 64.
 fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
-    let adapters: Vec<Adapter> = (0..64)
+    let adapters: Vec<Arc<Adapter>> = (0..64)
         .map(|seed| Adapter::init(&LoraConfig::default(), model.config(), model.fingerprint(), seed).unwrap())
+        .map(Arc::new)
         .collect();
     let mut group = c.benchmark_group(name);
     // Every run takes long and much the same; many would tell no more.
@@ -86,7 +88,7 @@ fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
         let rows: Vec<_> = sequences
             .iter()
             .enumerate()
-            .map(|(i, sequence)| (sequence, (count > 0).then(|| &adapters[i % count])))
+            .map(|(i, sequence)| (sequence, (count > 0).then(|| &*adapters[i % count])))
             .collect();
         group.bench_function(format!("score, 64 x {short}, {count} adapters"), |b| {
             b.iter(|| black_box(model.score(&rows).unwrap()))
@@ -94,8 +96,8 @@ fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
     }
 
     let batch: Vec<Sequence> = (0..4).map(|seed| sequence(seed, 256)).collect();
-    let lora = LoraConfig::default();
     let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
+    let lora = LoraConfig::default();
     group.throughput(Throughput::Elements(4 * 256));
     group.bench_function("adapt, one step of 4 x 256", |b| {
         b.iter(|| {
@@ -107,11 +109,9 @@ fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
     let context = tokens(0, 224);
     // Two branches are a user's answer with a retrieved text: one adapter. More rows are as many users.
     for (rows, count) in [(1, 1), (2, 1), (8, 8), (64, 64)] {
-        let branches: Vec<Branch<'_>> =
-            (0..rows).map(|row| (context.as_slice(), Some(&adapters[row % count]))).collect();
         group.throughput(Throughput::Elements(rows as u64));
         group.bench_function(format!("decode, a token after 224, {rows} rows, {count} adapters"), |b| {
-            b.iter_custom(|steps| decode(model, &branches, steps))
+            b.iter_custom(|steps| decode(model, &context, (rows, &adapters[..count]), steps))
         });
     }
     group.finish();
@@ -119,20 +119,25 @@ fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
 
 /// The time of `steps` tokens; reading the context is not in it. No more than 32 follow each other, so that they stay
 /// near their place.
-fn decode(model: &AnyModel, branches: &[Branch<'_>], steps: u64) -> Duration {
+fn decode(
+    model: &AnyModel,
+    context: &[u32],
+    (rows, adapters): (usize, &[Arc<Adapter>]),
+    steps: u64,
+) -> Duration {
     let (mut total, mut left) = (Duration::ZERO, steps as usize);
     while left > 0 {
         let now = left.min(32);
-        model
-            .decode(branches, now, &mut |decoder| {
-                let begin = Instant::now();
-                for token in tokens(1, now) {
-                    decoder.push(token)?;
-                }
-                total += begin.elapsed();
-                Ok(())
-            })
-            .unwrap();
+        let mut session = model.session().unwrap();
+        let rows: Vec<RowId> = (0..rows)
+            .map(|row| session.join(context, Some(adapters[row % adapters.len()].clone()), now).unwrap())
+            .collect();
+        let begin = Instant::now();
+        for token in tokens(1, now) {
+            let tokens: Vec<(RowId, u32)> = rows.iter().map(|row| (*row, token)).collect();
+            session.step(&tokens).unwrap();
+        }
+        total += begin.elapsed();
         left -= now;
     }
     total

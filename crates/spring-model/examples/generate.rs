@@ -4,6 +4,8 @@
 
 #![allow(clippy::print_stdout)]
 
+use std::sync::Arc;
+
 use spring_model::{Adapter, AnyModel, Decode, Device, Message, ModelFiles, Role};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,19 +25,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stop: Vec<u32> = tokenizer.end_of_turn().into_iter().chain(model.config().eos.clone()).collect();
 
     let (most, mut written) = (100, Vec::new());
-    model.decode(&[(&context, adapter.as_ref())], most, &mut |decoder| {
-        while written.len() < most {
-            let log_probs = decoder.log_probs().row(0);
-            let best = log_probs.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-            let token = best.map_or(0, |(id, _)| id as u32);
-            if stop.contains(&token) {
-                break;
-            }
-            written.push(token);
-            decoder.push(token)?;
+    let mut session = model.session()?;
+    let row = session.join(&context, adapter.map(Arc::new), most)?;
+    while let (true, Some(log_probs)) = (written.len() < most, session.log_probs(row)) {
+        let best = log_probs.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        let token = best.map_or(0, |(id, _)| id as u32);
+        if stop.contains(&token) {
+            break;
         }
-        Ok(())
-    })?;
+        written.push(token);
+        session.step(&[(row, token)])?;
+    }
     println!("{}", tokenizer.decode(&written)?);
     Ok(())
 }

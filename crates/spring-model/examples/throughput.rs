@@ -10,6 +10,7 @@ use std::{
     io::{BufWriter, Write},
     ops::ControlFlow,
     path::Path,
+    sync::Arc,
     time::Instant,
 };
 
@@ -73,7 +74,9 @@ fn main() -> Result<(), Error> {
 
 fn measure(model: &AnyModel) -> Result<[f64; 5], Error> {
     let adapters = (0..8)
-        .map(|seed| Adapter::init(&LoraConfig::default(), model.config(), model.fingerprint(), seed))
+        .map(|seed| {
+            Adapter::init(&LoraConfig::default(), model.config(), model.fingerprint(), seed).map(Arc::new)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let token = |i: usize| 3 + (i * 7919 % 4000) as u32;
     let sequences: Vec<Sequence> = (0..16)
@@ -83,7 +86,7 @@ fn measure(model: &AnyModel) -> Result<[f64; 5], Error> {
         })
         .collect();
     let tokens = (16 * 512) as f64;
-    let rows: Vec<_> = sequences.iter().map(|sequence| (sequence, Some(&adapters[0]))).collect();
+    let rows: Vec<_> = sequences.iter().map(|sequence| (sequence, Some(&*adapters[0]))).collect();
     let score = rate(tokens, || Ok(model.score(&rows).map(drop)?))?;
     let lora = LoraConfig::default();
     let config = TrainConfig { epochs: 1, batch_size: 16, ..TrainConfig::default() };
@@ -92,23 +95,25 @@ fn measure(model: &AnyModel) -> Result<[f64; 5], Error> {
         let adapt = model.train(request, &mut |_| ControlFlow::Continue(()));
         Ok(adapt.map(drop)?)
     })?;
-    let decode = |rows: usize, adapters: &[Adapter]| -> Result<f64, Error> {
-        let branches: Vec<_> = (0..rows)
-            .map(|row| (&sequences[row].context[..], Some(&adapters[row % adapters.len()])))
-            .collect();
-        let mut rate = 0.0;
-        model.decode(&branches, 72, &mut |decoder| {
-            // The first steps compile kernels on a GPU.
-            for i in 0..8 {
-                decoder.push(token(i))?;
-            }
-            let start = Instant::now();
-            for i in 0..64 {
-                decoder.push(token(i))?;
-            }
-            rate = (64 * rows) as f64 / start.elapsed().as_secs_f64();
-            Ok(())
-        })?;
+    let decode = |rows: usize, adapters: &[Arc<Adapter>]| -> Result<f64, Error> {
+        let mut session = model.session()?;
+        let rows = (0..rows)
+            .map(|row| {
+                let adapter = adapters[row % adapters.len()].clone();
+                session.join(&sequences[row].context, Some(adapter), 72)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut run = |steps: usize| {
+            (0..steps).try_for_each(|i| {
+                let tokens: Vec<_> = rows.iter().map(|row| (*row, token(i))).collect();
+                session.step(&tokens)
+            })
+        };
+        // The first steps compile kernels on a GPU.
+        run(8)?;
+        let start = Instant::now();
+        run(64)?;
+        let rate = (64 * rows.len()) as f64 / start.elapsed().as_secs_f64();
         Ok(rate)
     };
     Ok([score, train, decode(1, &adapters[..1])?, decode(2, &adapters[..1])?, decode(16, &adapters)?])

@@ -1,15 +1,15 @@
 //! The backend chosen at run time: the one place that knows which backends are compiled in.
 
-use std::{fmt, ops::ControlFlow, str::FromStr};
+use std::{fmt, ops::ControlFlow, str::FromStr, sync::Arc};
 
 use ndarray::Array2;
 use spring_lm::{
-    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, Decode, Embed, Message, ModelConfig,
-    ModelError, ModelFiles, ModelInfo, Result, Score, ScoreRow, Tokenize, Tokenizer, Train, TrainRequest,
+    AdaptOutcome, Adapter, Branch, BranchVisitor, Decode, Embed, Message, ModelConfig, ModelError,
+    ModelFiles, ModelInfo, Result, Score, ScoreRow, Session, Tokenize, Tokenizer, Train, TrainRequest,
     TrainStep,
 };
 
-use crate::{CausalLm, ModelBackend, Precision};
+use crate::{CausalLm, ModelBackend, Precision, Workers};
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +71,7 @@ impl FromStr for Device {
 
 /// A base model whose backend was chosen at run time: a [`LanguageModel`](spring_lm::LanguageModel).
 pub struct AnyModel {
-    inner: Box<dyn ErasedModel>,
+    inner: Arc<dyn ErasedModel>,
     /// `None` for a folder without one, which is enough for token ids.
     tokenizer: Option<Tokenizer>,
     info: ModelInfo,
@@ -102,7 +102,21 @@ impl AnyModel {
     ///
     /// As [`load`](Self::load), and [`ModelError::Device`] for half precision on the CPU, which has no arithmetic for it.
     pub fn load_as(files: &ModelFiles, precision: Precision, device: Device) -> Result<Self> {
-        let inner = load_on(files, precision, device)?;
+        Self::load_with(files, precision, device, Workers::default())
+    }
+
+    /// As [`load_as`](Self::load_as), with a budget of threads that other models may share.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn load_with(
+        files: &ModelFiles,
+        precision: Precision,
+        device: Device,
+        workers: Workers,
+    ) -> Result<Self> {
+        let inner = load_on(files, precision, device, workers)?;
         let vocabulary = inner.config().vocab_size;
         let tokenizer = files.has_tokenizer().then(|| Tokenizer::load(files, vocabulary)).transpose()?;
         let info = ModelInfo::new(inner.fingerprint(), inner.config(), tokenizer.as_ref());
@@ -146,7 +160,12 @@ impl AnyModel {
 }
 
 #[cfg_attr(not(any(feature = "cpu", feature = "wgpu", feature = "cuda")), allow(unused_variables))]
-fn load_on(files: &ModelFiles, precision: Precision, device: Device) -> Result<Box<dyn ErasedModel>> {
+fn load_on(
+    files: &ModelFiles,
+    precision: Precision,
+    device: Device,
+    workers: Workers,
+) -> Result<Arc<dyn ErasedModel>> {
     match device {
         #[cfg(feature = "cpu")]
         Device::Cpu if precision != Precision::F32 => Err(ModelError::Device {
@@ -154,19 +173,24 @@ fn load_on(files: &ModelFiles, precision: Precision, device: Device) -> Result<B
             reason: format!("{precision} would be slower than f32 there; half precision is for GPUs"),
         }),
         #[cfg(feature = "cpu")]
-        Device::Cpu => Ok(Box::new(CausalLm::<burn::backend::Flex>::load(files, Default::default())?)),
+        Device::Cpu => load_model::<burn::backend::Flex>(files, precision, workers),
         #[cfg(feature = "wgpu")]
-        Device::Wgpu => on_gpu(device, || load_model::<burn::backend::Wgpu>(files, precision)),
+        Device::Wgpu => on_gpu(device, || load_model::<burn::backend::Wgpu>(files, precision, workers)),
         #[cfg(feature = "cuda")]
-        Device::Cuda => on_gpu(device, || load_model::<burn::backend::Cuda>(files, precision)),
+        Device::Cuda => on_gpu(device, || load_model::<burn::backend::Cuda>(files, precision, workers)),
         #[allow(unreachable_patterns)]
         absent => Err(absent.absent()),
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-fn load_model<B: ModelBackend>(files: &ModelFiles, precision: Precision) -> Result<Box<dyn ErasedModel>> {
-    Ok(Box::new(CausalLm::<B>::load_as(files, precision, B::Device::default())?))
+#[cfg(any(feature = "cpu", feature = "wgpu", feature = "cuda"))]
+fn load_model<B: ModelBackend>(
+    files: &ModelFiles,
+    precision: Precision,
+    workers: Workers,
+) -> Result<Arc<dyn ErasedModel>> {
+    let model = CausalLm::<B>::load_as(files, precision, B::Device::default())?;
+    Ok(Arc::new(model.with_workers(workers)))
 }
 
 /// Drivers that are missing make burn panic; here that becomes an error.
@@ -179,10 +203,12 @@ pub(crate) fn on_gpu<T>(device: Device, start: impl FnOnce() -> Result<T>) -> Re
 }
 
 /// What [`AnyModel`] asks of a model beside the traits.
-trait ErasedModel: Score + Train + Decode + Embed {
+trait ErasedModel: Score + Train + Embed {
     fn config(&self) -> &ModelConfig;
     fn fingerprint(&self) -> &str;
     fn logits(&self, rows: &[Vec<u32>], adapter: Option<&Adapter>) -> Result<Vec<f32>>;
+    /// The session shares the model.
+    fn session(self: Arc<Self>) -> Box<dyn Session>;
 }
 
 impl<B: ModelBackend> ErasedModel for CausalLm<B> {
@@ -197,6 +223,10 @@ impl<B: ModelBackend> ErasedModel for CausalLm<B> {
     fn logits(&self, rows: &[Vec<u32>], adapter: Option<&Adapter>) -> Result<Vec<f32>> {
         let lora = adapter.map(|adapter| self.attach(adapter)).transpose()?;
         self.logits(rows, lora.as_ref())
+    }
+
+    fn session(self: Arc<Self>) -> Box<dyn Session> {
+        Box::new(CausalLm::session(&self))
     }
 }
 
@@ -216,6 +246,10 @@ impl Tokenize for AnyModel {
 
     fn decode_text(&self, ids: &[u32]) -> Result<String> {
         self.tokenizer()?.decode(ids)
+    }
+
+    fn is_byte(&self, id: u32) -> bool {
+        self.tokenizer.as_ref().is_some_and(|tokenizer| tokenizer.is_byte(id))
     }
 }
 
@@ -245,13 +279,8 @@ impl Train for AnyModel {
 }
 
 impl Decode for AnyModel {
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
-    ) -> Result<()> {
-        self.inner.decode(branches, max_new, run)
+    fn session(&self) -> Result<Box<dyn Session>> {
+        Ok(self.inner.clone().session())
     }
 }
 

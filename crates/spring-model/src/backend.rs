@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend};
 
-use crate::Activation;
+use crate::{Activation, cache::LayerCache};
 
 /// A backend that the transformer runs on; every one of burn's does.
 ///
@@ -30,11 +30,9 @@ pub trait ModelBackend: Backend {
     /// it busy, a processor when a pass fits its caches.
     const TOKENS_AT_ONCE: usize = 16_384;
 
-    /// How many passes run side by side when there are several: 1 for a device that one pass keeps busy. Results do not
-    /// depend on it.
-    fn workers() -> usize {
-        1
-    }
+    /// Whether several passes run side by side on the threads of [`Workers`](crate::Workers); not on
+    /// a device that one pass keeps busy. Results do not depend on it.
+    const SIDE_BY_SIDE: bool = false;
 
     /// The product `x·Wᵀ` of f32 activations and weights of any float type, in the weights' type; the result is f32 again.
     ///
@@ -45,6 +43,29 @@ pub trait ModelBackend: Backend {
     /// - output: `[n, out]`
     fn project(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         composed::project(x, weight)
+    }
+
+    /// The same, each row's numbers independent of the rows beside it to the last bit where the
+    /// backend can: users whose tokens are decoded in one pass do not show in each other's.
+    fn project_each(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        Self::project(x, weight)
+    }
+
+    /// Adds to some rows the updates of their LoRA adapters, `scale·(xAᵀ)Bᵀ`. With `each`, a row's
+    /// numbers are as independent of the others as in [`project_each`](Self::project_each).
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[n, out]`
+    /// - x: `[n, in]`
+    fn add_low_rank(
+        output: Tensor<Self, 2>,
+        x: &Tensor<Self, 2>,
+        updates: &[LowRank<'_, Self>],
+        each: bool,
+    ) -> Tensor<Self, 2> {
+        let _ = each;
+        composed::add_low_rank(output, x, updates)
     }
 
     /// Root mean square normalisation of rows (arXiv 1910.07467).
@@ -126,6 +147,25 @@ pub trait ModelBackend: Backend {
         composed::grouped_attention_backward(query, key, value, mask, scale, gradient)
     }
 
+    /// Attention of rows that each have a cache of their own: writes the new keys and values into
+    /// the caches, and mixes for each query the values that it may see.
+    ///
+    /// # Shapes
+    ///
+    /// The tokens of all parts follow each other:
+    ///
+    /// - query, output: `[tokens, 1, heads, dim]`
+    /// - key, value: `[tokens, 1, kv_heads, dim]`
+    fn cached_attention(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        parts: &mut [CachedPart<'_, Self>],
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        composed::cached_attention(query, key, value, parts, scale)
+    }
+
     /// Writes the columns from `start` on of a cache of keys or values, in place if nothing else holds its buffer.
     ///
     /// # Shapes
@@ -177,6 +217,42 @@ pub struct Mask<B: Backend> {
     /// True where attention is forbidden, `[rows, kv_heads, group, queries, keys]`: in full, as it is read once per layer and
     /// a broadcast one is slow to read. `None` when all is allowed, or if the backend wants none.
     pub tensor: Option<Tensor<B, 5, Bool>>,
+}
+
+/// One adapter's update of some rows of a batch.
+#[derive(Debug)]
+pub struct LowRank<'a, B: Backend> {
+    /// The rows.
+    pub rows: Range<usize>,
+    /// A, `[rank, in]`.
+    pub a: &'a Tensor<B, 2>,
+    /// B, `[out, rank]`.
+    pub b: &'a Tensor<B, 2>,
+    /// What the product is multiplied by.
+    pub scale: f64,
+}
+
+/// One row's part of a pass over several rows.
+#[derive(Debug)]
+pub struct CachedPart<'a, B: Backend> {
+    /// How many of the pass' tokens are this row's.
+    pub length: usize,
+    /// What they may look at.
+    pub mask: &'a Mask<B>,
+    /// The row's keys and values of one layer.
+    pub cache: &'a mut LayerCache<B>,
+}
+
+impl<B: ModelBackend> CachedPart<'_, B> {
+    /// Writes the new columns; gives keys and values of all columns so far.
+    ///
+    /// # Shapes
+    ///
+    /// - key, value: `[1, length, kv_heads, dim]`
+    /// - output: the same with all columns, as views into the cache
+    pub fn write(&mut self, key: Tensor<B, 4>, value: Tensor<B, 4>) -> [Tensor<B, 4>; 2] {
+        self.cache.write(key, value, self.mask.visible.start)
+    }
 }
 
 /// The keys that each query sees: always one range of columns.

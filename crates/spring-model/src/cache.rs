@@ -1,31 +1,44 @@
-//! Keys and values of the tokens seen so far, written in place.
+//! Keys and values of the tokens that one row has seen, written in place.
 
 use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
 
 use crate::{ModelBackend, ModelConfig, backend::Visible};
 
-/// Rows of different lengths are aligned at their right ends: row `i` starts at column `pads[i]`.
+/// Columns are reserved in multiples of this.
+const COLUMNS: usize = 64;
+
+/// The cache of one row: it has the row's own start and length, so that rows of any length can be
+/// decoded together.
 #[derive(Debug)]
-pub(crate) struct KvCache<B: Backend> {
-    /// Per layer, keys and values `[rows, kv_heads, capacity, head_dim]`: attention reads one head after the other. `None` only while
-    /// a step writes them.
-    layers: Vec<Option<(Tensor<B, 4>, Tensor<B, 4>)>>,
-    pads: Vec<usize>,
+pub(crate) struct RowCache<B: Backend> {
+    layers: Vec<LayerCache<B>>,
+    kv_heads: usize,
+    head_dim: usize,
     len: usize,
-    capacity: usize,
+    /// Columns that there is memory for.
+    reserved: usize,
+    /// Columns that there may be in the end.
+    limit: usize,
 }
 
-impl<B: ModelBackend> KvCache<B> {
-    /// An empty cache for rows of these prompt lengths and `capacity` columns.
-    pub(crate) fn new(config: &ModelConfig, lengths: &[usize], capacity: usize, device: &B::Device) -> Self {
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let shape = [lengths.len(), config.num_kv_heads, capacity, config.head_dim];
-        let layer = || Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device)));
+/// Keys and values of one layer.
+#[derive(Debug)]
+pub struct LayerCache<B: Backend> {
+    /// Both `[1, kv_heads, reserved, head_dim]`: attention reads one head after the other. `None`
+    /// before the first token, and while a pass writes them.
+    tensors: Option<[Tensor<B, 4>; 2]>,
+}
+
+impl<B: ModelBackend> RowCache<B> {
+    /// An empty cache for at most `limit` columns.
+    pub(crate) fn new(config: &ModelConfig, limit: usize) -> Self {
         Self {
-            layers: (0..config.num_layers).map(|_| layer()).collect(),
-            pads: lengths.iter().map(|n| longest - n).collect(),
+            layers: (0..config.num_layers).map(|_| LayerCache { tensors: None }).collect(),
+            kv_heads: config.num_kv_heads,
+            head_dim: config.head_dim,
             len: 0,
-            capacity,
+            reserved: 0,
+            limit,
         }
     }
 
@@ -36,7 +49,22 @@ impl<B: ModelBackend> KvCache<B> {
 
     /// Columns still free.
     pub(crate) fn room(&self) -> usize {
-        self.capacity - self.len
+        self.limit - self.len
+    }
+
+    /// Makes sure that there is memory for `more` columns. It grows by a quarter at least, so that
+    /// a row that writes on and on is seldom copied.
+    pub(crate) fn reserve(&mut self, more: usize, device: &B::Device) {
+        let needed = self.len + more;
+        if needed <= self.reserved {
+            return;
+        }
+        let wanted = needed.max(self.reserved + self.reserved / 4).next_multiple_of(COLUMNS);
+        self.reserved = wanted.min(self.limit).max(needed);
+        let shape = [1, self.kv_heads, self.reserved, self.head_dim];
+        for layer in &mut self.layers {
+            layer.grow(self.len, shape, device);
+        }
     }
 
     /// Says that `length` more columns are filled in every layer.
@@ -44,68 +72,73 @@ impl<B: ModelBackend> KvCache<B> {
         self.len += length;
     }
 
-    /// Positions of the next `length` columns, row after row; padding counts as position 0.
-    pub(crate) fn positions(&self, length: usize) -> Vec<usize> {
-        let columns = self.len..self.len + length;
-        self.pads
-            .iter()
-            .flat_map(|pad| columns.clone().map(move |column| column.saturating_sub(*pad)))
-            .collect()
+    pub(crate) fn layer(&mut self, layer: usize) -> Option<&mut LayerCache<B>> {
+        self.layers.get_mut(layer)
     }
 
-    /// Writes the columns from `start` on in place and returns all columns filled so far.
-    ///
-    /// # Shapes
-    ///
-    /// - key, value: `[rows, length, kv_heads, head_dim]`
-    /// - output: the same with `start + length` columns, as views into the cache
-    pub(crate) fn write(
-        &mut self,
-        layer: usize,
-        key: Tensor<B, 4>,
-        value: Tensor<B, 4>,
-        start: usize,
-    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let slot = &mut self.layers[layer];
-        // Taken out, so that nothing else holds the buffers and they are written in place.
-        let Some((keys, values)) = slot.take() else { return (key, value) };
-        let filled = start + key.dims()[1];
-        let keys = B::write_columns(keys, key, start);
-        let values = B::write_columns(values, value, start);
-        let seen = |cache: &Tensor<B, 4>| cache.clone().slice_dim(2, 0..filled).swap_dims(1, 2);
-        let all = (seen(&keys), seen(&values));
-        *slot = Some((keys, values));
-        all
-    }
-
-    /// The columns that queries may see: no padding, nothing later, nothing that a window leaves behind.
+    /// The columns that the next queries may see: nothing later, and nothing that a window leaves
+    /// behind.
     pub(crate) fn visible(&self, window: Option<usize>) -> Visible {
-        let pads = if self.pads.iter().any(|pad| *pad > 0) { self.pads.clone() } else { Vec::new() };
-        Visible { start: self.len, pads, window }
+        Visible { start: self.len, pads: Vec::new(), window }
     }
 
     /// The same for the next `length` columns as a tensor, true where a query may not look.
     ///
     /// # Shapes
     ///
-    /// `[rows, 1, 1, length, columns]`; `None` when nothing is forbidden
+    /// `[1, 1, 1, length, columns]`; `None` when nothing is forbidden
     pub(crate) fn mask(
         &self,
         length: usize,
         visible: &Visible,
         device: &B::Device,
     ) -> Option<Tensor<B, 5, Bool>> {
-        let (rows, keys) = (self.pads.len(), self.len + length);
-        if (0..rows).all(|row| (0..length).all(|query| visible.columns(row, query) == (0..keys))) {
+        let keys = self.len + length;
+        if (0..length).all(|query| visible.columns(0, query) == (0..keys)) {
             return None;
         }
-        let mut forbidden = Vec::with_capacity(rows * length * keys);
-        for row in 0..rows {
-            for query in 0..length {
-                let seen = visible.columns(row, query);
-                forbidden.extend((0..keys).map(|key| !seen.contains(&key)));
-            }
+        let mut forbidden = Vec::with_capacity(length * keys);
+        for query in 0..length {
+            let seen = visible.columns(0, query);
+            forbidden.extend((0..keys).map(|key| !seen.contains(&key)));
         }
-        Some(Tensor::from_data(TensorData::new(forbidden, [rows, 1, 1, length, keys]), device))
+        Some(Tensor::from_data(TensorData::new(forbidden, [1, 1, 1, length, keys]), device))
+    }
+}
+
+impl<B: ModelBackend> LayerCache<B> {
+    /// Moves the first `len` columns into larger tensors.
+    fn grow(&mut self, len: usize, shape: [usize; 4], device: &B::Device) {
+        let new = || Tensor::zeros(shape, device);
+        self.tensors = Some(match self.tensors.take() {
+            Some(old) if len > 0 => old.map(|old| {
+                B::write_columns(new(), old.slice_dim(2, 0..len).swap_dims(1, 2), 0)
+            }),
+            _ => [new(), new()],
+        });
+    }
+
+    /// Writes the columns from `start` on in place and gives all columns so far.
+    ///
+    /// # Shapes
+    ///
+    /// - key, value: `[1, length, kv_heads, head_dim]`
+    /// - output: the same with `start + length` columns, as views into the cache
+    pub(crate) fn write(
+        &mut self,
+        key: Tensor<B, 4>,
+        value: Tensor<B, 4>,
+        start: usize,
+    ) -> [Tensor<B, 4>; 2] {
+        // Taken out, so that nothing else holds the buffers and they are written in place.
+        let Some([keys, values]) = self.tensors.take() else { return [key, value] };
+        let filled = start + key.dims()[1];
+        let written =
+            [B::write_columns(keys, key, start), B::write_columns(values, value, start)];
+        let seen = written
+            .each_ref()
+            .map(|cache| cache.clone().slice_dim(2, 0..filled).swap_dims(1, 2));
+        self.tensors = Some(written);
+        seen
     }
 }

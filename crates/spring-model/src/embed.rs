@@ -45,8 +45,10 @@ impl<B: ModelBackend> CausalLm<B> {
             let weights = TensorData::new(weights, [bucket.len(), 1, length]);
             let weights = Tensor::<B, 3>::from_data(weights, &self.device);
             let none = vec![None; bucket.len()];
-            let hidden = self.transformer.forward(tokens, &LoraRows::new(&none));
-            let means = to_host(weights.matmul(hidden.reshape([bucket.len(), length, width])))?;
+            let means = self.workers.pass(|| {
+                let hidden = self.transformer.forward(tokens, &LoraRows::new(&none));
+                to_host(weights.matmul(hidden.reshape([bucket.len(), length, width])))
+            })?;
             for (&row, mean) in bucket.iter().zip(means.chunks_exact(width)) {
                 let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
                 embeddings.index_axis_mut(Axis(0), row).iter_mut().zip(mean).for_each(|(e, x)| *e = x / norm);

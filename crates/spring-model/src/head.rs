@@ -28,11 +28,19 @@ impl<B: ModelBackend> Head<B> {
     /// - hidden: `[positions, hidden]`
     /// - output: `[positions, vocabulary]`
     pub(crate) fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        let logits = B::project(hidden, self.weight.clone());
+        self.capped(B::project(hidden, self.weight.clone()))
+    }
+
+    fn capped(&self, logits: Tensor<B, 2>) -> Tensor<B, 2> {
         match self.softcap {
             Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             None => logits,
         }
+    }
+
+    /// The same as [`log_probs`](Self::log_probs), no row dependent on another to the last bit.
+    pub(crate) fn log_probs_each(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        B::log_probs(self.capped(B::project_each(hidden, self.weight.clone())))
     }
 
     /// Log-probabilities of the next token after each hidden state.

@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 
 use ndarray::Array2;
 use spring_lm::{
-    AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, Decode, Embed, Result, Score, ScoreRow, Train,
-    TrainRequest, TrainStep,
+    AdaptOutcome, Adapter, Branch, BranchVisitor, Embed, Result, Score, ScoreRow, Train, TrainRequest,
+    TrainStep,
 };
 
-use crate::{CausalLm, Decoder, Lora, ModelBackend};
+use crate::{CausalLm, Lora, ModelBackend};
 
 /// The adapters of some rows on the device, each copied once however many rows carry it.
 struct Attached<'a, B: ModelBackend> {
@@ -62,32 +62,8 @@ impl<B: ModelBackend> Train for CausalLm<B> {
     }
 }
 
-impl<B: ModelBackend> Decode for CausalLm<B> {
-    fn decode(
-        &self,
-        branches: &[Branch<'_>],
-        max_new: usize,
-        run: &mut dyn FnMut(&mut dyn AnyDecoder) -> Result<()>,
-    ) -> Result<()> {
-        let loras = Attached::new(self, branches.iter().map(|(_, adapter)| *adapter))?;
-        let branches: Vec<_> =
-            branches.iter().map(|(context, adapter)| (*context, loras.get(*adapter))).collect();
-        run(&mut self.decoder(&branches, max_new)?)
-    }
-}
-
 impl<B: ModelBackend> Embed for CausalLm<B> {
     fn embed_tokens(&self, rows: &[Vec<u32>]) -> Result<Array2<f32>> {
         self.embed(rows)
-    }
-}
-
-impl<B: ModelBackend> AnyDecoder for Decoder<'_, B> {
-    fn log_probs(&self) -> &Array2<f32> {
-        Decoder::log_probs(self)
-    }
-
-    fn push(&mut self, token: u32) -> Result<()> {
-        Decoder::push(self, token)
     }
 }

@@ -4,7 +4,6 @@ mod any;
 mod backend;
 mod batch;
 mod cache;
-mod decode;
 mod embed;
 mod head;
 mod host;
@@ -12,26 +11,30 @@ mod load;
 mod lora;
 #[cfg(any(test, feature = "pretrain"))]
 mod pretrain;
+mod residency;
 mod rotation;
 mod score;
+mod session;
 mod train;
 mod transformer;
 mod workers;
 
 pub use any::{AnyModel, Device};
-pub use backend::{Mask, ModelBackend, Visible};
-pub use decode::Decoder;
+pub use backend::{CachedPart, LowRank, Mask, ModelBackend, Visible};
+pub use cache::LayerCache;
 pub use lora::Lora;
 #[cfg(any(test, feature = "pretrain"))]
 pub use pretrain::{AnyPretrainer, PretrainConfig, PretrainStart, Pretrainer};
+pub use session::DecodingSession;
 // What a user of this crate gives and gets.
 pub use spring_lm::{
-    Activation, AdaptOutcome, Adapter, AnyDecoder, Branch, BranchVisitor, Decode, Embed, LanguageModel,
-    LayerKind, LoraConfig, LoraPair, Message, ModelConfig, ModelError, ModelFiles, ModelInfo, Projection,
-    Result, Role, Score, ScoreRow, Sequence, Tokenize, Tokenizer, Train, TrainConfig, TrainRequest,
-    TrainStep,
+    Activation, AdaptOutcome, Adapter, AdapterHash, Branch, BranchVisitor, Decode, Detokenizer, Embed,
+    LanguageModel, LayerKind, LoraConfig, LoraPair, Message, ModelConfig, ModelError, ModelFiles,
+    ModelInfo, Projection, Result, Role, RowId, Score, ScoreRow, Sequence, Session, Tokenize, Tokenizer,
+    Train, TrainConfig, TrainRequest, TrainStep,
 };
 pub use transformer::Transformer;
+pub use workers::Workers;
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use lora::LoraRows;
@@ -98,6 +101,8 @@ pub struct CausalLm<B: Backend> {
     pub(crate) fingerprint: String,
     pub(crate) device: B::Device,
     pub(crate) tokens_at_once: usize,
+    pub(crate) workers: Workers,
+    pub(crate) residency: residency::Residency<B>,
 }
 
 impl<B: ModelBackend> CausalLm<B> {
@@ -129,7 +134,15 @@ impl<B: ModelBackend> CausalLm<B> {
         fingerprint: String,
         device: B::Device,
     ) -> Self {
-        Self { transformer, config, fingerprint, device, tokens_at_once: B::TOKENS_AT_ONCE }
+        Self {
+            transformer,
+            config,
+            fingerprint,
+            device,
+            tokens_at_once: B::TOKENS_AT_ONCE,
+            workers: Workers::default(),
+            residency: residency::Residency::default(),
+        }
     }
 
     /// Sets how many tokens, padding included, run in one pass of scoring or training; default
@@ -139,6 +152,13 @@ impl<B: ModelBackend> CausalLm<B> {
     /// differ by rounding alone.
     pub fn with_tokens_at_once(mut self, tokens: usize) -> Self {
         self.tokens_at_once = tokens.max(1);
+        self
+    }
+
+    /// Sets the threads that its passes share; default as many as the machine runs at a time. Several
+    /// models may be given the same budget.
+    pub fn with_workers(mut self, workers: Workers) -> Self {
+        self.workers = workers;
         self
     }
 
@@ -182,7 +202,9 @@ impl<B: ModelBackend> CausalLm<B> {
         let ids: Vec<i64> = rows.iter().flatten().map(|id| i64::from(*id)).collect();
         let tokens = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [rows.len(), length]), &self.device);
         let adapters = vec![lora; rows.len()];
-        let hidden = self.transformer.forward(tokens, &LoraRows::new(&adapters));
-        score::to_host(self.transformer.head().logits(hidden))
+        self.workers.pass(|| {
+            let hidden = self.transformer.forward(tokens, &LoraRows::new(&adapters));
+            score::to_host(self.transformer.head().logits(hidden))
+        })
     }
 }

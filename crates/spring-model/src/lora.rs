@@ -10,7 +10,10 @@ use ndarray::Array2;
 use rand::Rng;
 use spring_lm::keyed_rng;
 
-use crate::{Adapter, LoraPair, ModelBackend, ModelConfig, ModelError, Projection, Result, score::to_host};
+use crate::{
+    Adapter, LoraPair, ModelBackend, ModelConfig, ModelError, Projection, Result, backend::LowRank,
+    score::to_host,
+};
 
 /// The two factors of one layer on the device.
 #[derive(Debug, Clone)]
@@ -158,7 +161,8 @@ impl<'a, B: Backend> LoraRows<'a, B> {
 }
 
 impl<B: ModelBackend> LoraRows<'_, B> {
-    /// Adds every row's update `s·(xAᵀ)Bᵀ` to the frozen layer's output.
+    /// Adds every row's update `s·(xAᵀ)Bᵀ` to the frozen layer's output; with `each`, no row's
+    /// numbers depend on another row.
     ///
     /// # Shapes
     ///
@@ -168,28 +172,32 @@ impl<B: ModelBackend> LoraRows<'_, B> {
         &self,
         x: &Tensor<B, 2>,
         output: Tensor<B, 2>,
-        layer: usize,
-        projection: Projection,
+        (layer, projection): (usize, Projection),
         length: usize,
+        each: bool,
     ) -> Tensor<B, 2> {
+        let updates = self.spans.iter().filter_map(|(rows, lora)| {
+            let Factors { a, b } = lora.layers[layer][projection as usize].as_ref()?;
+            let update =
+                LowRank { rows: rows.start * length..rows.end * length, a, b, scale: lora.scale };
+            Some((rows, update))
+        });
+        let Some(dropout) = &self.dropout else {
+            let updates: Vec<_> = updates.map(|(_, update)| update).collect();
+            return B::add_low_rank(output, x, &updates, each);
+        };
         let mut output = output;
-        let total = output.dims()[0];
-        for (rows, lora) in &self.spans {
-            let Some(factors) = &lora.layers[layer][projection as usize] else { continue };
-            let span = rows.start * length..rows.end * length;
-            let whole = span == (0..total);
-            let x = if whole { x.clone() } else { x.clone().slice([span.clone()]) };
-            let x = match &self.dropout {
-                Some(dropout) => dropout.apply(x, rows.clone(), layer, projection),
-                None => x,
-            };
-            let low_rank = B::project(x, factors.a.clone()).mul_scalar(lora.scale);
-            let update = B::project(low_rank, factors.b.clone());
-            output = if whole {
-                output + update
+        for (rows, update) in updates {
+            let span = update.rows.clone();
+            let is_all = span == (0..output.dims()[0]);
+            let x = if is_all { x.clone() } else { x.clone().slice([span.clone()]) };
+            let x = dropout.apply(x, rows.clone(), layer, projection);
+            output = if is_all {
+                B::add_low_rank(output, &x, &[update], each)
             } else {
-                let sum = output.clone().slice([span.clone()]) + update;
-                output.slice_assign([span], sum)
+                let own = output.clone().slice([span.clone()]);
+                let update = LowRank { rows: 0..span.len(), ..update };
+                output.slice_assign([span], B::add_low_rank(own, &x, &[update], each))
             };
         }
         output

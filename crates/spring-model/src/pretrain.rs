@@ -28,7 +28,6 @@ use crate::{
     score::to_host,
     train::add,
     transformer::Transformer,
-    workers::on_workers,
 };
 
 pub use any::{AnyPretrainer, PretrainStart};
@@ -234,7 +233,7 @@ impl<B: ModelBackend> Pretrainer<B> {
         let targets: usize = batch.iter().map(|sequence| sequence.response.len()).sum();
         let lengths: Vec<usize> = batch.iter().map(Sequence::len).collect();
         let buckets = length_buckets(&lengths, batch.len(), self.model.tokens_at_once);
-        let parts = on_workers(B::workers(), &buckets, |rows| {
+        let parts = self.model.workers.passes(B::SIDE_BY_SIDE, &buckets, |rows| {
             let rows: Vec<&Sequence> = rows.iter().map(|i| &batch[*i]).collect();
             self.gradients(&rows, 1.0 / targets as f64)
         });

@@ -8,7 +8,6 @@ use crate::{
     batch::{Batch, length_buckets},
     head::chunk_len,
     lora::{Lora, LoraRows},
-    workers::on_workers,
 };
 
 const ROWS_AT_ONCE: usize = 64;
@@ -27,7 +26,9 @@ impl<B: ModelBackend> CausalLm<B> {
         }
         let lengths: Vec<usize> = rows.iter().map(|(sequence, _)| sequence.len()).collect();
         let buckets = length_buckets(&lengths, ROWS_AT_ONCE, self.tokens_at_once);
-        let parts = on_workers(B::workers(), &buckets, |bucket| self.score_bucket(rows, bucket.clone()));
+        let parts = self
+            .workers
+            .passes(B::SIDE_BY_SIDE, &buckets, |bucket| self.score_bucket(rows, bucket.clone()));
         let mut scores = vec![Vec::new(); rows.len()];
         for part in parts {
             for (i, score) in part? {
@@ -83,7 +84,8 @@ impl<B: ModelBackend> CausalLm<B> {
         }
         let adapters: Vec<Option<&Lora<B>>> = branches.iter().map(|(_, lora)| *lora).collect();
         let batch = Batch::<B>::new(&sequences.iter().collect::<Vec<_>>(), &self.device);
-        let hidden = self.transformer.forward(batch.inputs, &LoraRows::new(&adapters));
+        let lora = LoraRows::new(&adapters);
+        let hidden = self.workers.pass(|| self.transformer.forward(batch.inputs, &lora));
         let width = self.config.hidden_size;
         // `[branches * positions, hidden]` to `[positions * branches, hidden]`: what is mixed lies together.
         let hidden = hidden
@@ -97,7 +99,8 @@ impl<B: ModelBackend> CausalLm<B> {
         for at in (0..response.len()).step_by(chunk) {
             let count = chunk.min(response.len() - at);
             let range = at * branches.len()..(at + count) * branches.len();
-            let log_probs = to_host(head.log_probs(hidden.clone().slice([range])))?;
+            let log_probs =
+                self.workers.pass(|| to_host(head.log_probs(hidden.clone().slice([range]))))?;
             for (i, numbers) in log_probs.chunks_exact(branches.len() * vocabulary).enumerate() {
                 let view = ArrayView2::from_shape((branches.len(), vocabulary), numbers)
                     .map_err(|e| ModelError::Sequence(e.to_string()))?;

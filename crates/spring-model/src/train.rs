@@ -19,7 +19,6 @@ use crate::{
     batch::{Batch, length_buckets},
     lora::{Dropout, Lora, LoraRows},
     transformer::Transformer,
-    workers::on_workers,
 };
 use watch::Watch;
 
@@ -156,7 +155,7 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let lengths: Vec<usize> = batch.iter().map(|sequence| sequence.len()).collect();
         let (mut losses, mut gradients) = (Vec::new(), vec![None; self.moments.len()]);
         let buckets = length_buckets(&lengths, batch.len(), self.model.tokens_at_once);
-        let parts = on_workers(B::workers(), &buckets, |rows| {
+        let parts = self.model.workers.passes(B::SIDE_BY_SIDE, &buckets, |rows| {
             let dropout = dropout.as_ref().map(|dropout| Dropout {
                 probability: dropout.probability,
                 seeds: rows.iter().map(|i| dropout.seeds[*i]).collect(),

@@ -14,8 +14,8 @@ use spring_lm::{Weights, canonical, is_vision};
 
 use crate::{
     Activation, LayerKind, ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result,
-    backend::{Mask, Visible},
-    cache::KvCache,
+    backend::{CachedPart, Mask, Visible},
+    cache::{LayerCache, RowCache},
     head::Head,
     load,
     lora::LoraRows,
@@ -82,10 +82,20 @@ pub(crate) struct Pass<'a, B: Backend> {
     lora: &'a LoraRows<'a, B>,
     rows: usize,
     length: usize,
-    /// How many columns of the cache are already filled.
-    start: usize,
+    /// Tokens of each row where rows have caches, and so lengths, of their own: `rows` then counts
+    /// tokens, and `length` is 1.
+    parts: Vec<usize>,
+    /// Whether no row may show in another's numbers.
+    each: bool,
     /// By [`LayerKind`]; `None` for a kind that the model does not have.
     views: [Option<View<B>>; 2],
+}
+
+/// A row that has a cache, in a pass.
+pub(crate) struct CachedRow<'a, B: Backend> {
+    pub cache: &'a mut RowCache<B>,
+    /// How many of the pass' tokens are the row's.
+    pub length: usize,
 }
 
 /// Where the tokens of a pass stand, and what they may look at.
@@ -93,7 +103,8 @@ struct View<B: Backend> {
     /// `[rows or 1, length, head_dim / 2]`
     cos: Tensor<B, 3>,
     sin: Tensor<B, 3>,
-    mask: Mask<B>,
+    /// One for all rows, or one for each that has a cache.
+    masks: Vec<Mask<B>>,
 }
 
 impl<B: ModelBackend> Transformer<B> {
@@ -214,34 +225,63 @@ impl<B: ModelBackend> Transformer<B> {
     /// - output: `[rows * length, hidden]`
     pub(crate) fn forward(&self, tokens: Tensor<B, 2, Int>, lora: &LoraRows<'_, B>) -> Tensor<B, 2> {
         let pass = self.pass(tokens.dims(), lora, &tokens.device());
-        self.run(tokens, &pass, None)
+        let mut x = self.embed(tokens);
+        for layer in 0..self.layers.len() {
+            x = self.layer(layer, x, &pass, None);
+        }
+        self.normalize(x)
     }
 
-    /// The same for tokens that follow those in a cache; rows are aligned at their right ends.
+    /// The same for tokens that follow those in the rows' caches, in one pass: linear layers see the
+    /// tokens of all rows below each other, attention sees each row's own cache.
     ///
     /// # Shapes
     ///
-    /// - tokens: `[rows, length]`; while a prompt is read, shorter rows are padded on the left, as the cache's pads say
-    /// - output: `[rows * length, hidden]`
+    /// - tokens: those of the first row, then those of the next; `[tokens]`
+    /// - lora: an adapter per token
+    /// - output: `[tokens, hidden]`
     pub(crate) fn forward_cached(
         &self,
-        tokens: Tensor<B, 2, Int>,
+        tokens: Tensor<B, 1, Int>,
         lora: &LoraRows<'_, B>,
-        cache: &mut KvCache<B>,
+        rows: &mut [CachedRow<'_, B>],
     ) -> Tensor<B, 2> {
-        let [rows, length] = tokens.dims();
-        let device = tokens.device();
-        let positions = cache.positions(length);
+        let (count, device) = (tokens.dims()[0], tokens.device());
+        let positions: Vec<usize> =
+            rows.iter().flat_map(|row| row.cache.len()..row.cache.len() + row.length).collect();
+        for row in rows.iter_mut() {
+            row.cache.reserve(row.length, &device);
+        }
         let view = |kind| {
-            let visible = cache.visible(self.window(kind));
-            let mask = B::MASK_TENSOR.then(|| cache.mask(length, &visible, &device)).flatten();
-            let mask = Mask { visible, tensor: mask.map(|mask| self.for_all_heads(mask, 1)) };
-            self.view(kind, [rows, length], &positions, mask, &device)
+            let mask = |row: &CachedRow<'_, B>| {
+                let visible = row.cache.visible(self.window(kind));
+                let tensor = B::MASK_TENSOR
+                    .then(|| row.cache.mask(row.length, &visible, &device))
+                    .flatten()
+                    .map(|mask| self.for_all_heads(mask, 1));
+                Mask { visible, tensor }
+            };
+            let masks = rows.iter().map(mask).collect();
+            self.view(kind, [count, 1], &positions, masks, &device)
         };
-        let pass = Pass { lora, rows, length, start: cache.len(), views: self.views(view) };
-        let hidden = self.run(tokens, &pass, Some(cache));
-        cache.advance(length);
-        hidden
+        let pass = Pass {
+            lora,
+            rows: count,
+            length: 1,
+            parts: rows.iter().map(|row| row.length).collect(),
+            // A context that is read alone has products of many rows, as in scoring.
+            each: rows.len() > 1,
+            views: self.views(view),
+        };
+        let mut x = self.embed(tokens.unsqueeze_dim(1));
+        for layer in 0..self.layers.len() {
+            let caches = rows.iter_mut().filter_map(|row| row.cache.layer(layer)).collect();
+            x = self.layer(layer, x, &pass, Some(caches));
+        }
+        for row in rows {
+            row.cache.advance(row.length);
+        }
+        self.normalize(x)
     }
 
     /// A pass over rows that begin at their first token.
@@ -265,9 +305,9 @@ impl<B: ModelBackend> Transformer<B> {
                 self.for_all_heads(forbidden.reshape([1, 1, 1, length, length]), rows)
             });
             let mask = Mask { visible: Visible { start: 0, pads: Vec::new(), window }, tensor: mask };
-            self.view(kind, [1, length], &positions, mask, device)
+            self.view(kind, [1, length], &positions, vec![mask], device)
         };
-        Pass { lora, rows, length, start: 0, views: self.views(view) }
+        Pass { lora, rows, length, parts: Vec::new(), each: false, views: self.views(view) }
     }
 
     /// A view for each kind of layer that there is.
@@ -281,7 +321,7 @@ impl<B: ModelBackend> Transformer<B> {
         kind: LayerKind,
         [rows, length]: [usize; 2],
         positions: &[usize],
-        mask: Mask<B>,
+        masks: Vec<Mask<B>>,
         device: &B::Device,
     ) -> View<B> {
         let rope = match kind {
@@ -291,7 +331,7 @@ impl<B: ModelBackend> Transformer<B> {
         let dim = self.config.head_dim;
         let [cos, sin] =
             rotation::tables::<B>(&rope, dim, positions, device).map(|t| t.reshape([rows, length, dim / 2]));
-        View { cos, sin, mask }
+        View { cos, sin, masks }
     }
 
     fn window(&self, kind: LayerKind) -> Option<usize> {
@@ -305,19 +345,6 @@ impl<B: ModelBackend> Transformer<B> {
     fn for_all_heads(&self, mask: Tensor<B, 5, Bool>, rows: usize) -> Tensor<B, 5, Bool> {
         let ModelConfig { num_heads, num_kv_heads, .. } = self.config;
         mask.repeat(&[rows, num_kv_heads, num_heads / num_kv_heads, 1, 1])
-    }
-
-    fn run(
-        &self,
-        tokens: Tensor<B, 2, Int>,
-        pass: &Pass<'_, B>,
-        mut cache: Option<&mut KvCache<B>>,
-    ) -> Tensor<B, 2> {
-        let mut x = self.embed(tokens);
-        for layer in 0..self.layers.len() {
-            x = self.layer(layer, x, pass, cache.as_deref_mut());
-        }
-        self.normalize(x)
     }
 
     /// # Shapes
@@ -339,12 +366,12 @@ impl<B: ModelBackend> Transformer<B> {
         layer: usize,
         x: Tensor<B, 2>,
         pass: &Pass<'_, B>,
-        cache: Option<&mut KvCache<B>>,
+        caches: Option<Vec<&mut LayerCache<B>>>,
     ) -> Tensor<B, 2> {
         let Layer { input_layernorm, self_attn, post_attention_layernorm, feedforward_layernorms, mlp } =
             &self.layers[layer];
         let mut attended =
-            self_attn.forward(input_layernorm.forward(x.clone()), layer, pass, &self.config, cache);
+            self_attn.forward(input_layernorm.forward(x.clone()), layer, pass, &self.config, caches);
         if feedforward_layernorms.is_some() {
             attended = post_attention_layernorm.forward(attended);
         }
@@ -412,14 +439,14 @@ impl<B: ModelBackend> Attention<B> {
         layer: usize,
         pass: &Pass<'_, B>,
         config: &ModelConfig,
-        cache: Option<&mut KvCache<B>>,
+        caches: Option<Vec<&mut LayerCache<B>>>,
     ) -> Tensor<B, 2> {
         let Some(view) = &pass.views[config.layers[layer] as usize] else { return x };
         let (rows, length, dim) = (pass.rows, pass.length, config.head_dim);
         let (heads, kv_heads) = (config.num_heads, config.num_kv_heads);
         let mut query = self.q_proj.forward(&x, layer, Projection::Q, pass);
         let mut key = self.k_proj.forward(&x, layer, Projection::K, pass);
-        let mut value =
+        let value =
             self.v_proj.forward(&x, layer, Projection::V, pass).reshape([rows, length, kv_heads, dim]);
         if let Some((q_norm, k_norm)) = &self.q_k_norms {
             query = q_norm.forward(query.reshape([rows * length * heads, dim]));
@@ -427,12 +454,23 @@ impl<B: ModelBackend> Attention<B> {
         }
         let turn = |x: Tensor<B, 4>| B::rotate(x, view.cos.clone(), view.sin.clone());
         let query = turn(query.reshape([rows, length, heads, dim]));
-        let mut key = turn(key.reshape([rows, length, kv_heads, dim]));
-        if let Some(cache) = cache {
-            (key, value) = cache.write(layer, key, value, pass.start);
-        }
-        let mixed = B::grouped_attention(query, key, value, &view.mask, config.query_scale)
-            .reshape([rows * length, heads * dim]);
+        let key = turn(key.reshape([rows, length, kv_heads, dim]));
+        let mixed = match (caches, &view.masks[..]) {
+            (Some(caches), masks) => {
+                let mut parts: Vec<CachedPart<'_, B>> = caches
+                    .into_iter()
+                    .zip(&pass.parts)
+                    .zip(masks)
+                    .map(|((cache, &length), mask)| CachedPart { length, mask, cache })
+                    .collect();
+                B::cached_attention(query, key, value, &mut parts, config.query_scale)
+            }
+            (None, [mask, ..]) => {
+                B::grouped_attention(query, key, value, mask, config.query_scale)
+            }
+            (None, []) => return x,
+        };
+        let mixed = mixed.reshape([rows * length, heads * dim]);
         self.o_proj.forward(&mixed, layer, Projection::O, pass)
     }
 }
@@ -460,11 +498,14 @@ impl<B: ModelBackend> Linear<B> {
         projection: Projection,
         pass: &Pass<'_, B>,
     ) -> Tensor<B, 2> {
-        let mut output = B::project(x.clone(), self.weight.val());
+        let mut output = match pass.each {
+            true => B::project_each(x.clone(), self.weight.val()),
+            false => B::project(x.clone(), self.weight.val()),
+        };
         if let Some(bias) = &self.bias {
             output = output + bias.val();
         }
-        pass.lora.add(x, output, layer, projection, pass.length)
+        pass.lora.add(x, output, (layer, projection), pass.length, pass.each)
     }
 }
 

@@ -1,67 +1,178 @@
-//! Passes side by side on the threads of a processor.
+//! The threads that a model's passes share.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    cell::RefCell,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
-/// Threads of this process that are in a pass.
-static BUSY: AtomicUsize = AtomicUsize::new(0);
+/// A budget of threads for the passes of one model, or of several that are given the same one.
+///
+/// Scoring and training run several passes side by side, decoding one; each counts as work. A pass
+/// that is alone may share its products among all threads of the budget. Results do not depend on
+/// how many there are, nor on what else is running. Devices that one pass keeps busy, as GPUs are,
+/// run one pass at a time.
+///
+/// A clone is the same budget.
+#[derive(Clone)]
+pub struct Workers(Arc<Budget>);
+
+struct Budget {
+    threads: usize,
+    /// Threads that are in a pass.
+    busy: AtomicUsize,
+    /// Started by the first product that is shared; `None` if the system refuses the threads.
+    #[cfg(feature = "cpu")]
+    pool: std::sync::OnceLock<Option<rayon::ThreadPool>>,
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").field("threads", &self.0.threads).finish_non_exhaustive()
+    }
+}
+
+impl Default for Workers {
+    /// As many threads as the machine runs at a time.
+    fn default() -> Self {
+        Self::new(thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+thread_local! {
+    /// The budget of the pass that this thread is in.
+    static OF_THIS_PASS: RefCell<Option<Workers>> = const { RefCell::new(None) };
+}
+
+impl Workers {
+    /// A budget of this number of threads, but at least one.
+    pub fn new(threads: usize) -> Self {
+        Self(Arc::new(Budget {
+            threads: threads.max(1),
+            busy: AtomicUsize::new(0),
+            #[cfg(feature = "cpu")]
+            pool: std::sync::OnceLock::new(),
+        }))
+    }
+
+    /// Threads of the budget.
+    pub fn threads(&self) -> usize {
+        self.0.threads
+    }
+
+    /// Runs one pass on this thread.
+    pub(crate) fn pass<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _busy = Busy::take(self, 1);
+        self.here(work)
+    }
+
+    /// Runs `work` on every item, several at a time if the backend gains by it; the results are in
+    /// the order of the items, whatever the number of threads. Where several users are served at
+    /// once, their passes share the budget.
+    pub(crate) fn passes<T: Sync, R: Send>(
+        &self,
+        side_by_side: bool,
+        items: &[T],
+        work: impl Fn(&T) -> R + Sync,
+    ) -> Vec<R> {
+        let busy = Busy::take(self, if side_by_side { items.len() } else { 1 });
+        if busy.taken < 2 {
+            return self.here(|| items.iter().map(work).collect());
+        }
+        let next = AtomicUsize::new(0);
+        let take = || {
+            let mut done = Vec::new();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(i) else { return done };
+                done.push((i, work(item)));
+            }
+        };
+        let mut all: Vec<(usize, R)> = thread::scope(|scope| {
+            let spawn = |_| scope.spawn(|| self.here(take));
+            let handles: Vec<_> = (1..busy.taken).map(spawn).collect();
+            let mut all = self.here(take);
+            for handle in handles {
+                all.extend(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            all
+        });
+        all.sort_by_key(|(i, _)| *i);
+        all.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// Runs `work` as a pass of this budget, so that its products know whom they may share with.
+    fn here<R>(&self, work: impl FnOnce() -> R) -> R {
+        struct Restore(Option<Workers>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                OF_THIS_PASS.set(self.0.take());
+            }
+        }
+        let _restore = Restore(OF_THIS_PASS.replace(Some(self.clone())));
+        work()
+    }
+}
+
+/// The threads that may help the pass on this thread; `None` outside a pass, for a budget of one,
+/// and while other passes are running: the threads have work of their own then, and waiting for
+/// them a pass would take up another user's.
+#[cfg(feature = "cpu")]
+pub(crate) fn helpers() -> Option<Helpers> {
+    let workers = OF_THIS_PASS.with_borrow(Clone::clone)?;
+    let budget = &*workers.0;
+    if budget.threads < 2 || budget.busy.load(Ordering::Relaxed) > 1 {
+        return None;
+    }
+    let start = || rayon::ThreadPoolBuilder::new().num_threads(budget.threads).build().ok();
+    budget.pool.get_or_init(start).as_ref()?;
+    Some(Helpers(workers))
+}
+
+/// Threads that share one product.
+#[cfg(feature = "cpu")]
+pub(crate) struct Helpers(Workers);
+
+#[cfg(feature = "cpu")]
+impl Helpers {
+    pub(crate) fn threads(&self) -> usize {
+        self.0.threads()
+    }
+
+    /// Runs rayon's parallel iterators on these threads.
+    pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match self.0.0.pool.get() {
+            Some(Some(pool)) => pool.install(work),
+            _ => work(),
+        }
+    }
+}
 
 /// Takes part in the count of busy threads.
-struct Busy(usize);
+struct Busy<'a> {
+    workers: &'a Workers,
+    taken: usize,
+}
 
-impl Busy {
-    /// Takes up to `wanted` threads of `workers`, but at least one.
-    fn take(workers: usize, wanted: usize) -> Self {
-        let free = |busy: usize| workers.saturating_sub(busy).clamp(1, wanted.max(1));
-        let taken = BUSY.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| Some(busy + free(busy)));
-        Self(free(taken.unwrap_or_else(|busy| busy)))
+impl<'a> Busy<'a> {
+    /// Takes up to `wanted` free threads, but at least one.
+    fn take(workers: &'a Workers, wanted: usize) -> Self {
+        let Budget { threads, busy, .. } = &*workers.0;
+        let free = |busy: usize| threads.saturating_sub(busy).clamp(1, wanted.max(1));
+        let update = |now| Some(now + free(now));
+        let before = busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        Self { workers, taken: free(before.unwrap_or_else(|now| now)) }
     }
 }
 
-impl Drop for Busy {
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        BUSY.fetch_sub(self.0, Ordering::Relaxed);
+        self.workers.0.busy.fetch_sub(self.taken, Ordering::Relaxed);
     }
-}
-
-/// Whether at most one pass is counted, so that it may share its work with the other threads.
-#[cfg(feature = "cpu")]
-pub(crate) fn is_alone() -> bool {
-    BUSY.load(Ordering::Relaxed) < 2
-}
-
-/// Runs `work` on every item, several at a time; the results are in the order of the items, whatever the number of
-/// workers. Where several users are served at once, their passes share the workers.
-pub(crate) fn on_workers<T: Sync, R: Send>(
-    workers: usize,
-    items: &[T],
-    work: impl Fn(&T) -> R + Sync,
-) -> Vec<R> {
-    let busy = Busy::take(workers, items.len());
-    if busy.0 < 2 {
-        return items.iter().map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let take = || {
-        let mut done = Vec::new();
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(i) else { return done };
-            done.push((i, work(item)));
-        }
-    };
-    let mut all: Vec<(usize, R)> = thread::scope(|scope| {
-        let handles: Vec<_> = (1..busy.0).map(|_| scope.spawn(take)).collect();
-        let mut all = take();
-        for handle in handles {
-            all.extend(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        all
-    });
-    all.sort_by_key(|(i, _)| *i);
-    all.into_iter().map(|(_, result)| result).collect()
 }
 
 #[cfg(test)]
@@ -71,10 +182,25 @@ mod tests {
     #[test]
     fn results_keep_their_order_and_threads_are_given_back() {
         let items: Vec<usize> = (0..100).collect();
-        for workers in [1, 2, 7] {
-            let squares = on_workers(workers, &items, |i| on_workers(workers, &items[..3], |j| i * j));
+        for workers in [1, 2, 7].map(Workers::new) {
+            let square = |i: &usize| workers.passes(true, &items[..3], |j| i * j);
+            let squares = workers.passes(true, &items, square);
             assert_eq!(squares[99], [0, 99, 198]);
+            assert_eq!(workers.0.busy.load(Ordering::Relaxed), 0);
         }
-        assert!(on_workers(4, &[] as &[usize], |i| *i).is_empty());
+        assert!(Workers::new(4).passes(true, &[] as &[usize], |i| *i).is_empty());
+    }
+
+    #[test]
+    #[cfg(feature = "cpu")]
+    fn a_pass_has_helpers_only_while_it_is_alone() {
+        let two = Workers::new(2);
+        assert!(helpers().is_none(), "outside a pass");
+        assert_eq!(two.pass(|| helpers().map(|helpers| helpers.threads())), Some(2));
+        assert!(Workers::new(1).pass(|| helpers().is_none()));
+        assert!(two.pass(|| two.pass(|| helpers().is_none())), "another pass is running");
+        assert!(two.pass(|| helpers().is_some()), "the other one has ended");
+        let mine = two.pass(|| helpers().map(|helpers| helpers.run(rayon::current_num_threads)));
+        assert_eq!(mine, Some(2));
     }
 }

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use safetensors::SafeTensors;
 use spring_model::{
     Adapter, CausalLm, LoraConfig, Message, ModelBackend, ModelError, ModelFiles, Precision, Role, Sequence,
-    Tokenizer,
+    Session, Tokenizer,
 };
 
 /// This crate's folder; a suite that was built elsewhere is told by the environment.
@@ -139,27 +142,33 @@ fn a_padded_mixed_batch_equals_its_rows_alone<B: ModelBackend>() {
 
 fn decoding_equals_scoring<B: ModelBackend>() {
     let (model, adapter) = tiny::<B>();
+    let (model, adapter) = (Arc::new(model), Arc::new(adapter));
     let lora = model.attach(&adapter).unwrap();
-    // Contexts of different lengths and adapters, as rows of one batch.
-    let branches: [(&[u32], _); 3] = [
-        (&[1, 30, 31, 32, 33], Some(&lora)),
-        (&[1, 90], None),
-        (&[1, 30, 31, 32, 33, 34, 35, 36], Some(&lora)),
+    // Contexts of different lengths and adapters, as rows of one pass.
+    let contexts: [(&[u32], bool); 3] = [
+        (&[1, 30, 31, 32, 33], true),
+        (&[1, 90], false),
+        (&[1, 30, 31, 32, 33, 34, 35, 36], true),
     ];
     let response = [100, 101, 102, 103, 2];
-    let mut decoder = model.decoder(&branches, response.len()).unwrap();
+    let mut session = model.session();
+    let rows = contexts.map(|(context, adapted)| {
+        session.join(context, adapted.then(|| adapter.clone()), response.len()).unwrap()
+    });
     let mut decoded = Vec::new();
     for token in response {
-        decoded.push(decoder.log_probs().clone());
-        decoder.push(token).unwrap();
+        decoded.push(rows.map(|row| session.log_probs(row).unwrap().to_vec()));
+        session.step(&rows.map(|row| (row, token))).unwrap();
     }
-    assert!(decoder.push(5).is_err(), "there is no room left");
+    assert!(session.step(&rows.map(|row| (row, 5))).is_err(), "there is no room left");
 
     let mut positions = 0;
+    let branches = contexts.map(|(context, adapted)| (context, adapted.then_some(&lora)));
     model
         .score_branches::<ModelError>(&branches, &response, |position, log_probs| {
-            let ours = decoded[position].as_slice().unwrap();
-            assert!(largest_difference(ours, log_probs.as_slice().unwrap()) < 1e-4);
+            for (ours, scored) in decoded[position].iter().zip(log_probs.rows()) {
+                assert!(largest_difference(ours, scored.as_slice().unwrap()) < 1e-4);
+            }
             positions += 1;
             Ok(())
         })
@@ -167,7 +176,8 @@ fn decoding_equals_scoring<B: ModelBackend>() {
     assert_eq!(positions, response.len());
     for (row, (context, lora)) in branches.into_iter().enumerate() {
         let scores = model.score(&[(&sequence(context, &response), lora)]).unwrap();
-        let chosen: Vec<f32> = (0..response.len()).map(|i| decoded[i][[row, response[i] as usize]]).collect();
+        let chosen: Vec<f32> =
+            (0..response.len()).map(|i| decoded[i][row][response[i] as usize]).collect();
         assert!(largest_difference(&scores[0], &chosen) < 1e-4);
     }
 }
@@ -176,21 +186,23 @@ fn decoding_equals_scoring<B: ModelBackend>() {
 fn a_context_read_in_parts_gives_the_same<B: ModelBackend>(models: &[&str]) {
     for name in models {
         let dir = fixture(name);
-        let adapter = Adapter::load_peft(dir.join("adapter")).unwrap();
+        let adapter = Arc::new(Adapter::load_peft(dir.join("adapter")).unwrap());
         let contexts: [Vec<u32>; 2] = [(3..40).collect(), (20..32).collect()];
-        let logits = |model: &CausalLm<B>| {
-            let lora = model.attach(&adapter).unwrap();
-            let branches = [(&contexts[0][..], Some(&lora)), (&contexts[1][..], None)];
-            let mut decoder = model.decoder(&branches, 2).unwrap();
-            let mut seen = decoder.log_probs().clone();
-            decoder.push(7).unwrap();
-            seen.append(ndarray::Axis(0), decoder.log_probs().view()).unwrap();
+        let log_probs = |model: CausalLm<B>| {
+            let mut session = Arc::new(model).session();
+            let rows = [
+                session.join(&contexts[0], Some(adapter.clone()), 2).unwrap(),
+                session.join(&contexts[1], None, 2).unwrap(),
+            ];
+            let mut seen = rows.map(|row| session.log_probs(row).unwrap().to_vec()).concat();
+            session.step(&rows.map(|row| (row, 7))).unwrap();
+            seen.extend(rows.map(|row| session.log_probs(row).unwrap().to_vec()).concat());
             seen
         };
-        let whole = logits(&load::<B>(&dir));
+        let whole = log_probs(load::<B>(&dir));
         for tokens in [2, 10] {
-            let parts = logits(&load::<B>(&dir).with_tokens_at_once(tokens));
-            let difference = largest_difference(whole.as_slice().unwrap(), parts.as_slice().unwrap());
+            let parts = log_probs(load::<B>(&dir).with_tokens_at_once(tokens));
+            let difference = largest_difference(&whole, &parts);
             assert!(difference < 1e-4, "{name}, {tokens} tokens at once: {difference}");
         }
         let model = load::<B>(&dir);
@@ -203,8 +215,8 @@ fn a_context_read_in_parts_gives_the_same<B: ModelBackend>(models: &[&str]) {
             let most = last.iter().copied().fold(f32::MIN, f32::max);
             let total = most + last.iter().map(|x| (x - most).exp()).sum::<f32>().ln();
             let log_probs: Vec<f32> = last.iter().map(|x| x - total).collect();
-            let decoded = whole.row(2 + row).to_vec();
-            assert!(largest_difference(&log_probs, &decoded) < 1e-4, "{name}, row {row}");
+            let decoded = whole.chunks(last.len()).nth(2 + row).unwrap();
+            assert!(largest_difference(&log_probs, decoded) < 1e-4, "{name}, row {row}");
         }
     }
 }
@@ -240,10 +252,13 @@ fn bad_sequences_are_refused<B: ModelBackend>() {
     for bad in [sequence(&[], &[2]), sequence(&[1], &[]), sequence(&[1], &[320]), sequence(&[1; 256], &[2])] {
         assert!(matches!(model.score(&[(&bad, None)]), Err(ModelError::Sequence(_))), "{bad:?}");
     }
+    let mut session = Arc::new(model).session();
     for most in [57, usize::MAX] {
-        assert!(matches!(model.decoder(&[(&[1; 200], None)], most), Err(ModelError::Sequence(_))));
+        assert!(matches!(session.join(&[1; 200], None, most), Err(ModelError::Sequence(_))));
     }
-    assert!(model.decoder(&[], 1).is_err());
+    for bad in [&[][..], &[1, 320]] {
+        assert!(matches!(session.join(bad, None, 1), Err(ModelError::Sequence(_))), "{bad:?}");
+    }
 }
 
 /// `models` are those whose contexts are read in parts: on a device in software every new shape takes seconds.

@@ -509,6 +509,7 @@ impl<'a> Page<'a> {
         let ended = match answer.ended {
             Ending::EndToken => "The model ended the text itself.",
             Ending::Length => "The text was cut off at the token limit.",
+            Ending::StopString => "The text ended at a stop string.",
             Ending::Stopped => "Generation was stopped early.",
         };
         let by = match answer.generation {

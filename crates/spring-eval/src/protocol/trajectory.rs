@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
 };
 
 use rand::{SeedableRng, seq::SliceRandom};
@@ -99,7 +100,7 @@ impl<'a> Trajectory<'a> {
             return Ok(());
         }
         if self.spec.learn == Learn::Cumulative {
-            self.learner.memories.adapter.clone_from(&self.start);
+            self.learner.memories.adapter = self.start.clone().map(Arc::new);
         }
         let replayed = match self.spec.learn {
             Learn::Replay => self.replayed(arena, t)?,
@@ -109,7 +110,7 @@ impl<'a> Trajectory<'a> {
         let examples: Vec<Sequence> =
             encode(arena.model, config, &chosen)?.into_iter().map(|text| text.sequence).collect();
         let seed = key::seed(config.seed, arena.user.as_str(), arena.splits[t].period, "adapter");
-        let start = self.learner.memories.adapter.as_ref();
+        let start = self.learner.memories.adapter.as_deref();
         let request = TrainRequest::new(&config.lora, &examples, &config.training, seed).starting_from(start);
         let mut step = |step: TrainStep| {
             progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
@@ -120,7 +121,7 @@ impl<'a> Trajectory<'a> {
             .train(request, &mut step)
             .map_err(spring_core::Error::from)?;
         self.run.tokens.push(outcome.tokens);
-        self.learner.memories.adapter = Some(outcome.adapter);
+        self.learner.memories.adapter = Some(Arc::new(outcome.adapter));
         Ok(())
     }
 
@@ -298,7 +299,7 @@ impl<'a> Trajectory<'a> {
 
     /// The loss on every test part; rows that were computed before are not computed again.
     fn row(&self, arena: &Arena<'_>, memories: &Memories, bank: &RetrievalBank) -> Result<Vec<FusedLoss>> {
-        let adapter = memories.adapter.as_ref();
+        let adapter = memories.adapter.as_deref();
         let mut hasher = DefaultHasher::new();
         adapter_key(adapter).map_err(spring_core::Error::from)?.hash(&mut hasher);
         if self.spec.beside != Beside::Nothing {
@@ -321,7 +322,7 @@ impl<'a> Trajectory<'a> {
         split: &Split,
         tests: &[Encoded],
     ) -> Result<FusedLoss> {
-        let adapter = memories.adapter.as_ref();
+        let adapter = memories.adapter.as_deref();
         let mut loss = FusedLoss::default();
         match self.spec.beside {
             Beside::Nothing => loss.fused = losses(model, &[adapter], tests)?[0],
@@ -369,7 +370,7 @@ impl<'a> Trajectory<'a> {
         let kinds = before.map_or(vec![], |before| self.kinds(&period, before));
         let judged: Vec<(Truth, bool)> =
             period.into_iter().map(|(seq, truth)| (truth, self.learned.contains(&seq))).collect();
-        let adapter = self.learner.memories.adapter.as_ref();
+        let adapter = self.learner.memories.adapter.as_deref();
         let mut pairs = Vec::new();
         for (place, counterpart) in &arena.counterparts[t] {
             let rows = [(&arena.tests[t][*place].sequence, adapter), (&counterpart.sequence, adapter)];

@@ -101,9 +101,7 @@ impl<B: ModelBackend> Backward<B, 3> for Attention {
 impl<B: ModelBackend, C: CheckpointStrategy> ModelBackend for Autodiff<B, C> {
     const MASK_TENSOR: bool = B::MASK_TENSOR;
 
-    fn workers() -> usize {
-        B::workers()
-    }
+    const SIDE_BY_SIDE: bool = B::SIDE_BY_SIDE;
 
     fn rms_norm(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, epsilon: f64) -> Tensor<Self, 2> {
         let (x, weight) = (unwrap(x), unwrap(weight));

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, activation, backend::Backend};
 
-use super::Mask;
+use super::{CachedPart, LowRank, Mask, ModelBackend};
 use crate::Activation;
 
 pub(super) fn project<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
@@ -170,6 +170,47 @@ pub(super) fn grouped_attention_backward<B: Backend>(
     let of_query = by_position(of_scores.clone().matmul(key).mul_scalar(scale), length);
     let of_key = of_scores.transpose().matmul(query);
     [of_query, of_key.swap_dims(1, 2), of_value.swap_dims(1, 2)]
+}
+
+pub(super) fn add_low_rank<B: ModelBackend>(
+    mut output: Tensor<B, 2>,
+    x: &Tensor<B, 2>,
+    updates: &[LowRank<'_, B>],
+) -> Tensor<B, 2> {
+    let total = output.dims()[0];
+    for LowRank { rows, a, b, scale } in updates {
+        let is_all = *rows == (0..total);
+        let x = if is_all { x.clone() } else { x.clone().slice([rows.clone()]) };
+        let low_rank = B::project(x, (*a).clone()).mul_scalar(*scale);
+        let update = B::project(low_rank, (*b).clone());
+        output = if is_all {
+            output + update
+        } else {
+            let sum = output.clone().slice([rows.clone()]) + update;
+            output.slice_assign([rows.clone()], sum)
+        };
+    }
+    output
+}
+
+pub(super) fn cached_attention<B: ModelBackend>(
+    query: Tensor<B, 4>,
+    key: Tensor<B, 4>,
+    value: Tensor<B, 4>,
+    parts: &mut [CachedPart<'_, B>],
+    scale: f64,
+) -> Tensor<B, 4> {
+    let (mut mixed, mut at) = (Vec::with_capacity(parts.len()), 0);
+    for part in parts {
+        let tokens = at..at + part.length;
+        at = tokens.end;
+        let [query, key, value] = [&query, &key, &value]
+            .map(|x| x.clone().slice([tokens.clone()]).swap_dims(0, 1));
+        let [key, value] = part.write(key, value);
+        let part = B::grouped_attention(query, key, value, part.mask, scale);
+        mixed.push(part.swap_dims(0, 1));
+    }
+    Tensor::cat(mixed, 0)
 }
 
 pub(super) fn write_columns<B: Backend>(

@@ -10,8 +10,8 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::{
-    Mask, ModelBackend, Visible, composed,
-    few::{FewQueries, few_rows, is_shared},
+    CachedPart, LowRank, Mask, ModelBackend, Visible, composed,
+    few::{FewQueries, few_rows, shared},
     vector::{Matrix, dot, exp, max, product, softmax, sum, sum_of_exp, sum_of_squares, vectorized},
 };
 use crate::Activation;
@@ -120,10 +120,7 @@ fn within(columns: &Range<usize>, seen: Range<usize>) -> Range<usize> {
 impl ModelBackend for Flex {
     const MASK_TENSOR: bool = false;
     const TOKENS_AT_ONCE: usize = 1024;
-
-    fn workers() -> usize {
-        std::thread::available_parallelism().map_or(1, usize::from)
-    }
+    const SIDE_BY_SIDE: bool = true;
 
     fn project(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         let ([rows, width], [outputs, _]) = (x.dims(), weight.dims());
@@ -133,19 +130,51 @@ impl ModelBackend for Flex {
         let (x, numbers) = (compact(x), weight.clone().into_primitive().tensor());
         let Some(weight) = numbers.as_slice::<f32>() else { return composed::project(tensor(x), weight) };
         let mut output = vec![0.0; rows * outputs];
-        if rows > FEW {
-            let matrix = |data, rows| Matrix { data, rows, columns: width, strides: [width, 1] };
-            let (x, weight) = (matrix(x.storage(), rows), matrix(weight, outputs).transposed());
-            // burn's own product has one thread.
-            let threads = match is_shared(rows * width * outputs / 16) {
-                true => Parallelism::Rayon(0),
-                false => Parallelism::None,
-            };
-            product(&mut output, outputs, x, weight, 1.0, false, threads);
-        } else {
-            few_rows(&mut output, x.storage(), weight, width);
+        match rows > FEW {
+            true => many_rows(&mut output, x.storage(), weight, width),
+            false => few_rows(&mut output, x.storage(), weight, width),
         }
         from_vec(output, [rows, outputs])
+    }
+
+    fn project_each(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        let ([rows, width], [outputs, _]) = (x.dims(), weight.dims());
+        if width == 0 || weight.dtype() != DType::F32 {
+            return composed::project(x, weight);
+        }
+        let (x, weight) = (compact(x), compact(weight));
+        let mut output = vec![0.0; rows * outputs];
+        few_rows(&mut output, x.storage(), weight.storage(), width);
+        from_vec(output, [rows, outputs])
+    }
+
+    fn add_low_rank(
+        output: Tensor<Self, 2>,
+        x: &Tensor<Self, 2>,
+        updates: &[LowRank<'_, Self>],
+        each: bool,
+    ) -> Tensor<Self, 2> {
+        let ([_, width], [_, outputs]) = (x.dims(), output.dims());
+        if width == 0 || outputs == 0 || updates.is_empty() {
+            return output;
+        }
+        let (x, mut output) = (compact(x.clone()), compact(output));
+        let (x, numbers) = (x.storage::<f32>(), output.storage_mut::<f32>());
+        let multiply = |into: &mut [f32], x: &[f32], weight: &[f32], width| match each {
+            false if x.len() / width > FEW => many_rows(into, x, weight, width),
+            _ => few_rows(into, x, weight, width),
+        };
+        for LowRank { rows, a, b, scale } in updates {
+            let (rank, a, b) = (a.dims()[0], compact((*a).clone()), compact((*b).clone()));
+            let mut low = vec![0.0; rows.len() * rank];
+            multiply(&mut low, &x[rows.start * width..rows.end * width], a.storage(), width);
+            low.iter_mut().for_each(|x| *x *= *scale as f32);
+            let mut update = vec![0.0; rows.len() * outputs];
+            multiply(&mut update, &low, b.storage(), rank);
+            let into = &mut numbers[rows.start * outputs..rows.end * outputs];
+            into.iter_mut().zip(&update).for_each(|(sum, x)| *sum += x);
+        }
+        tensor(output)
     }
 
     fn rms_norm(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, epsilon: f64) -> Tensor<Self, 2> {
@@ -293,13 +322,21 @@ impl ModelBackend for Flex {
     ) -> Tensor<Self, 4> {
         let shape = query.dims();
         let ([rows, queries, heads, dim], kv_heads) = (shape, key.dims()[2]);
-        let (query, key, value) = (Heads::new(query), Heads::new(key), Heads::new(value));
+        let (key, value) = (Heads::new(key), Heads::new(value));
         if queries <= FEW_QUERIES {
-            return from_vec(
-                few_queries(shape, kv_heads, [&query, &key, &value], &mask.visible, scale),
-                shape,
-            );
+            let of_row = |row| FewOfRow {
+                tokens: row * queries..(row + 1) * queries,
+                key: &key,
+                value: &value,
+                row,
+                visible: &mask.visible,
+            };
+            let tokens = rows * queries;
+            let query = Heads::new(query.reshape([tokens, 1, heads, dim]));
+            let rows: Vec<FewOfRow<'_>> = (0..rows).map(of_row).collect();
+            return from_vec(few_queries(&query, &rows, [tokens, heads, kv_heads], scale), shape);
         }
+        let query = Heads::new(query);
         let attend = |row: usize, head: usize| {
             let kv_head = head * kv_heads / heads;
             let mut output = vec![0.0; queries * dim];
@@ -330,9 +367,10 @@ impl ModelBackend for Flex {
             output
         };
         let all = 0..rows * heads;
-        let parts: Vec<Vec<f32>> = match is_shared(rows * heads * queries * key.positions * dim / 16) {
-            true => all.into_par_iter().map(|i| attend(i / heads, i % heads)).collect(),
-            false => all.map(|i| attend(i / heads, i % heads)).collect(),
+        let attend = |i| attend(i / heads, i % heads);
+        let parts: Vec<Vec<f32>> = match shared(rows * heads * queries * key.positions * dim / 16) {
+            Some(helpers) => helpers.run(|| all.into_par_iter().map(attend).collect()),
+            None => all.map(attend).collect(),
         };
         let mut output = vec![0.0; rows * queries * heads * dim];
         for (i, part) in parts.iter().enumerate() {
@@ -342,6 +380,37 @@ impl ModelBackend for Flex {
             }
         }
         from_vec(output, shape)
+    }
+
+    fn cached_attention(
+        query: Tensor<Self, 4>,
+        key: Tensor<Self, 4>,
+        value: Tensor<Self, 4>,
+        parts: &mut [CachedPart<'_, Self>],
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        if parts.iter().any(|part| part.length > FEW_QUERIES) {
+            return composed::cached_attention(query, key, value, parts, scale);
+        }
+        let (shape, kv_heads) = (query.dims(), key.dims()[2]);
+        let (mut all, mut at) = (Vec::with_capacity(parts.len()), 0);
+        for part in parts.iter_mut() {
+            let tokens = at..at + part.length;
+            at = tokens.end;
+            let [key, value] = [&key, &value]
+                .map(|x| x.clone().slice([tokens.clone()]).swap_dims(0, 1));
+            let seen = part.write(key, value).map(Heads::new);
+            all.push((tokens, seen, &part.mask.visible));
+        }
+        let rows: Vec<FewOfRow<'_>> = all
+            .iter()
+            .map(|(tokens, [key, value], visible)| {
+                FewOfRow { tokens: tokens.clone(), key, value, row: 0, visible }
+            })
+            .collect();
+        let query = Heads::new(query);
+        let [tokens, _, heads, _] = shape;
+        from_vec(few_queries(&query, &rows, [tokens, heads, kv_heads], scale), shape)
     }
 
     fn grouped_attention_backward(
@@ -535,31 +604,49 @@ fn gelu(x: f32) -> (f32, f32) {
     (x * half, slope)
 }
 
-/// Attention of a few queries: those of all heads that share a head of keys go together.
+/// The few queries of one row, and the keys and values that they see.
+struct FewOfRow<'a> {
+    /// The row's queries among all.
+    tokens: Range<usize>,
+    key: &'a Heads,
+    value: &'a Heads,
+    /// The row within keys, values and `visible`.
+    row: usize,
+    visible: &'a Visible,
+}
+
+/// Attention of a few queries of each row: those of all heads that share a head of keys go together.
+///
+/// # Shapes
+///
+/// - query: `[tokens, 1, heads, dim]`
+/// - output: the same, as numbers
 fn few_queries(
-    [rows, queries, heads, dim]: [usize; 4],
-    kv_heads: usize,
-    [query, key, value]: [&Heads; 3],
-    visible: &Visible,
+    query: &Heads,
+    rows: &[FewOfRow<'_>],
+    [tokens, heads, kv_heads]: [usize; 3],
     scale: f64,
 ) -> Vec<f32> {
-    let group = heads / kv_heads;
+    let (group, dim) = (heads / kv_heads, query.dim);
     let attend = |i: usize| {
-        let (row, kv_head) = (i / kv_heads, i % kv_heads);
-        let first = (0..queries).map(|query| visible.columns(row, query).start).min().unwrap_or(0);
+        let (FewOfRow { tokens, key, value, row, visible }, kv_head) =
+            (&rows[i / kv_heads], i % kv_heads);
+        let queries = tokens.len();
+        let seen = |query| visible.columns(*row, query);
+        let first = (0..queries).map(|query| seen(query).start).min().unwrap_or(0);
         let columns = first..key.positions;
         let seen: Vec<Range<usize>> =
-            (0..group * queries).map(|i| within(&columns, visible.columns(row, i % queries))).collect();
+            (0..group * queries).map(|i| within(&columns, seen(i % queries))).collect();
         let mut own = Vec::with_capacity(group * queries * dim);
         for i in 0..group * queries {
-            let (head, position) = (kv_head * group + i / queries, i % queries);
-            own.extend_from_slice(&query.matrix(row, head, position..position + 1).data[..dim]);
+            let (head, token) = (kv_head * group + i / queries, tokens.start + i % queries);
+            own.extend_from_slice(&query.matrix(token, head, 0..1).data[..dim]);
         }
         let mut into = vec![0.0; own.len()];
         vectorized(FewQueries {
             queries: &own,
-            key: key.matrix(row, kv_head, columns.clone()),
-            value: value.matrix(row, kv_head, columns.clone()),
+            key: key.matrix(*row, kv_head, columns.clone()),
+            value: value.matrix(*row, kv_head, columns.clone()),
             scale: scale as f32,
             seen: &seen,
             scores: &mut vec![0.0; seen.len() * columns.len()],
@@ -567,17 +654,39 @@ fn few_queries(
         });
         into
     };
-    let all = 0..rows * kv_heads;
-    let parts: Vec<Vec<f32>> = match is_shared(2 * rows * key.positions * kv_heads * dim) {
-        true => all.into_par_iter().map(attend).collect(),
-        false => all.map(attend).collect(),
+    let all = 0..rows.len() * kv_heads;
+    let keys: usize = rows.iter().map(|row| row.key.positions).sum();
+    let parts: Vec<Vec<f32>> = match shared(2 * keys * kv_heads * dim) {
+        Some(helpers) => helpers.run(|| all.into_par_iter().map(attend).collect()),
+        None => all.map(attend).collect(),
     };
-    let mut output = vec![0.0; rows * queries * heads * dim];
+    let mut output = vec![0.0; tokens * heads * dim];
     for (i, part) in parts.iter().enumerate() {
+        let (FewOfRow { tokens, .. }, kv_head) = (&rows[i / kv_heads], i % kv_heads);
         for (j, part) in part.chunks_exact(dim).enumerate() {
-            let (head, position) = (i % kv_heads * group + j / queries, j % queries);
-            output[((i / kv_heads * queries + position) * heads + head) * dim..][..dim].copy_from_slice(part);
+            let head = kv_head * group + j / tokens.len();
+            let token = tokens.start + j % tokens.len();
+            output[(token * heads + head) * dim..][..dim].copy_from_slice(part);
         }
     }
     output
+}
+
+/// `x·Wᵀ` for many rows of x, by a general product.
+///
+/// # Shapes
+///
+/// - x: `[n, width]`
+/// - weight: `[out, width]`
+/// - into: `[n, out]`
+fn many_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
+    let (rows, outputs) = (x.len() / width, weight.len() / width);
+    let lhs = Matrix { data: x, rows, columns: width, strides: [width, 1] };
+    let rhs = Matrix { data: weight, rows: outputs, columns: width, strides: [width, 1] };
+    let mut multiply = |threads| product(into, outputs, lhs, rhs.transposed(), 1.0, false, threads);
+    // burn's own product has one thread.
+    match shared(rows * weight.len() / 16) {
+        Some(helpers) => helpers.run(|| multiply(Parallelism::Rayon(0))),
+        None => multiply(Parallelism::None),
+    }
 }

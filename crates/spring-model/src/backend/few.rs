@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::vector::{Matrix, softmax, vectorized};
-use crate::workers::is_alone;
+use crate::workers::{Helpers, helpers};
 
 /// `x·Wᵀ` for a few rows of x: each row of W is read once and not rearranged, as gemm does.
 ///
@@ -17,21 +17,22 @@ use crate::workers::is_alone;
 /// - weight: `[out, width]`
 /// - into: `[n, out]`
 pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
-    let matrix = |data| Matrix { data, rows: data.len() / width, columns: width, strides: [width, 1] };
-    if !is_shared(weight.len()) {
-        vectorized(FewRows { into, x, weight: matrix(weight) });
-        return;
+    fn matrix(data: &[f32], width: usize) -> Matrix<'_> {
+        Matrix { data, rows: data.len() / width, columns: width, strides: [width, 1] }
     }
     let (rows, outputs) = (x.len() / width, weight.len() / width);
-    let of_part = outputs.div_ceil(rayon::current_num_threads()).next_multiple_of(4);
-    let parts: Vec<Vec<f32>> = weight
-        .par_chunks(of_part * width)
-        .map(|weight| {
-            let mut part = vec![0.0; rows * weight.len() / width];
-            vectorized(FewRows { into: &mut part, x, weight: matrix(weight) });
-            part
-        })
-        .collect();
+    let Some(helpers) = shared(weight.len() * rows.div_ceil(16)) else {
+        vectorized(FewRows { into, x, weight: matrix(weight, width) });
+        return;
+    };
+    let of_part = outputs.div_ceil(helpers.threads()).next_multiple_of(4);
+    let part_of = |weight: &[f32]| {
+        let mut part = vec![0.0; rows * weight.len() / width];
+        vectorized(FewRows { into: &mut part, x, weight: matrix(weight, width) });
+        part
+    };
+    let parts: Vec<Vec<f32>> =
+        helpers.run(|| weight.par_chunks(of_part * width).map(part_of).collect());
     for (i, into) in into.chunks_exact_mut(outputs).enumerate() {
         for (part, into) in parts.iter().zip(into.chunks_mut(of_part)) {
             into.copy_from_slice(&part[i * into.len()..][..into.len()]);
@@ -39,11 +40,10 @@ pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize
     }
 }
 
-/// Whether several threads are worth their start for reading so many numbers, or for sixteen times as many multiplications
-/// in a cache. A thread of rayon's stays alone, and so does a pass while several score or train: the threads have work of
-/// their own, and waiting for them it would take up another user's. (Who decodes is not counted.)
-pub(super) fn is_shared(numbers: usize) -> bool {
-    numbers >= 1 << 18 && rayon::current_thread_index().is_none() && is_alone()
+/// The threads that share a product, if they are free and worth their start: for reading this many
+/// numbers, or for sixteen times as many multiplications in a cache.
+pub(super) fn shared(numbers: usize) -> Option<Helpers> {
+    if numbers >= 1 << 18 { helpers() } else { None }
 }
 
 struct FewRows<'a> {

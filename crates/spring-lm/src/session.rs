@@ -1,0 +1,77 @@
+//! Decoding as its users see it: rows that join and leave at any time.
+
+use std::{fmt, sync::Arc};
+
+use crate::{Adapter, ModelError, Result};
+
+/// A row of a [`Session`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId(pub u64);
+
+impl fmt::Display for RowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "row {}", self.0)
+    }
+}
+
+/// Texts that are written token by token, any number at a time.
+///
+/// Each row has its own context, length and adapter; rows join and leave between any two steps. A
+/// row's distributions do not depend on the rows beside it.
+pub trait Session: Send {
+    /// A new row with nothing read yet, for at most `capacity` tokens in all.
+    ///
+    /// # Errors
+    ///
+    /// If the model's context is shorter than `capacity`, or the adapter is another model's.
+    fn open(&mut self, adapter: Option<Arc<Adapter>>, capacity: usize) -> Result<RowId>;
+
+    /// Reads tokens that are known, the context or a part of it, into one row.
+    ///
+    /// A context that is read in other parts gives the same but for rounding.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such row or no room for the tokens, or an id is unknown; the row is as before.
+    fn read(&mut self, row: RowId, tokens: &[u32]) -> Result<()>;
+
+    /// A new row that has read its context and has room for `room` more tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open) and [`read`](Self::read), and for a context without a token.
+    fn join(
+        &mut self,
+        context: &[u32],
+        adapter: Option<Arc<Adapter>>,
+        room: usize,
+    ) -> Result<RowId> {
+        if context.is_empty() {
+            let reason = "decoding needs a context of at least one token";
+            return Err(ModelError::Sequence(reason.into()));
+        }
+        let row = self.open(adapter, context.len().saturating_add(room))?;
+        match self.read(row, context) {
+            Ok(()) => Ok(row),
+            Err(error) => {
+                self.leave(row);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a row and frees its memory. A row that is not there is none to end.
+    fn leave(&mut self, row: RowId);
+
+    /// Appends one token to each of these rows, in one pass.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such row, it is named twice or has no room left, or an id is unknown; then no
+    /// row has moved.
+    fn step(&mut self, tokens: &[(RowId, u32)]) -> Result<()>;
+
+    /// Log-probabilities of a row's next token over the whole vocabulary, in nats; `None` if there
+    /// is no such row or it has read nothing yet.
+    fn log_probs(&self, row: RowId) -> Option<&[f32]>;
+}

@@ -1,0 +1,174 @@
+//! Decoding: rows that join and leave at any time, each with its own context, length and adapter.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+
+use crate::{
+    Adapter, CausalLm, Lora, ModelBackend, ModelError, Result, RowId, Session,
+    cache::RowCache,
+    lora::LoraRows,
+    score::to_host,
+    transformer::CachedRow,
+};
+
+/// A [`Session`] on a model of this crate.
+///
+/// It shares the model and owns all else, so that it can outlive the call that made it and move to
+/// another thread. On the CPU a row's distributions are the same to the last bit alone and in any
+/// company, and for any number of threads.
+#[derive(Debug)]
+pub struct DecodingSession<B: Backend> {
+    model: Arc<CausalLm<B>>,
+    rows: BTreeMap<RowId, Row<B>>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Row<B: Backend> {
+    lora: Option<Arc<Lora<B>>>,
+    cache: RowCache<B>,
+    /// The pass that read the row's last token, and where in it the row's numbers are.
+    log_probs: Option<(Arc<Vec<f32>>, Range<usize>)>,
+}
+
+impl<B: ModelBackend> CausalLm<B> {
+    /// A session without rows.
+    pub fn session(self: &Arc<Self>) -> DecodingSession<B> {
+        DecodingSession { model: self.clone(), rows: BTreeMap::new(), next: 0 }
+    }
+}
+
+fn unknown(row: RowId) -> ModelError {
+    ModelError::Sequence(format!("there is no {row} in this session; has it left?"))
+}
+
+/// Refuses more tokens than a row has room for.
+fn check_room<B: ModelBackend>(id: RowId, row: &Row<B>, wanted: usize) -> Result<()> {
+    let room = row.cache.room();
+    match wanted <= room {
+        true => Ok(()),
+        false => Err(ModelError::Sequence(format!(
+            "{id} has room for {room} more tokens, not for {wanted}; ask for more when it joins"
+        ))),
+    }
+}
+
+impl<B: ModelBackend> DecodingSession<B> {
+    /// Runs one pass over some rows, each with its tokens.
+    fn run(&mut self, mut parts: Vec<(RowId, &[u32])>, wants_log_probs: bool) -> Result<()> {
+        // Rows of one adapter beside each other form one span.
+        let adapter = |row: &Row<B>| row.lora.as_ref().map(|lora| Arc::as_ptr(lora) as usize);
+        parts.sort_by_key(|(id, _)| (self.rows.get(id).and_then(adapter), *id));
+        let tokens: BTreeMap<RowId, &[u32]> = parts.iter().copied().collect();
+        let mut taking_part: BTreeMap<RowId, &mut Row<B>> = self
+            .rows
+            .iter_mut()
+            .filter(|(id, _)| tokens.contains_key(id))
+            .map(|(id, row)| (*id, row))
+            .collect();
+        let mut rows: Vec<(&mut Row<B>, &[u32])> = parts
+            .iter()
+            .filter_map(|(id, tokens)| Some((taking_part.remove(id)?, *tokens)))
+            .collect();
+
+        let model = &self.model;
+        let ids: Vec<i64> =
+            rows.iter().flat_map(|(_, tokens)| *tokens).map(|id| i64::from(*id)).collect();
+        let count = ids.len();
+        let loras: Vec<Option<Arc<Lora<B>>>> = rows
+            .iter()
+            .flat_map(|(row, tokens)| tokens.iter().map(|_| row.lora.clone()))
+            .collect();
+        let loras: Vec<Option<&Lora<B>>> = loras.iter().map(Option::as_deref).collect();
+        let lora = LoraRows::new(&loras);
+        let mut cached: Vec<CachedRow<'_, B>> = rows
+            .iter_mut()
+            .map(|(row, tokens)| CachedRow { cache: &mut row.cache, length: tokens.len() })
+            .collect();
+        let numbers = model.workers.pass(|| {
+            let tokens = TensorData::new(ids, [count]);
+            let tokens = Tensor::<B, 1, Int>::from_data(tokens, &model.device);
+            let hidden = model.transformer.forward_cached(tokens, &lora, &mut cached);
+            if !wants_log_probs {
+                return Ok(None);
+            }
+            let ends = cached.iter().scan(0, |end, row| {
+                *end += row.length as i64;
+                Some(*end - 1)
+            });
+            let ends: Vec<i64> = ends.collect();
+            let hidden = match ends.len() == count {
+                true => hidden,
+                false => {
+                    let ends = TensorData::new(ends, [cached.len()]);
+                    hidden.select(0, Tensor::from_data(ends, &model.device))
+                }
+            };
+            to_host(model.transformer.head().log_probs_each(hidden)).map(Some)
+        })?;
+        let Some(numbers) = numbers.map(Arc::new) else { return Ok(()) };
+        let vocabulary = model.config.vocab_size;
+        for (i, (row, _)) in rows.iter_mut().enumerate() {
+            row.log_probs = Some((numbers.clone(), i * vocabulary..(i + 1) * vocabulary));
+        }
+        Ok(())
+    }
+}
+
+impl<B: ModelBackend> Session for DecodingSession<B> {
+    fn open(&mut self, adapter: Option<Arc<Adapter>>, capacity: usize) -> Result<RowId> {
+        self.model.config.check_length(capacity)?;
+        let lora = adapter.map(|adapter| self.model.resident(&adapter)).transpose()?;
+        let id = RowId(self.next);
+        self.next += 1;
+        let cache = RowCache::new(&self.model.config, capacity);
+        self.rows.insert(id, Row { lora, cache, log_probs: None });
+        Ok(id)
+    }
+
+    fn read(&mut self, row: RowId, tokens: &[u32]) -> Result<()> {
+        self.model.config.check_ids(tokens)?;
+        let own = self.rows.get_mut(&row).ok_or_else(|| unknown(row))?;
+        check_room(row, own, tokens.len())?;
+        own.cache.reserve(tokens.len(), &self.model.device);
+        // A long context is read in parts: attention then holds [part, context] and not
+        // [context, context].
+        let mut parts = tokens.chunks(self.model.tokens_at_once).peekable();
+        while let Some(part) = parts.next() {
+            self.run(vec![(row, part)], parts.peek().is_none())?;
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, row: RowId) {
+        self.rows.remove(&row);
+    }
+
+    fn step(&mut self, tokens: &[(RowId, u32)]) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for (id, token) in tokens {
+            let row = self.rows.get(id).ok_or_else(|| unknown(*id))?;
+            check_room(*id, row, 1)?;
+            self.model.config.check_ids(&[*token])?;
+            if !seen.insert(*id) {
+                let reason = format!("{id} is named twice in one step");
+                return Err(ModelError::Sequence(reason));
+            }
+        }
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let parts = tokens.iter().map(|(id, token)| (*id, std::slice::from_ref(token))).collect();
+        self.run(parts, true)
+    }
+
+    fn log_probs(&self, row: RowId) -> Option<&[f32]> {
+        let (numbers, range) = self.rows.get(&row)?.log_probs.as_ref()?;
+        numbers.get(range.clone())
+    }
+}

@@ -1,0 +1,233 @@
+//! Rows that are decoded in any company, bit for bit.
+
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::Arc};
+
+use burn::backend::Flex;
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use spring_model::{
+    Adapter, AdapterHash, CausalLm, LoraConfig, ModelError, ModelFiles, Projection, RowId, Sequence,
+    Session, TrainConfig, TrainRequest, Workers,
+};
+
+fn fixture(name: &str) -> CausalLm<Flex> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    CausalLm::load(&ModelFiles::from_dir(dir).unwrap(), Default::default()).unwrap()
+}
+
+/// Random weights, large enough that a pass that is alone shares its products between threads.
+fn wide() -> CausalLm<Flex> {
+    let config = br#"{
+        "model_type": "llama", "vocab_size": 1100, "hidden_size": 256, "intermediate_size": 1040,
+        "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 256, "tie_word_embeddings": true
+    }"#;
+    CausalLm::init(config, 5, Default::default()).unwrap()
+}
+
+/// Trained for a step, so that both factors are other than zero; of different ranks and targets.
+fn adapters(model: &CausalLm<Flex>) -> Vec<Arc<Adapter>> {
+    let train = |seed: u64| {
+        let lora = LoraConfig {
+            rank: [4, 8, 20][seed as usize % 3],
+            targets: match seed % 2 {
+                0 => Projection::ALL.to_vec(),
+                _ => LoraConfig::default().targets,
+            },
+            ..LoraConfig::default()
+        };
+        let ids = |from: u64| (0..6).map(|i| 3 + ((from + seed * 11 + i * 7) % 90) as u32).collect();
+        let example = Sequence { context: ids(0), response: ids(50) };
+        let config = TrainConfig { epochs: 1, learning_rate: 0.05, ..TrainConfig::default() };
+        let examples = [example];
+        let request = TrainRequest::new(&lora, &examples, &config, seed);
+        let follow = &mut |_| ControlFlow::Continue(());
+        model.train(request, follow).unwrap().adapter
+    };
+    (0..5).map(|seed| Arc::new(train(seed))).collect()
+}
+
+struct Writer {
+    context: Vec<u32>,
+    adapter: Option<Arc<Adapter>>,
+    tokens: Vec<u32>,
+}
+
+fn writers(rng: &mut ChaCha8Rng, adapters: &[Arc<Adapter>], count: usize) -> Vec<Writer> {
+    let ids = |rng: &mut ChaCha8Rng, count: usize| -> Vec<u32> {
+        (0..count).map(|_| rng.random_range(3..96)).collect()
+    };
+    (0..count)
+        .map(|_| {
+            let length = rng.random_range(1..60);
+            let adapter = adapters.choose(rng).filter(|_| rng.random_bool(0.8));
+            // The same adapter behind another handle is the same adapter.
+            let adapter = adapter.map(|adapter| match rng.random_bool(0.5) {
+                true => adapter.clone(),
+                false => Arc::new(Adapter::clone(adapter)),
+            });
+            let steps = rng.random_range(1..20);
+            Writer { context: ids(rng, length), adapter, tokens: ids(rng, steps) }
+        })
+        .collect()
+}
+
+fn bits(log_probs: &[f32]) -> Vec<u32> {
+    log_probs.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Every distribution of a row that has the session for itself.
+fn alone(model: &Arc<CausalLm<Flex>>, writer: &Writer) -> Vec<Vec<u32>> {
+    let mut session = model.session();
+    let adapter = writer.adapter.clone();
+    let row = session.join(&writer.context, adapter, writer.tokens.len()).unwrap();
+    let mut seen = vec![bits(session.log_probs(row).unwrap())];
+    for token in &writer.tokens {
+        session.step(&[(row, *token)]).unwrap();
+        seen.push(bits(session.log_probs(row).unwrap()));
+    }
+    seen
+}
+
+/// Rows join, stand still, move and leave at random; gives the largest number in one pass.
+fn in_company(
+    model: &Arc<CausalLm<Flex>>,
+    rng: &mut ChaCha8Rng,
+    writers: &[Writer],
+    expected: &[Vec<Vec<u32>>],
+) -> usize {
+    let mut session = model.session();
+    let (mut live, mut waiting) = (BTreeMap::<RowId, (usize, usize)>::new(), 0..writers.len());
+    let mut most = 0;
+    loop {
+        while live.len() < 3 || rng.random_bool(0.7) {
+            let Some(i) = waiting.next() else { break };
+            let Writer { context, adapter, tokens } = &writers[i];
+            let row = session.join(context, adapter.clone(), tokens.len()).unwrap();
+            assert_eq!(bits(session.log_probs(row).unwrap()), expected[i][0], "row {i} joins");
+            live.insert(row, (i, 0));
+        }
+        if live.is_empty() {
+            return most;
+        }
+        let mut step: Vec<(RowId, u32)> = Vec::new();
+        for (row, (i, done)) in &live {
+            if rng.random_bool(0.8) {
+                step.push((*row, writers[*i].tokens[*done]));
+            }
+        }
+        session.step(&step).unwrap();
+        most = most.max(step.len());
+        for (row, _) in &step {
+            let Some((i, done)) = live.get_mut(row) else { continue };
+            *done += 1;
+            let ours = bits(session.log_probs(*row).unwrap());
+            assert_eq!(ours, expected[*i][*done], "row {i} after {done} of {} rows", step.len());
+        }
+        for row in live.keys().copied().collect::<Vec<_>>() {
+            let (i, done) = live[&row];
+            if done == writers[i].tokens.len() || rng.random_bool(0.02) {
+                session.leave(row);
+                assert_eq!(session.log_probs(row), None);
+                live.remove(&row);
+            }
+        }
+    }
+}
+
+/// Also with windows, norms of heads, and products that are shared between threads.
+#[test]
+fn a_row_is_the_same_in_any_company_and_for_any_number_of_threads() {
+    let models: [fn() -> CausalLm<Flex>; 4] = [
+        || fixture("tiny-llama"),
+        || fixture("parity/gemma3"),
+        || fixture("parity/qwen3"),
+        wide,
+    ];
+    for (name, load) in ["tiny-llama", "gemma3", "qwen3", "wide"].into_iter().zip(models) {
+        let one = Arc::new(load().with_workers(Workers::new(1)));
+        let adapters = adapters(&one);
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let writers = writers(&mut rng, &adapters, 40);
+        let expected: Vec<_> = writers.iter().map(|writer| alone(&one, writer)).collect();
+        for threads in [1, 2, 7] {
+            let model = Arc::new(load().with_workers(Workers::new(threads)));
+            let most = in_company(&model, &mut rng, &writers, &expected);
+            // Above the number from which a general product would be faster.
+            assert!(most > 16, "{name}: at most {most} rows at a time");
+        }
+    }
+}
+
+#[test]
+fn a_session_outlives_its_model_and_moves_to_another_thread() {
+    let model = Arc::new(fixture("tiny-llama"));
+    let expected = model.session().join(&[1, 30, 31], None, 1).unwrap();
+    let mut session: Box<dyn Session> = Box::new(model.session());
+    drop(model);
+    let moved = std::thread::spawn(move || {
+        let row = session.join(&[1, 30, 31], None, 1).unwrap();
+        (row, session.log_probs(row).unwrap().len())
+    });
+    assert_eq!(moved.join().unwrap(), (expected, 320));
+}
+
+#[test]
+fn an_adapter_is_on_the_device_once_and_only_while_it_is_used() {
+    let model = Arc::new(fixture("tiny-llama"));
+    let adapters = adapters(&model);
+    let twin = Arc::new(Adapter::clone(&adapters[0]));
+    assert_eq!(AdapterHash::of(&adapters[0]), AdapterHash::of(&twin));
+    assert_ne!(AdapterHash::of(&adapters[0]), AdapterHash::of(&adapters[1]));
+
+    let copy = model.resident(&adapters[0]).unwrap();
+    assert!(Arc::ptr_eq(&copy, &model.resident(&twin).unwrap()));
+    assert!(!Arc::ptr_eq(&copy, &model.resident(&adapters[1]).unwrap()));
+
+    let mut session = model.session();
+    let rows = [&adapters[0], &twin].map(|a| session.join(&[1], Some(a.clone()), 1).unwrap());
+    let watched = Arc::downgrade(&copy);
+    drop(copy);
+    session.leave(rows[0]);
+    assert!(watched.upgrade().is_some(), "a row still uses it");
+    session.leave(rows[1]);
+    assert!(watched.upgrade().is_none(), "nobody uses it");
+}
+
+#[test]
+fn a_step_that_fails_moves_no_row() {
+    let model = Arc::new(fixture("tiny-llama"));
+    let mut session = model.session();
+    let long = session.join(&[1, 30], None, 2).unwrap();
+    let short = session.join(&[1, 40], None, 0).unwrap();
+    let before = [long, short].map(|row| session.log_probs(row).unwrap().to_vec());
+    let gone = session.join(&[1], None, 1).unwrap();
+    session.leave(gone);
+    session.leave(gone);
+    for bad in [
+        &[(long, 5), (short, 5)][..],
+        &[(long, 5), (long, 6)],
+        &[(long, 5), (gone, 5)],
+        &[(long, 320)],
+    ] {
+        assert!(matches!(session.step(bad), Err(ModelError::Sequence(_))), "{bad:?}");
+    }
+    session.step(&[]).unwrap();
+    assert_eq!([long, short].map(|row| session.log_probs(row).unwrap().to_vec()), before);
+    session.step(&[(long, 5)]).unwrap();
+    session.step(&[(long, 6)]).unwrap();
+    assert!(session.step(&[(long, 7)]).is_err(), "its room is used up");
+
+    // A row may also be read in parts of the caller's choice.
+    let row = session.open(None, 3).unwrap();
+    assert_eq!(session.log_probs(row), None);
+    session.read(row, &[1]).unwrap();
+    session.read(row, &[30]).unwrap();
+    assert_eq!(bits(session.log_probs(row).unwrap()), bits(&before[0]));
+    assert!(session.read(row, &[5, 6]).is_err(), "there is room for one");
+    let other = Adapter::init(&LoraConfig::default(), model.config(), "another base", 1).unwrap();
+    assert!(matches!(session.open(Some(Arc::new(other)), 3), Err(ModelError::Adapter { .. })));
+}
