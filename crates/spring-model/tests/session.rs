@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::Arc};
 use burn::backend::Flex;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
+use safetensors::{Dtype, tensor::TensorView};
 use spring_model::{
     Adapter, AdapterHash, CausalLm, LoraConfig, ModelError, ModelFiles, Projection, RowId, Sequence,
     Session, TrainConfig, TrainRequest, Workers,
@@ -20,12 +21,45 @@ fn fixture(name: &str) -> CausalLm<Flex> {
 
 /// Random weights, large enough that a pass that is alone shares its products between threads.
 fn wide() -> CausalLm<Flex> {
-    let config = br#"{
-        "model_type": "llama", "vocab_size": 1100, "hidden_size": 256, "intermediate_size": 1040,
-        "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
+    const WIDTH: usize = 256;
+    const INNER: usize = 1040;
+    const VOCABULARY: usize = 1100;
+    let config = serde_json::json!({
+        "model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_hidden_layers": 1,
+        "intermediate_size": INNER, "num_attention_heads": 4, "num_key_value_heads": 2,
         "max_position_embeddings": 256, "tie_word_embeddings": true
-    }"#;
-    CausalLm::init(config, 5, Default::default()).unwrap()
+    });
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut tensors = Vec::new();
+    let mut add = |name: String, shape: Vec<usize>| {
+        let count = shape.iter().product();
+        let numbers = (0..count).flat_map(|_| rng.random_range(-0.1f32..0.1).to_le_bytes());
+        tensors.push((name, shape, numbers.collect::<Vec<u8>>()));
+    };
+    add("model.embed_tokens.weight".into(), vec![VOCABULARY, WIDTH]);
+    add("model.norm.weight".into(), vec![WIDTH]);
+    for norm in ["input_layernorm", "post_attention_layernorm"] {
+        add(format!("model.layers.0.{norm}.weight"), vec![WIDTH]);
+    }
+    for (name, d_out, d_in) in [
+        ("self_attn.q_proj", WIDTH, WIDTH),
+        ("self_attn.k_proj", WIDTH / 2, WIDTH),
+        ("self_attn.v_proj", WIDTH / 2, WIDTH),
+        ("self_attn.o_proj", WIDTH, WIDTH),
+        ("mlp.gate_proj", INNER, WIDTH),
+        ("mlp.up_proj", INNER, WIDTH),
+        ("mlp.down_proj", WIDTH, INNER),
+    ] {
+        add(format!("model.layers.0.{name}.weight"), vec![d_out, d_in]);
+    }
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let weights = safetensors::serialize(views, None).unwrap();
+    std::fs::write(dir.path().join("model.safetensors"), weights).unwrap();
+    CausalLm::load(&ModelFiles::from_dir(dir.path()).unwrap(), Default::default()).unwrap()
 }
 
 /// Trained for a step, so that both factors are other than zero; of different ranks and targets.
