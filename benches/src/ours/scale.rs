@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use spring_core::{
-    Access, ColdStart, Config, Event, Follow, LanguageModel, Periods, Progress, Settings, SqliteStore,
-    StateStore, adapt, adapt_users,
+    ColdStart, Config, Event, Follow, LanguageModel, Periods, Progress, Settings, SqliteStore, adapt,
+    adapt_users,
     record::LearnedPeriod,
     spring_drift::Selection,
     spring_memory::{Interaction, InteractionId, UserId},
@@ -36,17 +36,17 @@ pub fn history(
     config.drift.cold_start = ColdStart::Select;
     config.drift.selection = Selection::TopCount { count: selected };
     let place = tempfile::tempdir()?;
-    let mut store = SqliteStore::create(place.path().join("state.db"), &settings(&model, config))?;
+    let store = SqliteStore::create(place.path().join("state.db"), &settings(&model, config))?;
     let user = UserId::new("ada")?;
     let mut written = before;
-    ingest(&mut store, from_ref(&user), 0..before)?;
-    adapt(&model, &mut store, &user, Periods { count: PERIODS_BEFORE, hold_out: 0.0 }, &mut ())?;
+    ingest(&store, from_ref(&user), 0..before)?;
+    adapt(&model, &store, &user, Periods { count: PERIODS_BEFORE, hold_out: 0.0 }, &mut ())?;
     Ok(move || {
         // The state's folder lives as long as this closure.
         let _ = &place;
         let texts = written..written + new;
         written = texts.end;
-        let (ingesting, done) = timed(|| ingest(&mut store, from_ref(&user), texts));
+        let (ingesting, done) = timed(|| ingest(&store, from_ref(&user), texts));
         done?;
         let (mut beginning, mut rescoring) = (Instant::now(), Instant::now());
         let mut follow = |event: Event<'_>| {
@@ -57,7 +57,7 @@ pub fn history(
             }
             ControlFlow::Continue(())
         };
-        let (all, learned) = timed(|| adapt(&model, &mut store, &user, Periods::default(), &mut follow));
+        let (all, learned) = timed(|| adapt(&model, &store, &user, Periods::default(), &mut follow));
         let record = learned?.pop().context("nothing was learned")?.record;
         let (up_to_buffer, training) = ((rescoring - beginning).as_secs_f64(), record.update.seconds);
         let parts = [
@@ -80,11 +80,10 @@ pub fn users(folder: &Path, users: usize, texts: usize) -> Result<impl FnMut() -
     Ok(move || {
         let place = tempfile::tempdir()?;
         let path = place.path().join("state.db");
-        let mut store = SqliteStore::create(&path, &settings(&model, Config::default()))?;
-        ingest(&mut store, &names, 0..texts)?;
-        let stores = vec![SqliteStore::open(&path, Access::ReadWrite)?];
+        let store = SqliteStore::create(&path, &settings(&model, Config::default()))?;
+        ingest(&store, &names, 0..texts)?;
         let follow = Learned::default();
-        let (seconds, done) = timed(|| adapt_users(&model, stores, Periods::default(), &follow));
+        let (seconds, done) = timed(|| adapt_users(&model, &store, 1, Periods::default(), &follow));
         done?;
         let learned = follow.0.into_inner().unwrap_or_default();
         anyhow::ensure!(learned == Some(users), "{learned:?} of {users} users learned");
@@ -97,11 +96,10 @@ fn settings(model: &dyn LanguageModel, config: Config) -> Settings {
 }
 
 /// The same made-up texts for everybody: what they say does not change what they cost.
-fn ingest(store: &mut SqliteStore, users: &[UserId], texts: Range<usize>) -> Result<()> {
+fn ingest(store: &SqliteStore, users: &[UserId], texts: Range<usize>) -> Result<()> {
     let all = texts.flat_map(|text| users.iter().map(move |user| (user, text)));
     let interactions = all.map(|(user, text)| interaction(user.clone(), text)).collect::<Result<Vec<_>>>()?;
-    let mut lines = (1..).zip(interactions).map(Ok);
-    store.ingest("made up", &mut lines)?;
+    store.ingest(interactions)?;
     Ok(())
 }
 

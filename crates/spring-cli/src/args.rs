@@ -180,8 +180,8 @@ impl ConfigArgs {
     /// The settings of the file, or `base` without one, with the single ones changed.
     pub fn over(&self, base: &Config) -> spring_core::Result<Config> {
         match &self.config {
-            Some(path) => Config::load(path)?.with_changes(&self.set),
-            None => base.with_changes(&self.set),
+            Some(path) => Ok(Config::load(path)?.with_changes(&self.set)?),
+            None => Ok(base.with_changes(&self.set)?),
         }
     }
 }

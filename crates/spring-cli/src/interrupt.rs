@@ -54,6 +54,8 @@ fn wait_where_a_test_asks() {
 }
 
 /// Turns the library's "stopped" into [`Interrupted`].
-pub fn or_interrupted<T>(result: spring_core::Result<T>) -> anyhow::Result<T> {
-    result.map_err(|error| if error.is_stopped() { Interrupted.into() } else { error.into() })
+pub fn or_interrupted<T>(result: Result<T, impl Into<spring_core::Error>>) -> anyhow::Result<T> {
+    result
+        .map_err(Into::into)
+        .map_err(|error| if error.is_stopped() { Interrupted.into() } else { error.into() })
 }

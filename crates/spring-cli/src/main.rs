@@ -8,6 +8,7 @@
 mod args;
 mod commands;
 mod embedded;
+mod hints;
 mod interrupt;
 mod output;
 mod progress;
@@ -47,7 +48,10 @@ fn main() -> ExitCode {
         // A reader that closed the pipe, such as `head`, has read enough.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("spring: {error:#}");
+            match error.chain().find_map(hints::hint) {
+                Some(hint) => eprintln!("spring: {error:#}; {hint}"),
+                None => eprintln!("spring: {error:#}"),
+            }
             ExitCode::FAILURE
         }
     }

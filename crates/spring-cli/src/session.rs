@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use spring_core::{
-    Access, Error, SqliteStore, StateStore, check_base,
+    Access, SqliteStore, check_base,
     spring_memory::{InteractionId, UserId},
+    spring_store::Error,
 };
 use spring_model::AnyModel;
 
@@ -17,17 +18,19 @@ pub fn open(path: &Path, access: Access) -> Result<SqliteStore> {
 }
 
 /// Loads the model of a state and checks that it still is the same.
-pub fn model_of(store: &SqliteStore, path: &Path, args: &Args) -> Result<AnyModel> {
+pub fn model_of(store: &SqliteStore, args: &Args) -> Result<AnyModel> {
     let settings = store.settings();
     let model = embedded::load_model(&settings.model, args)?;
-    check_base(&model, store, path)?;
+    check_base(&model, store)?;
     Ok(model)
 }
 
 /// A user id from the command line; text that cannot be an id is an unknown user.
 pub fn user_id(name: &str, path: &Path) -> Result<UserId> {
-    UserId::try_from(name.to_owned())
-        .map_err(|_| Error::UnknownUser { user: name.escape_debug().to_string(), path: path.into() }.into())
+    UserId::try_from(name.to_owned()).map_err(|_| {
+        let (user, state) = (name.escape_debug().to_string(), path.display().to_string());
+        Error::UnknownUser { user, state }.into()
+    })
 }
 
 /// An interaction's id from the command line; text that cannot be an id is unknown.

@@ -320,7 +320,13 @@ fn what_is_forgotten_is_gone() {
     assert_eq!(place.users("interactions"), [11, 3]);
     let said = succeeds(&forget);
     assert!(said.contains("removed user ada: 11 interactions, 1 generations"), "{said}");
-    assert!(fails(&forget).contains("user ada is not in state"));
+    let unknown = fails(&forget);
+    assert!(unknown.contains("user ada is not in state"), "{unknown}");
+    // The library says what is wrong, the program which command helps.
+    assert!(unknown.ends_with("; `spring users` lists those that are\n"), "{unknown}");
+    let missing = fails(&["users", "--state", "no-such.db"]);
+    let said = "spring: state no-such.db: there is no such file; `spring init` makes one\n";
+    assert_eq!(missing, said);
     let bytes = std::fs::read(&place.state).unwrap();
     let find = |what: &str| bytes.windows(what.len()).any(|part| part == what.as_bytes());
     assert!(find("bob says 1") && !find("ada says"));
@@ -440,7 +446,9 @@ fn a_user_moves_from_one_state_to_another() {
     let folder = out.to_str().unwrap();
     let said = succeeds(&["export", "--state", &place.state, "--user", "ada", "--out", folder]);
     assert!(said.contains("9 interactions, 2 generations") && said.contains("is private"), "{said}");
-    assert!(fails(&["import", "--state", &place.state, folder]).contains("has a user ada already"));
+    let again = fails(&["import", "--state", &place.state, folder]);
+    assert!(again.contains("has a user ada already"), "{again}");
+    assert!(again.ends_with("; `spring forget` removes them\n"), "{again}");
     let other = Place::new("[training]\nepochs = 1\n", &[]);
     let output = spring(&["import", "--state", &other.state, folder]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("settings differ"));

@@ -13,9 +13,8 @@ use std::{
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use spring_core::{
-    Access, Config, Generation, PeriodCommit, Periods, Settings, SqliteStore, StateStore, Tokenize, adapt,
-    record::PeriodRecord,
-    spring_memory::{JsonlReader, UserId},
+    Access, Config, Generation, PeriodCommit, Periods, Settings, SqliteStore, Tokenize, adapt, ingest_jsonl,
+    record::PeriodRecord, spring_memory::UserId,
 };
 use spring_model::{AnyModel, Device, ModelFiles};
 
@@ -58,8 +57,8 @@ fn lines(users: usize, texts: std::ops::Range<usize>) -> String {
     texts.map(line).collect()
 }
 
-fn ingest(store: &mut SqliteStore, lines: &str) {
-    store.ingest("lines", &mut JsonlReader::new(lines.as_bytes(), "lines")).unwrap();
+fn ingest(store: &SqliteStore, lines: &str) {
+    ingest_jsonl(store, lines.as_bytes(), "lines").unwrap();
 }
 
 fn periods(c: &mut Criterion) {
@@ -71,15 +70,15 @@ fn periods(c: &mut Criterion) {
         group.sample_size(10).sampling_mode(SamplingMode::Flat);
         if folder == TINY {
             group.bench_function("ingest", |b| {
-                b.iter(|| ingest(&mut SqliteStore::in_memory(&settings).unwrap(), &lines))
+                b.iter(|| ingest(&SqliteStore::in_memory(&settings).unwrap(), &lines))
             });
         }
         group.bench_function("ingest and two periods", |b| {
             b.iter(|| {
-                let mut store = SqliteStore::in_memory(&settings).unwrap();
-                ingest(&mut store, &lines);
+                let store = SqliteStore::in_memory(&settings).unwrap();
+                ingest(&store, &lines);
                 let periods = Periods { count: 2, hold_out: 0.0 };
-                black_box(adapt(&model, &mut store, &user(0), periods, &mut ()).unwrap())
+                black_box(adapt(&model, &store, &user(0), periods, &mut ()).unwrap())
             })
         });
         group.finish();
@@ -103,28 +102,24 @@ impl Thousand {
     fn new(model: &AnyModel) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let mut store = SqliteStore::create(&path, &settings(model)).unwrap();
-        ingest(&mut store, &lines(USERS, 0..20));
-        let record =
-            adapt(model, &mut store, &user(0), Periods::default(), &mut ()).unwrap().remove(0).record;
+        let store = SqliteStore::create(&path, &settings(model)).unwrap();
+        ingest(&store, &lines(USERS, 0..20));
+        let record = adapt(model, &store, &user(0), Periods::default(), &mut ()).unwrap().remove(0).record;
         let generation = store.generation(&user(0), None).unwrap().unwrap();
         let all = Self { path, generation, record, texts: 20, _folder: folder };
         for i in 1..USERS {
-            all.commit(&mut store, &user(i), 0);
+            all.commit(&store, &user(i), 0);
         }
         all
     }
 
     /// Commits a period over whatever the user has pending; gives the time that lease, commit and release took.
-    fn commit(&self, store: &mut SqliteStore, user: &UserId, parent: u32) -> Duration {
+    fn commit(&self, store: &SqliteStore, user: &UserId, parent: u32) -> Duration {
         let cut = store.plan_periods(user, 1, 0.0).unwrap();
         let period = cut[0].number;
         let commit = PeriodCommit {
             base: cut[0].members.iter().map(|member| (member.stored.seq, -3.0)).collect(),
             cut,
-            user: user.clone(),
-            period,
-            parent,
             adapter: self.generation.adapter.clone(),
             buffer: vec![],
             calibration: self.generation.calibration.clone(),
@@ -132,7 +127,8 @@ impl Thousand {
         };
         let begin = Instant::now();
         let lease = store.lease(user).unwrap();
-        store.commit(&lease, &commit).unwrap();
+        let version = store.version(user).unwrap();
+        store.commit(&lease, &version, &commit).unwrap();
         store.release(&lease).unwrap();
         begin.elapsed()
     }
@@ -146,7 +142,7 @@ fn thousand(c: &mut Criterion) {
     for (name, access) in [("open to read", Access::ReadOnly), ("open to write", Access::ReadWrite)] {
         group.bench_function(name, |b| b.iter(|| SqliteStore::open(&all.path, access).unwrap()));
     }
-    let mut store = SqliteStore::open(&all.path, Access::ReadWrite).unwrap();
+    let store = SqliteStore::open(&all.path, Access::ReadWrite).unwrap();
     let mut users = (0..USERS).cycle().map(user);
     group.bench_function("read one", |b| {
         b.iter(|| {
@@ -162,9 +158,9 @@ fn thousand(c: &mut Criterion) {
                     // Everybody writes one text more each time round, the first user first.
                     let (who, turn) = ((all.texts - 20) % USERS, (all.texts - 20) / USERS);
                     let line = lines(who + 1, 20 + turn..21 + turn);
-                    ingest(&mut store, line.lines().last().unwrap());
+                    ingest(&store, line.lines().last().unwrap());
                     all.texts += 1;
-                    all.commit(&mut store, &user(who), turn as u32 + 1)
+                    all.commit(&store, &user(who), turn as u32 + 1)
                 })
                 .sum()
         })

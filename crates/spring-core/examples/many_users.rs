@@ -14,8 +14,8 @@ use std::{
 
 use jiff::Timestamp;
 use spring_core::{
-    Access, Config, Follow, PeriodCommit, Periods, Progress, Result, Settings, SqliteStore, StateStore,
-    Tokenize, adapt, adapt_users,
+    Access, Config, Follow, PeriodCommit, Periods, Progress, Result, Settings, SqliteStore, Tokenize, adapt,
+    adapt_users,
     record::LearnedPeriod,
     spring_memory::{Interaction, InteractionId, UserId},
 };
@@ -43,24 +43,24 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     println!("| what | | most memory so far |\n|---|---|---|");
     row("the model loaded", String::new());
 
-    let mut store = SqliteStore::create(&path, &settings)?;
-    let seconds = timed(|| ingest(&mut store, 0..users, 0..texts))?;
+    let store = SqliteStore::create(&path, &settings)?;
+    let seconds = timed(|| ingest(&store, 0..users, 0..texts))?;
     row("ingest: everybody's first text, then everybody's second, …", rate(users * texts, seconds, "texts"));
     drop(store);
     row("the file after it", format!("{:.1} kB a user", size(&path) / users as f64 / 1e3));
 
-    let mut store = SqliteStore::open(&path, Access::ReadWrite)?;
-    let seconds = timed(|| give_everybody_a_generation(&model, &mut store, users))?;
+    let store = SqliteStore::open(&path, Access::ReadWrite)?;
+    let seconds = timed(|| give_everybody_a_generation(&model, &store, users))?;
     row("commit of a generation, one user after the other", rate(users, seconds, "users"));
     drop(store);
     row("the file after it", format!("{:.1} kB a user", size(&path) / users as f64 / 1e3));
 
     for (what, access) in [("read", Access::ReadOnly), ("write", Access::ReadWrite)] {
-        let seconds = timed(|| SqliteStore::open(&path, access).map(drop))?;
+        let seconds = timed(|| Ok(SqliteStore::open(&path, access).map(drop)?))?;
         row(&format!("open to {what}"), format!("{:.1} ms", seconds * 1e3));
     }
-    let mut store = SqliteStore::open(&path, Access::ReadWrite)?;
-    let seconds = timed(|| store.users(None, 1000).map(drop))?;
+    let store = SqliteStore::open(&path, Access::ReadWrite)?;
+    let seconds = timed(|| Ok(store.users(None, 1000).map(drop)?))?;
     row("a page of 1000 users", format!("{:.0} ms", seconds * 1e3));
     let seconds = timed(|| match store.users_to_adapt(None, 1000)?.len() {
         0 => Ok(()),
@@ -71,10 +71,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let step = (users / AGAIN.0).max(1);
     for (turn, jobs) in [1, jobs].into_iter().enumerate() {
         let begin = texts + turn * AGAIN.1;
-        ingest(&mut store, (0..users).step_by(step), begin..begin + AGAIN.1)?;
-        let stores = (0..jobs).map(|_| SqliteStore::open(&path, Access::ReadWrite)).collect::<Result<_>>()?;
+        ingest(&store, (0..users).step_by(step), begin..begin + AGAIN.1)?;
         let count = Count::default();
-        let seconds = timed(|| adapt_users(&model, stores, Periods::default(), &count))?;
+        let seconds = timed(|| adapt_users(&model, &store, jobs, Periods::default(), &count))?;
         let count = count.0.into_inner();
         let what = format!("adapt --jobs {jobs}: {count} users have {} new texts each", AGAIN.1);
         row(&what, rate(count, seconds, "users"));
@@ -106,18 +105,17 @@ fn interaction(user: usize, text: usize) -> std::result::Result<Interaction, Box
 
 /// As they would come in over time: text after text, in each of them user after user.
 fn ingest(
-    store: &mut SqliteStore,
+    store: &SqliteStore,
     users: impl Iterator<Item = usize> + Clone,
     texts: std::ops::Range<usize>,
 ) -> Result<()> {
     let all = texts.flat_map(|text| users.clone().map(move |user| (user, text)));
-    let mut lines =
-        (1..).zip(all).filter_map(|(line, (user, text))| Some(Ok((line, interaction(user, text).ok()?))));
-    store.ingest("made up", &mut lines).map(drop)
+    store.ingest(all.filter_map(|(user, text)| interaction(user, text).ok()))?;
+    Ok(())
 }
 
 /// Learns the first user's texts, and stores the outcome for all the others: their texts have the same numbers.
-fn give_everybody_a_generation(model: &AnyModel, store: &mut SqliteStore, users: usize) -> Result<()> {
+fn give_everybody_a_generation(model: &AnyModel, store: &SqliteStore, users: usize) -> Result<()> {
     let Some(first) = store.users(None, 1)?.pop().map(|summary| summary.user) else { return Ok(()) };
     let learned = adapt(model, store, &first, Periods::default(), &mut ())?.pop();
     let (Some(learned), Some(generation)) = (learned, store.generation(&first, None)?) else {
@@ -128,9 +126,6 @@ fn give_everybody_a_generation(model: &AnyModel, store: &mut SqliteStore, users:
         let Some(user) = store.users_to_adapt(Some(&last), 1)?.pop() else { break };
         let commit = PeriodCommit {
             cut: store.plan_periods(&user, 1, 0.0)?,
-            user: user.clone(),
-            period: 1,
-            parent: 0,
             adapter: generation.adapter.clone(),
             buffer: generation.buffer.clone(),
             calibration: generation.calibration.clone(),
@@ -138,7 +133,7 @@ fn give_everybody_a_generation(model: &AnyModel, store: &mut SqliteStore, users:
             record: learned.record.clone(),
         };
         let lease = store.lease(&user)?;
-        store.commit(&lease, &commit)?;
+        store.commit(&lease, &store.version(&user)?, &commit)?;
         store.release(&lease)?;
         last = user;
     }

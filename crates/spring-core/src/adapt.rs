@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     ops::ControlFlow,
-    path::Path,
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -13,9 +12,10 @@ use spring_memory::UserId;
 
 use crate::{
     Config, EmbeddingMap, Error, LanguageModel, Lease, Member, PeriodCommit, PeriodInput, PlannedPeriod,
-    Result, StateStore, StoredInteraction, embedding, learn_period, novelties,
+    Result, Settings, Store, StoredInteraction, embedding, learn_period,
+    memories::remember,
+    novelties,
     progress::{Event, Progress, tell},
-    recall,
     record::LearnedPeriod,
 };
 
@@ -38,24 +38,18 @@ impl Default for Periods {
 ///
 /// # Errors
 ///
-/// [`Error::State`] if base or tokenizer are others.
-pub fn check_base(model: &dyn LanguageModel, store: &dyn StateStore, path: &Path) -> Result<()> {
-    match check_model(model, store) {
-        Err(error @ Error::OtherBase { .. }) => {
-            Err(Error::State { path: path.into(), reason: error.to_string() })
-        }
-        other => other,
-    }
+/// [`Error::OtherBase`] if base or tokenizer are others.
+pub fn check_base(model: &dyn LanguageModel, store: &Store) -> Result<()> {
+    check_fingerprint(model, store.settings(), store.backend().label())
 }
 
-/// As [`check_base`], for who does not know the path.
-pub(crate) fn check_model(model: &dyn LanguageModel, store: &dyn StateStore) -> Result<()> {
-    let (settings, found) = (store.settings(), &model.info().fingerprint);
+pub(crate) fn check_fingerprint(model: &dyn LanguageModel, settings: &Settings, state: &str) -> Result<()> {
+    let found = &model.info().fingerprint;
     if *found == settings.fingerprint {
         return Ok(());
     }
     let (model, expected) = (settings.model.clone(), settings.fingerprint.clone());
-    Err(Error::OtherBase { model, expected, found: found.clone() })
+    Err(Error::OtherBase { state: state.into(), model, expected, found: found.clone() })
 }
 
 /// Learns everything that a user has written since the last period.
@@ -66,41 +60,24 @@ pub(crate) fn check_model(model: &dyn LanguageModel, store: &dyn StateStore) -> 
 ///
 /// # Errors
 ///
-/// [`Error::OtherBase`] for a model that the state was not made for, [`Error::Leased`] while somebody else trains this
-/// user, or what stops a period; those committed before stay, and the state is that after the last of them.
+/// [`Error::OtherBase`] for a model that the state was not made for,
+/// [`Leased`](spring_store::Error::Leased) while somebody else trains this user, or what stops a period; those committed before stay, and the state is that after the last of them.
 pub fn adapt(
     model: &dyn LanguageModel,
-    store: &mut dyn StateStore,
+    store: &Store,
     user: &UserId,
     periods: Periods,
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
-    check_model(model, store)?;
-    with_lease(store, user, |store, lease| {
+    check_base(model, store)?;
+    store.with_lease(user, |lease| {
         adapt_leased(model, store, lease, periods, progress).map_err(|error| error.of_user(user))
     })
 }
 
-/// Runs `work` while nobody else may train the user.
-pub(crate) fn with_lease<T>(
-    store: &mut dyn StateStore,
-    user: &UserId,
-    work: impl FnOnce(&mut dyn StateStore, &mut Lease) -> Result<T>,
-) -> Result<T> {
-    let mut lease = store.lease(user)?;
-    let kept = store.keep(&lease);
-    let done = work(store, &mut lease);
-    drop(kept);
-    // What was done is done: the lease ends with this process, or when its time is up.
-    if let Err(error) = store.release(&lease) {
-        tracing::warn!("user {user} stays reserved until {} at the latest: {error}", lease.expires);
-    }
-    done
-}
-
 fn adapt_leased(
     model: &dyn LanguageModel,
-    store: &mut dyn StateStore,
+    store: &Store,
     lease: &mut Lease,
     periods: Periods,
     progress: &mut dyn Progress,
@@ -135,7 +112,7 @@ fn adapt_leased(
 #[allow(clippy::too_many_arguments)]
 fn learn_one(
     model: &dyn LanguageModel,
-    store: &mut dyn StateStore,
+    store: &Store,
     lease: &mut Lease,
     period: u32,
     members: &[Member],
@@ -145,8 +122,9 @@ fn learn_one(
 ) -> Result<LearnedPeriod> {
     let user = lease.user.clone();
     let config = store.settings().config.clone();
-    let removals = store.removals(&user)?;
-    let (memories, bank) = recall(model, store, &user, None)?;
+    let snapshot = store.recall(&user, None)?;
+    let version = snapshot.version.clone();
+    let (memories, bank) = remember(model, store.settings(), snapshot)?;
     let texts: Vec<StoredInteraction> =
         members.iter().filter(|member| !member.held_out).map(|member| member.stored.clone()).collect();
     let embeddings = known_embeddings(store, &user, &config, &[bank.texts(), &texts])?;
@@ -170,19 +148,16 @@ fn learn_one(
         None => Vec::new(),
     };
     let commit = PeriodCommit {
-        user: user.clone(),
         cut,
-        period,
-        parent: memories.generation,
         adapter,
         buffer: outcome.memories.buffer,
         calibration: outcome.memories.calibration,
         base: outcome.base,
         record: outcome.record,
     };
-    let generation = patiently(patience(lease), progress, || store.commit(lease, &commit))?;
+    let generation = patiently(patience(lease), progress, || Ok(store.commit(lease, &version, &commit)?))?;
     if !outcome.embeddings.is_empty() {
-        embedding::keep(store, &user, removals, &outcome.embeddings);
+        embedding::keep(store, &version, &outcome.embeddings);
     }
     earlier.extend(novelties(&commit.record));
     // Committed is committed: a request to stop takes effect before the next period.
@@ -208,7 +183,9 @@ pub(crate) fn patiently<T>(
 ) -> Result<T> {
     loop {
         match write() {
-            Err(Error::Busy { .. }) if Timestamp::now() < until => tell(progress, Event::Waiting)?,
+            Err(Error::Store(spring_store::Error::Busy { .. })) if Timestamp::now() < until => {
+                tell(progress, Event::Waiting)?;
+            }
             done => return done,
         }
     }
@@ -216,7 +193,7 @@ pub(crate) fn patiently<T>(
 
 /// The embeddings that a period can use, where the settings need any.
 pub(crate) fn known_embeddings(
-    store: &dyn StateStore,
+    store: &Store,
     user: &UserId,
     config: &Config,
     texts: &[&[StoredInteraction]],
@@ -225,12 +202,12 @@ pub(crate) fn known_embeddings(
         return Ok(EmbeddingMap::new());
     }
     let seqs: Vec<u64> = texts.iter().copied().flatten().map(|text| text.seq).collect();
-    store.embeddings(user, &seqs)
+    Ok(store.embeddings(user, &seqs)?)
 }
 
 /// Renews a lease as the work goes on as well, and stops the work if it was lost.
 pub(crate) struct Renewing<'a> {
-    pub(crate) store: &'a mut dyn StateStore,
+    pub(crate) store: &'a Store,
     pub(crate) lease: &'a mut Lease,
     pub(crate) inner: &'a mut dyn Progress,
     pub(crate) lost: Option<Error>,
@@ -247,7 +224,7 @@ impl Progress for Renewing<'_> {
                 // Another process may be writing for long; there is time to try again.
                 Err(error) if error.is_of_state() => {}
                 Err(lost) => {
-                    self.lost = Some(lost);
+                    self.lost = Some(lost.into());
                     return ControlFlow::Break(());
                 }
             }
@@ -265,28 +242,29 @@ pub trait Follow: Sync {
     fn done(&self, user: &UserId, learned: Result<Vec<LearnedPeriod>>) -> ControlFlow<()>;
 }
 
-/// Learns everything that all users have written since their last periods: one job per store, all of the same state,
-/// each with one user at a time.
+/// Learns everything that all users have written since their last periods: `jobs` at a time, each with
+/// one user.
 ///
-/// A user's result depends neither on the number of jobs nor on the order of users. What stops one user is handed to
-/// `follow` and stops no other.
+/// A user's result depends neither on the number of jobs nor on the order of users. What stops one user
+/// is handed to `follow` and stops no other.
 ///
 /// # Errors
 ///
 /// If the list of users cannot be read.
-pub fn adapt_users<S: StateStore>(
+pub fn adapt_users(
     model: &dyn LanguageModel,
-    stores: Vec<S>,
+    store: &Store,
+    jobs: usize,
     periods: Periods,
     follow: &dyn Follow,
 ) -> Result<()> {
     let queue = Mutex::new(Queue::default());
-    let next = |store: &S| queue.lock().unwrap_or_else(PoisonError::into_inner).next(store);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next(store);
     let end = || queue.lock().unwrap_or_else(PoisonError::into_inner).is_ended = true;
-    let work = |mut store: S| -> Result<()> {
+    let work = || -> Result<()> {
         let mut progress = follow.progress();
-        while let Some(user) = next(&store).inspect_err(|_| end())? {
-            let learned = adapt(model, &mut store, &user, periods, progress.as_mut());
+        while let Some(user) = next().inspect_err(|_| end())? {
+            let learned = adapt(model, store, &user, periods, progress.as_mut());
             if follow.done(&user, learned).is_break() {
                 end();
             }
@@ -294,7 +272,7 @@ pub fn adapt_users<S: StateStore>(
         Ok(())
     };
     thread::scope(|scope| {
-        let jobs: Vec<_> = stores.into_iter().map(|store| scope.spawn(|| work(store))).collect();
+        let jobs: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
         let results: Vec<_> = jobs
             .into_iter()
             .map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -315,7 +293,7 @@ impl Queue {
     /// Users read at a time: however many there are, no more are held.
     const PAGE: usize = 1000;
 
-    fn next(&mut self, store: &dyn StateStore) -> Result<Option<UserId>> {
+    fn next(&mut self, store: &Store) -> Result<Option<UserId>> {
         if self.is_ended {
             return Ok(None);
         }

@@ -1,16 +1,11 @@
 //! Embeddings of a user's texts under the base: what dense search and the diversity policy compare.
 
-use std::collections::HashMap;
-
 use spring_memory::{DocumentFields, Interaction};
 
-use crate::{LanguageModel, Result, StateStore, StoredInteraction};
+use crate::{EmbeddingMap, LanguageModel, Result, Store, StoredInteraction, UserVersion};
 
 /// A text's beginning tells its topic: what stands behind that many tokens is not embedded.
 const EMBEDDED_TOKENS: usize = 512;
-
-/// Embeddings of length 1 by sequence number.
-pub type EmbeddingMap = HashMap<u64, Vec<f32>>;
 
 /// The embedding of any text; the end of a long one is left out.
 ///
@@ -46,17 +41,12 @@ pub(crate) fn embed_missing<'t>(
     missing.map(|text| Ok((text.seq, embed_interaction(model, &text.interaction)?))).collect()
 }
 
-/// Keeps embeddings that were computed on the way. They can be computed again, so that a state that takes none is no
-/// reason to fail; says whether it took them. `removals` is the [count](StateStore::removals) from before the texts were
-/// read.
-pub(crate) fn keep(
-    store: &mut dyn StateStore,
-    user: &spring_memory::UserId,
-    removals: u64,
-    embeddings: &EmbeddingMap,
-) -> bool {
-    let kept = store.set_embeddings(user, removals, embeddings);
+/// Keeps embeddings that were computed on the way from texts of a version. They can be computed again,
+/// so that a state that takes none is no reason to fail; says whether it took them.
+pub(crate) fn keep(store: &Store, version: &UserVersion, embeddings: &EmbeddingMap) -> bool {
+    let kept = store.set_embeddings(version, embeddings);
     if let Err(error) = &kept {
+        let user = version.user();
         tracing::warn!("embeddings of user {user} are not kept and will be computed again: {error}");
     }
     kept.is_ok()

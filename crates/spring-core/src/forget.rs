@@ -6,8 +6,8 @@ use spring_memory::{InteractionId, UserId};
 
 use crate::{
     Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Lease, Memories, PeriodInput, Relearned,
-    Result, StateStore, StoredInteraction,
-    adapt::{Renewing, check_model, known_embeddings, patience, patiently, with_lease},
+    Result, Store, StoredInteraction,
+    adapt::{Renewing, check_base, known_embeddings, patience, patiently},
     learn_period, novelties,
     progress::Progress,
     recall,
@@ -24,19 +24,20 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Error::UnknownInteraction`], [`Error::OtherBase`] for a model that the state was not made for, [`Error::Leased`] while
-/// somebody else trains this user, or what stops the training; nothing is changed then.
+/// [`UnknownInteraction`](spring_store::Error::UnknownInteraction), [`Error::OtherBase`] for a model
+/// that the state was not made for, [`Leased`](spring_store::Error::Leased) while somebody else trains
+/// this user, or what stops the training; nothing is changed then.
 pub fn forget_interaction(
     model: &dyn LanguageModel,
-    store: &mut dyn StateStore,
+    store: &Store,
     user: &UserId,
     id: &InteractionId,
     progress: &mut dyn Progress,
 ) -> Result<Forgotten> {
-    check_model(model, store)?;
-    with_lease(store, user, |store, lease| {
-        let seq = store.find(user, id)?;
-        let seq = seq.ok_or_else(|| Error::UnknownInteraction { user: user.clone(), id: id.clone() })?;
+    check_base(model, store)?;
+    store.with_lease(user, |lease| {
+        let unknown = || spring_store::Error::UnknownInteraction { user: user.clone(), id: id.clone() };
+        let seq = store.find(user, id)?.ok_or_else(unknown)?;
         let relearned = match store.place(user, seq)? {
             Some((period, false)) => Relearning::new(model, store, lease, seq, progress)?
                 .run(period)
@@ -44,8 +45,8 @@ pub fn forget_interaction(
             // No generation saw what is pending or held out.
             _ => Vec::new(),
         };
-        let forgetting = Forgetting { user: user.clone(), seq, relearned };
-        patiently(patience(lease), progress, || store.forget_interaction(lease, &forgetting))
+        let forgetting = Forgetting { seq, relearned };
+        patiently(patience(lease), progress, || Ok(store.forget_interaction(lease, &forgetting)?))
     })
 }
 
@@ -55,7 +56,7 @@ type Bank = (Memories, Vec<StoredInteraction>);
 /// One run over a user's generations.
 struct Relearning<'a> {
     model: &'a dyn LanguageModel,
-    store: &'a mut dyn StateStore,
+    store: &'a Store,
     lease: &'a mut Lease,
     progress: &'a mut dyn Progress,
     /// The interaction that never was.
@@ -72,7 +73,7 @@ struct Relearning<'a> {
 impl<'a> Relearning<'a> {
     fn new(
         model: &'a dyn LanguageModel,
-        store: &'a mut dyn StateStore,
+        store: &'a Store,
         lease: &'a mut Lease,
         seq: u64,
         progress: &'a mut dyn Progress,
@@ -156,12 +157,8 @@ impl<'a> Relearning<'a> {
             earlier: &earlier,
             embeddings: &embeddings,
         };
-        let mut renewing = Renewing {
-            store: &mut *self.store,
-            lease: &mut *self.lease,
-            inner: &mut *self.progress,
-            lost: None,
-        };
+        let mut renewing =
+            Renewing { store: self.store, lease: &mut *self.lease, inner: &mut *self.progress, lost: None };
         let outcome = match (learn_period(self.model, &config, input, &mut renewing), renewing.lost) {
             (_, Some(lost)) => return Err(lost),
             (outcome, None) => outcome?,
@@ -212,7 +209,7 @@ impl<'a> Relearning<'a> {
         match self.learned.get(&number) {
             Some(learned) => Ok(learned.clone()),
             None => {
-                let (memories, bank) = recall(self.model, &*self.store, &self.lease.user, Some(number))?;
+                let (memories, bank) = recall(self.model, self.store, &self.lease.user, Some(number))?;
                 Ok((memories, bank.texts().to_vec()))
             }
         }
@@ -242,6 +239,7 @@ impl<'a> Relearning<'a> {
     }
 
     fn unknown(&self, number: u32) -> Error {
-        Error::UnknownRecord { user: self.lease.user.clone(), what: "generation", number }
+        let user = self.lease.user.clone();
+        spring_store::Error::UnknownRecord { user, what: "generation", number }.into()
     }
 }

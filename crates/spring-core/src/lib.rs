@@ -2,46 +2,46 @@
 #![forbid(unsafe_code)]
 
 mod adapt;
-mod config;
-mod cut;
 mod embedding;
 mod error;
 mod forget;
 mod generate;
+mod ingest;
 pub mod key;
 mod memories;
 mod period;
 mod progress;
 pub mod prompt;
 mod provenance;
-pub mod record;
 mod retrieve;
 mod retriever;
 mod search;
 mod signal;
 mod stop;
-mod store;
 
 pub use adapt::{Follow, Periods, adapt, adapt_users, check_base};
-pub use config::{BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, StateConfig, TextLength};
-pub use cut::period_ranges;
-pub use embedding::{EmbeddingMap, embed_interaction, embed_text};
+pub use embedding::{embed_interaction, embed_text};
 pub use error::{Error, Result};
 pub use forget::forget_interaction;
 pub use generate::{FusedScore, TextGeneration, TextStep, generate, score_fused};
-pub use memories::{Memories, RetrievalBank, recall};
+pub use ingest::ingest_jsonl;
+pub use memories::{Memories, RetrievalBank, recall, remember};
 pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties};
-pub use progress::{Event, Progress};
+pub use progress::{Event, Progress, reading};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
 pub use retrieve::{Retrieval, retrieve};
-pub use retriever::{Bm25Retriever, DenseRetriever, RetrievalConfig, Retriever, RetrieverKind};
-pub use search::{FoundText, HistorySearch, SearchConfig};
+pub use retriever::{Bm25Retriever, DenseRetriever, Retriever, retriever};
+pub use search::{FoundText, HistorySearch};
 pub use signal::{PeriodSignal, drift_signal};
 pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, Tokenize, Train};
 pub use stop::StopStrings;
-pub use store::{
-    Access, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, HistoryEntry, IngestReport,
-    Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback, Settings, SqliteStore, StateStore,
-    StoredInteraction, Transferred, UserSummary,
+#[cfg(feature = "sqlite")]
+pub use spring_store::{Access, Sqlite, SqliteStore};
+pub use spring_store::{
+    Backend, BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, EmbeddingMap, Forgetting,
+    Forgotten, Generation, GenerationSummary, GraphPlace, History, HistoryEntry, IngestReport, Lease, Member,
+    Memory, MemoryStore, PeriodCommit, PlannedPeriod, Relearned, RetrievalConfig, RetrieverKind, Rollback,
+    SearchConfig, Settings, StateConfig, Store, StoredInteraction, TextLength, Transferred, UserSize,
+    UserSnapshot, UserSummary, UserVersion, period_ranges, record,
 };
-pub use {spring_drift, spring_fuse, spring_lm, spring_memory};
+pub use {spring_drift, spring_fuse, spring_lm, spring_memory, spring_store};

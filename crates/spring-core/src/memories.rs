@@ -6,8 +6,8 @@ use std::sync::Arc;
 use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit, UserId};
 
 use crate::{
-    Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever, RetrieverKind,
-    StateStore, StoredInteraction, adapt::check_model,
+    Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever, Settings, Store,
+    StoredInteraction, UserSnapshot, adapt::check_fingerprint, retriever::retriever,
 };
 
 /// What a user's model consists of beside the base: the adapter, and the buffer of what it explains badly.
@@ -68,11 +68,11 @@ impl RetrievalBank {
         texts: Vec<StoredInteraction>,
         known: &EmbeddingMap,
     ) -> Result<Self> {
-        let retriever = config.retrieval.init(model, &config.bm25, &texts, known)?;
+        let retriever = retriever(&config.retrieval, model, &config.bm25, &texts, known)?;
         Ok(Self { retriever, texts })
     }
 
-    /// A bank with a retriever of one's own over these texts.
+    /// A bank with a custom retriever over these texts.
     pub fn with(retriever: Box<dyn Retriever>, texts: Vec<StoredInteraction>) -> Self {
         Self { retriever, texts }
     }
@@ -112,35 +112,41 @@ impl RetrievalBank {
     }
 }
 
-/// A user's memories from a state, and the bank over their buffer: those in use, or those of a generation.
+/// A user's memories from a state, and the bank over their buffer: those in use, or those of a
+/// generation.
 ///
 /// # Errors
 ///
-/// [`Error::UnknownUser`](crate::Error::UnknownUser), [`Error::UnknownRecord`](crate::Error::UnknownRecord),
-/// [`Error::OtherBase`](crate::Error::OtherBase) for a model that the state was not made for, or a state or adapter that
-/// cannot be read.
+/// [`Error::OtherBase`](crate::Error::OtherBase) for a model that the state was not made for, and those
+/// of [`Store::recall`] and [`remember`].
 pub fn recall(
     model: &dyn LanguageModel,
-    store: &dyn StateStore,
+    store: &Store,
     user: &UserId,
     generation: Option<u32>,
 ) -> Result<(Memories, RetrievalBank)> {
-    check_model(model, store)?;
-    let mut memories =
-        store.generation(user, generation)?.map(Memories::from_generation).transpose()?.unwrap_or_default();
-    let keys: Vec<u64> = memories.buffer.iter().map(|item| item.key).collect();
-    let (config, texts) = (&store.settings().config, store.interactions(user, &keys)?);
-    let known = match config.retrieval.retriever {
-        RetrieverKind::Bm25 => EmbeddingMap::new(),
-        RetrieverKind::Dense => store.embeddings(user, &keys)?,
-    };
-    let bank = RetrievalBank::of(model, config, texts, &known)?;
-    // Computed again, as the settings may have changed since the period was learned; but where the model would have to
-    // embed every prompt for that, only if the retriever is another one by now.
-    let is_valid = config.retrieval.retriever == RetrieverKind::Dense
-        && memories.generation > 0
-        && store.record(user, memories.generation)?.record.config.retrieval == config.retrieval;
-    if !is_valid {
+    crate::check_base(model, store)?;
+    remember(model, store.settings(), store.recall(user, generation)?)
+}
+
+/// The memories of a snapshot, and the bank over their buffer.
+///
+/// # Errors
+///
+/// If the settings are of another base, the adapter cannot be read, or the model refuses a text.
+pub fn remember(
+    model: &dyn LanguageModel,
+    settings: &Settings,
+    snapshot: UserSnapshot,
+) -> Result<(Memories, RetrievalBank)> {
+    check_fingerprint(model, settings, "of the snapshot")?;
+    let config = &settings.config;
+    let UserSnapshot { generation, calibrated, texts, embeddings, .. } = snapshot;
+    let mut memories = generation.map(Memories::from_generation).transpose()?.unwrap_or_default();
+    let bank = RetrievalBank::of(model, config, texts, &embeddings)?;
+    // Computed again, as the settings may have changed since the period was learned; but where the
+    // model would have to embed every prompt for that, only if the retriever is another one by now.
+    if calibrated.as_ref() != Some(&config.retrieval) {
         memories.calibration = bank.calibration(model)?;
     }
     Ok((memories, bank))

@@ -89,6 +89,11 @@ impl<F: FnMut(Event<'_>) -> ControlFlow<()>> Progress for F {
     }
 }
 
+/// Follows the check, export or import of a state.
+pub fn reading(progress: &mut dyn Progress) -> impl FnMut(u64) -> ControlFlow<()> {
+    move |done| progress.on(Event::Reading { done })
+}
+
 /// Turns a request to stop into the error that says so.
 pub(crate) fn tell(progress: &mut dyn Progress, event: Event<'_>) -> crate::Result<()> {
     match progress.on(event) {

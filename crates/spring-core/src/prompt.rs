@@ -6,8 +6,9 @@
 //! `eos`. Prompt and response are tokenised separately, so that the response's tokens do not depend on what stands
 //! before it.
 
-use serde::{Deserialize, Serialize};
 use spring_lm::{Message, Role, Sequence};
+
+pub use spring_store::record::Cut;
 
 use crate::{LanguageModel, ModelInfo, Result};
 
@@ -15,43 +16,6 @@ use crate::{LanguageModel, ModelInfo, Result};
 const SEPARATOR: &str = "\n\n";
 /// New tokens are reserved up to this number, and never more than a third of the context.
 const MOST_NEW_TOKENS: usize = 600;
-
-/// Something that did not fit and was left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "part", deny_unknown_fields)]
-pub enum Cut {
-    /// The beginning of the prompt.
-    Prompt {
-        /// Tokens left out.
-        tokens: usize,
-    },
-    /// The end of the response, its end token included.
-    Response {
-        /// Tokens left out.
-        tokens: usize,
-    },
-    /// A whole retrieved text.
-    Retrieved {
-        /// Its sequence number.
-        seq: u64,
-    },
-    /// Fewer new tokens than asked for.
-    NewTokens {
-        /// Tokens left out.
-        tokens: usize,
-    },
-}
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Prompt { tokens } => write!(f, "the prompt lost its first {tokens} tokens"),
-            Self::Response { tokens } => write!(f, "the response lost its last {tokens} tokens"),
-            Self::Retrieved { seq } => write!(f, "retrieved text {seq} did not fit"),
-            Self::NewTokens { tokens } => write!(f, "{tokens} fewer new tokens than asked for"),
-        }
-    }
-}
 
 /// A prompt and its response, ready to be scored or learned.
 #[derive(Debug, Clone, PartialEq, Eq)]

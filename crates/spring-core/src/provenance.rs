@@ -8,7 +8,7 @@ use spring_drift::DriftScore;
 use spring_memory::{DocumentFields, Interaction, UserId};
 
 use crate::{
-    Bm25Retriever, Result, StateStore, StoredInteraction,
+    Bm25Retriever, Result, Store, StoredInteraction,
     record::{AnswerRecord, LearnedPeriod},
 };
 
@@ -36,8 +36,8 @@ pub struct LearnedText {
 ///
 /// # Errors
 ///
-/// [`Error::UnknownRecord`](crate::Error::UnknownRecord) if there is no such generation.
-pub fn path_to(store: &dyn StateStore, user: &UserId, generation: u32) -> Result<Vec<LearnedPeriod>> {
+/// [`UnknownRecord`](spring_store::Error::UnknownRecord) if there is no such generation.
+pub fn path_to(store: &Store, user: &UserId, generation: u32) -> Result<Vec<LearnedPeriod>> {
     let mut path = Vec::new();
     let mut number = generation;
     while number > 0 {
@@ -54,7 +54,7 @@ pub fn path_to(store: &dyn StateStore, user: &UserId, generation: u32) -> Result
 /// # Errors
 ///
 /// As [`path_to`].
-pub fn learned_texts(store: &dyn StateStore, user: &UserId, generation: u32) -> Result<Vec<LearnedText>> {
+pub fn learned_texts(store: &Store, user: &UserId, generation: u32) -> Result<Vec<LearnedText>> {
     let mut learned = Vec::new();
     for LearnedPeriod { generation, record } in path_to(store, user, generation)? {
         let mut selected: Vec<_> =
@@ -104,7 +104,7 @@ pub struct AlikeText {
 /// # Errors
 ///
 /// If the state cannot be read, or its BM25 settings are out of range.
-pub fn provenance(store: &dyn StateStore, user: &UserId, text: &str, k: usize) -> Result<Provenance> {
+pub fn provenance(store: &Store, user: &UserId, text: &str, k: usize) -> Result<Provenance> {
     let answer = store.find_answer(user, text.trim())?;
     let generation = match &answer {
         Some(answer) => answer.generation,

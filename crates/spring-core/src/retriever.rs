@@ -2,12 +2,11 @@
 
 use std::fmt::Debug;
 
-use serde::{Deserialize, Serialize};
 use spring_memory::{Bm25Config, Bm25Index, DocumentFields, Hit, VectorStore, template_stop_words};
 
 use crate::{
-    Error, LanguageModel, Result, StoredInteraction,
-    embedding::{EmbeddingMap, embed_missing, embed_text},
+    EmbeddingMap, LanguageModel, Result, RetrievalConfig, RetrieverKind, StoredInteraction,
+    embedding::{embed_missing, embed_text},
 };
 
 /// Finds the texts of a buffer that a prompt is like. Scores are in a unit of its own: the gate's threshold is a quantile
@@ -32,71 +31,25 @@ pub trait Retriever: Debug + Send + Sync {
     fn calibration(&self, model: &dyn LanguageModel, texts: &[StoredInteraction]) -> Result<Vec<f64>>;
 }
 
-/// A retriever by name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RetrieverKind {
-    /// By shared words, the paper's.
-    #[default]
-    Bm25,
-    /// By the cosine similarity of embeddings under the base.
-    Dense,
-}
-
-impl RetrieverKind {
-    /// The name in configurations and records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bm25 => "bm25",
-            Self::Dense => "dense",
+/// The retriever of the settings over these texts. Embeddings that a dense one needs are taken from
+/// `known`, or computed.
+///
+/// # Errors
+///
+/// If a setting is out of range or the model refuses a text.
+pub fn retriever(
+    config: &RetrievalConfig,
+    model: &dyn LanguageModel,
+    bm25: &Bm25Config,
+    texts: &[StoredInteraction],
+    known: &EmbeddingMap,
+) -> Result<Box<dyn Retriever>> {
+    match config.retriever {
+        RetrieverKind::Bm25 => {
+            let bm25 = without_template(bm25, config.template_share, texts);
+            Ok(Box::new(Bm25Retriever::new(bm25, config.fields, texts)?))
         }
-    }
-}
-
-/// How the texts of the buffer are found for a prompt.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetrievalConfig {
-    /// What finds them. Default: BM25.
-    pub retriever: RetrieverKind,
-    /// What BM25 sees of a text. Default: prompt, line break, response.
-    pub fields: DocumentFields,
-    /// BM25 leaves out words that at least this part of the buffer's prompts contain, above 0 up to 1: those of a template
-    /// that all prompts share. Default: none is left out.
-    pub template_share: Option<f64>,
-}
-
-impl RetrievalConfig {
-    /// The retriever over these texts. Embeddings that a dense one needs are taken from `known`, or computed.
-    ///
-    /// # Errors
-    ///
-    /// If a setting is out of range or the model refuses a text.
-    pub fn init(
-        &self,
-        model: &dyn LanguageModel,
-        bm25: &Bm25Config,
-        texts: &[StoredInteraction],
-        known: &EmbeddingMap,
-    ) -> Result<Box<dyn Retriever>> {
-        match self.retriever {
-            RetrieverKind::Bm25 => {
-                let bm25 = without_template(bm25, self.template_share, texts);
-                Ok(Box::new(Bm25Retriever::new(bm25, self.fields, texts)?))
-            }
-            RetrieverKind::Dense => Ok(Box::new(DenseRetriever::new(model, texts, known)?)),
-        }
-    }
-}
-
-/// Refuses a part of the prompts that is none.
-pub(crate) fn check_template_share(section: &str, share: Option<f64>) -> Result<()> {
-    match share {
-        Some(share) if !(share > 0.0 && share <= 1.0) => {
-            let reason = format!("template_share = {share}: must be above 0 and at most 1");
-            Err(Error::Config { origin: section.into(), reason })
-        }
-        _ => Ok(()),
+        RetrieverKind::Dense => Ok(Box::new(DenseRetriever::new(model, texts, known)?)),
     }
 }
 

@@ -2,46 +2,17 @@
 
 use std::{collections::BTreeMap, fs::DirBuilder, path::Path};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use spring_memory::{
-    DenseConfig, DocumentFields, GraphOrigin, HistoryConfig, HistoryIndex, Interaction, SearchFilter,
-    SearchMode, SearchRequest, UserId,
+    GraphOrigin, HistoryConfig, HistoryIndex, Interaction, SearchFilter, SearchMode, SearchRequest, UserId,
 };
 
 use crate::{
-    Error, HistoryEntry, LanguageModel, Result, StateStore, StoredInteraction,
-    embedding::{EmbeddingMap, embed_missing, embed_text, keep},
+    EmbeddingMap, Error, History, HistoryEntry, LanguageModel, Result, Store, StoredInteraction, UserVersion,
+    embedding::{embed_missing, embed_text, keep},
     progress::{Event, Progress, tell},
     retriever::without_template,
 };
-
-/// How a user's history is searched.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SearchConfig {
-    /// By words, by meaning or both. Default: by words.
-    pub mode: SearchMode,
-    /// Most results. Default 10.
-    pub limit: usize,
-    /// What BM25 sees of a text. Default: prompt, line break, response.
-    pub fields: DocumentFields,
-    /// BM25 leaves out words that at least this part of the prompts contain, above 0 up to 1. Default: none is left out.
-    pub template_share: Option<f64>,
-    /// When embeddings get a graph.
-    pub dense: DenseConfig,
-}
-
-impl Default for SearchConfig {
-    fn default() -> Self {
-        Self {
-            mode: SearchMode::default(),
-            limit: 10,
-            fields: DocumentFields::default(),
-            template_share: None,
-            dense: DenseConfig::default(),
-        }
-    }
-}
 
 /// A text of the history, found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,20 +54,19 @@ impl HistorySearch {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownUser`], a mode without the model that it needs, or a request to stop; embeddings computed so far are
+    /// [`UnknownUser`](spring_store::Error::UnknownUser), a mode without the model that it needs, or a request to stop; embeddings computed so far are
     /// kept.
     pub fn open(
         model: Option<&dyn LanguageModel>,
-        store: &mut dyn StateStore,
+        store: &Store,
         user: &UserId,
         mode: SearchMode,
         held_out: bool,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
         let config = store.settings().config.clone();
-        let removals = store.removals(user)?;
-        let entries: Vec<HistoryEntry> =
-            store.history(user)?.into_iter().filter(|entry| held_out || !entry.held_out).collect();
+        let History { version, mut entries, .. } = store.history(user)?;
+        entries.retain(|entry| held_out || !entry.held_out);
         let (mut embedded, mut embeddings) = (0, EmbeddingMap::new());
         if mode != SearchMode::Bm25 {
             let model = model.ok_or(spring_memory::SearchError::NoEmbedding)?;
@@ -111,7 +81,7 @@ impl HistorySearch {
             for some in missing.chunks(KEPT_AT_ONCE) {
                 tell(progress, Event::Embedding { done: embedded, texts: missing.len() })?;
                 let new = embed_missing(model, some.iter().copied(), &EmbeddingMap::new())?;
-                keeps = keeps && keep(store, user, removals, &new);
+                keeps = keeps && keep(store, &version, &new);
                 embedded += new.len();
                 embeddings.extend(new);
             }
@@ -130,8 +100,7 @@ impl HistorySearch {
             index.add(stored.seq, &stored.interaction, *period, embedding)?;
         }
         // A graph with held-out texts in it would take the place of the one that is searched every day.
-        let graph =
-            if held_out { GraphOrigin::NotNeeded } else { graph_of(&mut index, store, user, removals)? };
+        let graph = if held_out { GraphOrigin::NotNeeded } else { graph_of(&mut index, store, &version)? };
         let entries = entries.into_iter().map(|entry| (entry.stored.seq, entry)).collect();
         Ok(Self { mode, index, entries, embedded, graph })
     }
@@ -194,16 +163,12 @@ impl HistorySearch {
 }
 
 /// Reads the graph over the embeddings where it is worth having, or builds and keeps it.
-fn graph_of(
-    index: &mut HistoryIndex,
-    store: &mut dyn StateStore,
-    user: &UserId,
-    removals: u64,
-) -> Result<GraphOrigin> {
+fn graph_of(index: &mut HistoryIndex, store: &Store, version: &UserVersion) -> Result<GraphOrigin> {
     let Some(dense) = index.dense_mut().filter(|dense| dense.len() >= dense.config().exact_below.max(1))
     else {
         return Ok(GraphOrigin::NotNeeded);
     };
+    let user = version.user();
     let Some(place) = store.graph_place(user)? else {
         dense.refresh();
         return Ok(GraphOrigin::Rebuilt("the state has no file to keep it beside".into()));
@@ -219,7 +184,7 @@ fn graph_of(
         tracing::info!("graph over the embeddings of user {user} built anew: {reason}");
         let kept = make_folder(&place.folder)
             .and_then(|()| Ok(dense.save_graph(&place.folder, &place.name)?))
-            .and_then(|stamp| stamp.map_or(Ok(()), |stamp| store.set_graph(user, removals, &stamp)));
+            .and_then(|stamp| stamp.map_or(Ok(()), |stamp| Ok(store.set_graph(version, &stamp)?)));
         if let Err(error) = kept {
             tracing::warn!("the graph over the embeddings of user {user} is not kept: {error}");
         }

@@ -1,5 +1,6 @@
 //! Models of other people behind the trait: what is not as it asks is an error, never a panic.
 
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -107,9 +108,9 @@ impl Decode for Foreign {
 
 fn learned() -> (Memories, RetrievalBank) {
     let ada = user("ada");
-    let mut store = SqliteStore::in_memory(&settings(config())).unwrap();
-    ingest(&mut store, &texts("ada", 0..12));
-    adapt(model(), &mut store, &ada, Periods::default(), &mut ()).unwrap();
+    let store = SqliteStore::in_memory(&settings(config())).unwrap();
+    ingest(&store, &texts("ada", 0..12));
+    adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap();
     recall(model(), &store, &ada, None).unwrap()
 }
 

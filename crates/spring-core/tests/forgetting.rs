@@ -1,28 +1,29 @@
 //! Forgetting one text: what is left is what a run without it would have made, to the last bit.
 
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Config, Error, Generation, Member, Periods, SqliteStore, StateStore, StoredInteraction, adapt,
-    forget_interaction, generate, recall, record::LearnedPeriod,
+    Config, Generation, Member, Periods, SqliteStore, StoredInteraction, adapt, forget_interaction, generate,
+    recall, record::LearnedPeriod, spring_store::Error as StoreError,
 };
 
 const FOUR: Periods = Periods { count: 4, hold_out: 0.2 };
 
 fn store(config: Config, count: usize) -> SqliteStore {
-    let mut store = SqliteStore::in_memory(&settings(config)).unwrap();
-    ingest(&mut store, &texts("ada", 0..count));
+    let store = SqliteStore::in_memory(&settings(config)).unwrap();
+    ingest(&store, &texts("ada", 0..count));
     store
 }
 
-fn learn(store: &mut SqliteStore) {
+fn learn(store: &SqliteStore) {
     adapt(model(), store, &user("ada"), FOUR, &mut ()).unwrap();
 }
 
-fn forget(store: &mut SqliteStore, name: &str) -> spring_core::Forgotten {
+fn forget(store: &SqliteStore, name: &str) -> spring_core::Forgotten {
     forget_interaction(model(), store, &user("ada"), &id(name), &mut ()).unwrap()
 }
 
@@ -33,7 +34,7 @@ fn everything(store: &SqliteStore) -> Everything {
     let ada = user("ada");
     let generations = store.generations(&ada).unwrap();
     let memories = |number| match store.generation(&ada, Some(number)) {
-        Err(Error::Pruned { .. }) => None,
+        Err(StoreError::Pruned { .. }) => None,
         other => other.unwrap(),
     };
     let periods = store.user(&ada).unwrap().periods;
@@ -47,10 +48,10 @@ fn everything(store: &SqliteStore) -> Everything {
 
 /// The same boundaries, but the text was taken out before anything was learned.
 fn never_was(config: Config, name: &str) -> SqliteStore {
-    let mut store = store(config, 40);
+    let store = store(config, 40);
     store.cut_periods(&user("ada"), FOUR.count, FOUR.hold_out).unwrap();
-    assert_eq!(forget(&mut store, name).generations_relearned, 0);
-    learn(&mut store);
+    assert_eq!(forget(&store, name).generations_relearned, 0);
+    learn(&store);
     store
 }
 
@@ -58,13 +59,13 @@ fn never_was(config: Config, name: &str) -> SqliteStore {
 fn what_is_left_is_a_run_in_which_it_never_was() {
     // Of the first period, of a later one, held out (the last two of each ten), of the last.
     for (name, relearned) in [("3", 4), ("14", 3), ("19", 0), ("30", 1)] {
-        let mut store = store(config(), 40);
-        learn(&mut store);
+        let store = store(config(), 40);
+        learn(&store);
         let before = everything(&store);
-        assert_eq!(forget(&mut store, name).generations_relearned, relearned, "text {name}");
+        assert_eq!(forget(&store, name).generations_relearned, relearned, "text {name}");
         assert_ne!(everything(&store), before);
         assert_eq!(everything(&store), everything(&never_was(config(), name)), "text {name}");
-        let error = forget_interaction(model(), &mut store, &user("ada"), &id(name), &mut ()).unwrap_err();
+        let error = forget_interaction(model(), &store, &user("ada"), &id(name), &mut ()).unwrap_err();
         assert_eq!(error.to_string(), format!("user ada has no interaction {name}"));
     }
 }
@@ -74,13 +75,13 @@ fn a_fresh_state_without_the_text_learns_the_same_adapter() {
     // 41 texts are cut into 11, 10, 10, 10: without one of the first eleven the boundaries are those of 40.
     let periods = Periods { count: 4, hold_out: 0.0 };
     let adapter = |store: &SqliteStore| store.generation(&user("ada"), None).unwrap().unwrap().adapter;
-    let mut forgetting = store(config(), 41);
-    adapt(model(), &mut forgetting, &user("ada"), periods, &mut ()).unwrap();
+    let forgetting = store(config(), 41);
+    adapt(model(), &forgetting, &user("ada"), periods, &mut ()).unwrap();
     let with = adapter(&forgetting);
-    forget(&mut forgetting, "5");
-    let mut fresh = SqliteStore::in_memory(&settings(config())).unwrap();
-    ingest(&mut fresh, &texts("ada", (0..41).filter(|i| *i != 5)));
-    adapt(model(), &mut fresh, &user("ada"), periods, &mut ()).unwrap();
+    forget(&forgetting, "5");
+    let fresh = SqliteStore::in_memory(&settings(config())).unwrap();
+    ingest(&fresh, &texts("ada", (0..41).filter(|i| *i != 5)));
+    adapt(model(), &fresh, &user("ada"), periods, &mut ()).unwrap();
     assert_ne!(with, adapter(&fresh));
     assert_eq!(adapter(&forgetting), adapter(&fresh));
 }
@@ -89,21 +90,21 @@ fn a_fresh_state_without_the_text_learns_the_same_adapter() {
 fn pruned_and_abandoned_generations_forget_too() {
     let mut config = config();
     config.state.keep_generations = 2;
-    let branched = |store: &mut SqliteStore| {
+    let branched = |store: &SqliteStore| {
         learn(store);
         // The last period is learned a second time, from the same parent.
         store.rollback(&user("ada"), None).unwrap();
         learn(store);
     };
-    let mut forgetting = store(config.clone(), 40);
-    branched(&mut forgetting);
+    let forgetting = store(config.clone(), 40);
+    branched(&forgetting);
     // Text 22 is of period 3: its generation is pruned, and so is the one that it started from.
     assert_eq!(everything(&forgetting).1.iter().filter(|kept| kept.is_none()).count(), 3);
-    assert_eq!(forget(&mut forgetting, "22").generations_relearned, 3);
-    let mut without = store(config, 40);
+    assert_eq!(forget(&forgetting, "22").generations_relearned, 3);
+    let without = store(config, 40);
     without.cut_periods(&user("ada"), FOUR.count, FOUR.hold_out).unwrap();
-    forget(&mut without, "22");
-    branched(&mut without);
+    forget(&without, "22");
+    branched(&without);
     assert_eq!(everything(&forgetting), everything(&without));
 }
 
@@ -116,31 +117,31 @@ fn texts_that_were_cut_at_other_lengths_are_measured_as_they_were_then() {
             let mut config = config();
             config.training.max_tokens = max_tokens;
             store.set_config(&config).unwrap();
-            ingest(&mut store, &texts("ada", new));
+            ingest(&store, &texts("ada", new));
             let periods = Periods { count: periods, hold_out: 0.2 };
             if let Some(name) = without.take() {
                 store.cut_periods(&user("ada"), periods.count, periods.hold_out).unwrap();
-                forget(&mut store, name);
+                forget(&store, name);
             }
-            adapt(model(), &mut store, &user("ada"), periods, &mut ()).unwrap();
+            adapt(model(), &store, &user("ada"), periods, &mut ()).unwrap();
         }
         store
     };
-    let mut forgetting = learn(None);
+    let forgetting = learn(None);
     let records = forgetting.period_records(&user("ada"), None).unwrap();
     let is_cut = |learned: &LearnedPeriod| learned.record.scores.iter().any(|score| !score.cuts.is_empty());
     assert_eq!(records.iter().map(is_cut).collect::<Vec<_>>(), [false, true, true, false]);
-    assert_eq!(forget(&mut forgetting, "3").generations_relearned, 4);
+    assert_eq!(forget(&forgetting, "3").generations_relearned, 4);
     assert_eq!(everything(&forgetting), everything(&learn(Some("3"))));
 }
 
 #[test]
 fn a_period_may_lose_all_its_texts() {
     let two = Periods { count: 2, hold_out: 0.0 };
-    let mut store = store(config(), 3);
-    adapt(model(), &mut store, &user("ada"), two, &mut ()).unwrap();
+    let store = store(config(), 3);
+    adapt(model(), &store, &user("ada"), two, &mut ()).unwrap();
     for name in ["0", "1"] {
-        forget(&mut store, name);
+        forget(&store, name);
     }
     let records = store.period_records(&user("ada"), None).unwrap();
     assert_eq!(records[0].record.scores.len(), 0);
@@ -152,31 +153,31 @@ fn a_period_may_lose_all_its_texts() {
 fn texts_generated_from_it_are_not_on_record_any_more() {
     let mut config = config();
     config.decoding.max_new_tokens = Some(4);
-    let mut store = store(config.clone(), 40);
+    let store = store(config.clone(), 40);
     let ada = user("ada");
-    let write = |store: &mut SqliteStore| {
-        let removals = store.removals(&ada).unwrap();
+    let write = |store: &SqliteStore| {
+        let version = store.version(&ada).unwrap();
         let (memories, bank) = recall(model(), store, &ada, None).unwrap();
         let answer = generate(model(), &config, &memories, &bank, "About trams", &mut ()).unwrap();
-        store.record_answer(&ada, removals, &answer).unwrap();
+        store.record_answer(&version, &answer).unwrap();
     };
-    write(&mut store);
-    learn(&mut store);
-    write(&mut store);
-    assert_eq!(forget(&mut store, "3").answers, 1);
+    write(&store);
+    learn(&store);
+    write(&store);
+    assert_eq!(forget(&store, "3").answers, 1);
     assert_eq!(store.answers(&ada, 9).unwrap().len(), 1);
 }
 
 #[test]
 fn a_training_that_is_stopped_forgets_nothing() {
-    let mut store = store(config(), 40);
-    learn(&mut store);
+    let store = store(config(), 40);
+    learn(&store);
     let before = everything(&store);
     let mut stop = |event: spring_core::Event<'_>| match event {
         spring_core::Event::Training { .. } => std::ops::ControlFlow::Break(()),
         _ => std::ops::ControlFlow::Continue(()),
     };
-    let error = forget_interaction(model(), &mut store, &user("ada"), &id("3"), &mut stop).unwrap_err();
+    let error = forget_interaction(model(), &store, &user("ada"), &id("3"), &mut stop).unwrap_err();
     assert!(error.is_stopped());
     assert_eq!(everything(&store), before);
     // The lease has ended.

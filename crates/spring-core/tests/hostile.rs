@@ -1,6 +1,7 @@
 //! Bad bytes everywhere: settings, lines, adapters, state files. No panic, always an error that says where, or a value
 //! that can be used.
 
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -10,7 +11,8 @@ use std::{fs, sync::OnceLock};
 use common::{config, ingest, model, settings, texts, user};
 use proptest::{prelude::*, sample::Index};
 use spring_core::{
-    Access, Config, Error, Periods, Result, SqliteStore, StateStore, adapt, spring_memory::JsonlReader,
+    Access, Config, Periods, Result, SqliteStore, adapt, ingest_jsonl, reading,
+    spring_store::Error as StoreError,
 };
 use spring_lm::Adapter;
 
@@ -65,18 +67,18 @@ fn state_file() -> &'static [u8] {
     BYTES.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let mut store = SqliteStore::create(&path, &settings(config())).unwrap();
-        ingest(&mut store, &texts("ada", 0..30));
+        let store = SqliteStore::create(&path, &settings(config())).unwrap();
+        ingest(&store, &texts("ada", 0..30));
         let periods = Periods { count: 2, hold_out: 0.1 };
-        adapt(model(), &mut store, &user("ada"), periods, &mut ()).unwrap();
-        ingest(&mut store, &texts("ada", 30..33));
+        adapt(model(), &store, &user("ada"), periods, &mut ()).unwrap();
+        ingest(&store, &texts("ada", 30..33));
         drop(store);
         fs::read(&path).unwrap()
     })
 }
 
 /// Reads and writes whatever there is.
-fn use_everything(store: &mut SqliteStore) -> Result<()> {
+fn use_everything(store: &SqliteStore) -> Result<()> {
     let page = store.users(None, 100)?;
     for summary in &page {
         let name = &summary.user;
@@ -84,8 +86,8 @@ fn use_everything(store: &mut SqliteStore) -> Result<()> {
             store.record(name, generation.number)?;
             match store.generation(name, Some(generation.number)) {
                 Ok(Some(generation)) => drop(Adapter::from_bytes(&generation.adapter)),
-                Ok(None) | Err(Error::Pruned { .. }) => {}
-                Err(error) => return Err(error),
+                Ok(None) | Err(StoreError::Pruned { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         for period in 1..=summary.periods.min(100) {
@@ -96,7 +98,7 @@ fn use_everything(store: &mut SqliteStore) -> Result<()> {
         store.size(name)?;
         store.digest(name)?;
     }
-    store.check(&mut ())?;
+    store.check(&mut reading(&mut ()))?;
     ingest_line(store)?;
     let names: Vec<_> = page.into_iter().map(|summary| summary.user).collect();
     for name in names {
@@ -107,9 +109,9 @@ fn use_everything(store: &mut SqliteStore) -> Result<()> {
     Ok(())
 }
 
-fn ingest_line(store: &mut SqliteStore) -> Result<()> {
+fn ingest_line(store: &SqliteStore) -> Result<()> {
     let line = texts("zoe", 0..1);
-    store.ingest("line", &mut JsonlReader::new(line.as_bytes(), "line")).map(|_| ())
+    ingest_jsonl(store, line.as_bytes(), "line").map(|_| ())
 }
 
 proptest! {
@@ -148,8 +150,8 @@ proptest! {
     fn lines_are_taken_or_refused_with_their_number(change in damage()) {
         let sound = texts("ada", 0..6);
         let bytes = change.of(sound.as_bytes());
-        let mut store = SqliteStore::in_memory(&settings(Config::default())).unwrap();
-        match store.ingest("texts.jsonl", &mut JsonlReader::new(&bytes[..], "texts.jsonl")) {
+        let store = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        match ingest_jsonl(&store, &bytes[..], "texts.jsonl") {
             Err(error) => {
                 prop_assert!(error.to_string().starts_with("texts.jsonl:"), "{}", error);
                 prop_assert!(store.users(None, 9).unwrap().is_empty());
@@ -189,10 +191,10 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
         fs::write(&path, bytes).unwrap();
-        let used = SqliteStore::open(&path, Access::ReadOnly).and_then(|store| {
-            drop(store);
-            use_everything(&mut SqliteStore::open(&path, Access::ReadWrite)?)
-        });
+        let used = (|| {
+            drop(SqliteStore::open(&path, Access::ReadOnly)?);
+            use_everything(&SqliteStore::open(&path, Access::ReadWrite)?)
+        })();
         if let Err(error) = used {
             let said = error.to_string();
             prop_assert!(said.contains("state.db") || said.contains("user ada"), "{}", said);

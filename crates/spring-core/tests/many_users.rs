@@ -1,5 +1,6 @@
 //! Many users side by side: results that depend on nothing but the user, and nobody in another's way.
 
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -13,17 +14,18 @@ use std::{
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, StateStore, adapt, adapt_users,
-    check_base, forget_interaction, recall, record::LearnedPeriod, spring_memory::UserId,
+    Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, adapt, adapt_users, check_base,
+    forget_interaction, recall, record::LearnedPeriod, spring_memory::UserId,
+    spring_store::Error as StoreError,
 };
 
 const TWO: Periods = Periods { count: 2, hold_out: 0.1 };
 const USERS: [&str; 5] = ["ada", "bob", "cy", "dan", "eve"];
 
 fn on_file(path: &Path) -> SqliteStore {
-    let mut store = SqliteStore::create(path, &settings(config())).unwrap();
+    let store = SqliteStore::create(path, &settings(config())).unwrap();
     for (i, name) in USERS.iter().enumerate() {
-        ingest(&mut store, &texts(name, 0..6 + 3 * i));
+        ingest(&store, &texts(name, 0..6 + 3 * i));
     }
     store
 }
@@ -49,12 +51,9 @@ fn learn(jobs: usize, threads: usize) -> Vec<(Option<Generation>, Vec<LearnedPer
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let store = on_file(&path);
-    let mut stores: Vec<_> =
-        (1..jobs).map(|_| SqliteStore::open(&path, Access::ReadWrite).unwrap()).collect();
-    stores.push(store);
     let notes = Notes::default();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| adapt_users(model(), stores, TWO, &notes)).unwrap();
+    pool.install(|| adapt_users(model(), &store, jobs, TWO, &notes)).unwrap();
     let mut done = notes.0.into_inner().unwrap();
     done.sort();
     assert_eq!(done, USERS.map(|name| (name.to_owned(), Ok(2))));
@@ -81,7 +80,7 @@ fn two_train_different_users_and_the_same_one_not() {
     drop(on_file(&path));
     let middle = Barrier::new(2);
     let train = |name: &str| {
-        let mut store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+        let store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
         let mut met = false;
         let mut meet = |event: Event<'_>| {
             // Both are in the middle of their training before either goes on.
@@ -91,7 +90,7 @@ fn two_train_different_users_and_the_same_one_not() {
             }
             ControlFlow::Continue(())
         };
-        adapt(model(), &mut store, &user(name), TWO, &mut meet).unwrap().len()
+        adapt(model(), &store, &user(name), TWO, &mut meet).unwrap().len()
     };
     thread::scope(|scope| {
         let other = scope.spawn(|| train("ada"));
@@ -99,33 +98,34 @@ fn two_train_different_users_and_the_same_one_not() {
         assert_eq!(other.join().unwrap(), 2);
     });
 
-    let mut first = SqliteStore::open(&path, Access::ReadWrite).unwrap();
-    let mut second = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    let first = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    let second = SqliteStore::open(&path, Access::ReadWrite).unwrap();
     let mut refused = 0;
     let mut meanwhile = |event: Event<'_>| {
         if matches!(event, Event::Training { done: 1, .. }) {
-            let error = adapt(model(), &mut second, &user("cy"), TWO, &mut ()).unwrap_err();
+            let error = adapt(model(), &second, &user("cy"), TWO, &mut ()).unwrap_err();
             assert!(
-                matches!(&error, Error::Leased { holder, .. } if holder.starts_with("process ")),
+                matches!(&error, Error::Store(StoreError::Leased { holder, .. }) if holder.starts_with("process ")),
                 "{error}"
             );
             refused += 1;
         }
         ControlFlow::Continue(())
     };
-    assert_eq!(adapt(model(), &mut first, &user("cy"), TWO, &mut meanwhile).unwrap().len(), 2);
+    assert_eq!(adapt(model(), &first, &user("cy"), TWO, &mut meanwhile).unwrap().len(), 2);
     assert_eq!(refused, 2);
-    assert!(adapt(model(), &mut second, &user("cy"), TWO, &mut ()).unwrap().is_empty());
+    assert!(adapt(model(), &second, &user("cy"), TWO, &mut ()).unwrap().is_empty());
 }
 
 #[test]
 fn what_stops_one_user_stops_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let mut store = on_file(&path);
+    let store = on_file(&path);
     let lease = store.lease(&user("bob")).unwrap();
     let notes = Notes::default();
-    adapt_users(model(), vec![SqliteStore::open(&path, Access::ReadWrite).unwrap()], TWO, &notes).unwrap();
+    let other = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    adapt_users(model(), &other, 1, TWO, &notes).unwrap();
     let done = notes.0.into_inner().unwrap();
     let failed: Vec<_> = done.iter().filter(|(_, learned)| learned.is_err()).map(|(name, _)| name).collect();
     assert_eq!((done.len(), failed), (5, vec![&"bob".to_owned()]));
@@ -138,16 +138,15 @@ fn a_loss_that_explodes_keeps_the_generation_before() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let mut store = SqliteStore::create(&path, &settings(config())).unwrap();
-    ingest(&mut store, &texts("ada", 0..8));
-    adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap();
+    ingest(&store, &texts("ada", 0..8));
+    adapt(model(), &store, &user("ada"), Periods::default(), &mut ()).unwrap();
     let before = store.generation(&user("ada"), None).unwrap();
-    ingest(&mut store, &texts("ada", 8..30));
+    ingest(&store, &texts("ada", 8..30));
     let mut wild = config();
     wild.training.learning_rate = 1e30;
     wild.training.max_grad_norm = 1e30;
     store.try_config(&wild).unwrap();
-    let error =
-        adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap_err().to_string();
+    let error = adapt(model(), &store, &user("ada"), Periods::default(), &mut ()).unwrap_err().to_string();
     assert!(
         error.starts_with("user ada: the loss was") && error.contains("lower the learning rate"),
         "{error}"
@@ -161,29 +160,64 @@ fn a_loss_that_explodes_keeps_the_generation_before() {
     let mut calm = config();
     calm.training.epochs = 1;
     store.try_config(&calm).unwrap();
-    assert_eq!(adapt(model(), &mut store, &user("ada"), Periods::default(), &mut ()).unwrap().len(), 1);
+    assert_eq!(adapt(model(), &store, &user("ada"), Periods::default(), &mut ()).unwrap().len(), 1);
     assert_eq!(SqliteStore::open(&path, Access::ReadOnly).unwrap().settings().config, calm);
 }
 
 #[test]
 fn another_base_is_refused() {
-    let path = Path::new("me.db");
     let mut settings = settings(config());
     let store = SqliteStore::in_memory(&settings).unwrap();
-    check_base(model(), &store, path).unwrap();
+    check_base(model(), &store).unwrap();
     settings.fingerprint = "f00d".into();
-    let mut store = SqliteStore::in_memory(&settings).unwrap();
-    let error = check_base(model(), &store, path).unwrap_err().to_string();
-    assert!(error.starts_with("state me.db: made for another model or tokenizer"), "{error}");
+    let store = SqliteStore::in_memory(&settings).unwrap();
+    let error = check_base(model(), &store).unwrap_err().to_string();
+    assert!(error.starts_with("state :memory:: made for another model or tokenizer"), "{error}");
     // Nor by whoever did not ask.
-    ingest(&mut store, &texts("ada", 0..8));
+    ingest(&store, &texts("ada", 0..8));
     let ada = user("ada");
     for refused in [
-        adapt(model(), &mut store, &ada, TWO, &mut ()).map(drop),
+        adapt(model(), &store, &ada, TWO, &mut ()).map(drop),
         recall(model(), &store, &ada, None).map(drop),
-        forget_interaction(model(), &mut store, &ada, &id("3"), &mut ()).map(drop),
+        forget_interaction(model(), &store, &ada, &id("3"), &mut ()).map(drop),
     ] {
         assert!(matches!(refused, Err(Error::OtherBase { .. })), "{refused:?}");
     }
     assert_eq!(store.user(&ada).unwrap().pending, 8);
+}
+
+#[test]
+fn what_was_trained_waits_for_a_busy_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let store = on_file(&path);
+    store.backend().set_wait(std::time::Duration::from_millis(1));
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let (mut waited, mut stopping) = (0, false);
+    let mut follow = |event: Event<'_>| {
+        let free = || other.execute_batch("COMMIT").unwrap();
+        match event {
+            Event::Rescoring { .. } => other.execute_batch("BEGIN IMMEDIATE").unwrap(),
+            Event::Waiting if stopping => {
+                // Not against a request to stop.
+                free();
+                return ControlFlow::Break(());
+            }
+            Event::Waiting => {
+                waited += 1;
+                if waited == 3 {
+                    free();
+                }
+            }
+            Event::Committed { .. } => stopping = true,
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    };
+    let error = adapt(model(), &store, &user("ada"), TWO, &mut follow).unwrap_err();
+    assert!(error.is_stopped(), "{error}");
+    assert_eq!(waited, 3);
+    // The first period was worth the wait, the second is learned again.
+    assert_eq!(store.user(&user("ada")).unwrap().generation, 1);
+    assert_eq!(adapt(model(), &store, &user("ada"), TWO, &mut ()).unwrap().len(), 1);
 }

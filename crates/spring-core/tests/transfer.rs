@@ -1,5 +1,6 @@
 //! A user moved from one installation to another, and folders that no export wrote.
 
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -14,40 +15,61 @@ use std::{
 use common::{config, id, ingest, model, settings, texts, user};
 use proptest::prelude::*;
 use spring_core::{
-    Access, Config, Event, Periods, Result, Settings, SqliteStore, StateStore, Transferred, adapt,
-    forget_interaction, generate, recall,
+    Access, Config, MemoryStore, Periods, Settings, SqliteStore, Store, Transferred, adapt,
+    forget_interaction, generate, reading, recall,
 };
-use spring_lm::Adapter;
+use spring_lm::{Adapter, ModelError};
 use tempfile::TempDir;
 
 /// Ada after months: learned, went back and on again, forgot a text, wrote, and has something new.
-fn ada() -> SqliteStore {
+fn live(store: &Store) {
+    ingest(store, &texts("bob", 0..5));
+    ingest(store, &texts("ada", 0..30));
+    let ada = user("ada");
+    let three = Periods { count: 3, hold_out: 0.2 };
+    adapt(model(), store, &ada, three, &mut ()).unwrap();
+    store.rollback(&ada, None).unwrap();
+    adapt(model(), store, &ada, three, &mut ()).unwrap();
+    forget_interaction(model(), store, &ada, &id("4"), &mut ()).unwrap();
+    let (memories, bank) = recall(model(), store, &ada, None).unwrap();
+    let config = &store.settings().config;
+    let answer = generate(model(), config, &memories, &bank, "About soup", &mut ()).unwrap();
+    store.record_answer(&store.version(&ada).unwrap(), &answer).unwrap();
+    let odd = r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#;
+    ingest(store, odd);
+}
+
+fn her_settings() -> Settings {
     let mut config = config();
     config.state.keep_generations = 2;
     config.decoding.max_new_tokens = Some(4);
-    let mut store = SqliteStore::in_memory(&settings(config.clone())).unwrap();
-    ingest(&mut store, &texts("bob", 0..5));
-    ingest(&mut store, &texts("ada", 0..30));
-    let ada = user("ada");
-    let three = Periods { count: 3, hold_out: 0.2 };
-    adapt(model(), &mut store, &ada, three, &mut ()).unwrap();
-    store.rollback(&ada, None).unwrap();
-    adapt(model(), &mut store, &ada, three, &mut ()).unwrap();
-    forget_interaction(model(), &mut store, &ada, &id("4"), &mut ()).unwrap();
-    let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
-    let answer = generate(model(), &config, &memories, &bank, "About soup", &mut ()).unwrap();
-    store.record_answer(&ada, store.removals(&ada).unwrap(), &answer).unwrap();
-    let odd = r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#;
-    ingest(&mut store, odd);
+    settings(config)
+}
+
+fn ada() -> SqliteStore {
+    let store = SqliteStore::in_memory(&her_settings()).unwrap();
+    live(&store);
     store
 }
 
-fn check(adapter: &Adapter) -> Result<()> {
-    Ok(adapter.check(model().config(), model().fingerprint())?)
+#[test]
+fn a_state_learns_the_same_whatever_keeps_its_rows() {
+    let in_memory = MemoryStore::in_memory(&her_settings()).unwrap();
+    live(&in_memory);
+    let in_sqlite = ada();
+    for name in ["ada", "bob"] {
+        let name = user(name);
+        assert_eq!(in_memory.digest(&name).unwrap(), in_sqlite.digest(&name).unwrap());
+    }
+    in_memory.check(&mut reading(&mut ())).unwrap();
 }
 
-fn import(store: &mut SqliteStore, folder: &Path) -> Result<Transferred> {
-    store.import(folder, &check, &mut ())
+fn check(adapter: &Adapter) -> Result<(), ModelError> {
+    adapter.check(model().config(), model().fingerprint())
+}
+
+fn import(store: &SqliteStore, folder: &Path) -> spring_store::Result<Transferred> {
+    store.import(folder, &check, &mut reading(&mut ()))
 }
 
 /// Every file of a folder, by its path inside.
@@ -72,18 +94,18 @@ fn a_user_arrives_as_they_left() {
     let place = tempfile::tempdir().unwrap();
     let (here, there) = (place.path().join("here"), place.path().join("there"));
     let store = ada();
-    let exported = store.export(&user("ada"), &here, &mut ()).unwrap();
+    let exported = store.export(&user("ada"), &here, &mut reading(&mut ())).unwrap();
     assert_eq!((exported.interactions, exported.generations, exported.answers), (30, 4, 1));
     let written = files(&here);
     assert_eq!(written.len(), 6 + 2 * 3, "{:?}", written.keys());
     let fresh = Config::load(here.join("settings.toml")).unwrap();
     assert_eq!(fresh, store.settings().config);
 
-    let mut other = SqliteStore::in_memory(&settings(fresh)).unwrap();
-    ingest(&mut other, &texts("cy", 0..3));
-    let imported = import(&mut other, &here).unwrap();
+    let other = SqliteStore::in_memory(&settings(fresh)).unwrap();
+    ingest(&other, &texts("cy", 0..3));
+    let imported = import(&other, &here).unwrap();
     assert_eq!(imported, exported);
-    other.export(&user("ada"), &there, &mut ()).unwrap();
+    other.export(&user("ada"), &there, &mut reading(&mut ())).unwrap();
     assert_eq!(files(&there), written);
     assert_eq!(other.user(&user("ada")).unwrap(), store.user(&user("ada")).unwrap());
     for number in [3, 4] {
@@ -93,17 +115,19 @@ fn a_user_arrives_as_they_left() {
         );
     }
     // Life goes on in the same way.
-    let mut store = store;
-    for store in [&mut store, &mut other] {
+    let store = store;
+    for store in [&store, &other] {
         adapt(model(), store, &user("ada"), Periods::default(), &mut ()).unwrap();
     }
     assert_eq!(other.generation(&user("ada"), None).unwrap(), store.generation(&user("ada"), None).unwrap());
 
-    let again = import(&mut other, &here).unwrap_err().to_string();
+    let again = import(&other, &here).unwrap_err().to_string();
     assert!(again.contains("has a user ada already"), "{again}");
-    assert!(store.export(&user("ada"), &there, &mut ()).unwrap_err().to_string().contains("there"));
+    assert!(
+        store.export(&user("ada"), &there, &mut reading(&mut ())).unwrap_err().to_string().contains("there")
+    );
     assert_eq!(files(&there), written);
-    let nobody = store.export(&user("eve"), place.path().join("eve"), &mut ()).unwrap_err();
+    let nobody = store.export(&user("eve"), place.path().join("eve"), &mut reading(&mut ())).unwrap_err();
     assert!(nobody.to_string().contains("eve") && !place.path().join("eve").exists());
 }
 
@@ -114,7 +138,7 @@ fn an_export_or_import_that_is_stopped_leaves_nothing() {
     let store = ada();
     let mut steps = 0;
     store
-        .export(&user("ada"), &folder, &mut |_: Event<'_>| {
+        .export(&user("ada"), &folder, &mut |_| {
             steps += 1;
             ControlFlow::Continue(())
         })
@@ -123,7 +147,7 @@ fn an_export_or_import_that_is_stopped_leaves_nothing() {
     assert_eq!(steps, 30 + 4 + 1);
     for last in [1, 20, 33, steps] {
         let mut done = 0;
-        let mut stop = |_: Event<'_>| {
+        let mut stop = |_: u64| {
             done += 1;
             if done < last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
@@ -131,14 +155,14 @@ fn an_export_or_import_that_is_stopped_leaves_nothing() {
         assert!(store.export(&user("ada"), &half, &mut stop).unwrap_err().is_stopped());
         assert!(!half.exists());
         done = 0;
-        let mut stop = |_: Event<'_>| {
+        let mut stop = |_: u64| {
             done += 1;
             if done < last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let mut other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        let other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
         assert!(other.import(&folder, &check, &mut stop).unwrap_err().is_stopped());
         assert!(other.users(None, 9).unwrap().is_empty());
-        import(&mut other, &folder).unwrap();
+        import(&other, &folder).unwrap();
     }
 }
 
@@ -147,29 +171,29 @@ fn an_export_that_was_killed_is_no_export() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("ada");
     let mut steps = 0;
-    let mut look = |_: Event<'_>| {
+    let mut look = |_: u64| {
         steps += 1;
-        let mut other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
-        let error = import(&mut other, &folder).unwrap_err().to_string();
+        let other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        let error = import(&other, &folder).unwrap_err().to_string();
         assert!(error.contains("user.json"), "{error}");
         ControlFlow::Continue(())
     };
     ada().export(&user("ada"), &folder, &mut look).unwrap();
     assert_eq!(steps, 30 + 4 + 1);
-    import(&mut SqliteStore::in_memory(&settings(Config::default())).unwrap(), &folder).unwrap();
+    import(&SqliteStore::in_memory(&settings(Config::default())).unwrap(), &folder).unwrap();
 }
 
 #[test]
 fn log_likelihoods_of_texts_that_are_cut_elsewhere_are_left_behind() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("ada");
-    ada().export(&user("ada"), &folder, &mut ()).unwrap();
+    ada().export(&user("ada"), &folder, &mut reading(&mut ())).unwrap();
     let known = |max_tokens| {
         let mut config = Config::default();
         config.training.max_tokens = max_tokens;
-        let mut store = SqliteStore::in_memory(&settings(config)).unwrap();
-        import(&mut store, &folder).unwrap();
-        let history = store.history(&user("ada")).unwrap();
+        let store = SqliteStore::in_memory(&settings(config)).unwrap();
+        import(&store, &folder).unwrap();
+        let history = store.history(&user("ada")).unwrap().entries;
         assert_eq!(history.len(), 30);
         history.iter().filter(|entry| entry.stored.base.is_some()).count()
     };
@@ -182,13 +206,13 @@ fn log_likelihoods_of_texts_that_are_cut_elsewhere_are_left_behind() {
 fn an_import_keeps_nobody_from_writing() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("ada");
-    ada().export(&user("ada"), &folder, &mut ()).unwrap();
+    ada().export(&user("ada"), &folder, &mut reading(&mut ())).unwrap();
     let path = place.path().join("me.db");
-    let mut store = SqliteStore::create(&path, &settings(Config::default())).unwrap();
-    let mut other = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    let store = SqliteStore::create(&path, &settings(Config::default())).unwrap();
+    let other = SqliteStore::open(&path, Access::ReadWrite).unwrap();
     let mut meanwhile = 0;
-    let mut write = |_: Event<'_>| {
-        ingest(&mut other, &texts("cy", meanwhile..meanwhile + 1));
+    let mut write = |_: u64| {
+        ingest(&other, &texts("cy", meanwhile..meanwhile + 1));
         meanwhile += 1;
         ControlFlow::Continue(())
     };
@@ -196,10 +220,10 @@ fn an_import_keeps_nobody_from_writing() {
     assert_eq!(store.user(&user("cy")).unwrap().interactions, meanwhile as u64);
     // Whoever comes in between is not overwritten.
     let third = place.path().join("third.db");
-    let mut store = SqliteStore::create(&third, &settings(Config::default())).unwrap();
-    let mut other = SqliteStore::open(&third, Access::ReadWrite).unwrap();
-    let mut first = |_: Event<'_>| {
-        ingest(&mut other, &texts("ada", 0..1));
+    let store = SqliteStore::create(&third, &settings(Config::default())).unwrap();
+    let other = SqliteStore::open(&third, Access::ReadWrite).unwrap();
+    let mut first = |_: u64| {
+        ingest(&other, &texts("ada", 0..1));
         ControlFlow::Continue(())
     };
     let error = store.import(&folder, &check, &mut first).unwrap_err().to_string();
@@ -213,7 +237,7 @@ fn an_export_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("ada");
-    ada().export(&user("ada"), &folder, &mut ()).unwrap();
+    ada().export(&user("ada"), &folder, &mut reading(&mut ())).unwrap();
     assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
@@ -221,9 +245,9 @@ fn an_export_is_private() {
 fn settings_and_base_are_compared() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("ada");
-    ada().export(&user("ada"), &folder, &mut ()).unwrap();
-    let mut other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
-    assert!(import(&mut other, &folder).unwrap().settings_differ);
+    ada().export(&user("ada"), &folder, &mut reading(&mut ())).unwrap();
+    let other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+    assert!(import(&other, &folder).unwrap().settings_differ);
     assert_eq!(other.settings().config, Config::default());
     let foreign = Settings { fingerprint: "f00d".into(), ..settings(Config::default()) };
     let mut foreign = SqliteStore::in_memory(&foreign).unwrap();
@@ -241,7 +265,7 @@ impl Attack {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("whole");
-        ada().export(&user("ada"), &folder, &mut ()).unwrap();
+        ada().export(&user("ada"), &folder, &mut reading(&mut ())).unwrap();
         Self { whole: files(&folder), place }
     }
 
@@ -259,8 +283,8 @@ impl Attack {
             fs::write(path, bytes).unwrap();
         }
         change(&folder);
-        let mut store = SqliteStore::in_memory(&settings(Config::default())).unwrap();
-        let error = import(&mut store, &folder).unwrap_err().to_string();
+        let store = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        let error = import(&store, &folder).unwrap_err().to_string();
         assert!(store.users(None, 9).unwrap().is_empty(), "{error}");
         error
     }
@@ -378,8 +402,8 @@ fn damage_anywhere_is_an_error_or_harmless() {
             _ => bytes.insert(at, byte),
         }
         fs::write(folder.join(path), bytes).unwrap();
-        let mut store = SqliteStore::in_memory(&settings(Config::default())).unwrap();
-        match import(&mut store, &folder) {
+        let store = SqliteStore::in_memory(&settings(Config::default())).unwrap();
+        match import(&store, &folder) {
             Err(error) => {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 let error = error.to_string();
@@ -396,7 +420,7 @@ fn damage_anywhere_is_an_error_or_harmless() {
                 let user = imported.user;
                 recall(model(), &store, &user, None).unwrap();
                 store.period_records(&user, None).unwrap();
-                prop_assert!(adapt(model(), &mut store, &user, Periods::default(), &mut ()).is_ok());
+                prop_assert!(adapt(model(), &store, &user, Periods::default(), &mut ()).is_ok());
             }
         }
         Ok(())

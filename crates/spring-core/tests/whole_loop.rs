@@ -1,17 +1,18 @@
 //! The whole loop on a tiny real model: ingest, adapt, stop and resume, generate.
 
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
 
 use std::{ops::ControlFlow, path::Path, sync::OnceLock};
 
 use spring_core::{
-    Config, Event, Periods, Score, Settings, SqliteStore, StateStore, Tokenize, adapt, drift_signal,
-    generate, novelties,
+    Config, Event, Periods, Score, Settings, SqliteStore, Tokenize, adapt, drift_signal, generate,
+    ingest_jsonl, novelties,
     prompt::{Cut, RetrievedPair, contexts, contexts_of_rest, encode_pair},
     recall, retrieve, score_fused,
     spring_drift::{Alpha, DetectorConfig, SignalConfig},
     spring_fuse::{GateConfig, Lambda},
-    spring_memory::{JsonlReader, UserId},
+    spring_memory::UserId,
 };
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
@@ -45,10 +46,10 @@ fn history(user: &str, count: usize) -> String {
 
 fn store(config: Config, users: &[(&str, usize)]) -> SqliteStore {
     let settings = Settings { model: "tiny".into(), fingerprint: model().info().fingerprint.clone(), config };
-    let mut store = SqliteStore::in_memory(&settings).unwrap();
+    let store = SqliteStore::in_memory(&settings).unwrap();
     for (user, count) in users {
         let lines = history(user, *count);
-        store.ingest("history", &mut JsonlReader::new(lines.as_bytes(), "history")).unwrap();
+        ingest_jsonl(&store, lines.as_bytes(), "history").unwrap();
     }
     store
 }
@@ -61,9 +62,9 @@ const THREE: Periods = Periods { count: 3, hold_out: 0.2 };
 
 #[test]
 fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
-    let mut store = store(config(), &[("ada", 30)]);
+    let store = store(config(), &[("ada", 30)]);
     let ada = user("ada");
-    let records = adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap();
+    let records = adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
     assert_eq!(records.len(), 3);
     assert_eq!(records, store.period_records(&ada, None).unwrap());
     assert_eq!(records.iter().map(|r| r.generation).collect::<Vec<_>>(), [1, 2, 3]);
@@ -113,15 +114,15 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
     let [base, adapted] = [0, 1].map(|i: usize| spring_core::mean_log_likelihood(&scores[i]));
     assert!((item.quality - base).abs() < 1e-5 && (item.novelty - (base - adapted)).abs() < 1e-5);
     assert!(memories.buffer.is_sorted_by(|a, b| a.score >= b.score));
-    assert!(adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap().is_empty(), "nothing is new");
+    assert!(adapt(model(), &store, &ada, THREE, &mut ()).unwrap().is_empty(), "nothing is new");
 }
 
 #[test]
 fn the_order_of_users_and_other_users_change_nothing() {
     let adapters = |order: &[&str], users: &[(&str, usize)]| {
-        let mut store = store(config(), users);
+        let store = store(config(), users);
         for name in order {
-            adapt(model(), &mut store, &user(name), THREE, &mut ()).unwrap();
+            adapt(model(), &store, &user(name), THREE, &mut ()).unwrap();
         }
         order.iter().map(|name| store.generation(&user(name), None).unwrap().unwrap()).collect::<Vec<_>>()
     };
@@ -135,25 +136,25 @@ fn the_order_of_users_and_other_users_change_nothing() {
 #[test]
 fn a_stopped_run_resumes_to_the_same_adapter() {
     let ada = user("ada");
-    let mut undisturbed = store(config(), &[("ada", 12)]);
-    adapt(model(), &mut undisturbed, &ada, THREE, &mut ()).unwrap();
+    let undisturbed = store(config(), &[("ada", 12)]);
+    adapt(model(), &undisturbed, &ada, THREE, &mut ()).unwrap();
 
-    let mut stopped = store(config(), &[("ada", 12)]);
+    let stopped = store(config(), &[("ada", 12)]);
     let mut second_period = |event: Event<'_>| match event {
         Event::Training { done: 1, .. } => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };
-    let error = adapt(model(), &mut stopped, &ada, THREE, &mut second_period).unwrap_err();
+    let error = adapt(model(), &stopped, &ada, THREE, &mut second_period).unwrap_err();
     assert!(error.is_stopped() && error.to_string().contains("ada"), "{error}");
     assert_eq!(stopped.generation(&ada, None).unwrap(), None);
     let mut after_commit = |event: Event<'_>| match event {
         Event::Committed { .. } => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };
-    assert!(adapt(model(), &mut stopped, &ada, THREE, &mut after_commit).unwrap_err().is_stopped());
+    assert!(adapt(model(), &stopped, &ada, THREE, &mut after_commit).unwrap_err().is_stopped());
     assert_eq!(stopped.user(&ada).unwrap().generation, 1);
     // The periods that were stored are kept, whatever is asked for now.
-    let rest = adapt(model(), &mut stopped, &ada, Periods::default(), &mut ()).unwrap();
+    let rest = adapt(model(), &stopped, &ada, Periods::default(), &mut ()).unwrap();
     assert_eq!(rest.len(), 2);
     assert_eq!(stopped.generation(&ada, None).unwrap(), undisturbed.generation(&ada, None).unwrap());
 }
@@ -163,8 +164,8 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     let ada = user("ada");
     let mut config = config();
     config.decoding.max_new_tokens = Some(12);
-    let mut store = store(config.clone(), &[("ada", 30)]);
-    adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap();
+    let store = store(config.clone(), &[("ada", 30)]);
+    adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
     let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
     let write = |config: &Config| generate(model(), config, &memories, &bank, "About soup", &mut ()).unwrap();
 
@@ -342,8 +343,8 @@ fn common_fingerprint() -> String {
 #[test]
 fn a_gate_that_keeps_many_still_sees_the_runner_up() {
     let ada = user("ada");
-    let mut store = store(config(), &[("ada", 30)]);
-    adapt(model(), &mut store, &ada, Periods::default(), &mut ()).unwrap();
+    let store = store(config(), &[("ada", 30)]);
+    adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap();
     let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
     for (k, found) in [(2, 16), (15, 16), (16, 17), (20, 21), (29, 30), (usize::MAX, 30)] {
         let config = Config { gate: GateConfig::Margin { margin: 0.0, k }, ..config() };
@@ -357,9 +358,9 @@ fn a_gate_that_keeps_many_still_sees_the_runner_up() {
 /// The signal is a function of the records, and begins where there is an adapter.
 #[test]
 fn the_drift_signal_runs_over_the_periods() {
-    let mut store = store(config(), &[("ada", 30)]);
+    let store = store(config(), &[("ada", 30)]);
     let ada = user("ada");
-    let learned = adapt(model(), &mut store, &ada, THREE, &mut ()).unwrap();
+    let learned = adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
     let signals = drift_signal(SignalConfig::default(), &learned).unwrap();
     assert_eq!(signals.iter().map(|s| (s.period, s.generation)).collect::<Vec<_>>(), [(2, 2), (3, 3)]);
     assert_eq!(signals.iter().map(|s| s.reading.seen).collect::<Vec<_>>(), [8, 16]);

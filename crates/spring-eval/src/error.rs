@@ -43,3 +43,9 @@ pub enum Error {
         reason: String,
     },
 }
+
+impl From<spring_core::spring_store::Error> for Error {
+    fn from(error: spring_core::spring_store::Error) -> Self {
+        Self::Core(error.into())
+    }
+}

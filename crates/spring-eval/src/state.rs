@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use spring_core::{LanguageModel, StateStore, StoredInteraction, recall, spring_memory::UserId};
+use spring_core::{LanguageModel, Store, StoredInteraction, recall, spring_memory::UserId};
 use spring_lm::Adapter;
 
 use crate::{
@@ -34,11 +34,7 @@ pub struct PeriodLosses {
 /// # Errors
 ///
 /// If the state cannot be read or the model refuses a text.
-pub fn evaluate_state(
-    model: &dyn LanguageModel,
-    store: &dyn StateStore,
-    user: &UserId,
-) -> Result<Vec<PeriodLosses>> {
+pub fn evaluate_state(model: &dyn LanguageModel, store: &Store, user: &UserId) -> Result<Vec<PeriodLosses>> {
     let config = &store.settings().config;
     let learned = store.period_records(user, None)?;
     let mut training = Vec::new();

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use spring_core::{
-    Config, Periods, Settings, SqliteStore, StateStore, Tokenize, adapt,
-    spring_memory::{Interaction, JsonlReader, UserId},
+    Config, MemoryStore, Periods, Settings, Tokenize, adapt, ingest_jsonl,
+    spring_memory::{Interaction, UserId},
 };
 use spring_data::Stream;
 use spring_eval::{Method, Plan, SplitConfig, compare, comparison_svg, evaluate_state};
@@ -73,11 +73,11 @@ fn every_method_is_measured_on_the_same_texts_and_the_state_agrees() {
     assert!(comparison_svg(&comparison).unwrap().contains("domain adapter"));
 
     let settings = Settings { model: "tiny".into(), fingerprint: model.info().fingerprint.clone(), config };
-    let mut store = SqliteStore::in_memory(&settings).unwrap();
+    let store = MemoryStore::in_memory(&settings).unwrap();
     let lines: Vec<String> = texts("ada", 20).iter().map(|t| serde_json::to_string(t).unwrap()).collect();
-    store.ingest("ada", &mut JsonlReader::new(lines.join("\n").as_bytes(), "ada")).unwrap();
+    ingest_jsonl(&store, lines.join("\n").as_bytes(), "ada").unwrap();
     let user = UserId::new("ada").unwrap();
-    adapt(&model, &mut store, &user, Periods { count: 2, hold_out: 0.2 }, &mut ()).unwrap();
+    adapt(&model, &store, &user, Periods { count: 2, hold_out: 0.2 }, &mut ()).unwrap();
     for (period, measured) in
         evaluate_state(&model, &store, &user).unwrap().iter().zip(&comparison.users[0].periods)
     {

@@ -12,9 +12,8 @@ use std::{
 
 use ndarray::Array2;
 use spring_core::{
-    Config, Periods, RetrieverKind, Settings, SqliteStore, StateStore, StoredInteraction, adapt,
-    prompt::encode_pair,
-    spring_memory::{JsonlReader, UserId},
+    Config, MemoryStore, Periods, RetrieverKind, Settings, StoredInteraction, adapt, ingest_jsonl,
+    prompt::encode_pair, spring_memory::UserId,
 };
 use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{
@@ -378,12 +377,12 @@ fn a_period_runs_the_model_for_selection_training_and_the_buffer_alone() {
         fingerprint: model.info().fingerprint.clone(),
         config: Config::default(),
     };
-    let mut store = SqliteStore::in_memory(&settings).unwrap();
-    let mut learn = |days, count| {
+    let store = MemoryStore::in_memory(&settings).unwrap();
+    let learn = |days, count| {
         let text = lines(days);
-        store.ingest("history", &mut JsonlReader::new(text.as_bytes(), "history")).unwrap();
+        ingest_jsonl(&store, text.as_bytes(), "history").unwrap();
         let periods = Periods { count, hold_out: 0.0 };
-        adapt(&model, &mut store, &UserId::new("ada").unwrap(), periods, &mut ()).unwrap();
+        adapt(&model, &store, &UserId::new("ada").unwrap(), periods, &mut ()).unwrap();
         let calls = model.taken().into_iter().map(|call| match call {
             Call::Score(rows, adapted) => Score(rows.len() - adapted, adapted),
             Call::Adapt(examples) => Learn(examples.len()),

@@ -8,12 +8,13 @@ use std::{
 use anyhow::{Result, bail};
 use serde_json::json;
 use spring_core::{
-    Access, Error, Follow, Periods, Progress, SqliteStore, StateStore, adapt, adapt_users,
-    record::LearnedPeriod, spring_memory::UserId,
+    Access, Error, Follow, Periods, Progress, Store, adapt, adapt_users, record::LearnedPeriod,
+    spring_memory::UserId, spring_store,
 };
 
 use crate::{
     args::{AdaptArgs, Args},
+    hints,
     interrupt::{self, Interrupted},
     output,
     progress::Bars,
@@ -29,26 +30,18 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     if let Some(user) = &one {
         store.user(user)?;
     }
-    let model = session::model_of(&store, path, args)?;
+    let model = session::model_of(&store, args)?;
     // Kept with the first period that is learned with it.
     store.try_config(&config)?;
     let learned = match &one {
         Some(user) => {
             let mut bars = Bars::new(args.quiet);
-            let records = interrupt::or_interrupted(adapt(&model, &mut store, user, periods, &mut bars))?;
+            let records = interrupt::or_interrupted(adapt(&model, &store, user, periods, &mut bars))?;
             bars.finish();
             records.iter().try_for_each(|record| print(args, user, record))?;
             records.len()
         }
-        None => {
-            let mut stores = vec![store];
-            for _ in 1..command.jobs {
-                let mut store = session::open(path, Access::ReadWrite)?;
-                store.try_config(&config)?;
-                stores.push(store);
-            }
-            everyone(args, &model, stores, periods)?
-        }
+        None => everyone(args, &model, &store, command.jobs.into(), periods)?,
     };
     if learned > 0 {
         return Ok(());
@@ -66,11 +59,12 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
 fn everyone(
     args: &Args,
     model: &dyn spring_core::LanguageModel,
-    stores: Vec<SqliteStore>,
+    store: &Store,
+    jobs: usize,
     periods: Periods,
 ) -> Result<usize> {
-    let printing = Printing { args, is_alone: stores.len() == 1, done: Mutex::default() };
-    adapt_users(model, stores, periods, &printing)?;
+    let printing = Printing { args, is_alone: jobs <= 1, done: Mutex::default() };
+    adapt_users(model, store, jobs, periods, &printing)?;
     let done = printing.done.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = done.stopped {
         return Err(error);
@@ -117,14 +111,16 @@ impl Follow for Printing<'_> {
             }
             Err(error) if error.is_stopped() => return ControlFlow::Break(()),
             // Whoever holds the user learns what is new.
-            Err(error @ Error::Leased { .. }) => eprintln!("spring: warning: skipped: {error}"),
+            Err(Error::Store(error @ spring_store::Error::Leased { .. })) => {
+                eprintln!("spring: warning: skipped: {error}");
+            }
             // A state that cannot be read or written stops everyone.
             Err(error) if error.is_of_state() => {
                 done.stopped = Some(error.into());
                 return ControlFlow::Break(());
             }
             Err(error) => {
-                eprintln!("spring: {error}");
+                eprintln!("spring: {}", hints::told(&error));
                 done.failed += 1;
             }
         }

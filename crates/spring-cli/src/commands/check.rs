@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, Error, StateStore, spring_memory::UserId};
+use spring_core::{Access, reading, spring_memory::UserId, spring_store::Error};
 
 use crate::{
     args::{Args, CheckArgs},
@@ -19,7 +19,7 @@ pub fn run(args: &Args, command: &CheckArgs) -> Result<()> {
     let store = session::open(&command.state.state, Access::ReadOnly)?;
     let mut bars = Bars::new(args.quiet);
     bars.say("checking");
-    interrupt::or_interrupted(store.check(&mut bars))?;
+    interrupt::or_interrupted(store.check(&mut reading(&mut bars)))?;
     bars.finish();
     let mut last: Option<UserId> = None;
     let mut count = 0;

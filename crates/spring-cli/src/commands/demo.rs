@@ -1,15 +1,15 @@
 //! `spring demo`: the whole method on a built-in history, in a few screens.
 
-use std::{collections::HashMap, io::BufReader, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use spring_core::{
-    Config, Memories, Periods, RetrievalBank, Settings, SqliteStore, StateStore, StoredInteraction, Tokenize,
-    adapt, drift_signal, generate, recall,
+    Config, Memories, Periods, RetrievalBank, Settings, SqliteStore, StoredInteraction, Tokenize, adapt,
+    drift_signal, generate, ingest_jsonl, recall,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord},
     spring_fuse::SamplerConfig,
-    spring_memory::{JsonlReader, UserId},
+    spring_memory::UserId,
 };
 use spring_eval::{PeriodLosses, evaluate_state};
 use spring_model::{AnyModel, TrainConfig};
@@ -82,13 +82,12 @@ fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>>
         fingerprint: model.info().fingerprint.clone(),
         config: config(),
     };
-    let mut store = SqliteStore::in_memory(&settings)?;
-    store
-        .ingest("history", &mut JsonlReader::new(BufReader::new(embedded::HISTORY.as_bytes()), "history"))?;
+    let store = SqliteStore::in_memory(&settings)?;
+    ingest_jsonl(&store, embedded::HISTORY.as_bytes(), "history")?;
     let Some(user) = store.users(None, 1)?.pop().map(|summary| summary.user) else {
         return Ok(Err(anyhow::anyhow!("the built-in history is empty")));
     };
-    let learned = adapt(model, &mut store, &user, PERIODS, bars)?;
+    let learned = adapt(model, &store, &user, PERIODS, bars)?;
     bars.say("scoring the held-out texts");
     let losses = match evaluate_state(model, &store, &user) {
         Ok(losses) => losses,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use spring_core::{
-    Access, Config, DecodingConfig, LearnedText, PeriodSignal, RetrieverKind, StateStore, StoredInteraction,
+    Access, Config, DecodingConfig, LearnedText, PeriodSignal, RetrieverKind, Store, StoredInteraction,
     UserSummary, drift_signal, learned_texts, path_to, provenance,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_drift::DriftReading,
@@ -158,7 +158,7 @@ pub fn drift(reading: &DriftReading) -> String {
 }
 
 /// Why the model wrote a text, or may write it.
-fn why(args: &Args, store: &impl StateStore, user: &UserId, text: &str, rows: usize) -> Result<()> {
+fn why(args: &Args, store: &Store, user: &UserId, text: &str, rows: usize) -> Result<()> {
     let found = provenance(store, user, text, rows)?;
     if args.json {
         return output::json(&json!({"user": user, "text": text, "provenance": found}));
@@ -187,12 +187,7 @@ fn why(args: &Args, store: &impl StateStore, user: &UserId, text: &str, rows: us
 }
 
 /// What was learned of the texts of a time.
-fn learned_between(
-    args: &Args,
-    store: &impl StateStore,
-    summary: &UserSummary,
-    command: &ExplainArgs,
-) -> Result<()> {
+fn learned_between(args: &Args, store: &Store, summary: &UserSummary, command: &ExplainArgs) -> Result<()> {
     let in_time = |text: &LearnedText| {
         let time = text.interaction.time;
         command.since.is_none_or(|since| time >= since) && command.until.is_none_or(|until| time < until)
@@ -245,7 +240,7 @@ fn learned_table<'a>(texts: impl Iterator<Item = (Option<f64>, &'a LearnedText)>
 
 /// The texts of a period by sequence number.
 pub fn texts_of(
-    store: &impl StateStore,
+    store: &Store,
     user: &UserId,
     record: &PeriodRecord,
 ) -> Result<HashMap<u64, StoredInteraction>> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, StateStore, forget_interaction};
+use spring_core::{Access, forget_interaction};
 
 use crate::{
     args::{Args, ForgetArgs},
@@ -13,15 +13,15 @@ use crate::{
 
 pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
     let path = &command.state.state;
-    let mut store = session::open(path, Access::ReadWrite)?;
+    let store = session::open(path, Access::ReadWrite)?;
     let user = session::user_id(&command.user, path)?;
     let forgotten = match &command.interaction {
         None => store.forget(&user)?,
         Some(id) => {
             let id = session::interaction_id(id, &user)?;
-            let model = session::model_of(&store, path, args)?;
+            let model = session::model_of(&store, args)?;
             let mut bars = Bars::new(args.quiet);
-            let forgotten = forget_interaction(&model, &mut store, &user, &id, &mut bars);
+            let forgotten = forget_interaction(&model, &store, &user, &id, &mut bars);
             bars.finish();
             interrupt::or_interrupted(forgotten)?
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use spring_core::{Access, Config, StateStore, generate, recall};
+use spring_core::{Access, Config, generate, remember};
 
 use crate::{
     args::{Args, GenerateArgs},
@@ -18,7 +18,7 @@ const TOKENS: usize = 40;
 pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     let path = &command.state.state;
     // A state that cannot be written still answers; only the record of it is missing.
-    let (mut store, writable) = match session::open(path, Access::ReadWrite) {
+    let (store, writable) = match session::open(path, Access::ReadWrite) {
         Ok(store) => (store, true),
         Err(_) => (session::open(path, Access::ReadOnly)?, false),
     };
@@ -31,9 +31,10 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     config.decoding.sampler.temperature = command.temperature.unwrap_or(config.decoding.sampler.temperature);
     config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
 
-    let model = session::model_of(&store, path, args)?;
-    let removals = store.removals(&user)?;
-    let (memories, bank) = recall(&model, &store, &user, None)?;
+    let model = session::model_of(&store, args)?;
+    let snapshot = store.recall(&user, None)?;
+    let version = snapshot.version.clone();
+    let (memories, bank) = remember(&model, store.settings(), snapshot)?;
     let mut bars = Bars::new(args.quiet);
     let answer = generate(&model, &config, &memories, &bank, &command.prompt, &mut bars)
         .map_err(|e| e.of_user(&user))?;
@@ -41,7 +42,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
 
     if !writable {
         eprintln!("spring: warning: {} cannot be written, so this answer is not on record", path.display());
-    } else if let Err(error) = store.record_answer(&user, removals, &answer) {
+    } else if let Err(error) = store.record_answer(&version, &answer) {
         eprintln!("spring: warning: this answer is not on record: {error}");
     }
     for cut in &answer.cuts {

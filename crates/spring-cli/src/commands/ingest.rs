@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, Error, StateStore, spring_memory::JsonlReader};
+use spring_core::{Access, Error, ingest_jsonl};
 
 use crate::{
     args::{Args, IngestArgs},
@@ -26,13 +26,13 @@ impl<R: Read> Read for Interruptible<R> {
 }
 
 pub fn run(args: &Args, command: &IngestArgs) -> Result<()> {
-    let mut store = session::open(&command.state.state, Access::ReadWrite)?;
+    let store = session::open(&command.state.state, Access::ReadWrite)?;
     let mut reports = Vec::new();
     for path in &command.files {
         let label = path.display().to_string();
         let file = File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        let mut lines = JsonlReader::new(BufReader::new(Interruptible(file)), &label);
-        let report = match store.ingest(&label, &mut lines) {
+        let reader = BufReader::new(Interruptible(file));
+        let report = match ingest_jsonl(&store, reader, &label) {
             Err(_) if interrupt::requested() => return Err(Interrupted.into()),
             other => other?,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, PeriodSignal, StateStore, drift_signal, record::LearnedPeriod};
+use spring_core::{Access, PeriodSignal, drift_signal, record::LearnedPeriod};
 
 use crate::{
     args::{Args, InspectUserArgs},

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, StateStore};
+use spring_core::Access;
 
 use crate::{
     args::{Args, RollbackArgs},
@@ -11,7 +11,7 @@ use crate::{
 
 pub fn run(args: &Args, command: &RollbackArgs) -> Result<()> {
     let path = &command.state.state;
-    let mut store = session::open(path, Access::ReadWrite)?;
+    let store = session::open(path, Access::ReadWrite)?;
     let user = session::user_id(&command.user, path)?;
     let moved = store.rollback(&user, command.to)?;
     if args.json {

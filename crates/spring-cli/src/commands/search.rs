@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 use spring_core::{
-    Access, HistorySearch, LanguageModel, StateStore,
+    Access, HistorySearch, LanguageModel,
     spring_memory::{GraphOrigin, SearchFilter, SearchMode},
 };
 
@@ -31,7 +31,7 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
                 Ok(writable) => store = writable,
                 Err(error) => eprintln!("spring: warning: embeddings are not kept: {error}"),
             }
-            Some(session::model_of(&store, path, args)?)
+            Some(session::model_of(&store, args)?)
         }
     };
     let model = model.as_ref().map(|model| model as &dyn LanguageModel);
@@ -41,7 +41,7 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
         periods: command.period.map(|period| period..=period),
     };
     let mut bars = Bars::new(args.quiet);
-    let opened = HistorySearch::open(model, &mut store, &user, mode, command.held_out, &mut bars);
+    let opened = HistorySearch::open(model, &store, &user, mode, command.held_out, &mut bars);
     bars.finish();
     let history = interrupt::or_interrupted(opened.map_err(|error| error.of_user(&user)))?;
     let found = history.search(model, &command.query, limit, &filter)?;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::Access;
+use spring_core::{Access, reading};
 use spring_lm::Adapter;
 
 use crate::{
@@ -18,7 +18,7 @@ pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
     let user = session::user_id(&command.user, path)?;
     let mut bars = Bars::new(args.quiet);
     bars.say("writing");
-    let exported = interrupt::or_interrupted(store.export(&user, &command.out, &mut bars))?;
+    let exported = interrupt::or_interrupted(store.export(&user, &command.out, &mut reading(&mut bars)))?;
     bars.finish();
     if args.json {
         return output::json(&json!({"folder": command.out.display().to_string(), "exported": exported}));
@@ -35,12 +35,12 @@ pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
 
 pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     let path = &command.state.state;
-    let mut store = session::open(path, Access::ReadWrite)?;
-    let model = session::model_of(&store, path, args)?;
+    let store = session::open(path, Access::ReadWrite)?;
+    let model = session::model_of(&store, args)?;
     let mut bars = Bars::new(args.quiet);
     bars.say("reading");
-    let fits = |adapter: &Adapter| Ok(adapter.check(model.config(), model.fingerprint())?);
-    let imported = interrupt::or_interrupted(store.import(&command.folder, &fits, &mut bars))?;
+    let fits = |adapter: &Adapter| adapter.check(model.config(), model.fingerprint());
+    let imported = interrupt::or_interrupted(store.import(&command.folder, &fits, &mut reading(&mut bars)))?;
     bars.finish();
     if imported.settings_differ {
         eprintln!(

@@ -1,7 +1,7 @@
 //! `spring users`
 
 use anyhow::Result;
-use spring_core::{Access, StateStore, spring_memory::UserId};
+use spring_core::{Access, spring_memory::UserId};
 
 use crate::{
     args::{Args, UsersArgs},

@@ -5,9 +5,9 @@
 use std::{path::Path, sync::OnceLock};
 
 use spring_core::{
-    Config, Settings, SqliteStore, StateStore, Tokenize,
+    Config, Settings, Store, Tokenize, ingest_jsonl,
     record::{LearnedPeriod, PeriodRecord},
-    spring_memory::{InteractionId, JsonlReader, UserId},
+    spring_memory::{InteractionId, UserId},
 };
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
@@ -42,8 +42,8 @@ pub fn texts(user: &str, ids: impl IntoIterator<Item = usize>) -> String {
     ids.into_iter().map(line).collect()
 }
 
-pub fn ingest(store: &mut SqliteStore, lines: &str) {
-    store.ingest("history", &mut JsonlReader::new(lines.as_bytes(), "history")).unwrap();
+pub fn ingest(store: &Store, lines: &str) {
+    ingest_jsonl(store, lines.as_bytes(), "history").unwrap();
 }
 
 pub fn user(name: &str) -> UserId {

@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use spring_core::{
-    Config, Periods, Settings, SqliteStore, StateStore, Tokenize, adapt,
+    Config, MemoryStore, Periods, Settings, Tokenize, adapt, ingest_jsonl,
     spring_drift::Selection,
-    spring_memory::{BufferItem, BufferPolicyConfig, JsonlReader, UserId},
+    spring_memory::{BufferItem, BufferPolicyConfig, UserId},
 };
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
@@ -36,14 +36,14 @@ fn lines(user: &UserId) -> String {
 fn adapted(model: &AnyModel, config: &Config, user: &UserId) -> (Vec<Vec<u64>>, Vec<Split>) {
     let fingerprint = model.info().fingerprint.clone();
     let settings = Settings { model: "tiny".into(), fingerprint, config: config.clone() };
-    let mut store = SqliteStore::in_memory(&settings).unwrap();
-    store.ingest("texts", &mut JsonlReader::new(lines(user).as_bytes(), "texts")).unwrap();
+    let store = MemoryStore::in_memory(&settings).unwrap();
+    ingest_jsonl(&store, lines(user).as_bytes(), "texts").unwrap();
     let mut splits = Vec::new();
     for planned in store.plan_periods(user, PERIODS, 0.0).unwrap() {
         let train = planned.members.into_iter().map(|member| member.stored).collect();
         splits.push(Split { period: planned.number, train, test: vec![], dropped: 0 });
     }
-    adapt(model, &mut store, user, Periods { count: PERIODS, hold_out: 0.0 }, &mut ()).unwrap();
+    adapt(model, &store, user, Periods { count: PERIODS, hold_out: 0.0 }, &mut ()).unwrap();
     let buffer = |number| store.generation(user, Some(number)).unwrap().unwrap().buffer;
     ((1..=PERIODS).map(|number| keys(&buffer(number))).collect(), splits)
 }

@@ -1,0 +1,33 @@
+//! What the library's errors leave to the program: which command helps.
+
+use spring_core::{
+    Error,
+    spring_store::{Error as StoreError, TransferError},
+};
+
+/// An error as one line, with the command that helps.
+pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    match hint(error) {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    }
+}
+
+/// Which command helps.
+pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let of_store = |error: &StoreError| match error {
+        StoreError::Missing { .. } => Some("`spring init` makes one"),
+        StoreError::UnknownUser { .. } => Some("`spring users` lists those that are"),
+        StoreError::Pruned { .. } => Some("`spring inspect` lists those that are"),
+        StoreError::Transfer(TransferError::Present { .. }) => Some("`spring forget` removes them"),
+        _ => None,
+    };
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return of_store(error);
+    }
+    match error.downcast_ref::<Error>()? {
+        Error::Store(error) => of_store(error),
+        Error::User { source, .. } => hint(source.as_ref()),
+        _ => None,
+    }
+}

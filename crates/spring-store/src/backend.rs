@@ -1,0 +1,447 @@
+//! The contract of whoever keeps the rows. It knows nothing of the method: every rule stands above
+//! it, in [`Store`](crate::Store).
+
+use std::{ops::ControlFlow, path::Path, time::Duration};
+
+use spring_memory::UserId;
+
+use crate::Error;
+
+/// A result inside a transaction.
+pub type Outcome<T> = Result<T, Fault>;
+
+/// What ends a transaction early.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Somebody else did not finish writing within this time.
+    Busy(Duration),
+    /// What is stored does not read as what was once written there.
+    Damaged {
+        /// The table that it is in.
+        table: &'static str,
+        /// Whose row it is; a backend leaves it out, the rules above fill it in.
+        user: Option<UserId>,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The backend cannot do this: in words, with what to do.
+    Unusable(String),
+    /// There is no such state.
+    Missing,
+    /// There is no such user.
+    UnknownUser(String),
+    /// Complete as it is.
+    Other(Error),
+}
+
+impl Fault {
+    /// Damage in a row of a table.
+    pub fn damaged(table: &'static str, detail: impl std::fmt::Display) -> Self {
+        Self::Damaged { table, user: None, detail: detail.to_string() }
+    }
+
+    /// The error of the state of that label.
+    pub fn at(self, label: &str) -> Error {
+        let state = label.to_owned();
+        let reason = match self {
+            Self::Other(error) => return error,
+            Self::Busy(waited) => return Error::Busy { state, waited },
+            Self::Missing => return Error::Missing { state },
+            Self::UnknownUser(user) => return Error::UnknownUser { user, state },
+            Self::Unusable(reason) => reason,
+            Self::Damaged { table, user, detail } => {
+                let user = user.map_or(String::new(), |user| format!(", user {user}"));
+                format!("damaged in table {table}{user}: {detail}; restore the file from a copy")
+            }
+        };
+        Error::State { state, reason }
+    }
+
+    /// Says whose rows are damaged. The settings are nobody's.
+    #[must_use]
+    pub fn of_user(self, name: &UserId) -> Self {
+        match self {
+            Self::Damaged { table, user: None, detail } if table != "settings" => {
+                Self::Damaged { table, user: Some(name.clone()), detail }
+            }
+            other => other,
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// How long a transaction lasts against a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// From its end on.
+    Power,
+    /// A crash of the program does not undo it, a power cut may. For leases, which a power cut ends
+    /// anyway.
+    Process,
+}
+
+/// Keeps rows, and changes them in transactions.
+///
+/// Everything that is stored passes through [`Rows`] and [`RowsMut`]: numbers, texts and bytes
+/// under a user's key. Nothing in them has a meaning to a backend. All methods block; in an
+/// asynchronous program they are called where blocking is allowed.
+pub trait Backend: Send + Sync {
+    /// How errors name the state: a file, an address without its password.
+    fn label(&self) -> &str;
+
+    /// Runs `work` on one state of all rows, as of its beginning.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returns, or why the rows cannot be read.
+    fn read(&self, work: &mut dyn FnMut(&dyn Rows) -> Outcome<()>) -> Outcome<()>;
+
+    /// Runs `work` alone among all writers; what it did is undone unless it ends well. A backend
+    /// may undo it and run it again, from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returns, or why the rows cannot be written; nothing is changed then.
+    fn write(
+        &self,
+        durability: Durability,
+        work: &mut dyn FnMut(&mut dyn RowsMut) -> Outcome<()>,
+    ) -> Outcome<()>;
+
+    /// An empty backend for as long as the value lives, in which a user is put together before
+    /// anybody is kept from writing. By default in the process's memory.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for it.
+    fn scratch(&self, settings: &SettingsRow) -> Outcome<Box<dyn Backend>> {
+        Ok(Box::new(crate::Memory::new(settings.clone())))
+    }
+
+    /// Who takes leases through this value.
+    fn holder(&self) -> Holder;
+
+    /// Whether a holder certainly runs no more, so that its lease is free at once: a hint. False
+    /// where that cannot be known.
+    fn is_gone(&self, _: &Holder) -> bool {
+        false
+    }
+
+    /// Looks for damage that no single row shows.
+    ///
+    /// # Errors
+    ///
+    /// The first that is found.
+    fn check(&self) -> Outcome<()> {
+        Ok(())
+    }
+
+    /// Finishes removals that are committed: what rows do not show, such as free pages and files
+    /// beside them, holds nothing of what was removed any more. Gives what stands in the way, in
+    /// words; it is tried again when the state is next opened for writing.
+    fn finish_removals(&self) -> Option<String> {
+        None
+    }
+
+    /// A folder on this machine, private and perhaps not there yet, for what can be made again at
+    /// any time. A file in it whose name begins with a user's [key](UserRow::key) and a dot goes
+    /// with the user's [graph](Rows::graph). `None` where there is no such place.
+    fn cache(&self) -> Option<&Path> {
+        None
+    }
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// For people: the process and its machine.
+    pub name: String,
+    /// What a process number means something within; empty where that is not known.
+    pub place: String,
+    /// The process number.
+    pub process: u32,
+    /// When the process started, in ticks of the place: numbers are given again.
+    pub started: i64,
+}
+
+/// What the state was made with: one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsRow {
+    /// The base model's name.
+    pub model: String,
+    /// Fingerprint of base and tokenizer.
+    pub fingerprint: String,
+    /// The method's settings, as JSON.
+    pub config: String,
+    /// Removals of users and of single texts, counted.
+    pub removals: u64,
+}
+
+/// A user's own row; everything else of the user hangs on its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserRow {
+    /// Names the user in all other calls; never given twice while the user is there.
+    pub key: i64,
+    /// The sequence number of the next interaction.
+    pub next_seq: u64,
+    /// The generation in use; 0 for none.
+    pub generation: u32,
+    /// Interactions in no period.
+    pub pending: u64,
+    /// The state's count of removals when the user was added or last lost a text.
+    pub removals: u64,
+}
+
+/// An interaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InteractionRow {
+    /// Its sequence number.
+    pub seq: u64,
+    /// Its id.
+    pub id: String,
+    /// Whole seconds of its time since 1970 UTC, rounded towards zero.
+    pub seconds: i64,
+    /// The rest of its time, of the same sign.
+    pub nanoseconds: i32,
+    /// Log-likelihood under the base, nats per token, once computed.
+    pub base: Option<f64>,
+    /// `meta` as JSON.
+    pub meta: Option<String>,
+    /// What was asked.
+    pub prompt: String,
+    /// What the user wrote.
+    pub response: String,
+    /// Its period, and whether it is held out there. Read only: [`RowsMut::put_period`] writes it.
+    pub place: Option<(u32, bool)>,
+}
+
+/// A generation without its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GenerationRow {
+    /// Its number.
+    pub number: u32,
+    /// The generation it started from; 0 for none.
+    pub parent: u32,
+    /// The period it learned.
+    pub period: u32,
+    /// Bytes of its record.
+    pub record: u64,
+    /// The sizes of its memories; `None` where they are not kept.
+    pub memories: Option<MemoriesSize>,
+}
+
+/// How large the memories of a generation are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoriesSize {
+    /// Items of the buffer, as it was said when it was stored.
+    pub buffered: u64,
+    /// Bytes of the adapter.
+    pub adapter: u64,
+    /// Bytes of buffer and calibration sample.
+    pub buffer: u64,
+}
+
+/// What a generation generates with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoriesRow {
+    /// Items of the buffer.
+    pub buffered: u64,
+    /// The buffer, as JSON.
+    pub buffer: String,
+    /// The calibration sample, as JSON.
+    pub calibration: String,
+    /// The adapter.
+    pub adapter: Vec<u8>,
+}
+
+/// Who may train a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// The fencing token: larger than that of every earlier lease of the user.
+    pub token: i64,
+    /// Who holds it.
+    pub holder: Holder,
+    /// When it ends, in seconds since 1970 UTC; 0 once it was released.
+    pub expires: i64,
+}
+
+/// How many interactions and periods a user has, and since when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Interactions.
+    pub interactions: u64,
+    /// Periods.
+    pub periods: u64,
+    /// Seconds and nanoseconds of the first interaction.
+    pub first: Option<(i64, i32)>,
+    /// The same of the last.
+    pub last: Option<(i64, i32)>,
+}
+
+/// Which users are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// All.
+    All,
+    /// Those who have something to learn: a pending interaction, or a period that neither the
+    /// generation in use nor one that it came from, parent by parent, has learned.
+    Due,
+}
+
+/// Which of a user's interactions are read, and in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Texts {
+    /// All, by sequence number.
+    BySeq,
+    /// All, by time, then sequence number.
+    ByTime,
+    /// Those in no period, by time, then sequence number.
+    Pending,
+    /// Those of a period, by time, then sequence number.
+    Period(u32),
+}
+
+/// One interaction of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text<'a> {
+    /// By sequence number.
+    Seq(u64),
+    /// By id.
+    Id(&'a str),
+}
+
+/// Takes rows one at a time.
+pub type Visit<'v, T> = &'v mut dyn FnMut(T) -> Outcome<()>;
+
+/// Reading rows. A user is named by the [key](UserRow::key) of the row; of a key that is not there,
+/// nothing is found.
+pub trait Rows {
+    /// What the state was made with.
+    fn settings(&self) -> Outcome<SettingsRow>;
+
+    /// At most `limit` names, by their bytes, after the one given.
+    fn users(&self, which: Users, after: Option<&UserId>, limit: usize) -> Outcome<Vec<UserId>>;
+
+    /// A user by name.
+    fn user(&self, name: &UserId) -> Outcome<Option<UserRow>>;
+
+    /// How many interactions and periods there are.
+    fn extent(&self, user: i64) -> Outcome<Extent>;
+
+    /// Interactions, one after the other.
+    fn interactions(
+        &self,
+        user: i64,
+        which: Texts,
+        visit: Visit<'_, InteractionRow>,
+    ) -> Outcome<()>;
+
+    /// One interaction.
+    fn interaction(&self, user: i64, which: Text<'_>) -> Outcome<Option<InteractionRow>>;
+
+    /// The numbers of all periods, in order.
+    fn periods(&self, user: i64) -> Outcome<Vec<u32>>;
+
+    /// All generations, in the order of their numbers.
+    fn generations(&self, user: i64) -> Outcome<Vec<GenerationRow>>;
+
+    /// The record of a generation, as JSON.
+    fn record(&self, user: i64, generation: u32) -> Outcome<Option<String>>;
+
+    /// The memories of a generation.
+    fn memories(&self, user: i64, generation: u32) -> Outcome<Option<MemoriesRow>>;
+
+    /// Records of generated texts with their keys, the oldest or the newest first, until `visit`
+    /// has seen enough.
+    fn answers(
+        &self,
+        user: i64,
+        newest_first: bool,
+        visit: &mut dyn FnMut(i64, String) -> Outcome<ControlFlow<()>>,
+    ) -> Outcome<()>;
+
+    /// The embedding of an interaction under a base.
+    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Vec<u8>>>;
+
+    /// The lease, released or not.
+    fn lease(&self, user: i64) -> Outcome<Option<LeaseRow>>;
+
+    /// What is known of the graph over the user's embeddings, as JSON.
+    fn graph(&self, user: i64) -> Outcome<Option<String>>;
+}
+
+/// Changing rows, alone among all writers.
+///
+/// Keys and numbers that the rules give are new where a row is added; a backend that finds one
+/// taken refuses.
+pub trait RowsMut: Rows {
+    /// Replaces the method's settings; with `forget_bases`, no interaction has a log-likelihood any
+    /// more.
+    fn set_config(&mut self, config: &str, forget_bases: bool) -> Outcome<()>;
+
+    /// Counts a removal of the state, and gives the new count. Removals up to this one are to be
+    /// [finished](Backend::finish_removals), after a crash too.
+    fn count_removal(&mut self) -> Outcome<u64>;
+
+    /// Adds a user: next sequence number 1, nothing pending, no generation.
+    fn add_user(&mut self, name: &UserId, removals: u64) -> Outcome<UserRow>;
+
+    /// Replaces a user's row.
+    fn put_user(&mut self, user: &UserRow) -> Outcome<()>;
+
+    /// Removes a user with everything that hangs on the row.
+    fn delete_user(&mut self, user: i64) -> Outcome<()>;
+
+    /// Adds an interaction, in no period.
+    fn put_interaction(&mut self, user: i64, row: &InteractionRow) -> Outcome<()>;
+
+    /// Replaces an interaction's log-likelihood; false if there is no such interaction.
+    fn set_base(&mut self, user: i64, seq: u64, base: f64) -> Outcome<bool>;
+
+    /// Removes an interaction with its place in a period and its embeddings.
+    fn delete_interaction(&mut self, user: i64, seq: u64) -> Outcome<()>;
+
+    /// Adds a period unless it is there, and puts interactions into it: sequence number, and
+    /// whether each is held out.
+    fn put_period(&mut self, user: i64, number: u32, members: &[(u64, bool)]) -> Outcome<()>;
+
+    /// Adds a generation without memories, or replaces the record of one that is there.
+    fn put_generation(
+        &mut self,
+        user: i64,
+        number: u32,
+        parent: u32,
+        period: u32,
+        record: &str,
+    ) -> Outcome<()>;
+
+    /// Replaces the memories of a generation; `None` removes them.
+    fn put_memories(
+        &mut self,
+        user: i64,
+        generation: u32,
+        row: Option<&MemoriesRow>,
+    ) -> Outcome<()>;
+
+    /// Adds the record of a generated text; a later one has a larger key.
+    fn put_answer(&mut self, user: i64, record: &str) -> Outcome<()>;
+
+    /// Removes the record of a generated text.
+    fn delete_answer(&mut self, user: i64, key: i64) -> Outcome<()>;
+
+    /// Replaces the embedding of an interaction that is there.
+    fn put_embedding(&mut self, user: i64, seq: u64, base: &str, vector: &[u8]) -> Outcome<()>;
+
+    /// Replaces the lease if its token is the one expected, `None` for no lease; false if it is
+    /// not.
+    fn swap_lease(&mut self, user: i64, expected: Option<i64>, lease: &LeaseRow) -> Outcome<bool>;
+
+    /// Replaces what is known of the graph; `None` removes it.
+    fn put_graph(&mut self, user: i64, stamp: Option<&str>) -> Outcome<()>;
+}

@@ -1,0 +1,345 @@
+//! Every setting of the method in one place, read from TOML; the defaults are the paper's.
+
+use std::{fs::File, io::Read, path::Path};
+
+use serde::{Deserialize, Serialize};
+use spring_drift::{ScorerConfig, Selection, SignalConfig};
+use spring_fuse::{GateConfig, MixtureConfig, Penalties, SamplerConfig};
+use spring_lm::{LoraConfig, TrainConfig};
+use spring_memory::{
+    Bm25Config, BufferPolicyConfig, DEFAULT_CAPACITY, DenseConfig, DocumentFields, HistoryConfig,
+    HistoryIndex, SearchMode,
+};
+
+use crate::{Error, Result};
+
+/// The longest file of settings, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// The settings of SPRInG. An unknown key is an error.
+///
+/// ```
+/// use spring_store::Config;
+/// let toml = "[training]\nlearning_rate = 3e-3\nepochs = 3\n";
+/// let config = Config::from_toml(toml, "spring.toml")?;
+/// assert_eq!((config.training.epochs, config.training.batch_size), (3, 4));
+/// assert!(Config::from_toml("[training]\nlearning_rat = 1", "spring.toml").is_err());
+/// # Ok::<(), spring_store::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Key of all that is drawn while learning, together with user, period and purpose; what is
+    /// drawn while generating has `decoding.sampler.seed`. Default 0.
+    pub seed: u64,
+    /// How texts are scored and selected.
+    pub drift: DriftConfig,
+    /// The adapter's shape.
+    pub lora: LoraConfig,
+    /// How the adapter is trained.
+    pub training: TrainConfig,
+    /// The residual buffer.
+    pub buffer: BufferConfig,
+    /// What finds texts of the buffer for a prompt.
+    pub retrieval: RetrievalConfig,
+    /// How words are weighed, in the buffer and in the history.
+    pub bm25: Bm25Config,
+    /// Whether what was found is used.
+    pub gate: GateConfig,
+    /// How the branches are mixed.
+    pub fusion: MixtureConfig,
+    /// How tokens are chosen.
+    pub decoding: DecodingConfig,
+    /// How `spring search` finds texts of the history.
+    pub search: SearchConfig,
+    /// What the state keeps.
+    pub state: StateConfig,
+}
+
+/// How texts are scored and selected.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DriftConfig {
+    /// The score. Default: the paper's, α = 0.5.
+    pub scorer: ScorerConfig,
+    /// What is taken. Default: the top 30 %.
+    pub selection: Selection,
+    /// What the first period learns. Default: all of it.
+    pub cold_start: ColdStart,
+    /// What the length |y| of a text counts, by which its log-likelihood is divided in both terms
+    /// of the score. Default: tokens.
+    pub length: TextLength,
+    /// How `spring inspect` and `spring explain` tell whether a user is drifting; nothing is
+    /// learned from it.
+    pub signal: SignalConfig,
+}
+
+/// What the length of a text counts where texts are compared with each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextLength {
+    /// Tokens of the response, its end token included: the paper's.
+    #[default]
+    Tokens,
+    /// UTF-8 bytes of the response. A text that the tokenizer knows badly falls into many tokens,
+    /// of which all but the first of each word are easy to predict: per token it looks likely, per
+    /// byte it does not.
+    Bytes,
+}
+
+/// What a user's first period learns: without an adapter every novelty is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColdStart {
+    /// All of it.
+    #[default]
+    All,
+    /// What the selection takes.
+    Select,
+}
+
+/// The residual buffer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BufferConfig {
+    /// Most items N_max. Default 200.
+    pub capacity: usize,
+    /// Which items stay. Default: those the adapter explains worst.
+    pub policy: BufferPolicyConfig,
+}
+
+impl Default for BufferConfig {
+    fn default() -> Self {
+        Self { capacity: DEFAULT_CAPACITY, policy: BufferPolicyConfig::default() }
+    }
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecodingConfig {
+    /// Most new tokens. Default: the smaller of 600 and a third of the context.
+    pub max_new_tokens: Option<usize>,
+    /// Texts that end an answer, which ends before them. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// Penalties, after fusion. Default: repetition 1.2.
+    pub penalties: Penalties,
+    /// The sampler. Default: greedy.
+    pub sampler: SamplerConfig,
+}
+
+/// What the state keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// Generations of each user whose adapter and buffer are kept, the newest and the one in use
+    /// among them; of the others the records stay. Default 8.
+    pub keep_generations: u32,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self { keep_generations: 8 }
+    }
+}
+
+/// What finds texts of the buffer for a prompt, by name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetrieverKind {
+    /// By shared words, the paper's.
+    #[default]
+    Bm25,
+    /// By the cosine similarity of embeddings under the base.
+    Dense,
+}
+
+impl RetrieverKind {
+    /// The name in configurations and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bm25 => "bm25",
+            Self::Dense => "dense",
+        }
+    }
+}
+
+/// How the texts of the buffer are found for a prompt.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetrievalConfig {
+    /// What finds them. Default: BM25.
+    pub retriever: RetrieverKind,
+    /// What BM25 sees of a text. Default: prompt, line break, response.
+    pub fields: DocumentFields,
+    /// BM25 leaves out words that at least this part of the buffer's prompts contain, above 0 up to
+    /// 1: those of a template that all prompts share. Default: none is left out.
+    pub template_share: Option<f64>,
+}
+
+/// How a user's history is searched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchConfig {
+    /// By words, by meaning or both. Default: by words.
+    pub mode: SearchMode,
+    /// Most results. Default 10.
+    pub limit: usize,
+    /// What BM25 sees of a text. Default: prompt, line break, response.
+    pub fields: DocumentFields,
+    /// BM25 leaves out words that at least this part of the prompts contain, above 0 up to 1.
+    /// Default: none is left out.
+    pub template_share: Option<f64>,
+    /// When embeddings get a graph.
+    pub dense: DenseConfig,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self {
+            mode: SearchMode::default(),
+            limit: 10,
+            fields: DocumentFields::default(),
+            template_share: None,
+            dense: DenseConfig::default(),
+        }
+    }
+}
+
+/// Refuses a part of the prompts that is none.
+fn check_template_share(section: &str, share: Option<f64>) -> Result<(), String> {
+    match share {
+        Some(share) if !(share > 0.0 && share <= 1.0) => {
+            Err(format!("{section}: template_share = {share}: must be above 0 and at most 1"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Config {
+    /// Reads TOML; `origin` is how errors name it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with line and key for what is not understood, or the setting that is out
+    /// of range.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
+        let fail = |reason: String| Error::Config { origin: origin.into(), reason };
+        let config: Self =
+            toml::from_str(text).map_err(|e| fail(e.to_string().trim_end().to_owned()))?;
+        config.out_of_range().map_err(fail)?;
+        Ok(config)
+    }
+
+    /// Reads a TOML file of at most 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if it cannot be read, otherwise as [`from_toml`](Self::from_toml).
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let io = |error: std::io::Error| Error::Config {
+            origin: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
+            .map_err(io)?;
+        if text.len() as u64 > LONGEST {
+            let reason = format!("longer than {LONGEST} bytes");
+            return Err(Error::Config { origin: path.display().to_string(), reason });
+        }
+        Self::from_toml(&text, &path.display().to_string())
+    }
+
+    /// These settings with some changed, each a line of TOML such as `training.epochs = 5`.
+    ///
+    /// A value that is no TOML, such as a bare name, is taken as text. A mechanism that is chosen
+    /// anew begins with its own defaults.
+    ///
+    /// ```
+    /// let config = spring_store::Config::default();
+    /// let changed = config.with_changes(&["training.epochs=5", "gate=always", "gate.k=3"])?;
+    /// assert_eq!(changed.training.epochs, 5);
+    /// assert_eq!(changed.gate, spring_fuse::GateConfig::Always { k: 3 });
+    /// assert!(config.with_changes(&["training.epoch=5"]).is_err());
+    /// # Ok::<(), spring_store::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the change that is not understood or leads out of range.
+    pub fn with_changes<S: AsRef<str>>(&self, changes: &[S]) -> Result<Self> {
+        changes.iter().try_fold(self.clone(), |config, change| config.with_change(change.as_ref()))
+    }
+
+    fn with_change(&self, change: &str) -> Result<Self> {
+        let fail =
+            |reason: &str| Error::Config { origin: change.into(), reason: reason.to_owned() };
+        let (key, value) = change.split_once('=').ok_or_else(|| fail("expected KEY=VALUE"))?;
+        let line = |value: &str| toml::from_str::<toml::Table>(&format!("{key} = {value}"));
+        let text = toml::Value::from(value.trim()).to_string();
+        let change = line(value).or_else(|_| line(&text)).map_err(|e| fail(e.message()))?;
+        let mut settings = toml::Table::try_from(self).map_err(|e| fail(&e.to_string()))?;
+        merge(&mut settings, change);
+        let config: Self = settings.try_into().map_err(|e: toml::de::Error| fail(e.message()))?;
+        config.out_of_range().map_err(|reason| fail(&reason))?;
+        Ok(config)
+    }
+
+    /// Refuses settings out of range.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] naming the first of them.
+    pub fn check(&self) -> Result<()> {
+        self.out_of_range().map_err(Error::Setting)
+    }
+
+    /// The error of the crate whose setting it is.
+    fn out_of_range(&self) -> Result<(), String> {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        self.lora.check().map_err(|e| said(&e))?;
+        self.training.check().map_err(|e| said(&e))?;
+        spring_memory::Bm25Index::new(self.bm25.clone()).map_err(|e| said(&e))?;
+        self.drift.selection.select(&[], &[]).map_err(|e| said(&e))?;
+        self.drift.signal.init().map_err(|e| said(&e))?;
+        self.gate.init().map_err(|e| said(&e))?;
+        self.fusion.init().map_err(|e| said(&e))?;
+        self.decoding.penalties.init().map_err(|e| said(&e))?;
+        self.decoding.sampler.init().map_err(|e| said(&e))?;
+        if self.decoding.stop.iter().any(String::is_empty) {
+            return Err("decoding: stop = \"\": a stop string needs at least one character".into());
+        }
+        if self.state.keep_generations == 0 {
+            return Err("state: keep_generations = 0: at least the one in use is kept".into());
+        }
+        let dense = HistoryConfig { dense: self.search.dense, ..HistoryConfig::default() };
+        HistoryIndex::new(dense).map_err(|e| said(&e))?;
+        check_template_share("retrieval", self.retrieval.template_share)?;
+        check_template_share("search", self.search.template_share)
+    }
+
+    /// Whether learning a period needs the embeddings of the texts that may stay in the buffer.
+    pub fn needs_embeddings(&self) -> bool {
+        self.buffer.policy == BufferPolicyConfig::Diversity
+            || self.retrieval.retriever == RetrieverKind::Dense
+    }
+}
+
+fn merge(settings: &mut toml::Table, changes: toml::Table) {
+    // Another kind does not have the settings of the one before.
+    if changes.contains_key("kind") {
+        settings.clear();
+    }
+    for (key, change) in changes {
+        match (settings.get_mut(&key), change) {
+            (Some(toml::Value::Table(inside)), toml::Value::Table(changes)) => {
+                merge(inside, changes)
+            }
+            (_, change) => drop(settings.insert(key, change)),
+        }
+    }
+}

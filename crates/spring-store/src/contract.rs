@@ -1,0 +1,129 @@
+//! The tests that every backend has to pass: what the rules of [`Store`] make of its rows.
+//!
+//! A crate with a backend of its own names a [`Subject`] and calls the macro:
+//!
+//! ```
+//! use spring_store::{MemoryStore, Settings, Store, contract::Subject};
+//!
+//! #[derive(Default)]
+//! struct InMemory;
+//!
+//! impl Subject for InMemory {
+//!     fn create(&self, settings: &Settings) -> Box<Store> {
+//!         Box::new(MemoryStore::in_memory(settings).unwrap())
+//!     }
+//!
+//!     fn again(&self, store: &Store) -> Option<Box<Store>> {
+//!         // This value cannot reach the same rows a second time.
+//!         let _ = store;
+//!         None
+//!     }
+//! }
+//!
+//! spring_store::contract_tests!(InMemory);
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
+
+mod forgetting;
+mod generations;
+mod history;
+mod leases;
+mod periods;
+mod rows;
+pub mod samples;
+mod transfer;
+
+pub use self::{
+    forgetting::*, generations::*, history::*, leases::*, periods::*, rows::*, transfer::*,
+};
+use crate::{Settings, Store};
+
+/// How the tests come by states of a backend.
+pub trait Subject {
+    /// A new state of these settings, apart from all others.
+    fn create(&self, settings: &Settings) -> Box<Store>;
+
+    /// Another value over the rows of a state, as another process would have it; `None` where there
+    /// is no such thing.
+    fn again(&self, store: &Store) -> Option<Box<Store>>;
+}
+
+/// One `#[test]` for each case of the contract, over a [`Subject`] that has a default.
+#[macro_export]
+macro_rules! contract_tests {
+    ($subject:ty) => {
+        $crate::contract_tests! {
+            $subject:
+            // Rows.
+            a_write_that_fails_changes_nothing
+            a_reader_sees_the_rows_as_of_its_call
+            keys_and_names_are_one_to_one
+            a_lease_is_swapped_by_its_token
+            // Texts.
+            every_field_comes_back
+            equal_times_keep_the_order_of_arrival
+            equal_texts_are_skipped
+            another_text_of_the_same_id_undoes_the_ingest
+            a_source_that_fails_undoes_the_ingest
+            a_source_that_panics_undoes_the_ingest
+            meta_that_would_not_read_back_is_refused
+            users_share_nothing
+            a_number_that_is_not_there_is_named
+            an_unknown_user_is_named
+            users_come_in_pages
+            a_summary_counts
+            a_slow_source_keeps_nobody_from_writing
+            embeddings_are_kept_with_their_text
+            // Periods.
+            the_first_periods_get_the_remainder
+            the_latest_are_held_out_rounded_down
+            a_cut_is_a_partition_in_order
+            a_second_cut_takes_what_came_since
+            a_part_out_of_range_is_refused
+            a_period_that_is_not_there_is_named
+            // Generations.
+            a_commit_comes_back
+            only_the_generation_it_started_from_takes_a_commit
+            a_commit_that_does_not_fit_changes_nothing
+            what_was_learned_is_what_lies_on_the_path
+            answers_come_newest_first
+            everything_of_a_user_hangs_on_one_row
+            the_pointer_goes_back_and_forward
+            the_last_ones_and_the_one_in_use_are_kept
+            periods_are_stored_with_what_was_learned_from_the_first
+            settings_come_back
+            settings_are_kept_with_the_first_period_learned_with_them
+            log_likelihoods_of_another_cut_are_neither_kept_nor_used
+            a_snapshot_is_of_one_point_in_time
+            equal_states_have_equal_digests
+            // Leases.
+            one_at_a_time_trains_a_user
+            a_lease_that_ended_can_be_taken_and_commits_no_more
+            a_renewed_lease_lasts_longer
+            tokens_only_grow
+            a_forgotten_user_takes_the_lease_along
+            users_with_something_to_learn_are_listed
+            a_lease_is_renewed_while_the_work_goes_on
+            the_second_to_learn_a_period_is_told
+            // Forgetting.
+            a_forgotten_user_is_gone
+            one_interaction_goes_with_what_was_made_of_it
+            what_nobody_learned_only_leaves_the_counts
+            a_label_or_a_template_is_not_a_quotation
+            what_was_made_before_a_removal_is_not_kept_after_it
+            // Export and import.
+            a_user_moves_whole
+            an_import_that_is_stopped_or_late_leaves_nothing
+            what_no_export_wrote_is_refused
+        }
+    };
+    ($subject:ty: $($case:ident)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::contract::$case(&<$subject>::default());
+            }
+        )*
+    };
+}

@@ -1,0 +1,220 @@
+//! A user moves from state to state by a folder, whole or not at all.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use spring_memory::BufferItem;
+
+use super::{Subject, samples::*};
+use crate::{
+    Config, Error, MemoryStore, PeriodCommit, Settings, Store, TransferError, Transferred,
+};
+
+/// Ada with all that a user can have: a text held out and one pending, a pruned generation and one
+/// that was gone back from, `meta`, and the record of a text.
+fn fill(store: &Store) {
+    let ada = user("ada");
+    store.ingest(history("ada", 9)).unwrap();
+    store.cut_periods(&ada, 3, 0.4).unwrap();
+    let mut odd = interaction("ada", "../odd", "1969-12-31T23:59:59.000000001Z");
+    odd.meta = Some(serde_json::json!({"b": [1.5, null], "a": 0}));
+    store.ingest([odd]).unwrap();
+    // The record's texts are those of its period, and so is the buffer.
+    let of = |period: u32, parent| {
+        let first = 3 * u64::from(period) - 2;
+        let mut commit = commit(period, parent);
+        for (score, seq) in commit.record.scores.iter_mut().zip(first..) {
+            score.seq = seq;
+        }
+        let item = |key| BufferItem { key, ..commit.buffer[0] };
+        let (buffer, base) = (vec![item(first + 1), item(first)], vec![(first, HARD[0])]);
+        PeriodCommit { buffer, base, ..commit }
+    };
+    for (period, parent) in [(1, 0), (2, 1)] {
+        put(store, "ada", &of(period, parent)).unwrap();
+    }
+    store.rollback(&ada, None).unwrap();
+    put(store, "ada", &of(2, 1)).unwrap();
+    put(store, "ada", &of(3, 3)).unwrap();
+    keep(store, "ada", &answer("x")).unwrap();
+}
+
+fn import(store: &Store, folder: &Path) -> crate::Result<Transferred> {
+    store.import(folder, &|_| Ok(()), &mut |_| ControlFlow::Continue(()))
+}
+
+/// Every file of a folder, by its path inside.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let inside = path.strip_prefix(folder).unwrap().to_owned();
+                found.insert(inside, fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn exported(store: &Store, folder: &Path) -> Transferred {
+    store.export(&user("ada"), folder, &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+pub fn a_user_moves_whole(subject: &dyn Subject) {
+    let place = tempfile::tempdir().unwrap();
+    let folders = ["here", "there", "back"].map(|name| place.path().join(name));
+    let mut config = Config::default();
+    config.state.keep_generations = 3;
+    let of = |config: &Config| Settings { config: config.clone(), ..settings() };
+    let store = subject.create(&of(&config));
+    fill(&store);
+    let ada = user("ada");
+    let out = exported(&store, &folders[0]);
+    assert_eq!((out.interactions, out.generations, out.answers), (10, 4, 1));
+    let written = files(&folders[0]);
+    assert_eq!(written.len(), 6 + 3 * 3, "{:?}", written.keys());
+    // To the oracle, and back to the backend.
+    let oracle = MemoryStore::in_memory(&of(&config)).unwrap();
+    oracle.ingest(history("bob", 2)).unwrap();
+    assert_eq!(import(&oracle, &folders[0]).unwrap(), out);
+    exported(&oracle, &folders[1]);
+    assert_eq!(files(&folders[1]), written);
+    let back = subject.create(&of(&config));
+    assert_eq!(import(&back, &folders[1]).unwrap(), out);
+    exported(&back, &folders[2]);
+    assert_eq!(files(&folders[2]), written);
+    let digest = store.digest(&ada).unwrap();
+    for store in [&*back, &oracle] {
+        store.check(&mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(store.digest(&ada).unwrap(), digest);
+        assert_eq!(store.user(&ada).unwrap(), back.user(&ada).unwrap());
+    }
+    // It goes on as it did.
+    for store in [&*store, &*back] {
+        store.ingest(history("ada", 12)).unwrap();
+        store.cut_periods(&ada, 1, 0.0).unwrap();
+        put(store, "ada", &commit(4, 4)).unwrap();
+    }
+    assert_eq!(store.digest(&ada).unwrap(), back.digest(&ada).unwrap());
+    // Twice is once too often; nor is a folder written over.
+    let again = import(&back, &folders[0]);
+    let present = |error: &Error| match error {
+        Error::Transfer(TransferError::Present { user, .. }) => *user == ada,
+        _ => false,
+    };
+    assert!(present(&again.unwrap_err()));
+    let over = store.export(&ada, &folders[1], &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(over, Err(Error::Transfer(TransferError::Io { .. }))));
+    assert_eq!(files(&folders[1]), written);
+    // Log-likelihoods of texts that are cut elsewhere stay behind.
+    config.training.max_tokens -= 1;
+    let shorter = subject.create(&of(&config));
+    assert!(import(&shorter, &folders[0]).unwrap().settings_differ);
+    let bases = |store: &Store| {
+        let entries = store.history(&ada).unwrap().entries;
+        entries.iter().filter(|entry| entry.stored.base.is_some()).count()
+    };
+    assert_eq!((bases(&oracle), bases(&shorter)), (3, 0));
+}
+
+pub fn an_import_that_is_stopped_or_late_leaves_nothing(subject: &dyn Subject) {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    let store = subject.create(&settings());
+    fill(&store);
+    let mut steps = 0;
+    store
+        .export(&user("ada"), &folder, &mut |done| {
+            steps += 1;
+            assert_eq!(done, steps);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(steps, 10 + 4 + 1);
+    for last in [1, 10, 12, steps] {
+        let mut stop =
+            |done| if done < last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        let half = place.path().join("half");
+        let stopped = store.export(&user("ada"), &half, &mut stop);
+        assert!(matches!(stopped, Err(Error::Stopped)));
+        assert!(!half.exists());
+        let other = subject.create(&settings());
+        let stopped = other.import(&folder, &|_| Ok(()), &mut stop);
+        assert!(matches!(stopped, Err(Error::Stopped)));
+        assert!(other.users(None, 9).unwrap().is_empty());
+    }
+    // It is read before anybody is kept from writing, and whoever comes first stays.
+    let store = subject.create(&settings());
+    let Some(other) = subject.again(&store) else { return };
+    let mut write = |done: u64| {
+        let name = if done == 3 { "ada" } else { "bob" };
+        other.ingest([interaction(name, &done.to_string(), "2026-01-01T00:00:00Z")]).unwrap();
+        ControlFlow::Continue(())
+    };
+    let error = store.import(&folder, &|_| Ok(()), &mut write).unwrap_err();
+    assert!(error.to_string().contains("the state has a user ada already"), "{error}");
+    assert_eq!(store.user(&user("bob")).unwrap().interactions, steps - 1);
+    assert_eq!(store.user(&user("ada")).unwrap().interactions, 1);
+}
+
+pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    let store = subject.create(&settings());
+    fill(&store);
+    exported(&store, &folder);
+    let whole = files(&folder);
+    let other = subject.create(&settings());
+    let before = dump(&other);
+    let refused = |file: &str, change: &dyn Fn(&Path)| {
+        change(&folder.join(file));
+        let error = import(&other, &folder).unwrap_err().to_string();
+        assert_eq!(dump(&other), before, "{error}");
+        fs::write(folder.join(file), &whole[Path::new(file)]).unwrap();
+        error
+    };
+    for (file, from, to, said) in [
+        ("user.json", "\"format\":1", "\"format\":2", "of the format 2"),
+        ("user.json", "\"generation\":4", "\"generation\":9", "generation 9 is in use but not"),
+        ("user.json", "\"f00d\"", "\"beef\"", "learned on another base model"),
+        ("history.jsonl", "\"id\":\"1\"", "\"id\":\"2\"", "places.jsonl:2: interaction 2 is there"),
+        ("places.jsonl", "\"seq\":2", "\"seq\":1", "places.jsonl:2: seq 1 is not above 1"),
+        ("places.jsonl", "\"period\":1", "\"period\":2", "text 1 is not one that period 1 learns"),
+        ("generations.jsonl", "\"parent\":0", "\"parent\":7", "from 7 is not in order"),
+        ("generations.jsonl", "[{\"key\":2", "[{\"key\":3", "text 3 cannot be in a buffer"),
+        ("answers.jsonl", "{", "[", "answers.jsonl:1"),
+        ("settings.toml", "seed", "sead", "settings.toml"),
+    ] {
+        let error = refused(file, &|path| {
+            let text = fs::read_to_string(path).unwrap();
+            assert!(text.contains(from), "{file} has no {from}: {text}");
+            fs::write(path, text.replacen(from, to, 1)).unwrap();
+        });
+        assert!(error.contains(said), "{file}, {to}: {error}");
+        assert!(error.contains("nothing was imported") || error.contains(file), "{error}");
+    }
+    for file in whole.keys() {
+        let name = file.to_str().unwrap();
+        let error = refused(name, &|path| fs::remove_file(path).unwrap());
+        assert!(error.contains(file.file_name().unwrap().to_str().unwrap()), "{error}");
+    }
+    let misfit = other.import(
+        &folder,
+        &|_| {
+            Err(spring_lm::ModelError::Adapter { adapter: "x".into(), reason: "as planned".into() })
+        },
+        &mut |_| ControlFlow::Continue(()),
+    );
+    assert!(misfit.unwrap_err().to_string().contains("as planned"));
+    assert_eq!(dump(&other), before);
+    import(&other, &folder).unwrap();
+}

@@ -1,0 +1,171 @@
+//! What can go wrong in a state.
+
+use std::time::Duration;
+
+use spring_memory::{InteractionId, UserId};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a state refuses something: one line that names the state or the user and says what to do.
+///
+/// `state` is the [label](crate::Backend::label) of the state.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no state of that name.
+    #[error("state {state}: there is no such file")]
+    Missing {
+        /// The state.
+        state: String,
+    },
+    /// The state cannot be used: there already, locked, read-only, damaged or of another program.
+    #[error("state {state}: {reason}")]
+    State {
+        /// The state.
+        state: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// Somebody else keeps the state from being written, or from being changed in its form.
+    #[error(
+        "state {state}: another process is writing to it and did not finish within {} seconds; \
+         wait for it, then run this again",
+        waited.as_secs_f64()
+    )]
+    Busy {
+        /// The state.
+        state: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// A text that was to be added has the id of another one with other content.
+    #[error(
+        "interaction {index}: user {user} already has an interaction {id} with other content; \
+         give the new one an id of its own"
+    )]
+    DuplicateId {
+        /// Its place among those that were to be added, from 0.
+        index: u64,
+        /// Whose interaction.
+        user: UserId,
+        /// The id that is taken.
+        id: InteractionId,
+    },
+    /// The state has no such user.
+    #[error("user {user} is not in state {state}")]
+    UnknownUser {
+        /// The user asked for.
+        user: String,
+        /// The state.
+        state: String,
+    },
+    /// The user has no such generation or period.
+    #[error("user {user} has no {what} {number}")]
+    UnknownRecord {
+        /// The user.
+        user: UserId,
+        /// "generation" or "period".
+        what: &'static str,
+        /// The number asked for.
+        number: u32,
+    },
+    /// The generation is on record, but its adapter and buffer are not kept any more.
+    #[error(
+        "user {user}: generation {number} is no longer kept \
+         (the last ones are, as state.keep_generations says)"
+    )]
+    Pruned {
+        /// The user.
+        user: UserId,
+        /// The generation asked for.
+        number: u32,
+    },
+    /// The user has no such interaction.
+    #[error("user {user} has no interaction {id}")]
+    UnknownInteraction {
+        /// The user.
+        user: UserId,
+        /// The id asked for.
+        id: InteractionId,
+    },
+    /// Somebody else is training the user.
+    #[error(
+        "user {user} is being updated by {holder}, until {until} at the latest; \
+         wait for it, then run this again"
+    )]
+    Leased {
+        /// The user.
+        user: UserId,
+        /// Who holds the lease.
+        holder: String,
+        /// When the lease ends unless it is renewed.
+        until: jiff::Timestamp,
+    },
+    /// Somebody else updated the user in the meantime, or took over the lease; nothing was changed.
+    #[error(
+        "user {user}: another process updated this user meanwhile; nothing was changed, \
+         run it again"
+    )]
+    Conflict {
+        /// The user.
+        user: UserId,
+    },
+    /// A text of the user was forgotten while something was computed from it; what was computed is
+    /// not kept.
+    #[error(
+        "user {user}: a text was forgotten while this was made of what was there before, \
+         so it is not kept; run it again"
+    )]
+    Outdated {
+        /// The user.
+        user: UserId,
+    },
+    /// A setting is out of range.
+    #[error("{0}")]
+    Setting(String),
+    /// Settings are not understood, or out of range.
+    #[error("{origin}: {reason}")]
+    Config {
+        /// The text, change or argument it came from.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An adapter, or a setting of its training.
+    #[error(transparent)]
+    Model(#[from] spring_lm::ModelError),
+    /// The folder of an export or import.
+    #[error(transparent)]
+    Transfer(#[from] crate::TransferError),
+    /// The caller asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Error {
+    /// Whether the message names the user already.
+    pub fn names_user(&self) -> bool {
+        matches!(
+            self,
+            Self::Conflict { .. }
+                | Self::Outdated { .. }
+                | Self::UnknownUser { .. }
+                | Self::UnknownRecord { .. }
+                | Self::Pruned { .. }
+                | Self::UnknownInteraction { .. }
+                | Self::Leased { .. }
+                | Self::DuplicateId { .. }
+        )
+    }
+
+    /// Whether the state itself is the trouble, whoever the user.
+    pub fn is_of_state(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::State { .. } | Self::Busy { .. })
+    }
+
+    /// Whether the caller asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Model(spring_lm::ModelError::Stopped))
+    }
+}

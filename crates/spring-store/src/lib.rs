@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod backend;
+mod config;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+mod cut;
+mod data;
+mod error;
+mod memory;
+pub mod record;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod store;
+
+pub use backend::Backend;
+pub use config::{
+    BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, RetrievalConfig, RetrieverKind,
+    SearchConfig, StateConfig, TextLength,
+};
+pub use cut::period_ranges;
+pub use data::{
+    EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, History,
+    HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback,
+    Settings, StoredInteraction, Transferred, UserSize, UserSnapshot, UserSummary, UserVersion,
+};
+pub use error::{Error, Result};
+pub use memory::{Memory, MemoryStore};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Access, Sqlite, SqliteStore};
+pub use store::{Step, Store, TransferError};

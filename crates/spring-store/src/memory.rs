@@ -1,0 +1,450 @@
+//! Rows in the process's memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Bound, ControlFlow},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use spring_memory::UserId;
+
+use crate::{
+    Store,
+    backend::{
+        Backend, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow, LeaseRow,
+        MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut, SettingsRow, Text, Texts, UserRow,
+        Users, Visit,
+    },
+    store::is_unlearned,
+};
+
+/// A [`Backend`] in the process's memory: the simplest one there is, which the others are tested
+/// against. Its clones keep the same rows.
+///
+/// Readers see the rows as of their call and wait for nobody; what a transaction reads is a copy
+/// that shares the users that nobody changes meanwhile.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    label: String,
+    state: Arc<Mutex<Arc<State>>>,
+    /// Held by the one who writes.
+    writer: Arc<Mutex<()>>,
+}
+
+/// A state in the process's memory.
+pub type MemoryStore = Store<Memory>;
+
+#[derive(Debug, Clone)]
+struct State {
+    settings: SettingsRow,
+    names: BTreeMap<UserId, i64>,
+    users: BTreeMap<i64, Arc<UserRows>>,
+    next_key: i64,
+    next_answer: i64,
+}
+
+#[derive(Debug, Clone)]
+struct UserRows {
+    row: UserRow,
+    interactions: BTreeMap<u64, InteractionRow>,
+    ids: BTreeMap<String, u64>,
+    periods: BTreeSet<u32>,
+    generations: BTreeMap<u32, Learned>,
+    answers: BTreeMap<i64, String>,
+    embeddings: BTreeMap<(u64, String), Vec<u8>>,
+    lease: Option<LeaseRow>,
+    graph: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Learned {
+    parent: u32,
+    period: u32,
+    record: String,
+    memories: Option<MemoriesRow>,
+}
+
+impl Memory {
+    /// A state without users.
+    pub fn new(settings: SettingsRow) -> Self {
+        let state = State {
+            settings,
+            names: BTreeMap::new(),
+            users: BTreeMap::new(),
+            next_key: 1,
+            next_answer: 1,
+        };
+        let state = Arc::new(Mutex::new(Arc::new(state)));
+        Self { label: "memory".into(), state, writer: Arc::default() }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Arc<State>> {
+        // A value is put there whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for Memory {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn read(&self, work: &mut dyn FnMut(&dyn Rows) -> Outcome<()>) -> Outcome<()> {
+        let state = Arc::clone(&self.now());
+        work(&*state)
+    }
+
+    fn write(
+        &self,
+        _: Durability,
+        work: &mut dyn FnMut(&mut dyn RowsMut) -> Outcome<()>,
+    ) -> Outcome<()> {
+        let _alone = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = State::clone(&self.now());
+        work(&mut state)?;
+        *self.now() = Arc::new(state);
+        Ok(())
+    }
+
+    fn holder(&self) -> Holder {
+        let process = std::process::id();
+        Holder { name: format!("process {process}"), process, ..Holder::default() }
+    }
+}
+
+impl State {
+    fn rows_of(&self, key: i64) -> Option<&UserRows> {
+        self.users.get(&key).map(|user| &**user)
+    }
+
+    fn user_mut(&mut self, key: i64) -> Outcome<&mut UserRows> {
+        let user = self.users.get_mut(&key).ok_or_else(|| missing("user", key))?;
+        Ok(Arc::make_mut(user))
+    }
+}
+
+fn missing(what: &str, number: impl std::fmt::Display) -> Fault {
+    Fault::Unusable(format!("a row belongs to {what} {number}, which is not there"))
+}
+
+fn taken(what: &str, number: impl std::fmt::Display) -> Fault {
+    Fault::Unusable(format!("there is a {what} {number} already"))
+}
+
+impl Rows for State {
+    fn settings(&self) -> Outcome<SettingsRow> {
+        Ok(self.settings.clone())
+    }
+
+    fn users(&self, which: Users, after: Option<&UserId>, limit: usize) -> Outcome<Vec<UserId>> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Vec::new();
+        for (name, key) in self.names.range((after, Bound::Unbounded)) {
+            if page.len() == limit {
+                break;
+            }
+            let is_due = match (which, self.rows_of(*key)) {
+                (Users::All, _) => true,
+                (Users::Due, None) => false,
+                (Users::Due, Some(user)) => {
+                    let (periods, generations) = (self.periods(*key)?, self.generations(*key)?);
+                    user.row.pending > 0
+                        || is_unlearned(&periods, &generations, user.row.generation)
+                }
+            };
+            if is_due {
+                page.push(name.clone());
+            }
+        }
+        Ok(page)
+    }
+
+    fn user(&self, name: &UserId) -> Outcome<Option<UserRow>> {
+        let user = self.names.get(name).and_then(|key| self.rows_of(*key));
+        Ok(user.map(|user| user.row))
+    }
+
+    fn extent(&self, user: i64) -> Outcome<Extent> {
+        let Some(user) = self.rows_of(user) else { return Ok(Extent::default()) };
+        let times = || user.interactions.values().map(|row| (row.seconds, row.nanoseconds));
+        Ok(Extent {
+            interactions: user.interactions.len() as u64,
+            periods: user.periods.len() as u64,
+            first: times().min(),
+            last: times().max(),
+        })
+    }
+
+    fn interactions(
+        &self,
+        user: i64,
+        which: Texts,
+        visit: Visit<'_, InteractionRow>,
+    ) -> Outcome<()> {
+        let Some(user) = self.rows_of(user) else { return Ok(()) };
+        let is_asked = |row: &&InteractionRow| match which {
+            Texts::BySeq | Texts::ByTime => true,
+            Texts::Pending => row.place.is_none(),
+            Texts::Period(number) => row.place.is_some_and(|place| place.0 == number),
+        };
+        let mut rows: Vec<&InteractionRow> = user.interactions.values().filter(is_asked).collect();
+        if which != Texts::BySeq {
+            rows.sort_by_key(|row| (row.seconds, row.nanoseconds, row.seq));
+        }
+        rows.into_iter().try_for_each(|row| visit(row.clone()))
+    }
+
+    fn interaction(&self, user: i64, which: Text<'_>) -> Outcome<Option<InteractionRow>> {
+        let Some(user) = self.rows_of(user) else { return Ok(None) };
+        let seq = match which {
+            Text::Seq(seq) => Some(seq),
+            Text::Id(id) => user.ids.get(id).copied(),
+        };
+        Ok(seq.and_then(|seq| user.interactions.get(&seq)).cloned())
+    }
+
+    fn periods(&self, user: i64) -> Outcome<Vec<u32>> {
+        Ok(self.rows_of(user).map_or(Vec::new(), |user| user.periods.iter().copied().collect()))
+    }
+
+    fn generations(&self, user: i64) -> Outcome<Vec<GenerationRow>> {
+        let Some(user) = self.rows_of(user) else { return Ok(Vec::new()) };
+        let row = |(number, learned): (&u32, &Learned)| GenerationRow {
+            number: *number,
+            parent: learned.parent,
+            period: learned.period,
+            record: learned.record.len() as u64,
+            memories: learned.memories.as_ref().map(|memories| MemoriesSize {
+                buffered: memories.buffered,
+                adapter: memories.adapter.len() as u64,
+                buffer: (memories.buffer.len() + memories.calibration.len()) as u64,
+            }),
+        };
+        Ok(user.generations.iter().map(row).collect())
+    }
+
+    fn record(&self, user: i64, generation: u32) -> Outcome<Option<String>> {
+        let learned = self.rows_of(user).and_then(|user| user.generations.get(&generation));
+        Ok(learned.map(|learned| learned.record.clone()))
+    }
+
+    fn memories(&self, user: i64, generation: u32) -> Outcome<Option<MemoriesRow>> {
+        let learned = self.rows_of(user).and_then(|user| user.generations.get(&generation));
+        Ok(learned.and_then(|learned| learned.memories.clone()))
+    }
+
+    fn answers(
+        &self,
+        user: i64,
+        newest_first: bool,
+        visit: &mut dyn FnMut(i64, String) -> Outcome<ControlFlow<()>>,
+    ) -> Outcome<()> {
+        let Some(user) = self.rows_of(user) else { return Ok(()) };
+        let mut answers: Vec<_> = user.answers.iter().collect();
+        if newest_first {
+            answers.reverse();
+        }
+        for (key, record) in answers {
+            if visit(*key, record.clone())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Vec<u8>>> {
+        let key = (seq, base.to_owned());
+        Ok(self.rows_of(user).and_then(|user| user.embeddings.get(&key)).cloned())
+    }
+
+    fn lease(&self, user: i64) -> Outcome<Option<LeaseRow>> {
+        Ok(self.rows_of(user).and_then(|user| user.lease.clone()))
+    }
+
+    fn graph(&self, user: i64) -> Outcome<Option<String>> {
+        Ok(self.rows_of(user).and_then(|user| user.graph.clone()))
+    }
+}
+
+impl RowsMut for State {
+    fn set_config(&mut self, config: &str, forget_bases: bool) -> Outcome<()> {
+        self.settings.config = config.into();
+        if forget_bases {
+            for user in self.users.values_mut() {
+                Arc::make_mut(user).interactions.values_mut().for_each(|row| row.base = None);
+            }
+        }
+        Ok(())
+    }
+
+    fn count_removal(&mut self) -> Outcome<u64> {
+        self.settings.removals += 1;
+        Ok(self.settings.removals)
+    }
+
+    fn add_user(&mut self, name: &UserId, removals: u64) -> Outcome<UserRow> {
+        if self.names.contains_key(name) {
+            return Err(taken("user", name));
+        }
+        let row = UserRow { key: self.next_key, next_seq: 1, generation: 0, pending: 0, removals };
+        self.next_key += 1;
+        self.names.insert(name.clone(), row.key);
+        let rows = UserRows {
+            row,
+            interactions: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            periods: BTreeSet::new(),
+            generations: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            embeddings: BTreeMap::new(),
+            lease: None,
+            graph: None,
+        };
+        self.users.insert(row.key, Arc::new(rows));
+        Ok(row)
+    }
+
+    fn put_user(&mut self, user: &UserRow) -> Outcome<()> {
+        self.user_mut(user.key)?.row = *user;
+        Ok(())
+    }
+
+    fn delete_user(&mut self, user: i64) -> Outcome<()> {
+        self.users.remove(&user);
+        self.names.retain(|_, key| *key != user);
+        Ok(())
+    }
+
+    fn put_interaction(&mut self, user: i64, row: &InteractionRow) -> Outcome<()> {
+        let user = self.user_mut(user)?;
+        if user.interactions.contains_key(&row.seq) || user.ids.contains_key(&row.id) {
+            return Err(taken("interaction", &row.id));
+        }
+        user.ids.insert(row.id.clone(), row.seq);
+        user.interactions.insert(row.seq, InteractionRow { place: None, ..row.clone() });
+        Ok(())
+    }
+
+    fn set_base(&mut self, user: i64, seq: u64, base: f64) -> Outcome<bool> {
+        let row = self.user_mut(user)?.interactions.get_mut(&seq);
+        Ok(row.map(|row| row.base = Some(base)).is_some())
+    }
+
+    fn delete_interaction(&mut self, user: i64, seq: u64) -> Outcome<()> {
+        let user = self.user_mut(user)?;
+        if let Some(row) = user.interactions.remove(&seq) {
+            user.ids.remove(&row.id);
+        }
+        user.embeddings.retain(|(of, _), _| *of != seq);
+        Ok(())
+    }
+
+    fn put_period(&mut self, user: i64, number: u32, members: &[(u64, bool)]) -> Outcome<()> {
+        let user = self.user_mut(user)?;
+        user.periods.insert(number);
+        for &(seq, held_out) in members {
+            let row = user.interactions.get_mut(&seq).ok_or_else(|| missing("interaction", seq))?;
+            if row.place.is_some() {
+                return Err(taken("place of interaction", seq));
+            }
+            row.place = Some((number, held_out));
+        }
+        Ok(())
+    }
+
+    fn put_generation(
+        &mut self,
+        user: i64,
+        number: u32,
+        parent: u32,
+        period: u32,
+        record: &str,
+    ) -> Outcome<()> {
+        let user = self.user_mut(user)?;
+        if !user.periods.contains(&period) {
+            return Err(missing("period", period));
+        }
+        let memories = user.generations.remove(&number).and_then(|learned| learned.memories);
+        let learned = Learned { parent, period, record: record.into(), memories };
+        user.generations.insert(number, learned);
+        Ok(())
+    }
+
+    fn put_memories(
+        &mut self,
+        user: i64,
+        generation: u32,
+        row: Option<&MemoriesRow>,
+    ) -> Outcome<()> {
+        match self.user_mut(user)?.generations.get_mut(&generation) {
+            Some(learned) => learned.memories = row.cloned(),
+            None if row.is_none() => {}
+            None => return Err(missing("generation", generation)),
+        }
+        Ok(())
+    }
+
+    fn put_answer(&mut self, user: i64, record: &str) -> Outcome<()> {
+        let key = self.next_answer;
+        self.user_mut(user)?.answers.insert(key, record.into());
+        self.next_answer += 1;
+        Ok(())
+    }
+
+    fn delete_answer(&mut self, user: i64, key: i64) -> Outcome<()> {
+        self.user_mut(user)?.answers.remove(&key);
+        Ok(())
+    }
+
+    fn put_embedding(&mut self, user: i64, seq: u64, base: &str, vector: &[u8]) -> Outcome<()> {
+        let user = self.user_mut(user)?;
+        if !user.interactions.contains_key(&seq) {
+            return Err(missing("interaction", seq));
+        }
+        user.embeddings.insert((seq, base.into()), vector.into());
+        Ok(())
+    }
+
+    fn swap_lease(&mut self, user: i64, expected: Option<i64>, lease: &LeaseRow) -> Outcome<bool> {
+        let user = self.user_mut(user)?;
+        let is_expected = user.lease.as_ref().map(|held| held.token) == expected;
+        if is_expected {
+            user.lease = Some(lease.clone());
+        }
+        Ok(is_expected)
+    }
+
+    fn put_graph(&mut self, user: i64, stamp: Option<&str>) -> Outcome<()> {
+        self.user_mut(user)?.graph = stamp.map(Into::into);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Settings, contract::Subject, store::settings_row};
+
+    /// The backends of the states, each under a label of its own.
+    #[derive(Default)]
+    struct InMemory(Mutex<BTreeMap<String, Memory>>);
+
+    impl Subject for InMemory {
+        fn create(&self, settings: &Settings) -> Box<Store> {
+            let mut states = self.0.lock().unwrap();
+            let label = format!("memory {}", states.len());
+            let mut memory = Memory::new(settings_row(settings).unwrap());
+            memory.label = label.clone();
+            states.insert(label, memory.clone());
+            Box::new(Store::new(memory).unwrap())
+        }
+
+        fn again(&self, store: &Store) -> Option<Box<Store>> {
+            let states = self.0.lock().unwrap();
+            let memory = states.get(store.backend().label())?.clone();
+            Some(Box::new(Store::new(memory).unwrap()))
+        }
+    }
+
+    crate::contract_tests!(InMemory);
+}

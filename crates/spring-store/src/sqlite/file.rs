@@ -1,0 +1,357 @@
+//! Making and opening the file: whose it is, which version, and whether it may be written.
+
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig,
+};
+
+use super::failure::{Failure, Outcome};
+use crate::backend::{Fault, SettingsRow};
+
+/// How long a transaction waits for another process's, unless it is told otherwise.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long rewriting the file waits for other processes.
+const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Marks the file as a state: "SPRG".
+const APPLICATION_ID: i64 = 0x5350_5247;
+
+/// The version of `schema.sql`.
+pub(super) const SCHEMA_VERSION: i64 = 4;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// What turns version 1 into 2, 2 into 3, and so on.
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize - 1] = [
+    include_str!("migrate_1_to_2.sql"),
+    include_str!("migrate_2_to_3.sql"),
+    include_str!("migrate_3_to_4.sql"),
+];
+
+/// What a [`Sqlite`](super::Sqlite) file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading; it works without permission to write too.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// A new file with the tables and settings in it; nothing is left of it if that fails.
+pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<Connection> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    // What people wrote is theirs alone.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Failure::State("exists already; open it, or name another file".into())
+        }
+        _ => Failure::State(format!(
+            "cannot be created: {error}; its folder must exist and be writable"
+        )),
+    })?;
+    let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut connection| {
+        fill(&mut connection, settings)?;
+        prepare_for_writing(&connection)?;
+        Ok(connection)
+    });
+    if made.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(path);
+    }
+    made
+}
+
+/// A store without a file.
+pub(super) fn in_memory(settings: &SettingsRow) -> Outcome<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    set_up(&connection)?;
+    fill(&mut connection, settings)?;
+    Ok(connection)
+}
+
+/// A store that lasts as long as the connection, in a file without a name once it is large.
+pub(super) fn scratch(settings: &SettingsRow) -> Outcome<Connection> {
+    let mut connection = Connection::open("")?;
+    set_up(&connection)?;
+    fill(&mut connection, settings)?;
+    Ok(connection)
+}
+
+/// An existing file, after checking that it is a state that this version can read.
+pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Fault::Missing.into());
+        }
+        Err(error) => return Err(Failure::State(format!("cannot be opened: {error}"))),
+        Ok(found) if !found.is_file() => {
+            return Err(Failure::State("not a file; name the state file itself".into()));
+        }
+        Ok(_) => {}
+    }
+    let mut connection = match access {
+        Access::ReadOnly => connect_to_read(path)?,
+        Access::ReadWrite => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+    };
+    let version = check(&connection)?;
+    check_length(path, &connection)?;
+    if access == Access::ReadOnly && version < SCHEMA_VERSION {
+        // Once for all: whoever may write it brings it up to date.
+        drop(connection);
+        open(path, Access::ReadWrite).map_err(|fault| fault.while_migrating(version))?;
+        return open(path, access);
+    }
+    if access == Access::ReadWrite {
+        // SQLite falls back to reading without a word.
+        if connection.is_readonly("main")? {
+            return Err(Failure::State(
+                "write-protected; give yourself permission to write it".into(),
+            ));
+        }
+        prepare_for_writing(&connection)?;
+        migrate(&mut connection)?;
+    }
+    Ok(connection)
+}
+
+/// One more connection to a file that was opened, by the name that [`resolve`] gave.
+pub(super) fn again(path: &Path, access: Access) -> Outcome<Connection> {
+    match access {
+        Access::ReadOnly => connect_to_read(path),
+        Access::ReadWrite => {
+            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            prepare_for_writing(&connection)?;
+            Ok(connection)
+        }
+    }
+}
+
+/// The file's absolute name without links: SQLite takes names such as ":memory:" and "file:x" for
+/// something else, and puts its other files beside the file that a link leads to.
+pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
+    fs::canonicalize(path).map_err(|error| Failure::State(format!("cannot be opened: {error}")))
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Outcome<Connection> {
+    let connection =
+        Connection::open_with_flags(resolve(path)?, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    // Until it is known to be ours, it stays as it is, its write-ahead log too.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    set_up(&connection)?;
+    Ok(connection)
+}
+
+/// Also where neither the file nor its folder may be written: SQLite cannot make its write-ahead
+/// log there, but if there is none, then the file alone is the whole state and can be read as one
+/// that does not change.
+fn connect_to_read(path: &Path) -> Outcome<Connection> {
+    let read = |connection: Connection| {
+        application_id(&connection).map(|_| connection).map_err(Failure::from)
+    };
+    match connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(read) {
+        Err(Failure::Sqlite(error)) if is_locked_out(&error) && is_alone(path)? => {
+            connect_immutable(path)
+        }
+        other => other,
+    }
+}
+
+fn is_locked_out(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+/// Whether the whole state lies in the file, none of it in a log or journal beside it.
+fn is_alone(path: &Path) -> Outcome<bool> {
+    let path = resolve(path)?;
+    let is_absent = |suffix| {
+        let mut beside = path.clone().into_os_string();
+        beside.push(suffix);
+        !fs::metadata(beside).is_ok_and(|file| file.len() > 0)
+    };
+    Ok(is_absent("-wal") && is_absent("-journal"))
+}
+
+pub(super) fn connect_immutable(path: &Path) -> Outcome<Connection> {
+    let mut uri = String::from("file:");
+    for &byte in resolve(path)?.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    set_up(&connection)?;
+    Ok(connection)
+}
+
+/// What every connection needs; nothing of it changes the file.
+fn set_up(connection: &Connection) -> Outcome<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Room for every statement of the store.
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "secure_delete", true)?;
+    // A file from elsewhere may bring triggers and views of its own; they get no function with side
+    // effects.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(())
+}
+
+/// A write-ahead log, so that readers and a writer do not wait for each other.
+fn prepare_for_writing(connection: &Connection) -> Outcome<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
+}
+
+/// Rewrites the file and its write-ahead log, so that no free page holds what was removed, if a
+/// removal asks for it.
+///
+/// False if another process reads the file: it is tried again when the file is next opened for
+/// writing.
+pub(super) fn scrub(connection: &Connection) -> Outcome<bool> {
+    let query = "SELECT scrub, removals FROM settings";
+    let (due, removals): (bool, i64) =
+        connection.query_row(query, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if !due {
+        return Ok(true);
+    }
+    // Whoever reads now reads on; the next to open the file tries again.
+    connection.busy_timeout(SCRUB_TIMEOUT)?;
+    let done = rewrite(connection, removals);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    done
+}
+
+/// Rewrites the file without what was removed up to the `removals`th removal. One that another
+/// process makes meanwhile may still be in it: it stays asked for, by that process or, if that
+/// crashes, the next to open the file.
+pub(super) fn rewrite(connection: &Connection, removals: i64) -> Outcome<bool> {
+    connection.execute_batch("VACUUM")?;
+    if !empty_log(connection)? {
+        return Ok(false);
+    }
+    connection.execute("UPDATE settings SET scrub = 0 WHERE removals = ?1", [removals])?;
+    empty_log(connection)?;
+    Ok(true)
+}
+
+/// Moves the log into the file and cuts it to nothing; false if somebody reads from it.
+fn empty_log(connection: &Connection) -> Outcome<bool> {
+    let busy: bool =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
+    Ok(!busy)
+}
+
+fn fill(connection: &mut Connection, settings: &SettingsRow) -> Outcome<()> {
+    let transaction = connection.transaction()?;
+    write_schema(&transaction, settings)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Tables, settings and the file's marks.
+pub(super) fn write_schema(transaction: &Transaction<'_>, settings: &SettingsRow) -> Outcome<()> {
+    transaction.execute_batch(SCHEMA)?;
+    transaction.execute(
+        "INSERT INTO settings (one, model, fingerprint, config) VALUES (1, ?1, ?2, ?3)",
+        (&settings.model, &settings.fingerprint, &settings.config),
+    )?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    Ok(())
+}
+
+fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "application_id", |row| row.get(0))
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings an older file up to this version, whole or not at all.
+fn migrate(connection: &mut Connection) -> Outcome<()> {
+    if version(connection)? == SCHEMA_VERSION {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read again: another process may have been faster.
+    let from = usize::try_from(version(&transaction)?).unwrap_or(MIGRATIONS.len());
+    for step in MIGRATIONS.iter().skip(from.saturating_sub(1)) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Whether it is a state, and of a version that is known; gives the version.
+fn check(connection: &Connection) -> Outcome<i64> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        let reason = "empty: making it was cut short; delete it and make it again";
+        return Err(Failure::State(reason.into()));
+    }
+    if application_id(connection)? != APPLICATION_ID {
+        return Err(Failure::State("a database of another program; name the right file".into()));
+    }
+    match version(connection)? {
+        known @ 1..=SCHEMA_VERSION => Ok(known),
+        newer if newer > SCHEMA_VERSION => Err(Failure::State(format!(
+            "written by a newer version of this program (format {newer}, known here up to \
+             {SCHEMA_VERSION}); update the program"
+        ))),
+        other => Err(Failure::State(format!(
+            "damaged: there is no format {other}; restore the file from a copy"
+        ))),
+    }
+}
+
+/// SQLite notices a missing page, but reads a page cut short as if its end were zeros.
+fn check_length(path: &Path, connection: &Connection) -> Outcome<()> {
+    let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let cut = |file: fs::Metadata| !file.len().is_multiple_of(page);
+    // In this order: once there is no log, the file only grows by whole pages.
+    if is_alone(path)? && fs::metadata(path).is_ok_and(cut) {
+        return Err(Failure::State("damaged or cut short; restore the file from a copy".into()));
+    }
+    Ok(())
+}
+
+/// SQLite's own checks: pages, indexes, constraints, references.
+pub(super) fn check_pages(connection: &Connection) -> Outcome<()> {
+    let mut query = connection.prepare("PRAGMA integrity_check(1)")?;
+    let found: String = query.query_row((), |row| row.get(0))?;
+    if found != "ok" {
+        let found = found.split_whitespace().collect::<Vec<_>>().join(" ");
+        return Err(Failure::State(format!("damaged: {found}; restore the file from a copy")));
+    }
+    let mut query = connection.prepare("PRAGMA foreign_key_check")?;
+    let table: Option<String> = query.query_map((), |row| row.get(0))?.next().transpose()?;
+    match table {
+        Some(table) => {
+            let reason = format!(
+                "damaged in table {table}: a row belongs to nothing; restore the file from a copy"
+            );
+            Err(Failure::State(reason))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,479 @@
+//! The rows of a connection.
+
+use std::ops::ControlFlow;
+
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use spring_memory::UserId;
+
+use super::failure::of_query;
+use crate::backend::{
+    Extent, Fault, GenerationRow, Holder, InteractionRow, LeaseRow, MemoriesRow, MemoriesSize,
+    Outcome, Rows, RowsMut, SettingsRow, Text, Texts, UserRow, Users, Visit,
+};
+
+/// The columns of an interaction with its place, from tables `i` and `m`.
+macro_rules! interactions {
+    ($rest:literal) => {
+        concat!(
+            "SELECT i.seq, i.id, i.seconds, i.nanoseconds, i.base, i.meta, i.prompt, i.response,
+             m.period, m.held_out ",
+            $rest
+        )
+    };
+}
+
+/// Rows inside a transaction.
+pub(super) struct Connected<'c>(pub(super) &'c Connection);
+
+impl Connected<'_> {
+    /// Hands every row of a query to `take`; `table` is where damage would be.
+    fn each<T>(
+        &self,
+        table: &'static str,
+        query: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+        mut take: impl FnMut(T) -> Outcome<ControlFlow<()>>,
+    ) -> Outcome<()> {
+        let failed = |error| of_query(&error, table);
+        let mut statement = self.0.prepare_cached(query).map_err(failed)?;
+        let mut rows = statement.query(params).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            if take(read(row).map_err(failed)?)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// All rows of a query.
+    fn all<T>(
+        &self,
+        table: &'static str,
+        query: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Outcome<Vec<T>> {
+        let mut all = Vec::new();
+        self.each(table, query, params, read, |row| {
+            all.push(row);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(all)
+    }
+
+    /// The one row of a query, if there is one.
+    fn one<T>(
+        &self,
+        table: &'static str,
+        query: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Outcome<Option<T>> {
+        let row = || self.0.prepare_cached(query)?.query_row(params, read).optional();
+        row().map_err(|error| of_query(&error, table))
+    }
+
+    /// Changes rows; gives their number.
+    fn change(&self, table: &'static str, statement: &str, params: impl Params) -> Outcome<usize> {
+        let change = || self.0.prepare_cached(statement)?.execute(params);
+        change().map_err(|error| of_query(&error, table))
+    }
+}
+
+/// A number as SQLite has them; those beyond are nowhere in the state.
+fn number_of(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(-1)
+}
+
+fn interaction(row: &Row<'_>) -> rusqlite::Result<InteractionRow> {
+    let period: Option<u32> = row.get(8)?;
+    let held_out: Option<bool> = row.get(9)?;
+    Ok(InteractionRow {
+        seq: row.get(0)?,
+        id: row.get(1)?,
+        seconds: row.get(2)?,
+        nanoseconds: row.get(3)?,
+        base: row.get(4)?,
+        meta: row.get(5)?,
+        prompt: row.get(6)?,
+        response: row.get(7)?,
+        place: period.zip(held_out),
+    })
+}
+
+impl Rows for Connected<'_> {
+    fn settings(&self) -> Outcome<SettingsRow> {
+        let query = "SELECT model, fingerprint, config, removals FROM settings";
+        let settings = self.one("settings", query, (), |row| {
+            Ok(SettingsRow {
+                model: row.get(0)?,
+                fingerprint: row.get(1)?,
+                config: row.get(2)?,
+                removals: row.get(3)?,
+            })
+        })?;
+        settings.ok_or_else(|| Fault::damaged("settings", "it is empty"))
+    }
+
+    fn users(&self, which: Users, after: Option<&UserId>, limit: usize) -> Outcome<Vec<UserId>> {
+        let query = match which {
+            Users::All => "SELECT name FROM users WHERE name > ?1 ORDER BY name LIMIT ?2",
+            Users::Due => {
+                "SELECT name FROM users u WHERE name > ?1 AND (pending > 0 OR EXISTS (
+                     SELECT 1 FROM periods p WHERE p.user = u.key AND p.number NOT IN (
+                         WITH RECURSIVE path (parent, period) AS (
+                             SELECT parent, period FROM generations
+                             WHERE user = u.key AND number = u.generation
+                             UNION ALL
+                             SELECT g.parent, g.period
+                             FROM path JOIN generations g
+                             ON g.user = u.key AND g.number = path.parent
+                         ) SELECT period FROM path)))
+                 ORDER BY name LIMIT ?2"
+            }
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        // No name is empty: all come after "".
+        let after = after.map_or("", UserId::as_str);
+        let names = self.all("users", query, (after, limit), |row| row.get::<_, String>(0))?;
+        let name = |name| UserId::new(name).map_err(|error| Fault::damaged("users", error));
+        names.into_iter().map(name).collect()
+    }
+
+    fn user(&self, name: &UserId) -> Outcome<Option<UserRow>> {
+        let query =
+            "SELECT key, next_seq, generation, pending, removals FROM users WHERE name = ?1";
+        self.one("users", query, [name.as_str()], |row| {
+            Ok(UserRow {
+                key: row.get(0)?,
+                next_seq: row.get(1)?,
+                generation: row.get(2)?,
+                pending: row.get(3)?,
+                removals: row.get(4)?,
+            })
+        })
+    }
+
+    fn extent(&self, user: i64) -> Outcome<Extent> {
+        let count = |table, query| -> Outcome<u64> {
+            Ok(self.one(table, query, [user], |row| row.get(0))?.unwrap_or_default())
+        };
+        let end =
+            |query| self.one("interactions", query, [user], |row| Ok((row.get(0)?, row.get(1)?)));
+        let interactions = "SELECT count(*) FROM interactions WHERE user = ?1";
+        Ok(Extent {
+            interactions: count("interactions", interactions)?,
+            periods: count("periods", "SELECT count(*) FROM periods WHERE user = ?1")?,
+            first: end("SELECT seconds, nanoseconds FROM interactions WHERE user = ?1
+                 ORDER BY seconds, nanoseconds LIMIT 1")?,
+            last: end("SELECT seconds, nanoseconds FROM interactions WHERE user = ?1
+                 ORDER BY seconds DESC, nanoseconds DESC LIMIT 1")?,
+        })
+    }
+
+    fn interactions(
+        &self,
+        user: i64,
+        which: Texts,
+        visit: Visit<'_, InteractionRow>,
+    ) -> Outcome<()> {
+        let query = match which {
+            Texts::BySeq => interactions!(
+                "FROM interactions i LEFT JOIN members m ON m.user = i.user AND m.seq = i.seq
+                 WHERE i.user = ?1 ORDER BY i.seq"
+            ),
+            Texts::ByTime => interactions!(
+                "FROM interactions i LEFT JOIN members m ON m.user = i.user AND m.seq = i.seq
+                 WHERE i.user = ?1 ORDER BY i.seconds, i.nanoseconds, i.seq"
+            ),
+            Texts::Pending => {
+                "SELECT seq, id, seconds, nanoseconds, base, meta, prompt, response,
+                 NULL AS period, NULL AS held_out FROM interactions i WHERE user = ?1
+                 AND NOT EXISTS (SELECT 1 FROM members m WHERE m.user = i.user AND m.seq = i.seq)
+                 ORDER BY seconds, nanoseconds, seq"
+            }
+            // CROSS: from the period's few members to the texts, not through all texts of the user.
+            Texts::Period(_) => interactions!(
+                "FROM members m CROSS JOIN interactions i ON i.user = m.user AND i.seq = m.seq
+                 WHERE m.user = ?1 AND m.period = ?2 ORDER BY i.seconds, i.nanoseconds, i.seq"
+            ),
+        };
+        let take = |row| {
+            visit(row)?;
+            Ok(ControlFlow::Continue(()))
+        };
+        match which {
+            Texts::Period(number) => {
+                self.each("interactions", query, (user, number), interaction, take)
+            }
+            _ => self.each("interactions", query, [user], interaction, take),
+        }
+    }
+
+    fn interaction(&self, user: i64, which: Text<'_>) -> Outcome<Option<InteractionRow>> {
+        match which {
+            Text::Seq(seq) => {
+                let query = interactions!(
+                    "FROM interactions i LEFT JOIN members m ON m.user = i.user AND m.seq = i.seq
+                     WHERE i.user = ?1 AND i.seq = ?2"
+                );
+                self.one("interactions", query, (user, number_of(seq)), interaction)
+            }
+            Text::Id(id) => {
+                let query = interactions!(
+                    "FROM interactions i LEFT JOIN members m ON m.user = i.user AND m.seq = i.seq
+                     WHERE i.user = ?1 AND i.id = ?2"
+                );
+                self.one("interactions", query, (user, id), interaction)
+            }
+        }
+    }
+
+    fn periods(&self, user: i64) -> Outcome<Vec<u32>> {
+        let query = "SELECT number FROM periods WHERE user = ?1 ORDER BY number";
+        self.all("periods", query, [user], |row| row.get(0))
+    }
+
+    fn generations(&self, user: i64) -> Outcome<Vec<GenerationRow>> {
+        let query = "SELECT g.number, g.parent, g.period, octet_length(g.record), m.buffered,
+                     octet_length(m.adapter), octet_length(m.buffer) + octet_length(m.calibration)
+                     FROM generations g LEFT JOIN memories m
+                     ON m.user = g.user AND m.generation = g.number
+                     WHERE g.user = ?1 ORDER BY g.number";
+        let read = |row: &Row<'_>| {
+            let sizes: (Option<i64>, Option<u64>, Option<u64>) =
+                (row.get(4)?, row.get(5)?, row.get(6)?);
+            let generation = GenerationRow {
+                number: row.get(0)?,
+                parent: row.get(1)?,
+                period: row.get(2)?,
+                record: row.get(3)?,
+                memories: None,
+            };
+            Ok((generation, sizes))
+        };
+        let rows = self.all("generations", query, [user], read)?;
+        let sized = |(row, sizes): (GenerationRow, _)| {
+            let (Some(buffered), Some(adapter), Some(buffer)) = sizes else { return Ok(row) };
+            let buffered =
+                u64::try_from(buffered).map_err(|error| Fault::damaged("memories", error))?;
+            Ok(GenerationRow { memories: Some(MemoriesSize { buffered, adapter, buffer }), ..row })
+        };
+        rows.into_iter().map(sized).collect()
+    }
+
+    fn record(&self, user: i64, generation: u32) -> Outcome<Option<String>> {
+        let query = "SELECT record FROM generations WHERE user = ?1 AND number = ?2";
+        self.one("generations", query, (user, generation), |row| row.get(0))
+    }
+
+    fn memories(&self, user: i64, generation: u32) -> Outcome<Option<MemoriesRow>> {
+        let query = "SELECT buffered, buffer, calibration, adapter FROM memories
+                     WHERE user = ?1 AND generation = ?2";
+        self.one("memories", query, (user, generation), |row| {
+            Ok(MemoriesRow {
+                buffered: row.get(0)?,
+                buffer: row.get(1)?,
+                calibration: row.get(2)?,
+                adapter: row.get(3)?,
+            })
+        })
+    }
+
+    fn answers(
+        &self,
+        user: i64,
+        newest_first: bool,
+        visit: &mut dyn FnMut(i64, String) -> Outcome<ControlFlow<()>>,
+    ) -> Outcome<()> {
+        let query = match newest_first {
+            true => "SELECT key, record FROM answers WHERE user = ?1 ORDER BY key DESC",
+            false => "SELECT key, record FROM answers WHERE user = ?1 ORDER BY key",
+        };
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        self.each("answers", query, [user], read, |(key, record)| visit(key, record))
+    }
+
+    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Vec<u8>>> {
+        let query = "SELECT vector FROM embeddings WHERE user = ?1 AND seq = ?2 AND base = ?3";
+        self.one("embeddings", query, (user, number_of(seq), base), |row| row.get(0))
+    }
+
+    fn lease(&self, user: i64) -> Outcome<Option<LeaseRow>> {
+        let query =
+            "SELECT token, holder, place, process, started, expires FROM leases WHERE user = ?1";
+        self.one("leases", query, [user], |row| {
+            let holder = Holder {
+                name: row.get(1)?,
+                place: row.get(2)?,
+                process: row.get(3)?,
+                started: row.get(4)?,
+            };
+            Ok(LeaseRow { token: row.get(0)?, holder, expires: row.get(5)? })
+        })
+    }
+
+    fn graph(&self, user: i64) -> Outcome<Option<String>> {
+        self.one("graphs", "SELECT stamp FROM graphs WHERE user = ?1", [user], |row| row.get(0))
+    }
+}
+
+impl RowsMut for Connected<'_> {
+    fn set_config(&mut self, config: &str, forget_bases: bool) -> Outcome<()> {
+        self.change("settings", "UPDATE settings SET config = ?1", [config])?;
+        if forget_bases {
+            let forget = "UPDATE interactions SET base = NULL WHERE base IS NOT NULL";
+            self.change("interactions", forget, ())?;
+        }
+        Ok(())
+    }
+
+    fn count_removal(&mut self) -> Outcome<u64> {
+        // In the same transaction as the removal, so that a crash before the file is rewritten is
+        // made good later.
+        let count = "UPDATE settings SET scrub = 1, removals = removals + 1 RETURNING removals";
+        let removals = self.one("settings", count, (), |row| row.get(0))?;
+        removals.ok_or_else(|| Fault::damaged("settings", "it is empty"))
+    }
+
+    fn add_user(&mut self, name: &UserId, removals: u64) -> Outcome<UserRow> {
+        let add = "INSERT INTO users (name, removals) VALUES (?1, ?2)";
+        self.change("users", add, (name.as_str(), number_of(removals)))?;
+        let key = self.0.last_insert_rowid();
+        Ok(UserRow { key, next_seq: 1, generation: 0, pending: 0, removals })
+    }
+
+    fn put_user(&mut self, user: &UserRow) -> Outcome<()> {
+        let put = "UPDATE users SET next_seq = ?2, generation = ?3, pending = ?4, removals = ?5
+                   WHERE key = ?1";
+        let (next_seq, pending) = (number_of(user.next_seq), number_of(user.pending));
+        let removals = number_of(user.removals);
+        self.change("users", put, (user.key, next_seq, user.generation, pending, removals))?;
+        Ok(())
+    }
+
+    fn delete_user(&mut self, user: i64) -> Outcome<()> {
+        self.change("users", "DELETE FROM users WHERE key = ?1", [user])?;
+        Ok(())
+    }
+
+    fn put_interaction(&mut self, user: i64, row: &InteractionRow) -> Outcome<()> {
+        let put = "INSERT INTO interactions
+                   (user, seq, id, seconds, nanoseconds, meta, prompt, response, base)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        let InteractionRow { id, seconds, nanoseconds, meta, prompt, response, base, .. } = row;
+        let seq = number_of(row.seq);
+        let values = (user, seq, id, seconds, nanoseconds, meta, prompt, response, base);
+        self.change("interactions", put, values)?;
+        Ok(())
+    }
+
+    fn set_base(&mut self, user: i64, seq: u64, base: f64) -> Outcome<bool> {
+        let set = "UPDATE interactions SET base = ?3 WHERE user = ?1 AND seq = ?2";
+        Ok(self.change("interactions", set, (user, number_of(seq), base))? > 0)
+    }
+
+    fn delete_interaction(&mut self, user: i64, seq: u64) -> Outcome<()> {
+        let delete = "DELETE FROM interactions WHERE user = ?1 AND seq = ?2";
+        self.change("interactions", delete, (user, number_of(seq)))?;
+        Ok(())
+    }
+
+    fn put_period(&mut self, user: i64, number: u32, members: &[(u64, bool)]) -> Outcome<()> {
+        let put = "INSERT OR IGNORE INTO periods (user, number) VALUES (?1, ?2)";
+        self.change("periods", put, (user, number))?;
+        let put = "INSERT INTO members (user, seq, period, held_out) VALUES (?1, ?2, ?3, ?4)";
+        for &(seq, held_out) in members {
+            self.change("members", put, (user, number_of(seq), number, held_out))?;
+        }
+        Ok(())
+    }
+
+    fn put_generation(
+        &mut self,
+        user: i64,
+        number: u32,
+        parent: u32,
+        period: u32,
+        record: &str,
+    ) -> Outcome<()> {
+        let put = "INSERT INTO generations (user, number, parent, period, record)
+                   VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (user, number) DO UPDATE SET record = excluded.record";
+        self.change("generations", put, (user, number, parent, period, record))?;
+        Ok(())
+    }
+
+    fn put_memories(
+        &mut self,
+        user: i64,
+        generation: u32,
+        row: Option<&MemoriesRow>,
+    ) -> Outcome<()> {
+        let delete = "DELETE FROM memories WHERE user = ?1 AND generation = ?2";
+        self.change("memories", delete, (user, generation))?;
+        let Some(MemoriesRow { buffered, buffer, calibration, adapter }) = row else {
+            return Ok(());
+        };
+        let put = "INSERT INTO memories (user, generation, buffered, buffer, calibration, adapter)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let buffered = number_of(*buffered);
+        self.change("memories", put, (user, generation, buffered, buffer, calibration, adapter))?;
+        Ok(())
+    }
+
+    fn put_answer(&mut self, user: i64, record: &str) -> Outcome<()> {
+        self.change(
+            "answers",
+            "INSERT INTO answers (user, record) VALUES (?1, ?2)",
+            (user, record),
+        )?;
+        Ok(())
+    }
+
+    fn delete_answer(&mut self, user: i64, key: i64) -> Outcome<()> {
+        self.change("answers", "DELETE FROM answers WHERE user = ?1 AND key = ?2", (user, key))?;
+        Ok(())
+    }
+
+    fn put_embedding(&mut self, user: i64, seq: u64, base: &str, vector: &[u8]) -> Outcome<()> {
+        let put = "INSERT OR REPLACE INTO embeddings (user, seq, base, vector)
+                   VALUES (?1, ?2, ?3, ?4)";
+        self.change("embeddings", put, (user, number_of(seq), base, vector))?;
+        Ok(())
+    }
+
+    fn swap_lease(&mut self, user: i64, expected: Option<i64>, lease: &LeaseRow) -> Outcome<bool> {
+        let LeaseRow { token, holder, expires } = lease;
+        let Holder { name, place, process, started } = holder;
+        let changed = match expected {
+            None => {
+                let add = "INSERT INTO leases
+                           (user, token, holder, place, process, started, expires)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (user) DO NOTHING";
+                self.change("leases", add, (user, token, name, place, process, started, expires))?
+            }
+            Some(expected) => {
+                let swap = "UPDATE leases SET token = ?3, holder = ?4, place = ?5, process = ?6,
+                            started = ?7, expires = ?8 WHERE user = ?1 AND token = ?2";
+                let values = (user, expected, token, name, place, process, started, expires);
+                self.change("leases", swap, values)?
+            }
+        };
+        Ok(changed > 0)
+    }
+
+    fn put_graph(&mut self, user: i64, stamp: Option<&str>) -> Outcome<()> {
+        match stamp {
+            Some(stamp) => {
+                let put = "INSERT OR REPLACE INTO graphs (user, stamp) VALUES (?1, ?2)";
+                self.change("graphs", put, (user, stamp))?;
+            }
+            None => {
+                self.change("graphs", "DELETE FROM graphs WHERE user = ?1", [user])?;
+            }
+        }
+        Ok(())
+    }
+}

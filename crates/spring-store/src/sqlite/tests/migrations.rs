@@ -1,0 +1,77 @@
+use super::*;
+use crate::sqlite::file::SCHEMA_VERSION;
+
+/// A file as the first version made it: Ada has two texts in a period and one pending.
+fn version_1(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch(include_str!("schema_1.sql")).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection.pragma_update(None, "application_id", 0x5350_5247).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    let config = serde_json::to_string(&Config::default()).unwrap();
+    let config = config.replace(",\"state\":{\"keep_generations\":8}", "");
+    assert!(!config.contains("keep_generations"));
+    connection
+        .execute("INSERT INTO settings VALUES (1, 'models/base', 'f00d', ?1)", [config])
+        .unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO users (key, name, next_seq) VALUES (7, 'ada', 4);
+             INSERT INTO periods VALUES (7, 1);
+             INSERT INTO interactions (user, seq, id, seconds, nanoseconds, prompt, response)
+             SELECT 7, value, value, value, 0, 'prompt ' || value, 'response of ada to ' || value
+             FROM json_each('[1, 2, 3]');
+             INSERT INTO members VALUES (7, 1, 1, 0), (7, 2, 1, 0);",
+        )
+        .unwrap();
+}
+
+/// Name, type and default of every column of every table.
+fn columns(store: &SqliteStore) -> Vec<(String, String, String, Option<String>)> {
+    let query = "SELECT t.name, c.name, c.type || c.\"notnull\" || c.pk, c.dflt_value
+                 FROM sqlite_schema t, pragma_table_info(t.name) c
+                 WHERE t.type = 'table' ORDER BY t.name, c.cid";
+    with(store, |connection| {
+        let mut columns = connection.prepare(query)?;
+        let columns = columns
+            .query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        columns.collect()
+    })
+}
+
+#[test]
+fn an_older_file_is_brought_up_to_date() {
+    for access in [Access::ReadWrite, Access::ReadOnly] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        version_1(&path);
+        let store = SqliteStore::open(&path, access).unwrap();
+        assert_eq!(store.settings(), &settings());
+        let version: i64 = with(&store, |connection| {
+            connection.pragma_query_value(None, "user_version", |row| row.get(0))
+        });
+        assert_eq!(version, SCHEMA_VERSION);
+        let summary = store.user(&user("ada")).unwrap();
+        assert_eq!((summary.interactions, summary.pending, summary.periods), (3, 1, 1));
+        assert_eq!(columns(&store), columns(&in_memory()));
+        drop(store);
+        let store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+        assert_eq!(put(&store, "ada", &commit(1, 0)).unwrap(), 1);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_older_file_that_may_not_be_written_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    version_1(&path);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+    if std::fs::OpenOptions::new().write(true).open(&path).is_ok() {
+        eprintln!("skipped: for this user nothing is protected");
+        return;
+    }
+    let reason = reason(SqliteStore::open(&path, Access::ReadOnly));
+    assert!(reason.starts_with("of the older format 1, and not brought up to date: "), "{reason}");
+}

@@ -1,0 +1,116 @@
+//! Whether a state is whole: that everything of every user reads back and fits together.
+
+use std::{collections::HashMap, ops::ControlFlow};
+
+use spring_lm::Adapter;
+use spring_memory::{BufferItem, UserId};
+
+use super::{
+    Step, Store, answers,
+    encode::{from_json, stored},
+};
+use crate::{
+    Error, Result,
+    backend::{Backend, Fault, Outcome, Rows, Texts, UserRow},
+    record::{AnswerRecord, PeriodRecord},
+};
+
+/// Users that are held at a time.
+const AT_ONCE: usize = 1000;
+
+impl<B: Backend + ?Sized> Store<B> {
+    /// Reads the whole state and refuses it if anything in it is damaged. `step` is told the number
+    /// of users before each is read; every user is one transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`], saying what is wrong; or [`Error::Stopped`].
+    pub fn check(&self, step: Step<'_>) -> Result<()> {
+        self.backend.check().map_err(|fault| fault.at(self.backend.label()))?;
+        let mut done = 0;
+        let mut page = self.users(None, AT_ONCE)?;
+        while let Some(last) = page.last().map(|summary| summary.user.clone()) {
+            for summary in &page {
+                done += 1;
+                if step(done) == ControlFlow::Break(()) {
+                    return Err(Error::Stopped);
+                }
+                self.read(|rows| match rows.user(&summary.user)? {
+                    Some(user) => check_user(rows, &summary.user, &user)
+                        .map_err(|fault| fault.of_user(&summary.user)),
+                    // Forgotten since the page was read.
+                    None => Ok(()),
+                })?;
+            }
+            page = self.users(Some(&last), AT_ONCE)?;
+        }
+        Ok(())
+    }
+}
+
+/// The period of each text, and whether it is held out there.
+type Places = HashMap<u64, Option<(u32, bool)>>;
+
+fn check_user(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<()> {
+    let mut places = Places::new();
+    rows.interactions(user.key, Texts::BySeq, &mut |row| {
+        let (text, place) = stored(row, name)?;
+        places.insert(text.seq, place);
+        Ok(())
+    })?;
+    let pending = places.values().filter(|place| place.is_none()).count() as u64;
+    if pending != user.pending {
+        let detail = format!("{} pending, but there are {pending}", user.pending);
+        return Err(Fault::damaged("users", detail));
+    }
+    let generations = rows.generations(user.key)?;
+    let is_kept =
+        |number| generations.iter().any(|row| row.number == number && row.memories.is_some());
+    if user.generation > 0 && !is_kept(user.generation) {
+        let detail = format!("generation {} is in use but not there", user.generation);
+        return Err(Fault::damaged("users", detail));
+    }
+    for generation in &generations {
+        if let Some(record) = rows.record(user.key, generation.number)? {
+            from_json::<PeriodRecord>("generations", &record)?;
+        }
+    }
+    answers::each(rows, user.key, |_, record| {
+        from_json::<AnswerRecord>("answers", record).map(drop)
+    })?;
+    // One at a time: adapters are large.
+    for generation in generations.iter().filter(|row| row.memories.is_some()) {
+        check_memories(rows, user, generation.number, &places)?;
+    }
+    Ok(())
+}
+
+/// That a generation can be generated with: its adapter, its buffer and the texts in it, and the
+/// calibration sample.
+fn check_memories(rows: &dyn Rows, user: &UserRow, number: u32, places: &Places) -> Outcome<()> {
+    let damaged =
+        |detail: String| Err(Fault::damaged("memories", format!("generation {number}: {detail}")));
+    let Some(memories) = rows.memories(user.key, number)? else { return Ok(()) };
+    let buffer: Vec<BufferItem> = from_json("memories", &memories.buffer)?;
+    from_json::<Vec<f64>>("memories", &memories.calibration)?;
+    if buffer.len() as u64 != memories.buffered {
+        let said = memories.buffered;
+        return damaged(format!(
+            "its buffer is said to hold {said} texts, and holds {}",
+            buffer.len()
+        ));
+    }
+    for item in &buffer {
+        match places.get(&item.key) {
+            Some(Some((_, false))) => {}
+            _ => return damaged(format!("text {} cannot be in the buffer", item.key)),
+        }
+    }
+    let adapter = Adapter::from_bytes(&memories.adapter).map_err(|error| {
+        Fault::damaged("memories", format!("the adapter of generation {number}: {error}"))
+    })?;
+    match adapter.base == rows.settings()?.fingerprint {
+        true => Ok(()),
+        false => damaged("the adapter is of another base than the state".into()),
+    }
+}

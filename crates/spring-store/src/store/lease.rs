@@ -1,0 +1,152 @@
+//! Who trains a user, so that nobody else does.
+
+use std::{
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use spring_memory::UserId;
+
+use super::Store;
+use crate::{
+    Error, Lease, Result,
+    backend::{Backend, Durability, Fault, Holder, LeaseRow, Outcome, Rows, UserRow},
+};
+
+/// How long a lease lasts unless it is renewed.
+const DURATION: SignedDuration = SignedDuration::from_mins(10);
+
+/// How often it is renewed while its holder works.
+const RENEW_EVERY: Duration = Duration::from_secs(120);
+
+impl<B: Backend + ?Sized> Store<B> {
+    /// Reserves a user for training.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Leased`] if another process, or another part of this one, holds the user.
+    pub fn lease(&self, user: &UserId) -> Result<Lease> {
+        self.write_user(Durability::Process, user, |rows, row| {
+            let held = check_free(&self.backend, rows, user, row)?;
+            let expires = Timestamp::now() + DURATION;
+            let token = next_token(held.as_ref(), row);
+            let lease =
+                LeaseRow { token, holder: self.backend.holder(), expires: expires.as_second() };
+            match rows.swap_lease(row.key, held.map(|held| held.token), &lease)? {
+                true => Ok(Lease { user: user.clone(), token, expires }),
+                false => Err(Error::Conflict { user: user.clone() }.into()),
+            }
+        })
+    }
+
+    /// Puts off the end of a lease.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if it had ended and somebody else took the user.
+    pub fn renew(&self, lease: &mut Lease) -> Result<()> {
+        lease.expires = self.write_user(Durability::Process, &lease.user, |rows, row| {
+            let held = check(rows, row, lease)?;
+            let expires = Timestamp::now() + DURATION;
+            let renewed = LeaseRow { expires: expires.as_second(), ..held };
+            match rows.swap_lease(row.key, Some(lease.token), &renewed)? {
+                true => Ok(expires),
+                false => Err(lost(lease)),
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Ends a lease; one that has ended already is not an error.
+    pub fn release(&self, lease: &Lease) -> Result<()> {
+        self.write_for(Durability::Process, |rows| {
+            let Some(user) = rows.user(&lease.user)? else { return Ok(()) };
+            // The row stays: the next lease's token is larger.
+            let ended = LeaseRow { token: lease.token, holder: Holder::default(), expires: 0 };
+            rows.swap_lease(user.key, Some(lease.token), &ended)?;
+            Ok(())
+        })
+    }
+
+    /// Runs `work` while nobody else may train the user. The lease is renewed in the background,
+    /// however long a step of the work takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Leased`], or what `work` returns.
+    pub fn with_lease<T, E: From<Error>>(
+        &self,
+        user: &UserId,
+        work: impl FnOnce(&mut Lease) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut lease = self.lease(user)?;
+        let kept = lease.clone();
+        let done = thread::scope(|scope| {
+            let (stop, stopped) = mpsc::channel::<()>();
+            scope.spawn(move || self.keep(kept, RENEW_EVERY, &stopped));
+            let done = work(&mut lease);
+            drop(stop);
+            done
+        });
+        // What was done is done: the lease ends with this process, or when its time is up.
+        if let Err(error) = self.release(&lease) {
+            let until = lease.expires;
+            tracing::warn!("user {user} stays reserved until {until} at the latest: {error}");
+        }
+        done
+    }
+
+    /// Renews a lease every so often, until the sender of `stopped` is dropped.
+    pub(crate) fn keep(&self, mut lease: Lease, every: Duration, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            // What is in the way may be gone the next time; who has lost the lease is told by the
+            // next commit.
+            if let Err(error) = self.renew(&mut lease) {
+                tracing::debug!("the lease of user {} is not renewed: {error}", lease.user);
+            }
+        }
+    }
+}
+
+/// A token above all earlier ones of the user. Those of users of the same name who were forgotten
+/// are below it too: every removal is counted in the upper half.
+fn next_token(held: Option<&LeaseRow>, user: &UserRow) -> i64 {
+    let first = i64::try_from(user.removals & 0x3fff_ffff).unwrap_or_default() << 32;
+    let last = held.map_or(first, |held| held.token.max(first));
+    last.checked_add(1).unwrap_or(first)
+}
+
+/// Refuses a user whom somebody trains: the lease has not ended and its holder may still run. Gives
+/// the lease that has ended.
+pub(super) fn check_free<B: Backend + ?Sized>(
+    backend: &B,
+    rows: &dyn Rows,
+    name: &UserId,
+    user: &UserRow,
+) -> Outcome<Option<LeaseRow>> {
+    let held = rows.lease(user.key)?;
+    match &held {
+        Some(LeaseRow { holder, expires, .. })
+            if *expires > Timestamp::now().as_second() && !backend.is_gone(holder) =>
+        {
+            let until = Timestamp::from_second(*expires);
+            let until = until.map_err(|error| Fault::damaged("leases", error))?;
+            let holder = holder.name.clone();
+            Err(Error::Leased { user: name.clone(), holder, until }.into())
+        }
+        _ => Ok(held),
+    }
+}
+
+/// Refuses a lease that somebody else has taken over, that was released, or that went with its
+/// user.
+pub(super) fn check(rows: &dyn Rows, user: &UserRow, lease: &Lease) -> Outcome<LeaseRow> {
+    let held = rows.lease(user.key)?;
+    held.filter(|held| held.token == lease.token && held.expires > 0).ok_or_else(|| lost(lease))
+}
+
+fn lost(lease: &Lease) -> Fault {
+    Error::Conflict { user: lease.user.clone() }.into()
+}
