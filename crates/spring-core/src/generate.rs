@@ -172,17 +172,9 @@ impl TextGeneration {
     ///
     /// If the session refuses a row; then none stays in it.
     pub fn join(&mut self, session: &mut dyn Session) -> Result<()> {
-        let mut rows = Vec::new();
-        for context in self.branches() {
-            match session.join(context, self.adapter.clone(), self.retrieval.contexts.new_tokens) {
-                Ok(row) => rows.push(row),
-                Err(error) => {
-                    rows.into_iter().for_each(|row| session.leave(row));
-                    return Err(error.into());
-                }
-            }
-        }
-        self.rows = rows;
+        let contexts: Vec<&[u32]> = self.branches().collect();
+        let room = self.retrieval.contexts.new_tokens;
+        self.rows = session.join_branches(&contexts, self.adapter.as_ref(), room)?;
         Ok(())
     }
 

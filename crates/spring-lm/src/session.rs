@@ -60,6 +60,34 @@ pub trait Session: Send {
         }
     }
 
+    /// New rows for the branches of one answer: each reads its context and has room for `room` more
+    /// tokens.
+    ///
+    /// A session may read them as the rows of one batch. Their numbers may then differ by rounding
+    /// from those of rows that join alone, but depend on no row outside the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join); then none of them stays.
+    fn join_branches(
+        &mut self,
+        contexts: &[&[u32]],
+        adapter: Option<&Arc<Adapter>>,
+        room: usize,
+    ) -> Result<Vec<RowId>> {
+        let mut rows = Vec::with_capacity(contexts.len());
+        for context in contexts {
+            match self.join(context, adapter.cloned(), room) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    rows.into_iter().for_each(|row| self.leave(row));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
     /// Ends a row and frees its memory. A row that is not there is none to end.
     fn leave(&mut self, row: RowId);
 

@@ -45,14 +45,14 @@ pub trait ModelBackend: Backend {
         composed::project(x, weight)
     }
 
-    /// The same, each row's numbers independent of the rows beside it to the last bit where the
-    /// backend can: users whose tokens are decoded in one pass do not show in each other's.
-    fn project_each(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+    /// The same, where a row's numbers may depend on no more than `rows` says, to the last bit if the
+    /// backend can.
+    fn project_rows(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, rows: Rows) -> Tensor<Self, 2> {
+        let _ = rows;
         Self::project(x, weight)
     }
 
-    /// Adds to some rows the updates of their LoRA adapters, `scale·(xAᵀ)Bᵀ`. With `each`, a row's
-    /// numbers are as independent of the others as in [`project_each`](Self::project_each).
+    /// Adds to some rows the updates of their LoRA adapters, `scale·(xAᵀ)Bᵀ`.
     ///
     /// # Shapes
     ///
@@ -62,9 +62,9 @@ pub trait ModelBackend: Backend {
         output: Tensor<Self, 2>,
         x: &Tensor<Self, 2>,
         updates: &[LowRank<'_, Self>],
-        each: bool,
+        rows: Rows,
     ) -> Tensor<Self, 2> {
-        let _ = each;
+        let _ = rows;
         composed::add_low_rank(output, x, updates)
     }
 
@@ -217,6 +217,17 @@ pub struct Mask<B: Backend> {
     /// True where attention is forbidden, `[rows, kv_heads, group, queries, keys]`: in full, as it is read once per layer and
     /// a broadcast one is slow to read. `None` when all is allowed, or if the backend wants none.
     pub tensor: Option<Tensor<B, 5, Bool>>,
+}
+
+/// What the rows of a product are, and so what a row's numbers may depend on beside the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rows {
+    /// The tokens of one request: how many they are may decide how they are multiplied, by what is
+    /// fastest.
+    Batch,
+    /// The newest tokens of several people's texts: no text may show in another's.
+    Texts,
 }
 
 /// One adapter's update of some rows of a batch.

@@ -14,6 +14,8 @@ pub(crate) struct RowCache<B: Backend> {
     layers: Vec<LayerCache<B>>,
     kv_heads: usize,
     head_dim: usize,
+    /// Columns at the left end that no token sees: rows of one batch end in the same column.
+    pad: usize,
     len: usize,
     /// Columns that there is memory for.
     reserved: usize,
@@ -36,15 +38,22 @@ impl<B: ModelBackend> RowCache<B> {
             layers: (0..config.num_layers).map(|_| LayerCache { tensors: None }).collect(),
             kv_heads: config.num_kv_heads,
             head_dim: config.head_dim,
+            pad: 0,
             len: 0,
             reserved: 0,
             limit,
         }
     }
 
-    /// Columns filled so far.
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    /// The same cache behind `pad` columns of padding, which are still to be filled.
+    pub(crate) fn padded(self, pad: usize) -> Self {
+        Self { pad, limit: self.limit + pad, ..self }
+    }
+
+    /// Positions of the next `length` columns; padding counts as position 0.
+    pub(crate) fn positions(&self, length: usize) -> impl Iterator<Item = usize> {
+        let pad = self.pad;
+        (self.len..self.len + length).map(move |column| column.saturating_sub(pad))
     }
 
     /// Columns still free.
@@ -76,10 +85,11 @@ impl<B: ModelBackend> RowCache<B> {
         self.layers.get_mut(layer)
     }
 
-    /// The columns that the next queries may see: nothing later, and nothing that a window leaves
-    /// behind.
+    /// The columns that the next queries may see: no padding, nothing later, and nothing that a window
+    /// leaves behind.
     pub(crate) fn visible(&self, window: Option<usize>) -> Visible {
-        Visible { start: self.len, pads: Vec::new(), window }
+        let pads = if self.pad > 0 { vec![self.pad] } else { Vec::new() };
+        Visible { start: self.len, pads, window }
     }
 
     /// The same for the next `length` columns as a tensor, true where a query may not look.

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use crate::ModelBackend;
+use crate::{ModelBackend, backend::Rows};
 
 /// Largest number of logits held at a time.
 const LOGITS_AT_ONCE: usize = 1 << 22;
@@ -38,9 +38,9 @@ impl<B: ModelBackend> Head<B> {
         }
     }
 
-    /// The same as [`log_probs`](Self::log_probs), no row dependent on another to the last bit.
-    pub(crate) fn log_probs_each(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        B::log_probs(self.capped(B::project_each(hidden, self.weight.clone())))
+    /// The same for the newest tokens of several texts, see [`Rows::Texts`].
+    pub(crate) fn log_probs_of_texts(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        B::log_probs(self.capped(B::project_rows(hidden, self.weight.clone(), Rows::Texts)))
     }
 
     /// Log-probabilities of the next token after each hidden state.

@@ -20,7 +20,7 @@ mod transformer;
 mod workers;
 
 pub use any::{AnyModel, Device};
-pub use backend::{CachedPart, LowRank, Mask, ModelBackend, Visible};
+pub use backend::{CachedPart, LowRank, Mask, ModelBackend, Rows, Visible};
 pub use cache::LayerCache;
 pub use lora::Lora;
 #[cfg(any(test, feature = "pretrain"))]

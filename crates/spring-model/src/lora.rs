@@ -11,7 +11,8 @@ use rand::Rng;
 use spring_lm::keyed_rng;
 
 use crate::{
-    Adapter, LoraPair, ModelBackend, ModelConfig, ModelError, Projection, Result, backend::LowRank,
+    Adapter, LoraPair, ModelBackend, ModelConfig, ModelError, Projection, Result,
+    backend::{LowRank, Rows},
     score::to_host,
 };
 
@@ -161,8 +162,7 @@ impl<'a, B: Backend> LoraRows<'a, B> {
 }
 
 impl<B: ModelBackend> LoraRows<'_, B> {
-    /// Adds every row's update `s·(xAᵀ)Bᵀ` to the frozen layer's output; with `each`, no row's
-    /// numbers depend on another row.
+    /// Adds every row's update `s·(xAᵀ)Bᵀ` to the frozen layer's output.
     ///
     /// # Shapes
     ///
@@ -174,7 +174,7 @@ impl<B: ModelBackend> LoraRows<'_, B> {
         output: Tensor<B, 2>,
         (layer, projection): (usize, Projection),
         length: usize,
-        each: bool,
+        of: Rows,
     ) -> Tensor<B, 2> {
         let updates = self.spans.iter().filter_map(|(rows, lora)| {
             let Factors { a, b } = lora.layers[layer][projection as usize].as_ref()?;
@@ -184,7 +184,7 @@ impl<B: ModelBackend> LoraRows<'_, B> {
         });
         let Some(dropout) = &self.dropout else {
             let updates: Vec<_> = updates.map(|(_, update)| update).collect();
-            return B::add_low_rank(output, x, &updates, each);
+            return B::add_low_rank(output, x, &updates, of);
         };
         let mut output = output;
         for (rows, update) in updates {
@@ -193,11 +193,11 @@ impl<B: ModelBackend> LoraRows<'_, B> {
             let x = if is_all { x.clone() } else { x.clone().slice([span.clone()]) };
             let x = dropout.apply(x, rows.clone(), layer, projection);
             output = if is_all {
-                B::add_low_rank(output, &x, &[update], each)
+                B::add_low_rank(output, &x, &[update], of)
             } else {
                 let own = output.clone().slice([span.clone()]);
                 let update = LowRank { rows: 0..span.len(), ..update };
-                output.slice_assign([span], B::add_low_rank(own, &x, &[update], each))
+                output.slice_assign([span], B::add_low_rank(own, &x, &[update], of))
             };
         }
         output

@@ -59,6 +59,39 @@ fn check_room<B: ModelBackend>(id: RowId, row: &Row<B>, wanted: usize) -> Result
 }
 
 impl<B: ModelBackend> DecodingSession<B> {
+    /// As [`Session::join`], with padding before the context: what the row gives is, to the last bit
+    /// on the CPU, what it gives as a row of a padded batch, as branches have been scored and decoded
+    /// from the beginning.
+    fn join_padded(
+        &mut self,
+        context: &[u32],
+        adapter: Option<&Arc<Adapter>>,
+        room: usize,
+        pad: usize,
+    ) -> Result<RowId> {
+        if pad == 0 {
+            return self.join(context, adapter.cloned(), room);
+        }
+        if context.is_empty() {
+            // The error that says so.
+            return self.join(context, None, room);
+        }
+        let capacity = context.len().saturating_add(room);
+        let id = self.open(adapter.cloned(), capacity)?;
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.cache = RowCache::new(&self.model.config, capacity).padded(pad);
+        }
+        let mut padded = vec![0; pad];
+        padded.extend_from_slice(context);
+        match self.read(id, &padded) {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                self.leave(id);
+                Err(error)
+            }
+        }
+    }
+
     /// Runs one pass over some rows, each with its tokens.
     fn run(&mut self, mut parts: Vec<(RowId, &[u32])>, wants_log_probs: bool) -> Result<()> {
         // Rows of one adapter beside each other form one span.
@@ -109,7 +142,7 @@ impl<B: ModelBackend> DecodingSession<B> {
                     hidden.select(0, Tensor::from_data(ends, &model.device))
                 }
             };
-            to_host(model.transformer.head().log_probs_each(hidden)).map(Some)
+            to_host(model.transformer.head().log_probs_of_texts(hidden)).map(Some)
         })?;
         let Some(numbers) = numbers.map(Arc::new) else { return Ok(()) };
         let vocabulary = model.config.vocab_size;
@@ -143,6 +176,26 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
             self.run(vec![(row, part)], parts.peek().is_none())?;
         }
         Ok(())
+    }
+
+    fn join_branches(
+        &mut self,
+        contexts: &[&[u32]],
+        adapter: Option<&Arc<Adapter>>,
+        room: usize,
+    ) -> Result<Vec<RowId>> {
+        let longest = contexts.iter().map(|context| context.len()).max().unwrap_or(0);
+        let mut rows = Vec::with_capacity(contexts.len());
+        for context in contexts {
+            match self.join_padded(context, adapter, room, longest - context.len()) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    rows.into_iter().for_each(|row| self.leave(row));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(rows)
     }
 
     fn leave(&mut self, row: RowId) {

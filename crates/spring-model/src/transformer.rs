@@ -14,7 +14,7 @@ use spring_lm::{Weights, canonical, is_vision};
 
 use crate::{
     Activation, LayerKind, ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result,
-    backend::{CachedPart, Mask, Visible},
+    backend::{CachedPart, Mask, Rows, Visible},
     cache::{LayerCache, RowCache},
     head::Head,
     load,
@@ -85,8 +85,8 @@ pub(crate) struct Pass<'a, B: Backend> {
     /// Tokens of each row where rows have caches, and so lengths, of their own: `rows` then counts
     /// tokens, and `length` is 1.
     parts: Vec<usize>,
-    /// Whether no row may show in another's numbers.
-    each: bool,
+    /// What a row's numbers may depend on.
+    of: Rows,
     /// By [`LayerKind`]; `None` for a kind that the model does not have.
     views: [Option<View<B>>; 2],
 }
@@ -248,7 +248,7 @@ impl<B: ModelBackend> Transformer<B> {
     ) -> Tensor<B, 2> {
         let (count, device) = (tokens.dims()[0], tokens.device());
         let positions: Vec<usize> =
-            rows.iter().flat_map(|row| row.cache.len()..row.cache.len() + row.length).collect();
+            rows.iter().flat_map(|row| row.cache.positions(row.length)).collect();
         for row in rows.iter_mut() {
             row.cache.reserve(row.length, &device);
         }
@@ -269,8 +269,7 @@ impl<B: ModelBackend> Transformer<B> {
             rows: count,
             length: 1,
             parts: rows.iter().map(|row| row.length).collect(),
-            // A context that is read alone has products of many rows, as in scoring.
-            each: rows.len() > 1,
+            of: if rows.len() == 1 { Rows::Batch } else { Rows::Texts },
             views: self.views(view),
         };
         let mut x = self.embed(tokens.unsqueeze_dim(1));
@@ -307,7 +306,7 @@ impl<B: ModelBackend> Transformer<B> {
             let mask = Mask { visible: Visible { start: 0, pads: Vec::new(), window }, tensor: mask };
             self.view(kind, [1, length], &positions, vec![mask], device)
         };
-        Pass { lora, rows, length, parts: Vec::new(), each: false, views: self.views(view) }
+        Pass { lora, rows, length, parts: Vec::new(), of: Rows::Batch, views: self.views(view) }
     }
 
     /// A view for each kind of layer that there is.
@@ -498,14 +497,14 @@ impl<B: ModelBackend> Linear<B> {
         projection: Projection,
         pass: &Pass<'_, B>,
     ) -> Tensor<B, 2> {
-        let mut output = match pass.each {
-            true => B::project_each(x.clone(), self.weight.val()),
-            false => B::project(x.clone(), self.weight.val()),
+        let mut output = match pass.of {
+            Rows::Batch => B::project(x.clone(), self.weight.val()),
+            rows => B::project_rows(x.clone(), self.weight.val(), rows),
         };
         if let Some(bias) = &self.bias {
             output = output + bias.val();
         }
-        pass.lora.add(x, output, (layer, projection), pass.length, pass.each)
+        pass.lora.add(x, output, (layer, projection), pass.length, pass.of)
     }
 }
 

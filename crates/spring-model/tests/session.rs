@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, tensor::TensorView};
 use spring_model::{
-    Adapter, AdapterHash, CausalLm, LoraConfig, ModelError, ModelFiles, Projection, RowId, Sequence,
+    Adapter, AdapterHash, CausalLm, DecodingSession, LoraConfig, ModelError, ModelFiles, Projection, RowId, Sequence,
     Session, TrainConfig, TrainRequest, Workers,
 };
 
@@ -194,6 +194,48 @@ fn a_row_is_the_same_in_any_company_and_for_any_number_of_threads() {
             assert!(most > 16, "{name}: at most {most} rows at a time");
         }
     }
+}
+
+/// The branches of one answer know each other, and nobody else.
+#[test]
+fn branches_that_join_together_are_the_same_in_any_company() {
+    let model = Arc::new(fixture("parity/gemma3"));
+    let adapters = adapters(&model);
+    let contexts: [Vec<u32>; 2] = [(3..10).collect(), (5..70).collect()];
+    let contexts = [&contexts[0][..], &contexts[1]];
+    let run = |session: &mut DecodingSession<Flex>, others: &[RowId]| {
+        let rows = session.join_branches(&contexts, Some(&adapters[1]), 3).unwrap();
+        let mut seen = Vec::new();
+        for token in [20, 30, 40] {
+            seen.extend(rows.iter().map(|row| session.log_probs(*row).unwrap().to_vec()));
+            let all = rows.iter().chain(others).map(|row| (*row, token));
+            session.step(&all.collect::<Vec<_>>()).unwrap();
+        }
+        assert!(session.step(&[(rows[0], 5)]).is_err(), "there is no room left");
+        seen
+    };
+    let alone = run(&mut model.session(), &[]);
+    let mut session = model.session();
+    let others: Vec<RowId> = (0..20)
+        .map(|i| session.join(&[3 + i, 50], Some(adapters[i as usize % 5].clone()), 3).unwrap())
+        .collect();
+    let beside = run(&mut session, &others);
+    let all_bits = |seen: &[Vec<f32>]| seen.iter().map(|x| bits(x)).collect::<Vec<_>>();
+    assert_eq!(all_bits(&alone), all_bits(&beside));
+
+    // Padding shows in rounding alone.
+    let mut session = model.session();
+    let row = session.join(contexts[0], Some(adapters[1].clone()), 3).unwrap();
+    for (i, token) in [20, 30, 40].into_iter().enumerate() {
+        let own = session.log_probs(row).unwrap();
+        let off = own.iter().zip(&alone[2 * i]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 1e-4, "{off}");
+        session.step(&[(row, token)]).unwrap();
+    }
+    assert!(session.join_branches(&[&[1], &[]], None, 1).is_err());
+    assert!(session.join_branches(&[&[1, 2], &[3000]], None, 1).is_err());
+    session.leave(row);
+    assert!(session.step(&[(row, 1)]).is_err());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::{
-    CachedPart, LowRank, Mask, ModelBackend, Visible, composed,
+    CachedPart, LowRank, Mask, ModelBackend, Rows, Visible, composed,
     few::{FewQueries, few_rows, shared},
     vector::{Matrix, dot, exp, max, product, softmax, sum, sum_of_exp, sum_of_squares, vectorized},
 };
@@ -130,29 +130,26 @@ impl ModelBackend for Flex {
         let (x, numbers) = (compact(x), weight.clone().into_primitive().tensor());
         let Some(weight) = numbers.as_slice::<f32>() else { return composed::project(tensor(x), weight) };
         let mut output = vec![0.0; rows * outputs];
-        match rows > FEW {
-            true => many_rows(&mut output, x.storage(), weight, width),
-            false => few_rows(&mut output, x.storage(), weight, width),
-        }
+        multiply(&mut output, x.storage(), weight, width, Rows::Batch);
         from_vec(output, [rows, outputs])
     }
 
-    fn project_each(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
-        let ([rows, width], [outputs, _]) = (x.dims(), weight.dims());
+    fn project_rows(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, rows: Rows) -> Tensor<Self, 2> {
+        let ([count, width], [outputs, _]) = (x.dims(), weight.dims());
         if width == 0 || weight.dtype() != DType::F32 {
             return composed::project(x, weight);
         }
         let (x, weight) = (compact(x), compact(weight));
-        let mut output = vec![0.0; rows * outputs];
-        few_rows(&mut output, x.storage(), weight.storage(), width);
-        from_vec(output, [rows, outputs])
+        let mut output = vec![0.0; count * outputs];
+        multiply(&mut output, x.storage(), weight.storage(), width, rows);
+        from_vec(output, [count, outputs])
     }
 
     fn add_low_rank(
         output: Tensor<Self, 2>,
         x: &Tensor<Self, 2>,
         updates: &[LowRank<'_, Self>],
-        each: bool,
+        of: Rows,
     ) -> Tensor<Self, 2> {
         let ([_, width], [_, outputs]) = (x.dims(), output.dims());
         if width == 0 || outputs == 0 || updates.is_empty() {
@@ -160,17 +157,14 @@ impl ModelBackend for Flex {
         }
         let (x, mut output) = (compact(x.clone()), compact(output));
         let (x, numbers) = (x.storage::<f32>(), output.storage_mut::<f32>());
-        let multiply = |into: &mut [f32], x: &[f32], weight: &[f32], width| match each {
-            false if x.len() / width > FEW => many_rows(into, x, weight, width),
-            _ => few_rows(into, x, weight, width),
-        };
         for LowRank { rows, a, b, scale } in updates {
             let (rank, a, b) = (a.dims()[0], compact((*a).clone()), compact((*b).clone()));
             let mut low = vec![0.0; rows.len() * rank];
-            multiply(&mut low, &x[rows.start * width..rows.end * width], a.storage(), width);
+            let own = &x[rows.start * width..rows.end * width];
+            multiply(&mut low, own, a.storage(), width, of);
             low.iter_mut().for_each(|x| *x *= *scale as f32);
             let mut update = vec![0.0; rows.len() * outputs];
-            multiply(&mut update, &low, b.storage(), rank);
+            multiply(&mut update, &low, b.storage(), rank, of);
             let into = &mut numbers[rows.start * outputs..rows.end * outputs];
             into.iter_mut().zip(&update).for_each(|(sum, x)| *sum += x);
         }
@@ -336,50 +330,7 @@ impl ModelBackend for Flex {
             let rows: Vec<FewOfRow<'_>> = (0..rows).map(of_row).collect();
             return from_vec(few_queries(&query, &rows, [tokens, heads, kv_heads], scale), shape);
         }
-        let query = Heads::new(query);
-        let attend = |row: usize, head: usize| {
-            let kv_head = head * kv_heads / heads;
-            let mut output = vec![0.0; queries * dim];
-            let mut scores = vec![0.0; queries.min(QUERIES) * key.positions];
-            for_each_block(&mask.visible, row, queries, |of_block, columns| {
-                let query = query.matrix(row, head, of_block.clone());
-                let key = key.matrix(row, kv_head, columns.clone());
-                let value = value.matrix(row, kv_head, columns.clone());
-                let scores = &mut scores[..of_block.len() * columns.len()];
-                let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
-                weights(scores, query, key, scale as f32, seen);
-                let weights = Matrix {
-                    data: scores,
-                    rows: of_block.len(),
-                    columns: columns.len(),
-                    strides: [columns.len(), 1],
-                };
-                product(
-                    &mut output[of_block.start * dim..],
-                    dim,
-                    weights,
-                    value,
-                    1.0,
-                    false,
-                    Parallelism::None,
-                );
-            });
-            output
-        };
-        let all = 0..rows * heads;
-        let attend = |i| attend(i / heads, i % heads);
-        let parts: Vec<Vec<f32>> = match shared(rows * heads * queries * key.positions * dim / 16) {
-            Some(helpers) => helpers.run(|| all.into_par_iter().map(attend).collect()),
-            None => all.map(attend).collect(),
-        };
-        let mut output = vec![0.0; rows * queries * heads * dim];
-        for (i, part) in parts.iter().enumerate() {
-            for (query, part) in part.chunks_exact(dim).enumerate() {
-                output[((i / heads * queries + query) * heads + i % heads) * dim..][..dim]
-                    .copy_from_slice(part);
-            }
-        }
-        from_vec(output, shape)
+        from_vec(many_queries(&Heads::new(query), shape, kv_heads, [&key, &value], &mask.visible, scale), shape)
     }
 
     fn cached_attention(
@@ -389,10 +340,11 @@ impl ModelBackend for Flex {
         parts: &mut [CachedPart<'_, Self>],
         scale: f64,
     ) -> Tensor<Self, 4> {
+        let (shape, kv_heads) = (query.dims(), key.dims()[2]);
+        let [tokens, _, heads, _] = shape;
         if parts.iter().any(|part| part.length > FEW_QUERIES) {
             return composed::cached_attention(query, key, value, parts, scale);
         }
-        let (shape, kv_heads) = (query.dims(), key.dims()[2]);
         let (mut all, mut at) = (Vec::with_capacity(parts.len()), 0);
         for part in parts.iter_mut() {
             let tokens = at..at + part.length;
@@ -409,7 +361,6 @@ impl ModelBackend for Flex {
             })
             .collect();
         let query = Heads::new(query);
-        let [tokens, _, heads, _] = shape;
         from_vec(few_queries(&query, &rows, [tokens, heads, kv_heads], scale), shape)
     }
 
@@ -604,6 +555,60 @@ fn gelu(x: f32) -> (f32, f32) {
     (x * half, slope)
 }
 
+/// Attention of many queries of each row, as products of matrices.
+fn many_queries(
+    query: &Heads,
+    [rows, queries, heads, dim]: [usize; 4],
+    kv_heads: usize,
+    [key, value]: [&Heads; 2],
+    visible: &Visible,
+    scale: f64,
+) -> Vec<f32> {
+    let attend = |row: usize, head: usize| {
+        let kv_head = head * kv_heads / heads;
+        let mut output = vec![0.0; queries * dim];
+        let mut scores = vec![0.0; queries.min(QUERIES) * key.positions];
+        for_each_block(visible, row, queries, |of_block, columns| {
+            let query = query.matrix(row, head, of_block.clone());
+            let key = key.matrix(row, kv_head, columns.clone());
+            let value = value.matrix(row, kv_head, columns.clone());
+            let scores = &mut scores[..of_block.len() * columns.len()];
+            let seen = |i| within(&columns, visible.columns(row, of_block.start + i));
+            weights(scores, query, key, scale as f32, seen);
+            let weights = Matrix {
+                data: scores,
+                rows: of_block.len(),
+                columns: columns.len(),
+                strides: [columns.len(), 1],
+            };
+            product(
+                &mut output[of_block.start * dim..],
+                dim,
+                weights,
+                value,
+                1.0,
+                false,
+                Parallelism::None,
+            );
+        });
+        output
+    };
+    let all = 0..rows * heads;
+    let attend = |i| attend(i / heads, i % heads);
+    let parts: Vec<Vec<f32>> = match shared(rows * heads * queries * key.positions * dim / 16) {
+        Some(helpers) => helpers.run(|| all.into_par_iter().map(attend).collect()),
+        None => all.map(attend).collect(),
+    };
+    let mut output = vec![0.0; rows * queries * heads * dim];
+    for (i, part) in parts.iter().enumerate() {
+        for (query, part) in part.chunks_exact(dim).enumerate() {
+            output[((i / heads * queries + query) * heads + i % heads) * dim..][..dim]
+                .copy_from_slice(part);
+        }
+    }
+    output
+}
+
 /// The few queries of one row, and the keys and values that they see.
 struct FewOfRow<'a> {
     /// The row's queries among all.
@@ -670,6 +675,19 @@ fn few_queries(
         }
     }
     output
+}
+
+/// `x·Wᵀ` by the product that suits the rows.
+///
+/// # Shapes
+///
+/// As in [`many_rows`]
+fn multiply(into: &mut [f32], x: &[f32], weight: &[f32], width: usize, rows: Rows) {
+    let count = x.len() / width;
+    match rows {
+        Rows::Batch if count > FEW => many_rows(into, x, weight, width),
+        Rows::Batch | Rows::Texts => few_rows(into, x, weight, width),
+    }
 }
 
 /// `x·Wᵀ` for many rows of x, by a general product.
