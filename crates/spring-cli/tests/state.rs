@@ -197,8 +197,7 @@ fn ctrl_c_ends_every_command_in_order() {
             big.state = state.clone();
             if name == "import" {
                 let _ = std::fs::remove_file(&other);
-                let model =
-                    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
+                let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
                 succeeds(&["init", "--state", &other, "--model", model.to_str().unwrap()]);
                 big.state = other.clone();
             }
@@ -264,7 +263,7 @@ fn a_long_ingest_can_be_interrupted() {
     let pipe = place.dir.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let mut child = command(&["ingest", "--state", &place.state, pipe.to_str().unwrap()])
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
@@ -274,6 +273,13 @@ fn a_long_ingest_can_be_interrupted() {
     let file = place.file("more.jsonl", &texts("cy", 2));
     succeeds(&["ingest", "--state", &place.state, &file]);
     interrupt(&child);
+    // It says so once it knows.
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("stopping") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0);
+    }
     // What comes next wakes it up; it may have ended by then.
     let _ = std::io::Write::write_all(&mut writer, rest.as_bytes());
     drop(writer);

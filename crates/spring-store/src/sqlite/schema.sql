@@ -27,7 +27,8 @@ CREATE TABLE users (
     removals INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- Who trains a user, so that nobody else does: one row while it lasts.
+-- Who trains a user, so that nobody else does. The row stays when a lease has ended, with `expires` 0,
+-- so that the next one's token is larger.
 CREATE TABLE leases (
     user INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE,
     token INTEGER NOT NULL,
