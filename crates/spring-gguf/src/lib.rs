@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
 
 mod activations;
 mod cursor;
@@ -15,6 +16,7 @@ mod model;
 mod panel;
 mod product;
 mod shards;
+#[allow(unsafe_code)] // intrinsics; see there
 mod simd;
 mod unpack;
 mod vocabulary;

@@ -9,9 +9,36 @@ pub(crate) struct Group<S: Simd> {
     /// columns has four of these, and four that are not used.
     pub(crate) codes: [S::Words; 8],
     pub(crate) scale: S::Floats,
-    /// What is added to code times scale; zero without [`Blocks::MIN`].
+    /// What is added to code times scale; zero without [`Shape::MIN`].
     pub(crate) min: S::Floats,
 }
+
+/// What formats have in common, so that they share kernels.
+pub(crate) trait Shape {
+    /// Columns with one scale, 16 or 32.
+    const GROUP: usize;
+    /// Whether there are minima.
+    const MIN: bool;
+    /// Whether codes may be above 127.
+    const WIDE: bool;
+}
+
+macro_rules! shape {
+    ($name:ident, $group:literal, min $min:literal, wide $wide:literal) => {
+        pub(crate) struct $name;
+        impl Shape for $name {
+            const GROUP: usize = $group;
+            const MIN: bool = $min;
+            const WIDE: bool = $wide;
+        }
+    };
+}
+
+shape!(By32, 32, min false, wide false);
+shape!(By32Min, 32, min true, wide false);
+shape!(By32Wide, 32, min false, wide true);
+shape!(By16, 16, min false, wide false);
+shape!(By16Min, 16, min true, wide false);
 
 /// A block format as the kernels see it. A value is `scale · (code − OFFSET) + min`.
 pub(crate) trait Blocks {
@@ -19,13 +46,9 @@ pub(crate) trait Blocks {
     const LEN: usize;
     /// Bytes of a block of one row.
     const BYTES: usize;
-    /// Columns with one scale, 16 or 32.
-    const GROUP: usize;
+    /// What a product of unpacked groups has to know.
+    type Shape: Shape;
     const OFFSET: i32;
-    /// Whether there are minima.
-    const MIN: bool;
-    /// Whether codes may be above 127.
-    const WIDE: bool;
 
     /// Unpacks a group of a block of 16 rows.
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S>;
@@ -76,43 +99,41 @@ fn add_fifth_bits<S: Simd>(s: S, codes: &mut [S::Words; 8], bits: S::Words) {
 
 /// A format of 32 codes with a half-precision scale at its front and perhaps a minimum after it.
 macro_rules! simple {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal, $offset:literal, min $min:literal,
-     wide $wide:literal, |$s:ident, $block:ident| $codes:expr) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $offset:literal, $shape:ident,
+     |$s:ident, $block:ident| $codes:expr) => {
         $(#[$doc])*
         pub(crate) struct $name;
 
         impl Blocks for $name {
             const LEN: usize = 32;
             const BYTES: usize = $bytes;
-            const GROUP: usize = 32;
+            type Shape = $shape;
             const OFFSET: i32 = $offset;
-            const MIN: bool = $min;
-            const WIDE: bool = $wide;
 
             #[inline(always)]
             fn group<S: Simd>($s: S, $block: &[u8], _: usize) -> Group<S> {
                 let codes = $codes;
                 let scale = $s.halves(units($block, 0));
-                let min = if $min { $s.halves(units($block, 2)) } else { $s.splat(0.0) };
+                let min = if $shape::MIN { $s.halves(units($block, 2)) } else { $s.splat(0.0) };
                 Group { codes, scale, min }
             }
         }
     };
 }
 
-simple!(Q4_0, 18, 8, min false, wide false, |s, block| nibbles(s, block, 2));
-simple!(Q4_1, 20, 0, min true, wide false, |s, block| nibbles(s, block, 4));
-simple!(Q5_0, 22, 16, min false, wide false, |s, block| {
+simple!(Q4_0, 18, 8, By32, |s, block| nibbles(s, block, 2));
+simple!(Q4_1, 20, 0, By32Min, |s, block| nibbles(s, block, 4));
+simple!(Q5_0, 22, 16, By32, |s, block| {
     let mut codes = nibbles(s, block, 6);
     add_fifth_bits(s, &mut codes, s.words(units(block, 2)));
     codes
 });
-simple!(Q5_1, 24, 0, min true, wide false, |s, block| {
+simple!(Q5_1, 24, 0, By32Min, |s, block| {
     let mut codes = nibbles(s, block, 8);
     add_fifth_bits(s, &mut codes, s.words(units(block, 4)));
     codes
 });
-simple!(Q8_0, 34, 128, min false, wide true, |s, block| {
+simple!(Q8_0, 34, 128, By32Wide, |s, block| {
     let mut codes = [s.word(0); 8];
     for (q, code) in codes.iter_mut().enumerate() {
         // The other top bit adds 128.
@@ -120,9 +141,7 @@ simple!(Q8_0, 34, 128, min false, wide true, |s, block| {
     }
     codes
 });
-simple!(Iq4Nl, 18, 128, min false, wide true, |s, block| {
-    levels(s, block, 2, &raised(&IQ4_LEVELS, 128))
-});
+simple!(Iq4Nl, 18, 128, By32Wide, |s, block| { levels(s, block, 2, &raised(&IQ4_LEVELS, 128)) });
 
 /// A table whose entries are raised until none is negative.
 const fn raised(table: &[i8; 16], by: i16) -> [u8; 16] {
@@ -149,10 +168,8 @@ pub(crate) struct Mxfp4;
 impl Blocks for Mxfp4 {
     const LEN: usize = 32;
     const BYTES: usize = 17;
-    const GROUP: usize = 32;
+    type Shape = By32;
     const OFFSET: i32 = 12;
-    const MIN: bool = false;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], _: usize) -> Group<S> {
@@ -200,10 +217,8 @@ pub(crate) struct Q2K;
 impl Blocks for Q2K {
     const LEN: usize = 256;
     const BYTES: usize = 84;
-    const GROUP: usize = 16;
+    type Shape = By16Min;
     const OFFSET: i32 = 0;
-    const MIN: bool = true;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -220,10 +235,8 @@ pub(crate) struct Q3K;
 impl Blocks for Q3K {
     const LEN: usize = 256;
     const BYTES: usize = 110;
-    const GROUP: usize = 16;
+    type Shape = By16;
     const OFFSET: i32 = 4;
-    const MIN: bool = false;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -279,10 +292,8 @@ pub(crate) struct Q4K;
 impl Blocks for Q4K {
     const LEN: usize = 256;
     const BYTES: usize = 144;
-    const GROUP: usize = 32;
+    type Shape = By32Min;
     const OFFSET: i32 = 0;
-    const MIN: bool = true;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -296,10 +307,8 @@ pub(crate) struct Q5K;
 impl Blocks for Q5K {
     const LEN: usize = 256;
     const BYTES: usize = 176;
-    const GROUP: usize = 32;
+    type Shape = By32Min;
     const OFFSET: i32 = 0;
-    const MIN: bool = true;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -318,10 +327,8 @@ pub(crate) struct Q6K;
 impl Blocks for Q6K {
     const LEN: usize = 256;
     const BYTES: usize = 210;
-    const GROUP: usize = 16;
+    type Shape = By16;
     const OFFSET: i32 = 32;
-    const MIN: bool = false;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -347,10 +354,8 @@ pub(crate) struct Iq4Xs;
 impl Blocks for Iq4Xs {
     const LEN: usize = 256;
     const BYTES: usize = 136;
-    const GROUP: usize = 32;
+    type Shape = By32Wide;
     const OFFSET: i32 = 128;
-    const MIN: bool = false;
-    const WIDE: bool = true;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -395,6 +400,26 @@ impl Plain for Bf16 {
     }
 }
 
+/// What is done with the groups of a block, in the columns' order.
+pub(crate) trait Visit<S: Simd> {
+    /// Is `#[inline(always)]`, as everything that is computed with `s`.
+    fn visit(&mut self, s: S, group: Group<S>);
+}
+
+/// Unpacks the groups of a block of 16 rows one by one. Written out, so that places and shifts
+/// are constants: with variables a row of Q6_K takes more than twice as long.
+#[inline(always)]
+pub(crate) fn visit_groups<S: Simd, B: Blocks>(s: S, block: &[u8], visit: &mut impl Visit<S>) {
+    macro_rules! each {
+        ($($group:literal)*) => {
+            $(if $group * B::Shape::GROUP < B::LEN {
+                visit.visit(s, B::group(s, block, $group));
+            })*
+        };
+    }
+    each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+}
+
 /// Any format, as values: what `exact` products and the transposed one need.
 pub(crate) trait Values {
     /// Writes the values of 16 rows in columns `first..first + tile.len()`; both ends must be
@@ -409,23 +434,23 @@ impl<B: Blocks> Values for OfBlocks<B> {
     #[inline(always)]
     fn tile<S: Simd>(s: S, panel: &[u8], first: usize, tile: &mut [[f32; LANES]]) {
         let mut column = first;
-        for tile in tile.chunks_exact_mut(B::GROUP) {
+        for tile in tile.chunks_exact_mut(B::Shape::GROUP) {
             let start = column / B::LEN * LANES * B::BYTES;
             let block = &panel[start..start + LANES * B::BYTES];
-            let group = B::group(s, block, column % B::LEN / B::GROUP);
+            let group = B::group(s, block, column % B::LEN / B::Shape::GROUP);
             for (q, four) in tile.chunks_exact_mut(4).enumerate() {
                 for (i, out) in four.iter_mut().enumerate() {
                     let code = s.shift_right(group.codes[q], 8 * i as u32);
                     let code = s.and(code, s.word(255));
                     let code = s.to_floats(s.subtract(code, s.word(B::OFFSET as u32)));
                     let mut value = s.mul(group.scale, code);
-                    if B::MIN {
+                    if B::Shape::MIN {
                         value = s.add(value, group.min);
                     }
                     s.store(value, out);
                 }
             }
-            column += B::GROUP;
+            column += B::Shape::GROUP;
         }
     }
 }

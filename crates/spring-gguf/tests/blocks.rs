@@ -1,4 +1,5 @@
 //! Dequantised values against those of the Python package `gguf`; see `fixtures/blocks.py`.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use spring_gguf::{BlockFormat, dequantise};
 

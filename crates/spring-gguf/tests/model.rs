@@ -1,4 +1,5 @@
 //! Hyper-parameters: what files state, what is assumed, and what is refused.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Products against sums in 64-bit floats, and against themselves: with other instructions, other
 //! threads and other company they are the same to the last bit.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 #[path = "support/blocks.rs"]
 mod blocks;
@@ -66,13 +67,12 @@ fn products_are_those_of_the_values() {
                 // Each value of x is rounded by at most half a step of its 32.
                 let steps = w.chunks(32).zip(x.chunks(32)).map(|(w, x)| {
                     let largest = x.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-                    w.iter().map(|w| f64::from(w.abs())).sum::<f64>() * f64::from(largest) / 254.0
+                    w.iter().map(|w| f64::from(w.abs())).sum::<f64>() * f64::from(largest) / 65024.0
                 });
                 if let Some(quick) = &quick {
                     let got = f64::from(quick[row * ROWS + out]);
                     let bound = 1.001 * steps.sum::<f64>() + 2e-6 * size;
                     assert!((got - want).abs() <= bound, "{format}: {got}, {want}, {bound}");
-                    assert!(got != want, "{format}: bytes cannot be that good");
                 }
             }
         }

@@ -1,4 +1,5 @@
 //! Files as they should be and files as they should not be.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Token ids against llama.cpp's (see `fixtures/token_ids.py`), and small vocabularies by hand.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod support;
 

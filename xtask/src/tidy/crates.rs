@@ -109,8 +109,10 @@ const PROGRAM: &[&str] = &[
 const MAY_NAME_BURN: &[&str] = &["spring-model", "spring-pretrain", "spring-benches"];
 
 /// Published crates with `unsafe` code, and where it is.
-const UNSAFE: &[(&str, &str)] =
-    &[("spring-model", "gemm's products of matrices, in backend/cpu.rs and backend/vector.rs")];
+const UNSAFE: &[(&str, &str)] = &[
+    ("spring-gguf", "intrinsics of the kernels, in simd/"),
+    ("spring-model", "gemm's products of matrices, in backend/cpu.rs and backend/vector.rs"),
+];
 
 /// The fields that a published package must have, its own or the workspace's.
 const FIELDS: &[&str] = &[

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use super::{OverValues, lanes, lanes_mut, over_values};
-use crate::simd::{LANES, Simd};
-use crate::unpack::Values;
+use super::{lanes, lanes_mut, values};
+use crate::simd::{LANES, Simd, Task};
 use crate::{Kernels, Matrix};
 
 /// Columns that become floats together: 16 rows of them stay in the nearest cache.
@@ -22,47 +21,51 @@ pub(super) fn panels(
     panels: Range<usize>,
     out: &mut [f32],
 ) {
-    over_values(kernels, w.format(), Part { w, x, panels, out });
+    let columns = w.columns();
+    let rows = x.len() / columns;
+    let mut tile = [[0.0; LANES]; COLUMNS];
+    // The chains of all rows, from one stretch of columns to the next.
+    let mut sums = vec![0.0; rows * CHAINS * LANES];
+    for (panel, out) in panels.zip(out.chunks_exact_mut(rows * LANES)) {
+        let panel = w.panel(panel);
+        sums.fill(0.0);
+        for first in (0..columns).step_by(COLUMNS) {
+            let tile = &mut tile[..COLUMNS.min(columns - first)];
+            values(kernels, w.format(), panel, first, tile);
+            kernels.run(Stretch { tile, x: &x[first..], columns, sums: &mut sums });
+        }
+        let sums = sums.as_chunks::<LANES>().0.as_chunks::<CHAINS>().0;
+        for ([a, b, c, d], out) in sums.iter().zip(out.as_chunks_mut::<LANES>().0) {
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = (a[i] + b[i]) + (c[i] + d[i]);
+            }
+        }
+    }
 }
 
-struct Part<'a> {
-    w: &'a Matrix,
+/// Adds the products of some columns with all rows.
+struct Stretch<'a> {
+    tile: &'a [[f32; LANES]],
+    /// From the first of these columns of the first row on.
     x: &'a [f32],
-    panels: Range<usize>,
-    out: &'a mut [f32],
+    /// From one row to the next.
+    columns: usize,
+    sums: &'a mut [f32],
 }
 
-impl OverValues for Part<'_> {
+impl Task for Stretch<'_> {
     #[inline(always)]
-    fn run<S: Simd, V: Values>(self, s: S) {
-        let Part { w, x, panels, out } = self;
-        let columns = w.columns();
-        let rows = x.len() / columns;
-        let mut tile = [[0.0; LANES]; COLUMNS];
-        // The chains of all rows, from one stretch of columns to the next.
-        let mut sums = vec![0.0; rows * CHAINS * LANES];
-        for (panel, out) in panels.zip(out.chunks_exact_mut(rows * LANES)) {
-            let panel = w.panel(panel);
-            sums.fill(0.0);
-            for first in (0..columns).step_by(COLUMNS) {
-                let tile = &mut tile[..COLUMNS.min(columns - first)];
-                V::tile(s, panel, first, tile);
-                let mut row = 0;
-                while row < rows {
-                    let sums = &mut sums[row * CHAINS * LANES..];
-                    let x = &x[row * columns + first..];
-                    row += match rows - row {
-                        ROWS.. => add::<S, ROWS>(s, tile, x, columns, sums),
-                        2.. => add::<S, 2>(s, tile, x, columns, sums),
-                        _ => add::<S, 1>(s, tile, x, columns, sums),
-                    };
-                }
-            }
-            for row in 0..rows {
-                let chain = |i: usize| s.floats(lanes(&sums, row * CHAINS + i));
-                let sum = s.add(s.add(chain(0), chain(1)), s.add(chain(2), chain(3)));
-                s.store(sum, lanes_mut(out, row));
-            }
+    fn run<S: Simd>(self, s: S) {
+        let Stretch { tile, x, columns, sums } = self;
+        let rows = sums.len() / (CHAINS * LANES);
+        let mut row = 0;
+        while row < rows {
+            let (x, sums) = (&x[row * columns..], &mut sums[row * CHAINS * LANES..]);
+            row += match rows - row {
+                ROWS.. => add::<S, ROWS>(s, tile, x, columns, sums),
+                2.. => add::<S, 2>(s, tile, x, columns, sums),
+                _ => add::<S, 1>(s, tile, x, columns, sums),
+            };
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Products of integers: weights' codes with rows of bytes.
+//! Products of integers: weights' codes with the codes of rows.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::activations::Row;
+use super::{lanes, lanes_mut};
+use crate::activations::{SHARED, Shared};
 use crate::simd::{LANES, Simd, Task};
 use crate::unpack::*;
 use crate::{BlockFormat, Kernels, Matrix, QuantisedRows};
@@ -16,77 +17,80 @@ pub(super) fn panels(
     panels: Range<usize>,
     out: &mut [f32],
 ) {
-    let part = Part { w, x, panels, out };
-    match w.format() {
-        BlockFormat::Q4_0 => part.run::<Q4_0>(kernels),
-        BlockFormat::Q4_1 => part.run::<Q4_1>(kernels),
-        BlockFormat::Q5_0 => part.run::<Q5_0>(kernels),
-        BlockFormat::Q5_1 => part.run::<Q5_1>(kernels),
-        BlockFormat::Q8_0 => part.run::<Q8_0>(kernels),
-        BlockFormat::Q2_K => part.run::<Q2K>(kernels),
-        BlockFormat::Q3_K => part.run::<Q3K>(kernels),
-        BlockFormat::Q4_K => part.run::<Q4K>(kernels),
-        BlockFormat::Q5_K => part.run::<Q5K>(kernels),
-        BlockFormat::Q6_K => part.run::<Q6K>(kernels),
-        BlockFormat::IQ4_NL => part.run::<Iq4Nl>(kernels),
-        BlockFormat::IQ4_XS => part.run::<Iq4Xs>(kernels),
-        BlockFormat::MXFP4 => part.run::<Mxfp4>(kernels),
+    let run = match w.format() {
+        BlockFormat::Q4_0 => of_format::<Q4_0>,
+        BlockFormat::Q4_1 => of_format::<Q4_1>,
+        BlockFormat::Q5_0 => of_format::<Q5_0>,
+        BlockFormat::Q5_1 => of_format::<Q5_1>,
+        BlockFormat::Q8_0 => of_format::<Q8_0>,
+        BlockFormat::Q2_K => of_format::<Q2K>,
+        BlockFormat::Q3_K => of_format::<Q3K>,
+        BlockFormat::Q4_K => of_format::<Q4K>,
+        BlockFormat::Q5_K => of_format::<Q5K>,
+        BlockFormat::Q6_K => of_format::<Q6K>,
+        BlockFormat::IQ4_NL => of_format::<Iq4Nl>,
+        BlockFormat::IQ4_XS => of_format::<Iq4Xs>,
+        BlockFormat::MXFP4 => of_format::<Mxfp4>,
         // The caller has refused these.
-        BlockFormat::F32 | BlockFormat::F16 | BlockFormat::BF16 => {}
-    }
+        BlockFormat::F32 | BlockFormat::F16 | BlockFormat::BF16 => return,
+    };
+    run(kernels, w, x, panels, out);
 }
 
-struct Part<'a> {
-    w: &'a Matrix,
-    x: &'a QuantisedRows,
+fn of_format<B: Blocks>(
+    kernels: Kernels,
+    w: &Matrix,
+    x: &QuantisedRows,
     panels: Range<usize>,
-    out: &'a mut [f32],
-}
-
-impl Part<'_> {
-    fn run<B: Blocks>(self, kernels: Kernels) {
-        kernels.run(OfFormat::<B>(self, PhantomData));
-    }
-}
-
-struct OfFormat<'a, B>(Part<'a>, PhantomData<B>);
-
-impl<B: Blocks> Task for OfFormat<'_, B> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Part { w, x, panels, out } = self.0;
-        let rows = x.rows();
-        let mut unpacked = Unpacked::default();
-        for (panel, out) in panels.zip(out.chunks_exact_mut(rows * LANES)) {
-            let panel = w.panel(panel);
-            if rows <= S::ROWS {
-                // Each block is unpacked into registers, for all rows.
-                tiles(s, x, 0, out, &Packed::<B>(panel, PhantomData));
-            } else {
-                // Each block is unpacked into memory of the nearest cache, for all rows.
-                unpacked.fill::<S, B>(s, panel);
-                tiles(s, x, 0, out, &Ready::<B>(&unpacked, PhantomData));
-            }
+    out: &mut [f32],
+) {
+    let rows = x.rows();
+    let mut unpacked = Unpacked { offset: B::OFFSET, ..Unpacked::default() };
+    for (panel, out) in panels.zip(out.chunks_exact_mut(rows * LANES)) {
+        let panel = w.panel(panel);
+        if rows == 1 {
+            // Each block is unpacked into registers.
+            kernels.run(Lone::<B>(panel, x.shared(), out, PhantomData));
+        } else {
+            // Each block is unpacked into memory of the nearest cache, once for all rows.
+            kernels.run(Fill::<B>(panel, &mut unpacked, PhantomData));
+            kernels.run(Tiles::<B::Shape>(&unpacked, x, out, PhantomData));
         }
     }
 }
 
-/// Where a panel's groups come from.
-trait Groups {
-    /// The number of columns of a group, and so on.
-    type Format: Blocks;
-    fn group<S: Simd>(&self, s: S, group: usize) -> Group<S>;
+/// The product of a panel with one row.
+struct Lone<'a, B>(&'a [u8], &'a [Shared], &'a mut [f32], PhantomData<B>);
+
+impl<B: Blocks> Task for Lone<'_, B> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Lone(panel, x, out, _) = self;
+        let mut sum = Sum::<S, B> { sum: s.splat(0.0), x, group: 0, of: PhantomData };
+        let blocks = panel.chunks_exact(LANES * B::BYTES);
+        for (block, x) in blocks.zip(x.chunks_exact(B::LEN / SHARED)) {
+            (sum.x, sum.group) = (x, 0);
+            visit_groups::<S, B>(s, block, &mut sum);
+        }
+        s.store(sum.sum, lanes_mut(out, 0));
+    }
 }
 
-struct Packed<'a, B>(&'a [u8], PhantomData<B>);
+struct Sum<'a, S: Simd, B> {
+    sum: S::Floats,
+    /// The row's part for the block.
+    x: &'a [Shared],
+    group: usize,
+    of: PhantomData<B>,
+}
 
-impl<B: Blocks> Groups for Packed<'_, B> {
-    type Format = B;
+impl<S: Simd, B: Blocks> Visit<S> for Sum<'_, S, B> {
     #[inline(always)]
-    fn group<S: Simd>(&self, s: S, group: usize) -> Group<S> {
-        let per_block = B::LEN / B::GROUP;
-        let block = &self.0[group / per_block * LANES * B::BYTES..][..LANES * B::BYTES];
-        B::group(s, block, group % per_block)
+    fn visit(&mut self, s: S, group: Group<S>) {
+        let per_shared = SHARED / B::Shape::GROUP;
+        let (x, half) = (&self.x[self.group / per_shared], self.group % per_shared);
+        self.sum = add_group::<S, B::Shape>(s, self.sum, &group, B::OFFSET, x, half);
+        self.group += 1;
     }
 }
 
@@ -94,112 +98,138 @@ impl<B: Blocks> Groups for Packed<'_, B> {
 #[derive(Default)]
 struct Unpacked {
     codes: Vec<[u8; 64]>,
-    factors: Vec<[[f32; LANES]; 2]>,
+    factors: Vec<f32>,
+    /// By how much codes are too large.
+    offset: i32,
 }
 
-impl Unpacked {
+/// Unpacks a panel.
+struct Fill<'a, B>(&'a [u8], &'a mut Unpacked, PhantomData<B>);
+
+impl<B: Blocks> Task for Fill<'_, B> {
     #[inline(always)]
-    fn fill<S: Simd, B: Blocks>(&mut self, s: S, panel: &[u8]) {
-        let groups = panel.len() / (LANES * B::BYTES) * (B::LEN / B::GROUP);
-        self.codes.resize(groups * B::GROUP / 4, [0; 64]);
-        self.factors.resize(groups, [[0.0; LANES]; 2]);
-        let packed = Packed::<B>(panel, PhantomData);
-        let codes = self.codes.chunks_exact_mut(B::GROUP / 4);
-        for (group, (codes, factors)) in codes.zip(&mut self.factors).enumerate() {
-            let unpacked = packed.group(s, group);
-            for (to, words) in codes.iter_mut().zip(unpacked.codes) {
-                s.store_words(words, to);
-            }
-            s.store(unpacked.scale, &mut factors[0]);
-            s.store(unpacked.min, &mut factors[1]);
+    fn run<S: Simd>(self, s: S) {
+        let Fill(panel, to, _) = self;
+        let groups = panel.len() / (LANES * B::BYTES) * (B::LEN / B::Shape::GROUP);
+        to.codes.resize(groups * B::Shape::GROUP / 4, [0; 64]);
+        to.factors.resize(groups * 2 * LANES, 0.0);
+        let mut place = Place::<B> { to, group: 0, of: PhantomData };
+        for block in panel.chunks_exact(LANES * B::BYTES) {
+            visit_groups::<S, B>(s, block, &mut place);
         }
     }
 }
 
-struct Ready<'a, B>(&'a Unpacked, PhantomData<B>);
+struct Place<'a, B> {
+    to: &'a mut Unpacked,
+    group: usize,
+    of: PhantomData<B>,
+}
 
-impl<B: Blocks> Groups for Ready<'_, B> {
-    type Format = B;
+impl<S: Simd, B: Blocks> Visit<S> for Place<'_, B> {
     #[inline(always)]
-    fn group<S: Simd>(&self, s: S, group: usize) -> Group<S> {
-        let mut codes = [s.word(0); 8];
-        let from = &self.0.codes[group * B::GROUP / 4..][..B::GROUP / 4];
-        for (code, from) in codes.iter_mut().zip(from) {
-            *code = s.words(from);
+    fn visit(&mut self, s: S, group: Group<S>) {
+        let words = B::Shape::GROUP / 4;
+        let codes = &mut self.to.codes[self.group * words..][..words];
+        for (to, words) in codes.iter_mut().zip(group.codes) {
+            s.store_words(words, to);
         }
-        let [scale, min] = &self.0.factors[group];
-        Group { codes, scale: s.floats(scale), min: s.floats(min) }
+        s.store(group.scale, lanes_mut(&mut self.to.factors, 2 * self.group));
+        if B::Shape::MIN {
+            s.store(group.min, lanes_mut(&mut self.to.factors, 2 * self.group + 1));
+        }
+        self.group += 1;
     }
 }
 
-/// All rows from `row` on, as few times over the panel as registers allow.
-#[inline(always)]
-fn tiles<S: Simd, G: Groups>(s: S, x: &QuantisedRows, row: usize, out: &mut [f32], from: &G) {
-    let mut row = row;
-    while row < x.rows() {
-        let out = &mut out[row * LANES..];
-        row += match (x.rows() - row).min(S::ROWS) {
-            8.. => tile::<S, G, 8>(s, x, row, out, from),
-            4.. => tile::<S, G, 4>(s, x, row, out, from),
-            2.. => tile::<S, G, 2>(s, x, row, out, from),
-            _ => tile::<S, G, 1>(s, x, row, out, from),
-        };
+/// The products of an unpacked panel with all rows, as few times over it as registers allow.
+struct Tiles<'a, H>(&'a Unpacked, &'a QuantisedRows, &'a mut [f32], PhantomData<H>);
+
+impl<H: Shape> Task for Tiles<'_, H> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Tiles(from, x, out, _) = self;
+        let mut row = 0;
+        while row < x.rows() {
+            let out = &mut out[row * LANES..];
+            row += match (x.rows() - row).min(S::ROWS) {
+                8.. => tile::<S, H, 8>(s, from, x, row, out),
+                4.. => tile::<S, H, 4>(s, from, x, row, out),
+                2.. => tile::<S, H, 2>(s, from, x, row, out),
+                _ => tile::<S, H, 1>(s, from, x, row, out),
+            };
+        }
     }
 }
 
-/// The products of a panel with `R` rows.
+/// The products of an unpacked panel with `R` rows.
 ///
 /// Each lane adds up its groups in the columns' order, so that a value does not depend on what is
 /// computed beside it.
 #[inline(always)]
-fn tile<S: Simd, G: Groups, const R: usize>(
+fn tile<S: Simd, H: Shape, const R: usize>(
     s: S,
+    from: &Unpacked,
     x: &QuantisedRows,
     first: usize,
     out: &mut [f32],
-    from: &G,
 ) -> usize {
-    let mut rows = [x.row(first); R];
-    for (i, row) in rows.iter_mut().enumerate() {
-        *row = x.row(first + i);
-    }
     let mut sums = [s.splat(0.0); R];
-    let length = <G::Format as Blocks>::GROUP;
-    for group in 0..x.columns() / length {
-        let weights = from.group(s, group);
-        for (sum, row) in sums.iter_mut().zip(&rows) {
-            *sum = add_group::<S, G::Format>(s, *sum, &weights, row, group * length);
+    for (number, words) in from.codes.chunks_exact(H::GROUP / 4).enumerate() {
+        let mut codes = [s.word(0); 8];
+        for (code, words) in codes.iter_mut().zip(words) {
+            *code = s.words(words);
+        }
+        let scale = s.floats(lanes(&from.factors, 2 * number));
+        let min = s.floats(lanes(&from.factors, 2 * number + 1));
+        let group = Group { codes, scale, min };
+        let per_shared = SHARED / H::GROUP;
+        let (place, half) = (number / per_shared, number % per_shared);
+        let x: &[Shared; R] = match x.shared()[place * x.rows() + first..].first_chunk() {
+            Some(rows) => rows,
+            None => unreachable!("the caller has counted the rows"),
+        };
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = add_group::<S, H>(s, *sum, &group, from.offset, x, half);
         }
     }
     for (i, sum) in sums.into_iter().enumerate() {
-        s.store(sum, super::lanes_mut(out, i));
+        s.store(sum, lanes_mut(out, i));
     }
     R
 }
 
-/// Adds a group's product with a row of bytes, from a column on.
+/// Adds a group's product with a row's values: all 32 of them, or a half.
 #[inline(always)]
-fn add_group<S: Simd, B: Blocks>(
+fn add_group<S: Simd, H: Shape>(
     s: S,
     sum: S::Floats,
     weights: &Group<S>,
-    row: &Row<'_>,
-    column: usize,
+    offset: i32,
+    x: &Shared,
+    half: usize,
 ) -> S::Floats {
-    let total = match B::GROUP {
-        16 => row.sums[column / 16],
-        _ => row.sums[column / 16] + row.sums[column / 16 + 1],
+    let total = match H::GROUP {
+        16 => x.sums[half],
+        _ => x.sums[0] + x.sums[1],
     };
-    let scale = row.scales[column / 32];
-    // Codes are OFFSET too large.
-    let mut dot = s.word((-B::OFFSET * total) as u32);
-    let codes = &row.codes[column / 4..][..B::GROUP / 4];
-    for (code, &x) in weights.codes.iter().zip(codes) {
-        dot = if B::WIDE { s.dot_wide(dot, *code, x) } else { s.dot(dot, *code, x) };
+    // Sums of 32 products of 8 and 16 bits fit 32 bits with room. The weights' codes are too
+    // large by the offset.
+    let (mut high, mut low) = (s.word(0), s.word((-offset * total) as u32));
+    let codes = &x.codes[half * (H::GROUP / 4)..][..H::GROUP / 4];
+    for (code, &[x_high, x_low]) in weights.codes.iter().zip(codes) {
+        if H::WIDE {
+            high = s.dot_wide(high, *code, x_high);
+            low = s.dot_wide(low, *code, x_low);
+        } else {
+            high = s.dot(high, *code, x_high);
+            low = s.dot(low, *code, x_low);
+        }
     }
-    let mut sum = s.fused(s.to_floats(dot), s.mul(weights.scale, s.splat(scale)), sum);
-    if B::MIN {
-        sum = s.fused(weights.min, s.splat(scale * total as f32), sum);
+    let dot = s.to_floats(s.sum(low, s.shift_left(high, 8)));
+    let mut sum = s.fused(dot, s.mul(weights.scale, s.splat(x.scale)), sum);
+    if H::MIN {
+        sum = s.fused(weights.min, s.splat(x.scale * total as f32), sum);
     }
     sum
 }

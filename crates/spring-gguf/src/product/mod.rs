@@ -46,8 +46,8 @@ impl Compute {
         Compute { threads: threads.max(1), ..self }
     }
 
-    /// `y = W x` for every row `x`, with bytes: the rows have been quantised, and products of
-    /// integers are exact; what the rounding of `x` to 8 bits costs is all that differs from
+    /// `y = W x` for every row `x`, in integers: the rows have been quantised to 16 bits, and
+    /// products of integers are exact, so that this rounding is what differs from
     /// [`Compute::exact`].
     ///
     /// `y` has [`Matrix::rows`] values for each row of `x`, one row after the other.
@@ -97,41 +97,43 @@ impl Compute {
     }
 }
 
-/// A computation over a format's values, whichever it is.
-pub(crate) trait OverValues {
-    fn run<S: Simd, V: Values>(self, s: S);
-}
-
-/// Runs a computation over a format's values.
-pub(crate) fn over_values(kernels: Kernels, format: BlockFormat, task: impl OverValues) {
-    struct With<V, T>(T, std::marker::PhantomData<V>);
-    impl<V: Values, T: OverValues> Task for With<V, T> {
+/// Writes the values of a panel's 16 rows in the columns from `first` on; see [`Values::tile`].
+fn values(
+    kernels: Kernels,
+    format: BlockFormat,
+    panel: &[u8],
+    first: usize,
+    tile: &mut [[f32; LANES]],
+) {
+    struct Tile<'a, V>(&'a [u8], usize, &'a mut [[f32; LANES]], std::marker::PhantomData<V>);
+    impl<V: Values> Task for Tile<'_, V> {
         #[inline(always)]
         fn run<S: Simd>(self, s: S) {
-            self.0.run::<S, V>(s);
+            V::tile(s, self.0, self.1, self.2);
         }
     }
-    fn with<V: Values>(kernels: Kernels, task: impl OverValues) {
-        kernels.run(With::<V, _>(task, std::marker::PhantomData));
+    fn with<V: Values>(kernels: Kernels, panel: &[u8], first: usize, tile: &mut [[f32; LANES]]) {
+        kernels.run(Tile::<V>(panel, first, tile, std::marker::PhantomData));
     }
-    match format {
-        BlockFormat::F32 => with::<OfPlain<F32>>(kernels, task),
-        BlockFormat::F16 => with::<OfPlain<F16>>(kernels, task),
-        BlockFormat::BF16 => with::<OfPlain<Bf16>>(kernels, task),
-        BlockFormat::Q4_0 => with::<OfBlocks<Q4_0>>(kernels, task),
-        BlockFormat::Q4_1 => with::<OfBlocks<Q4_1>>(kernels, task),
-        BlockFormat::Q5_0 => with::<OfBlocks<Q5_0>>(kernels, task),
-        BlockFormat::Q5_1 => with::<OfBlocks<Q5_1>>(kernels, task),
-        BlockFormat::Q8_0 => with::<OfBlocks<Q8_0>>(kernels, task),
-        BlockFormat::Q2_K => with::<OfBlocks<Q2K>>(kernels, task),
-        BlockFormat::Q3_K => with::<OfBlocks<Q3K>>(kernels, task),
-        BlockFormat::Q4_K => with::<OfBlocks<Q4K>>(kernels, task),
-        BlockFormat::Q5_K => with::<OfBlocks<Q5K>>(kernels, task),
-        BlockFormat::Q6_K => with::<OfBlocks<Q6K>>(kernels, task),
-        BlockFormat::IQ4_NL => with::<OfBlocks<Iq4Nl>>(kernels, task),
-        BlockFormat::IQ4_XS => with::<OfBlocks<Iq4Xs>>(kernels, task),
-        BlockFormat::MXFP4 => with::<OfBlocks<Mxfp4>>(kernels, task),
-    }
+    let run = match format {
+        BlockFormat::F32 => with::<OfPlain<F32>>,
+        BlockFormat::F16 => with::<OfPlain<F16>>,
+        BlockFormat::BF16 => with::<OfPlain<Bf16>>,
+        BlockFormat::Q4_0 => with::<OfBlocks<Q4_0>>,
+        BlockFormat::Q4_1 => with::<OfBlocks<Q4_1>>,
+        BlockFormat::Q5_0 => with::<OfBlocks<Q5_0>>,
+        BlockFormat::Q5_1 => with::<OfBlocks<Q5_1>>,
+        BlockFormat::Q8_0 => with::<OfBlocks<Q8_0>>,
+        BlockFormat::Q2_K => with::<OfBlocks<Q2K>>,
+        BlockFormat::Q3_K => with::<OfBlocks<Q3K>>,
+        BlockFormat::Q4_K => with::<OfBlocks<Q4K>>,
+        BlockFormat::Q5_K => with::<OfBlocks<Q5K>>,
+        BlockFormat::Q6_K => with::<OfBlocks<Q6K>>,
+        BlockFormat::IQ4_NL => with::<OfBlocks<Iq4Nl>>,
+        BlockFormat::IQ4_XS => with::<OfBlocks<Iq4Xs>>,
+        BlockFormat::MXFP4 => with::<OfBlocks<Mxfp4>>,
+    };
+    run(kernels, panel, first, tile);
 }
 
 /// The `i`-th group of 16 of a slice of lanes.

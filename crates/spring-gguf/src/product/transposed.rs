@@ -2,10 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::{Compute, OverValues, lanes, lanes_mut, over_values};
+use super::{Compute, lanes, lanes_mut, values};
 use crate::Matrix;
-use crate::simd::{LANES, Simd};
-use crate::unpack::Values;
+use crate::simd::{LANES, Simd, Task};
 
 /// Columns that become floats together, and the least that a thread takes.
 const COLUMNS: usize = 64;
@@ -33,8 +32,12 @@ pub(super) fn product(compute: Compute, w: &Matrix, dy: &[f32], dx: &mut [f32]) 
     let mut out = vec![0.0; columns * groups * LANES];
     let each = COLUMNS * groups * LANES;
     let part = |(piece, out): (usize, &mut [f32])| {
-        let part = Part { w, across: &across, first: piece * COLUMNS, groups, out };
-        over_values(compute.kernels, w.format(), part);
+        let mut tile = [[0.0; LANES]; COLUMNS];
+        let tile = &mut tile[..out.len() / (groups * LANES)];
+        for (panel, across) in across.chunks_exact(LANES * groups * LANES).enumerate() {
+            values(compute.kernels, w.format(), w.panel(panel), piece * COLUMNS, tile);
+            compute.kernels.run(Panel { tile, across, groups, out });
+        }
     };
     match compute.threads {
         1 => out.chunks_mut(each).enumerate().for_each(part),
@@ -47,34 +50,27 @@ pub(super) fn product(compute: Compute, w: &Matrix, dy: &[f32], dx: &mut [f32]) 
     }
 }
 
-struct Part<'a> {
-    w: &'a Matrix,
+/// Adds a panel's products with all rows, for some columns.
+struct Panel<'a> {
+    tile: &'a [[f32; LANES]],
     across: &'a [f32],
-    /// The first column.
-    first: usize,
     /// Groups of 16 rows.
     groups: usize,
     out: &'a mut [f32],
 }
 
-impl OverValues for Part<'_> {
+impl Task for Panel<'_> {
     #[inline(always)]
-    fn run<S: Simd, V: Values>(self, s: S) {
-        let Part { w, across, first, groups, out } = self;
-        let count = out.len() / (groups * LANES);
-        let mut tile = [[0.0; LANES]; COLUMNS];
-        let tile = &mut tile[..count];
-        for (panel, across) in across.chunks_exact(LANES * groups * LANES).enumerate() {
-            V::tile(s, w.panel(panel), first, tile);
-            for group in 0..groups {
-                let mut column = 0;
-                while column < count {
-                    let (tile, out) = (&tile[column..], &mut out[column * groups * LANES..]);
-                    column += match count - column {
-                        TOGETHER.. => add::<S, TOGETHER>(s, tile, across, groups, group, out),
-                        _ => add::<S, 1>(s, tile, across, groups, group, out),
-                    };
-                }
+    fn run<S: Simd>(self, s: S) {
+        let Panel { tile, across, groups, out } = self;
+        for group in 0..groups {
+            let mut column = 0;
+            while column < tile.len() {
+                let (tile, out) = (&tile[column..], &mut out[column * groups * LANES..]);
+                column += match tile.len() {
+                    TOGETHER.. => add::<S, TOGETHER>(s, tile, across, groups, group, out),
+                    _ => add::<S, 1>(s, tile, across, groups, group, out),
+                };
             }
         }
     }

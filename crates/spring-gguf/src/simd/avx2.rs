@@ -117,6 +117,10 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn sum(self, a: Words, b: Words) -> Words {
+        intrinsic!([_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])])
+    }
+    #[inline(always)]
     fn subtract(self, a: Words, b: Words) -> Words {
         intrinsic!([_mm256_sub_epi32(a[0], b[0]), _mm256_sub_epi32(a[1], b[1])])
     }
@@ -133,13 +137,13 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn dot(self, sum: Words, codes: Words, x: u32) -> Words {
-        // Two products of at most 127 · 127 fit 16 bits.
+        // Two products of at most 127 · 128 fit 16 bits.
         let x = self.word(x);
         [dot_one(sum[0], codes[0], x[0]), dot_one(sum[1], codes[1], x[1])]
     }
     #[inline(always)]
     fn dot_wide(self, sum: Words, codes: Words, x: u32) -> Words {
-        // The top bit by itself: 128 · 127 fits twice as well.
+        // The top bit by itself: twice 128 · −128 fits as well.
         let low = self.and(codes, self.word(0x7f7f_7f7f));
         let high = self.and(codes, self.word(0x8080_8080));
         self.dot(self.dot(sum, low, x), high, x)

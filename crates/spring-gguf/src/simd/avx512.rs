@@ -88,6 +88,10 @@ impl Simd for Avx512 {
         intrinsic!(_mm512_srl_epi32(words, _mm_cvtsi32_si128(bits as i32)))
     }
     #[inline(always)]
+    fn sum(self, a: __m512i, b: __m512i) -> __m512i {
+        intrinsic!(_mm512_add_epi32(a, b))
+    }
+    #[inline(always)]
     fn subtract(self, a: __m512i, b: __m512i) -> __m512i {
         intrinsic!(_mm512_sub_epi32(a, b))
     }

@@ -45,13 +45,14 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn shift_left(self, words: Self::Words, bits: u32) -> Self::Words;
     /// A shift that brings in zeros.
     fn shift_right(self, words: Self::Words, bits: u32) -> Self::Words;
+    fn sum(self, a: Self::Words, b: Self::Words) -> Self::Words;
     fn subtract(self, a: Self::Words, b: Self::Words) -> Self::Words;
     /// The low 32 bits of each product.
     fn multiply(self, a: Self::Words, b: Self::Words) -> Self::Words;
     /// Looks every byte, which is below 16, up in a table.
     fn look_up(self, codes: Self::Words, table: &[u8; 16]) -> Self::Words;
     /// Adds to each lane the product of its four codes, each at most 127, with four bytes with a
-    /// sign, none of them −128.
+    /// sign.
     fn dot(self, sum: Self::Words, codes: Self::Words, x: u32) -> Self::Words;
     /// [`Simd::dot`] with codes up to 255.
     fn dot_wide(self, sum: Self::Words, codes: Self::Words, x: u32) -> Self::Words;
@@ -164,8 +165,7 @@ mod tests {
             let other: [u8; 64] = std::array::from_fn(|i| (i * 101 + 200) as u8);
             let (a, b) = (s.words(&bytes), s.words(&other));
             let low = s.and(a, s.word(0x7f7f_7f7f));
-            let xs = [0x817f_0180, 0x7f7f_7f7f, 0x8181_8181, 0x0102_fffe];
-            let xs = xs.map(|x: u32| x | 1); // no byte is −128
+            let xs = [0x817f_0180, 0x7f7f_7f7f, 0x8080_8080, 0x0102_fffe];
             let mut words = vec![
                 a,
                 s.bytes(bytes[..16].try_into().unwrap()),
@@ -175,6 +175,7 @@ mod tests {
                 s.xor(a, b),
                 s.shift_left(a, 5),
                 s.shift_right(a, 7),
+                s.sum(a, b),
                 s.subtract(a, b),
                 s.multiply(a, b),
                 s.look_up(s.and(a, s.word(0x0f0f_0f0f)), bytes[..16].try_into().unwrap()),

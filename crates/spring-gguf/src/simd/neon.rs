@@ -115,6 +115,10 @@ impl Simd for Neon {
         })
     }
     #[inline(always)]
+    fn sum(self, a: Words, b: Words) -> Words {
+        intrinsic!(std::array::from_fn(|i| vaddq_u32(a[i], b[i])))
+    }
+    #[inline(always)]
     fn subtract(self, a: Words, b: Words) -> Words {
         intrinsic!(std::array::from_fn(|i| vsubq_u32(a[i], b[i])))
     }

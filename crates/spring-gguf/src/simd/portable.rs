@@ -49,6 +49,9 @@ impl Simd for Portable {
     fn shift_right(self, words: [u32; 16], bits: u32) -> [u32; 16] {
         words.map(|word| word >> bits)
     }
+    fn sum(self, a: [u32; 16], b: [u32; 16]) -> [u32; 16] {
+        pairwise(a, b, u32::wrapping_add)
+    }
     fn subtract(self, a: [u32; 16], b: [u32; 16]) -> [u32; 16] {
         pairwise(a, b, u32::wrapping_sub)
     }
