@@ -1,13 +1,16 @@
 //! `cargo bench -p spring-gguf`: products against the plain way (a row of blocks becomes floats,
 //! and these are multiplied), and against reading memory alone.
 //!
+//! With the names of model files as arguments, instead: all products of a model with one row and
+//! with 512, which is the arithmetic of a decoded token and of a prompt but for the attention.
+//!
 //! Written by hand, as what counts is ratios of things that run in turns, so that whatever else
 //! the machine does falls on all of them; a table in Markdown is printed.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use spring_gguf::{BlockFormat, Compute, Kernels, Matrix, QuantisedRows, dequantise};
+use spring_gguf::{BlockFormat, Compute, GgufFile, Kernels, Matrix, QuantisedRows, dequantise};
 
 /// Bytes of a matrix: more than caches hold.
 const BYTES: usize = 64 << 20;
@@ -65,7 +68,41 @@ fn race(things: &mut [&mut dyn FnMut()]) -> Vec<f64> {
     best
 }
 
+/// Prints how many tokens per second a model's products allow.
+fn model(path: &str) -> spring_gguf::Result<()> {
+    let file = GgufFile::open(path)?;
+    let keys = file.model_keys()?;
+    let names: Vec<String> = keys.tensors().into_iter().map(|(name, _)| name).collect();
+    let is_matrix = |name: &&String| file.find(name).is_some_and(|tensor| tensor.rows() > 1);
+    let matrices = names.iter().filter(is_matrix).map(|name| file.matrix(name));
+    let matrices: Vec<Matrix> = matrices.collect::<spring_gguf::Result<_>>()?;
+    let bytes: usize = matrices.iter().map(Matrix::bytes).sum();
+    for rows in [1, 512] {
+        let products = |matrix: &Matrix| {
+            // A prompt needs the output for its last token alone.
+            let rows = if matrix.rows() == keys.vocabulary { 1 } else { rows };
+            let x: Vec<f32> = (0..rows * matrix.columns()).map(|i| (i % 97) as f32).collect();
+            let mut y = vec![0.0; rows * matrix.rows()];
+            Compute::new().fast(matrix, &QuantisedRows::new(&x, matrix.columns()), &mut y);
+            black_box(y);
+        };
+        let times = race(&mut [&mut || matrices.iter().for_each(products)]);
+        let (speed, rate) = (rows as f64 / times[0], bytes as f64 / times[0] / 1e9);
+        println!("{path}, {rows} rows: {speed:.0} tokens/s, {rate:.1} GB/s of {bytes} bytes");
+    }
+    Ok(())
+}
+
 fn main() {
+    let models: Vec<String> = std::env::args().filter(|arg| arg.ends_with(".gguf")).collect();
+    if !models.is_empty() {
+        for path in models {
+            if let Err(error) = model(&path) {
+                eprintln!("{error}");
+            }
+        }
+        return;
+    }
     let threads = rayon::current_num_threads();
     println!("{threads} threads; kernels {:?}", Kernels::available().last());
     let columns = ["plain, 1 thread", "exact", "fast", "fast, 1 thread", "fast, AVX2, 1 thread"];
