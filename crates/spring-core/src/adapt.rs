@@ -11,9 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use spring_memory::UserId;
 
 use crate::{
-    Config, EmbeddingMap, Error, LanguageModel, Lease, Member, PeriodCommit, PeriodInput, PlannedPeriod,
-    Result, Settings, Store, StoredInteraction, embedding, learn_period,
-    memories::remember,
+    Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories, Period, PeriodCommit,
+    PlannedPeriod, Result, Store, StoredInteraction, UserModel, UserVersion, check_base, embedding,
     novelties,
     progress::{Event, Progress, tell},
     record::LearnedPeriod,
@@ -32,24 +31,6 @@ impl Default for Periods {
     fn default() -> Self {
         Self { count: 1, hold_out: 0.0 }
     }
-}
-
-/// Refuses a model that a state was not made for.
-///
-/// # Errors
-///
-/// [`Error::OtherBase`] if base or tokenizer are others.
-pub fn check_base(model: &dyn LanguageModel, store: &Store) -> Result<()> {
-    check_fingerprint(model, store.settings(), store.backend().label())
-}
-
-pub(crate) fn check_fingerprint(model: &dyn LanguageModel, settings: &Settings, state: &str) -> Result<()> {
-    let found = &model.info().fingerprint;
-    if *found == settings.fingerprint {
-        return Ok(());
-    }
-    let (model, expected) = (settings.model.clone(), settings.fingerprint.clone());
-    Err(Error::OtherBase { state: state.into(), model, expected, found: found.clone() })
 }
 
 /// Learns everything that a user has written since the last period.
@@ -83,86 +64,80 @@ fn adapt_leased(
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
     let user = lease.user.clone();
+    let unlearned = store.unlearned_periods(&user)?;
+    let planned = store.plan_periods(&user, periods.count, periods.hold_out)?;
+    if unlearned.is_empty() && planned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let snapshot = store.recall(&user, None)?;
+    let version = snapshot.version.clone();
     let learned = store.period_records(&user, None)?;
-    let mut earlier: Vec<f64> = learned.iter().flat_map(|period| novelties(&period.record)).collect();
+    let earlier = learned.iter().flat_map(|period| novelties(&period.record)).collect();
+    let person = UserModel::of_snapshot(model, store.settings(), snapshot)?;
+    let mut learner = Learner::new(user.clone(), person, earlier);
+    learner.know(known_embeddings(store, &user, learner.model().config(), learner.model().bank().texts())?);
+    let mut adapting = Adapting { store, lease, learner, version };
     let mut records = Vec::new();
-    for period in store.unlearned_periods(&user)? {
-        let stored = PlannedPeriod { number: period, members: store.members(&user, period)? };
-        records.push(learn_one(
-            model,
-            store,
-            lease,
-            stored.number,
-            &stored.members,
-            vec![],
-            &mut earlier,
-            progress,
-        )?);
+    for number in unlearned {
+        let members = adapting.store.members(&user, number)?;
+        records.push(adapting.learn(&PlannedPeriod { number, members }, vec![], progress)?);
     }
     // They become part of the state with the first of them that is learned.
-    let planned = store.plan_periods(&user, periods.count, periods.hold_out)?;
     let mut cut = planned.clone();
-    for PlannedPeriod { number, members } in planned {
-        let cut = std::mem::take(&mut cut);
-        records.push(learn_one(model, store, lease, number, &members, cut, &mut earlier, progress)?);
+    for period in planned {
+        records.push(adapting.learn(&period, std::mem::take(&mut cut), progress)?);
     }
     Ok(records)
 }
 
-#[allow(clippy::too_many_arguments)]
-fn learn_one(
-    model: &dyn LanguageModel,
-    store: &Store,
-    lease: &mut Lease,
-    period: u32,
-    members: &[Member],
-    cut: Vec<PlannedPeriod>,
-    earlier: &mut Vec<f64>,
-    progress: &mut dyn Progress,
-) -> Result<LearnedPeriod> {
-    let user = lease.user.clone();
-    let config = store.settings().config.clone();
-    let snapshot = store.recall(&user, None)?;
-    let version = snapshot.version.clone();
-    let (memories, bank) = remember(model, store.settings(), snapshot)?;
-    let texts: Vec<StoredInteraction> =
-        members.iter().filter(|member| !member.held_out).map(|member| member.stored.clone()).collect();
-    let embeddings = known_embeddings(store, &user, &config, &[bank.texts(), &texts])?;
-    let input = PeriodInput {
-        user: &user,
-        period,
-        texts: &texts,
-        held_out: members.len() - texts.len(),
-        buffered: bank.texts(),
-        memories: &memories,
-        earlier,
-        embeddings: &embeddings,
-    };
-    let mut renewing = Renewing { store, lease, inner: progress, lost: None };
-    let outcome = match (learn_period(model, &config, input, &mut renewing), renewing.lost) {
-        (_, Some(lost)) => return Err(lost),
-        (outcome, None) => outcome?,
-    };
-    let adapter = match &outcome.memories.adapter {
-        Some(adapter) => adapter.to_bytes()?,
-        None => Vec::new(),
-    };
-    let commit = PeriodCommit {
-        cut,
-        adapter,
-        buffer: outcome.memories.buffer,
-        calibration: outcome.memories.calibration,
-        base: outcome.base,
-        record: outcome.record,
-    };
-    let generation = patiently(patience(lease), progress, || Ok(store.commit(lease, &version, &commit)?))?;
-    if !outcome.embeddings.is_empty() {
-        embedding::keep(store, &version, &outcome.embeddings);
+/// One user's new periods on their way into a state.
+struct Adapting<'a> {
+    store: &'a Store,
+    lease: &'a mut Lease,
+    learner: Learner<'a>,
+    /// Of what the learner holds.
+    version: UserVersion,
+}
+
+impl Adapting<'_> {
+    /// Learns a period and commits it, with the periods that were `cut` for it.
+    fn learn(
+        &mut self,
+        planned: &PlannedPeriod,
+        cut: Vec<PlannedPeriod>,
+        progress: &mut dyn Progress,
+    ) -> Result<LearnedPeriod> {
+        let Self { store, lease, learner, version } = self;
+        let user = lease.user.clone();
+        let kept = planned.members.iter().filter(|member| !member.held_out);
+        let texts: Vec<StoredInteraction> = kept.map(|member| member.stored.clone()).collect();
+        learner.know(known_embeddings(store, &user, learner.model().config(), &texts)?);
+        let period = Period::new(planned.number, &texts).holding_out(planned.members.len() - texts.len());
+        let mut renewing = Renewing { store, lease, inner: progress, lost: None };
+        let Learned { base, embeddings, record } = match (learner.learn(period, &mut renewing), renewing.lost)
+        {
+            (_, Some(lost)) => return Err(lost),
+            (learned, None) => learned?,
+        };
+        let Memories { adapter, buffer, calibration, .. } = learner.model().memories();
+        let commit = PeriodCommit {
+            cut,
+            adapter: adapter.as_ref().map_or(Ok(Vec::new()), |adapter| adapter.to_bytes())?,
+            buffer: buffer.clone(),
+            calibration: calibration.clone(),
+            base,
+            record,
+        };
+        let generation = patiently(patience(lease), progress, || Ok(store.commit(lease, version, &commit)?))?;
+        learner.commit(generation);
+        *version = version.committed(generation);
+        if !embeddings.is_empty() {
+            embedding::keep(store, version, &embeddings);
+        }
+        // Committed is committed: a request to stop takes effect before the next period.
+        tell(progress, Event::Committed { user: &user, period: planned.number, generation })?;
+        Ok(LearnedPeriod { generation, record: commit.record })
     }
-    earlier.extend(novelties(&commit.record));
-    // Committed is committed: a request to stop takes effect before the next period.
-    tell(progress, Event::Committed { user: &user, period, generation })?;
-    Ok(LearnedPeriod { generation, record: commit.record })
 }
 
 /// How long it is tried at least to write what was trained.
@@ -191,17 +166,17 @@ pub(crate) fn patiently<T>(
     }
 }
 
-/// The embeddings that a period can use, where the settings need any.
+/// The embeddings that are kept of some texts, where the settings need any.
 pub(crate) fn known_embeddings(
     store: &Store,
     user: &UserId,
     config: &Config,
-    texts: &[&[StoredInteraction]],
+    texts: &[StoredInteraction],
 ) -> Result<EmbeddingMap> {
     if !config.needs_embeddings() {
         return Ok(EmbeddingMap::new());
     }
-    let seqs: Vec<u64> = texts.iter().copied().flatten().map(|text| text.seq).collect();
+    let seqs: Vec<u64> = texts.iter().map(|text| text.seq).collect();
     Ok(store.embeddings(user, &seqs)?)
 }
 

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use spring_memory::{InteractionId, UserId};
 
 use crate::{
-    Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Lease, Memories, PeriodInput, Relearned,
-    Result, Store, StoredInteraction,
-    adapt::{Renewing, check_base, known_embeddings, patience, patiently},
-    learn_period, novelties,
+    Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Learned, Lease, Memories, PeriodInput,
+    Relearned, Result, Store, StoredInteraction, UserModel,
+    adapt::{Renewing, known_embeddings, patience, patiently},
+    check_base, learn_period, novelties,
     progress::Progress,
-    recall,
     record::PeriodRecord,
 };
 
@@ -146,7 +145,8 @@ impl<'a> Relearning<'a> {
         };
         let buffered: Vec<StoredInteraction> = buffered.into_iter().map(known).collect();
         let earlier = self.earlier(parent)?;
-        let embeddings = known_embeddings(self.store, &user, &config, &[&buffered, &texts])?;
+        let all = [buffered.as_slice(), &texts].concat();
+        let embeddings = known_embeddings(self.store, &user, &config, &all)?;
         let input = PeriodInput {
             user: &user,
             period,
@@ -163,10 +163,12 @@ impl<'a> Relearning<'a> {
             (_, Some(lost)) => return Err(lost),
             (outcome, None) => outcome?,
         };
-        self.base.extend(outcome.base.iter().map(|&(seq, base)| ((since, seq), base)));
-        self.records.insert(number, outcome.record);
-        let base = if is_current { outcome.base } else { Vec::new() };
-        Ok(((Memories { generation: number, ..outcome.memories }, outcome.buffered), base))
+        let Learned { base, record, .. } = outcome.learned;
+        self.base.extend(base.iter().map(|&(seq, base)| ((since, seq), base)));
+        self.records.insert(number, record);
+        let base = if is_current { base } else { Vec::new() };
+        let memories = Memories { generation: number, ..outcome.memories };
+        Ok(((memories, outcome.bank.into_texts()), base))
     }
 
     /// The first of the generations, in the order in which they were learned, from which on all texts were cut where they
@@ -209,8 +211,9 @@ impl<'a> Relearning<'a> {
         match self.learned.get(&number) {
             Some(learned) => Ok(learned.clone()),
             None => {
-                let (memories, bank) = recall(self.model, self.store, &self.lease.user, Some(number))?;
-                Ok((memories, bank.texts().to_vec()))
+                let model = UserModel::recall(self.model, self.store, &self.lease.user, Some(number))?;
+                let (memories, bank) = model.into_parts();
+                Ok((memories, bank.into_texts()))
             }
         }
     }

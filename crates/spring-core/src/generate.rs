@@ -8,48 +8,12 @@ use spring_fuse::{Mixture, Penalizer, PerBranch, Sampler};
 use spring_lm::{Adapter, Branch, Detokenizer, RowId, Session};
 
 use crate::{
-    Config, DecodingConfig, Error, LanguageModel, Memories, Result, RetrievalBank, StopStrings,
+    Config, DecodingConfig, Error, LanguageModel, Result, StopStrings, UserModel,
     progress::{Event, Progress},
     prompt::Encoded,
     record::{AnswerRecord, Ending, TokenTrace},
-    retrieve::{Retrieval, retrieve},
+    retrieve::Retrieval,
 };
-
-/// Writes a response to a prompt as the user of these memories would.
-///
-/// Without a relevant text in the bank it is one branch, at no further cost; else two branches run as two rows of one
-/// batch, see the same emitted tokens, and their distributions are mixed. Penalties and sampling come after that.
-/// [`TextGeneration`] is the same step by step; `progress` is told each token and its text as it comes.
-///
-/// # Errors
-///
-/// If a setting is out of range, the model refuses the prompt, or it gives log-probabilities of another shape than its trait
-/// asks for. A request to stop is no error: the record has the text so far and says so.
-pub fn generate(
-    model: &dyn LanguageModel,
-    config: &Config,
-    memories: &Memories,
-    bank: &RetrievalBank,
-    prompt: &str,
-    progress: &mut dyn Progress,
-) -> Result<AnswerRecord> {
-    let mut generation = TextGeneration::new(model, config, memories, bank, prompt)?;
-    let mut session = model.session()?;
-    generation.join(&mut *session)?;
-    loop {
-        let step = generation.step(model, &*session)?;
-        let event = Event::Token { done: generation.tokens.len(), token: step.token, text: &step.text };
-        if progress.on(event).is_break() && step.ended.is_none() {
-            generation.stop(model)?;
-            break;
-        }
-        if step.ended.is_some() {
-            break;
-        }
-        session.step(&generation.next_tokens())?;
-    }
-    generation.into_record(model)
-}
 
 /// What one step of a [`TextGeneration`] brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,23 +79,17 @@ impl TextGeneration {
     /// # Errors
     ///
     /// If a setting is out of range or the tokenizer refuses a text.
-    pub fn new(
-        model: &dyn LanguageModel,
-        config: &Config,
-        memories: &Memories,
-        bank: &RetrievalBank,
-        prompt: &str,
-    ) -> Result<Self> {
-        let most = config.decoding.max_new_tokens;
-        let retrieval = retrieve(model, config, memories, bank, prompt, 0, most)?;
+    pub fn new(person: &UserModel<'_>, prompt: &str) -> Result<Self> {
+        let (config, memories) = (&person.config, &person.memories);
+        let retrieval = person.retrieve(prompt, 0, config.decoding.max_new_tokens)?;
         let weights = match &retrieval.contexts.retrieval {
             None => None,
             Some(_) => Some(config.fusion.lambda.weights(2, Some(&retrieval.gate))?),
         };
-        let info = model.info();
+        let info = person.base().info();
         Ok(Self {
             prompt: prompt.into(),
-            retriever: bank.retriever().name().into(),
+            retriever: person.bank.retriever().name().into(),
             generation: memories.generation,
             adapter: memories.adapter.clone(),
             weights,
@@ -349,7 +307,7 @@ fn rows<'a>(
     Ok(rows)
 }
 
-/// The log-likelihood of a given response as [`generate`] would assign it, before penalties.
+/// The log-likelihood of a given response as [`UserModel::generate`] would assign it, before penalties.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FusedScore {
     /// Log-likelihood of every response token under the adapter alone, nats.
@@ -362,62 +320,89 @@ pub struct FusedScore {
     pub retrieval_share: f64,
 }
 
-/// Scores a response that is known, teacher-forced, through the gate and the mixture.
-///
-/// `encoded` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response: the branch without
-/// retrieval, so that a closed gate gives the adapter's own score. The other branch has the same part of the prompt.
-///
-/// # Errors
-///
-/// As [`generate`].
-pub fn score_fused(
-    model: &dyn LanguageModel,
-    config: &Config,
-    memories: &Memories,
-    bank: &RetrievalBank,
-    prompt: &str,
-    encoded: &Encoded,
-) -> Result<FusedScore> {
-    let sequence = &encoded.sequence;
-    let response = &sequence.response;
-    let lost = encoded.lost_of_prompt();
-    let retrieval = retrieve(model, config, memories, bank, prompt, lost, Some(response.len()))?;
-    let contexts = &retrieval.contexts;
-    let adapter = memories.adapter.as_deref();
-    let Some(with) = &contexts.retrieval else {
-        let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
-        if adapter.len() != response.len() {
-            let reason = format!("{} scores for the {} tokens of a response", adapter.len(), response.len());
-            return Err(Error::Contract { reason });
+impl UserModel<'_> {
+    /// Writes a response to a prompt as this person would.
+    ///
+    /// Without a relevant text in the bank it is one branch, at no further cost; else two branches run as two rows of one
+    /// batch, see the same emitted tokens, and their distributions are mixed. Penalties and sampling come after that.
+    /// [`TextGeneration`] is the same step by step; `progress` is told each token and its text as it comes.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range, the model refuses the prompt, or it gives log-probabilities of another shape than its trait
+    /// asks for. A request to stop is no error: the record has the text so far and says so.
+    pub fn generate(&self, prompt: &str, progress: &mut dyn Progress) -> Result<AnswerRecord> {
+        let model = self.base();
+        let mut generation = TextGeneration::new(self, prompt)?;
+        let mut session = model.session()?;
+        generation.join(&mut *session)?;
+        loop {
+            let step = generation.step(model, &*session)?;
+            let event = Event::Token { done: generation.tokens.len(), token: step.token, text: &step.text };
+            if progress.on(event).is_break() && step.ended.is_none() {
+                generation.stop(model)?;
+                break;
+            }
+            if step.ended.is_some() {
+                break;
+            }
+            session.step(&generation.next_tokens())?;
         }
-        return Ok(FusedScore { fused: adapter.clone(), adapter, open: false, retrieval_share: 0.0 });
-    };
-    let branches: [Branch<'_>; 2] = [(&sequence.context, adapter), (with, adapter)];
-    let weights = config.fusion.lambda.weights(2, Some(&retrieval.gate))?;
-    let mut mixture = config.fusion.init()?;
-    let mut mixed = vec![0.0; model.info().vocabulary];
-    let mut score = FusedScore { adapter: vec![], fused: vec![], open: true, retrieval_share: 0.0 };
-    let mut failure: Option<Error> = None;
-    model.score_branches(&branches, response, &mut |position, log_probs| {
-        if failure.is_some() {
-            return Ok(());
-        }
-        let mut add = || -> Result<()> {
-            let rows = rows(&log_probs, branches.len(), mixed.len())?;
-            let token = *response.get(position).ok_or_else(|| Error::Contract {
-                reason: format!("position {position} of a response of {} tokens", response.len()),
-            })?;
-            let shares = mixture.mix(&rows, &weights, &mut mixed)?.shares(&rows, token)?;
-            score.adapter.push(rows[0][token as usize]);
-            score.fused.push(mixed[token as usize]);
-            score.retrieval_share += f64::from(shares[1]) / response.len() as f64;
-            Ok(())
+        generation.into_record(model)
+    }
+
+    /// Scores a response that is known, teacher-forced, through the gate and the mixture.
+    ///
+    /// `encoded` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response: the branch without
+    /// retrieval, so that a closed gate gives the adapter's own score. The other branch has the same part of the prompt.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate).
+    pub fn score(&self, prompt: &str, encoded: &Encoded) -> Result<FusedScore> {
+        let (model, config) = (self.base(), &self.config);
+        let sequence = &encoded.sequence;
+        let response = &sequence.response;
+        let lost = encoded.lost_of_prompt();
+        let retrieval = self.retrieve(prompt, lost, Some(response.len()))?;
+        let contexts = &retrieval.contexts;
+        let adapter = self.adapter();
+        let Some(with) = &contexts.retrieval else {
+            let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
+            if adapter.len() != response.len() {
+                let reason =
+                    format!("{} scores for the {} tokens of a response", adapter.len(), response.len());
+                return Err(Error::Contract { reason });
+            }
+            return Ok(FusedScore { fused: adapter.clone(), adapter, open: false, retrieval_share: 0.0 });
         };
-        failure = add().err();
-        Ok(())
-    })?;
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(score),
+        let branches: [Branch<'_>; 2] = [(&sequence.context, adapter), (with, adapter)];
+        let weights = config.fusion.lambda.weights(2, Some(&retrieval.gate))?;
+        let mut mixture = config.fusion.init()?;
+        let mut mixed = vec![0.0; model.info().vocabulary];
+        let mut score = FusedScore { adapter: vec![], fused: vec![], open: true, retrieval_share: 0.0 };
+        let mut failure: Option<Error> = None;
+        model.score_branches(&branches, response, &mut |position, log_probs| {
+            if failure.is_some() {
+                return Ok(());
+            }
+            let mut add = || -> Result<()> {
+                let rows = rows(&log_probs, branches.len(), mixed.len())?;
+                let token = *response.get(position).ok_or_else(|| Error::Contract {
+                    reason: format!("position {position} of a response of {} tokens", response.len()),
+                })?;
+                let shares = mixture.mix(&rows, &weights, &mut mixed)?.shares(&rows, token)?;
+                score.adapter.push(rows[0][token as usize]);
+                score.fused.push(mixed[token as usize]);
+                score.retrieval_share += f64::from(shares[1]) / response.len() as f64;
+                Ok(())
+            };
+            failure = add().err();
+            Ok(())
+        })?;
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(score),
+        }
     }
 }

@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod adapt;
+mod base;
 mod embedding;
 mod error;
 mod forget;
 mod generate;
 mod ingest;
 pub mod key;
+mod learner;
 mod memories;
 mod period;
 mod progress;
@@ -18,23 +20,25 @@ mod retriever;
 mod search;
 mod signal;
 mod stop;
+mod user_model;
 
-pub use adapt::{Follow, Periods, adapt, adapt_users, check_base};
+pub use adapt::{Follow, Periods, adapt, adapt_users};
+pub use base::{Base, check_base};
 pub use embedding::{embed_interaction, embed_text};
 pub use error::{Error, Result};
 pub use forget::forget_interaction;
-pub use generate::{FusedScore, TextGeneration, TextStep, generate, score_fused};
+pub use generate::{FusedScore, TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
-pub use memories::{Memories, RetrievalBank, recall, remember};
-pub use period::{PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties};
+pub use learner::{Learner, Period};
+pub use memories::{Memories, RetrievalBank};
+pub use period::{Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties};
 pub use progress::{Event, Progress, reading};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
-pub use retrieve::{Retrieval, retrieve};
+pub use retrieve::Retrieval;
 pub use retriever::{Bm25Retriever, DenseRetriever, Retriever, retriever};
 pub use search::{FoundText, HistorySearch};
 pub use signal::{PeriodSignal, drift_signal};
 pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, Tokenize, Train};
-pub use stop::StopStrings;
 #[cfg(feature = "sqlite")]
 pub use spring_store::{Access, Sqlite, SqliteStore};
 pub use spring_store::{
@@ -44,4 +48,6 @@ pub use spring_store::{
     SearchConfig, Settings, StateConfig, Store, StoredInteraction, TextLength, Transferred, UserSize,
     UserSnapshot, UserSummary, UserVersion, period_ranges, record,
 };
+pub use stop::StopStrings;
+pub use user_model::UserModel;
 pub use {spring_drift, spring_fuse, spring_lm, spring_memory, spring_store};

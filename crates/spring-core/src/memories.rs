@@ -1,13 +1,13 @@
 //! The two memories of a user at one point in time, and the bank that retrieval searches.
 
-use spring_lm::Adapter;
 use std::sync::Arc;
 
-use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit, UserId};
+use spring_lm::Adapter;
+use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit};
 
 use crate::{
-    Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever, Settings, Store,
-    StoredInteraction, UserSnapshot, adapt::check_fingerprint, retriever::retriever,
+    Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever, StoredInteraction,
+    retriever::retriever,
 };
 
 /// What a user's model consists of beside the base: the adapter, and the buffer of what it explains badly.
@@ -40,9 +40,9 @@ impl Memories {
 }
 
 /// The texts of a residual buffer, searchable by prompt. It is read at generation time and is no training data.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RetrievalBank {
-    retriever: Box<dyn Retriever>,
+    retriever: Arc<dyn Retriever>,
     texts: Vec<StoredInteraction>,
 }
 
@@ -54,7 +54,7 @@ impl RetrievalBank {
     /// If the settings are out of range.
     pub fn new(config: &Bm25Config, texts: Vec<StoredInteraction>) -> Result<Self> {
         let retriever = Bm25Retriever::new(config.clone(), DocumentFields::Both, &texts)?;
-        Ok(Self { retriever: Box::new(retriever), texts })
+        Ok(Self { retriever: Arc::new(retriever), texts })
     }
 
     /// The bank of the settings; embeddings that they need are taken from `known`, or computed.
@@ -69,12 +69,12 @@ impl RetrievalBank {
         known: &EmbeddingMap,
     ) -> Result<Self> {
         let retriever = retriever(&config.retrieval, model, &config.bm25, &texts, known)?;
-        Ok(Self { retriever, texts })
+        Ok(Self { retriever: retriever.into(), texts })
     }
 
     /// A bank with a custom retriever over these texts.
     pub fn with(retriever: Box<dyn Retriever>, texts: Vec<StoredInteraction>) -> Self {
-        Self { retriever, texts }
+        Self { retriever: retriever.into(), texts }
     }
 
     /// What finds the texts.
@@ -96,6 +96,11 @@ impl RetrievalBank {
         &self.texts
     }
 
+    /// The texts without their index.
+    pub fn into_texts(self) -> Vec<StoredInteraction> {
+        self.texts
+    }
+
     /// A text by its sequence number.
     pub fn text(&self, seq: u64) -> Option<&StoredInteraction> {
         self.texts.iter().find(|text| text.seq == seq)
@@ -110,44 +115,4 @@ impl RetrievalBank {
     pub fn calibration(&self, model: &dyn LanguageModel) -> Result<Vec<f64>> {
         self.retriever.calibration(model, &self.texts)
     }
-}
-
-/// A user's memories from a state, and the bank over their buffer: those in use, or those of a
-/// generation.
-///
-/// # Errors
-///
-/// [`Error::OtherBase`](crate::Error::OtherBase) for a model that the state was not made for, and those
-/// of [`Store::recall`] and [`remember`].
-pub fn recall(
-    model: &dyn LanguageModel,
-    store: &Store,
-    user: &UserId,
-    generation: Option<u32>,
-) -> Result<(Memories, RetrievalBank)> {
-    crate::check_base(model, store)?;
-    remember(model, store.settings(), store.recall(user, generation)?)
-}
-
-/// The memories of a snapshot, and the bank over their buffer.
-///
-/// # Errors
-///
-/// If the settings are of another base, the adapter cannot be read, or the model refuses a text.
-pub fn remember(
-    model: &dyn LanguageModel,
-    settings: &Settings,
-    snapshot: UserSnapshot,
-) -> Result<(Memories, RetrievalBank)> {
-    check_fingerprint(model, settings, "of the snapshot")?;
-    let config = &settings.config;
-    let UserSnapshot { generation, calibrated, texts, embeddings, .. } = snapshot;
-    let mut memories = generation.map(Memories::from_generation).transpose()?.unwrap_or_default();
-    let bank = RetrievalBank::of(model, config, texts, &embeddings)?;
-    // Computed again, as the settings may have changed since the period was learned; but where the
-    // model would have to embed every prompt for that, only if the retriever is another one by now.
-    if calibrated.as_ref() != Some(&config.retrieval) {
-        memories.calibration = bank.calibration(model)?;
-    }
-    Ok((memories, bank))
 }

@@ -3,6 +3,7 @@
 //! Pure: texts and memories in, memories and a record out. [`adapt`](crate::adapt) does it over a state.
 
 use std::{
+    borrow::{Borrow, Cow},
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Instant,
@@ -53,11 +54,20 @@ pub fn novelties(record: &PeriodRecord) -> impl Iterator<Item = f64> {
 
 /// What a period leaves behind.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PeriodOutcome {
     /// The memories after the period; their generation is one more than before.
     pub memories: Memories,
-    /// The texts of the new buffer.
-    pub buffered: Vec<StoredInteraction>,
+    /// The texts of the new buffer, ready to be searched.
+    pub bank: RetrievalBank,
+    /// What was measured and decided on the way.
+    pub learned: Learned,
+}
+
+/// What was measured and decided while a period was learned.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Learned {
     /// Base log-likelihoods of the period's texts, nats per token, by sequence number.
     pub base: Vec<(u64, f64)>,
     /// Embeddings computed on the way.
@@ -86,9 +96,11 @@ pub fn learn_period(
     let PeriodInput { user, period, texts, memories, .. } = input;
     tell(progress, Event::Period { user, period, texts: texts.len() })?;
 
-    let encoded = encode_all(model, config, texts)?;
+    let encoded: Vec<Encoded> =
+        texts.iter().map(|text| encode(model, config, text)).collect::<Result<_>>()?;
     tell(progress, Event::Scoring { texts: texts.len() })?;
-    let observations = observe(model, texts, &encoded, memories.adapter.as_deref())?;
+    let known: Vec<Option<f64>> = texts.iter().map(|text| text.base).collect();
+    let observations = observe(model, &known, &encoded, memories.adapter.as_deref())?;
     let scorer = scorer(config, input);
     let compared = by_length(&observations, &encoded, config.drift.length);
     let scores = scorer.score(&compared)?;
@@ -101,9 +113,12 @@ pub fn learn_period(
     // The buffer is ranked by what the *new* adapter explains badly.
     let candidates = buffer_candidates(input, &chosen);
     tell(progress, Event::Rescoring { texts: candidates.len() })?;
-    let base: HashMap<u64, f64> =
-        texts.iter().zip(&observations).map(|(text, observation)| (text.seq, observation.base)).collect();
-    let items = rescore(model, config, scorer.as_ref(), &candidates, &base, &adapter)?;
+    let measured: HashMap<u64, (&Encoded, f64)> = texts
+        .iter()
+        .zip(encoded.iter().zip(&observations))
+        .map(|(text, (encoded, observation))| (text.seq, (encoded, observation.base)))
+        .collect();
+    let items = rescore(model, config, scorer.as_ref(), &candidates, &measured, &adapter)?;
     let mut embeddings = EmbeddingMap::new();
     let mut known = input.embeddings.clone();
     if config.needs_embeddings() {
@@ -116,10 +131,15 @@ pub fn learn_period(
     buffer.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.key.cmp(&a.key)));
     let by_seq: HashMap<u64, &StoredInteraction> =
         candidates.iter().map(|(text, _)| (text.seq, *text)).collect();
-    let buffered: Vec<StoredInteraction> =
-        buffer.iter().filter_map(|item| by_seq.get(&item.key).map(|text| (*text).clone())).collect();
+    let buffered = buffer.iter().filter_map(|item| by_seq.get(&item.key));
+    // With the base's log-likelihoods, as a state would give them back.
+    let buffered = buffered.map(|text| StoredInteraction {
+        base: text.base.or_else(|| measured.get(&text.seq).map(|(_, base)| *base)),
+        ..(*text).clone()
+    });
 
-    let calibration = RetrievalBank::of(model, config, buffered.clone(), &known)?.calibration(model)?;
+    let bank = RetrievalBank::of(model, config, buffered.collect(), &known)?;
+    let calibration = bank.calibration(model)?;
     // A score of 0 never passes, so the decision is the threshold alone.
     let sample = Calibration { sample: calibration.clone() };
     let gate_threshold = config.gate.init()?.decide(&[Candidate { score: 0.0 }], &sample).threshold;
@@ -159,51 +179,45 @@ pub fn learn_period(
             buffer,
             calibration,
         },
-        buffered,
-        base: texts.iter().zip(&observations).map(|(text, o)| (text.seq, o.base)).collect(),
-        embeddings,
-        record,
+        bank,
+        learned: Learned {
+            base: texts.iter().zip(&observations).map(|(text, o)| (text.seq, o.base)).collect(),
+            embeddings,
+            record,
+        },
     })
 }
 
-fn encode_all(
-    model: &dyn LanguageModel,
-    config: &Config,
-    texts: &[StoredInteraction],
-) -> Result<Vec<Encoded>> {
-    texts
-        .iter()
-        .map(|text| {
-            let interaction = &text.interaction;
-            encode_pair(model, &interaction.prompt, &interaction.response, config.training.max_tokens)
-        })
-        .collect()
+fn encode(model: &dyn LanguageModel, config: &Config, text: &StoredInteraction) -> Result<Encoded> {
+    let interaction = &text.interaction;
+    encode_pair(model, &interaction.prompt, &interaction.response, config.training.max_tokens)
 }
 
 /// Log-likelihoods under base and adapter; the base's is computed once per text and then remembered.
 ///
 /// In two calls, so that the adapter's rows share their batches with the same rows whether or not the base's values are
 /// known: what is learned again comes out the same to the last bit.
-fn observe(
+fn observe<E: Borrow<Encoded>>(
     model: &dyn LanguageModel,
-    texts: &[StoredInteraction],
-    encoded: &[Encoded],
+    known: &[Option<f64>],
+    encoded: &[E],
     adapter: Option<&Adapter>,
 ) -> Result<Vec<Observation>> {
-    let unknown = texts.iter().zip(encoded).filter(|(text, _)| text.base.is_none());
-    let rows: Vec<(&Sequence, Option<&Adapter>)> = unknown.map(|(_, e)| (&e.sequence, None)).collect();
+    let sequences = || encoded.iter().map(|encoded| &encoded.borrow().sequence);
+    let unknown = sequences().zip(known).filter(|(_, base)| base.is_none());
+    let rows: Vec<(&Sequence, Option<&Adapter>)> = unknown.map(|(sequence, _)| (sequence, None)).collect();
     let mut means = model.score(&rows)?.into_iter().map(|tokens| mean_log_likelihood(&tokens));
-    let mut observations = Vec::with_capacity(texts.len());
-    for (order, text) in texts.iter().enumerate() {
-        let base = match text.base {
-            Some(base) => base,
+    let mut observations = Vec::with_capacity(known.len());
+    for (order, base) in known.iter().enumerate() {
+        let base = match base {
+            Some(base) => *base,
             None => means.next().unwrap_or(f64::NAN),
         };
         observations.push(Observation { base, adapter: None, order: order as u64 });
     }
     if adapter.is_some() {
         let rows: Vec<(&Sequence, Option<&Adapter>)> =
-            encoded.iter().map(|e| (&e.sequence, adapter)).collect();
+            sequences().map(|sequence| (sequence, adapter)).collect();
         for (observation, tokens) in observations.iter_mut().zip(model.score(&rows)?) {
             observation.adapter = Some(mean_log_likelihood(&tokens));
         }
@@ -212,8 +226,13 @@ fn observe(
 }
 
 /// The observations, nats per token, by another length of their texts.
-fn by_length(observations: &[Observation], encoded: &[Encoded], length: TextLength) -> Vec<Observation> {
+fn by_length<E: Borrow<Encoded>>(
+    observations: &[Observation],
+    encoded: &[E],
+    length: TextLength,
+) -> Vec<Observation> {
     let scaled = observations.iter().zip(encoded).map(|(observation, encoded)| {
+        let encoded: &Encoded = encoded.borrow();
         let tokens = encoded.sequence.response.len() as f64;
         let scale = match length {
             TextLength::Tokens => 1.0,
@@ -312,35 +331,35 @@ fn buffer_candidates<'a>(input: PeriodInput<'a>, chosen: &[usize]) -> Vec<(&'a S
     candidates
 }
 
+/// Scores the texts that may stay in the buffer under the new adapter; those of the period are
+/// encoded and `measured` under the base already.
 fn rescore(
     model: &dyn LanguageModel,
     config: &Config,
     scorer: &dyn DriftScorer,
     candidates: &[(&StoredInteraction, u32)],
-    base: &HashMap<u64, f64>,
+    measured: &HashMap<u64, (&Encoded, f64)>,
     adapter: &Adapter,
 ) -> Result<Vec<BufferItem>> {
-    let texts: Vec<StoredInteraction> = candidates
-        .iter()
-        .map(|(text, _)| StoredInteraction {
-            base: text.base.or_else(|| base.get(&text.seq).copied()),
-            ..(*text).clone()
-        })
-        .collect();
-    let encoded = encode_all(model, config, &texts)?;
-    let observations = observe(model, &texts, &encoded, Some(adapter))?;
+    let (mut encoded, mut known) = (Vec::new(), Vec::new());
+    for (text, _) in candidates {
+        let measured = measured.get(&text.seq);
+        encoded.push(match measured {
+            Some((encoded, _)) => Cow::Borrowed(*encoded),
+            None => Cow::Owned(encode(model, config, text)?),
+        });
+        known.push(text.base.or_else(|| measured.map(|(_, base)| *base)));
+    }
+    let observations = observe(model, &known, &encoded, Some(adapter))?;
     let scores = scorer.score(&by_length(&observations, &encoded, config.drift.length))?;
-    Ok(candidates
-        .iter()
-        .zip(scores)
-        .map(|((text, period), score)| BufferItem {
-            key: text.seq,
-            period: *period,
-            novelty: score.novelty,
-            quality: score.quality,
-            score: score.score,
-        })
-        .collect())
+    let items = candidates.iter().zip(scores).map(|((text, period), score)| BufferItem {
+        key: text.seq,
+        period: *period,
+        novelty: score.novelty,
+        quality: score.quality,
+        score: score.score,
+    });
+    Ok(items.collect())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use spring_fuse::{Calibration, Candidate, GateDecision};
 
 use crate::{
-    Config, LanguageModel, Memories, Result, RetrievalBank,
+    Result, UserModel,
     prompt::{Contexts, RetrievedPair, contexts_of_rest},
     record::RetrievedText,
 };
@@ -22,43 +22,43 @@ pub struct Retrieval {
     pub contexts: Contexts,
 }
 
-/// Searches the bank for the whole prompt, asks the gate, and lays out the branches with room for `new_tokens` and without the
-/// prompt's first `lost` tokens.
-///
-/// # Errors
-///
-/// If a setting is out of range or the tokenizer refuses a text.
-pub fn retrieve(
-    model: &dyn LanguageModel,
-    config: &Config,
-    memories: &Memories,
-    bank: &RetrievalBank,
-    prompt: &str,
-    lost: usize,
-    new_tokens: Option<usize>,
-) -> Result<Retrieval> {
-    let hits = bank.search(model, prompt, CANDIDATES.max(config.gate.k().saturating_add(1)))?;
-    let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate { score: hit.score }).collect();
-    let calibration = Calibration { sample: memories.calibration.clone() };
-    let gate = config.gate.init()?.decide(&candidates, &calibration);
-    let kept: Vec<RetrievedPair<'_>> = gate
-        .kept
-        .iter()
-        .filter_map(|i| bank.text(hits.get(*i)?.key))
-        .map(|text| RetrievedPair {
-            seq: text.seq,
-            order: (text.interaction.time, text.seq),
-            prompt: &text.interaction.prompt,
-            response: &text.interaction.response,
-        })
-        .collect();
-    let contexts = contexts_of_rest(model, prompt, lost, &kept, new_tokens)?;
-    let found = hits
-        .iter()
-        .filter_map(|hit| {
-            let id = bank.text(hit.key)?.interaction.id.clone();
-            Some(RetrievedText { seq: hit.key, id, score: hit.score, used: contexts.used.contains(&hit.key) })
-        })
-        .collect();
-    Ok(Retrieval { found, gate, contexts })
+impl UserModel<'_> {
+    /// Searches the bank for the whole prompt, asks the gate, and lays out the branches with room
+    /// for `new_tokens` and without the prompt's first `lost` tokens.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range or the tokenizer refuses a text.
+    pub fn retrieve(&self, prompt: &str, lost: usize, new_tokens: Option<usize>) -> Result<Retrieval> {
+        let (model, bank, gate) = (self.base(), &self.bank, &self.config.gate);
+        let hits = bank.search(model, prompt, CANDIDATES.max(gate.k().saturating_add(1)))?;
+        let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate { score: hit.score }).collect();
+        let calibration = Calibration { sample: self.memories.calibration.clone() };
+        let gate = gate.init()?.decide(&candidates, &calibration);
+        let kept: Vec<RetrievedPair<'_>> = gate
+            .kept
+            .iter()
+            .filter_map(|i| bank.text(hits.get(*i)?.key))
+            .map(|text| RetrievedPair {
+                seq: text.seq,
+                order: (text.interaction.time, text.seq),
+                prompt: &text.interaction.prompt,
+                response: &text.interaction.response,
+            })
+            .collect();
+        let contexts = contexts_of_rest(model, prompt, lost, &kept, new_tokens)?;
+        let found = hits
+            .iter()
+            .filter_map(|hit| {
+                let id = bank.text(hit.key)?.interaction.id.clone();
+                Some(RetrievedText {
+                    seq: hit.key,
+                    id,
+                    score: hit.score,
+                    used: contexts.used.contains(&hit.key),
+                })
+            })
+            .collect();
+        Ok(Retrieval { found, gate, contexts })
+    }
 }

@@ -10,12 +10,9 @@ use std::sync::Arc;
 use common::{config, ingest, model, settings, texts, user};
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 use spring_core::{
-    Config, Error, Memories, Periods, RetrievalBank, SqliteStore, adapt, generate, prompt::encode_pair,
-    recall, score_fused, spring_fuse::GateConfig,
+    Config, Error, Periods, SqliteStore, UserModel, adapt, prompt::encode_pair, spring_fuse::GateConfig,
 };
-use spring_lm::{
-    Adapter, Branch, BranchVisitor, Decode, ModelError, Parts, RowId, Score, ScoreRow, Session,
-};
+use spring_lm::{Adapter, Branch, BranchVisitor, Decode, ModelError, Parts, RowId, Score, ScoreRow, Session};
 
 /// What is wrong with the log-probabilities `[branches, vocabulary]`.
 #[derive(Debug, Clone, Copy)]
@@ -106,17 +103,17 @@ impl Decode for Foreign {
     }
 }
 
-fn learned() -> (Memories, RetrievalBank) {
+fn learned() -> UserModel<'static> {
     let ada = user("ada");
     let store = SqliteStore::in_memory(&settings(config())).unwrap();
     ingest(&store, &texts("ada", 0..12));
     adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap();
-    recall(model(), &store, &ada, None).unwrap()
+    UserModel::recall(model(), &store, &ada, None).unwrap()
 }
 
 #[test]
 fn distributions_of_another_shape_are_refused() {
-    let (memories, bank) = learned();
+    let (memories, bank) = learned().into_parts();
     let mut config = config();
     config.decoding.max_new_tokens = Some(4);
     let response = encode_pair(model(), "About soup", "Soup is odd.", 768).unwrap();
@@ -131,14 +128,14 @@ fn distributions_of_another_shape_are_refused() {
             }
             let foreign = Foreign(wrong);
             let model = Parts::of(model()).with_score(&foreign).with_decode(&foreign);
+            let ada = UserModel::new(&model, config.clone(), memories.clone(), bank.clone());
             // A session gives one row at a time, which has no columns.
             if !matches!(wrong, Wrong::ColumnByColumn) {
-                let error = generate(&model, &config, &memories, &bank, "About soup", &mut ());
-                let error = error.unwrap_err();
+                let error = ada.generate("About soup", &mut ()).unwrap_err();
                 assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
                 assert!(error.to_string().contains("log-probabilities"), "{error}");
             }
-            let error = score_fused(&model, &config, &memories, &bank, "About soup", &response).unwrap_err();
+            let error = ada.score("About soup", &response).unwrap_err();
             assert!(matches!(error, Error::Contract { .. }), "{wrong:?}: {error}");
         }
     }

@@ -7,8 +7,8 @@ mod common;
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Config, Generation, Member, Periods, SqliteStore, StoredInteraction, adapt, forget_interaction, generate,
-    recall, record::LearnedPeriod, spring_store::Error as StoreError,
+    Config, Generation, Member, Periods, SqliteStore, StoredInteraction, UserModel, adapt,
+    forget_interaction, record::LearnedPeriod, spring_store::Error as StoreError,
 };
 
 const FOUR: Periods = Periods { count: 4, hold_out: 0.2 };
@@ -157,8 +157,8 @@ fn texts_generated_from_it_are_not_on_record_any_more() {
     let ada = user("ada");
     let write = |store: &SqliteStore| {
         let version = store.version(&ada).unwrap();
-        let (memories, bank) = recall(model(), store, &ada, None).unwrap();
-        let answer = generate(model(), &config, &memories, &bank, "About trams", &mut ()).unwrap();
+        let model = UserModel::recall(model(), store, &ada, None).unwrap();
+        let answer = model.generate("About trams", &mut ()).unwrap();
         store.record_answer(&version, &answer).unwrap();
     };
     write(&store);

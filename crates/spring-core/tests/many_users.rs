@@ -14,8 +14,8 @@ use std::{
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, adapt, adapt_users, check_base,
-    forget_interaction, recall, record::LearnedPeriod, spring_memory::UserId,
+    Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, UserModel, adapt, adapt_users,
+    check_base, forget_interaction, record::LearnedPeriod, spring_memory::UserId,
     spring_store::Error as StoreError,
 };
 
@@ -178,7 +178,7 @@ fn another_base_is_refused() {
     let ada = user("ada");
     for refused in [
         adapt(model(), &store, &ada, TWO, &mut ()).map(drop),
-        recall(model(), &store, &ada, None).map(drop),
+        UserModel::recall(model(), &store, &ada, None).map(drop),
         forget_interaction(model(), &store, &ada, &id("3"), &mut ()).map(drop),
     ] {
         assert!(matches!(refused, Err(Error::OtherBase { .. })), "{refused:?}");

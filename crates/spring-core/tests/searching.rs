@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use common::{config, id, ingest, model, settings, texts, user};
 use spring_core::{
     Access, Config, EmbeddingMap, Error, Event, FoundText, GraphPlace, HistorySearch, Periods, Result,
-    RetrieverKind, SqliteStore, Tokenize, adapt, embed_interaction, forget_interaction, generate, recall,
+    RetrieverKind, SqliteStore, Tokenize, UserModel, adapt, embed_interaction, forget_interaction,
     spring_fuse::GateConfig,
     spring_memory::{BufferPolicyConfig, EvictionReason, GraphOrigin, SearchFilter, SearchMode},
     spring_store::Error as StoreError,
@@ -235,7 +235,7 @@ fn a_buffer_of_diverse_texts() -> Result<()> {
         evicted.iter().all(|gone| matches!(gone.reason, EvictionReason::Redundant { .. })),
         "{evicted:?}"
     );
-    let (memories, bank) = recall(model(), &store, &user("ada"), None)?;
+    let (memories, bank) = UserModel::recall(model(), &store, &user("ada"), None)?.into_parts();
     assert_eq!(memories.buffer.len(), 4);
     // Those that were computed on the way are kept, and of what was not selected there are none.
     let seqs: Vec<u64> = (1..=14).collect();
@@ -266,13 +266,14 @@ fn dense_retrieval_over_the_buffer() -> Result<()> {
     let store = SqliteStore::in_memory(&settings(config.clone()))?;
     ingest(&store, &texts("ada", 0..10));
     learn(&store, "ada", 1, 0.0);
-    let (memories, bank) = recall(model(), &store, &user("ada"), None)?;
+    let ada = UserModel::recall(model(), &store, &user("ada"), None)?;
+    let (memories, bank) = (ada.memories(), ada.bank());
     assert_eq!(bank.retriever().name(), "dense");
     // Cosines of the period's own measure, not computed again.
     assert_eq!(memories.calibration, store.generation(&user("ada"), None)?.unwrap().calibration);
     assert_eq!(memories.calibration, bank.calibration(model())?);
     assert!(memories.calibration.iter().all(|score| (-1.001..=1.001).contains(score)));
-    let answer = generate(model(), &config, &memories, &bank, "About soup", &mut ())?;
+    let answer = ada.generate("About soup", &mut ())?;
     assert_eq!((answer.retriever.as_str(), answer.retrieved.len()), ("dense", 10));
     assert!(answer.retrieved.iter().any(|found| found.used) && answer.fusion == Some(config.fusion));
     store.record_answer(&store.version(&user("ada"))?, &answer)?;
@@ -288,7 +289,7 @@ fn words_of_a_template_can_be_left_out() -> Result<()> {
     let store = SqliteStore::in_memory(&settings(config))?;
     ingest(&store, &texts("ada", 0..10));
     learn(&store, "ada", 1, 0.0);
-    let (_, bank) = recall(model(), &store, &user("ada"), None)?;
+    let (_, bank) = UserModel::recall(model(), &store, &user("ada"), None)?.into_parts();
     assert!(bank.search(model(), "About", 9)?.is_empty());
     assert!(!bank.search(model(), "About soup", 9)?.is_empty());
     assert!(

@@ -15,8 +15,8 @@ use std::{
 use common::{config, id, ingest, model, settings, texts, user};
 use proptest::prelude::*;
 use spring_core::{
-    Access, Config, MemoryStore, Periods, Settings, SqliteStore, Store, Transferred, adapt,
-    forget_interaction, generate, reading, recall,
+    Access, Config, MemoryStore, Periods, Settings, SqliteStore, Store, Transferred, UserModel, adapt,
+    forget_interaction, reading,
 };
 use spring_lm::{Adapter, ModelError};
 use tempfile::TempDir;
@@ -31,9 +31,8 @@ fn live(store: &Store) {
     store.rollback(&ada, None).unwrap();
     adapt(model(), store, &ada, three, &mut ()).unwrap();
     forget_interaction(model(), store, &ada, &id("4"), &mut ()).unwrap();
-    let (memories, bank) = recall(model(), store, &ada, None).unwrap();
-    let config = &store.settings().config;
-    let answer = generate(model(), config, &memories, &bank, "About soup", &mut ()).unwrap();
+    let answer =
+        UserModel::recall(model(), store, &ada, None).unwrap().generate("About soup", &mut ()).unwrap();
     store.record_answer(&store.version(&ada).unwrap(), &answer).unwrap();
     let odd = r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#;
     ingest(store, odd);
@@ -418,7 +417,7 @@ fn damage_anywhere_is_an_error_or_harmless() {
             // Whatever was taken can be used.
             Ok(imported) => {
                 let user = imported.user;
-                recall(model(), &store, &user, None).unwrap();
+                UserModel::recall(model(), &store, &user, None).unwrap();
                 store.period_records(&user, None).unwrap();
                 prop_assert!(adapt(model(), &store, &user, Periods::default(), &mut ()).is_ok());
             }

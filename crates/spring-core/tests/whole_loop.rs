@@ -6,10 +6,10 @@
 use std::{ops::ControlFlow, path::Path, sync::OnceLock};
 
 use spring_core::{
-    Config, Event, Periods, Score, Settings, SqliteStore, Tokenize, adapt, drift_signal, generate,
-    ingest_jsonl, novelties,
+    Config, Event, Learner, Period, Periods, PlannedPeriod, RetrieverKind, Score, Settings, SqliteStore,
+    Tokenize, UserModel, adapt, drift_signal, ingest_jsonl, novelties,
     prompt::{Cut, RetrievedPair, contexts, contexts_of_rest, encode_pair},
-    recall, retrieve, score_fused,
+    record::AnswerRecord,
     spring_drift::{Alpha, DetectorConfig, SignalConfig},
     spring_fuse::{GateConfig, Lambda},
     spring_memory::UserId,
@@ -93,7 +93,7 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
     );
 
     // What is held out is nowhere.
-    let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
+    let (memories, bank) = UserModel::recall(model(), &store, &ada, None).unwrap().into_parts();
     let learned: Vec<u64> =
         records.iter().flat_map(|r| &r.scores).filter(|s| s.selected.is_some()).map(|s| s.seq).collect();
     assert_eq!(memories.buffer.len(), learned.len(), "while it fits, all of the selection stays");
@@ -115,6 +115,29 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
     assert!((item.quality - base).abs() < 1e-5 && (item.novelty - (base - adapted)).abs() < 1e-5);
     assert!(memories.buffer.is_sorted_by(|a, b| a.score >= b.score));
     assert!(adapt(model(), &store, &ada, THREE, &mut ()).unwrap().is_empty(), "nothing is new");
+}
+
+#[test]
+fn what_a_learner_holds_is_what_a_state_gives_back() {
+    let ada = user("ada");
+    let mut dense = config();
+    dense.retrieval.retriever = RetrieverKind::Dense;
+    for config in [config(), dense] {
+        let store = store(config.clone(), &[("ada", 30)]);
+        let planned = store.plan_periods(&ada, 3, 0.2).unwrap();
+        adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
+        let fresh = UserModel::fresh(model(), config, None).unwrap();
+        let mut learner = Learner::new(ada.clone(), fresh, vec![]);
+        for PlannedPeriod { number, members } in planned {
+            let learnable = members.iter().filter(|member| !member.held_out);
+            let texts: Vec<_> = learnable.map(|member| member.stored.clone()).collect();
+            let period = Period::new(number, &texts).holding_out(members.len() - texts.len());
+            learner.learn(period, &mut ()).unwrap();
+            let stored = UserModel::recall(model(), &store, &ada, Some(number)).unwrap();
+            assert_eq!(learner.model().memories(), stored.memories());
+            assert_eq!(learner.model().bank().texts(), stored.bank().texts());
+        }
+    }
 }
 
 #[test]
@@ -166,8 +189,9 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     config.decoding.max_new_tokens = Some(12);
     let store = store(config.clone(), &[("ada", 30)]);
     adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
-    let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
-    let write = |config: &Config| generate(model(), config, &memories, &bank, "About soup", &mut ()).unwrap();
+    let learned = UserModel::recall(model(), &store, &ada, None).unwrap();
+    let under = |config: &Config| learned.clone().with_config(config.clone());
+    let write = |config: &Config| under(config).generate("About soup", &mut ()).unwrap();
 
     let closed = write(&Config { gate: GateConfig::Never {}, ..config.clone() });
     assert!(!closed.gate.open && closed.trace.is_empty() && closed.retrieved.iter().all(|r| !r.used));
@@ -175,7 +199,9 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     assert!(open.gate.open && !open.trace.is_empty());
     assert_eq!(open.retrieved.iter().filter(|r| r.used).count(), 2);
     assert!(open.trace.iter().all(|t| t.lambda == 0.5 && (0.0..=1.0).contains(&t.retrieval_share)));
-    assert_eq!(open, generate_again(&config, &memories, &bank, &open), "greedy decoding repeats itself");
+    let again = write(&Config { gate: GateConfig::Always { k: 2 }, ..config.clone() });
+    let again = AnswerRecord { time: open.time, ..again };
+    assert_eq!(open, again, "greedy decoding repeats itself");
 
     // How the tokens were chosen is on record; the divergence of the branches where it is asked for.
     let mut traced = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
@@ -192,7 +218,7 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     for token in older["trace"].as_array_mut().unwrap() {
         token.as_object_mut().unwrap().retain(|key, _| key != "divergence" && key != "text");
     }
-    let older: spring_core::record::AnswerRecord = serde_json::from_value(older).unwrap();
+    let older: AnswerRecord = serde_json::from_value(older).unwrap();
     assert!(older.decoding.is_none() && older.trace.iter().all(|t| t.divergence.is_none()));
 
     // λ = 0 is the branch without retrieval, to the bit.
@@ -200,34 +226,15 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     alone.fusion.lambda = Lambda::Fixed(0.0);
     assert_eq!(write(&alone).text, closed.text);
     let response = encode_pair(model(), "About soup", "ada finds soup dull.", 768).unwrap();
-    let fused = score_fused(model(), &alone, &memories, &bank, "About soup", &response).unwrap();
+    let fused = under(&alone).score("About soup", &response).unwrap();
     assert!(fused.open);
     assert_eq!(fused.fused, fused.adapter);
 
     // Probability fusion, by hand: ln(½ p₀ + ½ p₁) lies between the branches.
-    let half = score_fused(
-        model(),
-        &Config { gate: GateConfig::Always { k: 2 }, ..config },
-        &memories,
-        &bank,
-        "About soup",
-        &response,
-    )
-    .unwrap();
+    let open = under(&Config { gate: GateConfig::Always { k: 2 }, ..config });
+    let half = open.score("About soup", &response).unwrap();
     assert_ne!(half.fused, half.adapter);
     assert!(half.fused.iter().zip(&half.adapter).all(|(f, a)| *f >= a - std::f32::consts::LN_2 - 1e-5));
-}
-
-fn generate_again(
-    config: &Config,
-    memories: &spring_core::Memories,
-    bank: &spring_core::RetrievalBank,
-    like: &spring_core::record::AnswerRecord,
-) -> spring_core::record::AnswerRecord {
-    let config = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
-    let mut again = generate(model(), &config, memories, bank, "About soup", &mut ()).unwrap();
-    again.time = like.time;
-    again
 }
 
 #[test]
@@ -345,10 +352,10 @@ fn a_gate_that_keeps_many_still_sees_the_runner_up() {
     let ada = user("ada");
     let store = store(config(), &[("ada", 30)]);
     adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap();
-    let (memories, bank) = recall(model(), &store, &ada, None).unwrap();
+    let ada = UserModel::recall(model(), &store, &ada, None).unwrap();
     for (k, found) in [(2, 16), (15, 16), (16, 17), (20, 21), (29, 30), (usize::MAX, 30)] {
         let config = Config { gate: GateConfig::Margin { margin: 0.0, k }, ..config() };
-        let retrieval = retrieve(model(), &config, &memories, &bank, "About soup", 0, Some(4)).unwrap();
+        let retrieval = ada.clone().with_config(config).retrieve("About soup", 0, Some(4)).unwrap();
         assert_eq!(retrieval.found.len(), found, "{k}");
         let reason = &retrieval.gate.reason;
         assert_eq!(reason.contains("the runner-up's"), k < 30, "{k}: {reason}");

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, str::FromStr, sync::Mutex, ti
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use spring_core::{
-    ColdStart, Config, EmbeddingMap, Event, LanguageModel, Progress, RetrievalBank, StoredInteraction, key,
+    ColdStart, Config, Event, LanguageModel, Learner, Progress, StoredInteraction, UserModel, key,
     mean_log_likelihood,
     spring_drift::{ScoreStatistics, ScorerConfig, Selection},
     spring_fuse::GateConfig,
@@ -18,7 +18,6 @@ use spring_lm::{Adapter, Sequence, TrainRequest};
 
 use crate::{
     Error, FusedLoss, Loss, Result, Split, SplitConfig,
-    learner::Learner,
     loss::{encode, fused_loss, losses},
     split, stored,
 };
@@ -336,39 +335,45 @@ fn run_user(
     progress: &mut dyn Progress,
 ) -> Result<(Vec<PeriodComparison>, History)> {
     let config = &plan.config;
-    let [mut spring, mut everything, mut random] = [const { None }; 3].map(Learner::starting_from);
+    let fresh = || -> Result<Learner<'_>> {
+        Ok(Learner::new(user.clone(), UserModel::fresh(model, config.clone(), None)?, vec![]))
+    };
+    let [mut spring, mut everything, mut random] = [fresh()?, fresh()?, fresh()?];
     let mut learn_all = config.clone();
     learn_all.drift.selection = Selection::All {};
     learn_all.drift.cold_start = ColdStart::All;
     let mut learn_some = config.clone();
     let ungated = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
     let (mut periods, mut history, mut first): (Vec<_>, History, Option<Adapter>) = (vec![], vec![], None);
+    everything.set_config(learn_all.clone());
     for split in splits {
-        let record = spring.learn(model, config, user, split, progress)?;
+        let record = spring.learn(split.learnable(), progress)?.record;
         let (selected, spring_tokens) = (record.selection.selected, record.update.tokens);
         let mut everything_tokens = 0;
         if first.is_none() {
-            first = spring.memories.adapter.as_deref().cloned();
+            first = spring.model().adapter().cloned();
             // The first period is the same work for all that learn it: same texts, same seed.
             random.clone_from(&spring);
             if selected == split.train.len() {
                 everything.clone_from(&spring);
+                everything.set_config(learn_all.clone());
                 everything_tokens = spring_tokens;
             } else if plan.wants(Method::Everything) {
-                everything_tokens = everything.learn(model, &learn_all, user, split, progress)?.update.tokens;
+                everything_tokens = everything.learn(split.learnable(), progress)?.record.update.tokens;
             }
         } else {
             if plan.wants(Method::Everything) {
-                everything_tokens = everything.learn(model, &learn_all, user, split, progress)?.update.tokens;
+                everything_tokens = everything.learn(split.learnable(), progress)?.record.update.tokens;
             }
             if plan.wants(Method::Random) {
                 let seed = key::seed(config.seed, user.as_str(), split.period, "random selection");
                 learn_some.drift.scorer = ScorerConfig::Random { seed };
                 learn_some.drift.selection = Selection::TopCount { count: selected };
-                random.learn(model, &learn_some, user, split, progress)?;
+                random.set_config(learn_some.clone());
+                random.learn(split.learnable(), progress)?;
             }
         }
-        history.extend(spring.memories.adapter.as_deref().cloned());
+        history.extend(spring.model().adapter().cloned());
         let mut period = PeriodComparison {
             period: split.period,
             train: split.train.len(),
@@ -387,9 +392,9 @@ fn run_user(
                 (Method::Base, None),
                 (Method::Domain, domain),
                 (Method::Static, first.as_ref()),
-                (Method::Everything, everything.memories.adapter.as_deref()),
-                (Method::Random, random.memories.adapter.as_deref()),
-                (Method::SpringAdapter, spring.memories.adapter.as_deref()),
+                (Method::Everything, everything.model().adapter()),
+                (Method::Random, random.model().adapter()),
+                (Method::SpringAdapter, spring.model().adapter()),
             ]
             .into_iter()
             .filter(|(method, adapter)| plan.wants(*method) && (adapter.is_some() || *method == Method::Base))
@@ -399,13 +404,13 @@ fn run_user(
                 period.loss.insert(*method, loss);
             }
             let texts: Vec<_> = split.test.iter().zip(&encoded).collect();
-            let bank = RetrievalBank::of(model, config, spring.buffered.clone(), &EmbeddingMap::new())?;
             if plan.wants(Method::Spring) {
-                period.gate = fused_loss(model, config, &spring.memories, &bank, &texts)?;
+                period.gate = fused_loss(spring.model(), &texts)?;
                 period.loss.insert(Method::Spring, period.gate.fused);
             }
             if plan.wants(Method::SpringUngated) {
-                let open = fused_loss(model, &ungated, &spring.memories, &bank, &texts)?;
+                let open = spring.model().clone().with_config(ungated.clone());
+                let open = fused_loss(&open, &texts)?;
                 period.loss.insert(Method::SpringUngated, open.fused);
             }
         }

@@ -4,7 +4,6 @@
 mod compare;
 mod compare_plot;
 mod error;
-mod learner;
 mod loss;
 mod protocol;
 mod split;

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use spring_core::{
-    Config, LanguageModel, Memories, RetrievalBank, StoredInteraction,
+    Config, LanguageModel, StoredInteraction, UserModel,
     prompt::{Encoded, encode_pair},
-    score_fused,
 };
 use spring_lm::Adapter;
 
@@ -120,16 +119,13 @@ impl FusedLoss {
 ///
 /// If a setting is out of range or the model refuses a text.
 pub fn fused_loss(
-    model: &dyn LanguageModel,
-    config: &Config,
-    memories: &Memories,
-    bank: &RetrievalBank,
+    model: &UserModel<'_>,
     texts: &[(&StoredInteraction, &Encoded)],
 ) -> Result<FusedLoss> {
     let mut loss = FusedLoss::default();
     for (text, encoded) in texts {
         let prompt = &text.interaction.prompt;
-        let score = score_fused(model, config, memories, bank, prompt, encoded)?;
+        let score = model.score(prompt, encoded)?;
         loss.fused.add(&score.fused, encoded.response_bytes);
         if score.open {
             loss.open_fused.add(&score.fused, encoded.response_bytes);

@@ -14,10 +14,10 @@ mod record;
 mod trajectory;
 mod write;
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use spring_core::{
-    Config, EmbeddingMap, LanguageModel, Memories, Progress, RetrievalBank, StoredInteraction, novelties,
+    Config, LanguageModel, Progress, StoredInteraction, UserModel, novelties,
     spring_drift::DetectorConfig, spring_fuse::GateConfig,
 };
 use spring_lm::{Adapter, Parts};
@@ -60,17 +60,17 @@ pub fn run_user(
     score_base(model, &protocol.config, &mut splits)?;
     let arena = Arena::new(model, memo, protocol, input, &splits)?;
     let reference_spec = MethodSpec::spring();
-    let mut reference = Trajectory::new(&reference_spec, protocol, input)?;
+    let mut reference = Trajectory::new(&reference_spec, model, protocol, input)?;
     let mut others = protocol
         .methods
         .iter()
         .filter(|spec| spec.learn != Learn::OtherUser)
-        .map(|spec| Trajectory::new(spec, protocol, input))
+        .map(|spec| Trajectory::new(spec, model, protocol, input))
         .collect::<Result<Vec<_>>>()?;
     let (mut adapters, mut periods, mut all_novelties) = (Vec::new(), Vec::new(), Vec::new());
     for (t, split) in splits.iter().enumerate() {
         reference.learn(&arena, t, None, progress)?;
-        adapters.extend(reference.learner.memories.adapter.as_deref().cloned());
+        adapters.extend(reference.learner.model().adapter().cloned());
         let record = reference.record.as_ref();
         let novel: Vec<f64> = record.map(|record| novelties(record).collect()).unwrap_or_default();
         let novelty = (!novel.is_empty()).then(|| novel.iter().sum::<f64>() / novel.len() as f64);
@@ -110,7 +110,6 @@ pub fn run_other_user(
     let started = Instant::now();
     let mut run = MethodRun::default();
     let alone = Config { gate: GateConfig::Never {}, ..config.clone() };
-    let bank = RetrievalBank::of(model, &alone, vec![], &EmbeddingMap::new())?;
     for t in 0..splits.len() {
         // A user with fewer periods lends the last adapter.
         let adapters: Vec<Option<&Adapter>> =
@@ -125,8 +124,8 @@ pub fn run_other_user(
             row.push(Loss { nats, ..losses[0] });
         }
         run.matrix.push(row);
-        let memories = Memories { adapter: adapters[0].cloned().map(Arc::new), ..Memories::default() };
-        let written = write(model, &alone, &memories, &bank, &splits[t], generation, progress)?;
+        let other = UserModel::fresh(model, alone.clone(), adapters[0].cloned())?;
+        let written = write(other, &splits[t], generation, progress)?;
         run.generated.extend(written);
         run.selected.push(0);
         run.tokens.push(0);

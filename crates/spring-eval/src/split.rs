@@ -3,7 +3,7 @@
 use std::{collections::HashSet, ops::Range};
 
 use serde::{Deserialize, Serialize};
-use spring_core::{StoredInteraction, period_ranges};
+use spring_core::{Period, StoredInteraction, period_ranges};
 use spring_data::Stream;
 
 /// Test texts more alike than this to a training text are dropped.
@@ -28,6 +28,13 @@ pub struct Split {
     pub test: Vec<StoredInteraction>,
     /// How many near-duplicates are gone.
     pub dropped: usize,
+}
+
+impl Split {
+    /// What a [`Learner`](spring_core::Learner) learns of it.
+    pub(crate) fn learnable(&self) -> Period<'_> {
+        Period::new(self.period, &self.train).holding_out(self.test.len())
+    }
 }
 
 /// How a stream was cut.

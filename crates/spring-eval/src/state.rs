@@ -1,9 +1,7 @@
 //! A user's state, evaluated on the texts that were held out of it.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
-use spring_core::{LanguageModel, Store, StoredInteraction, recall, spring_memory::UserId};
+use spring_core::{LanguageModel, Store, StoredInteraction, UserModel, spring_memory::UserId};
 use spring_lm::Adapter;
 
 use crate::{
@@ -43,12 +41,12 @@ pub fn evaluate_state(model: &dyn LanguageModel, store: &Store, user: &UserId) -
         training.extend(members.into_iter().filter(|member| !member.held_out).map(|member| member.stored));
     }
     let mut results = Vec::new();
-    let mut first: Option<Arc<Adapter>> = None;
+    let mut first: Option<Adapter> = None;
     for learned in learned {
         let period = learned.record.period;
-        let (memories, bank) = recall(model, store, user, Some(learned.generation))?;
+        let person = UserModel::recall(model, store, user, Some(learned.generation))?;
         if first.is_none() {
-            first = memories.adapter.clone();
+            first = person.adapter().cloned();
         }
         let members = store.members(user, period)?;
         let mut held_out: Vec<StoredInteraction> =
@@ -58,7 +56,7 @@ pub fn evaluate_state(model: &dyn LanguageModel, store: &Store, user: &UserId) -
             continue;
         }
         let encoded = encode(model, config, &held_out)?;
-        let adapters = [None, first.as_deref(), memories.adapter.as_deref()];
+        let adapters = [None, first.as_ref(), person.adapter()];
         let scored = losses(model, &adapters, &encoded)?;
         let texts: Vec<_> = held_out.iter().zip(&encoded).collect();
         results.push(PeriodLosses {
@@ -67,7 +65,7 @@ pub fn evaluate_state(model: &dyn LanguageModel, store: &Store, user: &UserId) -
             base: scored[0],
             static_adapter: scored[1],
             adapter: scored[2],
-            spring: fused_loss(model, config, &memories, &bank, &texts)?,
+            spring: fused_loss(&person, &texts)?,
         });
     }
     Ok(results)

@@ -86,6 +86,11 @@ impl UserVersion {
     pub fn generation(&self) -> u32 {
         self.generation
     }
+
+    /// That of the same texts after a commit has brought this generation into use.
+    pub fn committed(&self, generation: u32) -> Self {
+        Self { generation, ..self.clone() }
+    }
 }
 
 /// A user's memories as they were at one point in time, with the texts that they name.

@@ -5,8 +5,8 @@ use std::{collections::HashMap, path::Path};
 use anyhow::{Context, Result};
 use serde_json::json;
 use spring_core::{
-    Config, Memories, Periods, RetrievalBank, Settings, SqliteStore, StoredInteraction, Tokenize, adapt,
-    drift_signal, generate, ingest_jsonl, recall,
+    Config, Periods, Settings, SqliteStore, StoredInteraction, Tokenize, UserModel, adapt, drift_signal,
+    ingest_jsonl,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord},
     spring_fuse::SamplerConfig,
     spring_memory::UserId,
@@ -38,13 +38,12 @@ fn config() -> Config {
 }
 
 /// All that the demo shows.
-struct Demo {
+struct Demo<'m> {
     user: UserId,
     learned: Vec<LearnedPeriod>,
     losses: Vec<PeriodLosses>,
     texts: HashMap<u64, StoredInteraction>,
-    memories: Memories,
-    bank: RetrievalBank,
+    person: UserModel<'m>,
     answer: AnswerRecord,
     tokens: Vec<String>,
 }
@@ -57,7 +56,7 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
     bars.finish();
     if args.json {
         output::json(&json!({
-            "periods": demo.learned, "losses": demo.losses, "buffer": demo.memories.buffer, "answer": demo.answer
+            "periods": demo.learned, "losses": demo.losses, "buffer": demo.person.memories().buffer, "answer": demo.answer
         }))?;
     } else {
         show(&demo)?;
@@ -76,7 +75,7 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
     }
 }
 
-fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>> {
+fn learn<'m>(model: &'m AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo<'m>>> {
     let settings = Settings {
         model: embedded::NAME.into(),
         fingerprint: model.info().fingerprint.clone(),
@@ -100,19 +99,20 @@ fn learn(model: &AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo>>
             texts.insert(member.stored.seq, member.stored);
         }
     }
-    let (memories, bank) = recall(model, &store, &user, None)?;
+    let person = UserModel::recall(model, &store, &user, None)?;
     let mut config = settings.config;
     config.decoding.max_new_tokens = Some(96);
     // A model this small repeats itself when it decodes greedily.
     config.decoding.sampler =
         SamplerConfig { temperature: 0.7, top_p: Some(0.9), ..SamplerConfig::default() };
-    let answer = generate(model, &config, &memories, &bank, PROMPT, bars)?;
+    let person = person.with_config(config);
+    let answer = person.generate(PROMPT, bars)?;
     let tokens =
         answer.trace.iter().map(|token| model.decode_text(&[token.token])).collect::<Result<_, _>>()?;
-    Ok(Ok(Demo { user, learned, losses, texts, memories, bank, answer, tokens }))
+    Ok(Ok(Demo { user, learned, losses, texts, person, answer, tokens }))
 }
 
-fn show(demo: &Demo) -> Result<()> {
+fn show(demo: &Demo<'_>) -> Result<()> {
     let label = |seq: u64| label_of(&demo.texts, seq);
     output::line(&format!(
         "One person's {} film reviews, in the order they were written. Half-way her life and her \
@@ -144,7 +144,7 @@ fn show(demo: &Demo) -> Result<()> {
     ))?;
 
     output::line("\n── 2. What stayed in the buffer ──")?;
-    explain::buffer_table(&demo.memories.buffer, &config(), &demo.texts, 6)?;
+    explain::buffer_table(&demo.person.memories().buffer, &config(), &demo.texts, 6)?;
 
     output::line("\n── 3. How well the next texts are predicted ──")?;
     output::line("Perplexity on texts of each period that were held out; lower is better.")?;
@@ -171,7 +171,7 @@ fn show(demo: &Demo) -> Result<()> {
     output::line("\n── 4. A text in her words ──")?;
     output::line(&format!("{PROMPT}\n"))?;
     output::line(&format!("  {}\n", excerpt(&demo.answer.text, 1000)))?;
-    explain::answer(&demo.answer, &explain::by_seq(demo.bank.texts().to_vec()), 8)
+    explain::answer(&demo.answer, &explain::by_seq(demo.person.bank().texts().to_vec()), 8)
 }
 
 fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {
@@ -179,7 +179,7 @@ fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {
     meta.and_then(|meta| meta.get("label")).and_then(|label| label.as_str()).unwrap_or_default()
 }
 
-fn write_report(demo: &Demo, path: &Path) -> Result<()> {
+fn write_report(demo: &Demo<'_>, path: &Path) -> Result<()> {
     let periods: Vec<PeriodRecord> = demo.learned.iter().map(|learned| learned.record.clone()).collect();
     let page = html(&UserReport {
         user: &demo.user,
@@ -187,8 +187,8 @@ fn write_report(demo: &Demo, path: &Path) -> Result<()> {
         periods: &periods,
         losses: &demo.losses,
         texts: &demo.texts,
-        buffer: &demo.memories.buffer,
-        calibration: &demo.memories.calibration,
+        buffer: &demo.person.memories().buffer,
+        calibration: &demo.person.memories().calibration,
         answer: Some(&demo.answer),
         tokens: &demo.tokens,
     })?;

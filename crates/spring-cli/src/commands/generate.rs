@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use spring_core::{Access, Config, generate, remember};
+use spring_core::{Access, Config, UserModel};
 
 use crate::{
     args::{Args, GenerateArgs},
@@ -34,10 +34,9 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     let model = session::model_of(&store, args)?;
     let snapshot = store.recall(&user, None)?;
     let version = snapshot.version.clone();
-    let (memories, bank) = remember(&model, store.settings(), snapshot)?;
+    let person = UserModel::of_snapshot(&model, store.settings(), snapshot)?.with_config(config);
     let mut bars = Bars::new(args.quiet);
-    let answer = generate(&model, &config, &memories, &bank, &command.prompt, &mut bars)
-        .map_err(|e| e.of_user(&user))?;
+    let answer = person.generate(&command.prompt, &mut bars).map_err(|e| e.of_user(&user))?;
     bars.finish();
 
     if !writable {
@@ -54,7 +53,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
         output::line(&output::printable(&answer.text))?;
         if command.explain {
             output::line("")?;
-            super::explain::answer(&answer, &super::explain::by_seq(bank.texts().to_vec()), TOKENS)?;
+            super::explain::answer(&answer, &super::explain::by_seq(person.bank().texts().to_vec()), TOKENS)?;
         }
     }
     match answer.ended {

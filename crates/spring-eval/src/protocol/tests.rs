@@ -78,11 +78,11 @@ fn a_reservoir_keeps_in_the_evaluation_what_it_keeps_in_a_state() {
         let (memo, spring) = (Memo::default(), MethodSpec::spring());
         let input = UserInput { user: &user, splits: &splits, domain: None, start_from_domain: false };
         let arena = Arena::new(&model, &memo, &protocol, input, &splits).unwrap();
-        let mut trajectory = Trajectory::new(&spring, &protocol, input).unwrap();
+        let mut trajectory = Trajectory::new(&spring, &model, &protocol, input).unwrap();
         let mut kept = Vec::new();
         for period in 0..splits.len() {
             trajectory.learn(&arena, period, None, &mut ()).unwrap();
-            kept.push(keys(&trajectory.learner.memories.buffer));
+            kept.push(keys(&trajectory.learner.model().memories().buffer));
         }
         assert_eq!(kept, expected, "{user}, seed {seed}");
         seen.push(kept);

@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
 };
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{
-    ColdStart, Config, EmbeddingMap, Event, LanguageModel, Memories, Progress, RetrievalBank,
-    StoredInteraction, key,
+    ColdStart, Config, EmbeddingMap, Event, LanguageModel, Learner, Memories, Progress, RetrievalBank,
+    StoredInteraction, UserModel, key,
     prompt::{Encoded, RetrievedPair, contexts_of_rest},
     record::PeriodRecord,
     spring_drift::{DriftScore, Observation},
@@ -29,7 +28,6 @@ use super::{
 };
 use crate::{
     Error, FusedLoss, Result, Split, Start,
-    learner::Learner,
     loss::{encode, fused_loss, losses},
 };
 use spring_data::synth::{KindScores, TextKind, Truth, selection_quality, stale_preference_rate};
@@ -40,7 +38,7 @@ pub(super) struct Trajectory<'a> {
     config: Config,
     pull: f64,
     start: Option<Adapter>,
-    pub(super) learner: Learner,
+    pub(super) learner: Learner<'a>,
     /// SPRInG's record of the last period.
     pub(super) record: Option<PeriodRecord>,
     /// The texts of the last period that were learned, by sequence number.
@@ -51,12 +49,17 @@ pub(super) struct Trajectory<'a> {
 }
 
 impl<'a> Trajectory<'a> {
-    pub(super) fn new(spec: &'a MethodSpec, protocol: &Protocol, input: UserInput<'_>) -> Result<Self> {
+    pub(super) fn new(
+        spec: &'a MethodSpec,
+        model: &'a dyn LanguageModel,
+        protocol: &Protocol,
+        input: UserInput<'_>,
+    ) -> Result<Self> {
         let mut config = spec.configure(&protocol.config).map_err(Error::NotEnough)?;
         if spec.reads_in_prompt() {
             // All of it in one branch: the retrieved texts stand in the prompt.
             (config.gate, config.fusion.lambda) =
-                (GateConfig::Always { k: k_of(&config.gate) }, Lambda::Fixed(1.0));
+                (GateConfig::Always { k: config.gate.k() }, Lambda::Fixed(1.0));
             config.fusion.space = Space::Probability {};
         }
         let needs_domain =
@@ -66,7 +69,8 @@ impl<'a> Trajectory<'a> {
             return Err(Error::NotEnough(reason));
         }
         let start = input.domain.filter(|_| needs_domain).cloned();
-        let learner = Learner::starting_from(start.clone());
+        let person = UserModel::fresh(model, config.clone(), start.clone())?;
+        let learner = Learner::new(input.user.clone(), person, vec![]);
         let pull = if spec.learn == Learn::Pulled { spec.strength().map_err(Error::NotEnough)? } else { 0.0 };
         Ok(Self {
             spec,
@@ -86,7 +90,7 @@ impl<'a> Trajectory<'a> {
         &mut self,
         arena: &Arena<'_>,
         t: usize,
-        reference: Option<&Trajectory<'_>>,
+        reference: Option<&Trajectory<'a>>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
         if self.spec.learn == Learn::Spring {
@@ -100,7 +104,7 @@ impl<'a> Trajectory<'a> {
             return Ok(());
         }
         if self.spec.learn == Learn::Cumulative {
-            self.learner.memories.adapter = self.start.clone().map(Arc::new);
+            self.learner.replace_adapter(self.start.clone());
         }
         let replayed = match self.spec.learn {
             Learn::Replay => self.replayed(arena, t)?,
@@ -110,7 +114,7 @@ impl<'a> Trajectory<'a> {
         let examples: Vec<Sequence> =
             encode(arena.model, config, &chosen)?.into_iter().map(|text| text.sequence).collect();
         let seed = key::seed(config.seed, arena.user.as_str(), arena.splits[t].period, "adapter");
-        let start = self.learner.memories.adapter.as_deref();
+        let start = self.learner.model().adapter();
         let request = TrainRequest::new(&config.lora, &examples, &config.training, seed).starting_from(start);
         let mut step = |step: TrainStep| {
             progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
@@ -121,7 +125,7 @@ impl<'a> Trajectory<'a> {
             .train(request, &mut step)
             .map_err(spring_core::Error::from)?;
         self.run.tokens.push(outcome.tokens);
-        self.learner.memories.adapter = Some(Arc::new(outcome.adapter));
+        self.learner.replace_adapter(Some(outcome.adapter));
         Ok(())
     }
 
@@ -130,7 +134,7 @@ impl<'a> Trajectory<'a> {
         &self,
         arena: &Arena<'_>,
         t: usize,
-        reference: Option<&Trajectory<'_>>,
+        reference: Option<&Trajectory<'a>>,
     ) -> Result<Vec<StoredInteraction>> {
         let split = &arena.splits[t];
         let shuffled = || {
@@ -181,7 +185,7 @@ impl<'a> Trajectory<'a> {
         &mut self,
         arena: &Arena<'_>,
         t: usize,
-        reference: Option<&Trajectory<'_>>,
+        reference: Option<&Trajectory<'a>>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
         // All but what only reads the memories.
@@ -191,6 +195,7 @@ impl<'a> Trajectory<'a> {
         };
         if let Some(same) = reference.filter(|other| learning(other) == learning(self)) {
             self.learner.clone_from(&same.learner);
+            self.learner.set_config(self.config.clone());
             self.learned.clone_from(&same.learned);
             self.record.clone_from(&same.record);
             self.run.selected.clone_from(&same.run.selected);
@@ -202,7 +207,7 @@ impl<'a> Trajectory<'a> {
         let trainer = arena.trainer(t..=t, vec![], 0.0);
         let model = Parts::of(arena.model).with_train(&trainer);
         let watch = Watch::start(arena.memo);
-        let record = self.learner.learn(&model, &self.config, arena.user, split, progress)?;
+        let record = self.learner.learn_by(&model, split.learnable(), progress)?.record;
         self.seconds = watch.seconds();
         let scores = record.scores.iter();
         self.learned = scores.filter(|score| score.selected.is_some()).map(|score| score.seq).collect();
@@ -251,8 +256,8 @@ impl<'a> Trajectory<'a> {
         reference: &Trajectory<'_>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let (memories, bank) = self.beside(arena, t, reference)?;
-        let row = self.row(arena, &memories, &bank)?;
+        let person = self.beside(arena, t, reference)?;
+        let row = self.row(arena, &person)?;
         self.run.open.push(row.get(t).map_or(0, |loss| loss.open_fused.texts));
         if self.spec.beside == Beside::Gated {
             self.run.adapter_matrix.push(row.iter().map(FusedLoss::adapter).collect());
@@ -263,72 +268,71 @@ impl<'a> Trajectory<'a> {
             config.gate = GateConfig::Never {};
         }
         let (split, generation) = (&arena.splits[t], arena.protocol.generation);
-        let written = write(arena.model, &config, &memories, &bank, split, generation, progress)?;
+        let written = write(person.with_config(config), split, generation, progress)?;
         self.run.generated.extend(written);
         self.synthetic(arena, t)
     }
 
-    /// The memories and the bank that the method writes with.
-    fn beside(
+    /// The model that the method writes with.
+    fn beside<'b>(
         &self,
-        arena: &Arena<'_>,
+        arena: &Arena<'b>,
         t: usize,
         reference: &Trajectory<'_>,
-    ) -> Result<(Memories, RetrievalBank)> {
-        let texts: Vec<StoredInteraction> = match self.spec.beside {
-            Beside::Nothing => vec![],
-            Beside::Search | Beside::Latest => {
-                arena.splits[..=t].iter().flat_map(|split| split.train.clone()).collect()
-            }
-            // A variant of SPRInG has a buffer of its own; every other method reads SPRInG's.
-            Beside::Gated if self.spec.is_spring() => self.learner.buffered.clone(),
-            Beside::Gated => reference.learner.buffered.clone(),
-        };
-        let mut memories = Memories { adapter: self.learner.memories.adapter.clone(), ..Memories::default() };
-        if self.spec.beside == Beside::Gated {
-            let of = if self.spec.is_spring() { self } else { reference };
-            memories.buffer.clone_from(&of.learner.memories.buffer);
-            memories.calibration.clone_from(&of.learner.memories.calibration);
-        }
+    ) -> Result<UserModel<'b>> {
+        let (model, config) = (arena.model, &self.config);
+        let mut memories = Memories { adapter: self.learner.model().memories().adapter.clone(), ..Memories::default() };
+        let seen = || arena.splits[..=t].iter().flat_map(|split| split.train.clone()).collect();
         let bank = match self.spec.beside {
-            Beside::Latest => RetrievalBank::with(Box::new(Latest::of(&texts)), texts),
-            _ => RetrievalBank::of(arena.model, &self.config, texts, &EmbeddingMap::new())?,
+            Beside::Nothing => RetrievalBank::of(model, config, vec![], &EmbeddingMap::new())?,
+            Beside::Search => RetrievalBank::of(model, config, seen(), &EmbeddingMap::new())?,
+            Beside::Latest => {
+                let texts: Vec<StoredInteraction> = seen();
+                RetrievalBank::with(Box::new(Latest::of(&texts)), texts)
+            }
+            Beside::Gated => {
+                // A variant of SPRInG has a buffer of its own; every other method reads SPRInG's.
+                let learner = if self.spec.is_spring() { &self.learner } else { &reference.learner };
+                let learned = learner.model();
+                memories.buffer.clone_from(&learned.memories().buffer);
+                memories.calibration.clone_from(&learned.memories().calibration);
+                let searching = |config: &Config| (config.bm25.clone(), config.retrieval.clone());
+                if searching(learned.config()) == searching(config) {
+                    learned.bank().clone()
+                } else {
+                    let texts = learned.bank().texts().to_vec();
+                    RetrievalBank::of(model, config, texts, &EmbeddingMap::new())?
+                }
+            }
         };
-        Ok((memories, bank))
+        Ok(UserModel::new(model, config.clone(), memories, bank))
     }
 
     /// The loss on every test part; rows that were computed before are not computed again.
-    fn row(&self, arena: &Arena<'_>, memories: &Memories, bank: &RetrievalBank) -> Result<Vec<FusedLoss>> {
-        let adapter = memories.adapter.as_deref();
+    fn row(&self, arena: &Arena<'_>, person: &UserModel<'_>) -> Result<Vec<FusedLoss>> {
+        let adapter = person.adapter();
         let mut hasher = DefaultHasher::new();
         adapter_key(adapter).map_err(spring_core::Error::from)?.hash(&mut hasher);
         if self.spec.beside != Beside::Nothing {
             let Config { gate, fusion, bm25, retrieval, .. } = &self.config;
             format!("{:?} {gate:?} {fusion:?} {bm25:?} {retrieval:?}", self.spec.beside).hash(&mut hasher);
-            bank.texts().iter().for_each(|text| text.seq.hash(&mut hasher));
+            person.bank().texts().iter().for_each(|text| text.seq.hash(&mut hasher));
         }
         arena.memo.row(hasher.finish(), || {
             let cells = arena.splits.iter().zip(&arena.tests);
-            cells.map(|(split, tests)| self.cell(arena.model, memories, bank, split, tests)).collect()
+            cells.map(|(split, tests)| self.cell(person, split, tests)).collect()
         })
     }
 
     /// The loss on one test part.
-    fn cell(
-        &self,
-        model: &dyn LanguageModel,
-        memories: &Memories,
-        bank: &RetrievalBank,
-        split: &Split,
-        tests: &[Encoded],
-    ) -> Result<FusedLoss> {
-        let adapter = memories.adapter.as_deref();
+    fn cell(&self, person: &UserModel<'_>, split: &Split, tests: &[Encoded]) -> Result<FusedLoss> {
+        let (model, adapter) = (person.base(), person.adapter());
         let mut loss = FusedLoss::default();
         match self.spec.beside {
             Beside::Nothing => loss.fused = losses(model, &[adapter], tests)?[0],
             Beside::Search | Beside::Latest => {
                 for (text, test) in split.test.iter().zip(tests) {
-                    let with = with_texts(model, text, test, &self.best_for(model, bank, text)?)?;
+                    let with = with_texts(model, text, test, &self.best_for(person, text)?)?;
                     // In one branch: λ = 1 without the cost of a mixture. And one by one: many texts find the same as a
                     // period before, and are remembered.
                     let read = with != *test;
@@ -339,7 +343,7 @@ impl<'a> Trajectory<'a> {
             }
             Beside::Gated => {
                 let texts: Vec<_> = split.test.iter().zip(tests).collect();
-                loss = fused_loss(model, &self.config, memories, bank, &texts)?;
+                loss = fused_loss(person, &texts)?;
             }
         }
         Ok(loss)
@@ -348,11 +352,11 @@ impl<'a> Trajectory<'a> {
     /// The k texts of the bank that are read along with a prompt, best first.
     fn best_for<'b>(
         &self,
-        model: &dyn LanguageModel,
-        bank: &'b RetrievalBank,
+        person: &'b UserModel<'_>,
         text: &StoredInteraction,
     ) -> Result<Vec<&'b StoredInteraction>> {
-        let hits = bank.search(model, &text.interaction.prompt, k_of(&self.config.gate))?.into_iter();
+        let bank = person.bank();
+        let hits = bank.search(person.base(), &text.interaction.prompt, self.config.gate.k())?.into_iter();
         Ok(hits.filter(|hit| hit.score > 0.0).filter_map(|hit| bank.text(hit.key)).collect())
     }
 
@@ -370,7 +374,7 @@ impl<'a> Trajectory<'a> {
         let kinds = before.map_or(vec![], |before| self.kinds(&period, before));
         let judged: Vec<(Truth, bool)> =
             period.into_iter().map(|(seq, truth)| (truth, self.learned.contains(&seq))).collect();
-        let adapter = self.learner.memories.adapter.as_deref();
+        let adapter = self.learner.model().adapter();
         let mut pairs = Vec::new();
         for (place, counterpart) in &arena.counterparts[t] {
             let rows = [(&arena.tests[t][*place].sequence, adapter), (&counterpart.sequence, adapter)];
@@ -405,16 +409,6 @@ impl<'a> Trajectory<'a> {
             });
         }
         kinds.values().filter_map(KindScores::pooled).collect()
-    }
-}
-
-fn k_of(gate: &GateConfig) -> usize {
-    match gate {
-        GateConfig::Quantile { k, .. }
-        | GateConfig::Fixed { k, .. }
-        | GateConfig::Margin { k, .. }
-        | GateConfig::Always { k } => *k,
-        GateConfig::Never {} => 0,
     }
 }
 
