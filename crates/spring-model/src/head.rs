@@ -101,6 +101,7 @@ impl<B: ModelBackend> Head<B> {
     /// - targets: `[positions]`
     /// - loss: `[1]`
     /// - gradient of the weight: `[vocabulary, hidden]`
+    #[cfg(any(test, feature = "pretrain"))]
     pub(crate) fn cross_entropy_trained(
         &self,
         hidden: Tensor<B, 2>,

@@ -174,6 +174,7 @@ impl<B: ModelBackend> Transformer<B> {
     }
 
     /// Every parameter under its name in a checkpoint; vectors are one row.
+    #[cfg(any(test, feature = "pretrain"))]
     pub(crate) fn parameters_mut(&mut self) -> Vec<(String, &mut Param<Tensor<B, 2>>)> {
         let mut all = vec![
             ("model.embed_tokens.weight".to_owned(), &mut self.embed_tokens),
