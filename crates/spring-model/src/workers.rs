@@ -144,11 +144,19 @@ impl Helpers {
     }
 
     /// Runs rayon's parallel iterators on these threads.
+    ///
+    /// A thread of another pool does not wait for them itself: rayon would have it take up other
+    /// work of its own pool meanwhile, such as another user's.
     pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match self.0.0.pool.get() {
-            Some(Some(pool)) => pool.install(work),
-            _ => work(),
+        let Some(Some(pool)) = self.0.0.pool.get() else { return work() };
+        let is_of_another = || rayon::current_thread_index().is_some();
+        if pool.current_thread_index().is_some() || !is_of_another() {
+            return pool.install(work);
         }
+        thread::scope(|scope| {
+            let shared = scope.spawn(|| pool.install(work)).join();
+            shared.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 }
 
@@ -202,5 +210,20 @@ mod tests {
         assert!(two.pass(|| helpers().is_some()), "the other one has ended");
         let mine = two.pass(|| helpers().map(|helpers| helpers.run(rayon::current_num_threads)));
         assert_eq!(mine, Some(2));
+    }
+
+    #[test]
+    #[cfg(feature = "cpu")]
+    #[allow(clippy::unwrap_used)]
+    fn a_job_that_waits_for_a_product_begins_no_other() {
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let (two, running) = (Workers::new(2), AtomicUsize::new(0));
+        let job = || {
+            assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "a job inside another");
+            let pause = || thread::sleep(std::time::Duration::from_millis(5));
+            assert!(two.pass(|| helpers().map(|helpers| helpers.run(pause))).is_some());
+            running.fetch_sub(1, Ordering::SeqCst);
+        };
+        one.scope(|scope| (0..4).for_each(|_| scope.spawn(|_| job())));
     }
 }
