@@ -274,11 +274,11 @@ fn a_long_ingest_can_be_interrupted() {
     succeeds(&["ingest", "--state", &place.state, &file]);
     interrupt(&child);
     // It says so once it knows.
-    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut said = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("stopping") {
         line.clear();
-        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0);
+        assert!(said.read_line(&mut line).unwrap() > 0);
     }
     // What comes next wakes it up; it may have ended by then.
     let _ = std::io::Write::write_all(&mut writer, rest.as_bytes());
