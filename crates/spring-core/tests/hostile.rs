@@ -57,7 +57,7 @@ impl Damage {
 
 fn documented() -> &'static str {
     static DOCS: OnceLock<String> = OnceLock::new();
-    let docs = DOCS.get_or_init(|| fs::read_to_string("../../docs/formats.md").unwrap());
+    let docs = DOCS.get_or_init(|| fs::read_to_string("tests/formats.md").unwrap());
     docs.split("```toml\n").nth(1).unwrap().split("```").next().unwrap()
 }
 

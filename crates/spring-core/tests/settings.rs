@@ -40,7 +40,7 @@ impl Row {
 }
 
 fn table() -> Vec<Row> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats.md");
     let docs = std::fs::read_to_string(path).unwrap();
     let rows = docs.split("| setting | kind |").nth(1).unwrap().lines().skip(2);
     let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();

@@ -19,7 +19,7 @@ use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 fn model() -> &'static AnyModel {
     static MODEL: OnceLock<AnyModel> = OnceLock::new();
     MODEL.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
     })
 }
@@ -293,7 +293,7 @@ fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
 
 /// The small model with a chat template of spring-model's fixtures.
 fn chat_model() -> AnyModel {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let dir = tempfile::tempdir().unwrap();
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         std::fs::copy(fixtures.join("tiny-llama").join(name), dir.path().join(name)).unwrap();
@@ -343,7 +343,7 @@ fn with_a_chat_template_retrieved_texts_are_earlier_turns() {
 
 /// The same files without the template.
 fn common_fingerprint() -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     ModelFiles::from_dir(folder).unwrap().fingerprint().unwrap()
 }
 
@@ -421,7 +421,7 @@ fn settings_read_back_and_unknown_keys_are_refused() {
     }
     // The documented defaults are the defaults.
     let docs =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md")).unwrap();
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats.md")).unwrap();
     let blocks = docs.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let block = blocks.into_iter().find(|block| block.contains("[drift]")).unwrap();
     assert_eq!(Config::from_toml(block, "docs/formats.md").unwrap(), Config::default());

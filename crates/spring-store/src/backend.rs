@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use spring_memory::UserId;
 
-use crate::Error;
+use crate::{Error, TransferError};
 
 /// A result inside a transaction.
 pub type Outcome<T> = Result<T, Fault>;
@@ -76,6 +76,12 @@ impl From<Error> for Fault {
     }
 }
 
+impl From<TransferError> for Fault {
+    fn from(error: TransferError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 /// How long a transaction lasts against a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -115,14 +121,12 @@ pub trait Backend: Send + Sync {
     ) -> Outcome<()>;
 
     /// An empty backend for as long as the value lives, in which a user is put together before
-    /// anybody is kept from writing. By default in the process's memory.
+    /// anybody is kept from writing, such as a [`Memory`](crate::Memory).
     ///
     /// # Errors
     ///
     /// If there is no room for it.
-    fn scratch(&self, settings: &SettingsRow) -> Outcome<Box<dyn Backend>> {
-        Ok(Box::new(crate::Memory::new(settings.clone())))
-    }
+    fn scratch(&self, settings: &SettingsRow) -> Outcome<Box<dyn Backend>>;
 
     /// Who takes leases through this value.
     fn holder(&self) -> Holder;

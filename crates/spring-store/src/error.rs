@@ -1,8 +1,8 @@
 //! What can go wrong in a state.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use spring_memory::{InteractionId, UserId};
+use spring_memory::{InteractionId, JsonlError, UserId};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -137,7 +137,7 @@ pub enum Error {
     Model(#[from] spring_lm::ModelError),
     /// The folder of an export or import.
     #[error(transparent)]
-    Transfer(#[from] crate::TransferError),
+    Transfer(#[from] TransferError),
     /// The caller asked to stop.
     #[error("stopped")]
     Stopped,
@@ -168,4 +168,45 @@ impl Error {
     pub fn is_stopped(&self) -> bool {
         matches!(self, Self::Stopped | Self::Model(spring_lm::ModelError::Stopped))
     }
+}
+
+/// What is wrong with a folder that a user is exported to or imported from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A line of the history.
+    #[error(transparent)]
+    Jsonl(#[from] JsonlError),
+    /// Something of a user cannot be exported so that it could be imported again.
+    #[error("{path}: {reason}; nothing was exported", path = path.display())]
+    Export {
+        /// The file that was being written.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A folder that was to be imported is not what an export writes.
+    #[error("{place}: {reason}; nothing was imported")]
+    Import {
+        /// The file, and the line in it.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The state has the user already.
+    #[error("{place}: the state has a user {user} already; nothing was imported")]
+    Present {
+        /// The file that names the user.
+        place: String,
+        /// The user.
+        user: UserId,
+    },
 }

@@ -25,8 +25,8 @@ pub use data::{
     HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback,
     Settings, StoredInteraction, Transferred, UserSize, UserSnapshot, UserSummary, UserVersion,
 };
-pub use error::{Error, Result};
+pub use error::{Error, Result, TransferError};
 pub use memory::{Memory, MemoryStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Access, Sqlite, SqliteStore};
-pub use store::{Step, Store, TransferError};
+pub use store::{Step, Store};

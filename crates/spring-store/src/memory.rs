@@ -9,13 +9,13 @@ use std::{
 use spring_memory::UserId;
 
 use crate::{
-    Store,
+    Settings, Store,
     backend::{
         Backend, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow, LeaseRow,
         MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut, SettingsRow, Text, Texts, UserRow,
         Users, Visit,
     },
-    store::is_unlearned,
+    store::{is_unlearned, settings_row},
 };
 
 /// A [`Backend`] in the process's memory: the simplest one there is, which the others are tested
@@ -84,6 +84,19 @@ impl Memory {
     }
 }
 
+impl Store<Memory> {
+    /// A state in the process's memory, for as long as the value or a
+    /// [clone of its backend](Memory) lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::State`](crate::Error::State) if the settings cannot be stored.
+    pub fn in_memory(settings: &Settings) -> crate::Result<Self> {
+        let row = settings_row(settings).map_err(|fault| fault.at("memory"))?;
+        Self::new(Memory::new(row))
+    }
+}
+
 impl Backend for Memory {
     fn label(&self) -> &str {
         &self.label
@@ -104,6 +117,10 @@ impl Backend for Memory {
         work(&mut state)?;
         *self.now() = Arc::new(state);
         Ok(())
+    }
+
+    fn scratch(&self, settings: &SettingsRow) -> Outcome<Box<dyn Backend>> {
+        Ok(Box::new(Self::new(settings.clone())))
     }
 
     fn holder(&self) -> Holder {
@@ -423,7 +440,7 @@ impl RowsMut for State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Settings, contract::Subject, store::settings_row};
+    use crate::contract::Subject;
 
     /// The backends of the states, each under a label of its own.
     #[derive(Default)]

@@ -156,7 +156,7 @@ impl Sqlite {
 
     fn of(label: String, connections: Connections) -> Self {
         let this = Self { label, connections, wait: AtomicU64::new(0) };
-        this.set_wait(file::BUSY_TIMEOUT);
+        this.set_wait(failure::BUSY_TIMEOUT);
         this
     }
 

@@ -8,6 +8,7 @@ mod folder;
 mod generations;
 mod ingest;
 mod lease;
+mod path;
 mod periods;
 mod removal;
 mod snapshot;
@@ -15,13 +16,14 @@ mod spool;
 mod texts;
 mod transfer;
 mod users;
+mod version;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use spring_memory::UserId;
 
-pub(crate) use self::periods::is_unlearned;
-pub use self::transfer::{Step, TransferError};
+pub(crate) use self::path::is_unlearned;
+pub use self::transfer::Step;
 use crate::{
     Config, Error, Result, Settings,
     backend::{Backend, Durability, Fault, Outcome, Rows, RowsMut, SettingsRow, UserRow},
@@ -66,19 +68,6 @@ impl<B: Backend> Store<B> {
         let settings = read.and_then(|()| parse_settings(row.ok_or_else(no_answer)?));
         let settings = settings.map_err(|fault| fault.at(backend.label()))?;
         Ok(Self { settings, is_tried: AtomicBool::new(false), backend })
-    }
-}
-
-impl Store<crate::Memory> {
-    /// A state in the process's memory, for as long as the value or a
-    /// [clone of its backend](crate::Memory) lives.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::State`] if the settings cannot be stored.
-    pub fn in_memory(settings: &Settings) -> Result<Self> {
-        let row = settings_row(settings).map_err(|fault| fault.at("memory"))?;
-        Self::new(crate::Memory::new(row))
     }
 }
 

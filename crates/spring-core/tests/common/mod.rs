@@ -14,7 +14,7 @@ use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 pub fn model() -> &'static AnyModel {
     static MODEL: OnceLock<AnyModel> = OnceLock::new();
     MODEL.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap()
     })
 }

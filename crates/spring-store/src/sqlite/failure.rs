@@ -1,9 +1,13 @@
 //! From what SQLite says to one line that says what to do.
 
+use std::time::Duration;
+
 use rusqlite::ErrorCode;
 
-use super::file::BUSY_TIMEOUT;
 use crate::backend::Fault;
+
+/// How long a transaction waits for another process's, unless it is told otherwise.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A result inside this backend.
 pub(super) type Outcome<T> = Result<T, Failure>;

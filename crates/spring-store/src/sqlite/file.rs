@@ -11,11 +11,8 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig,
 };
 
-use super::failure::{Failure, Outcome};
+use super::failure::{BUSY_TIMEOUT, Failure, Outcome};
 use crate::backend::{Fault, SettingsRow};
-
-/// How long a transaction waits for another process's, unless it is told otherwise.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long rewriting the file waits for other processes.
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);

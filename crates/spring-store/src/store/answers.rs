@@ -7,7 +7,7 @@ use spring_memory::UserId;
 use super::{
     Store,
     encode::{from_json, to_json},
-    texts::check_removals,
+    version::check_removals,
 };
 use crate::{
     Result, UserVersion,

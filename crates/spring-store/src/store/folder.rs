@@ -9,8 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use spring_memory::{BufferItem, JsonlLimits, UserId};
 
-use super::transfer::TransferError;
-use crate::record::PeriodRecord;
+use crate::{TransferError, record::PeriodRecord};
 
 type Result<T> = std::result::Result<T, TransferError>;
 

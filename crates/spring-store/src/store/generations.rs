@@ -6,7 +6,9 @@ use spring_memory::{BufferItem, UserId};
 use super::{
     Store,
     encode::{from_json, to_json},
-    lease, no_interaction, periods, put_config, stored_config, unknown,
+    lease, no_interaction,
+    path::{find, path},
+    periods, put_config, stored_config, unknown,
 };
 use crate::{
     Error, Generation, GenerationSummary, Lease, PeriodCommit, Result, Rollback, UserVersion,
@@ -145,21 +147,6 @@ impl<B: Backend + ?Sized> Store<B> {
             Ok(Rollback { from, to })
         })
     }
-}
-
-/// The generations from one to the first, each the parent of the one before it.
-pub(super) fn path(
-    generations: &[GenerationRow],
-    from: u32,
-) -> impl Iterator<Item = &GenerationRow> {
-    // A parent's number is below its child's, so it ends also where damage says otherwise.
-    std::iter::successors(find(generations, from), move |row| {
-        find(generations, row.parent).filter(|parent| parent.number < row.number)
-    })
-}
-
-fn find(generations: &[GenerationRow], number: u32) -> Option<&GenerationRow> {
-    generations.iter().find(|row| row.number == number)
 }
 
 /// The current generation, or the one of that number.

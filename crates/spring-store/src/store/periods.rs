@@ -2,10 +2,10 @@
 
 use spring_memory::UserId;
 
-use super::{Store, generations::path, unknown};
+use super::{Store, path::path, unknown};
 use crate::{
     Error, Member, PlannedPeriod, Result,
-    backend::{Backend, Durability, GenerationRow, Outcome, Rows, RowsMut, Texts, UserRow},
+    backend::{Backend, Durability, Outcome, Rows, RowsMut, Texts, UserRow},
     period_ranges,
 };
 
@@ -113,11 +113,4 @@ pub(super) fn check(rows: &dyn Rows, name: &UserId, user: i64, period: u32) -> O
         true => Ok(()),
         false => Err(unknown(name, "period", period)),
     }
-}
-
-/// Whether there is a period that no generation on the path to the one in use has learned.
-pub(crate) fn is_unlearned(periods: &[u32], generations: &[GenerationRow], current: u32) -> bool {
-    let learned: Vec<u32> =
-        path(generations, current).map(|generation| generation.period).collect();
-    periods.iter().any(|period| !learned.contains(period))
 }

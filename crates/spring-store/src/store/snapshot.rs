@@ -2,7 +2,7 @@
 
 use spring_memory::UserId;
 
-use super::{Store, generations, users};
+use super::{Store, generations, version::version};
 use crate::{EmbeddingMap, Result, RetrieverKind, UserSnapshot, backend::Backend};
 
 impl<B: Backend + ?Sized> Store<B> {
@@ -31,7 +31,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 false => EmbeddingMap::new(),
             };
             let texts = self.texts_by_seq(rows, user, row, &keys)?;
-            let version = users::version(user, row);
+            let version = version(user, row);
             Ok(UserSnapshot { version, generation, calibrated, texts, embeddings })
         })
     }

@@ -5,7 +5,8 @@ use spring_memory::{GraphStamp, InteractionId, UserId};
 use super::{
     Store,
     encode::{from_json, stored, to_json},
-    no_interaction, users,
+    no_interaction,
+    version::{check_removals, version},
 };
 use crate::{
     EmbeddingMap, Error, GraphPlace, History, HistoryEntry, Member, Result, StoredInteraction,
@@ -53,7 +54,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 let (period, held_out) = (place.map(|place| place.0), place.is_some_and(|p| p.1));
                 entries.push(HistoryEntry { stored, period, held_out });
             })?;
-            Ok(History { version: users::version(user, row), entries })
+            Ok(History { version: version(user, row), entries })
         })
     }
 
@@ -209,14 +210,6 @@ impl<B: Backend + ?Sized> Store<B> {
             embeddings.insert(seq, vector);
         }
         Ok(embeddings)
-    }
-}
-
-/// Refuses what was computed before a text was removed.
-pub(super) fn check_removals(version: &UserVersion, user: &UserRow) -> Outcome<()> {
-    match user.removals == version.removals {
-        true => Ok(()),
-        false => Err(Error::Outdated { user: version.user.clone() }.into()),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use spring_lm::{Adapter, ModelError};
-use spring_memory::{Interaction, JsonlError, JsonlReader, UserId};
+use spring_memory::{Interaction, JsonlReader, UserId};
 
 use super::{
     Store, answers,
@@ -20,7 +20,7 @@ use super::{
     known, settings_row, stored_config,
 };
 use crate::{
-    Config, Error, Result, Settings, Transferred,
+    Config, Error, Result, Settings, TransferError, Transferred,
     backend::{
         Backend, Durability, Fault, InteractionRow, Outcome, Rows, RowsMut, Text, Texts, UserRow,
     },
@@ -30,53 +30,6 @@ use crate::{
 /// Follows a long work: is told what is done so far before each step, and answers `Break` to stop
 /// it.
 pub type Step<'s> = &'s mut dyn FnMut(u64) -> ControlFlow<()>;
-
-/// What is wrong with a folder that a user is exported to or imported from.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TransferError {
-    /// A file could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// A line of the history.
-    #[error(transparent)]
-    Jsonl(#[from] JsonlError),
-    /// Something of a user cannot be exported so that it could be imported again.
-    #[error("{path}: {reason}; nothing was exported", path = path.display())]
-    Export {
-        /// The file that was being written.
-        path: PathBuf,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// A folder that was to be imported is not what an export writes.
-    #[error("{place}: {reason}; nothing was imported")]
-    Import {
-        /// The file, and the line in it.
-        place: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The state has the user already.
-    #[error("{place}: the state has a user {user} already; nothing was imported")]
-    Present {
-        /// The file that names the user.
-        place: String,
-        /// The user.
-        user: UserId,
-    },
-}
-
-impl From<TransferError> for Fault {
-    fn from(error: TransferError) -> Self {
-        Self::Other(error.into())
-    }
-}
 
 impl<B: Backend + ?Sized> Store<B> {
     /// Writes all that is kept of a user to a new folder, which only its owner may enter: texts as

@@ -2,7 +2,7 @@
 
 use spring_memory::UserId;
 
-use super::{Store, answers, encode::time};
+use super::{Store, answers, encode::time, version::version};
 use crate::{
     Result, UserSize, UserSummary, UserVersion,
     backend::{Backend, Outcome, Rows, Texts, UserRow, Users},
@@ -63,10 +63,6 @@ impl<B: Backend + ?Sized> Store<B> {
             Ok(size)
         })
     }
-}
-
-pub(super) fn version(name: &UserId, row: &UserRow) -> UserVersion {
-    UserVersion { user: name.clone(), removals: row.removals, generation: row.generation }
 }
 
 pub(super) fn summary(rows: &dyn Rows, name: &UserId, row: &UserRow) -> Outcome<UserSummary> {
