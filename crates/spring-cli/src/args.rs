@@ -299,6 +299,12 @@ pub struct GenerateArgs {
     /// Limit of new tokens.
     #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<usize>,
+    /// End the answer before this text; may be given several times.
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub stop: Vec<String>,
+    /// Print the answer as it is written, as on a terminal, into a pipe or a file too.
+    #[arg(long)]
+    pub stream: bool,
     /// 0 is greedy; above it, tokens are sampled.
     #[arg(long, value_name = "T")]
     pub temperature: Option<f32>,

@@ -20,6 +20,8 @@ pub struct Detokenizer {
     given: usize,
     /// The text of the tokens from `start` to `given`.
     known: String,
+    /// Whether the newest tokens are bytes.
+    in_bytes: bool,
 }
 
 impl Detokenizer {
@@ -37,7 +39,12 @@ impl Detokenizer {
         self.ids.push(id);
         // Bytes are one piece until something else follows: one that does not fit the others turns
         // all of them into marks of what cannot be read.
-        if tokenizer.is_byte(id) {
+        self.in_bytes = match self.in_bytes {
+            // A special token has no text, and does not come between bytes.
+            true => tokenizer.is_byte(id) || tokenizer.decode_text(&[id])?.is_empty(),
+            false => tokenizer.is_byte(id),
+        };
+        if self.in_bytes {
             return Ok(String::new());
         }
         let text = tokenizer.decode_text(&self.ids[self.start..])?;

@@ -1,12 +1,17 @@
 //! `spring generate`
 
+use std::{
+    io::{self, IsTerminal, Write},
+    ops::ControlFlow,
+};
+
 use anyhow::{Result, ensure};
 use serde_json::json;
-use spring_core::{Access, Config, UserModel};
+use spring_core::{Access, Config, Event, Progress, UserModel};
 
 use crate::{
     args::{Args, GenerateArgs},
-    interrupt::Interrupted,
+    interrupt::{self, Interrupted},
     output,
     progress::Bars,
     session,
@@ -28,6 +33,9 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     }
     let mut config = for_this_call(&store.settings().config, &command.set)?;
     config.decoding.max_new_tokens = command.max_new_tokens.or(config.decoding.max_new_tokens);
+    if !command.stop.is_empty() {
+        config.decoding.stop.clone_from(&command.stop);
+    }
     config.decoding.sampler.temperature = command.temperature.unwrap_or(config.decoding.sampler.temperature);
     config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
 
@@ -35,9 +43,10 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     let snapshot = store.recall(&user, None)?;
     let version = snapshot.version.clone();
     let person = UserModel::of_snapshot(&model, store.settings(), snapshot)?.with_config(config);
-    let mut bars = Bars::new(args.quiet);
-    let answer = person.generate(&command.prompt, &mut bars).map_err(|e| e.of_user(&user))?;
-    bars.finish();
+    let streams = !args.json && (command.stream || io::stdout().is_terminal());
+    let mut printer = Printer::new(Bars::new(args.quiet), streams);
+    let answer = person.generate(&command.prompt, &mut printer).map_err(|e| e.of_user(&user))?;
+    printer.finish(&answer.text)?;
 
     if !writable {
         eprintln!("spring: warning: {} cannot be written, so this answer is not on record", path.display());
@@ -50,7 +59,9 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     if args.json {
         output::json(&json!({"user": user, "answer": answer}))?;
     } else {
-        output::line(&output::printable(&answer.text))?;
+        if !streams {
+            output::line(&output::printable(&answer.text))?;
+        }
         if command.explain {
             output::line("")?;
             super::explain::answer(&answer, &super::explain::by_seq(person.bank().texts().to_vec()), TOKENS)?;
@@ -59,6 +70,59 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     match answer.ended {
         spring_core::record::Ending::Stopped => Err(Interrupted.into()),
         _ => Ok(()),
+    }
+}
+
+/// Follows an answer with bars, or prints it as it is written.
+struct Printer {
+    bars: Bars,
+    streams: bool,
+    /// Bytes of the answer that are printed.
+    printed: usize,
+    failure: Option<io::Error>,
+}
+
+impl Printer {
+    fn new(bars: Bars, streams: bool) -> Self {
+        Self { bars, streams, printed: 0, failure: None }
+    }
+
+    fn print(&mut self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(output::printable(text).as_bytes())?;
+        self.printed += text.len();
+        stdout.flush()
+    }
+
+    /// Prints what is left of the answer.
+    fn finish(&mut self, answer: &str) -> io::Result<()> {
+        self.bars.finish();
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None if self.streams => {
+                self.print(answer.get(self.printed..).unwrap_or_default())?;
+                writeln!(io::stdout())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Progress for Printer {
+    fn on(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        let (true, Event::Token { text, .. }) = (self.streams, event) else {
+            return self.bars.on(event);
+        };
+        // They are drawn on the same screen.
+        self.bars.finish();
+        if let Err(error) = self.print(text) {
+            self.failure = Some(error);
+            return ControlFlow::Break(());
+        }
+        match interrupt::requested() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 
