@@ -605,6 +605,27 @@ fn one_answer_can_have_settings_of_its_own() {
 }
 
 #[test]
+fn an_answer_comes_as_it_is_written_and_ends_before_a_stop_string() {
+    let place = Place::new("[decoding]\nmax_new_tokens = 24\n", &[("ada", 20)]);
+    place.adapt(&[]);
+    let generate = ["generate", "--state", &place.state, "--user", "ada", "--prompt", "About soup"];
+    let ask = |more: &[&str]| succeeds(&[&generate[..], more].concat());
+    let whole = ask(&[]);
+    assert_eq!(ask(&["--stream"]), whole);
+    let characters: Vec<char> = whole.trim_end().chars().collect();
+    let stop: String = characters[characters.len() / 2..].iter().take(4).collect();
+    let expected = whole[..whole.find(&stop).unwrap()].to_owned() + "\n";
+    for more in [&[][..], &["--stream"]] {
+        assert_eq!(ask(&[more, &["--stop", "never written", "--stop", &stop]].concat()), expected);
+    }
+    let json: Value = serde_json::from_str(&ask(&["--stream", "--json", "--stop", &stop])).unwrap();
+    assert_eq!(json["answer"]["ended"], "stop_string");
+    assert_eq!(json["answer"]["decoding"]["stop"][0].as_str(), Some(&*stop));
+    let empty = fails(&[&generate[..], &["--set", "decoding.stop=[\"\"]"]].concat());
+    assert!(empty.contains("stop"), "{empty}");
+}
+
+#[test]
 fn what_is_chosen_by_name_is_done_and_told() {
     let place = Place::new("[decoding]\nmax_new_tokens = 4\n", &[("ada", 40)]);
     place.adapt(&[]);
