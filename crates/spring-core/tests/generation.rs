@@ -8,18 +8,17 @@ use std::ops::ControlFlow;
 
 use common::{config, ingest, model, settings, texts, user};
 use spring_core::{
-    Config, Decode, Event, Memories, Periods, RetrievalBank, SqliteStore, TextGeneration, Tokenize,
-    adapt, generate, recall,
+    Config, Decode, Event, Periods, SqliteStore, TextGeneration, Tokenize, UserModel, adapt,
     record::{AnswerRecord, Ending},
     spring_fuse::{GateConfig, SamplerConfig},
 };
 
-fn learned() -> (Memories, RetrievalBank) {
+fn learned() -> UserModel<'static> {
     let ada = user("ada");
     let store = SqliteStore::in_memory(&settings(config())).unwrap();
     ingest(&store, &texts("ada", 0..20));
     adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap();
-    recall(model(), &store, &ada, None).unwrap()
+    UserModel::recall(model(), &store, &ada, None).unwrap()
 }
 
 /// Closed and open gates, greedy and drawn.
@@ -35,7 +34,7 @@ fn configs() -> Vec<Config> {
 }
 
 /// The answer, and the texts of its events.
-fn written(config: &Config, memories: &Memories, bank: &RetrievalBank) -> (AnswerRecord, Vec<String>) {
+fn written(ada: &UserModel<'_>, config: &Config) -> (AnswerRecord, Vec<String>) {
     let mut parts = Vec::new();
     let mut listen = |event: Event<'_>| {
         if let Event::Token { text, .. } = event {
@@ -43,15 +42,16 @@ fn written(config: &Config, memories: &Memories, bank: &RetrievalBank) -> (Answe
         }
         ControlFlow::Continue(())
     };
-    let answer = generate(model(), config, memories, bank, "About soup", &mut listen).unwrap();
+    let ada = ada.clone().with_config(config.clone());
+    let answer = ada.generate("About soup", &mut listen).unwrap();
     (answer, parts)
 }
 
 #[test]
 fn the_texts_of_the_events_are_the_answer() {
-    let (memories, bank) = learned();
+    let ada = learned();
     for config in configs() {
-        let (answer, parts) = written(&config, &memories, &bank);
+        let (answer, parts) = written(&ada, &config);
         assert_eq!(parts.concat(), answer.text);
         assert!(parts.len() > 5, "{parts:?}");
     }
@@ -59,9 +59,9 @@ fn the_texts_of_the_events_are_the_answer() {
 
 #[test]
 fn a_stop_string_ends_an_answer_and_never_shows() {
-    let (memories, bank) = learned();
+    let ada = learned();
     for config in configs() {
-        let (whole, _) = written(&config, &memories, &bank);
+        let (whole, _) = written(&ada, &config);
         let characters: Vec<(usize, char)> = whole.text.char_indices().collect();
         // Stop strings of one to five characters anywhere in the text, so also across tokens.
         for (place, length) in [(0, 1), (3, 2), (7, 5), (characters.len() - 4, 3)] {
@@ -69,7 +69,7 @@ fn a_stop_string_ends_an_answer_and_never_shows() {
             let stop: String = characters[place..].iter().take(length).map(|(_, c)| c).collect();
             let mut config = config.clone();
             config.decoding.stop = vec!["never written".into(), stop.clone()];
-            let (answer, parts) = written(&config, &memories, &bank);
+            let (answer, parts) = written(&ada, &config);
             assert_eq!(answer.ended, Ending::StopString);
             assert_eq!(answer.text, whole.text[..whole.text.find(&stop).unwrap()], "{stop:?} at {from}");
             assert_eq!(parts.concat(), answer.text);
@@ -83,13 +83,14 @@ fn a_stop_string_ends_an_answer_and_never_shows() {
 
 #[test]
 fn answers_are_the_same_alone_and_in_one_session() {
-    let (memories, bank) = learned();
+    let ada = learned();
     let prompts = ["About soup", "About the sea", "Old films, a train and a dog?", "Hm"];
     let requests: Vec<(Config, &str)> =
         configs().into_iter().flat_map(|config| prompts.map(|prompt| (config.clone(), prompt))).collect();
     let timeless = |record: AnswerRecord| AnswerRecord { time: jiff::Timestamp::UNIX_EPOCH, ..record };
     let alone = |(config, prompt): &(Config, &str)| {
-        timeless(generate(model(), config, &memories, &bank, prompt, &mut ()).unwrap())
+        let ada = ada.clone().with_config(config.clone());
+        timeless(ada.generate(prompt, &mut ()).unwrap())
     };
     let expected: Vec<AnswerRecord> = requests.iter().map(alone).collect();
 
@@ -98,7 +99,8 @@ fn answers_are_the_same_alone_and_in_one_session() {
     loop {
         // They come one after the other and end when they end.
         if let Some((i, (config, prompt))) = waiting.next() {
-            let mut generation = TextGeneration::new(model(), config, &memories, &bank, prompt).unwrap();
+            let ada = ada.clone().with_config(config.clone());
+            let mut generation = TextGeneration::new(&ada, prompt).unwrap();
             assert!(generation.prompt_tokens() > 0);
             generation.join(&mut *session).unwrap();
             live.push((i, generation));
@@ -128,9 +130,9 @@ fn answers_are_the_same_alone_and_in_one_session() {
 
 #[test]
 fn an_answer_that_is_stopped_keeps_what_was_written() {
-    let (memories, bank) = learned();
+    let ada = learned();
     let mut config = configs().remove(0);
-    let (whole, _) = written(&config, &memories, &bank);
+    let (whole, _) = written(&ada, &config);
     // Half of a stop string is held back and belongs to the text when it ends otherwise.
     config.decoding.stop = vec![format!("{}#", whole.text)];
     let mut tokens = 0;
@@ -138,10 +140,11 @@ fn an_answer_that_is_stopped_keeps_what_was_written() {
         tokens += 1;
         if tokens == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let answer = generate(model(), &config, &memories, &bank, "About soup", &mut listen).unwrap();
+    let stopped = ada.clone().with_config(config.clone());
+    let answer = stopped.generate("About soup", &mut listen).unwrap();
     assert_eq!((answer.ended, tokens), (Ending::Stopped, 4));
     assert!(!answer.text.is_empty() && whole.text.starts_with(&answer.text), "{:?}", answer.text);
-    let (unstopped, parts) = written(&config, &memories, &bank);
+    let (unstopped, parts) = written(&ada, &config);
     assert_eq!((unstopped.text, parts.concat()), (whole.text.clone(), whole.text));
     assert_eq!(model().decode_text(&[]).unwrap(), "");
 }
