@@ -231,7 +231,8 @@ impl Place {
         Ok(killed.then_some(state))
     }
 
-    /// Returns when the state's write-ahead log has grown this many times, or the program has ended.
+    /// Returns when the state's write-ahead log has grown this many times, or the program has
+    /// ended.
     fn wait_for_writes(&self, child: &mut Child, writes: u32) -> Result<()> {
         let log = self.beside("-wal");
         let (mut seen, mut size) = (0, 0);

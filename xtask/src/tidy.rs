@@ -64,7 +64,7 @@ pub fn findings(root: &Path) -> Result<Vec<Finding>> {
     let tree = Tree::read(root)?;
     let sources = paths::parse(&tree)?;
     let mut findings = crates::check(&tree, &sources)?;
-    findings.extend(modules::check(&tree, &sources, modules::BUILT_BY_NAME)?);
+    findings.extend(modules::check(&tree, &sources, modules::EXCEPTIONS)?);
     findings.extend(text::check(&tree));
     findings.sort();
     Ok(findings)

@@ -27,8 +27,8 @@ const HOSTS: &[&str] = &[
     concat!("npmjs", ".org"),
 ];
 
-/// Beginnings of paths that leave a package. What its tests read lies inside, as a file or as a link
-/// that cargo follows when it packs, so that a published package can run its own tests.
+/// Beginnings of paths that leave a package. What its tests read lies inside, as a file or as a
+/// link that cargo follows when it packs, so that a published package can run its own tests.
 const OUTSIDE: &[&str] = &["../spring-", "../../docs", "../../suites", "../../crates"];
 
 /// Checks every text file.
