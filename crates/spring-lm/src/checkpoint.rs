@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{ModelConfig, ModelError, Result, Weights};
+use crate::{ModelConfig, ModelError, Result, Weights, special::TokenSettings};
 
 /// The files of one model.
 ///
@@ -21,7 +21,11 @@ pub struct ModelFiles {
     config: Cow<'static, [u8]>,
     generation_config: Option<Vec<u8>>,
     pub(crate) tokenizer_config: Option<Vec<u8>>,
+    pub(crate) special_tokens_map: Option<Vec<u8>>,
+    pub(crate) added_tokens: Option<Vec<u8>>,
     pub(crate) chat_template: Option<Vec<u8>>,
+    /// Further templates by their names, from `chat_templates/NAME.jinja`.
+    pub(crate) chat_templates: BTreeMap<String, Vec<u8>>,
     /// Only what turns text into tokens needs it.
     tokenizer: Option<Cow<'static, [u8]>>,
     weights: Vec<Shard>,
@@ -41,14 +45,20 @@ const MAX_TOKENIZER: u64 = 128 << 20;
 
 impl ModelFiles {
     /// The files of a folder: `config.json`, `model.safetensors` or the shards that `model.safetensors.index.json`
-    /// lists, and, where they are there, `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja` and
-    /// `generation_config.json`.
+    /// lists, and, where they are there, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `added_tokens.json`, `chat_template.jinja`, `chat_templates/*.jinja` and `generation_config.json`.
     ///
     /// # Errors
     ///
     /// [`ModelError::Io`] or [`ModelError::Config`], naming the file that is missing or malformed.
     pub fn from_dir(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
+        if !dir.join("config.json").exists() && dir.join("adapter_config.json").exists() {
+            return Err(ModelError::Config {
+                file: dir.display().to_string(),
+                reason: "the folder holds a PEFT adapter: give it by --adapter, and its base by --model".into(),
+            });
+        }
         let config = read_small(&dir.join("config.json"))?.into();
         let optional = |name: &str| {
             let path = dir.join(name);
@@ -59,7 +69,10 @@ impl ModelFiles {
             config,
             generation_config: optional("generation_config.json")?,
             tokenizer_config: optional("tokenizer_config.json")?,
+            special_tokens_map: optional("special_tokens_map.json")?,
+            added_tokens: optional("added_tokens.json")?,
             chat_template: optional("chat_template.jinja")?,
+            chat_templates: templates(&dir.join("chat_templates"))?,
             tokenizer: match dir.join("tokenizer.json") {
                 path if path.exists() => Some(read_limited(&path, MAX_TOKENIZER)?.into()),
                 _ => None,
@@ -80,10 +93,35 @@ impl ModelFiles {
             config: config.into(),
             generation_config: None,
             tokenizer_config: None,
+            special_tokens_map: None,
+            added_tokens: None,
             chat_template: None,
+            chat_templates: BTreeMap::new(),
             tokenizer: Some(tokenizer.into()),
             weights: vec![Shard::Bytes(weights)],
         }
+    }
+
+    /// Added tokens that `tokenizer.json` does not have.
+    fn foreign_tokens(&self) -> Vec<String> {
+        #[derive(serde::Deserialize)]
+        struct File {
+            #[serde(default)]
+            added_tokens: Vec<Token>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Token {
+            content: String,
+        }
+        // What cannot be read is refused where it is needed.
+        let settings = TokenSettings::load(self).unwrap_or_default();
+        if settings.added.is_empty() {
+            return Vec::new();
+        }
+        let file: Option<File> = self.tokenizer.as_deref().and_then(|json| serde_json::from_slice(json).ok());
+        let known: BTreeSet<String> =
+            file.into_iter().flat_map(|file| file.added_tokens).map(|token| token.content).collect();
+        settings.added.into_iter().map(|token| token.content).filter(|text| !known.contains(text)).collect()
     }
 
     /// Whether there is a `tokenizer.json`.
@@ -137,9 +175,14 @@ impl ModelFiles {
         // Another template makes other prompts of the same texts. Without one, nothing is added.
         let config = self.tokenizer_config.as_ref();
         let config = config.filter(|json| json.windows(13).any(|part| part == b"chat_template"));
-        for part in config.into_iter().chain(&self.chat_template) {
+        for part in config.into_iter().chain(&self.chat_template).chain(self.chat_templates.values()) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
+        }
+        // Tokens that the tokenizer has from another file make other ids of the same texts.
+        for token in self.foreign_tokens() {
+            hash.update((token.len() as u64).to_le_bytes());
+            hash.update(token);
         }
         for shard in &self.weights {
             match shard {
@@ -223,20 +266,48 @@ fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The templates of a folder, by the names of their files.
+fn templates(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Ok(BTreeMap::new()) };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jinja"))
+        .filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path)))
+        .map(|(name, path)| Ok((name, read_small(&path)?)))
+        .collect()
+}
+
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// What to do about a folder without weights that can be read.
+pub(crate) fn without_weights(dir: &Path) -> String {
+    let names = std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let other = names
+        .filter(|name| [".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack"].iter().any(|end| name.ends_with(end)))
+        .min();
+    match other {
+        Some(name) => format!(
+            "{name} is there, {WEIGHTS} is needed: convert it with transformers (from_pretrained(...), then \
+             save_pretrained(...) writes safetensors), or take a copy of the model that has them"
+        ),
+        None => format!("neither {WEIGHTS} nor {INDEX} is there"),
+    }
+}
 
 fn shards(dir: &Path) -> Result<Vec<Shard>> {
     let single = dir.join(WEIGHTS);
     if single.exists() {
         return Ok(vec![Shard::File(single)]);
     }
+    let fail = |reason: String| ModelError::Config { file: dir.display().to_string(), reason };
     if !dir.join(INDEX).exists() {
-        let source =
-            std::io::Error::new(std::io::ErrorKind::NotFound, "no such file, and no index of shards");
-        return Err(ModelError::Io { path: single, source });
+        return Err(fail(without_weights(dir)));
     }
     let names = ModelFiles::shard_names(dir)?;
+    if let Some(absent) = names.iter().find(|name| !dir.join(name).exists()) {
+        return Err(fail(format!("{INDEX} lists {absent}, which is not there: fetch it too")));
+    }
     Ok(names.into_iter().map(|name| Shard::File(dir.join(name))).collect())
 }
 
@@ -249,7 +320,9 @@ impl ModelFiles {
         }
         let index = dir.join(INDEX);
         let fail = |reason: String| ModelError::Config { file: index.display().to_string(), reason };
-        let list: Index = serde_json::from_slice(&read_small(&index)?).map_err(|e| fail(e.to_string()))?;
+        let list: Index = crate::json::parse(&read_small(&index)?).map_err(&fail).and_then(|json| {
+            serde_json::from_value(json).map_err(|_| fail("weight_map is no object of file names".into()))
+        })?;
         let names: BTreeSet<String> = list.weight_map.into_values().collect();
         // A name from a file may not lead out of the folder.
         match names.iter().find(|name| Path::new(name).file_name().is_none_or(|n| n != name.as_str())) {

@@ -15,7 +15,7 @@ pub struct ModelInfo {
     /// The token that begins a text, if the model has one.
     pub bos: Option<u32>,
     /// The tokens that end a text; the first is the one written after a response: that of the chat
-    /// template, or else the first that the model's files name.
+    /// template, or else the tokenizer's own, or else the first that the model's files name.
     pub eos: Vec<u32>,
     /// What stands before a text that is embedded, so that the empty text has an embedding too:
     /// `bos`, or else the first end token that the model's files name.
@@ -27,15 +27,15 @@ pub struct ModelInfo {
 impl ModelInfo {
     /// What a model's files say; `fingerprint` is that of [`ModelFiles`](crate::ModelFiles).
     pub fn new(fingerprint: &str, config: &ModelConfig, tokenizer: Option<&Tokenizer>) -> Self {
-        let end_of_turn = tokenizer.and_then(Tokenizer::end_of_turn);
-        let others = config.eos.iter().copied().filter(|id| Some(*id) != end_of_turn);
+        // What the tokenizer's own files say comes before config.json.
+        let bos = tokenizer.map_or(config.bos, |tokenizer| tokenizer.begin_token(config.bos));
         Self {
             fingerprint: fingerprint.into(),
             context: config.max_positions,
             vocabulary: config.vocab_size,
-            bos: config.bos,
-            eos: end_of_turn.into_iter().chain(others).collect(),
-            start: config.bos.or(config.eos.first().copied()),
+            bos,
+            eos: tokenizer.map_or_else(|| config.eos.clone(), |t| t.end_tokens(&config.eos)),
+            start: bos.or(config.eos.first().copied()),
             chat: tokenizer.is_some_and(Tokenizer::has_chat_template),
         }
     }

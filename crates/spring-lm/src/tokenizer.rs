@@ -1,38 +1,60 @@
 //! Text to token ids and back, by the tokenizers library.
 
-use crate::{Message, ModelError, ModelFiles, Result, Role, chat::ChatTemplate};
+use tokenizers::AddedToken;
+
+use crate::{ChatTemplate, Message, ModelError, ModelFiles, Result, Role, special::TokenSettings};
 
 /// The tokenizer of a model folder, and its chat template if it has one.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     /// Reads everything as plain text.
-    inner: tokenizers::Tokenizer,
+    plain: tokenizers::Tokenizer,
+    /// Tokens that steer a model; no text of a user may hold one.
+    control: Vec<u32>,
+    begin: Begin,
+    end: Option<u32>,
     chat: Option<Chat>,
     file: String,
+}
+
+/// With which token a text without a template begins.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    /// The tokenizer's files say: with this one, or with none.
+    Said(Option<u32>),
+    /// They say nothing, so the model's configuration decides.
+    Unsaid,
 }
 
 #[derive(Debug, Clone)]
 struct Chat {
     template: ChatTemplate,
-    /// Reads a template's special tokens as such.
+    /// Reads a template's tokens as such.
     inner: tokenizers::Tokenizer,
-    /// Texts of the special tokens.
-    special: Vec<(String, u32)>,
+    /// Every added token that is no white space.
+    tokens: Vec<(String, u32)>,
     end_of_turn: Option<u32>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model, and the chat template of `chat_template.jinja` or `tokenizer_config.json`.
+    /// Reads a model's tokenizer: `tokenizer.json`, the tokens that `tokenizer_config.json`,
+    /// `special_tokens_map.json` and `added_tokens.json` add, and the chat template.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Tokenizer`] if it is malformed; [`ModelError::Config`] for a template that cannot be read. One that
-    /// knows more tokens than the model (`vocab_size`) is only warned of: some families share a tokenizer in which their
-    /// text models lack a token for images. Whatever runs the model refuses ids outside its vocabulary.
+    /// [`ModelError::Tokenizer`] if it is malformed; [`ModelError::Config`] for another file that is, or a template
+    /// that cannot be read or fails on a plain question. One that knows more tokens than the model (`vocab_size`) is
+    /// only warned of: some families share a tokenizer in which their text models lack a token for images. Whatever
+    /// runs the model refuses ids outside its vocabulary.
     pub fn load(files: &ModelFiles, vocab_size: usize) -> Result<Self> {
         let file = files.file("tokenizer.json");
         let fail = |reason: String| ModelError::Tokenizer { file: file.clone(), reason };
         let mut inner = read(files.tokenizer()?).map_err(&fail)?;
+        let settings = TokenSettings::load(files)?;
+        // Tokens that the file names and does not have could not be run.
+        let known = |name: &str| settings.get(name).and_then(|text| inner.token_to_id(text));
+        let named_begin = known("bos_token");
+        add_tokens(&mut inner, &settings.added);
         let tokens = inner.get_vocab_size(true);
         if tokens > vocab_size {
             tracing::warn!("{file}: {tokens} tokens, but the model's vocab_size is {vocab_size}");
@@ -40,19 +62,44 @@ impl Tokenizer {
         // Lengths are cut by the caller, who records each cut.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| fail(e.to_string()))?;
-        let chat = ChatTemplate::load(files)?.map(|template| {
-            let added = inner.get_added_tokens_decoder();
-            let special = added.iter().filter(|(_, token)| token.special);
-            Chat {
-                template,
-                special: special.map(|(id, token)| (token.content.clone(), *id)).collect(),
-                inner: inner.clone(),
-                end_of_turn: None,
-            }
+        let template = ChatTemplate::load(files, &settings)?;
+        let added = inner.get_added_tokens_decoder();
+        let source = template.as_ref().map_or("", ChatTemplate::source);
+        let steers = |token: &AddedToken| match &settings.control {
+            _ if token.special => true,
+            Some(listed) => listed.contains(&token.content),
+            // Templates hold white space as ordinary text.
+            None => !is_blank(&token.content) && source.contains(&token.content),
+        };
+        let mut control: Vec<(u32, AddedToken)> =
+            added.iter().filter(|(_, token)| steers(token)).map(|(id, token)| (*id, token.clone())).collect();
+        control.sort_by_key(|(id, _)| *id);
+        let chat = template.map(|template| Chat {
+            template,
+            inner: inner.clone(),
+            tokens: added
+                .iter()
+                .filter(|(_, token)| !is_blank(&token.content))
+                .map(|(id, token)| (token.content.clone(), *id))
+                .collect(),
+            end_of_turn: None,
         });
-        // Text that spells a special token stays text.
-        inner.set_encode_special_tokens(true);
-        let mut tokenizer = Self { inner, chat, file };
+        let begin = begin(&inner, &settings, named_begin).map_err(|e| fail(e.to_string()))?;
+        let end = settings.get("eos_token").and_then(|text| inner.token_to_id(text));
+        // A name for a token that the model does not have ends nothing.
+        let end = end.filter(|id| (*id as usize) < vocab_size);
+        // Text that spells a token of these stays text, whatever the token's own flag says.
+        let mut plain = inner;
+        let flagged: Vec<AddedToken> =
+            control.iter().map(|(_, token)| AddedToken { special: true, ..token.clone() }).collect();
+        plain.add_special_tokens(&flagged);
+        plain.set_encode_special_tokens(true);
+        let control = control.into_iter().map(|(id, _)| id).collect();
+        let mut tokenizer = Self { plain, control, begin, end, chat, file };
+        if let Some(chat) = &tokenizer.chat {
+            // A template that fails on this fails on everything, and is better refused now.
+            chat.template.render(&[Message { role: Role::User, content: "-" }], true)?;
+        }
         let end_of_turn = tokenizer.find_end_of_turn();
         if let Some(chat) = &mut tokenizer.chat {
             chat.end_of_turn = end_of_turn;
@@ -62,13 +109,32 @@ impl Tokenizer {
 
     /// The ids of a text, without the special tokens that a template would add.
     ///
-    /// Text that spells a special token is read as plain text, so that no user can forge the end of a turn.
+    /// Text that spells a token which steers the model is read as plain text, so that no user can forge the end of a
+    /// turn: special tokens, those that the model's template writes, and whatever a normalizer turns into one.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Tokenizer`] if the library refuses the text.
+    /// [`ModelError::Tokenizer`] if the library refuses the text, or has no other ids for it than a control token's.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        self.ids(&self.inner, text)
+        let encoding = self.plain.encode_char_offsets(text, false).map_err(|e| self.fail(&e))?;
+        let ids = encoding.get_ids();
+        let Some(at) = ids.iter().position(|id| self.control.binary_search(id).is_ok()) else {
+            return Ok(ids.to_vec());
+        };
+        // The vocabulary itself holds the token as a word: its characters are read apart.
+        let (first, after) = encoding.get_offsets()[at];
+        let byte = |character: usize| text.char_indices().nth(character).map_or(text.len(), |(byte, _)| byte);
+        let middle = byte(first + after.saturating_sub(first) / 2);
+        if middle == 0 || middle == text.len() {
+            let token = self.plain.id_to_token(ids[at]).unwrap_or_default();
+            return Err(ModelError::Tokenizer {
+                file: self.file.clone(),
+                reason: format!("the text {text:?} has no other token than {token:?}, which steers the model"),
+            });
+        }
+        let mut ids = self.encode(&text[..middle])?;
+        ids.extend(self.encode(&text[middle..])?);
+        Ok(ids)
     }
 
     fn ids(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
@@ -85,11 +151,32 @@ impl Tokenizer {
         self.chat.is_some()
     }
 
+    /// The token that begins a text without a template: what the tokenizer's own files say, be it none, and
+    /// `configured` where they say nothing.
+    pub fn begin_token(&self, configured: Option<u32>) -> Option<u32> {
+        match self.begin {
+            Begin::Said(token) => token,
+            Begin::Unsaid => configured,
+        }
+    }
+
+    /// The tokens that end a response, the one that is written after it first: what the template writes after a turn,
+    /// then the tokenizer's own end, then those `configured`.
+    pub fn end_tokens(&self, configured: &[u32]) -> Vec<u32> {
+        let mut ends: Vec<u32> = Vec::new();
+        for id in self.end_of_turn().into_iter().chain(self.end).chain(configured.iter().copied()) {
+            if !ends.contains(&id) {
+                ends.push(id);
+            }
+        }
+        ends
+    }
+
     /// The ids of a conversation under the model's chat template, up to where its next turn begins; `None` for a model
     /// without a template.
     ///
-    /// They are those of transformers' `apply_chat_template`, unless a message spells a special token: then the
-    /// messages are encoded apart from the template's own text, so that the token stays plain text.
+    /// They are those of transformers' `apply_chat_template`, unless a message brings in a token that steers the
+    /// model: then the messages are encoded apart from the template's own text, so that the token stays plain text.
     ///
     /// # Errors
     ///
@@ -97,28 +184,57 @@ impl Tokenizer {
     /// [`ModelError::Tokenizer`] if the library refuses a text.
     pub fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Option<Vec<u32>>> {
         let Some(chat) = &self.chat else { return Ok(None) };
-        let forged = |text: &str| chat.special.iter().any(|(token, _)| text.contains(token.as_str()));
-        if !messages.iter().any(|message| forged(message.content)) {
-            return Ok(Some(self.ids(&chat.inner, &chat.template.render(messages, true)?)?));
-        }
+        let whole = self.ids(&chat.inner, &chat.template.render(messages, true)?)?;
         let marks: Vec<String> = (0..messages.len()).map(mark).collect();
         let marked: Vec<Message<'_>> = messages
             .iter()
             .zip(&marks)
             .map(|(message, mark)| Message { role: message.role, content: mark })
             .collect();
-        let rendered = chat.template.render(&marked, true)?;
-        let mut ids = Vec::new();
+        // A template that looks into the messages may not take the marks.
+        let Ok(rendered) = chat.template.render(&marked, true) else {
+            return match messages.iter().any(|message| self.holds_control(chat, message.content)) {
+                false => Ok(Some(whole)),
+                true => Err(self.forged()),
+            };
+        };
+        let mut apart: Vec<(&str, Option<&str>)> = Vec::new();
         let mut rest = rendered.as_str();
         for (message, mark) in messages.iter().zip(&marks) {
             // A template may leave a message out.
             let Some((before, after)) = rest.split_once(mark.as_str()) else { continue };
-            ids.extend(self.ids(&chat.inner, before)?);
-            ids.extend(self.encode(message.content)?);
+            apart.push((before, Some(message.content)));
             rest = after;
         }
-        ids.extend(self.ids(&chat.inner, rest)?);
+        apart.push((rest, None));
+        // The ids are compared, so that it does not matter how a token came about.
+        let own: Vec<Vec<u32>> =
+            apart.iter().map(|(text, _)| self.ids(&chat.inner, text)).collect::<Result<_>>()?;
+        let steers = |id: &&u32| self.control.binary_search(id).is_ok();
+        if whole.iter().filter(steers).eq(own.iter().flatten().filter(steers)) {
+            return Ok(Some(whole));
+        }
+        let mut ids = Vec::with_capacity(whole.len());
+        for (own, (_, message)) in own.iter().zip(&apart) {
+            ids.extend(own);
+            if let Some(message) = message {
+                ids.extend(self.encode(message)?);
+            }
+        }
         Ok(Some(ids))
+    }
+
+    fn holds_control(&self, chat: &Chat, text: &str) -> bool {
+        self.ids(&chat.inner, text).is_ok_and(|ids| ids.iter().any(|id| self.control.binary_search(id).is_ok()))
+    }
+
+    fn forged(&self) -> ModelError {
+        ModelError::Tokenizer {
+            file: self.file.clone(),
+            reason: "a message spells a token that steers the model, and the chat template does not let messages be \
+                     encoded apart from it: take the token out of the text"
+                .into(),
+        }
     }
 
     /// The token that ends the model's own turns under its chat template; `None` without a template.
@@ -126,7 +242,7 @@ impl Tokenizer {
         self.chat.as_ref()?.end_of_turn
     }
 
-    /// The special token that the template writes after a turn of the model.
+    /// The added token that the template writes after a turn of the model.
     fn find_end_of_turn(&self) -> Option<u32> {
         let chat = self.chat.as_ref()?;
         let mark = mark(0);
@@ -134,14 +250,14 @@ impl Tokenizer {
             [Message { role: Role::User, content: "-" }, Message { role: Role::Assistant, content: &mark }];
         let rendered = chat.template.render(&messages, false).ok()?;
         let after = rendered.rsplit_once(&mark)?.1.trim_start();
-        let follows = chat.special.iter().filter(|(token, _)| after.starts_with(token.as_str()));
+        let follows = chat.tokens.iter().filter(|(token, _)| after.starts_with(token.as_str()));
         follows.max_by_key(|(token, _)| token.len()).map(|(_, id)| *id)
     }
 
     /// Whether a token is a single byte that becomes text only with those around it: `<0xE2>`, as
     /// the vocabularies with byte fallback have them.
     pub fn is_byte(&self, id: u32) -> bool {
-        let piece = self.inner.id_to_token(id);
+        let piece = self.plain.id_to_token(id);
         piece.and_then(|piece| piece.strip_prefix("<0x")?.strip_suffix('>').map(str::len)) == Some(2)
     }
 
@@ -151,14 +267,56 @@ impl Tokenizer {
     ///
     /// [`ModelError::Tokenizer`] if the library cannot decode them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|e| self.fail(&e))
+        let Some(chat) = &self.chat else { return self.plain.decode(ids, true).map_err(|e| self.fail(&e)) };
+        let shown: Vec<u32> = ids.iter().copied().filter(|id| Some(*id) != chat.end_of_turn).collect();
+        chat.inner.decode(&shown, true).map_err(|e| self.fail(&e))
     }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c == '▁')
+}
+
+/// Adds what `tokenizer.json` does not have, in the order of the file that names it.
+fn add_tokens(tokenizer: &mut tokenizers::Tokenizer, tokens: &[AddedToken]) {
+    let known = tokenizer.get_added_tokens_decoder();
+    let new: Vec<AddedToken> =
+        tokens.iter().filter(|token| !known.values().any(|known| known == *token)).cloned().collect();
+    if !new.is_empty() {
+        tokenizer.add_tokens(&new);
+    }
+}
+
+/// What the tokenizer's files say of the token that begins a text.
+fn begin(
+    inner: &tokenizers::Tokenizer,
+    settings: &TokenSettings,
+    named: Option<u32>,
+) -> tokenizers::Result<Begin> {
+    if inner.get_post_processor().is_none() {
+        return Ok(match named {
+            _ if settings.adds_begin == Some(false) || settings.no_begin => Begin::Said(None),
+            Some(token) => Begin::Said(Some(token)),
+            None => Begin::Unsaid,
+        });
+    }
+    let [bare, full] = [inner.encode_fast("a", false)?, inner.encode_fast("a", true)?];
+    let added = full.get_ids().strip_suffix(bare.get_ids());
+    // A tokenizer that adds more, or at the end too, is none of a causal model's kinds.
+    Ok(match added {
+        Some([]) => Begin::Said(None),
+        Some([first, ..]) => Begin::Said(Some(*first)),
+        None => {
+            let first = full.get_ids().first().filter(|first| bare.get_ids().first() != Some(first));
+            Begin::Said(first.copied())
+        }
+    })
 }
 
 /// The library panics on some malformed files; here that is an error like any other.
 fn read(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
     // The usual damage, a file that is cut short, is found without the panic's message on the terminal.
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| e.to_string())?;
+    crate::json::check(bytes)?;
     std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
         .map_err(|_| "the tokenizers library cannot read it".to_owned())?
         .map_err(|e| e.to_string())
