@@ -1,99 +1,260 @@
-//! Model folders downloaded from a hub.
+//! Model folders downloaded from a hub, in the cache that the hub's programs share.
+
+mod client;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-
-use crate::{ModelError, ModelFiles, Result};
+use self::client::{Answer, Client};
+use crate::{ModelError, ModelFiles, Result, checkpoint::without_weights};
 
 /// Files that a model may have beside its config and weights.
-const OPTIONAL: &[&str] =
-    &["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+const OPTIONAL: &[&str] = &[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
+const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// What a model without safetensors mostly has.
+const PICKLE: &str = "pytorch_model.bin";
 /// Where the hub's programs note, by commit, which files a model lacks.
 const LACKING: &str = ".no_exist";
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+
+/// What the environment says, as it does to every program of the hub's family.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// `HF_ENDPOINT`
+    endpoint: String,
+    /// `HF_HUB_CACHE`, or `hub` in `HF_HOME`
+    cache: PathBuf,
+    /// `HF_TOKEN`, or the file that a login leaves
+    token: Option<String>,
+    /// `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`
+    offline: bool,
+    progress: bool,
+}
+
+impl Settings {
+    fn from_env(progress: bool) -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let home = variable("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
+            let cache = variable("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
+                let home = variable("HOME").or_else(|| variable("USERPROFILE"));
+                PathBuf::from(home.unwrap_or_else(|| ".".into())).join(".cache")
+            });
+            cache.join("huggingface")
+        });
+        let cache = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE"));
+        let from_file = || {
+            let path = variable("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+            fs::read_to_string(path).ok()
+        };
+        let token = variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN")).or_else(from_file);
+        let on = |name: &str| {
+            variable(name).is_some_and(|value| {
+                ["1", "on", "yes", "true"].contains(&value.trim().to_ascii_lowercase().as_str())
+            })
+        };
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.into());
+        Self {
+            endpoint: endpoint.trim_end_matches('/').into(),
+            cache: cache.map_or_else(|| home.join("hub"), PathBuf::from),
+            token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
+            offline: on("HF_HUB_OFFLINE") || on("TRANSFORMERS_OFFLINE"),
+            progress,
+        }
+    }
+}
 
 impl ModelFiles {
-    /// Downloads a model, named `owner/name` or `owner/name@revision`, or takes it from the cache of earlier downloads.
+    /// Downloads a model, named `owner/name` or `owner/name@revision`, or takes it from the cache, whichever program
+    /// filled it.
     ///
-    /// The environment decides as for every program of the hub's family: `HF_ENDPOINT` is the server, `HF_HOME` the
-    /// folder of the cache and of an access token. That a model lacks a file is known when the server has said so once
-    /// (404), which is noted in the cache; no other failure counts as that.
+    /// The environment decides as for every program of the hub's family: `HF_ENDPOINT` is the server, `HF_HUB_CACHE`
+    /// or `HF_HOME` the folder of the cache, `HF_TOKEN` or the file of a login the access token, and
+    /// `HF_HUB_OFFLINE` forbids the network. A model that is whole in the cache is taken from there without asking. A
+    /// server that cannot be reached counts as no network: what the cache has is used if configuration, tokenizer and
+    /// weights are there. That a model lacks a file is known when the server has said so (404), which is noted in the
+    /// cache; no other failure counts as that.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Hub`] for a malformed name, a missing file or a failed download; otherwise as
-    /// [`from_dir`](Self::from_dir).
+    /// [`ModelError::Hub`] for a malformed name, a missing file, a model that wants a token or a licence to be
+    /// accepted, or a failed download; otherwise as [`from_dir`](Self::from_dir).
     pub fn from_hub(name: &str, progress: bool) -> Result<Self> {
-        let fail = |reason: String| ModelError::Hub { model: name.into(), reason };
-        let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
-        let plain = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with('.')
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
-        let known = id.split_once('/').is_some_and(|(owner, model)| plain(owner) && plain(model));
-        if !known || !plain(revision) {
-            return Err(fail("a name is owner/name or owner/name@revision".into()));
-        }
-        let api = ApiBuilder::from_env().with_progress(progress).build().map_err(|e| fail(e.to_string()))?;
-        download(&api, name, id, revision)
+        from_settings(name, &Settings::from_env(progress))
     }
 }
 
-fn download(api: &Api, name: &str, id: &str, revision: &str) -> Result<ModelFiles> {
-    let repository =
-        api.repo(hf_hub::Repo::with_revision(id.into(), hf_hub::RepoType::Model, revision.into()));
-    let model = Remote { name, repository };
-    let config = model.get("config.json")?;
-    let dir = config.parent().unwrap_or(&config);
-    for file in OPTIONAL {
-        model.find(file, dir)?;
+fn from_settings(name: &str, settings: &Settings) -> Result<ModelFiles> {
+    let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let known = id.split_once('/').is_some_and(|(owner, model)| plain(owner) && plain(model));
+    if !known || !revision.split('/').all(plain) {
+        return Err(ModelError::Hub {
+            model: name.into(),
+            reason: "a name is owner/name or owner/name@revision".into(),
+        });
     }
-    if !model.find(WEIGHTS, dir)? {
-        model.get(INDEX)?;
-        for shard in ModelFiles::shard_names(dir)? {
-            model.get(&shard)?;
-        }
-    }
-    ModelFiles::from_dir(dir)
+    let folder = settings.cache.join(format!("models--{}", id.replace('/', "--")));
+    Model { name, id, revision, folder, settings }.files()
 }
 
-struct Remote<'a> {
+/// A model at a revision, and its folder in the cache.
+struct Model<'a> {
     name: &'a str,
-    repository: ApiRepo,
+    id: &'a str,
+    revision: &'a str,
+    folder: PathBuf,
+    settings: &'a Settings,
 }
 
-impl Remote<'_> {
-    fn fail(&self, reason: String) -> ModelError {
-        ModelError::Hub { model: self.name.into(), reason }
+impl Model<'_> {
+    fn fail(&self, reason: impl Into<String>) -> ModelError {
+        ModelError::Hub { model: self.name.into(), reason: reason.into() }
     }
 
-    /// A file that the model must have.
-    fn get(&self, file: &str) -> Result<PathBuf> {
-        self.repository.get(file).map_err(|e| self.fail(format!("{file}: {e}")))
+    fn files(&self) -> Result<ModelFiles> {
+        let cached = self.cached();
+        if let Some(dir) = cached.as_ref().filter(|dir| self.settings.offline || is_whole(dir)) {
+            return self.open(dir, "offline");
+        }
+        if self.settings.offline {
+            return Err(self.fail(format!(
+                "not in the cache {}, and HF_HUB_OFFLINE forbids to download it",
+                self.settings.cache.display()
+            )));
+        }
+        let client = Client::new(self.settings);
+        match self.download(&client) {
+            Err(Failure::Unreachable(reason)) => match cached.filter(|dir| is_usable(dir)) {
+                Some(dir) => {
+                    tracing::warn!("{}: {reason}; the copy in the cache is used", self.name);
+                    self.open(&dir, "without network")
+                }
+                None => Err(self.fail(reason)),
+            },
+            Err(Failure::Refused(reason)) => Err(self.fail(reason)),
+            Err(Failure::Model(error)) => Err(error),
+            Ok(dir) => ModelFiles::from_dir(dir),
+        }
     }
 
-    /// Downloads a file that the model may lack, and says whether it has it; `dir` is where its files of this commit are.
-    fn find(&self, file: &str, dir: &Path) -> Result<bool> {
-        let lacking = lacking(dir);
-        if lacking.join(file).exists() {
+    /// A snapshot as it stands in the cache.
+    fn open(&self, dir: &Path, how: &str) -> Result<ModelFiles> {
+        match is_usable(dir) {
+            true => ModelFiles::from_dir(dir),
+            false => Err(self.fail(format!(
+                "the copy in the cache, {}, lacks {CONFIG} or weights, and {how} they cannot be downloaded",
+                dir.display()
+            ))),
+        }
+    }
+
+    /// Where the cache has this revision.
+    fn cached(&self) -> Option<PathBuf> {
+        let named = fs::read_to_string(self.folder.join("refs").join(self.revision)).ok();
+        let commit = named.map_or_else(|| self.revision.to_owned(), |text| text.trim().to_owned());
+        let dir = self.folder.join("snapshots").join(commit);
+        dir.join(CONFIG).exists().then_some(dir)
+    }
+
+    fn download(&self, client: &Client<'_>) -> std::result::Result<PathBuf, Failure> {
+        let config = client.get(self.id, self.revision, CONFIG)?;
+        let Answer::Found(config) = config else {
+            return Err(Failure::Refused(format!("the model has no {CONFIG}: it is none of a kind that is run here")));
+        };
+        let commit = match config.commit() {
+            Some(commit) => commit.to_owned(),
+            None => client.commit(self.id, self.revision)?,
+        };
+        let dir = self.folder.join("snapshots").join(&commit);
+        let io = |path: &Path, source| Failure::Model(ModelError::Io { path: path.into(), source });
+        config.store(&self.folder, &dir, CONFIG)?;
+        let reference = self.folder.join("refs").join(self.revision);
+        if self.revision != commit {
+            let parent = reference.parent().unwrap_or(&reference);
+            fs::create_dir_all(parent).and_then(|()| fs::write(&reference, &commit)).map_err(|e| io(&reference, e))?;
+        }
+        for file in OPTIONAL {
+            self.find(client, file, &commit, &dir)?;
+        }
+        if !self.find(client, WEIGHTS, &commit, &dir)? {
+            if !self.find(client, INDEX, &commit, &dir)? {
+                let pickle = client.get(self.id, &commit, PICKLE).is_ok_and(|answer| matches!(answer, Answer::Found(_)));
+                let has = if pickle { format!("{PICKLE} is there, ") } else { without_weights(&dir) + "; " };
+                return Err(Failure::Refused(format!(
+                    "{has}{WEIGHTS} is needed: take a revision or a copy of the model that has safetensors"
+                )));
+            }
+            for shard in ModelFiles::shard_names(&dir).map_err(Failure::Model)? {
+                if !self.find(client, &shard, &commit, &dir)? {
+                    return Err(Failure::Refused(format!("{INDEX} lists {shard}, which the model does not have")));
+                }
+            }
+        }
+        Ok(dir)
+    }
+
+    /// Downloads a file that the model may lack, and says whether it has it.
+    fn find(
+        &self,
+        client: &Client<'_>,
+        file: &str,
+        commit: &str,
+        dir: &Path,
+    ) -> std::result::Result<bool, Failure> {
+        if dir.join(file).exists() {
+            return Ok(true);
+        }
+        let lacking = lacking(dir).join(file);
+        if lacking.exists() {
             return Ok(false);
         }
-        let Err(error) = self.repository.get(file) else { return Ok(true) };
-        let failure = format!("{file}: {error}; whether the model has this file is not known, try again");
-        if !is_absent(error) {
-            return Err(self.fail(failure));
+        match client.get(self.id, commit, file)? {
+            Answer::Found(found) => found.store(&self.folder, dir, file).map(|()| true),
+            Answer::Lacking => {
+                if let Err(error) = note(&lacking) {
+                    tracing::debug!("{}: {error}; the server will be asked again", lacking.display());
+                }
+                Ok(false)
+            }
         }
-        if let Err(error) = note(&lacking, file) {
-            tracing::debug!("{}: {error}; the server will be asked again", lacking.join(file).display());
-        }
-        Ok(false)
     }
+}
+
+/// Why a download did not come about.
+#[derive(Debug)]
+enum Failure {
+    /// The server did not answer.
+    Unreachable(String),
+    /// It answered otherwise than with the file.
+    Refused(String),
+    Model(ModelError),
+}
+
+/// Whether a snapshot has what a model cannot do without.
+fn is_usable(dir: &Path) -> bool {
+    let index = || ModelFiles::shard_names(dir).is_ok_and(|names| names.iter().all(|name| dir.join(name).exists()));
+    dir.join(CONFIG).exists() && (dir.join(WEIGHTS).exists() || index())
+}
+
+/// Whether nothing is to be asked of the server: each file is there, or known to be lacking.
+fn is_whole(dir: &Path) -> bool {
+    let lacking = lacking(dir);
+    is_usable(dir) && OPTIONAL.iter().all(|file| dir.join(file).exists() || lacking.join(file).exists())
 }
 
 /// `models--owner--name/.no_exist/COMMIT` of `models--owner--name/snapshots/COMMIT`.
@@ -102,80 +263,10 @@ fn lacking(dir: &Path) -> PathBuf {
     root.join(LACKING).join(dir.file_name().unwrap_or_default())
 }
 
-fn note(lacking: &Path, file: &str) -> io::Result<()> {
-    fs::create_dir_all(lacking)?;
-    fs::write(lacking.join(file), b"")
-}
-
-/// Whether the server said that there is no such file.
-fn is_absent(error: ApiError) -> bool {
-    match error {
-        ApiError::RequestError(error) => error.into_response().is_some_and(|answer| answer.status() == 404),
-        _ => false,
-    }
+fn note(file: &Path) -> io::Result<()> {
+    fs::create_dir_all(file.parent().unwrap_or(file))?;
+    fs::write(file, b"")
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::{
-        io::{BufRead, BufReader, Write},
-        net::{TcpListener, TcpStream},
-    };
-
-    use super::*;
-
-    /// Serves the fixture's files as a hub does; what it has not is answered by `otherwise`. Gives its address.
-    fn serve(otherwise: &'static str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap(), otherwise)));
-        address
-    }
-
-    fn answer(mut stream: TcpStream, otherwise: &str) {
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(io::Result::ok);
-        let request = lines.next().unwrap_or_default();
-        let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-        let path = request.split(' ').nth(1).unwrap_or_default();
-        let name = path.strip_prefix("/some-body/tiny/resolve/main/").unwrap_or_default();
-        let Ok(file) = fs::read(fixture().join(name)) else {
-            let head = format!("HTTP/1.1 {otherwise}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            return drop(stream.write_all(head.as_bytes()));
-        };
-        let first_byte_alone = headers.iter().any(|header| header.eq_ignore_ascii_case("range: bytes=0-0"));
-        let sent = if first_byte_alone { &file[..1] } else { &file[..] };
-        let head = format!(
-            "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes 0-{}/{}\r\n\
-             etag: \"{name}\"\r\nx-repo-commit: 0123456789abcdef\r\nconnection: close\r\n\r\n",
-            sent.len(),
-            sent.len() - 1,
-            file.len()
-        );
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent));
-    }
-
-    fn fixture() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama")
-    }
-
-    fn fetch(endpoint: &str, cache: &Path) -> Result<ModelFiles> {
-        let builder = ApiBuilder::from_cache(hf_hub::Cache::new(cache.into())).with_progress(false);
-        let api = builder.with_endpoint(endpoint.into()).build().unwrap();
-        download(&api, "some-body/tiny", "some-body/tiny", "main")
-    }
-
-    #[test]
-    fn only_a_404_says_that_a_model_lacks_a_file() {
-        let cache = tempfile::tempdir().unwrap();
-        let error = fetch(&serve("500 Internal Server Error"), cache.path()).unwrap_err().to_string();
-        assert!(OPTIONAL.iter().any(|file| error.contains(file)) && error.contains("500"), "{error}");
-        // Nobody listens there.
-        let nobody = "http://127.0.0.1:9";
-        assert!(fetch(nobody, cache.path()).is_err());
-        let whole = fetch(&serve("404 Not Found"), cache.path()).unwrap().fingerprint().unwrap();
-        assert_eq!(whole, ModelFiles::from_dir(fixture()).unwrap().fingerprint().unwrap());
-        // What it lacks is known by now.
-        assert_eq!(fetch(nobody, cache.path()).unwrap().fingerprint().unwrap(), whole);
-    }
-}
+mod tests;
