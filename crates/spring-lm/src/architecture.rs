@@ -72,6 +72,107 @@ impl OneOrMany {
     }
 }
 
+/// What a field holds.
+#[derive(Clone, Copy)]
+enum Kind {
+    Whole,
+    Number,
+    Flag,
+    Text,
+    Object,
+    Texts,
+    /// A token's id, or a list of them.
+    Ids,
+}
+
+const KINDS: &[(&str, Kind)] = &[
+    ("vocab_size", Kind::Whole),
+    ("hidden_size", Kind::Whole),
+    ("intermediate_size", Kind::Whole),
+    ("num_hidden_layers", Kind::Whole),
+    ("num_attention_heads", Kind::Whole),
+    ("num_key_value_heads", Kind::Whole),
+    ("head_dim", Kind::Whole),
+    ("max_position_embeddings", Kind::Whole),
+    ("original_max_position_embeddings", Kind::Whole),
+    ("sliding_window", Kind::Whole),
+    ("max_window_layers", Kind::Whole),
+    ("sliding_window_pattern", Kind::Whole),
+    ("_sliding_window_pattern", Kind::Whole),
+    ("bos_token_id", Kind::Whole),
+    ("eos_token_id", Kind::Ids),
+    ("rms_norm_eps", Kind::Number),
+    ("rope_theta", Kind::Number),
+    ("rope_local_base_freq", Kind::Number),
+    ("partial_rotary_factor", Kind::Number),
+    ("query_pre_attn_scalar", Kind::Number),
+    ("final_logit_softcapping", Kind::Number),
+    ("tie_word_embeddings", Kind::Flag),
+    ("attention_bias", Kind::Flag),
+    ("mlp_bias", Kind::Flag),
+    ("use_sliding_window", Kind::Flag),
+    ("use_bidirectional_attention", Kind::Flag),
+    ("hidden_act", Kind::Text),
+    ("hidden_activation", Kind::Text),
+    ("rope_scaling", Kind::Object),
+    ("rope_parameters", Kind::Object),
+    ("layer_types", Kind::Texts),
+];
+
+/// Fields without which no model can be built.
+const NEEDED: &[&str] = &[
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "rms_norm_eps",
+];
+
+impl Kind {
+    /// Refuses a value of another kind by name; a whole number that is written as a float becomes one.
+    fn check(self, key: &str, value: &mut Value) -> Result<(), String> {
+        let whole = |value: &mut Value| {
+            let float = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=u32::MAX.into()).contains(n));
+            if let Some(float) = float.filter(|_| !value.is_u64()) {
+                *value = (float as u64).into();
+            }
+            value.is_u64()
+        };
+        let (fits, wanted) = match self {
+            Self::Whole => (whole(value), "a whole number"),
+            Self::Ids => {
+                let fits = match value.as_array_mut() {
+                    Some(list) => list.iter_mut().all(whole),
+                    None => whole(value),
+                };
+                (fits, "a token's id or a list of them")
+            }
+            Self::Number => (value.is_number(), "a number"),
+            Self::Flag => (value.is_boolean(), "true or false"),
+            Self::Text => (value.is_string(), "a text"),
+            Self::Object => (value.is_object(), "an object"),
+            Self::Texts => (
+                value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
+                "a list of texts",
+            ),
+        };
+        match fits || (value.is_null() && !NEEDED.contains(&key)) {
+            true => Ok(()),
+            false => Err(format!("{key} is {}: {wanted} is wanted", shown(value))),
+        }
+    }
+}
+
+/// A value as it stands in the file, if it is short.
+fn shown(value: &Value) -> String {
+    match value.to_string() {
+        text if text.len() <= 60 => text,
+        _ => crate::json::kind(value).into(),
+    }
+}
+
 fn defaults(model_type: &str) -> Value {
     match model_type {
         "mistral" => json!({
@@ -111,6 +212,14 @@ pub(crate) fn resolve(file: &Value) -> Result<ModelConfig, String> {
             SUPPORTED_ARCHITECTURES.join(", ")
         ));
     }
+    for part in [Some(file), file.get("text_config")].into_iter().flatten() {
+        if let Some(settings) = part.get("quantization_config").filter(|settings| !settings.is_null()) {
+            let method = settings.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
+            return Err(format!(
+                "quantization_config names {method}: quantised weights are not supported; use the model in bf16 or f16"
+            ));
+        }
+    }
     let mut merged = defaults(model_type);
     let mut overlay = |object: Option<&Value>, keys: Option<&[&str]>| {
         let Some(object) = object.and_then(Value::as_object) else { return };
@@ -129,6 +238,11 @@ pub(crate) fn resolve(file: &Value) -> Result<ModelConfig, String> {
         overlay(Some(file), Some(&["eos_token_id", "bos_token_id", "tie_word_embeddings"]));
     } else {
         overlay(Some(file), None);
+    }
+    for (key, kind) in KINDS {
+        if let Some(value) = merged.get_mut(*key) {
+            kind.check(key, value)?;
+        }
     }
     let fields: Fields = serde_json::from_value(merged).map_err(|e| e.to_string())?;
     fields.resolve(model_type, multimodal)
@@ -269,7 +383,7 @@ impl Fields {
             parameters.insert("original_max_position_embeddings".into(), tokens.into());
         }
         let rope = self.rope(&parameters, self.rope_theta.unwrap_or(10_000.0))?;
-        Ok([rope, rope])
+        Ok([rope.clone(), rope])
     }
 
     fn rope(&self, parameters: &Map<String, Value>, theta: f64) -> Result<RopeConfig, String> {
@@ -278,23 +392,67 @@ impl Fields {
         if number("partial_rotary_factor").is_some_and(|part| part != 1.0) {
             return Err("partial_rotary_factor is not supported; only 1 is".into());
         }
+        // A number of tokens, which some files write as 8192.0.
+        let context = number("original_max_position_embeddings").filter(|n| n.fract() == 0.0 && *n >= 1.0);
+        let original_max_positions = context.map_or(self.max_position_embeddings, |n| n as usize);
+        let longer = self.max_position_embeddings as f64 / original_max_positions as f64;
         let kind = parameters.get("rope_type").or(parameters.get("type")).and_then(Value::as_str);
         let scaling = match kind.unwrap_or("default") {
             "default" => RopeScaling::None,
             "linear" => RopeScaling::Linear { factor: needed("factor")? },
+            "dynamic" => RopeScaling::Dynamic {
+                factor: needed("factor")?,
+                max_positions: self.max_position_embeddings,
+            },
+            "yarn" => {
+                let factor = number("factor").unwrap_or(longer);
+                let grown = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+                // Zero is as good as absent there.
+                let given = |name: &str| number(name).filter(|value| *value != 0.0);
+                let inferred = match (given("mscale"), given("mscale_all_dim")) {
+                    (Some(one), Some(all)) => grown(one) / grown(all),
+                    _ => grown(1.0),
+                };
+                RopeScaling::Yarn {
+                    factor,
+                    attention_factor: number("attention_factor").unwrap_or(inferred),
+                    beta_fast: given("beta_fast").unwrap_or(32.0),
+                    beta_slow: given("beta_slow").unwrap_or(1.0),
+                    original_max_positions,
+                    truncate: parameters.get("truncate").and_then(Value::as_bool).unwrap_or(true),
+                }
+            }
+            // The kind's first name.
+            "longrope" | "su" => {
+                let factors = |name: &str| -> Result<Vec<f64>, String> {
+                    let list = parameters.get(name).and_then(Value::as_array);
+                    let list = list.ok_or_else(|| format!("the rope settings lack {name}"))?;
+                    list.iter()
+                        .map(|value| value.as_f64().filter(|value| value.is_finite() && *value > 0.0))
+                        .collect::<Option<_>>()
+                        .ok_or_else(|| format!("{name} is no list of positive numbers"))
+                };
+                let factor = number("factor").unwrap_or(longer);
+                let inferred = match factor {
+                    factor if factor <= 1.0 => 1.0,
+                    factor => (1.0 + factor.ln() / (original_max_positions as f64).ln()).sqrt(),
+                };
+                RopeScaling::LongRope {
+                    short: factors("short_factor")?,
+                    long: factors("long_factor")?,
+                    attention_factor: number("attention_factor").unwrap_or(inferred),
+                    original_max_positions,
+                }
+            }
             "llama3" => RopeScaling::Llama3 {
                 factor: needed("factor")?,
                 low_freq_factor: needed("low_freq_factor")?,
                 high_freq_factor: needed("high_freq_factor")?,
-                original_max_positions: parameters
-                    .get("original_max_position_embeddings")
-                    .and_then(Value::as_u64)
-                    .and_then(|n| usize::try_from(n).ok())
-                    .unwrap_or(self.max_position_embeddings),
+                original_max_positions,
             },
             other => {
                 return Err(format!(
-                    "rope_type {other:?} is not supported; \"default\", \"linear\" and \"llama3\" are"
+                    "rope_type {other:?} is not supported; default, linear, dynamic, yarn, longrope and llama3 are"
                 ));
             }
         };

@@ -100,7 +100,7 @@ impl ModelConfig {
     /// that contradict each other.
     pub fn from_json(json: &[u8], file: &str) -> Result<Self> {
         let fail = |reason: String| ModelError::Config { file: file.into(), reason };
-        let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
+        let value = crate::json::parse(json).map_err(fail)?;
         let config = architecture::resolve(&value).map_err(fail)?;
         config.check().map_err(fail)?;
         Ok(config)
@@ -172,12 +172,42 @@ impl ModelConfig {
         ] {
             check_positive(name, value)?;
         }
-        for rope in [self.rope, self.sliding_rope] {
+        for rope in [&self.rope, &self.sliding_rope] {
             check_positive("rope_theta", rope.theta)?;
-            match rope.scaling {
+            match &rope.scaling {
                 RopeScaling::None => {}
-                RopeScaling::Linear { factor } => check_positive("factor", factor)?,
-                RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, .. } => {
+                RopeScaling::Linear { factor } => check_positive("factor", *factor)?,
+                RopeScaling::Dynamic { factor, .. } => {
+                    // The exponent of its formula divides by the width less two.
+                    if *factor < 1.0 || self.head_dim < 4 {
+                        return Err(format!("rope_type dynamic with factor {factor} and head_dim {}", self.head_dim));
+                    }
+                    check_positive("factor", *factor)?;
+                }
+                RopeScaling::Yarn { factor, attention_factor, beta_fast, beta_slow, .. } => {
+                    for (name, value) in [
+                        ("factor", *factor),
+                        ("attention_factor", *attention_factor),
+                        ("beta_fast", *beta_fast),
+                        ("beta_slow", *beta_slow),
+                        ("rope_theta", rope.theta - 1.0),
+                    ] {
+                        check_positive(name, value)?;
+                    }
+                }
+                RopeScaling::LongRope { short, long, attention_factor, .. } => {
+                    check_positive("attention_factor", *attention_factor)?;
+                    for (name, list) in [("short_factor", short), ("long_factor", long)] {
+                        if list.len() != self.head_dim / 2 {
+                            return Err(format!(
+                                "{name} has {} numbers; half of head_dim, {}, are wanted",
+                                list.len(),
+                                self.head_dim / 2
+                            ));
+                        }
+                    }
+                }
+                &RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, .. } => {
                     check_positive("factor", factor)?;
                     check_positive("low_freq_factor", low)?;
                     check_positive("high_freq_factor", high - low)
@@ -345,7 +375,9 @@ mod tests {
         for (change, word) in [
             (("model_type", "mamba".into()), "mamba"),
             (("hidden_act", "gelu".into()), "gelu"),
-            (("rope_scaling", serde_json::json!({"type": "yarn"})), "yarn"),
+            (("rope_scaling", serde_json::json!({"type": "ntk"})), "ntk"),
+            (("vocab_size", "many".into()), "vocab_size is \"many\": a whole number"),
+            (("quantization_config", serde_json::json!({"quant_method": "gptq"})), "names gptq"),
             (
                 ("rope_parameters", serde_json::json!({"full_attention": {"rope_theta": 5.0}})),
                 "full_attention",

@@ -80,7 +80,12 @@ impl<'a> Weights<'a> {
         let fail = |reason: String| ModelError::Weights { file: label.clone(), reason };
         let mut size = [0; 8];
         source.read_at(0, &mut size).map_err(|e| fail(e.to_string()))?;
+        let first = size;
         let size = u64::from_le_bytes(size);
+        if crate::json::GIT_LFS.starts_with(&first) {
+            let reason = crate::json::GIT_LFS_ADVICE.into();
+            return Err(ModelError::Config { file: label, reason });
+        }
         if size > MAX_HEADER || size + 8 > len {
             return Err(fail(format!("its header of {size} bytes does not fit")));
         }

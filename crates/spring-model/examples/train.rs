@@ -10,10 +10,10 @@ use spring_model::{AnyModel, Device, LoraConfig, ModelFiles, Sequence, Train, Tr
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [model, lines, folder] = args.as_slice() else {
+    let [base, lines, folder] = args.as_slice() else {
         return Err("usage: train MODEL LINES ADAPTER".into());
     };
-    let model = AnyModel::load(&ModelFiles::from_dir(model)?, Device::Cpu)?;
+    let model = AnyModel::load(&ModelFiles::from_dir(base)?, Device::Cpu)?;
     let (begin, end) = (model.config().bos.unwrap_or_default(), model.config().end_token()?);
     let mut examples = Vec::new();
     for line in std::fs::read_to_string(lines)?.lines().filter(|line| !line.trim().is_empty()) {
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("step {} of {}{loss}", step.done, step.steps);
         ControlFlow::Continue(())
     })?;
-    outcome.adapter.save_peft(folder)?;
+    outcome.adapter.save_peft(folder, Some(base))?;
     println!("{folder}: {} numbers, trained on {} tokens", outcome.adapter.num_params(), outcome.tokens);
     Ok(())
 }

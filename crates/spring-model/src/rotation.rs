@@ -17,10 +17,11 @@ pub(crate) fn tables<B: Backend>(
     positions: &[usize],
     device: &B::Device,
 ) -> [Tensor<B, 2>; 2] {
-    let frequencies = rope.frequencies(head_dim);
+    let reach = positions.iter().max().map_or(0, |last| last + 1);
+    let (frequencies, scale) = (rope.frequencies(head_dim, reach), rope.attention_factor());
     [f32::cos, f32::sin].map(|function| {
         let angles = positions.iter().flat_map(|p| frequencies.iter().map(move |f| *p as f32 * f));
-        let numbers: Vec<f32> = angles.map(function).collect();
+        let numbers: Vec<f32> = angles.map(|angle| function(angle) * scale).collect();
         Tensor::from_data(TensorData::new(numbers, [positions.len(), frequencies.len()]), device)
     })
 }

@@ -77,6 +77,9 @@ struct RmsNorm<B: Backend> {
     epsilon: f64,
 }
 
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
 /// What every layer of one pass shares.
 pub(crate) struct Pass<'a, B: Backend> {
     lora: &'a LoraRows<'a, B>,
@@ -117,11 +120,16 @@ impl<B: ModelBackend> Transformer<B> {
     ) -> Result<Self> {
         let mut weights = HashMap::new();
         let wanted: HashMap<String, Vec<usize>> = wanted(config).into_iter().collect();
+        let tied = config.tie_word_embeddings;
         let (mut vision, mut unknown) = (0, Vec::new());
         for file in files.weights() {
             let file = file?;
             for stored in file.names() {
-                let name = canonical(&stored);
+                let name = match canonical(&stored) {
+                    // One matrix, stored under either name; the embedding's counts if both are there.
+                    head if tied && head == HEAD && !weights.contains_key(EMBEDDING) => EMBEDDING.into(),
+                    name => name,
+                };
                 match wanted.get(&name) {
                     Some(shape) => {
                         let dtype = if shape.len() == 2 { dtype } else { DType::F32 };
@@ -325,12 +333,12 @@ impl<B: ModelBackend> Transformer<B> {
         device: &B::Device,
     ) -> View<B> {
         let rope = match kind {
-            LayerKind::Full => self.config.rope,
-            LayerKind::Sliding => self.config.sliding_rope,
+            LayerKind::Full => &self.config.rope,
+            LayerKind::Sliding => &self.config.sliding_rope,
         };
         let dim = self.config.head_dim;
         let [cos, sin] =
-            rotation::tables::<B>(&rope, dim, positions, device).map(|t| t.reshape([rows, length, dim / 2]));
+            rotation::tables::<B>(rope, dim, positions, device).map(|t| t.reshape([rows, length, dim / 2]));
         View { cos, sin, masks }
     }
 
@@ -573,10 +581,11 @@ fn check_unused(
         // Old checkpoints store what every program computes.
         Some((_, part)) if part.ends_with("rotary_emb.inv_freq") => {}
         Some((layer, _)) if layer < config.num_layers => {
-            return Err(ModelError::Weights {
+            return Err(ModelError::Config {
                 file: file.label().into(),
                 reason: format!(
-                    "tensor {stored} is no part of a {} model with this config.json",
+                    "tensor {stored} is no part of a {} model with this config.json: weights and config.json do \
+                     not belong together, or the model is of another kind than it says",
                     config.model_type
                 ),
             });

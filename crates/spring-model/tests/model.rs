@@ -320,6 +320,10 @@ fn text_that_spells_a_special_token_stays_text() {
 
 /// A folder with the fixture's tokenizer and this template.
 fn chat_tokenizer(template: serde_json::Value) -> Tokenizer {
+    load_chat(template).unwrap()
+}
+
+fn load_chat(template: serde_json::Value) -> spring_model::Result<Tokenizer> {
     let dir = tempfile::tempdir().unwrap();
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         std::fs::copy(fixture("tiny-llama").join(name), dir.path().join(name)).unwrap();
@@ -328,7 +332,7 @@ fn chat_tokenizer(template: serde_json::Value) -> Tokenizer {
         "bos_token": {"content": "<|begin|>", "special": true}, "eos_token": "<|end|>", "chat_template": template
     });
     std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
-    Tokenizer::load(&ModelFiles::from_dir(dir.path()).unwrap(), 320).unwrap()
+    Tokenizer::load(&ModelFiles::from_dir(dir.path()).unwrap(), 320)
 }
 
 fn chat_fixture() -> serde_json::Value {
@@ -376,7 +380,8 @@ fn a_template_may_refuse_and_may_not_run_on() {
     let reason = brackets.encode_chat(&[assistant]).unwrap_err().to_string();
     assert!(reason.contains("the roles must alternate"), "{reason}");
     let endless = "{% for i in range(10000) %}{% for j in range(10000) %}{{ i }}{% endfor %}{% endfor %}";
-    let reason = chat_tokenizer(endless.into()).encode_chat(&[assistant]).unwrap_err().to_string();
+    // What fails on a plain question fails on every one, and is found at loading.
+    let reason = load_chat(endless.into()).unwrap_err().to_string();
     assert!(reason.contains("fuel"), "{reason}");
     let plain = Tokenizer::load(&ModelFiles::from_dir(fixture("tiny-llama")).unwrap(), 320).unwrap();
     assert_eq!(plain.encode_chat(&[assistant]).unwrap(), None);
@@ -475,7 +480,7 @@ mod files {
         let adapter = Adapter::init(&config, model.config(), model.fingerprint(), 5).unwrap();
         assert_eq!(Adapter::from_bytes(&adapter.to_bytes().unwrap()).unwrap(), adapter);
         let dir = tempfile::tempdir().unwrap();
-        adapter.save_peft(dir.path()).unwrap();
+        adapter.save_peft(dir.path(), Some("some/base")).unwrap();
         assert_eq!(Adapter::load_peft(dir.path()).unwrap(), adapter);
         let bytes = adapter.to_bytes().unwrap();
         for end in [0, 8, bytes.len() / 2, bytes.len() - 1] {
