@@ -293,7 +293,7 @@ impl Adapter {
             file.note("spring").ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
         let header: Header = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
         header.config.check()?;
-        let layers = read_factors(&file, header.config.rank, |name| Some(name.to_owned()))?;
+        let layers = read_factors(&file, |_, _| header.config.rank, |name| Some(name.to_owned()))?;
         Ok(Self { config: header.config, base: header.base, nested: header.nested, layers })
     }
 
@@ -324,7 +324,7 @@ impl Adapter {
 /// one to leave out.
 pub(crate) fn read_factors(
     file: &Weights<'_>,
-    rank: usize,
+    rank: impl Fn(usize, Projection) -> usize,
     place: impl Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<(usize, Projection), LoraPair>> {
     let fail = |reason: String| ModelError::Adapter { adapter: file.label().into(), reason };
@@ -335,11 +335,13 @@ pub(crate) fn read_factors(
             .ok_or_else(|| fail(format!("tensor {name} is not a LoRA factor of a known layer")))?;
         let matrix = file.matrix(&name)?;
         let found = if factor == 0 { matrix.nrows() } else { matrix.ncols() };
+        let rank = rank(layer, projection);
         if found != rank {
             return Err(fail(format!("tensor {name} has rank {found}; the configuration says {rank}")));
         }
         if let Some(bad) = matrix.iter().find(|x| !x.is_finite()) {
-            return Err(fail(format!("tensor {name} holds {bad}")));
+            let place = matrix.indexed_iter().find(|(_, x)| !x.is_finite()).map_or((0, 0), |(place, _)| place);
+            return Err(fail(format!("tensor {name} holds {bad} in row {}, column {}", place.0 + 1, place.1 + 1)));
         }
         halves.entry((layer, projection)).or_default()[factor] = Some(matrix);
     }

@@ -20,7 +20,10 @@ const PAGE: usize = 256;
 
 pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
     let model = embedded::load_model(&command.model, args)?;
-    let adapter = command.adapter.as_ref().map(Adapter::load_peft).transpose()?;
+    let adapter = match &command.adapter {
+        Some(folder) => Some(Adapter::load_peft_for(folder, &embedded::model_files(&command.model)?)?),
+        None => None,
+    };
     // Nothing is trained, so a text may use the whole context.
     let training = TrainConfig { max_tokens: model.info().context, ..TrainConfig::default() };
     let config = Config { training, ..Config::default() };
@@ -33,9 +36,26 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
             let (seq, interaction) = line.map_err(Error::from)?;
             Ok(StoredInteraction { seq, interaction, base: None })
         });
-        let texts = encode(&model, &config, &page.collect::<Result<Vec<_>>>()?)?;
+        let page = page.collect::<Result<Vec<_>>>()?;
+        let texts = encode(&model, &config, &page)?;
         cut += texts.iter().filter(|text| !text.cuts.is_empty()).count();
-        total.extend(losses(&model, &[adapter.as_ref()], &texts)?);
+        let scored = losses(&model, &[adapter.as_ref()], &texts)?;
+        // A mean over such a text would be no number either.
+        if scored.iter().any(|loss| !loss.per_token().is_finite()) {
+            let file = path.display();
+            for (text, encoded) in page.iter().zip(&texts) {
+                let alone = losses(&model, &[adapter.as_ref()], std::slice::from_ref(encoded))?;
+                if alone.iter().any(|loss| !loss.per_token().is_finite()) {
+                    bail!(
+                        "{file}:{}: the model gives this text no finite likelihood: its weights, or the adapter's, are \
+                         too large or damaged",
+                        text.seq
+                    );
+                }
+            }
+            bail!("{file}: the model gives these texts no finite likelihood");
+        }
+        total.extend(scored);
         if interrupt::requested() {
             return Err(Interrupted.into());
         }

@@ -141,7 +141,7 @@ fn export(
     let transferred = Transferred {
         user: name.clone(),
         interactions: export_history(rows, name, user, folder, steps)?,
-        generations: export_generations(rows, user, folder, steps)?,
+        generations: export_generations(rows, user, base_of(&header.model), folder, steps)?,
         answers: export_answers(rows, user, folder, steps)?,
         settings_differ: false,
     };
@@ -178,9 +178,16 @@ fn export_history(
     Ok(count)
 }
 
+/// What PEFT calls the base model: a folder, or a name on the hub. It knows no built-in one.
+fn base_of(model: &str) -> Option<&str> {
+    let name = model.strip_prefix("hub:").unwrap_or(model);
+    (model != "embedded").then_some(name)
+}
+
 fn export_generations(
     rows: &dyn Rows,
     user: &UserRow,
+    base: Option<&str>,
     folder: &Folder,
     steps: &mut Steps<'_>,
 ) -> Outcome<u64> {
@@ -193,7 +200,7 @@ fn export_generations(
             None => None,
             Some(memories) => {
                 let adapter = Adapter::from_bytes(&memories.adapter).map_err(Error::from)?;
-                adapter.save_peft(folder.adapter(number)).map_err(Error::from)?;
+                adapter.save_peft(folder.adapter(number), base).map_err(Error::from)?;
                 folder.sync_adapter(number)?;
                 let buffer = from_json("memories", &memories.buffer)?;
                 let calibration = from_json("memories", &memories.calibration)?;
