@@ -45,6 +45,8 @@ pub fn model_files(model: &str) -> Result<ModelFiles> {
 /// Loads a model that is to learn responses: one that knows the token after them.
 pub fn load_learner(model: &str, args: &Args) -> Result<AnyModel> {
     let loaded = load_model(model, args)?;
+    // Without one, no text could be learned.
+    loaded.tokenizer().with_context(|| format!("the model {model}"))?;
     if loaded.info().eos.is_empty() {
         loaded.config().end_token().with_context(|| format!("the model {model}"))?;
     }

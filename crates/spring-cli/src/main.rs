@@ -49,10 +49,23 @@ fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             match error.chain().find_map(hints::hint) {
-                Some(hint) => eprintln!("spring: {error:#}; {hint}"),
-                None => eprintln!("spring: {error:#}"),
+                Some(hint) => eprintln!("spring: {}; {hint}", said_once(&error)),
+                None => eprintln!("spring: {}", said_once(&error)),
             }
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes; a cause that the message before it tells already is not told again.
+fn said_once(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
 }

@@ -17,6 +17,17 @@ const LONGEST_NAME: usize = 64;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// How files of other kinds begin, and what to do with them.
+const KINDS: &[(&[u8], &str)] = &[
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"PK\x03", "a zip archive: unpack it first"),
+    (b"BZh", "a bzip2 archive: unpack it first"),
+    (b"\xfd7z", "an xz archive: unpack it first"),
+    (b"\x28\xb5\x2f", "a zstd archive: unpack it first"),
+    (b"\xff\xfe", "UTF-16: convert it to UTF-8"),
+    (b"\xfe\xff", "UTF-16: convert it to UTF-8"),
+];
+
 /// How the records stand in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -43,6 +54,9 @@ pub(crate) struct Elements<R> {
     row: u64,
     /// The line on which the last one begins.
     record_line: u64,
+    /// Bytes taken from the file so far, and before the last record.
+    taken: u64,
+    begin: u64,
     /// Whether the record in the buffer comes once more.
     again: bool,
     ended: bool,
@@ -58,12 +72,18 @@ impl<R: BufRead> Elements<R> {
         if head == BOM {
             head.clear();
         }
+        // A byte order mark counts as part of the file.
+        let taken = if head.is_empty() { BOM.len() as u64 } else { 0 };
+        let other = KINDS.iter().find(|(magic, _)| head.starts_with(magic));
+        if let Some((_, kind)) = other {
+            return Err(data_error(label, 1, 0, (*kind).into()));
+        }
         let reader = Cursor::new(head).chain(reader);
         let (layout, line, buffer) = (Layout::Lines, 1, Vec::new());
         let label = label.to_owned();
         let (row, record_line) = (0, 1);
         let mut elements =
-            Self { reader, label, layout, line, row, record_line, again: false, ended: false, buffer };
+            Self { reader, label, layout, line, row, record_line, taken, begin: taken, again: false, ended: false, buffer };
         let line_breaks = elements.skip_space()?;
         match elements.peek()? {
             None => return Err(elements.error("the file is empty")),
@@ -89,13 +109,11 @@ impl<R: BufRead> Elements<R> {
                     seen.extend_from_slice(&rest.get_ref()[at..]);
                     elements.reader = Cursor::new(seen).chain(reader);
                     elements.line = 1;
+                    elements.taken = taken;
                 }
             }
             Some(byte) => {
-                let reason = format!(
-                    "begins with {:?}: expected JSON, \"[\" or \"{{\"; unpack an archive first",
-                    char::from(byte)
-                );
+                let reason = format!("begins with {:?}: expected JSON, \"[\" or \"{{\"", char::from(byte));
                 return Err(elements.error(&reason));
             }
         }
@@ -109,6 +127,11 @@ impl<R: BufRead> Elements<R> {
     /// The number of the record that came last, from 1.
     pub(crate) fn row(&self) -> u64 {
         self.row
+    }
+
+    /// How many bytes of the file stand before the record that came last.
+    pub(crate) fn begin(&self) -> u64 {
+        self.begin
     }
 
     /// Lets the record that came last come once more.
@@ -156,6 +179,7 @@ impl<R: BufRead> Elements<R> {
             }
         }
         self.record_line = self.line;
+        self.begin = self.taken;
         self.row += 1;
         self.read_value()?;
         Ok(Some((self.record_line, &self.buffer)))
@@ -238,6 +262,7 @@ impl<R: BufRead> Elements<R> {
             self.line += count_breaks(&chunk[..used]);
             self.buffer.extend_from_slice(&chunk[..used]);
             self.reader.consume(used);
+            self.taken += used as u64;
             if complete || at_end {
                 return match self.buffer.is_empty() {
                     true => Err(self.error("expected a record")),
@@ -283,6 +308,7 @@ impl<R: BufRead> Elements<R> {
         if let Some(byte) = byte {
             self.line += u64::from(byte == b'\n');
             self.reader.consume(1);
+            self.taken += 1;
         }
         Ok(byte)
     }

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{Format, Result, open};
+use crate::{Format, LeftOut, Result, open, streams::Seen};
 
 /// Users with fewer texts than this cannot be cut into two periods of 8 training and 2 test texts.
 const ENOUGH: u64 = 20;
@@ -35,6 +35,11 @@ pub struct Inspection {
     pub words_per_text: Option<f64>,
     /// Texts left out because they are blank.
     pub blank: u64,
+    /// Entries left out because a field is missing or odd.
+    pub odd: u64,
+    /// What is wrong with the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_odd: Option<String>,
     /// What is asked after the profiles, and how much of it is answered in the file. Of a file of outputs: its answers.
     pub queries: u64,
     /// Queries with an answer in the file.
@@ -45,7 +50,7 @@ pub struct Inspection {
     pub last: Option<Timestamp>,
 }
 
-/// Reads a file once and counts. Memory grows with the number of users by a few bytes each, not with the file.
+/// Reads a file once and counts. Memory grows by a few bytes for each text and user, not with the texts' length.
 ///
 /// # Errors
 ///
@@ -55,7 +60,8 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     // Users are told apart by 64 bits of a hash, so that long names cost no memory.
     let hasher = RandomState::new();
     let mut texts_of: HashMap<u64, u64> = HashMap::new();
-    let (mut records, mut texts, mut words, mut blank, mut queries, mut answered) = (0, 0, 0, 0, 0, 0);
+    let (mut records, mut texts, mut words, mut queries, mut answered) = (0, 0, 0, 0, 0);
+    let (mut left_out, mut seen) = (LeftOut::default(), Seen::default());
     let (mut first, mut last): (Option<Timestamp>, Option<Timestamp>) = (None, None);
     if let Format::Outputs(_) = reader.format() {
         while let Some((_, output)) = reader.next_gold()? {
@@ -64,14 +70,15 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         }
         (queries, answered) = (records, records);
     } else {
-        while let Some(record) = reader.next_record()? {
+        while let Some(mut record) = reader.next_record()? {
             records += 1;
+            left_out.add(&mut record);
             *texts_of.entry(hasher.hash_one(&record.user)).or_default() += record.texts.len() as u64;
             texts += record.texts.len() as u64;
-            blank += record.blank as u64;
             queries += record.queries.len() as u64;
             answered += record.queries.iter().filter(|query| query.response.is_some()).count() as u64;
             for text in &record.texts {
+                seen.is_new(text).map_err(|reason| reader.refuse(reason))?;
                 words += text.response.split_whitespace().count() as u64;
                 if record.dated {
                     first = Some(first.map_or(text.time, |first| first.min(text.time)));
@@ -93,7 +100,9 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         texts_per_user: [at(0), at(counts.len() / 2), at(counts.len().saturating_sub(1))],
         words,
         words_per_text: (count > 0).then(|| words as f64 / count as f64),
-        blank,
+        blank: left_out.blank,
+        odd: left_out.odd,
+        first_odd: left_out.first_odd,
         queries,
         answered,
         first,

@@ -17,7 +17,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use spring_memory::JsonlReader;
+use spring_memory::{JsonlReader, without_lone_surrogates};
 
 use elements::{Elements, Layout};
 pub use inspect::{Inspection, inspect};
@@ -25,7 +25,7 @@ pub use profile::{Query, Task, UserRecord};
 use profile::{RawRecord, Scalar, start_of};
 pub use error::{Error, Result};
 pub use streams::{
-    Stream, StreamFilter, is_question, read_streams, text_counts, visit_texts,
+    LeftOut, Stream, StreamFilter, is_question, read_streams, text_counts, visit_texts,
 };
 
 /// What a file holds.
@@ -60,6 +60,8 @@ pub struct DataReader<R> {
     source: Source<R>,
     /// Line and number of the record that came last.
     place: (u64, u64),
+    /// Whether the first record leaves open which task it is of.
+    unclear: bool,
 }
 
 #[derive(Debug)]
@@ -75,9 +77,22 @@ enum Source<R> {
 /// As [`DataReader::new`], and [`Error::Record`] if the file cannot be opened.
 pub fn open(path: &Path) -> Result<DataReader<BufReader<File>>> {
     let label = path.display().to_string();
-    let file =
-        File::open(path).map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
-    DataReader::new(BufReader::with_capacity(1 << 16, file), &label)
+    let read = || {
+        let file =
+            File::open(path).map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
+        DataReader::new(BufReader::with_capacity(1 << 16, file), &label)
+    };
+    let mut reader = read()?;
+    if !reader.unclear {
+        return Ok(reader);
+    }
+    // The first record's entries could be of several tasks: the file is looked through for one that tells.
+    let task = reader.find_task()?;
+    let mut reader = read()?;
+    if let Source::Records { format: Format::Questions(known) | Format::History(known), .. } = &mut reader.source {
+        *known = task.or(*known);
+    }
+    Ok(reader)
 }
 
 impl<R: BufRead> DataReader<R> {
@@ -103,7 +118,8 @@ impl<R: BufRead> DataReader<R> {
             }
             Err(error) => return Err(error),
         };
-        let parsed = serde_json::from_slice::<RawRecord>(bytes);
+        let parsed = parse::<RawRecord>(bytes).map_err(|error| (error, bytes.to_vec()));
+        let unclear = parsed.as_ref().is_ok_and(|record| record.has_profile() && record.is_unclear());
         let is_gold = serde_json::from_slice::<Gold>(bytes).is_ok();
         let format = match parsed {
             Ok(record) if record.is_history() => Format::History(record.task()),
@@ -119,14 +135,16 @@ impl<R: BufRead> DataReader<R> {
                     "neither a \"profile\" nor an \"output\": expected LaMP, LongLaMP or OPPU's layout";
                 return Err(data_error(&label, line, 1, reason.into()));
             }
-            Err(error) => return Err(json_error(&label, line, 1, &error)),
+            Err((error, bytes)) => {
+                return Err(json_error(&label, line, 1, &error, &bytes, elements.begin()));
+            }
         };
         elements.put_back();
-        Ok(Self::over(label, Source::Records { elements, format }))
+        Ok(Self { unclear, ..Self::over(label, Source::Records { elements, format }) })
     }
 
     fn over(label: String, source: Source<R>) -> Self {
-        Self { label, source, place: (1, 0) }
+        Self { label, source, place: (1, 0), unclear: false }
     }
 
     /// What the file holds, as far as it was read.
@@ -138,6 +156,22 @@ impl<R: BufRead> DataReader<R> {
                 _ => format.clone(),
             },
         }
+    }
+
+    /// The task of the first record that tells, or of the first that has an entry.
+    fn find_task(&mut self) -> Result<Option<Task>> {
+        let mut first = None;
+        if let Source::Records { elements, .. } = &mut self.source {
+            while let Some((_, bytes)) = elements.next()? {
+                // What is wrong with a record is said when it is read for itself.
+                let Ok(record) = parse::<RawRecord>(bytes) else { continue };
+                if record.has_profile() && !record.is_unclear() {
+                    return Ok(record.task());
+                }
+                first = first.or_else(|| record.task());
+            }
+        }
+        Ok(first)
     }
 
     /// The next record of a file that is none of outputs; `None` at the end.
@@ -153,14 +187,15 @@ impl<R: BufRead> DataReader<R> {
                 let (line, text) = line?;
                 self.place = (line, self.place.1 + 1);
                 let user = text.user.clone();
-                Ok(Some(UserRecord { user, texts: vec![text], queries: vec![], dated: true, blank: 0 }))
+                Ok(Some(UserRecord { user, texts: vec![text], queries: vec![], dated: true, blank: 0, odd: 0, first_odd: None }))
             }
             Source::Records { elements, format } => {
                 let Some((line, bytes)) = elements.next()? else { return Ok(None) };
-                let parsed = serde_json::from_slice::<RawRecord>(bytes);
+                let parsed = parse::<RawRecord>(bytes).map_err(|error| (error, bytes.to_vec()));
                 let row = elements.row();
                 self.place = (line, row);
-                let record = parsed.map_err(|error| json_error(label, line, row, &error))?;
+                let record = parsed
+                    .map_err(|(error, bytes)| json_error(label, line, row, &error, &bytes, elements.begin()))?;
                 let (Format::Questions(task) | Format::History(task)) = format else {
                     let reason = "these are outputs: name the file of questions, and this one beside it";
                     return Err(data_error(label, line, row, reason.into()));
@@ -180,11 +215,13 @@ impl<R: BufRead> DataReader<R> {
             return Ok(None);
         };
         let Some((line, bytes)) = elements.next()? else { return Ok(None) };
-        let gold = serde_json::from_slice::<Gold>(bytes);
+        let gold = parse::<Gold>(bytes).map_err(|error| (error, bytes.to_vec()));
         self.place = (line, elements.row());
         match gold {
             Ok(gold) => Ok(Some((gold.id.0, gold.output.0))),
-            Err(error) => Err(json_error(&self.label, line, elements.row(), &error)),
+            Err((error, bytes)) => {
+                Err(json_error(&self.label, line, elements.row(), &error, &bytes, elements.begin()))
+            }
         }
     }
 
@@ -226,10 +263,65 @@ fn data_error(file: &str, line: u64, row: u64, reason: String) -> Error {
     Error::Record { file: file.to_owned(), line, row, reason }
 }
 
-fn json_error(file: &str, line: u64, row: u64, error: &serde_json::Error) -> Error {
+/// A value of a file; halves of characters, which other programs write, are replaced.
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(bytes).or_else(|error| {
+        let repaired = std::str::from_utf8(bytes).ok().and_then(without_lone_surrogates);
+        repaired.map_or(Err(error), |text| serde_json::from_str(&text))
+    })
+}
+
+/// What is wrong with a record whose bytes begin at `begin` in the file, with its place there.
+fn json_error(
+    file: &str,
+    line: u64,
+    row: u64,
+    error: &serde_json::Error,
+    bytes: &[u8],
+    begin: u64,
+) -> Error {
+    if let Err(error) = std::str::from_utf8(bytes) {
+        let byte = begin + error.valid_up_to() as u64 + 1;
+        return data_error(file, line, row, format!("byte {byte}: not UTF-8; convert the file to UTF-8"));
+    }
+    let before: usize = bytes.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let at = (before + error.column().saturating_sub(1)).min(bytes.len());
     let line = line + (error.line() as u64).saturating_sub(1);
+    // The parser stops at the word's first letter or behind it.
+    let word = ["NaN", "Infinity", "-Infinity"].into_iter().find_map(|word| {
+        let place = [at, at.saturating_sub(1)].into_iter().find(|at| bytes[*at..].starts_with(word.as_bytes()))?;
+        Some((word, place))
+    });
+    if let Some((word, at)) = word {
+        let byte = begin + at as u64 + 1;
+        return data_error(file, line, row, format!("byte {byte}: {word} is no JSON; write null"));
+    }
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let message: String = message.strip_suffix(&place).unwrap_or(&message).chars().take(300).collect();
-    data_error(file, line, row, format!("not a record: {}", message.escape_debug()))
+    let byte = begin + at as u64 + 1;
+    data_error(file, line, row, format!("byte {byte}: not a record: {}", plain(&message).escape_debug()))
+}
+
+/// The parser's words for a value of the wrong kind, in the words of JSON.
+fn plain(message: &str) -> String {
+    let Some((found, wanted)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+    else {
+        return message.to_owned();
+    };
+    let found = match found.split([' ', '`']).next().unwrap_or_default() {
+        "sequence" => "a list",
+        "map" => "an object",
+        "string" => "a text",
+        "integer" | "floating" => "a number",
+        "boolean" => "true or false",
+        _ => found,
+    };
+    let wanted = match wanted {
+        "a string" => "a text",
+        wanted if wanted.starts_with("struct") => "an object",
+        wanted => wanted,
+    };
+    format!("{found} where {wanted} is wanted")
 }

@@ -108,6 +108,61 @@ impl Visitor<'_> for ScalarVisitor {
     }
 }
 
+/// A field of a profile's entry: its text, or nothing where the file has null or a value of another
+/// kind, which is no reason to refuse all the others.
+#[derive(Debug, Clone, Default)]
+struct Field(Option<String>);
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FieldVisitor)
+    }
+}
+
+struct FieldVisitor;
+
+impl<'de> Visitor<'de> for FieldVisitor {
+    type Value = Field;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Field, E> {
+        Ok(Field(Some(text.to_owned())))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Field, E> {
+        Ok(Field(Some(number.to_string())))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Field, E> {
+        Ok(Field(Some(number.to_string())))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Field, E> {
+        Ok(Field(Some(format!("{number:?}"))))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Field, E> {
+        Ok(Field(None))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Field, E> {
+        Ok(Field(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Field, A::Error> {
+        while items.next_element::<de::IgnoredAny>()?.is_some() {}
+        Ok(Field(None))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut items: A) -> Result<Field, A::Error> {
+        while items.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+        Ok(Field(None))
+    }
+}
+
 /// The most texts of a profile, and questions of a history, in one record. The longest real profiles have some thousands.
 const MOST_ENTRIES: usize = 100_000;
 
@@ -167,24 +222,26 @@ struct RawQuery {
 }
 
 /// One text of a profile; which fields it has tells the task.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct RawEntry {
-    id: Option<Scalar>,
-    date: Option<Scalar>,
-    year: Option<Scalar>,
-    title: Option<String>,
+    id: Field,
+    date: Field,
+    year: Field,
+    title: Field,
     #[serde(rename = "abstract")]
-    abstract_: Option<String>,
-    description: Option<String>,
-    tag: Option<Scalar>,
-    category: Option<Scalar>,
-    text: Option<String>,
-    score: Option<Scalar>,
-    overall: Option<Scalar>,
+    abstract_: Field,
+    description: Field,
+    tag: Field,
+    category: Field,
+    text: Field,
+    score: Field,
+    overall: Field,
     #[serde(rename = "reviewText")]
-    review_text: Option<String>,
-    summary: Option<String>,
-    content: Option<String>,
+    review_text: Field,
+    summary: Field,
+    content: Field,
+    citation: Field,
 }
 
 /// What is asked of a user.
@@ -211,6 +268,10 @@ pub struct UserRecord {
     pub dated: bool,
     /// Texts left out because they are blank.
     pub blank: usize,
+    /// Entries left out because a field is missing or odd.
+    pub odd: usize,
+    /// What is wrong with the first of them.
+    pub first_odd: Option<String>,
 }
 
 impl RawRecord {
@@ -222,38 +283,57 @@ impl RawRecord {
         self.profile.is_some()
     }
 
-    /// The task, from the fields of the profile and, where two tasks share them, from the words of the query.
+    /// The task: from the words of the question, or else from the fields that any entry of the profile has.
     pub(crate) fn task(&self) -> Option<Task> {
-        let entry = self.profile.as_ref()?.0.first()?;
+        self.asked().or_else(|| self.written().map(|(task, _)| task))
+    }
+
+    /// Whether other records may still show another task: there is no known question, and the fields are those that
+    /// entries of several tasks have.
+    pub(crate) fn is_unclear(&self) -> bool {
+        self.asked().is_none() && self.written().is_none_or(|(_, clear)| !clear)
+    }
+
+    /// What the question asks for.
+    fn asked(&self) -> Option<Task> {
         let queries = self.query.iter().flat_map(|query| &query.0).map(|query| &query.input);
-        let inputs: Vec<String> =
-            self.input.iter().chain(queries).map(|input| input.to_lowercase()).collect();
-        // What is asked comes first: behind it stands a text, which may have any words.
-        let begins = |words: &str| inputs.iter().any(|input| input.trim_start().starts_with(words));
-        if entry.review_text.is_some() {
-            Some(Task::ProductReview)
-        } else if entry.content.is_some() {
-            Some(Task::TopicWriting)
-        } else if entry.abstract_.is_some() {
-            let longlamp = self.name.is_some() || begins("generate an abstract");
-            // Here the title of a paper stands before the question.
-            let cites = || inputs.iter().any(|input| input.contains("which reference is related"));
+        self.input.iter().chain(queries).find_map(|input| {
+            let input = input.trim_start().to_lowercase();
+            // What is asked comes first: behind it stands a text, which may have any words.
+            let begins = |words: &[&str]| words.iter().any(|words| input.starts_with(words));
             Some(match () {
-                () if longlamp => Task::AbstractGeneration,
-                () if !begins("generate a title") && cites() => Task::Lamp1,
-                () => Task::Lamp5,
+                () if begins(&["which category", "which tag"]) => Task::Lamp2,
+                () if begins(&["what is the score"]) => Task::Lamp3,
+                () if begins(&["generate a headline"]) => Task::Lamp4,
+                () if begins(&["generate a title"]) => Task::Lamp5,
+                () if begins(&["generate a subject for the following email"]) => Task::Lamp6,
+                () if begins(&["paraphrase the following tweet"]) => Task::Lamp7,
+                () if begins(&["generate an abstract"]) => Task::AbstractGeneration,
+                () if begins(&["generate the review text"]) => Task::ProductReview,
+                () if begins(&["generate the content for a reddit post"]) => Task::TopicWriting,
+                // Here the title of a paper stands before the question.
+                () if input.contains("which reference is related") => Task::Lamp1,
+                () => return None,
             })
-        } else if entry.tag.is_some() || entry.category.is_some() {
-            Some(Task::Lamp2)
-        } else if entry.score.is_some() {
-            Some(Task::Lamp3)
-        } else if entry.title.is_some() {
-            Some(if begins("generate a subject for the following email") { Task::Lamp6 } else { Task::Lamp4 })
-        } else if entry.text.is_some() {
-            Some(Task::Lamp7)
-        } else {
-            None
-        }
+        })
+    }
+
+    /// What the entries are, and whether no other task has such ones.
+    fn written(&self) -> Option<(Task, bool)> {
+        let entries = &self.profile.as_ref()?.0;
+        let any = |field: fn(&RawEntry) -> &Field| entries.iter().any(|entry| field(entry).0.is_some());
+        Some(match () {
+            () if any(|e| &e.review_text) => (Task::ProductReview, true),
+            () if any(|e| &e.content) => (Task::TopicWriting, true),
+            () if any(|e| &e.abstract_) && self.name.is_some() => (Task::AbstractGeneration, true),
+            () if any(|e| &e.abstract_) => (Task::Lamp5, true),
+            () if any(|e| &e.citation) => (Task::Lamp1, true),
+            () if any(|e| &e.tag) || any(|e| &e.category) => (Task::Lamp2, true),
+            () if any(|e| &e.score) => (Task::Lamp3, true),
+            () if any(|e| &e.title) => (Task::Lamp4, false),
+            () if any(|e| &e.text) => (Task::Lamp7, false),
+            () => return None,
+        })
     }
 
     /// The record as texts; `row` stands for the id where there is none. The error is the reason.
@@ -271,23 +351,44 @@ impl RawRecord {
             let response = query.output.map(|output| output.0);
             queries.push(Query { id: query.id.0, prompt: query.input, response });
         }
-        let times = entries.iter().map(RawEntry::time).collect::<Result<Vec<_>, _>>()?;
-        let dated = !times.is_empty() && times.iter().all(Option::is_some);
-        let (mut texts, mut blank) = (Vec::with_capacity(entries.len()), 0);
-        for (position, (entry, time)) in entries.into_iter().zip(times).enumerate() {
-            let place = |reason: String| format!("profile entry {}: {reason}", position + 1);
-            let task = task.ok_or_else(|| place("its fields are of no known task".into()))?;
-            let id = entry.id.clone();
-            let (prompt, response) = entry.pair(task).map_err(place)?;
+        let (mut odd, mut first_odd, mut blank) = (0, None, 0);
+        // An entry that is odd is left out, and counted, rather than the whole file.
+        let mut leave_out = |position: usize, reason: String| {
+            odd += 1;
+            first_odd.get_or_insert_with(|| format!("profile entry {}: {reason}", position + 1));
+        };
+        let mut read = Vec::with_capacity(entries.len());
+        for (position, entry) in entries.into_iter().enumerate() {
+            let place = |reason: &str| format!("profile entry {}: {reason}", position + 1);
+            let task = task.ok_or_else(|| place("its fields are of no known task"))?;
+            let time = match entry.time() {
+                Ok(time) => time,
+                Err(reason) => {
+                    leave_out(position, reason);
+                    continue;
+                }
+            };
+            let id = entry.id.0.clone();
+            let (prompt, response) = match entry.pair(task) {
+                Ok(pair) => pair,
+                Err(reason) => {
+                    leave_out(position, reason);
+                    continue;
+                }
+            };
             if response.trim().is_empty() {
                 blank += 1;
                 continue;
             }
-            let id = match id {
-                Some(id) => id.0,
-                None => content_id(&prompt, &response),
-            };
-            let id = InteractionId::new(id).map_err(|error| place(error.to_string()))?;
+            let id = id.unwrap_or_else(|| content_id(&prompt, &response));
+            match InteractionId::new(id) {
+                Ok(id) => read.push((position, id, time, prompt, response)),
+                Err(error) => leave_out(position, error.to_string()),
+            }
+        }
+        let dated = !read.is_empty() && read.iter().all(|(_, _, time, ..)| time.is_some());
+        let mut texts = Vec::with_capacity(read.len());
+        for (position, id, time, prompt, response) in read {
             let time = match time {
                 Some(time) if dated => time,
                 _ => Timestamp::UNIX_EPOCH + SignedDuration::from_secs(position as i64),
@@ -295,18 +396,25 @@ impl RawRecord {
             texts.push(Interaction { user: user.clone(), id, time, prompt, response, meta: None });
         }
         texts.sort_by_key(|text| text.time);
-        Ok(UserRecord { user, texts, queries, dated, blank })
+        Ok(UserRecord { user, texts, queries, dated, blank, odd, first_odd })
     }
 }
 
 impl RawEntry {
     /// The prompt that the entry answers, and the answer.
     fn pair(self, task: Task) -> Result<(String, String), String> {
-        let need = |field: Option<String>, name: &str| {
-            field.ok_or_else(|| format!("no {name:?}, which {task} needs"))
+        let need = |field: Field, name: &str| {
+            field.0.ok_or_else(|| format!("no {name:?}, which {task} needs"))
         };
-        let text = |scalar: Option<Scalar>| scalar.map(|scalar| scalar.0);
         Ok(match task {
+            // OPPU's file of this task has what was cited, and no abstracts.
+            Task::Lamp1 if self.abstract_.0.is_none() && self.citation.0.is_some() => {
+                let title = need(self.title, "title")?;
+                (
+                    format!("Name a paper that is cited by the paper with the title \"{title}\"."),
+                    need(self.citation, "citation")?,
+                )
+            }
             Task::Lamp1 | Task::AbstractGeneration => {
                 let title = need(self.title, "title")?;
                 (
@@ -314,17 +422,17 @@ impl RawEntry {
                     need(self.abstract_, "abstract")?,
                 )
             }
-            Task::Lamp2 => match self.description {
+            Task::Lamp2 => match self.description.0 {
                 Some(description) => (
                     format!("Which tag does this movie relate to? description: {description}"),
-                    need(text(self.tag), "tag")?,
+                    need(self.tag, "tag")?,
                 ),
                 None => (
                     format!(
                         "Which category does this article relate to? article: {}",
                         need(self.text, "text")?
                     ),
-                    need(text(self.category), "category")?,
+                    need(self.category, "category")?,
                 ),
             },
             Task::Lamp3 => (
@@ -332,7 +440,7 @@ impl RawEntry {
                     "What is the score of the following review on a scale of 1 to 5? review: {}",
                     need(self.text, "text")?
                 ),
-                need(text(self.score), "score")?,
+                need(self.score, "score")?,
             ),
             Task::Lamp4 => (
                 format!("Generate a headline for the following article: {}", need(self.text, "text")?),
@@ -352,7 +460,7 @@ impl RawEntry {
             Task::Lamp7 => ("Write a tweet.".into(), need(self.text, "text")?),
             Task::ProductReview => {
                 let review = need(self.review_text, "reviewText")?;
-                let overall = need(text(self.overall), "overall")?;
+                let overall = need(self.overall, "overall")?;
                 let description = need(self.description, "description")?;
                 let summary = need(self.summary, "summary")?;
                 let prompt = format!(
@@ -369,26 +477,40 @@ impl RawEntry {
         })
     }
 
-    /// When it was written: the beginning of its date, or of its year.
+    /// When it was written: the beginning of its date, or of its year; `None` where the file says so in any way.
     fn time(&self) -> Result<Option<Timestamp>, String> {
-        let Some(Scalar(date)) = self.date.as_ref().or(self.year.as_ref()) else { return Ok(None) };
+        let Some(date) = self.date.0.as_ref().or(self.year.0.as_ref()) else { return Ok(None) };
         let date = date.trim();
-        if date.is_empty() {
+        if ["", "none", "null", "nan", "nat", "n/a", "-"].contains(&date.to_ascii_lowercase().as_str()) {
             return Ok(None);
         }
+        let fail = || format!("date {:?} is no date such as \"2024-05-31\" or \"2024\"", start_of(date));
         let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
-        let full = match date.len() {
-            4 => format!("{date}-01-01"),
-            7 => format!("{date}-01"),
-            _ => date.to_owned(),
-        };
-        let civil = || full.parse::<jiff::civil::DateTime>()?.to_zoned(TimeZone::UTC);
-        full.parse::<Date>()
+        // Years that a table made floats, as 2014.0.
+        let whole = date.strip_suffix(".0").unwrap_or(date);
+        // A year, year and month, or a day, with or without leading zeros.
+        let parts: Option<Vec<i16>> = whole.split('-').map(|part| part.parse().ok()).collect();
+        if let Some([year @ 1..=9999, rest @ ..]) = parts.as_deref().filter(|parts| parts.len() <= 3) {
+            let part = |index: usize| rest.get(index).map_or(Ok(1), |part| i8::try_from(*part));
+            let (Ok(month), Ok(day)) = (part(0), part(1)) else { return Err(fail()) };
+            return Date::new(*year, month, day).and_then(midnight).map(Some).map_err(|_| fail());
+        }
+        // Seconds or milliseconds since 1970.
+        if let Ok(number) = whole.parse::<i64>() {
+            let time = match whole.trim_start_matches('-').len() {
+                9..=11 => Timestamp::from_second(number),
+                12..=14 => Timestamp::from_millisecond(number),
+                _ => return Err(fail()),
+            };
+            return time.map(Some).map_err(|_| fail());
+        }
+        let civil = || date.parse::<jiff::civil::DateTime>()?.to_zoned(TimeZone::UTC);
+        date.parse::<Date>()
             .and_then(midnight)
-            .or_else(|_| full.parse::<Timestamp>())
+            .or_else(|_| date.parse::<Timestamp>())
             .or_else(|_| civil().map(|zoned| zoned.timestamp()))
             .map(Some)
-            .map_err(|_| format!("date {:?} is no date such as \"2024-05-31\" or \"2024\"", start_of(date)))
+            .map_err(|_| fail())
     }
 }
 

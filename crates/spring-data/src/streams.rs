@@ -1,7 +1,7 @@
 //! From the records of a file to the streams of chosen users.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     hash::{BuildHasher, RandomState},
     path::Path,
 };
@@ -33,8 +33,10 @@ pub fn text_counts(path: &Path) -> Result<BTreeMap<UserId, usize>> {
     let mut reader = open(path)?;
     let (mut counts, mut seen) = (BTreeMap::new(), Seen::default());
     while let Some(record) = reader.next_record()? {
-        let new = record.texts.iter().filter(|text| seen.is_new(text)).count();
-        *counts.entry(record.user).or_default() += new;
+        let count = counts.entry(record.user).or_default();
+        for text in &record.texts {
+            *count += usize::from(seen.is_new(text).map_err(|reason| reader.refuse(reason))?);
+        }
     }
     Ok(counts)
 }
@@ -51,7 +53,9 @@ pub fn read_streams(path: &Path, golds: Option<&Path>, keep: StreamFilter<'_>) -
     let golds = golds.map(read_golds).transpose()?.unwrap_or_default();
     let mut reader = open(path)?;
     let mut users: BTreeMap<UserId, Merged> = BTreeMap::new();
-    while let Some(record) = reader.next_record()? {
+    let mut left_out = LeftOut::default();
+    while let Some(mut record) = reader.next_record()? {
+        left_out.add(&mut record);
         if keep(&record.user) {
             let user = record.user.clone();
             let merged = users.entry(user).or_default();
@@ -62,49 +66,90 @@ pub fn read_streams(path: &Path, golds: Option<&Path>, keep: StreamFilter<'_>) -
             added.map_err(|reason| reader.refuse(reason))?;
         }
     }
+    if let Some(first) = &left_out.first_odd {
+        let (file, odd) = (path.display(), left_out.odd);
+        tracing::warn!("{file}: {odd} odd entries are left out; the first: {first}");
+    }
     Ok(users.into_iter().map(|(user, merged)| merged.stream(user)).collect())
 }
 
 /// Hands every text to `visit`, record by record, in constant memory but for a few bytes a text that tell what was seen:
-/// of texts of one user with the same id the first one counts. Answered questions are texts as in [`read_streams`].
+/// a text that comes again counts once. Answered questions are texts as in [`read_streams`].
+///
+/// Gives how many entries were left out.
 ///
 /// # Errors
 ///
-/// As [`read_streams`], but for different texts with one id, and what `visit` returns.
+/// As [`read_streams`], and what `visit` returns.
 pub fn visit_texts<E: From<Error>>(
     path: &Path,
     golds: Option<&Path>,
     mut visit: impl FnMut(Interaction) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<LeftOut, E> {
     let golds = golds.map(read_golds).transpose()?.unwrap_or_default();
     let mut reader = open(path)?;
     let (mut seen, mut clocks) = (Seen::default(), HashMap::<UserId, Clock>::new());
-    while let Some(record) = reader.next_record()? {
+    let mut left_out = LeftOut::default();
+    while let Some(mut record) = reader.next_record()? {
+        left_out.add(&mut record);
         let clock = clocks.entry(record.user.clone()).or_default();
         let dated = record.dated;
         let texts = answered(record, &golds).map_err(|reason| reader.refuse(reason))?;
         for mut text in texts {
-            if seen.is_new(&text) {
+            if seen.is_new(&text).map_err(|reason| reader.refuse(reason))? {
                 clock.place(&mut text, dated);
                 visit(text)?;
             }
         }
     }
-    Ok(())
+    Ok(left_out)
 }
 
-/// The texts that were met before, a hash of user and id each.
+/// What of a file's profiles is no text of a user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// Blank texts.
+    pub blank: u64,
+    /// Entries with a field that is missing or odd.
+    pub odd: u64,
+    /// What is wrong with the first of those.
+    pub first_odd: Option<String>,
+}
+
+impl LeftOut {
+    /// Counts what a record leaves out.
+    pub(crate) fn add(&mut self, record: &mut UserRecord) {
+        self.blank += record.blank as u64;
+        self.odd += record.odd as u64;
+        if self.first_odd.is_none() {
+            let reason = record.first_odd.take();
+            self.first_odd = reason.map(|reason| format!("user {}, {reason}", record.user));
+        }
+    }
+}
+
+/// The texts that were met before: a hash of user and id, with one of the content.
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     hasher: RandomState,
-    hashes: HashSet<u64>,
+    hashes: HashMap<u64, u64>,
 }
 
 impl Seen {
-    /// Whether it is met for the first time.
-    fn is_new(&mut self, text: &Interaction) -> bool {
-        self.hashes.insert(self.hasher.hash_one((&text.user, &text.id)))
+    /// Whether it is met for the first time; another content under the same id is an error.
+    pub(crate) fn is_new(&mut self, text: &Interaction) -> Result<bool, String> {
+        let content = self.hasher.hash_one((&text.prompt, &text.response));
+        match self.hashes.insert(self.hasher.hash_one((&text.user, &text.id)), content) {
+            None => Ok(true),
+            Some(known) if known == content => Ok(false),
+            Some(_) => Err(two_texts(text)),
+        }
     }
+}
+
+fn two_texts(text: &Interaction) -> String {
+    format!("user {} has two different texts with the id {}", text.user, text.id)
 }
 
 /// Where a user's stream has come to. Texts without dates are dated from 1970 on in each record; in a stream of several
@@ -158,7 +203,7 @@ impl Merged {
         if let Some(place) = self.places.get(&text.id) {
             let known = &self.texts[*place];
             if (&known.prompt, &known.response) != (&text.prompt, &text.response) {
-                return Err(format!("user {} has two different texts with the id {}", text.user, text.id));
+                return Err(two_texts(&text));
             }
             return Ok(());
         }

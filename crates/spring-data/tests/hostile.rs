@@ -232,7 +232,7 @@ fn read_file(bytes: &[u8]) -> Result<(), TestCaseError> {
         data::inspect(&path).map(drop),
         data::text_counts(&path).map(drop),
         data::read_streams(&path, None, &|_| true).map(drop),
-        data::visit_texts(&path, None, |_| Ok(())),
+        data::visit_texts(&path, None, |_| Ok(())).map(drop),
         data::read_golds(&path).map(drop),
         data::read_streams(&questions, Some(&path), &|_| true).map(drop),
     ];

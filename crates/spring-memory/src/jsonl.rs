@@ -89,6 +89,16 @@ pub enum JsonlError {
         /// What the parser said.
         message: String,
     },
+    /// The file is of another kind: an archive, a mailbox, one JSON list, another program's data.
+    #[error("{label}:{line}: {kind}")]
+    OtherKind {
+        /// The file's label.
+        label: String,
+        /// The line, from 1.
+        line: u64,
+        /// What it is, and what to do with it.
+        kind: &'static str,
+    },
     /// The line is JSON, but not an interaction: a missing, unknown, doubled or ill-formed field.
     #[error("{label}:{line}: not an interaction: {message}")]
     NotInteraction {
@@ -110,6 +120,7 @@ impl JsonlError {
             | Self::FieldTooLong { line, .. }
             | Self::NotUtf8 { line, .. }
             | Self::NotJson { line, .. }
+            | Self::OtherKind { line, .. }
             | Self::NotInteraction { line, .. } => *line,
         }
     }
@@ -195,6 +206,8 @@ impl<R: BufRead> JsonlReader<R> {
             if self.buffer.len() + piece.len() > self.limits.line {
                 // The rest is skipped at the next call: an endless line must not delay its own error.
                 self.inside_long_line = line_break.is_none();
+                // Its beginning may show what the file is.
+                self.buffer.extend_from_slice(&piece[..self.limits.line - self.buffer.len()]);
                 self.reader.consume(consumed);
                 return Ok(Line::TooLong);
             }
@@ -208,19 +221,46 @@ impl<R: BufRead> JsonlReader<R> {
 
     fn parse(&self, text: &[u8]) -> Result<Interaction, JsonlError> {
         let (label, line) = (self.label.clone(), self.line);
+        let other = |kind| JsonlError::OtherKind { label: label.clone(), line, kind };
+        // What a whole file is shows in its first line.
+        let kind = if line == 1 { kind_of(text) } else { None };
         let text = match std::str::from_utf8(text) {
             Ok(text) => text,
-            Err(error) => return Err(JsonlError::NotUtf8 { label, line, byte: error.valid_up_to() + 1 }),
+            Err(error) => {
+                let byte = error.valid_up_to() + 1;
+                return Err(kind.map_or(JsonlError::NotUtf8 { label: label.clone(), line, byte }, other));
+            }
         };
+        if let Some(kind) = kind {
+            return Err(other(kind));
+        }
+        let refuse = |error: &serde_json::Error| match error.classify() {
+            Category::Data => {
+                let message = wrong_field(text).unwrap_or_else(|| printable(error));
+                JsonlError::NotInteraction { label: label.clone(), line, message }
+            }
+            _ if text.trim_start().starts_with('[') => other(LIST),
+            _ => {
+                let message = printable(error);
+                JsonlError::NotJson { label: label.clone(), line, column: error.column(), message }
+            }
+        };
+        // The parser would read a list's items as the fields in their order.
+        if text.trim_start().starts_with('[') {
+            return Err(match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+                Ok(_) => {
+                    let message = "a list; one object a line is needed".into();
+                    JsonlError::NotInteraction { label: label.clone(), line, message }
+                }
+                Err(error) => refuse(&error),
+            });
+        }
         let interaction: Interaction = match serde_json::from_str(text) {
             Ok(interaction) => interaction,
-            Err(error) => {
-                let message = printable(&error);
-                return Err(match error.classify() {
-                    Category::Data => JsonlError::NotInteraction { label, line, message },
-                    _ => JsonlError::NotJson { label, line, column: error.column(), message },
-                });
-            }
+            Err(error) => match without_lone_surrogates(text).map(|text| serde_json::from_str(&text)) {
+                Some(Ok(interaction)) => interaction,
+                _ => return Err(refuse(&error)),
+            },
         };
         for (field, bytes, limit) in [
             ("prompt", interaction.prompt.len(), self.limits.prompt),
@@ -232,6 +272,96 @@ impl<R: BufRead> JsonlReader<R> {
         }
         Ok(interaction)
     }
+}
+
+const LIST: &str =
+    "a JSON list; one object a line is needed: `jq -c .[]` takes the list apart";
+const LAMP: &str = "a LaMP file; `spring data convert` makes lines of it";
+const CARRIAGE_RETURNS: &str =
+    "its lines end with carriage returns alone; convert them to line feeds (`tr '\\r' '\\n'`)";
+
+/// How files of other kinds begin, and what to do with them.
+const MAGIC: &[(&[u8], &str)] = &[
+    (b"\x1f\x8b", "a gzip archive; unpack it first (`gunzip`)"),
+    (b"PK\x03\x04", "a zip archive; unpack it first (`unzip`)"),
+    (b"BZh", "a bzip2 archive; unpack it first (`bunzip2`)"),
+    (b"\xfd7zXZ", "an xz archive; unpack it first (`unxz`)"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it first (`unzstd`)"),
+    (b"SQLite format 3", "a SQLite file, such as a state; `ingest` takes JSON Lines"),
+    (b"PAR1", "a Parquet file; write it as JSON Lines first"),
+    (b"\xff\xfe", "UTF-16; convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"),
+    (b"\xfe\xff", "UTF-16; convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"),
+    (b"From ", "an mbox of mails; write a JSON object a line for each mail"),
+];
+
+/// What a file is by its first line, if it is known not to be JSON Lines.
+fn kind_of(line: &[u8]) -> Option<&'static str> {
+    if let Some((_, kind)) = MAGIC.iter().find(|(magic, _)| line.starts_with(magic)) {
+        return Some(kind);
+    }
+    let line = line.trim_ascii();
+    let holds = |word: &[u8]| line.windows(word.len()).any(|part| part == word);
+    match line.first() {
+        Some(b'[' | b'{') if holds(b"\"profile\"") => Some(LAMP),
+        _ if holds(b"}\r{") => Some(CARRIAGE_RETURNS),
+        // A pretty printer's first line, or a list of records.
+        Some(b'[') if line == b"[" || line[1..].trim_ascii_start().starts_with(b"{") => Some(LIST),
+        Some(b'{') if line == b"{" => Some("one JSON object over several lines; one object a line is needed (`jq -c .`)"),
+        _ => None,
+    }
+}
+
+/// Which field of a line has another kind of value than an interaction's.
+fn wrong_field(line: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(line).ok()?;
+    let Some(object) = value.as_object() else {
+        return Some(format!("{}; an object is needed", kind_name(&value)));
+    };
+    let (field, value) = ["user", "id", "time", "prompt", "response"]
+        .into_iter()
+        .filter_map(|field| Some((field, object.get(field)?)))
+        .find(|(_, value)| !value.is_string())?;
+    let wanted = match field {
+        "time" => "an RFC 3339 text such as \"2026-01-31T09:30:00Z\" is needed",
+        _ => "a text is needed",
+    };
+    Some(format!("`{field}` is {}: {wanted}", kind_name(value)))
+}
+
+fn kind_name(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "true or false",
+        serde_json::Value::Number(_) => "a number",
+        serde_json::Value::String(_) => "a text",
+        serde_json::Value::Array(_) => "a list",
+        serde_json::Value::Object(_) => "an object",
+    }
+}
+
+/// JSON in which every escape of half a character, which other programs write and UTF-8 cannot
+/// hold, became the replacement character; `None` if there is none.
+pub fn without_lone_surrogates(json: &str) -> Option<String> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let (mut out, mut at, mut copied, mut found) = (String::new(), 0, 0, false);
+    while let Some(next) = json[at..].find('\\').map(|offset| at + offset) {
+        let (high, low) = (unit(next), unit(next + 6));
+        at = match high {
+            Some(0xd800..=0xdbff) if matches!(low, Some(0xdc00..=0xdfff)) => next + 12,
+            Some(0xd800..=0xdfff) => {
+                out.push_str(&json[copied..next]);
+                out.push_str("\\ufffd");
+                (copied, found) = (next + 6, true);
+                copied
+            }
+            // What follows the backslash may be one too.
+            _ => next + 1 + json[next + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    found.then(|| out + &json[copied..])
 }
 
 /// The parser's message without its own line count, cut to a length and with control characters escaped: it
@@ -268,6 +398,10 @@ impl<R: BufRead> Iterator for JsonlReader<R> {
                 }
                 Ok(Line::End) => self.ended = true,
                 Ok(Line::TooLong) => {
+                    if let Some(kind) = kind_of(&self.buffer).filter(|_| self.line == 1) {
+                        let (label, line) = (self.label.clone(), self.line);
+                        return Some(Err(JsonlError::OtherKind { label, line, kind }));
+                    }
                     let (label, line, limit) = (self.label.clone(), self.line, self.limits.line);
                     return Some(Err(JsonlError::LineTooLong { label, line, limit }));
                 }

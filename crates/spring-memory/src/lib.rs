@@ -41,7 +41,7 @@ pub use history::{
 pub use hit::Hit;
 pub use id::{IdError, InteractionId, MAX_ID_BYTES, UserId};
 pub use interaction::Interaction;
-pub use jsonl::{JsonlError, JsonlLimits, JsonlReader};
+pub use jsonl::{JsonlError, JsonlLimits, JsonlReader, without_lone_surrogates};
 pub use policy::{
     BalancedPeriods, BufferPolicy, BufferPolicyConfig, Diversity, Evicted, EvictionReason, Recency,
     Reservoir, Residual, Retained, Standing,

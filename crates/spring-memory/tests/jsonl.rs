@@ -34,9 +34,14 @@ fn lines_are_counted_and_blank_ones_skipped() {
 
 #[test]
 fn every_defect_is_one_clear_error_and_reading_goes_on() {
-    let bad: [(&[u8], &str); 8] = [
+    let bad: [(&[u8], &str); 13] = [
         (b"{\"user\"", "f.jsonl:2: not JSON at byte 7: EOF"),
-        (b"[1] x", "f.jsonl:2: not an interaction: invalid type"),
+        (b"[1] x", "f.jsonl:2: a JSON list; one object a line"),
+        (br#"["ada","1","2026-01-31T09:30:00Z","p","r"]"#, "f.jsonl:2: not an interaction: a list"),
+        (br#"{"user":"ada","id":1}"#, "f.jsonl:2: not an interaction: `id` is a number: a text is needed"),
+        (br#"{"time":1714554000}"#, "f.jsonl:2: not an interaction: `time` is a number: an RFC 3339"),
+        (br#"{"prompt":null}"#, "f.jsonl:2: not an interaction: `prompt` is null"),
+        (b"7", "f.jsonl:2: not an interaction: a number; an object is needed"),
         (b"\xff{}", "f.jsonl:2: not UTF-8 from byte 1"),
         (br#"{"user":"ada"}"#, "f.jsonl:2: not an interaction: missing field `id`"),
         (br#"{"user":"","id":"1"}"#, "f.jsonl:2: not an interaction: user id is blank"),
@@ -169,4 +174,34 @@ proptest! {
         prop_assert_eq!(records.len(), 1);
         prop_assert_eq!(records.remove(0).unwrap(), (1, interaction));
     }
+}
+
+#[test]
+fn a_file_of_another_kind_says_what_takes_it() {
+    for (bytes, words) in [
+        (&b"\x1f\x8b\x08\x00rest"[..], "gunzip"),
+        (b"PK\x03\x04\xff", "unzip"),
+        (b"\xff\xfe{\0", "UTF-16"),
+        (b"From ada Mon Jan 1\nSubject: x\n", "mbox"),
+        (b"[{\"user\": \"ada\"},\n{\"user\": \"ada\"}]", "jq -c .[]"),
+        (b"[\n {\"user\": \"ada\"}\n]", "jq -c .[]"),
+        (b"{\n \"user\": \"ada\"\n}", "jq -c ."),
+        (b"[{\"id\": \"1\", \"input\": \"x\", \"profile\": []}]", "spring data convert"),
+        (b"{\"user\":\"a\"}\r{\"user\":\"b\"}\r", "carriage returns"),
+    ] {
+        let error = JsonlReader::new(bytes, "f").next().unwrap().unwrap_err();
+        assert!(matches!(error, JsonlError::OtherKind { line: 1, .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    // One that is longer than a line may be shows at its beginning what it is.
+    let long = format!("[{{\"profile\": [\"{}\"]}}]", "x".repeat(2 << 20));
+    let error = JsonlReader::new(long.as_bytes(), "f").next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("LaMP"), "{error}");
+}
+
+#[test]
+fn half_a_character_is_replaced_and_whole_ones_stay() {
+    let line = r#"{"user":"ada","id":"1","time":"2026-01-31T09:30:00Z","prompt":"\ud83d \ud83d\ude00","response":"\\ud83d"}"#;
+    let (_, read) = JsonlReader::new(line.as_bytes(), "f").next().unwrap().unwrap();
+    assert_eq!((read.prompt.as_str(), read.response.as_str()), ("\u{fffd} 😀", "\\ud83d"));
 }

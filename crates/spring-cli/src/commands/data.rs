@@ -32,6 +32,7 @@ pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
         ("texts", texts.to_string()),
         ("texts a user (least, median, most)", format!("{least}, {median}, {most}")),
         ("blank texts left out", blank.to_string()),
+        ("odd entries left out", found.first_odd.map_or("0".into(), |first| format!("{} ({first})", found.odd))),
         ("questions (answered in the file)", format!("{queries} ({answered})")),
         ("words", found.words.to_string()),
         ("words a text", words),
@@ -43,7 +44,15 @@ pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
 }
 
 pub fn convert(command: &ConvertArgs) -> Result<()> {
-    data::visit_texts(&command.file, command.outputs.as_deref(), |text| output::json(&text))
+    let left_out = data::visit_texts(&command.file, command.outputs.as_deref(), |text| output::json(&text))?;
+    if left_out.blank > 0 {
+        eprintln!("spring: {}: {} blank texts are left out", command.file.display(), left_out.blank);
+    }
+    if let Some(first) = left_out.first_odd {
+        let (file, odd) = (command.file.display(), left_out.odd);
+        eprintln!("spring: {file}: {odd} odd entries are left out; the first: {first}");
+    }
+    Ok(())
 }
 
 pub fn synth(command: &SynthArgs) -> Result<()> {
