@@ -95,7 +95,8 @@ fn check(comparison: &Comparison, system: &str, expected: &[f64], found: &[f64])
     // NaN is no agreement.
     if !expected.iter().zip(found).all(|(a, b)| (a - b).abs() <= comparison.tolerance) {
         bail!(
-            "{}: {system} differs by {distance:.2e}, and only {:.0e} is allowed: it does not do the same work",
+            "{}: {system} differs by {distance:.2e}, and only {:.0e} is allowed: it does not do \
+             the same work",
             comparison.title,
             comparison.tolerance
         );

@@ -17,7 +17,8 @@ fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
-/// A text of token ids that every model here knows. The lowest ids are left out: they have special meanings.
+/// A text of token ids that every model here knows. The lowest ids are left out: they have special
+/// meanings.
 pub fn tokens(seed: u64, count: usize) -> Vec<u32> {
     let mut rng = rng(seed);
     (0..count).map(|_| rng.random_range(3..4000)).collect()
@@ -53,7 +54,8 @@ pub fn vectors(count: usize, dimensions: usize) -> Vec<Vec<f32>> {
     (0..count).map(|i| near(&centres[i % centres.len()], &mut rng)).collect()
 }
 
-/// The logits of two branches: a bell-shaped bulk and 64 likely tokens, and the same a little disturbed.
+/// The logits of two branches: a bell-shaped bulk and 64 likely tokens, and the same a little
+/// disturbed.
 pub fn logits(vocabulary: usize) -> [Vec<f32>; 2] {
     let mut rng = rng(3);
     let mut bell = || (0..6).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>();
@@ -74,7 +76,8 @@ pub fn write_vectors(path: &Path, vectors: &[Vec<f32>]) -> Result<()> {
     Ok(file.flush()?)
 }
 
-/// Reads what [`write_vectors`] wrote, one vector after the other: a worker's peak memory is not that of its input.
+/// Reads what [`write_vectors`] wrote, one vector after the other: a worker's peak memory is not
+/// that of its input.
 pub fn read_vectors(path: &Path, dimensions: usize) -> Result<impl Iterator<Item = Result<Vec<f32>>>> {
     let mut file = BufReader::new(File::open(path)?);
     let mut bytes = vec![0; 4 * dimensions];

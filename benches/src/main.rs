@@ -47,13 +47,15 @@ struct Compare {
     /// Folder with the workers in Python
     #[arg(long, value_name = "DIR")]
     scripts: PathBuf,
-    /// Python with torch, transformers, peft, rank_bm25 and hnswlib; what it lacks is left out with a message
+    /// Python with torch, transformers, peft, rank_bm25 and hnswlib; what it lacks is left out with
+    /// a message
     #[arg(long, default_value = "python3", value_name = "PATH")]
     python: PathBuf,
     /// The worker of candle [default: it is left out]
     #[arg(long, value_name = "PATH")]
     candle: Option<PathBuf>,
-    /// How many times each system does the work, after one time that checks that all come to the same
+    /// How many times each system does the work, after one time that checks that all come to the
+    /// same
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
     /// These sections alone: model-5m, model-135m, bm25, dense, fuse, history, users

@@ -1,8 +1,9 @@
 //! How a worker talks with the program that compares: lines of JSON on standard input and output.
 //!
-//! A worker is one process for one system and one task, so that its peak memory is that of the task. It says
-//! [`Hello`], answers each line `run` with a [`Reply`], and `end` with a [`Farewell`]. Between two repetitions it
-//! sleeps, so that systems can take turns on a machine that is never quiet for long.
+//! A worker is one process for one system and one task, so that its peak memory is that of the
+//! task. It says [`Hello`], answers each line `run` with a [`Reply`], and `end` with a
+//! [`Farewell`]. Between two repetitions it sleeps, so that systems can take turns on a machine
+//! that is never quiet for long.
 //!
 //! The workers in Python speak the same (`python/worker.py`).
 

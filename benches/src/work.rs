@@ -17,7 +17,8 @@ pub enum Work {
         /// Rows that a system runs together, where it does not choose that itself.
         batch_size: usize,
     },
-    /// LoRA training of `batch_size` rows over and over. Result: the loss before anything was learned.
+    /// LoRA training of `batch_size` rows over and over. Result: the loss before anything was
+    /// learned.
     Train {
         /// The model's folder.
         model: PathBuf,
@@ -57,7 +58,8 @@ pub enum Work {
         /// How many documents are asked for.
         k: usize,
     },
-    /// Nearest neighbours by cosine through an HNSW graph. Recall is a fact, not a result: graphs differ.
+    /// Nearest neighbours by cosine through an HNSW graph. Recall is a fact, not a result: graphs
+    /// differ.
     Dense {
         /// Vectors and then queries, f32 in little-endian order.
         vectors: PathBuf,
@@ -74,8 +76,9 @@ pub enum Work {
         /// The exact nearest of each query.
         truth: Vec<Vec<u64>>,
     },
-    /// From the logits of two branches to a token: their mixture with equal weights, then the likeliest token or a draw. Result: the
-    /// mixture's log-probabilities at every hundredth token, and the likeliest token.
+    /// From the logits of two branches to a token: their mixture with equal weights, then the
+    /// likeliest token or a draw. Result: the mixture's log-probabilities at every hundredth token,
+    /// and the likeliest token.
     Fuse {
         /// The two rows of logits, f32 in little-endian order.
         logits: PathBuf,

@@ -1,4 +1,5 @@
-//! The comparisons as `cargo xtask bench --peers` starts them, without any peer: one that is missing is left out.
+//! The comparisons as `cargo xtask bench --peers` starts them, without any peer: one that is
+//! missing is left out.
 
 #![allow(clippy::unwrap_used)]
 

@@ -16,8 +16,8 @@ use candle_transformers::models::llama::{Cache, Config, Llama, LlamaConfig};
 use protocol::{Reply, serve};
 use serde::Deserialize;
 
-/// The tasks that candle can do as it is published: its Llama gives the last position's logits alone, and nothing here
-/// trains.
+/// The tasks that candle can do as it is published: its Llama gives the last position's logits
+/// alone, and nothing here trains.
 #[derive(Deserialize)]
 #[serde(tag = "task", rename_all = "snake_case")]
 enum Work {

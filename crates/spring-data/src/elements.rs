@@ -1,5 +1,5 @@
-//! Splits a JSON file into its records without holding more than one of them: the elements of an array, the `golds` of
-//! an object, or one value after the other as in JSON Lines.
+//! Splits a JSON file into its records without holding more than one of them: the elements of an
+//! array, the `golds` of an object, or one value after the other as in JSON Lines.
 
 use std::io::{BufRead, Chain, Cursor, ErrorKind, Read};
 
@@ -8,8 +8,8 @@ use crate::{Result, data_error};
 /// The longest record, in bytes. A user's whole profile is one record: real ones reach a few MB.
 const LONGEST: usize = 64 << 20;
 
-/// The most line breaks between records. Those before the first record are kept until it is known what the file is, so
-/// that its lines keep their numbers.
+/// The most line breaks between records. Those before the first record are kept until it is known
+/// what the file is, so that its lines keep their numbers.
 const MOST_BREAKS: u64 = 1 << 20;
 
 /// The longest name of a task in a file of outputs; longer ones are left out.
@@ -185,7 +185,8 @@ impl<R: BufRead> Elements<R> {
         Ok(Some((self.record_line, &self.buffer)))
     }
 
-    /// After the key `task` or `golds`, which lies in the buffer: goes on to the first of the golds.
+    /// After the key `task` or `golds`, which lies in the buffer: goes on to the first of the
+    /// golds.
     fn golds(&mut self) -> Result<()> {
         let mut task = None;
         while !self.value_of_key(&mut task)? {
@@ -200,7 +201,8 @@ impl<R: BufRead> Elements<R> {
         Ok(())
     }
 
-    /// Reads the value of the key in the buffer, and whether it is the list of golds, of which only the bracket is read.
+    /// Reads the value of the key in the buffer, and whether it is the list of golds, of which only
+    /// the bracket is read.
     fn value_of_key(&mut self, task: &mut Option<String>) -> Result<bool> {
         let key = std::mem::take(&mut self.buffer);
         self.skip_space()?;

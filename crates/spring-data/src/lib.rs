@@ -33,7 +33,8 @@ pub use streams::{
 pub enum Format {
     /// Our JSONL: one interaction a line.
     Interactions,
-    /// LaMP's questions or LongLaMP's records: one question and one profile each. `None` until a profile has a text.
+    /// LaMP's questions or LongLaMP's records: one question and one profile each. `None` until a
+    /// profile has a text.
     Questions(Option<Task>),
     /// OPPU's histories: one profile and several questions each.
     History(Option<Task>),
@@ -209,7 +210,8 @@ impl<R: BufRead> DataReader<R> {
         }
     }
 
-    /// The next answer of a file of outputs, with its question's id; `None` at the end and for other files.
+    /// The next answer of a file of outputs, with its question's id; `None` at the end and for
+    /// other files.
     fn next_gold(&mut self) -> Result<Option<(String, String)>> {
         let Source::Records { elements, format: Format::Outputs(_) } = &mut self.source else {
             return Ok(None);
@@ -238,11 +240,13 @@ struct Gold {
     output: Scalar,
 }
 
-/// The answers of a file of outputs by the ids of their questions: `{"task", "golds": […]}` or the bare list.
+/// The answers of a file of outputs by the ids of their questions: `{"task", "golds": […]}` or the
+/// bare list.
 ///
 /// # Errors
 ///
-/// [`Error::Record`] if the file is broken, holds something else, or answers a question twice and differently.
+/// [`Error::Record`] if the file is broken, holds something else, or answers a question twice and
+/// differently.
 pub fn read_golds(path: &Path) -> Result<HashMap<String, String>> {
     let mut reader = open(path)?;
     if !matches!(reader.format(), Format::Outputs(_)) {

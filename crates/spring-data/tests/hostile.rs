@@ -1,5 +1,5 @@
-//! The readers on files that broke on their way, or that somebody made to break them: no panic, no memory beyond a bound,
-//! and an error that names file and line, or records that can be used.
+//! The readers on files that broke on their way, or that somebody made to break them: no panic, no
+//! memory beyond a bound, and an error that names file and line, or records that can be used.
 
 #![allow(clippy::unwrap_used)]
 
@@ -185,8 +185,9 @@ fn any_sound() -> impl Strategy<Value = Sound> {
     prop::sample::select(sound_files())
 }
 
-/// A reader that hands out small pieces reads everything; memory that a record may need grows with its length, by far
-/// most for a profile of empty entries, and does not follow any number that the file names.
+/// A reader that hands out small pieces reads everything; memory that a record may need grows with
+/// its length, by far most for a profile of empty entries, and does not follow any number that the
+/// file names.
 fn read(bytes: &[u8], piece: usize) -> Result<(), TestCaseError> {
     let mut read = Ok(Vec::new());
     let used = allocation_counter::measure(|| {
@@ -250,7 +251,8 @@ fn sound_files_are_read() {
         kinds.insert(DataReader::new(text.as_bytes(), "f.json").unwrap().format().to_string());
         read_file(text.as_bytes()).unwrap();
     }
-    // Seven of LaMP, two of LongLaMP, OPPU's, our own; outputs have their task at their end or not at all.
+    // Seven of LaMP, two of LongLaMP, OPPU's, our own; outputs have their task at their end or not
+    // at all.
     assert_eq!(kinds.len(), 12, "{kinds:?}");
 }
 

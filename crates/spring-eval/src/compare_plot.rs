@@ -17,7 +17,8 @@ const TOP: i32 = 44;
 /// Where names end and bars begin, and where the longest bar ends.
 const BARS: (i32, i32) = (210, 690);
 
-/// Bars of every method's nats per token on the held-out texts after the first period, as SVG; lower is better.
+/// Bars of every method's nats per token on the held-out texts after the first period, as SVG;
+/// lower is better.
 ///
 /// # Errors
 ///

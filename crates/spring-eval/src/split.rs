@@ -8,7 +8,8 @@ use spring_data::Stream;
 
 /// Test texts more alike than this to a training text are dropped.
 pub const NEAR_DUPLICATE: f64 = 0.8;
-/// Responses of fewer words, such as labels and ratings, are alike by chance: there the prompts must be alike as well.
+/// Responses of fewer words, such as labels and ratings, are alike by chance: there the prompts
+/// must be alike as well.
 const FEW_WORDS: usize = 5;
 
 /// A stream's texts, numbered from 1 in the order of time as a state would number them.
@@ -75,7 +76,8 @@ pub struct PeriodRule {
     pub hold_out: f64,
     /// Fewest texts of a training part. Default 8.
     pub min_train: usize,
-    /// Fewest texts of a test part, which is made larger than `hold_out` for it; near-duplicates do not count. Default 2.
+    /// Fewest texts of a test part, which is made larger than `hold_out` for it; near-duplicates do
+    /// not count. Default 2.
     pub min_test: usize,
 }
 
@@ -99,7 +101,8 @@ impl PeriodRule {
         let cuts = (2..=most as u32).rev().map(|periods| self.cut_into(texts, periods));
         cuts.into_iter().find(fits).ok_or_else(|| {
             format!(
-                "{} texts give no two periods of at least {} training and {} test texts that are no near-duplicates",
+                "{} texts give no two periods of at least {} training and {} test texts that are \
+                 no near-duplicates",
                 texts.len(),
                 self.min_train,
                 self.min_test
@@ -107,7 +110,8 @@ impl PeriodRule {
         })
     }
 
-    /// Test parts that near-duplicates leave too small grow as long as their training part allows it.
+    /// Test parts that near-duplicates leave too small grow as long as their training part allows
+    /// it.
     fn cut_into(&self, texts: &[StoredInteraction], periods: u32) -> Vec<Split> {
         let whole = period_ranges(texts.len(), periods, self.hold_out);
         let mut held_out: Vec<usize> = whole.iter().map(|(_, test)| test.len().max(self.min_test)).collect();

@@ -1,4 +1,5 @@
-//! A suite: data, methods, seeds and budgets in one TOML file, run into one folder, resumable, with a table at the end.
+//! A suite: data, methods, seeds and budgets in one TOML file, run into one folder, resumable, with
+//! a table at the end.
 
 mod choice;
 mod estimate;
@@ -43,11 +44,12 @@ pub struct Suite {
     pub model: String,
     /// The methods, in the order of the table.
     pub methods: Vec<MethodSpec>,
-    /// Settings to choose on one half of the users and to report on the other, beside the methods. With at least one, nothing
-    /// is reported of the users that it was chosen on.
+    /// Settings to choose on one half of the users and to report on the other, beside the methods.
+    /// With at least one, nothing is reported of the users that it was chosen on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choose: Vec<Choice>,
-    /// The method that every other one is tested against. Default: spring, or the last one if it is not among them.
+    /// The method that every other one is tested against. Default: spring, or the last one if it is
+    /// not among them.
     #[serde(default)]
     pub against: Option<String>,
     /// Seeds; a user's seeds are averaged before anything is tested. Default: 0 alone.
@@ -94,20 +96,22 @@ pub struct DataSet {
     /// LaMP's outputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<String>,
-    /// Evaluate the users with most texts, so many. Default 12.
+    /// Evaluate this many users, those with most texts. Default 12.
     #[serde(default = "twelve")]
     pub users: usize,
-    /// Leave out so many of the users with most texts before that. Default 0.
+    /// Leave out this many of the users with most texts before that. Default 0.
     #[serde(default)]
     pub skip: usize,
-    /// The domain adapter learns from at most so many users that are not evaluated, those with most texts: their first periods,
-    /// or all their texts where these are too few for two periods. Default 24.
+    /// The domain adapter learns from at most this many users that are not evaluated, those with most
+    /// texts: their first periods, or all their texts where these are too few for two periods.
+    /// Default 24.
     #[serde(default = "twenty_four")]
     pub domain_users: usize,
-    /// Use the latest so many texts of each user. Default: all.
+    /// Use this many texts of each user, the latest. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub texts: Option<usize>,
-    /// The learning rate, where it differs from the suite's: how new a data set is to the base decides how far an adapter must go.
+    /// The learning rate, where it differs from the suite's: how new a data set is to the base
+    /// decides how far an adapter must go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     /// Most periods, where they differ from the suite's.
@@ -261,7 +265,8 @@ struct LoadedData {
     name: String,
     task: Option<Task>,
     users: Vec<(UserId, Vec<Split>)>,
-    /// Texts of users that are not evaluated: their first periods, or all where they have no two periods.
+    /// Texts of users that are not evaluated: their first periods, or all where they have no two
+    /// periods.
     domain: Vec<StoredInteraction>,
     domain_users: usize,
     /// How many of these would have been evaluated, had there been others to learn the domain from.
@@ -272,8 +277,8 @@ struct LoadedData {
 }
 
 impl LoadedData {
-    /// Where all users would be evaluated, the third with fewest texts teaches the domain adapter instead, if `least` users
-    /// remain.
+    /// Where all users would be evaluated, the third with fewest texts teaches the domain adapter
+    /// instead, if `least` users remain.
     fn keep_back(&mut self, least: usize) {
         let taken = (self.users.len() / 3).max(1);
         if self.users.len() < least + taken {
@@ -300,7 +305,8 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
     let mut counts: Vec<(UserId, usize)> = text_counts(path)?.into_iter().collect();
     let known = counts.len();
     let too_few = counts.iter().filter(|(_, count)| *count < least).count();
-    // Most texts first; users of equal count in the order of their names, so that a run can be repeated.
+    // Most texts first; users of equal count in the order of their names, so that a run can be
+    // repeated.
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     // Some may turn out to be no use.
     counts.truncate(data.skip + 2 * data.users + data.domain_users);
@@ -359,13 +365,15 @@ fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
     }
     if loaded.users.is_empty() {
         let reason = format!(
-            "no user has two periods of {} training and {} test texts ({too_few} of {known} have too few texts)",
+            "no user has two periods of {} training and {} test texts ({too_few} of {known} have \
+             too few texts)",
             rule.min_train, rule.min_test
         );
         return Err(Error::File { file: data.path.clone(), reason });
     }
     if suite.start == Start::Domain && loaded.domain.is_empty() {
-        let reason = "everyone starts from the domain adapter, and too few users can be evaluated to keep one back for it";
+        let reason = "everyone starts from the domain adapter, and too few users can be evaluated \
+                      to keep one back for it";
         return Err(Error::File { file: data.path.clone(), reason: reason.into() });
     }
     Ok(loaded)

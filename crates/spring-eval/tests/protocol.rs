@@ -128,10 +128,11 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     }
     assert!(of("spring_adapter").adapter_matrix.is_empty() && of("rag").adapter_matrix.is_empty());
     assert_eq!(of("random").selected, of("spring").selected);
-    // From the domain adapter SPRInG selects from the first period on, and so many are drawn.
+    // From the domain adapter SPRInG selects from the first period on, and that many are drawn.
     assert_eq!(of("random:start=domain").selected, of("spring:start=domain").selected);
     assert!(of("random:start=domain").selected[0] < all.periods[0].train);
-    // Only how it reads differs, and only where the gate opens; what is selected differs with the rule.
+    // Only how it reads differs, and only where the gate opens; what is selected differs with the
+    // rule.
     for reader in ["logit", "adaptive_lambda"] {
         assert_eq!((&of(reader).selected, &of(reader).open), (&of("spring").selected, &of("spring").open));
         assert_eq!(of(reader).matrix != of("spring").matrix, of("spring").open.iter().any(|open| *open > 0));

@@ -212,7 +212,8 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
             assert_eq!(cell("unreadable").is_empty(), task < 3);
         }
         let runs = fs::read_to_string(folder.join("runs.jsonl")).unwrap();
-        // The question is the newest text: of both test texts of its period it is the one that is generated.
+        // The question is the newest text: of both test texts of its period it is the one that is
+        // generated.
         assert!(runs.contains(&format!("\"written\":\"{gold}\",\"question\":true")), "{runs}");
     }
 }

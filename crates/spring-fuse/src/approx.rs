@@ -1,13 +1,14 @@
 //! exp and ln(1 + x) on `f32`, branch-free so that loops over them become vector code.
 //!
-//! Both are minimax polynomials after range reduction, fitted for this crate; the tests compare them with
-//! `f64` over their whole domain.
+//! Both are minimax polynomials after range reduction, fitted for this crate; the tests compare
+//! them with `f64` over their whole domain.
 
-/// Below this, [`exp`] stays at exp(-80) ≈ 1.8e-35: low enough to be nothing beside 1, and high enough that
-/// no product here is subnormal, which is slow on many machines.
+/// Below this, [`exp`] stays at exp(-80) ≈ 1.8e-35: low enough to be nothing beside 1, and high
+/// enough that no product here is subnormal, which is slow on many machines.
 pub(crate) const EXP_FLOOR: f32 = -80.0;
 
-/// eˣ for x ≤ 88, with a relative error below 3e-7. Below −80 (−∞ and NaN included) it is 1.8e-35, not 0.
+/// eˣ for x ≤ 88, with a relative error below 3e-7. Below −80 (−∞ and NaN included) it is 1.8e-35,
+/// not 0.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // Added to a small number, 1.5 · 2²³ leaves its nearest integer in the low bits.

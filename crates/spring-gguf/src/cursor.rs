@@ -30,7 +30,7 @@ impl<'p, R: Read> Cursor<'p, R> {
     }
 
     /// Checks that a count is within its limit, and that the rest of the file is long enough for
-    /// so many things of `each` bytes at least.
+    /// this many things of `each` bytes at least.
     pub(crate) fn believe(&self, what: &str, count: u64, each: u64, limit: u64) -> Result<()> {
         if count > limit {
             return Err(self.above(format!("the number of elements of {what}"), count, limit));

@@ -150,7 +150,7 @@ impl GgufFile {
     ///
     /// # Errors
     ///
-    /// If the tensor's format is not read, there are not so many rows, or reading fails.
+    /// If the tensor's format is not read, there are fewer rows, or reading fails.
     pub fn read_rows(
         &self,
         tensor: &TensorInfo,

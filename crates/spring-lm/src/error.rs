@@ -102,7 +102,8 @@ pub enum ModelError {
     },
     /// Training met a gradient whose norm is not a finite number; nothing was kept.
     #[error(
-        "the gradient's norm was {norm} around step {step}: lower the learning rate; the earlier adapter is unchanged"
+        "the gradient's norm was {norm} around step {step}: lower the learning rate; the earlier \
+         adapter is unchanged"
     )]
     GradientNotFinite {
         /// The optimiser step after which it was seen.
@@ -110,9 +111,11 @@ pub enum ModelError {
         /// The norm that was seen.
         norm: f32,
     },
-    /// Training made the loss much worse than it was at first, and than guessing is; nothing was kept.
+    /// Training made the loss much worse than it was at first, and than guessing is; nothing was
+    /// kept.
     #[error(
-        "the loss grew from {first} to {loss} nats per token by step {step}: lower the learning rate; the earlier adapter is unchanged"
+        "the loss grew from {first} to {loss} nats per token by step {step}: lower the learning \
+         rate; the earlier adapter is unchanged"
     )]
     Diverged {
         /// The optimiser step after which it was seen.

@@ -16,6 +16,7 @@ mod json;
 mod model;
 mod parts;
 mod peft;
+mod projection;
 mod rope;
 mod sequence;
 mod session;
@@ -25,7 +26,7 @@ mod tokenizer;
 mod train;
 mod weights;
 
-pub use adapter::{Adapter, LoraConfig, LoraPair, Projection, keyed_rng};
+pub use adapter::{Adapter, LoraConfig, LoraPair, keyed_rng};
 pub use adapter_hash::AdapterHash;
 pub use architecture::SUPPORTED_ARCHITECTURES;
 pub use chat::{ChatTemplate, Message, Role};
@@ -38,6 +39,7 @@ pub use model::{
     Branch, BranchVisitor, Decode, Embed, LanguageModel, Score, ScoreRow, Tokenize, Train,
 };
 pub use parts::Parts;
+pub use projection::Projection;
 pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
 pub use session::{RowId, Session};

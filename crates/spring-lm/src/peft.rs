@@ -862,8 +862,8 @@ mod tests {
 
     #[test]
     fn a_folder_of_the_older_multimodal_layout_is_read() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fixtures/parity/gemma3-multimodal/adapter");
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/gemma3-multimodal/adapter");
         let newer = Adapter::load_peft(&folder).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let bytes = std::fs::read(folder.join("adapter_model.safetensors")).unwrap();

@@ -26,7 +26,8 @@ impl Sequence {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Sequence`] if a part is empty, the whole is longer than the context, or an id is unknown.
+    /// [`ModelError::Sequence`] if a part is empty, the whole is longer than the context, or an id
+    /// is unknown.
     pub fn check(&self, config: &ModelConfig) -> Result<()> {
         config.check_ids(&self.context)?;
         config.check_ids(&self.response)?;

@@ -6,18 +6,20 @@ use crate::{Adapter, LoraConfig, ModelError, Result, Sequence};
 
 /// How an adapter is trained; the defaults are SPRInG's.
 ///
-/// A base of a few million parameters needs a larger learning rate or more epochs than the paper's 7 B.
+/// A base of a few million parameters needs a larger learning rate or more epochs than the paper's
+/// 7 B.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// Peak learning rate. Default 1e-4.
     pub learning_rate: f64,
-    /// Part of the steps over which the rate rises from 0; then it falls linearly to 0. Default 0.1.
+    /// Part of the steps over which the rate rises from 0; then it falls linearly to 0. Default
+    /// 0.1.
     pub warmup: f64,
     /// Passes over the selection. Default 2.
     pub epochs: usize,
-    /// Sequences per step. They run a few at a time (`CausalLm::with_tokens_at_once`), and their gradients are
-    /// accumulated. Default 4.
+    /// Sequences per step. They run a few at a time (`CausalLm::with_tokens_at_once`), and their
+    /// gradients are accumulated. Default 4.
     pub batch_size: usize,
     /// Largest norm of the gradient, taken over all factors together. Default 0.3.
     pub max_grad_norm: f64,
@@ -29,16 +31,16 @@ pub struct TrainConfig {
     pub epsilon: f64,
     /// Decoupled weight decay. Default 1e-2.
     pub weight_decay: f64,
-    /// Decoupled decay of every factor towards where it was when training started, instead of zero: an L2 penalty on the
-    /// distance from the adapter that is trained on. Each step moves by rate · anchor · distance; it comes beside
-    /// `weight_decay`. Default 0.
+    /// Decoupled decay of every factor towards where it was when training started, instead of zero:
+    /// an L2 penalty on the distance from the adapter that is trained on. Each step moves by rate ·
+    /// anchor · distance; it comes beside `weight_decay`. Default 0.
     pub anchor: f64,
     /// Longest sequence in tokens. Default 768.
     pub max_tokens: usize,
     /// Steps between two reads of the loss and the gradient's norm from the device. Default 10.
     pub loss_interval: usize,
-    /// Keep each block's input alone and compute the block again on the way back: a third more work, and the memory of
-    /// one block instead of all. Default false.
+    /// Keep each block's input alone and compute the block again on the way back: a third more
+    /// work, and the memory of one block instead of all. Default false.
     pub checkpoint_layers: bool,
 }
 
@@ -62,7 +64,8 @@ impl Default for TrainConfig {
     }
 }
 
-/// Largest whole numbers of a [`TrainConfig`]: far above any use, and small enough that no count of steps overflows.
+/// Largest whole numbers of a [`TrainConfig`]: far above any use, and small enough that no count of
+/// steps overflows.
 const MOST: usize = 1 << 20;
 
 impl TrainConfig {
@@ -105,13 +108,13 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Optimiser steps for so many sequences.
+    /// Optimiser steps for this many sequences.
     pub fn steps(&self, sequences: usize) -> usize {
         sequences.div_ceil(self.batch_size.max(1)).saturating_mul(self.epochs)
     }
 
-    /// Learning rate of a step, counted from 0; the schedule of transformers' `get_linear_schedule_with_warmup`, whose
-    /// first step has rate 0 when there is a warm-up.
+    /// Learning rate of a step, counted from 0; the schedule of transformers'
+    /// `get_linear_schedule_with_warmup`, whose first step has rate 0 when there is a warm-up.
     pub fn rate(&self, step: usize, steps: usize) -> f64 {
         // A run of one step would otherwise be all warm-up, and learn nothing.
         let warmup = ((self.warmup * steps as f64).ceil() as usize).min(steps.saturating_sub(1));

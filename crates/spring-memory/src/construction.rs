@@ -1,7 +1,8 @@
-//! Builds an HNSW graph (Malkov and Yashunin 2016, algorithm 1): one point after the other in one thread, so that the same
-//! vectors give the same graph.
+//! Builds an HNSW graph (Malkov and Yashunin 2016, algorithm 1): one point after the other in one
+//! thread, so that the same vectors give the same graph.
 //!
-//! A new point gets its links by the heuristic (algorithm 4), and so does, as in hnswlib, one that comes to have too many.
+//! A new point gets its links by the heuristic (algorithm 4), and so does, as in hnswlib, one that
+//! comes to have too many.
 
 use std::cmp::Reverse;
 
@@ -14,8 +15,9 @@ use crate::layers::{Layers, Links, Near, Query};
 /// Beyond the sixteenth layer there would be no point in any graph that fits a memory.
 const MAX_LAYERS: usize = 16;
 
-/// A graph to be built over unit vectors, no two of which are equal: more copies than candidates would have links to copies
-/// alone, which no search would leave again. (Copies that differ in a last bit still can.)
+/// A graph to be built over unit vectors, no two of which are equal: more copies than candidates
+/// would have links to copies alone, which no search would leave again. (Copies that differ in a
+/// last bit still can.)
 pub(crate) struct Construction<'v> {
     /// One after the other.
     pub vectors: &'v [f32],
@@ -57,7 +59,8 @@ impl WithSimd for Construction<'_> {
 }
 
 impl Construction<'_> {
-    /// The highest layer of a new point: in each layer is one in `links` of the points of the layer below.
+    /// The highest layer of a new point: in each layer is one in `links` of the points of the layer
+    /// below.
     fn level(&self, rng: &mut ChaCha8Rng) -> usize {
         let level = -(1.0 - rng.random::<f64>()).ln() / (self.links as f64).ln();
         (level as usize).min(MAX_LAYERS - 1)
@@ -94,8 +97,9 @@ impl Construction<'_> {
         }
     }
 
-    /// Up to `room` links of a point: the candidates, which come nearest first, without those that are at least as near to one
-    /// chosen before as to the point. They are found through it, and the links that are left lead into all directions.
+    /// Up to `room` links of a point: the candidates, which come nearest first, without those that
+    /// are at least as near to one chosen before as to the point. They are found through it, and
+    /// the links that are left lead into all directions.
     #[inline(always)]
     fn choose<S: Simd>(&self, simd: S, candidates: &[Near], room: usize) -> Vec<Near> {
         let mut chosen: Vec<Near> = Vec::with_capacity(room);

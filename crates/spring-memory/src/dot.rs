@@ -1,16 +1,16 @@
-//! Dot products, compiled for the widest vectors of the machine at hand and the same everywhere to the last
-//! bit.
+//! Dot products, compiled for the widest vectors of the machine at hand and the same everywhere to
+//! the last bit.
 
 use std::sync::OnceLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Partial sums: always as many, added up in the same order, without fused multiplication, whatever the
-/// width of the machine's vectors. A multiple of the widest.
+/// Partial sums: always as many, added up in the same order, without fused multiplication, whatever
+/// the width of the machine's vectors. A multiple of the widest.
 const LANES: usize = 32;
 
-/// Runs work with the instructions that this machine has. Its `with_simd` must be `#[inline(always)]` with all
-/// that is to use them.
+/// Runs work with the instructions that this machine has. Its `with_simd` must be
+/// `#[inline(always)]` with all that is to use them.
 pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     static ARCH: OnceLock<Arch> = OnceLock::new();
     ARCH.get_or_init(Arch::new).dispatch(work)

@@ -15,7 +15,8 @@ use crate::{DenseConfig, VectorStore, graph::Graph, layers::Layers};
 /// Rises whenever a dump of an earlier version of this crate must not be read any more.
 const FORMAT: u32 = 3;
 
-/// What a dump must be to be read: keep it with the vectors, where nothing else writes, not beside the dump.
+/// What a dump must be to be read: keep it with the vectors, where nothing else writes, not beside
+/// the dump.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 // A stamp of another version must be readable, if only to see that it is one.
 #[serde(default)]
@@ -72,8 +73,8 @@ pub(crate) fn write(
     })
 }
 
-/// Reads a dump, if it is the one that the stamp is of, of vectors that the store still has, built with these
-/// settings; otherwise the reason why not. The store may have further vectors.
+/// Reads a dump, if it is the one that the stamp is of, of vectors that the store still has, built
+/// with these settings; otherwise the reason why not. The store may have further vectors.
 pub(crate) fn read(
     store: &VectorStore,
     config: &DenseConfig,

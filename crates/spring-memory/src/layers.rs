@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::dot::{dispatch, dot};
 
-/// Points that are compared before it is looked which are near: so that the processor reads several vectors at
-/// a time.
+/// Points that are compared before it is looked which are near: so that the processor reads several
+/// vectors at a time.
 const AT_ONCE: usize = 8;
 
-/// A point and how similar it is to a query: ordered by the similarity, of equals the larger point last.
+/// A point and how similar it is to a query: ordered by the similarity, of equals the larger point
+/// last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Near(u64);
 
@@ -88,7 +89,7 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// From the links of so many points in each layer, the lowest first.
+    /// From the links of this many points in each layer, the lowest first.
     pub(crate) fn new(entry: u32, points: u32, layers: &[impl Links]) -> Self {
         Self { entry, layers: layers.iter().map(|links| Layer::new(points, links)).collect() }
     }
@@ -105,15 +106,15 @@ impl Layers {
         self.layers.iter().map(lists).collect()
     }
 
-    /// Whether a search among so many points stays inside them.
+    /// Whether a search among this many points stays inside them.
     pub(crate) fn is_sound(&self, points: usize) -> bool {
         (self.entry as usize) < points
             && !self.layers.is_empty()
             && self.layers.iter().all(|layer| layer.is_sound(points))
     }
 
-    /// About the `ef` points nearest to `query` by dot product, in no order; `vectors` has those of all points
-    /// one after the other, each as long as the query, which is not empty.
+    /// About the `ef` points nearest to `query` by dot product, in no order; `vectors` has those of
+    /// all points one after the other, each as long as the query, which is not empty.
     pub(crate) fn search(&self, vectors: &[f32], query: &[f32], ef: usize) -> Vec<Near> {
         dispatch(Search { layers: self, query: Query { vectors, query }, ef })
     }
@@ -172,8 +173,8 @@ impl Query<'_> {
         }
     }
 
-    /// Follows the links of the nearest points until none leads nearer than the `ef` nearest found, which are returned in no
-    /// order.
+    /// Follows the links of the nearest points until none leads nearer than the `ef` nearest found,
+    /// which are returned in no order.
     #[inline(always)]
     pub(crate) fn widen<S: Simd>(&self, simd: S, layer: &impl Links, start: Near, ef: usize) -> Vec<Near> {
         let points = self.vectors.len() / self.query.len();

@@ -1,4 +1,5 @@
-//! Continual metrics over the matrix R\[t\]\[i\]: the score after period t on the test part of period i.
+//! Continual metrics over the matrix R\[t\]\[i\]: the score after period t on the test part of
+//! period i.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,9 @@ impl Direction {
     }
 }
 
-/// The four numbers of continual learning, in the unit of the scores. Gains and losses count for better or worse,
-/// whichever way the score improves, so that a positive transfer is always good and positive forgetting always bad.
+/// The four numbers of continual learning, in the unit of the scores. Gains and losses count for
+/// better or worse, whichever way the score improves, so that a positive transfer is always good
+/// and positive forgetting always bad.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ContinualScores {
     /// Mean score at the end; see [`ContinualScores::DEFINITIONS`].
@@ -45,9 +47,9 @@ impl ContinualScores {
         ("forgetting", "mean over i of how much better the best R[t][i] over all t is than R[T][i]"),
     ];
 
-    /// The numbers of a matrix with `matrix[t][i]` after period t + 1 on period i + 1, and the untouched base's scores.
-    /// Cells that were not measured, and periods that the base was not measured on, are left out of the means; a number
-    /// without any cell is `None`.
+    /// The numbers of a matrix with `matrix[t][i]` after period t + 1 on period i + 1, and the
+    /// untouched base's scores. Cells that were not measured, and periods that the base was not
+    /// measured on, are left out of the means; a number without any cell is `None`.
     pub fn of(matrix: &[Vec<Option<f64>>], base: &[Option<f64>], direction: Direction) -> Self {
         let Some(last) = matrix.last() else { return Self::default() };
         let cell = |t: usize, i: usize| matrix.get(t).and_then(|row| *row.get(i)?);

@@ -11,12 +11,13 @@ use crate::{Error, Result, TextScores};
 /// The longest line, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// The mean scores of a file of predictions against one of references, line by line; the files are read as streams.
+/// The mean scores of a file of predictions against one of references, line by line; the files are
+/// read as streams.
 ///
 /// # Errors
 ///
-/// [`Error::File`] if a file cannot be read, has no lines, or fewer than the other; [`Error::Line`] for a line that is
-/// no JSON string.
+/// [`Error::File`] if a file cannot be read, has no lines, or fewer than the other; [`Error::Line`]
+/// for a line that is not a JSON string.
 pub fn score_files(predictions: &Path, references: &Path) -> Result<TextScores> {
     let (mut predicted, mut expected) = (Strings::open(predictions)?, Strings::open(references)?);
     let (mut sum, mut count) = (TextScores::default(), 0usize);

@@ -1,4 +1,5 @@
-//! Accuracy and F1 of predicted labels, MAE and RMSE of predicted numbers: LaMP-1, LaMP-2 and LaMP-3.
+//! Accuracy and F1 of predicted labels, MAE and RMSE of predicted numbers: LaMP-1, LaMP-2 and
+//! LaMP-3.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +14,11 @@ pub struct LabelScores {
     pub f1: f64,
 }
 
-/// Compares labels as texts, without white space around them; `None` if there are none. Both slices have the same length.
+/// Compares labels as texts, without white space around them; `None` if there are none. Both slices
+/// have the same length.
 ///
-/// F1 is the macro average over the labels that occur among the references. LaMP averages over all labels of the task:
-/// a label that the references lack counts 0 there and is left out here.
+/// F1 is the macro average over the labels that occur among the references. LaMP averages over all
+/// labels of the task: a label that the references lack counts 0 there and is left out here.
 pub fn label_scores(predictions: &[String], references: &[String]) -> Option<LabelScores> {
     let pairs: Vec<(&str, &str)> =
         predictions.iter().zip(references).map(|(p, r)| (p.trim(), r.trim())).collect();
@@ -42,13 +44,15 @@ pub struct NumberScores {
     pub mae: f64,
     /// Root of the mean squared error.
     pub rmse: f64,
-    /// Predictions that were no number; each counts as the end of the scale, 1 or 5, that is farther from its reference.
+    /// Predictions that were no number; each counts as the end of the scale, 1 or 5, that is
+    /// farther from its reference.
     pub unreadable: usize,
 }
 
-/// Compares ratings from 1 to 5. A prediction that is no number counts as the end of that scale that is farther from its
-/// reference, as in LaMP's evaluation, whatever references there are; `None` if there is nothing to compare or a reference
-/// is no finite number. Both slices have the same length.
+/// Compares ratings from 1 to 5. A prediction that is not a number counts as the end of that scale
+/// that is farther from its reference, as in LaMP's evaluation, whatever references there are;
+/// `None` if there is nothing to compare or a reference is no finite number. Both slices have the
+/// same length.
 pub fn number_scores(predictions: &[String], references: &[String]) -> Option<NumberScores> {
     let number = |text: &String| text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
     let references: Vec<f64> = references.iter().map(number).collect::<Option<_>>()?;

@@ -1,5 +1,6 @@
-//! METEOR as nltk's `single_meteor_score` computes it with an empty WordNet: Lavie & Agarwal, "METEOR: An Automatic Metric
-//! for MT Evaluation with High Levels of Correlation with Human Judgments", 2007.
+//! METEOR as nltk's `single_meteor_score` computes it with an empty WordNet: Lavie & Agarwal,
+//! "METEOR: An Automatic Metric for MT Evaluation with High Levels of Correlation with Human
+//! Judgments", 2007.
 
 use std::collections::HashMap;
 
@@ -11,8 +12,9 @@ const GAMMA: f64 = 0.5;
 
 /// Scores a prediction against a reference, 0 to 1; an empty text gives 0.
 ///
-/// Words are what white space separates, in lower case and with their punctuation. Equal words are aligned first, then
-/// equal stems; from the back, each to the latest free one, which is nltk's order.
+/// Words are what white space separates, in lower case and with their punctuation. Equal words are
+/// aligned first, then equal stems; from the back, each to the latest free one, which is nltk's
+/// order.
 pub fn meteor(prediction: &str, reference: &str) -> f64 {
     let (mut prediction, mut reference) = (words(prediction), words(reference));
     let (predicted, expected) = (prediction.len(), reference.len());

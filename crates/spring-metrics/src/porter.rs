@@ -1,5 +1,5 @@
-//! Porter's stemmer with the extensions that nltk has by default (`PorterStemmer.NLTK_EXTENSIONS`), which METEOR needs:
-//! M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980.
+//! Porter's stemmer with the extensions that nltk has by default (`PorterStemmer.NLTK_EXTENSIONS`),
+//! which METEOR needs: M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980.
 //!
 //! Neither the original algorithm nor Snowball's "Porter 2" gives the same stems.
 

@@ -1,5 +1,5 @@
-//! ROUGE-1, ROUGE-2 and ROUGE-L as the package `rouge_score` computes them without stemming: C.-Y. Lin, "ROUGE: A Package
-//! for Automatic Evaluation of Summaries", 2004.
+//! ROUGE-1, ROUGE-2 and ROUGE-L as the package `rouge_score` computes them without stemming: C.-Y.
+//! Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,8 @@ pub struct Rouge {
     pub rouge_l: f64,
 }
 
-/// Scores a prediction against a reference. Words are the runs of a-z and 0-9 in the lower-cased text; an empty text gives 0.
+/// Scores a prediction against a reference. Words are the runs of a-z and 0-9 in the lower-cased
+/// text; an empty text gives 0.
 pub fn rouge(prediction: &str, reference: &str) -> Rouge {
     let (prediction, reference) = (prediction.to_lowercase(), reference.to_lowercase());
     let (prediction, reference) = (words(&prediction), words(&reference));

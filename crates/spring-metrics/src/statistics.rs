@@ -1,5 +1,6 @@
-//! How sure a difference between methods is. The unit that is resampled is the *user*: texts and seeds of one user are
-//! not independent, so seeds are averaged within a user first and texts are summed into the user's score.
+//! How sure a difference between methods is. The unit that is resampled is the *user*: texts and
+//! seeds of one user are not independent, so seeds are averaged within a user first and texts are
+//! summed into the user's score.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ pub type UserScores = BTreeMap<String, f64>;
 
 /// Resamples of a bootstrap, and most sign patterns of a paired test.
 const RESAMPLES: usize = 10_000;
-/// Up to so many users a paired test tries every sign pattern.
+/// Up to this many users a paired test tries every sign pattern.
 const EXACT: usize = 13;
 const LEVEL: f64 = 0.05;
 const POWER: f64 = 0.8;
@@ -29,7 +30,8 @@ pub fn average_seeds<'a>(scores: impl IntoIterator<Item = (&'a str, f64)>) -> Us
     sums.into_iter().map(|(user, (sum, count))| (user.to_owned(), sum / count as f64)).collect()
 }
 
-/// A mean over users with its 95 % percentile interval from a bootstrap that draws users with replacement.
+/// A mean over users with its 95 % percentile interval from a bootstrap that draws users with
+/// replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The mean.
@@ -63,24 +65,25 @@ pub fn bootstrap(scores: &UserScores, seed: u64) -> Option<Interval> {
 pub struct PairedTest {
     /// Mean over users of the difference, first minus second, with its interval.
     pub difference: Interval,
-    /// Two-sided p of the sign-flip permutation test: how often a mean difference at least as large comes about when each
-    /// user's difference has a random sign. All patterns up to 13 users, 10,000 random ones above.
+    /// Two-sided p of the sign-flip permutation test: how often a mean difference at least as large
+    /// comes about when each user's difference has a random sign. All patterns up to 13 users,
+    /// 10,000 random ones above.
     pub p: f64,
     /// The same after Holm's correction over the m methods of a table; [`holm`] sets it.
     pub p_holm: f64,
-    /// The smallest `p_holm` that so many users can give, whatever their differences: m · 2/2ⁿ up to 13 users, m/10,001 above.
-    /// Where it is above 0.05, no difference can be significant.
+    /// The smallest `p_holm` that this many users can give, whatever their differences: m · 2/2ⁿ up
+    /// to 13 users, m/10,001 above. Where it is above 0.05, no difference can be significant.
     pub least_p_holm: f64,
     /// sd / √n of the users' differences. `None` for one user.
     pub standard_error: Option<f64>,
-    /// The smallest true mean difference that a paired t-test on as many users with the same spread would find with 80 %
-    /// power at the level 0.05/m, the one that the smallest of m p has to reach under Holm's correction:
-    /// (t(1 − 0.025/m) + t(0.8)) · sd / √n. `None` for one user.
+    /// The smallest true mean difference that a paired t-test on as many users with the same spread
+    /// would find with 80 % power at the level 0.05/m, the one that the smallest of m p has to
+    /// reach under Holm's correction: (t(1 − 0.025/m) + t(0.8)) · sd / √n. `None` for one user.
     pub minimum_detectable: Option<f64>,
 }
 
 impl PairedTest {
-    /// Whether so many users can give a corrected p of at most 0.05.
+    /// Whether this many users can give a corrected p of at most 0.05.
     pub fn can_be_significant(&self) -> bool {
         self.least_p_holm <= LEVEL
     }
@@ -108,7 +111,8 @@ pub fn paired_test(first: &UserScores, second: &UserScores, seed: u64) -> Option
 fn sign_flips(values: &[f64], seed: u64) -> f64 {
     let n = values.len();
     let observed = values.iter().sum::<f64>().abs();
-    // Sums of the same numbers in the same order, so equal patterns give equal sums but for the last bits.
+    // Sums of the same numbers in the same order, so equal patterns give equal sums but for the
+    // last bits.
     let reaches = |sum: f64| sum.abs() >= observed * (1.0 - 1e-12);
     let flipped = |sign: &mut dyn FnMut(usize) -> bool| -> f64 {
         values.iter().enumerate().map(|(i, value)| if sign(i) { -value } else { *value }).sum()
@@ -152,7 +156,8 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Holm's step-down correction over the tests of one table (S. Holm 1979), with what else depends on their number.
+/// Holm's step-down correction over the tests of one table (S. Holm 1979), with what else depends
+/// on their number.
 pub fn holm<'a>(tests: impl IntoIterator<Item = &'a mut PairedTest>) {
     let mut tests: Vec<&mut PairedTest> = tests.into_iter().collect();
     tests.sort_by(|a, b| a.p.total_cmp(&b.p));

@@ -1,7 +1,8 @@
 //! Compares logits with those of a reference implementation: `cargo xtask parity DIR…`.
 //!
-//! Each folder holds a model in the Hugging Face layout, `reference.safetensors` with `input_ids` `[rows, length]` and `logits`
-//! `[rows, length, vocabulary]`, and perhaps a PEFT folder `adapter` with the reference's `adapter_logits`.
+//! Each folder holds a model in the Hugging Face layout, `reference.safetensors` with `input_ids`
+//! `[rows, length]` and `logits` `[rows, length, vocabulary]`, and perhaps a PEFT folder `adapter`
+//! with the reference's `adapter_logits`.
 
 #![allow(clippy::print_stdout)]
 
@@ -13,7 +14,8 @@ use spring_model::{Adapter, AnyModel, Device, ModelError, ModelFiles, Precision}
 const USAGE: &str = "\
 usage: parity [--device cpu|wgpu|cuda] [--precision f32|f16|bf16] [--tolerance X] DIR…
 
-Exit code: 0 when every difference is within the tolerance (1e-4; 0.05 for f16 and for CUDA's TF32, 0.3 for bf16), 1 above it or for a folder
+Exit code: 0 when every difference is within the tolerance (1e-4; 0.05 for f16 and for CUDA's \
+TF32, 0.3 for bf16), 1 above it or for a folder
 that cannot be compared, 2 for a bad command line.";
 
 type Error = Box<dyn std::error::Error>;

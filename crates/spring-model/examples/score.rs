@@ -1,4 +1,5 @@
-//! How likely a response is after a prompt: nats per token under a base model and, beside it, under an adapter.
+//! How likely a response is after a prompt: nats per token under a base model and, beside it, under
+//! an adapter.
 //!
 //! cargo run --release -p spring-model --example score -- MODEL PROMPT RESPONSE [ADAPTER]
 

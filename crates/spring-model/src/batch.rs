@@ -34,8 +34,8 @@ impl<B: Backend> Batch<B> {
     }
 }
 
-/// Indices in groups of similar length, so that little is padding: longest first, each group at most `rows` rows and
-/// `tokens` padded tokens (but at least one row).
+/// Indices in groups of similar length, so that little is padding: longest first, each group at
+/// most `rows` rows and `tokens` padded tokens (but at least one row).
 pub(crate) fn length_buckets(lengths: &[usize], rows: usize, tokens: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(lengths[*i]));

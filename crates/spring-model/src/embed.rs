@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use ndarray::{Array2, Axis};
 
 use crate::{
-    CausalLm, ModelBackend, ModelError, Result, batch::length_buckets, lora::LoraRows, score::to_host,
+    CausalLm, ModelBackend, ModelError, Result, batch::length_buckets, lora::LoraRows, to_host::to_host,
 };
 
 const ROWS_AT_ONCE: usize = 64;

@@ -15,6 +15,7 @@ mod residency;
 mod rotation;
 mod score;
 mod session;
+mod to_host;
 mod train;
 mod transformer;
 mod workers;
@@ -204,7 +205,7 @@ impl<B: ModelBackend> CausalLm<B> {
         let adapters = vec![lora; rows.len()];
         self.workers.pass(|| {
             let hidden = self.transformer.forward(tokens, &LoraRows::new(&adapters));
-            score::to_host(self.transformer.head().logits(hidden))
+            to_host::to_host(self.transformer.head().logits(hidden))
         })
     }
 }

@@ -13,7 +13,7 @@ use spring_lm::keyed_rng;
 use crate::{
     Adapter, LoraPair, ModelBackend, ModelConfig, ModelError, Projection, Result,
     backend::{LowRank, Rows},
-    score::to_host,
+    to_host::to_host,
 };
 
 /// The two factors of one layer on the device.

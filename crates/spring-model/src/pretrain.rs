@@ -25,7 +25,7 @@ use crate::{
     CausalLm, ModelBackend, ModelConfig, ModelError, ModelFiles, Precision, Result, Sequence,
     batch::{Batch, length_buckets},
     lora::LoraRows,
-    score::to_host,
+    to_host::to_host,
     train::add,
     transformer::Transformer,
 };

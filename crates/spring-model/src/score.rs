@@ -1,12 +1,12 @@
 //! Log-likelihoods of given responses.
 
-use burn::tensor::{Tensor, backend::Backend};
 use ndarray::ArrayView2;
 
 use crate::{
     CausalLm, ModelBackend, ModelError, Result, Sequence,
     batch::{Batch, length_buckets},
     head::chunk_len,
+    to_host::to_host,
     lora::{Lora, LoraRows},
 };
 
@@ -109,10 +109,4 @@ impl<B: ModelBackend> CausalLm<B> {
         }
         Ok(())
     }
-}
-
-/// Copies numbers to the host as f32.
-pub(crate) fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f32>> {
-    let data = tensor.into_data().convert::<f32>();
-    data.to_vec::<f32>().map_err(|e| ModelError::Sequence(format!("reading from the device: {e:?}")))
 }

@@ -12,7 +12,7 @@ use crate::{
     Adapter, CausalLm, Lora, ModelBackend, ModelError, Result, RowId, Session,
     cache::RowCache,
     lora::LoraRows,
-    score::to_host,
+    to_host::to_host,
     transformer::CachedRow,
 };
 

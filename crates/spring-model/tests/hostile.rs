@@ -1,5 +1,5 @@
-//! Bad bytes in model folders and PEFT folders: no panic, no memory beyond the files' own size, always an error that names
-//! the file, or a model that runs.
+//! Bad bytes in model folders and PEFT folders: no panic, no memory beyond the files' own size,
+//! always an error that names the file, or a model that runs.
 
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
@@ -44,8 +44,8 @@ fn use_model(folder: &Path) -> spring_model::Result<()> {
 
 fn named(error: &spring_model::ModelError, file: &str) -> bool {
     let said = error.to_string();
-    // Files are checked against each other: any of them may be the one that is named, or the setting, or the sequence
-    // that does not fit what the changed file says.
+    // Files are checked against each other: any of them may be the one that is named, or the
+    // setting, or the sequence that does not fit what the changed file says.
     said.contains(file) || said.contains("json") || said.contains("safetensors") || said.contains("token")
 }
 
@@ -117,7 +117,8 @@ fn changed_json(folder: &Path, file: &str, at: Index, odd: Value) -> Vec<u8> {
 }
 
 /// As many models have it.
-const TEMPLATE: &str = "{% for message in messages %}{{ '<|' ~ message['role'] ~ '|>' ~ message['content'] | trim }}\
+const TEMPLATE: &str = "{% for message in messages %}{{ '<|' ~ message['role'] ~ '|>' ~ \
+                        message['content'] | trim }}\
     {% if loop.last and add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}{% endfor %}";
 
 fn use_template(template: &[u8]) -> spring_model::Result<()> {

@@ -45,7 +45,8 @@ pub struct UserReport<'a> {
     pub tokens: &'a [String],
 }
 
-/// What was learned of one user: nothing on it is loaded from elsewhere, and no text of the data can become markup.
+/// What was learned of one user: nothing on it is loaded from elsewhere, and no text of the data
+/// can become markup.
 ///
 /// # Errors
 ///

@@ -136,7 +136,8 @@ pub(crate) fn details(summary: &str, label: &str, columns: &[Column], rows: &[Ve
 pub(crate) fn figure(label: &str, legend: &str, plot: &str, caption: &str) -> String {
     let legend = if legend.is_empty() { String::new() } else { format!("<p class=\"legend\">{legend}</p>") };
     format!(
-        "<figure>{legend}<div role=\"img\" aria-label=\"{}\">{plot}</div><figcaption>{caption}</figcaption></figure>\n",
+        "<figure>{legend}<div role=\"img\" \
+         aria-label=\"{}\">{plot}</div><figcaption>{caption}</figcaption></figure>\n",
         escape(label)
     )
 }

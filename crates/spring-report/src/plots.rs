@@ -1,5 +1,5 @@
-//! Plots as SVG. Each is drawn twice, for wide and for narrow windows, and the page's style shows one of the two;
-//! it also swaps the colours for the dark.
+//! Plots as SVG. Each is drawn twice, for wide and for narrow windows, and the page's style shows
+//! one of the two; it also swaps the colours for the dark.
 
 use std::{io, ops::Range};
 
@@ -19,8 +19,8 @@ use crate::{Error, Result, markup::number};
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
-/// A colour by its place in the light and its name in the style sheet. The hues are of Okabe and Ito's palette, which
-/// the colour-blind can tell apart, darkened for contrast.
+/// A colour by its place in the light and its name in the style sheet. The hues are of Okabe and
+/// Ito's palette, which the colour-blind can tell apart, darkened for contrast.
 pub(crate) const INKS: [(RGBColor, &str); 6] =
     [(TEXT, "text"), (GRID, "grid"), (GREY, "grey"), (RED, "red"), (GREEN, "green"), (BLUE, "blue")];
 const TEXT: RGBColor = RGBColor(0x3a, 0x3f, 0x47);
@@ -117,7 +117,8 @@ pub(crate) fn lines(plot: &'static str, unit: &str, lines: &[Line]) -> Result<St
     })
 }
 
-/// Score and novelty of every text in the order of time, the selected ones filled; "" if there is none.
+/// Score and novelty of every text in the order of time, the selected ones filled; "" if there is
+/// none.
 pub(crate) fn drift(periods: &[PeriodRecord]) -> Result<String> {
     let texts = || periods.iter().flat_map(|period| &period.scores);
     let (Some(score), Some(novelty)) =

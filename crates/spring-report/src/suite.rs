@@ -11,7 +11,8 @@ use spring_metrics::{ContinualScores, PairedTest};
 /// Methods with a line of their own in a plot; more could not be told apart.
 const LINES: usize = 12;
 
-/// What a suite found: nothing on it is loaded from elsewhere, and no text of the data can become markup.
+/// What a suite found: nothing on it is loaded from elsewhere, and no text of the data can become
+/// markup.
 ///
 /// # Errors
 ///
@@ -50,9 +51,11 @@ pub fn suite_html(suite: &Suite, outcome: &SuiteOutcome) -> Result<String> {
     let name = escape(&suite.name);
     Ok(format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{name}: comparison</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{name}: \
+         comparison</title>\n\
          <style>\n{style}{inks}</style>\n</head>\n<body>\n<main>\n<h1>{name}</h1>\n\
-         <nav aria-label=\"Sections\">{links}</nav>\n{body}</main>\n<footer>Base model: {model}. Log-likelihoods are natural \
+         <nav aria-label=\"Sections\">{links}</nav>\n{body}</main>\n<footer>Base model: {model}. \
+         Log-likelihoods are natural \
          logarithms.</footer>\n</body>\n</html>\n",
         style = include_str!("style.css"),
         inks = plots::ink_rules(),
@@ -161,9 +164,12 @@ fn choices(users: &[SuiteData], summary: &Summary) -> String {
         Column::Number("users"),
     ];
     format!(
-        "<p class=\"note\">Settings were chosen on one half of the users; every other number on this page is of the other \
-         half. Of a data set's users, those with most texts first, every other one is in each half. Chosen on: {}. Reported on: \
-         {}.</p>\n{}<p class=\"note\">Loss on the choosing users' newest test parts after the first period, mean over the data \
+        "<p class=\"note\">Settings were chosen on one half of the users; every other number on \
+         this page is of the other \
+         half. Of a data set's users, those with most texts first, every other one is in each \
+         half. Chosen on: {}. Reported on: \
+         {}.</p>\n{}<p class=\"note\">Loss on the choosing users' newest test parts after the \
+         first period, mean over the data \
          sets of the mean over users. In bold the best of each stage, with which the next one goes on.</p>\n",
         names(Half::Choosing),
         names(Half::Reporting),
@@ -247,10 +253,12 @@ fn main_table(summary: &Summary, group: &[&SummaryRow]) -> String {
     ];
     table("Losses of all methods", &columns, &rows)
         + &format!(
-            "<p class=\"note\">Loss on each period's test part right after that period, without the first one; means over {} \
+            "<p class=\"note\">Loss on each period's test part right after that period, without \
+             the first one; means over {} \
              with the 95&#160;% interval of a bootstrap over users; lower is better. “adapter”: without the \
              retrieved texts. “Difference” is to {}: below 0 is better \
-             than it. “Detectable”: the smallest true difference that so many users would show with 80&#160;% power after the \
+             than it. “Detectable”: the smallest true difference that this many users would show \
+             with 80&#160;% power after the \
              correction for all methods.{}</p>\n",
             count(group[0].per_byte.users, "user"),
             escape(against),
@@ -266,7 +274,8 @@ fn least_p<'a>(mut tests: impl Iterator<Item = &'a PairedTest>) -> String {
     match test.can_be_significant() {
         true => format!(" The smallest corrected p that {users} can give is {least}."),
         false => format!(
-            " <strong>The smallest corrected p that {users} can give is {least}: here no difference can be significant at \
+            " <strong>The smallest corrected p that {users} can give is {least}: here no \
+             difference can be significant at \
              0.05, however large it is.</strong>"
         ),
     }
@@ -298,7 +307,8 @@ fn adapter_table(summary: &Summary, group: &[&SummaryRow]) -> String {
         Column::Number("detectable"),
     ];
     format!(
-        "<h3>The adapters alone</h3>\n{}<p class=\"note\">The same without any retrieved text, on both sides of each \
+        "<h3>The adapters alone</h3>\n{}<p class=\"note\">The same without any retrieved text, on \
+         both sides of each \
          difference: what was learned, apart from what is read.{}</p>\n",
         table("Losses of the adapters alone", &columns, &rows),
         least_p(group.iter().filter_map(|row| row.adapter_difference.as_ref())),
@@ -421,7 +431,8 @@ fn over_time(group: &[&SummaryRow], lines: &[&RunLine]) -> Result<String> {
         &legend,
         &plots::lines("loss over time", "nats per byte", &plotted)?,
         &format!(
-            "Loss on each period's test part right after that period, mean over users and seeds; the axis does not start at \
+            "Loss on each period's test part right after that period, mean over users and seeds; \
+             the axis does not start at \
              0. Compare methods within a period: its texts may be harder than another's.{rest}"
         ),
     );
@@ -449,12 +460,15 @@ fn matrices(group: &[&SummaryRow], lines: &[&RunLine]) -> String {
         .map(|(row, matrix)| {
             let map = heat_map(matrix, &ticks, &ticks, 3, least..=largest);
             let label = escape(&row.label);
-            format!("<figure><figcaption>{label}</figcaption><div role=\"img\" aria-label=\"R of {label}\">{map}</div></figure>\n")
+            format!("<figure><figcaption>{label}</figcaption><div role=\"img\" aria-label=\"R of \
+                     {label}\">{map}</div></figure>\n")
         })
         .collect();
     format!(
-        "<h3>The matrices R</h3>\n<p class=\"note\">Row: after learning that period; column: the test part of that period. Nats \
-         per byte, mean over the {} with {periods} periods; dark is worse, one scale for all.</p>\n<div class=\"maps\">{maps}</div>\n",
+        "<h3>The matrices R</h3>\n<p class=\"note\">Row: after learning that period; column: the \
+         test part of that period. Nats \
+         per byte, mean over the {} with {periods} periods; dark is worse, one scale for \
+         all.</p>\n<div class=\"maps\">{maps}</div>\n",
         count(full.len(), "run")
     )
 }
@@ -491,7 +505,8 @@ fn drift(lines: &[&RunLine]) -> String {
             "Mean novelty per user and period",
             "",
             &map,
-            "Mean novelty N of each user's texts before the period was learned, nats per token. Dark is new to SPRInG's \
+            "Mean novelty N of each user's texts before the period was learned, nats per token. \
+             Dark is new to SPRInG's \
              adapter; below 0 the adapter explains the texts better than the base does."
         )
     )
@@ -510,11 +525,13 @@ fn heat_map(
     let (width, height) = (left + CELL.0 * columns.len() + 2, 22 + CELL.1 * rows.len());
     let text = |x: usize, y: usize, anchor: &str, text: &str| {
         format!(
-            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"#3A3F47\" font-size=\"12\">{text}</text>"
+            "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"#3A3F47\" \
+             font-size=\"12\">{text}</text>"
         )
     };
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\">"
     );
     for (i, column) in columns.iter().enumerate() {
         svg += &text(left + CELL.0 * i + CELL.0 / 2, 14, "middle", &escape(column));
@@ -528,7 +545,8 @@ fn heat_map(
             let shade = if span > 0.0 { (value - range.start()) / span } else { 0.0 };
             let (x, opacity) = (left + CELL.0 * i, 0.05 + 0.5 * shade);
             svg += &format!(
-                "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" fill=\"#0062A6\" fill-opacity=\"{opacity:.2}\"/>",
+                "<rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" fill=\"#0062A6\" \
+                 fill-opacity=\"{opacity:.2}\"/>",
                 CELL.0 - 2,
                 CELL.1 - 2
             );
@@ -542,23 +560,30 @@ fn definitions() -> String {
     let terms = [
         (
             "period",
-            "A user's texts in the order of time, cut into parts of equal count. The latest of each part are its test texts; test texts that nearly equal a training text (more than 80 % of their words in common) are left out.",
+            "A user's texts in the order of time, cut into parts of equal count. The latest of \
+             each part are its test texts; test texts that nearly equal a training text (more than \
+             80 % of their words in common) are left out.",
         ),
         (
             "budget “epochs”",
-            "Every method passes over its own texts as often as the settings say, so that a selection costs less.",
+            "Every method passes over its own texts as often as the settings say, so that a \
+             selection costs less.",
         ),
         (
             "budget “steps”",
-            "In each period every method trains on as many response tokens as “everything” does under “epochs”.",
+            "In each period every method trains on as many response tokens as “everything” does \
+             under “epochs”.",
         ),
         (
             "gated mixture",
-            "The adapter's distribution mixed with its distribution after retrieved texts, where the gate opens. “+ retrieval” gives another method's adapter SPRInG's buffer, gate and mixture.",
+            "The adapter's distribution mixed with its distribution after retrieved texts, where \
+             the gate opens. “+ retrieval” gives another method's adapter SPRInG's buffer, gate and mixture.",
         ),
         (
             "interval, p",
-            "Users are the unit: a user's seeds are averaged first. Intervals are percentile bootstraps that draw users; p is a two-sided sign-flip test over users, corrected by Holm over the methods of a table.",
+            "Users are the unit: a user's seeds are averaged first. Intervals are percentile \
+             bootstraps that draw users; p is a two-sided sign-flip test over users, corrected by \
+             Holm over the methods of a table.",
         ),
     ];
     let items: String =

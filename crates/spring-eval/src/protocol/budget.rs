@@ -1,5 +1,5 @@
-//! Training that is shaped for a comparison: equal tokens, replayed texts, a pull to the last adapter; and the
-//! same texts are the same training, whichever method chose them.
+//! Training that is shaped for a comparison: equal tokens, replayed texts, a pull to the last
+//! adapter; and the same texts are the same training, whichever method chose them.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +10,8 @@ use spring_lm::{AdaptOutcome, Result, Sequence, Train, TrainRequest, TrainStep};
 /// Trains as a model does, on what the comparison asks for.
 pub(super) struct Budgeted<'m> {
     pub(super) model: &'m dyn Train,
-    /// Response tokens to train on, whatever the number of examples; `None` for the epochs of the settings.
+    /// Response tokens to train on, whatever the number of examples; `None` for the epochs of the
+    /// settings.
     pub(super) tokens: Option<usize>,
     /// Older examples that are trained on as well.
     pub(super) replayed: Vec<Sequence>,
@@ -19,7 +20,8 @@ pub(super) struct Budgeted<'m> {
 }
 
 impl Budgeted<'_> {
-    /// Whole passes and a part of one more, up to the number of tokens; `None` where that is what the epochs give.
+    /// Whole passes and a part of one more, up to the number of tokens; `None` where that is what
+    /// the epochs give.
     fn repeated(&self, examples: &[Sequence], epochs: usize) -> Option<Vec<Sequence>> {
         let once: usize = examples.iter().map(|example| example.response.len()).sum();
         let wanted = self.tokens.filter(|tokens| once > 0 && *tokens != once * epochs)?;
@@ -41,8 +43,8 @@ impl Train for Budgeted<'_> {
         request: TrainRequest<'_>,
         progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome> {
-        // A selection comes in the order of its scores, which must not make a difference here: the same texts are the
-        // same training, whoever chose them.
+        // A selection comes in the order of its scores, which must not make a difference here: the
+        // same texts are the same training, whoever chose them.
         let mut examples = [request.examples, &self.replayed].concat();
         examples.sort_by(|a, b| (&a.context, &a.response).cmp(&(&b.context, &b.response)));
         examples.shuffle(&mut ChaCha8Rng::seed_from_u64(request.seed));

@@ -17,9 +17,9 @@ pub(crate) struct Cost {
     pub(crate) score: f64,
 }
 
-/// What some methods cost for a user of a suite, whose periods have so many tokens of training and of test parts, over all
-/// seeds and budgets; roughly. What is the same for several methods, budgets or seeds counts once, as [`Memo`](super::Memo)
-/// makes it.
+/// What some methods cost for a user of a suite, whose periods have this many tokens of training and
+/// of test parts, over all seeds and budgets; roughly. What is the same for several methods,
+/// budgets or seeds counts once, as [`Memo`](super::Memo) makes it.
 pub(crate) fn cost_of(methods: &[MethodSpec], suite: &Suite, periods: &[(usize, usize)]) -> Cost {
     let seeds = suite.seeds.len() as f64;
     let mut parts = Parts::default();
@@ -184,7 +184,8 @@ mod tests {
         assert_eq!(cost(&["spring", "base"], "").score, none + 2.0 * 2.0 * 20.0 + 20.0);
         let with = |more: &str| cost(&["base"], more).score;
         let three = "seeds = [0, 1, 2]";
-        // Only SPRInG's own scores grow with the seeds: the base's of 300 tokens and its row do not.
+        // Only SPRInG's own scores grow with the seeds: the base's of 300 tokens and its row do
+        // not.
         assert_eq!(with(three) - 320.0, 3.0 * (with("") - 320.0));
         assert_eq!(cost(&["static"], "").score - none, 20.0);
     }

@@ -1,4 +1,5 @@
-//! A model that remembers: what one method, seed or budget of a user has trained or scored already is not computed again.
+//! A model that remembers: what one method, seed or budget of a user has trained or scored already
+//! is not computed again.
 
 use std::{
     collections::HashMap,
@@ -15,14 +16,16 @@ use spring_lm::{
 
 use crate::FusedLoss;
 
-/// The most bytes of adapters that are kept for a user; what is trained beyond that may be trained again.
+/// The most bytes of adapters that are kept for a user; what is trained beyond that may be trained
+/// again.
 const MOST_BYTES: usize = 256 << 20;
 
-/// What was computed for one user, to be handed to every run of that user: other seeds and budgets share the base's scores,
-/// the first period, and all that does not depend on them.
+/// What was computed for one user, to be handed to every run of that user: other seeds and budgets
+/// share the base's scores, the first period, and all that does not depend on them.
 ///
-/// One run at a time uses it. Only whole calls are remembered, so that a number never depends on what was asked before: rows that are scored together
-/// may differ in their last bits from rows that are scored alone.
+/// One run at a time uses it. Only whole calls are remembered, so that a number never depends on
+/// what was asked before: rows that are scored together may differ in their last bits from rows
+/// that are scored alone.
 #[derive(Debug, Default)]
 pub struct Memo {
     trained: Known<AdaptOutcome>,
@@ -39,7 +42,8 @@ pub struct Memo {
 type Known<T> = Mutex<HashMap<u64, (T, f64)>>;
 
 impl Memo {
-    /// What is known under a key, or else what `compute` gives, which is known from then on if there is room for it.
+    /// What is known under a key, or else what `compute` gives, which is known from then on if
+    /// there is room for it.
     fn remember<T: Clone, E>(
         &self,
         known: &Known<T>,
@@ -151,8 +155,8 @@ impl Train for Remembering<'_> {
     }
 }
 
-/// A stretch of time in which what was found in a memo counts as if it had been computed: what a method costs does not
-/// depend on the methods before it.
+/// A stretch of time in which what was found in a memo counts as if it had been computed: what a
+/// method costs does not depend on the methods before it.
 pub(super) struct Watch<'m> {
     memo: &'m Memo,
     started: Instant,

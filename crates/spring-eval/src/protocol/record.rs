@@ -16,10 +16,12 @@ use crate::{Loss, Split};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Budget {
-    /// The paper's: as many passes over its texts as the settings say, so that a selection costs less.
+    /// The paper's: as many passes over its texts as the settings say, so that a selection costs
+    /// less.
     Epochs,
-    /// Equal optimiser tokens: in each period every method trains on as many response tokens as `everything` does under
-    /// `epochs`, over and over its own texts; `cumulative`, which begins anew each time, on as many as in all periods so far.
+    /// Equal optimiser tokens: in each period every method trains on as many response tokens as
+    /// `everything` does under `epochs`, over and over its own texts; `cumulative`, which begins
+    /// anew each time, on as many as in all periods so far.
     Steps,
 }
 
@@ -37,7 +39,8 @@ impl Budget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Generation {
-    /// Texts of each test part, the data set's own questions first, then the oldest. Default 0: nothing is generated.
+    /// Texts of each test part, the data set's own questions first, then the oldest. Default 0:
+    /// nothing is generated.
     pub texts: usize,
     /// Most new tokens. Default 128.
     pub tokens: usize,
@@ -94,8 +97,8 @@ pub struct MethodRun {
     pub generated: Vec<GeneratedText>,
     /// What is known of synthetic users only, per period.
     pub synthetic: Vec<SyntheticScores>,
-    /// Seconds of wall time in all, as if no other method, seed or budget had been run: what was shared counts with the
-    /// time that it took when it was done.
+    /// Seconds of wall time in all, as if no other method, seed or budget had been run: what was
+    /// shared counts with the time that it took when it was done.
     pub seconds: f64,
 }
 
@@ -152,7 +155,8 @@ pub struct SyntheticScores {
     pub selection: SelectionQuality,
     /// Share of the period's test texts for which the model prefers the user's other style.
     pub stale: Option<f64>,
-    /// How SPRInG's variants scored each kind of text; empty for other methods and without an adapter.
+    /// How SPRInG's variants scored each kind of text; empty for other methods and without an
+    /// adapter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<KindScores>,
 }
@@ -166,7 +170,8 @@ pub struct PeriodSizes {
     pub test: usize,
     /// Test texts left out as near-duplicates.
     pub dropped: usize,
-    /// SPRInG's mean novelty before it learned the period, nats per token; `None` without an adapter.
+    /// SPRInG's mean novelty before it learned the period, nats per token; `None` without an
+    /// adapter.
     pub novelty: Option<f64>,
 }
 

@@ -7,7 +7,8 @@ use spring_data::is_question;
 
 use crate::{Result, Split};
 
-/// Answers as many prompts of a test part as are asked for: the data set's own questions first, then the oldest.
+/// Answers as many prompts of a test part as are asked for: the data set's own questions first,
+/// then the oldest.
 pub(super) fn write(
     model: UserModel<'_>,
     split: &Split,

@@ -15,8 +15,8 @@ pub struct Choice {
     pub name: String,
     /// The first candidates. Of equally good ones the first is taken.
     pub among: Vec<MethodSpec>,
-    /// Then stage after stage: the best one so far with each of these settings, `key=value`, against itself. So a sum of
-    /// values is tried and not their product.
+    /// Then stage after stage: the best one so far with each of these settings, `key=value`,
+    /// against itself. So a sum of values is tried and not their product.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<Vec<String>>,
 }
@@ -73,7 +73,8 @@ pub enum Half {
 }
 
 impl Half {
-    /// Of the users of a data set, most texts first, every other one: the halves are alike in how much they wrote.
+    /// Of the users of a data set, most texts first, every other one: the halves are alike in how
+    /// much they wrote.
     pub(super) fn of(place: usize) -> Self {
         if place.is_multiple_of(2) { Self::Choosing } else { Self::Reporting }
     }
@@ -92,8 +93,8 @@ pub struct Candidate {
     pub method: String,
     /// Its name in tables.
     pub label: String,
-    /// Nats per byte after the first period: mean over the data sets of the mean over their choosing users, seeds averaged
-    /// first.
+    /// Nats per byte after the first period: mean over the data sets of the mean over their
+    /// choosing users, seeds averaged first.
     pub per_byte: f64,
     /// Choosing users.
     pub users: usize,
@@ -101,7 +102,8 @@ pub struct Candidate {
     pub best: bool,
 }
 
-/// Every candidate of one stage; `before` are those of the stages before it, and `lines` those of the choosing half.
+/// Every candidate of one stage; `before` are those of the stages before it, and `lines` those of
+/// the choosing half.
 pub(super) fn candidates(
     suite: &Suite,
     stage: usize,
@@ -135,8 +137,8 @@ pub(super) fn candidates(
     all
 }
 
-/// The mean over data sets of the mean over users, and how many users there are. What one of the sets could not run has no
-/// mean: it was not tried on the same texts.
+/// The mean over data sets of the mean over users, and how many users there are. What one of the
+/// sets could not run has no mean: it was not tried on the same texts.
 fn mean_of_sets(lines: &[RunLine], method: &MethodSpec, budget: Budget) -> (f64, usize) {
     let mut sets: BTreeMap<&str, Vec<&RunLine>> = BTreeMap::new();
     for line in lines.iter().filter(|line| line.key.budget == budget) {

@@ -56,7 +56,8 @@ pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedD
     Ok(estimate)
 }
 
-/// What a user of a half will run; which candidates will be the best is not known yet, so the first ones stand for them.
+/// What a user of a half will run; which candidates will be the best is not known yet, so the first
+/// ones stand for them.
 fn expected_methods(suite: &Suite, half: Option<Half>) -> Vec<MethodSpec> {
     let candidates = suite.choose.iter().flat_map(Choice::expected);
     let methods = match half {

@@ -28,7 +28,8 @@ pub(super) fn claim(folder: &Path, suite: &Suite, origins: &[String]) -> Result<
             let missing = settings.lines().find(|line| !there.lines().any(|known| known == *line));
             let missing = missing.map_or(String::new(), |line| format!(" (it does not say {line:?})"));
             Err(fail(format!(
-                "the folder holds a run with other settings, another model or other data, or of another version of the \
+                "the folder holds a run with other settings, another model or other data, or of \
+                 another version of the \
                  program{missing}; choose another --out, or delete it"
             )))
         }
@@ -86,8 +87,8 @@ pub(super) fn unwritable(error: serde_json::Error) -> Error {
     Error::NotEnough(format!("a result cannot be written as JSON: {error}"))
 }
 
-/// The lines of a JSONL file, none if it is not there. A last line without its end was cut off by a crash: it is dropped,
-/// and what it stands for is run again.
+/// The lines of a JSONL file, none if it is not there. A last line without its end was cut off by a
+/// crash: it is dropped, and what it stands for is run again.
 pub(super) fn read_lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>> {
     let label = path.display().to_string();
     let file = match File::open(path) {

@@ -1,5 +1,6 @@
-//! Running a suite into a folder: `suite.toml` (what was asked), `users.json` (who, and who not), `runs.jsonl` (one line a
-//! user, seed and budget), `adapters/` and `summary.csv`. What is there already is not run again.
+//! Running a suite into a folder: `suite.toml` (what was asked), `users.json` (who, and who not),
+//! `runs.jsonl` (one line a user, seed and budget), `adapters/` and `summary.csv`. What is there
+//! already is not run again.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -115,10 +116,12 @@ pub struct SuiteData {
     pub domain_users: usize,
     /// Their texts.
     pub domain_texts: usize,
-    /// How many of these users would have been evaluated, had there been others to learn the domain from.
+    /// How many of these users would have been evaluated, had there been others to learn the domain
+    /// from.
     #[serde(default)]
     pub kept_back: usize,
-    /// Methods that were not run, as they need a domain adapter and there is no one to learn it from.
+    /// Methods that were not run, as they need a domain adapter and there is no one to learn it
+    /// from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_run: Vec<String>,
 }
@@ -130,7 +133,8 @@ impl SuiteData {
         if self.kept_back > 0 {
             let (data, users) = (&self.data, self.kept_back);
             notices.push(format!(
-                "{data}: all usable users would be evaluated, so {users} of them with fewest texts teach the domain adapter \
+                "{data}: all usable users would be evaluated, so {users} of them with fewest texts \
+                 teach the domain adapter \
                  instead; for another division set users"
             ));
         }
@@ -173,12 +177,13 @@ fn load(suite: &Suite) -> Result<Vec<LoadedData>> {
 
 /// Runs what is missing of a suite into a folder, and writes its table.
 ///
-/// Users run side by side on rayon's threads; the result depends neither on how many there are nor on interruptions.
-/// `watch` may ask to stop; what is done is kept.
+/// Users run side by side on rayon's threads; the result depends neither on how many there are nor
+/// on interruptions. `watch` may ask to stop; what is done is kept.
 ///
 /// # Errors
 ///
-/// If the folder holds another suite, model or data, or one of an earlier protocol; or data, model or disk refuse.
+/// If the folder holds another suite, model or data, or one of an earlier protocol; or data, model
+/// or disk refuse.
 pub fn run_suite(
     model: &dyn LanguageModel,
     suite: &Suite,
@@ -257,7 +262,8 @@ pub fn run_suite(
     Ok(SuiteOutcome { summary, data: users, runs: lines, folder: folder.to_owned() })
 }
 
-/// What numbers come from beside the settings: where one of these differs, old and new lines must not be mixed.
+/// What numbers come from beside the settings: where one of these differs, old and new lines must
+/// not be mixed.
 fn origins(model: &dyn LanguageModel, suite: &Suite) -> Result<Vec<String>> {
     let mut origins =
         vec![format!("Protocol {PROTOCOL}"), format!("Base model {}", model.info().fingerprint)];
@@ -337,7 +343,8 @@ fn distinct(methods: impl IntoIterator<Item = MethodSpec>) -> Vec<MethodSpec> {
     methods.into_iter().filter(|method| names.insert(method.name().to_owned())).collect()
 }
 
-/// A user's jobs, all seeds and budgets, with what is known of them while they run: what they share is computed once.
+/// A user's jobs, all seeds and budgets, with what is known of them while they run: what they share
+/// is computed once.
 struct User<'a> {
     jobs: Vec<&'a Job<'a>>,
     memo: Memo,
@@ -375,8 +382,9 @@ struct Runner<'a> {
 type Watch<'a> = &'a (dyn Fn(SuiteEvent<'_>) -> ControlFlow<()> + Sync);
 
 impl Runner<'_> {
-    /// Users side by side, each with all seeds and budgets one after the other; methods that were run before are not run
-    /// again. Where the users go on after this, what is known of them is kept.
+    /// Users side by side, each with all seeds and budgets one after the other; methods that were
+    /// run before are not run again. Where the users go on after this, what is known of them is
+    /// kept.
     fn run(
         &self,
         users: &mut [User<'_>],
@@ -414,7 +422,8 @@ impl Runner<'_> {
         })
     }
 
-    /// Changes the jobs that are done, and those of them that this run has done, and says how many they are then.
+    /// Changes the jobs that are done, and those of them that this run has done, and says how many
+    /// they are then.
     fn count(&self, change: impl FnOnce(&mut (usize, usize))) -> (usize, usize) {
         self.finished.lock().map_or((0, 1), |mut count| {
             change(&mut count);

@@ -33,7 +33,8 @@ pub struct Summary {
     pub choices: Vec<Candidate>,
 }
 
-/// One method on one data set under one budget. Every number is a mean over users, each user's seeds averaged first.
+/// One method on one data set under one budget. Every number is a mean over users, each user's
+/// seeds averaged first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SummaryRow {
     /// The data set.
@@ -46,16 +47,19 @@ pub struct SummaryRow {
     pub label: String,
     /// The method whose runs these are.
     pub runs: String,
-    /// Nats per byte on each period's test part right after it, without the first period: the primary score.
+    /// Nats per byte on each period's test part right after it, without the first period: the
+    /// primary score.
     pub per_byte: Interval,
     /// The same in nats per token.
     pub per_token: f64,
-    /// Nats per byte and per token of the adapter alone, of methods that write through gate and mixture.
+    /// Nats per byte and per token of the adapter alone, of methods that write through gate and
+    /// mixture.
     pub adapter_alone: Option<[f64; 2]>,
     /// `per_byte` minus that of the method it is tested against, below 0 where this one is better.
     pub difference: Option<PairedTest>,
-    /// The same of the adapters alone, retrieval left out on both sides: what was learned against what was learned. `None` for
-    /// methods that write otherwise, with texts in the prompt. Corrected for itself.
+    /// The same of the adapters alone, retrieval left out on both sides: what was learned against
+    /// what was learned. `None` for methods that write otherwise, with texts in the prompt.
+    /// Corrected for itself.
     pub adapter_difference: Option<PairedTest>,
     /// The continual metrics, nats per byte.
     pub continual: ContinualScores,
@@ -69,18 +73,20 @@ pub struct SummaryRow {
     pub seconds: f64,
     /// Scores of the texts generated on the diagonal.
     pub generated: Option<TextScores>,
-    /// Of LaMP-2, whose texts are labels, all generated ones together; of LaMP-1 the answers to its questions, as the texts of
-    /// its profiles are abstracts.
+    /// Of LaMP-2, whose texts are labels, all generated ones together; of LaMP-1 the answers to its
+    /// questions, as the texts of its profiles are abstracts.
     pub labels: Option<LabelScores>,
     /// Of LaMP-3, whose texts are ratings: all generated ones together.
     pub numbers: Option<NumberScores>,
-    /// Of synthetic users: precision and recall of the selection for new preference, share without noise among what was
-    /// selected, the same by chance, and the stale-preference rate; means over the later periods.
+    /// Of synthetic users: precision and recall of the selection for new preference, share without
+    /// noise among what was selected, the same by chance, and the stale-preference rate; means over
+    /// the later periods.
     pub synthetic: Option<[Option<f64>; 5]>,
-    /// Of synthetic users: how well the default detector found the true changes in SPRInG's novelty, all users and seeds
-    /// together; the same in all rows of a table.
+    /// Of synthetic users: how well the default detector found the true changes in SPRInG's
+    /// novelty, all users and seeds together; the same in all rows of a table.
     pub detection: Option<DetectionScores>,
-    /// How a variant of SPRInG scored each kind of synthetic text in the later periods, all users and seeds together.
+    /// How a variant of SPRInG scored each kind of synthetic text in the later periods, all users
+    /// and seeds together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<KindScores>,
 }
@@ -269,8 +275,8 @@ pub(super) fn primary_scores(lines: &[&RunLine], method: &str) -> UserScores {
     of_users(lines, method, |run, _| after_first(run).per_byte())
 }
 
-/// The same of the adapter alone: of methods with retrieval what they would be without it, of methods with texts in the
-/// prompt nothing.
+/// The same of the adapter alone: of methods with retrieval what they would be without it, of
+/// methods with texts in the prompt nothing.
 fn adapter_scores(lines: &[&RunLine], method: &str) -> UserScores {
     if method.parse::<MethodSpec>().is_ok_and(|method| method.reads_in_prompt()) {
         return UserScores::new();
@@ -308,7 +314,8 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
         mean(&of_users(lines, method, |run, line| value(run, line).unwrap_or(f64::NAN)))
     };
     let part = |part: usize, whole: usize| Some(part as f64 / whole as f64);
-    // The forward transfer is measured from the base; where that is no method of the suite there is none.
+    // The forward transfer is measured from the base; where that is no method of the suite there is
+    // none.
     let continual = |run: &MethodRun, line: &RunLine| {
         let none = MethodRun::default();
         run.continual(line.run.methods.get("base").unwrap_or(&none))

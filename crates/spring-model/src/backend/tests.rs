@@ -1,4 +1,5 @@
-//! Each operation of the CPU, and each gradient, against the composition of burn's operations under burn's autodiff.
+//! Each operation of the CPU, and each gradient, against the composition of burn's operations under
+//! burn's autodiff.
 
 use burn::{
     backend::{Autodiff, Flex},
@@ -141,7 +142,8 @@ fn mask<B: Backend>(visible: Visible, shape: [usize; 5]) -> Mask<B> {
 
 #[test]
 fn attention_equals_the_composed() {
-    // Rows, queries, keys, heads, heads of keys, dimension; more queries than one block holds, a few, and one.
+    // Rows, queries, keys, heads, heads of keys, dimension; more queries than one block holds, a
+    // few, and one.
     for ([rows, queries, keys, heads, kv_heads, dim], window, pads) in [
         ([2, 150, 150, 4, 2, 8], None, vec![]),
         ([2, 150, 150, 2, 2, 8], Some(20), vec![]),

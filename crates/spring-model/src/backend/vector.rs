@@ -1,4 +1,5 @@
-//! Loops compiled for the widest vectors of the machine at hand, and products of matrices in slices.
+//! Loops compiled for the widest vectors of the machine at hand, and products of matrices in
+//! slices.
 
 use std::sync::OnceLock;
 
@@ -7,7 +8,8 @@ use pulp::{Arch, WithSimd};
 
 /// Runs `work` with the instructions that this machine has.
 ///
-/// Only what is inlined is compiled for them: write `#[inline(always)]` before the closure, and on what it calls.
+/// Only what is inlined is compiled for them: write `#[inline(always)]` before the closure, and on
+/// what it calls.
 pub(super) fn vectorized<W: WithSimd>(work: W) -> W::Output {
     static ARCH: OnceLock<Arch> = OnceLock::new();
     ARCH.get_or_init(Arch::new).dispatch(work)
@@ -86,8 +88,8 @@ pub(super) fn dot(xs: &[f32], ys: &[f32]) -> f32 {
     combined(lanes, |a, b| a + b)
 }
 
-/// eˣ with a relative error below 3e-7, without a branch, so that loops over it become vector code. Held between e⁻⁸⁷ and
-/// e⁸⁸, the range of normal numbers; a NaN becomes the lower end.
+/// eˣ with a relative error below 3e-7, without a branch, so that loops over it become vector code.
+/// Held between e⁻⁸⁷ and e⁸⁸, the range of normal numbers; a NaN becomes the lower end.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // Added to a small number, 1.5 · 2²³ leaves its nearest integer in the low bits.
@@ -107,7 +109,8 @@ pub(super) fn exp(x: f32) -> f32 {
     f32::from_bits(power.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
-/// Turns scores into their softmax; all NaN if the highest is not finite, so that a NaN is not lost.
+/// Turns scores into their softmax; all NaN if the highest is not finite, so that a NaN is not
+/// lost.
 #[inline(always)]
 pub(super) fn softmax(scores: &mut [f32]) {
     let highest = max(scores);
@@ -143,11 +146,12 @@ fn span(rows: usize, columns: usize, [row, column]: [usize; 2]) -> usize {
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row + (columns - 1) * column + 1 }
 }
 
-/// Writes `scale · lhs · rhs` into the rows of `into`, or adds it to what is there. How many threads take part changes no bit
-/// of the result.
+/// Writes `scale · lhs · rhs` into the rows of `into`, or adds it to what is there. How many
+/// threads take part changes no bit of the result.
 ///
-/// By the gemm crate, which burn's CPU backend multiplies with: attention's small products ran at twice the speed of those
-/// of the ndarray crate, which needs no `unsafe` (190 against 95 GFLOP/s for 64 × 32 × 512 on a CPU with AVX-512).
+/// By the gemm crate, which burn's CPU backend multiplies with: attention's small products ran at
+/// twice the speed of those of the ndarray crate, which needs no `unsafe` (190 against 95 GFLOP/s
+/// for 64 × 32 × 512 on a CPU with AVX-512).
 ///
 /// # Panics
 ///
@@ -167,8 +171,9 @@ pub(super) fn product(
     assert!(span(inner, columns, rhs.strides) <= rhs.data.len(), "right matrix of a product");
     assert!(span(rows, columns, [row_stride, 1]) <= into.len(), "result of a product");
     assert!(rows < 2 || columns <= row_stride, "rows of a product overlap");
-    // SAFETY: gemm reads and writes the elements (i, j) of the three matrices at i·row stride + j·column stride, which the
-    // assertions above keep inside their slices; `into` is borrowed for writing, so it is none of the others.
+    // SAFETY: gemm reads and writes the elements (i, j) of the three matrices at i·row stride +
+    // j·column stride, which the assertions above keep inside their slices; `into` is borrowed for
+    // writing, so it is none of the others.
     unsafe {
         gemm::gemm(
             rows,
@@ -219,7 +224,8 @@ mod tests {
         }
     }
 
-    /// Whether a pass shares its products depends on what else is running, which must not show in a result.
+    /// Whether a pass shares its products depends on what else is running, which must not show in a
+    /// result.
     #[test]
     fn a_product_is_the_same_by_any_number_of_threads() {
         for (rows, inner, columns) in [(17, 700, 200), (60, 576, 64), (130, 1536, 96), (200, 96, 1000)] {

@@ -14,8 +14,8 @@ impl AnyModel {
     ///
     /// # Errors
     ///
-    /// As [`CausalLm::init`], [`CausalLm::load`] or [`Pretrainer::resume`], and [`ModelError::Device`] if the device is not
-    /// compiled in or not there.
+    /// As [`CausalLm::init`], [`CausalLm::load`] or [`Pretrainer::resume`], and
+    /// [`ModelError::Device`] if the device is not compiled in or not there.
     pub fn pretrain(
         start: PretrainStart<'_>,
         config: &PretrainConfig,
@@ -68,7 +68,8 @@ pub trait AnyPretrainer {
     ///
     /// As there.
     fn take_loss(&mut self) -> Result<f32>;
-    /// Log-likelihood of every response token under the model as it is now; see [`CausalLm::score`].
+    /// Log-likelihood of every response token under the model as it is now; see
+    /// [`CausalLm::score`].
     ///
     /// # Errors
     ///

@@ -15,7 +15,8 @@ fn config(family: &str) -> Vec<u8> {
     fs::read(PathBuf::from(here).join("tests/fixtures/parity").join(family).join("config.json")).unwrap()
 }
 
-/// Random weights, larger than those that training starts from, so that no gradient is lost in rounding.
+/// Random weights, larger than those that training starts from, so that no gradient is lost in
+/// rounding.
 fn model(family: &str) -> CausalLm<Flex> {
     let mut model = CausalLm::<Flex>::init(&config(family), 5, Default::default()).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(3);

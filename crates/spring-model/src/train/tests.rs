@@ -1,4 +1,5 @@
-//! The optimiser against torch's AdamW on a PEFT adapter; the fixtures' README says how they were made.
+//! The optimiser against torch's AdamW on a PEFT adapter; the fixtures' README says how they were
+//! made.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::*;
 use spring_lm::Weights;
 
-use crate::{LoraConfig, LoraPair, ModelFiles, Projection, head::Head, score::to_host};
+use crate::{LoraConfig, LoraPair, ModelFiles, Projection, head::Head, to_host::to_host};
 
 fn fixture(name: &str) -> PathBuf {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
@@ -64,7 +65,8 @@ fn batches() -> Vec<Vec<Sequence>> {
     sequences.chunks(4).map(<[_]>::to_vec).collect()
 }
 
-/// `tolerance` is of losses and norms, `of_weights` of the weights after all twenty steps. A GPU sums in another order at every step.
+/// `tolerance` is of losses and norms, `of_weights` of the weights after all twenty steps. A GPU
+/// sums in another order at every step.
 fn steps_equal_torch<B: ModelBackend>(steps: usize, tolerance: f32, of_weights: Option<f32>) {
     let model = tiny_on::<B>();
     let reference: Value =
@@ -105,14 +107,16 @@ fn steps_equal_torch_on_cpu() {
 #[test]
 #[cfg(feature = "wgpu")]
 fn steps_equal_torch_on_wgpu() {
-    // Every step has shapes of its own, and on a device in software each takes a while at its first use.
+    // Every step has shapes of its own, and on a device in software each takes a while at its first
+    // use.
     steps_equal_torch::<burn::backend::Wgpu>(3, 1e-4, None);
 }
 
 #[test]
 #[cfg(feature = "cuda")]
 fn steps_equal_torch_on_cuda() {
-    // Products in TF32 (docs/results/cuda.md): AdamW takes a whole step also where the sign of a tiny gradient differs.
+    // Products in TF32 (docs/results/cuda.md): AdamW takes a whole step also where the sign of a
+    // tiny gradient differs.
     steps_equal_torch::<burn::backend::Cuda>(20, 1e-2, None);
 }
 
@@ -296,7 +300,8 @@ fn a_diverging_run_is_an_error() {
 fn a_gradient_that_overflows_is_an_error() {
     let model = tiny();
     let mut adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
-    // Their product is small, so the loss is sound; the gradient of A goes through B, and its square is beyond f32.
+    // Their product is small, so the loss is sound; the gradient of A goes through B, and its
+    // square is beyond f32.
     for (_, _, pair) in adapter.pairs_mut() {
         pair.a.mapv_inplace(|x| x * 1e-25);
         pair.b.fill(1e25);
@@ -410,7 +415,8 @@ fn an_anchor_holds_the_factors_near_where_they_started() {
     let [free, weak, strong] = [0.0, 10.0, 200.0].map(|anchor| distance(&trained(anchor)));
     assert!(0.0 < strong && strong < weak && weak < free, "{free} {weak} {strong}");
 
-    // One step by hand: AdamW's, less rate · anchor · (factor − start), which is nothing at the start itself.
+    // One step by hand: AdamW's, less rate · anchor · (factor − start), which is nothing at the
+    // start itself.
     let batch: Vec<&Sequence> = examples.iter().take(4).collect();
     let config = |anchor| TrainConfig { anchor, ..TrainConfig::default() };
     let weights = || model.attach(&start).unwrap();

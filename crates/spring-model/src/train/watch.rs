@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::Step;
-use crate::{ModelError, Result, score::to_host};
+use crate::{ModelError, Result, to_host::to_host};
 
 /// What the steps since the last read of the device saw, and how far the loss may rise.
 pub(super) struct Watch<B: Backend> {
@@ -28,8 +28,8 @@ impl<B: Backend> Watch<B> {
 
     /// Mean loss and largest gradient norm since the last call, in one read of the device.
     ///
-    /// A run has diverged when it is worse than guessing by all that it knew at first: a mean loss above the first
-    /// interval's plus ln of the vocabulary. No run that learns comes near that.
+    /// A run has diverged when it is worse than guessing by all that it knew at first: a mean loss
+    /// above the first interval's plus ln of the vocabulary. No run that learns comes near that.
     pub(super) fn read(&mut self, step: usize) -> Result<(f32, f32)> {
         let count = self.losses.len() as f64;
         let mut read = vec![Tensor::cat(std::mem::take(&mut self.losses), 0).sum().div_scalar(count)];
