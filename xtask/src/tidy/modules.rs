@@ -42,7 +42,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     Exception {
         package: "spring-fuse",
         from: "mixture",
-        to: &["contrastive", "log_linear", "probability"],
+        to: &["contrastive", "divergence", "log_linear", "probability"],
         reason: "a trait and its implementations, which its configuration builds by name",
     },
     Exception {
@@ -56,6 +56,30 @@ pub const EXCEPTIONS: &[Exception] = &[
         from: "cache",
         to: &["backend"],
         reason: "a backend's operations read the cache, and the cache is tensors of a backend",
+    },
+    Exception {
+        package: "spring-memory",
+        from: "dense",
+        to: &["graph", "graph_dump"],
+        reason: "a trait and its implementations, which its configuration builds by name",
+    },
+    Exception {
+        package: "spring-eval",
+        from: "protocol",
+        to: &["suite"],
+        reason: "a suite's starting point is a setting of the protocol's methods",
+    },
+    Exception {
+        package: "spring-eval",
+        from: "suite::choice",
+        to: &["suite::run", "suite::summary"],
+        reason: "a choice reads the lines that a run writes",
+    },
+    Exception {
+        package: "spring-eval",
+        from: "suite::run",
+        to: &["suite::summary"],
+        reason: "a run ends with its summary",
     },
     Exception {
         package: "spring-lm",
