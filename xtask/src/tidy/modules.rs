@@ -83,6 +83,12 @@ pub const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         package: "spring-lm",
+        from: "checkpoint",
+        to: &["special"],
+        reason: "a model's files, and the special tokens that are read from several of them",
+    },
+    Exception {
+        package: "spring-lm",
         from: "config",
         to: &["architecture"],
         reason: "one reader in two files: each family fills in what its config.json leaves out",
