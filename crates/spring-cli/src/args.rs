@@ -6,7 +6,6 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use spring_core::{Config, spring_memory::SearchMode};
 use spring_data::synth::Drift;
-use spring_eval::Method;
 use spring_model::{Device, Precision};
 
 /// Continual personalization of language models: a small adapter and a small memory for each user,
@@ -422,7 +421,8 @@ pub struct EvalArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct SuiteArgs {
-    /// Run a suite: data, methods, seeds and budgets in TOML. It goes on where it was interrupted.
+    /// Run a suite: data, methods, seeds and budgets in TOML, or the built-in "first-loop". It goes
+    /// on where it was interrupted.
     #[arg(long, value_name = "FILE")]
     pub suite: Option<PathBuf>,
     /// The base model in place of the suite's: a folder in the Hugging Face layout, or "embedded".
@@ -450,11 +450,6 @@ pub struct SuiteArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
-    /// SPRInG against a domain adapter, another user's, a static one, everything, and a random
-    /// selection.
-    #[command(after_help = "Example:\n  spring eval compare --model path/to/model --top 6 --periods 5 \
-        --hold-out 0.1 --config spring.toml commits.jsonl")]
-    Compare(CompareArgs),
     /// Score generated texts, labels or numbers against references.
     #[command(after_help = "Each line of both files is one JSON string.\n\nExample:\n  \
         spring eval metrics --predictions predicted.jsonl --references written.jsonl --json")]
@@ -542,39 +537,4 @@ pub struct ConvertArgs {
     /// LaMP's outputs: a question with an answer becomes its user's last text.
     #[arg(long, value_name = "FILE")]
     pub outputs: Option<PathBuf>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct CompareArgs {
-    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or
-    /// "embedded".
-    #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
-    pub model: String,
-    /// Evaluate the users with most texts.
-    #[arg(long, default_value_t = 6, value_name = "N")]
-    pub top: usize,
-    /// Skip this many of the users with most texts before that; for choosing settings on users
-    /// that are not evaluated later.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub skip: usize,
-    /// The methods to compare, separated by commas; without it all.
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub methods: Vec<Method>,
-    /// Periods per user.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub periods: u32,
-    /// Part of each period that is held out.
-    #[arg(long, default_value_t = 0.1, value_name = "PART")]
-    pub hold_out: f64,
-    #[command(flatten)]
-    pub settings: ConfigArgs,
-    /// Also draw the methods' losses as SVG.
-    #[arg(long, value_name = "FILE")]
-    pub plot: Option<PathBuf>,
-    /// Also write the whole comparison as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// A file of interactions, LaMP, LongLaMP or OPPU.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
 }

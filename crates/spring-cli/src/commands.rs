@@ -5,7 +5,6 @@ mod check;
 mod completions;
 mod data;
 mod demo;
-mod eval;
 mod explain;
 mod forget;
 mod generate;
@@ -44,7 +43,6 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Users(command) => users::run(args, command),
         Command::Score(command) => score::run(args, command),
         Command::Eval(eval) => match &eval.command {
-            Some(EvalCommand::Compare(command)) => eval::compare(args, command),
             Some(EvalCommand::Metrics(command)) => metrics::run(args, command),
             None => suite::run(args, &eval.suite),
         },

@@ -240,8 +240,7 @@ fn an_adapter_of_another_model_is_refused() {
     let history = dir.path().join("h.jsonl");
     std::fs::write(&history, line("ada", "1", 1, "One text.")).unwrap();
     // Made for a model of two layers.
-    let foreign =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama/adapter");
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama/adapter");
     let error = fails(&["score", "--adapter", foreign.to_str().unwrap(), history.to_str().unwrap()]);
     assert!(error.contains("adapter") && error.contains("layer 2 q_proj is missing"), "{error}");
 }

@@ -7,10 +7,11 @@
 //! before it.
 
 use spring_lm::{Message, Role, Sequence};
+use spring_memory::Interaction;
 
 pub use spring_store::record::Cut;
 
-use crate::{LanguageModel, ModelInfo, Result};
+use crate::{LanguageModel, ModelInfo, Result, StoredInteraction};
 
 /// Between a prompt and its response.
 const SEPARATOR: &str = "\n\n";
@@ -84,6 +85,14 @@ pub struct RetrievedPair<'a> {
     pub prompt: &'a str,
     /// Its response.
     pub response: &'a str,
+}
+
+impl<'a> RetrievedPair<'a> {
+    /// A stored text as it is read along.
+    pub fn of(text: &'a StoredInteraction) -> Self {
+        let Interaction { time, prompt, response, .. } = &text.interaction;
+        Self { seq: text.seq, order: (*time, text.seq), prompt, response }
+    }
 }
 
 /// The contexts of the one or two branches of a generation.

@@ -35,17 +35,8 @@ impl UserModel<'_> {
         let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate { score: hit.score }).collect();
         let calibration = Calibration { sample: self.memories.calibration.clone() };
         let gate = gate.init()?.decide(&candidates, &calibration);
-        let kept: Vec<RetrievedPair<'_>> = gate
-            .kept
-            .iter()
-            .filter_map(|i| bank.text(hits.get(*i)?.key))
-            .map(|text| RetrievedPair {
-                seq: text.seq,
-                order: (text.interaction.time, text.seq),
-                prompt: &text.interaction.prompt,
-                response: &text.interaction.response,
-            })
-            .collect();
+        let kept: Vec<RetrievedPair<'_>> =
+            gate.kept.iter().filter_map(|i| bank.text(hits.get(*i)?.key)).map(RetrievedPair::of).collect();
         let contexts = contexts_of_rest(model, prompt, lost, &kept, new_tokens)?;
         let found = hits
             .iter()

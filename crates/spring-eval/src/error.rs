@@ -34,12 +34,18 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A plot could not be drawn.
-    #[error("drawing {plot}: {reason}")]
-    Plot {
-        /// Which plot.
-        plot: &'static str,
-        /// The library's reason.
+    /// A method that there is not, or that cannot have one of its settings.
+    #[error("method {name:?}: {reason}")]
+    Method {
+        /// Its name as it was spelled.
+        name: String,
+        /// What is wrong, and what there is.
+        reason: String,
+    },
+    /// A table could not be written.
+    #[error("a table cannot be written: {reason}")]
+    Table {
+        /// What the library says.
         reason: String,
     },
 }

@@ -118,10 +118,7 @@ impl FusedLoss {
 /// # Errors
 ///
 /// If a setting is out of range or the model refuses a text.
-pub fn fused_loss(
-    model: &UserModel<'_>,
-    texts: &[(&StoredInteraction, &Encoded)],
-) -> Result<FusedLoss> {
+pub fn fused_loss(model: &UserModel<'_>, texts: &[(&StoredInteraction, &Encoded)]) -> Result<FusedLoss> {
     let mut loss = FusedLoss::default();
     for (text, encoded) in texts {
         let prompt = &text.interaction.prompt;

@@ -101,8 +101,8 @@ impl PeriodRule {
         let cuts = (2..=most as u32).rev().map(|periods| self.cut_into(texts, periods));
         cuts.into_iter().find(fits).ok_or_else(|| {
             format!(
-                "{} texts give no two periods of at least {} training and {} test texts that are \
-                 no near-duplicates",
+                "{} texts give no two periods of at least {} training and {} test texts without \
+                 near-duplicates",
                 texts.len(),
                 self.min_train,
                 self.min_test
@@ -173,7 +173,8 @@ mod tests {
 
     fn text(seq: u64, response: &str) -> StoredInteraction {
         let interaction: Interaction = serde_json::from_value(serde_json::json!({
-            "user": "u", "id": format!("i{seq}"), "time": "2024-01-01T00:00:00Z", "prompt": "p", "response": response
+            "user": "u", "id": format!("i{seq}"), "time": "2024-01-01T00:00:00Z",
+            "prompt": "p", "response": response
         }))
         .unwrap();
         StoredInteraction { seq, interaction, base: None }

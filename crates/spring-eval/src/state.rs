@@ -27,7 +27,8 @@ pub struct PeriodLosses {
     pub spring: FusedLoss,
 }
 
-/// Evaluates every learned period of a user on its held-out texts; periods that hold none are left out.
+/// Evaluates every learned period of a user on its held-out texts; periods that hold none are left
+/// out.
 ///
 /// # Errors
 ///

@@ -1,25 +1,31 @@
-//! A suite: data, methods, seeds and budgets in one TOML file, run into one folder, resumable, with
-//! a table at the end.
+//! Comparisons from a TOML file: which methods on which users of which data, how often, and what
+//! comes of it.
 
 mod choice;
+mod cost;
 mod estimate;
 mod folder;
+mod load;
 mod run;
+mod runs;
+mod scores;
 mod summary;
+mod table;
 
 use std::{collections::HashSet, fs::File, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
-use spring_core::{Config, StoredInteraction, spring_memory::UserId};
+use spring_core::Config;
 
-pub use choice::{Candidate, Choice, Half};
+pub use choice::{Candidate, Choice};
 pub use estimate::Estimate;
-pub use run::{RunKey, RunLine, SuiteData, SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
+pub use run::{SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
 pub use summary::{Summary, SummaryRow};
 
-use spring_data::{Format, Task, open, read_streams, text_counts};
+use crate::{Budget, Error, Generation, Half, Method, Methods, PeriodRule, Result, Start};
 
-use crate::{Budget, Error, Generation, MethodSpec, PeriodRule, Result, Split, stored};
+/// The suites that come with this crate, by name.
+const BUILT_IN: [(&str, &str); 1] = [("first-loop", include_str!("../suites/first-loop.toml"))];
 
 /// The longest suite, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -28,66 +34,85 @@ const LONGEST: u64 = 1 << 20;
 ///
 /// ```
 /// let suite = spring_eval::Suite::from_toml(
-///     "name = 'small'\nmethods = ['base', 'static', 'spring']\n[[data]]\nname = 'commits'\npath = 'commits.jsonl'\n",
+///     "name = 'small'\nmethods = ['base', 'static', 'spring']\n\
+///      [[data]]\nname = 'commits'\npath = 'commits.jsonl'\n",
 ///     "small.toml",
 /// )?;
 /// assert_eq!((suite.seeds, suite.data[0].users), (vec![0], 12));
 /// # Ok::<(), spring_eval::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Suite {
     /// The name of the run and of its folder.
     pub name: String,
     /// The base model: a folder in the Hugging Face layout, or "embedded". Default: embedded.
-    #[serde(default = "embedded")]
     pub model: String,
     /// The methods, in the order of the table.
-    pub methods: Vec<MethodSpec>,
+    pub methods: Vec<Method>,
     /// Settings to choose on one half of the users and to report on the other, beside the methods.
     /// With at least one, nothing is reported of the users that it was chosen on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub choose: Vec<Choice>,
     /// The method that every other one is tested against. Default: spring, or the last one if it is
     /// not among them.
-    #[serde(default)]
     pub against: Option<String>,
     /// Seeds; a user's seeds are averaged before anything is tested. Default: 0 alone.
-    #[serde(default = "one_seed")]
     pub seeds: Vec<u64>,
     /// How much each method may train; one table each. Default: epochs alone.
-    #[serde(default = "epochs")]
     pub budgets: Vec<Budget>,
     /// What every adapter starts from. Default: the base.
-    #[serde(default)]
     pub start: Start,
     /// How streams are cut.
-    #[serde(default)]
     pub periods: PeriodRule,
     /// What is generated on the diagonal of R.
-    #[serde(default)]
     pub generation: Generation,
     /// The data sets.
     pub data: Vec<DataSet>,
     /// The method's settings.
-    #[serde(default)]
     pub config: Config,
 }
 
-/// What every adapter starts from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Start {
-    /// A fresh adapter.
-    #[default]
-    Base,
-    /// The domain adapter.
-    Domain,
+/// A suite as it is written: methods are names.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuiteFile {
+    name: String,
+    #[serde(default = "embedded")]
+    model: String,
+    methods: Vec<String>,
+    #[serde(default)]
+    choose: Vec<ChoiceFile>,
+    #[serde(default)]
+    against: Option<String>,
+    #[serde(default = "one_seed")]
+    seeds: Vec<u64>,
+    #[serde(default = "epochs")]
+    budgets: Vec<Budget>,
+    #[serde(default)]
+    start: Start,
+    #[serde(default)]
+    periods: PeriodRule,
+    #[serde(default)]
+    generation: Generation,
+    data: Vec<DataSet>,
+    #[serde(default)]
+    config: Config,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChoiceFile {
+    name: String,
+    among: Vec<String>,
+    #[serde(default)]
+    then: Vec<Vec<String>>,
 }
 
 /// One data set of a suite.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DataSet {
     /// Its name in tables.
     pub name: String,
@@ -99,7 +124,7 @@ pub struct DataSet {
     /// Evaluate this many users, those with most texts. Default 12.
     #[serde(default = "twelve")]
     pub users: usize,
-    /// Leave out this many of the users with most texts before that. Default 0.
+    /// Skip this many of the users with most texts before that. Default 0.
     #[serde(default)]
     pub skip: usize,
     /// The domain adapter learns from at most this many users that are not evaluated, those with most
@@ -140,17 +165,64 @@ fn twenty_four() -> usize {
 }
 
 impl Suite {
-    /// Reads TOML; `origin` is how errors name it.
+    /// Reads TOML with the built-in methods; `origin` is how errors name it.
     ///
     /// # Errors
     ///
     /// [`Error::File`] for what is not understood or cannot be run.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
+        Self::from_toml_with(text, origin, &Methods::default())
+    }
+
+    /// The same with methods of your own among them.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_toml`](Self::from_toml).
+    pub fn from_toml_with(text: &str, origin: &str, methods: &Methods) -> Result<Self> {
         let fail = |reason: String| Error::File { file: origin.into(), reason };
-        let suite: Self =
+        let file: SuiteFile =
             toml::from_str(text).map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
+        let suite = Self::of(file, methods).map_err(|error| fail(error.to_string()))?;
         suite.check().map_err(fail)?;
         Ok(suite)
+    }
+
+    fn of(file: SuiteFile, methods: &Methods) -> Result<Self> {
+        let parse = |names: Vec<String>| -> Result<Vec<Method>> {
+            names.iter().map(|name| methods.parse(name)).collect()
+        };
+        let choice = |ChoiceFile { name, among, then }: ChoiceFile| -> Result<Choice> {
+            Ok(Choice { name, among: parse(among)?, then })
+        };
+        Ok(Self {
+            name: file.name,
+            model: file.model,
+            methods: parse(file.methods)?,
+            choose: file.choose.into_iter().map(choice).collect::<Result<_>>()?,
+            against: file.against,
+            seeds: file.seeds,
+            budgets: file.budgets,
+            start: file.start,
+            periods: file.periods,
+            generation: file.generation,
+            data: file.data,
+            config: file.config,
+        })
+    }
+
+    /// A suite that comes with this crate: `first-loop`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if there is none of this name.
+    pub fn built_in(name: &str) -> Result<Self> {
+        let Some((_, text)) = BUILT_IN.iter().find(|suite| suite.0 == name) else {
+            let names: Vec<&str> = BUILT_IN.iter().map(|suite| suite.0).collect();
+            let reason = format!("not a file, and not a built-in suite: {}", names.join(", "));
+            return Err(Error::File { file: name.to_owned(), reason });
+        };
+        Self::from_toml(text, name)
     }
 
     /// Reads a TOML file of at most 1 MiB.
@@ -172,11 +244,11 @@ impl Suite {
 
     fn check(&self) -> Result<(), String> {
         let choices = self.choose.iter().map(|choice| choice.name.as_str());
-        let names: HashSet<&str> = self.methods.iter().map(MethodSpec::name).chain(choices).collect();
+        let names: HashSet<&str> = self.methods.iter().map(Method::name).chain(choices).collect();
         let data: HashSet<&str> = self.data.iter().map(|data| data.name.as_str()).collect();
         let problem = if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.')
         {
-            "name: it becomes a folder, so it is not empty, begins with no dot and holds no slash"
+            "name: it becomes a folder, so it is not empty, does not begin with a dot and holds no slash"
         } else if self.methods.is_empty() || names.len() < self.methods.len() + self.choose.len() {
             "methods: at least one, each once, and no choice has the name of another or of a method"
         } else if !self.choose.is_empty() && self.data.iter().any(|data| data.users < 2) {
@@ -209,22 +281,22 @@ impl Suite {
 
     /// The method that the others are tested against.
     pub fn reference(&self) -> &str {
-        let mut names = self.methods.iter().map(MethodSpec::name);
-        let last = self.methods.last().map_or("", MethodSpec::name);
+        let mut names = self.methods.iter().map(Method::name);
+        let last = self.methods.last().map_or("", Method::name);
         let usual = names.find(|name| *name == "spring").unwrap_or(last);
         self.against.as_deref().unwrap_or(usual)
     }
 
     /// What the user at a place, most texts first, is there for; `None` where nothing is chosen.
-    fn half(&self, place: usize) -> Option<Half> {
+    pub(crate) fn half(&self, place: usize) -> Option<Half> {
         (!self.choose.is_empty()).then(|| Half::of(place))
     }
 
-    fn wants(&self, name: &str) -> bool {
+    pub(crate) fn wants(&self, name: &str) -> bool {
         self.methods.iter().any(|method| method.name() == name)
     }
 
-    fn needs_domain(&self) -> bool {
+    pub(crate) fn needs_domain(&self) -> bool {
         let choices = self.choose.iter().flat_map(Choice::expected);
         self.start == Start::Domain
             || self.methods.iter().cloned().chain(choices).any(|method| method.needs_domain(self.start))
@@ -238,143 +310,7 @@ impl Suite {
         config
     }
 
-    fn rule(&self, data: &DataSet) -> PeriodRule {
+    pub(crate) fn rule(&self, data: &DataSet) -> PeriodRule {
         PeriodRule { periods: data.periods.unwrap_or(self.periods.periods), ..self.periods }
     }
-}
-
-/// A user of a data set: how their stream was cut, or why not.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SuiteUser {
-    /// The user.
-    pub user: UserId,
-    /// Their texts.
-    pub texts: usize,
-    /// Periods, at most as many as asked for; 0 for a user who is left out.
-    pub periods: usize,
-    /// Why they are left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub excluded: Option<String>,
-    /// Whether settings are chosen on them or reported on them, in a suite that chooses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub half: Option<Half>,
-}
-
-/// A data set, ready to be run on.
-struct LoadedData {
-    name: String,
-    task: Option<Task>,
-    users: Vec<(UserId, Vec<Split>)>,
-    /// Texts of users that are not evaluated: their first periods, or all where they have no two
-    /// periods.
-    domain: Vec<StoredInteraction>,
-    domain_users: usize,
-    /// How many of these would have been evaluated, had there been others to learn the domain from.
-    kept_back: usize,
-    considered: Vec<SuiteUser>,
-    /// Users with too few texts to be looked at.
-    too_few: usize,
-}
-
-impl LoadedData {
-    /// Where all users would be evaluated, the third with fewest texts teaches the domain adapter
-    /// instead, if `least` users remain.
-    fn keep_back(&mut self, least: usize) {
-        let taken = (self.users.len() / 3).max(1);
-        if self.users.len() < least + taken {
-            return;
-        }
-        for (user, mut splits) in self.users.split_off(self.users.len() - taken) {
-            self.domain.append(&mut splits.swap_remove(0).train);
-            let kept = self.considered.iter_mut().filter(|considered| considered.user == user);
-            kept.for_each(|user| {
-                (user.periods, user.excluded) = (0, Some(KEPT_BACK.into()));
-            });
-        }
-        (self.domain_users, self.kept_back) = (taken, taken);
-    }
-}
-
-/// Why a user is not evaluated whom the domain adapter needs.
-const KEPT_BACK: &str = "kept back: the domain adapter learns from them, as from no one else it could";
-
-fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
-    let path = Path::new(&data.path);
-    let rule = suite.rule(data);
-    let least = 2 * (rule.min_train + rule.min_test);
-    let mut counts: Vec<(UserId, usize)> = text_counts(path)?.into_iter().collect();
-    let known = counts.len();
-    let too_few = counts.iter().filter(|(_, count)| *count < least).count();
-    // Most texts first; users of equal count in the order of their names, so that a run can be
-    // repeated.
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    // Some may turn out to be no use.
-    counts.truncate(data.skip + 2 * data.users + data.domain_users);
-    let wanted: HashSet<&UserId> = counts.iter().map(|(user, _)| user).collect();
-    let streams = read_streams(path, data.outputs.as_deref().map(Path::new), &|user| wanted.contains(user))?;
-    let task = match open(path)?.format() {
-        Format::Questions(task) | Format::History(task) => task,
-        _ => None,
-    };
-    let mut loaded = LoadedData {
-        name: data.name.clone(),
-        task,
-        users: vec![],
-        domain: vec![],
-        domain_users: 0,
-        kept_back: 0,
-        considered: vec![],
-        too_few,
-    };
-    for (rank, (user, count)) in counts.iter().enumerate() {
-        let Some(stream) = streams.iter().find(|stream| stream.user == *user) else { continue };
-        let latest = stream.texts.len().saturating_sub(data.texts.unwrap_or(usize::MAX));
-        let texts = &stored(stream)[latest..];
-        let cut = rule.cut(texts);
-        if rank >= data.skip && loaded.users.len() < data.users && *count >= least {
-            let (periods, excluded) = match &cut {
-                Ok(splits) => (splits.len(), None),
-                Err(reason) => (0, Some(reason.clone())),
-            };
-            loaded.considered.push(SuiteUser {
-                user: user.clone(),
-                texts: texts.len(),
-                periods,
-                excluded,
-                half: None,
-            });
-            if let Ok(splits) = cut {
-                loaded.users.push((user.clone(), splits));
-                continue;
-            }
-        }
-        if loaded.domain_users < data.domain_users {
-            loaded.domain.append(&mut match cut {
-                Ok(mut splits) => splits.swap_remove(0).train,
-                Err(_) => texts.to_vec(),
-            });
-            loaded.domain_users += 1;
-        }
-    }
-    if suite.needs_domain() && loaded.domain.is_empty() {
-        loaded.keep_back(if suite.choose.is_empty() { 1 } else { 2 });
-    }
-    if !suite.choose.is_empty() && loaded.users.len() == 1 {
-        let reason = "only one user can be evaluated; choosing on one half of the users takes two".into();
-        return Err(Error::File { file: data.path.clone(), reason });
-    }
-    if loaded.users.is_empty() {
-        let reason = format!(
-            "no user has two periods of {} training and {} test texts ({too_few} of {known} have \
-             too few texts)",
-            rule.min_train, rule.min_test
-        );
-        return Err(Error::File { file: data.path.clone(), reason });
-    }
-    if suite.start == Start::Domain && loaded.domain.is_empty() {
-        let reason = "everyone starts from the domain adapter, and too few users can be evaluated \
-                      to keep one back for it";
-        return Err(Error::File { file: data.path.clone(), reason: reason.into() });
-    }
-    Ok(loaded)
 }

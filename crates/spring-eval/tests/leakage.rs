@@ -1,5 +1,6 @@
-//! What a test text may touch: nothing but the scoring of itself. A model that writes down what it is asked is run through
-//! every method, and through periods as `spring adapt` learns them: every pass over a text costs.
+//! What a test text may touch: nothing but the scoring of itself. A model that writes down what it
+//! is asked is run through every method, and through periods as `spring adapt` learns them: every
+//! pass over a text costs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +18,7 @@ use spring_core::{
 };
 use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{
-    Budget, Generation, Memo, PeriodRule, Protocol, Split, UserInput, domain_adapter, run_user,
+    Budget, Generation, Memo, PeriodRule, Protocol, Split, Start, UserInput, domain_adapter, run_user,
 };
 use spring_model::{
     AdaptOutcome, Adapter, AnyModel, Branch, BranchVisitor, Decode, Device, Embed, Message, ModelError,
@@ -162,8 +163,8 @@ impl Session for RecordedSession {
 
 const PERIODS: u32 = 3;
 
-/// Three periods whose responses say which period they are of and whether they are learned or tested: "learned2 …",
-/// "tested2 …". Prompts are too long to stay whole.
+/// Three periods whose responses say which period they are of and whether they are learned or
+/// tested: "learned2 …", "tested2 …". Prompts are too long to stay whole.
 fn splits(user: &UserId) -> Vec<Split> {
     let config = SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.0, seed: 1 };
     let texts: Vec<StoredInteraction> = synthesize(&config)
@@ -192,18 +193,16 @@ fn splits(user: &UserId) -> Vec<Split> {
 
 fn protocol(methods: &[&str], budget: Budget) -> Protocol {
     let training = TrainConfig { learning_rate: 1e-2, max_tokens: 64, ..TrainConfig::default() };
-    Protocol {
-        config: Config { training, ..Config::default() },
-        methods: methods.iter().map(|name| name.parse().unwrap()).collect(),
-        budget,
-        generation: Generation { texts: 1, tokens: 2 },
-    }
+    let methods = methods.iter().map(|name| name.parse().unwrap()).collect();
+    Protocol::new(Config { training, ..Config::default() }, methods)
+        .with_budget(budget)
+        .with_generation(Generation::new(1, 2))
 }
 
 fn run(recorder: &Recorder, protocol: &Protocol, user: &str, domain: Option<&Adapter>) -> Vec<Call> {
     let user = UserId::new(user).unwrap();
     let splits = splits(&user);
-    let input = UserInput { user: &user, splits: &splits, domain, start_from_domain: false };
+    let input = UserInput::new(&user, &splits).with_domain(domain, Start::Base);
     drop(recorder.taken());
     run_user(recorder, protocol, input, &Memo::default(), &mut ()).unwrap();
     recorder.taken()
@@ -337,7 +336,8 @@ fn users_keep_other_places_of_their_streams() {
     };
     let (ada, ben) = (replayed("ada"), replayed("ben"));
     assert!(!ada.is_empty() && !ben.is_empty() && ada != ben);
-    // With the same texts learned and the same questions, other texts that are found are of another buffer.
+    // With the same texts learned and the same questions, other texts that are found are of another
+    // buffer.
     let found = |user: &str| -> BTreeSet<Vec<u32>> {
         let method = "spring:rho=1,capacity=4,buffer=reservoir,gate=always";
         let calls = run(&recorder, &protocol(&[method], Budget::Epochs), user, None).into_iter();
@@ -390,9 +390,9 @@ fn a_period_runs_the_model_for_selection_training_and_the_buffer_alone() {
         });
         calls.filter(|pass| *pass != Score(0, 0)).collect::<Vec<_>>()
     };
-    // Ten texts a period: each once under the base, and, if there is one, under the adapter; then what is learned (all of the
-    // first period, ⌈0.3 · 10⌉ of the others); then all that the buffer may hold, under the new adapter, whose values under the
-    // base are known.
+    // Ten texts a period: each once under the base, and, if there is one, under the adapter; then
+    // what is learned (all of the first period, ⌈0.3 · 10⌉ of the others); then all that the buffer
+    // may hold, under the new adapter, whose values under the base are known.
     use Pass::{Learn, Score};
     let first = [Score(10, 0), Learn(10), Score(0, 10)];
     let second = [Score(10, 0), Score(0, 10), Learn(3), Score(0, 13)];

@@ -7,7 +7,7 @@ use std::path::Path;
 use spring_core::{Config, Event, StoredInteraction};
 use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{
-    Budget, Generation, Memo, MethodSpec, PeriodRule, Protocol, Split, UserInput, UserOutcome,
+    Budget, Generation, Memo, Method, PeriodRule, Protocol, Split, Start, UserInput, UserOutcome,
     domain_adapter, run_other_user, run_user,
 };
 use spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig};
@@ -65,18 +65,14 @@ fn splits(seed: u64) -> Vec<Split> {
 
 fn protocol(methods: &[&str], budget: Budget) -> Protocol {
     let training = TrainConfig { learning_rate: 1e-2, max_tokens: 64, ..TrainConfig::default() };
-    Protocol {
-        config: Config { training, ..Config::default() },
-        methods: methods.iter().map(|name| name.parse().unwrap()).collect(),
-        budget,
-        generation: Generation::default(),
-    }
+    let methods = methods.iter().map(|name| name.parse().unwrap()).collect();
+    Protocol::new(Config { training, ..Config::default() }, methods).with_budget(budget)
 }
 
-fn run(model: &AnyModel, protocol: &Protocol, domain: &Adapter, start_from_domain: bool) -> UserOutcome {
+fn run(model: &AnyModel, protocol: &Protocol, domain: &Adapter, start: Start) -> UserOutcome {
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
-    let input = UserInput { user, splits: &splits, domain: Some(domain), start_from_domain };
+    let input = UserInput::new(user, &splits).with_domain(Some(domain), start);
     run_user(model, protocol, input, &Memo::default(), &mut ()).unwrap()
 }
 
@@ -85,7 +81,7 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     let model = model();
     let epochs = protocol(&METHODS, Budget::Epochs);
     let domain = domain_adapter(&model, &epochs.config, &splits(9)[0].train, &mut ()).unwrap();
-    let UserOutcome { run: all, adapters } = run(&model, &epochs, &domain, false);
+    let UserOutcome { run: all, adapters, .. } = run(&model, &epochs, &domain, Start::Base);
     assert_eq!((all.methods.len(), adapters.len(), all.periods.len()), (METHODS.len(), 3, 3));
     for (name, method) in &all.methods {
         assert_eq!(method.matrix.len(), 3, "{name}");
@@ -148,7 +144,7 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     assert!(of("base").synthetic.iter().all(|scores| scores.stale.is_some()));
 
     // What is shared between methods changes none of them.
-    let alone = run(&model, &protocol(&["spring"], Budget::Epochs), &domain, false).run;
+    let alone = run(&model, &protocol(&["spring"], Budget::Epochs), &domain, Start::Base).run;
     assert_eq!(alone.methods["spring"].matrix, of("spring").matrix);
 
     let nothing = Generation::default();
@@ -164,7 +160,7 @@ fn equal_steps_are_equal_tokens_and_the_domain_can_be_everyones_start() {
     let learners = ["everything", "random", "replay", "cumulative", "spring"];
     let steps = protocol(&[&["base", "domain"], &learners[..]].concat(), Budget::Steps);
     let domain = domain_adapter(&model, &steps.config, &splits(9)[0].train, &mut ()).unwrap();
-    let run = run(&model, &steps, &domain, true).run;
+    let run = run(&model, &steps, &domain, Start::Domain).run;
     let wanted = &run.methods["everything"].tokens;
     for (name, method) in run.methods.iter().filter(|(name, _)| learners.contains(&name.as_str())) {
         for (t, tokens) in method.tokens.iter().enumerate() {
@@ -186,7 +182,7 @@ fn a_memo_saves_training_and_changes_nothing() {
     let model = model();
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
-    let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
+    let input = UserInput::new(user, &splits);
     let methods = ["rag", "static", "everything", "spring", "spring:alpha=1"];
     let run = |budget, memo: &Memo| {
         let mut steps = 0;
@@ -228,7 +224,7 @@ fn settings_of_a_method_are_its_own() {
     ];
     let protocol = protocol(&tuned, Budget::Epochs);
     let domain = domain_adapter(&model, &protocol.config, &splits(9)[0].train, &mut ()).unwrap();
-    let run = run(&model, &protocol, &domain, false).run;
+    let run = run(&model, &protocol, &domain, Start::Base).run;
     let of = |name: &str| &run.methods[name];
     for name in &tuned[1..5] {
         assert_ne!(of(name).matrix, of("spring").matrix, "{name}");
@@ -256,11 +252,11 @@ fn settings_of_a_method_are_its_own() {
 fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let model = model();
     let mut protocol = protocol(&["base", "rag", "recency", "spring"], Budget::Epochs);
-    protocol.generation = Generation { texts: 1, tokens: 4 };
+    protocol.generation = Generation::new(1, 4);
     let splits = splits(1);
     let user = &splits[0].train[0].interaction.user;
-    let input = UserInput { user, splits: &splits, domain: None, start_from_domain: false };
-    let UserOutcome { mut run, adapters } =
+    let input = UserInput::new(user, &splits);
+    let UserOutcome { mut run, adapters, .. } =
         run_user(&model, &protocol, input, &Memo::default(), &mut ()).unwrap();
     let lent = [adapters];
     let generation = protocol.generation;
@@ -273,7 +269,7 @@ fn texts_are_generated_on_the_diagonal_if_asked_for() {
             text.written == split.test[0].interaction.response && text.predicted.chars().count() <= 4 * 8
         }));
     }
-    protocol.methods = vec!["domain".parse::<MethodSpec>().unwrap()];
+    protocol.methods = vec!["domain".parse::<Method>().unwrap()];
     let error = run_user(&model, &protocol, input, &Memo::default(), &mut ()).err().unwrap().to_string();
     assert!(error.contains("domain: there is no domain adapter"), "{error}");
 }

@@ -156,7 +156,8 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
     let user = |task: usize, name: &str, texts: usize| {
         let entry = |i: usize| match task {
             1 => {
-                serde_json::json!({"id": i.to_string(), "title": words(i), "abstract": words(i + 100), "date": "2012"})
+                let (title, text) = (words(i), words(i + 100));
+                serde_json::json!({"id": i.to_string(), "title": title, "abstract": text, "date": "2012"})
             }
             2 => serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]}),
             _ => serde_json::json!({"id": i.to_string(), "text": words(i), "score": (1 + i % 5).to_string()}),
@@ -185,7 +186,8 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
         fs::write(&path, questions.to_string()).unwrap();
         let outputs = dir.path().join(format!("outputs-{task}.json"));
         let gold = ["[2]", "tea", "4"][task - 1];
-        let golds = serde_json::json!({"task": format!("LaMP_{task}"), "golds": [{"id": "one asks", "output": gold}]});
+        let golds = serde_json::json!([{"id": "one asks", "output": gold}]);
+        let golds = serde_json::json!({"task": format!("LaMP_{task}"), "golds": golds});
         fs::write(&outputs, golds.to_string()).unwrap();
         let toml = format!(
             "name = 'labels'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 }}\n\
@@ -225,10 +227,10 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
     suite.data[0].users = 4;
     suite.seeds = vec![0];
     let among = ["spring:learning_rate=1e-5", "spring:learning_rate=2e-2"];
-    let choice = |name: &str, among: &[&str], then: &[&[&str]]| Choice {
-        name: name.into(),
-        among: among.iter().map(|method| method.parse().unwrap()).collect(),
-        then: then.iter().map(|stage| stage.iter().map(|setting| (*setting).to_owned()).collect()).collect(),
+    let choice = |name: &str, among: &[&str], then: &[&[&str]]| {
+        let among = among.iter().map(|method| method.parse().unwrap()).collect();
+        let stage = |stage: &&[&str]| stage.iter().map(|setting| (*setting).to_owned()).collect();
+        Choice::new(name, among).with_stages(then.iter().map(stage).collect())
     };
     let stages: [&[&str]; 2] = [&["rho=0.5", "rho=0.8"], &["lambda=0.2"]];
     suite.choose = vec![choice("tuned", &among, &stages), choice("most", &["everything"], &[])];
@@ -271,12 +273,12 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
             let of = |c: &&Candidate| (c.budget, c.choice.as_str(), c.stage) == (budget, "tuned", stage);
             let tried: Vec<&Candidate> = summary.choices.iter().filter(of).collect();
             // Each stage begins with the best one before it, whose score is the same again.
-            assert!(stage == 1 || tried[0].method == best);
+            assert!(stage == 1 || tried[0].method.name() == best);
             assert!(tried.iter().all(|candidate| candidate.users == 2));
             let lowest = tried.iter().map(|candidate| candidate.per_byte).fold(f64::INFINITY, f64::min);
             let chosen: Vec<_> = tried.iter().filter(|candidate| candidate.best).collect();
             assert_eq!((chosen.len(), chosen[0].per_byte), (1, lowest));
-            best.clone_from(&chosen[0].method);
+            chosen[0].method.name().clone_into(&mut best);
         }
         let row =
             |name: &str| summary.rows.iter().find(|row| row.budget == budget && row.method == name).unwrap();
@@ -346,7 +348,7 @@ fn a_choice_that_only_later_starts_from_the_domain_has_its_adapter() {
     let mut suite = suite(dir.path(), "'base'");
     (suite.seeds, suite.budgets, suite.data[0].users) = (vec![0], vec![Budget::Epochs], 2);
     let among = vec!["static".parse().unwrap()];
-    suite.choose = vec![Choice { name: "best".into(), among, then: vec![vec!["start=domain".into()]] }];
+    suite.choose = vec![Choice::new("best", among).with_stages(vec![vec!["start=domain".into()]])];
     let outcome = run_suite(&model, &suite, &dir.path().join("run"), &go).unwrap();
     assert!(outcome.data[0].domain_users > 0);
     assert!(outcome.summary.choices.iter().all(|candidate| candidate.per_byte.is_finite()));
@@ -395,7 +397,7 @@ fn bad_suites_say_what_is_wrong() {
     let good = "name = 'x'\nmethods = ['base']\n[[data]]\nname = 'd'\npath = 'd.jsonl'\n";
     assert!(Suite::from_toml(good, "s.toml").is_ok());
     for (from, to, reason) in [
-        ("'base'", "'bose'", "\"bose\" is no method"),
+        ("'base'", "'bose'", "method \"bose\": there is no such method"),
         ("'base'", "'base', 'base'", "each once"),
         ("'x'", "'../x'", "no slash"),
         ("methods", "methodes", "unknown field `methodes`"),

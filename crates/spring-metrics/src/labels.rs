@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// How well labels were predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LabelScores {
     /// Share of equal labels.
     pub accuracy: f64,
@@ -39,19 +40,20 @@ const SCALE: [f64; 2] = [1.0, 5.0];
 
 /// How far numbers were from the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct NumberScores {
     /// Mean absolute error.
     pub mae: f64,
     /// Root of the mean squared error.
     pub rmse: f64,
-    /// Predictions that were no number; each counts as the end of the scale, 1 or 5, that is
+    /// Predictions that were not numbers; each counts as the end of the scale, 1 or 5, that is
     /// farther from its reference.
     pub unreadable: usize,
 }
 
 /// Compares ratings from 1 to 5. A prediction that is not a number counts as the end of that scale
 /// that is farther from its reference, as in LaMP's evaluation, whatever references there are;
-/// `None` if there is nothing to compare or a reference is no finite number. Both slices have the
+/// `None` if there is nothing to compare or a reference is not a finite number. Both slices have the
 /// same length.
 pub fn number_scores(predictions: &[String], references: &[String]) -> Option<NumberScores> {
     let number = |text: &String| text.trim().parse::<f64>().ok().filter(|x| x.is_finite());

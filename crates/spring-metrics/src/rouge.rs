@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 /// F-measures of one prediction, 0 to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Rouge {
     /// Over single words.
     pub rouge1: f64,

@@ -14,7 +14,7 @@ pub type UserScores = BTreeMap<String, f64>;
 
 /// Resamples of a bootstrap, and most sign patterns of a paired test.
 const RESAMPLES: usize = 10_000;
-/// Up to this many users a paired test tries every sign pattern.
+/// With this many users at most, a paired test tries every sign pattern.
 const EXACT: usize = 13;
 const LEVEL: f64 = 0.05;
 const POWER: f64 = 0.8;
@@ -33,6 +33,7 @@ pub fn average_seeds<'a>(scores: impl IntoIterator<Item = (&'a str, f64)>) -> Us
 /// A mean over users with its 95 % percentile interval from a bootstrap that draws users with
 /// replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Interval {
     /// The mean.
     pub mean: f64,
@@ -62,6 +63,7 @@ pub fn bootstrap(scores: &UserScores, seed: u64) -> Option<Interval> {
 
 /// One method against another on the users that both were measured on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PairedTest {
     /// Mean over users of the difference, first minus second, with its interval.
     pub difference: Interval,
@@ -71,7 +73,7 @@ pub struct PairedTest {
     pub p: f64,
     /// The same after Holm's correction over the m methods of a table; [`holm`] sets it.
     pub p_holm: f64,
-    /// The smallest `p_holm` that this many users can give, whatever their differences: m · 2/2ⁿ up
+    /// The smallest `p_holm` that this number of users can give, whatever their differences: m · 2/2ⁿ up
     /// to 13 users, m/10,001 above. Where it is above 0.05, no difference can be significant.
     pub least_p_holm: f64,
     /// sd / √n of the users' differences. `None` for one user.
@@ -83,7 +85,7 @@ pub struct PairedTest {
 }
 
 impl PairedTest {
-    /// Whether this many users can give a corrected p of at most 0.05.
+    /// Whether this number of users can give a corrected p of at most 0.05.
     pub fn can_be_significant(&self) -> bool {
         self.least_p_holm <= LEVEL
     }

@@ -8,6 +8,7 @@ mod plots;
 mod suite;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::collections::HashMap;
 

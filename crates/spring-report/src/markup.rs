@@ -1,31 +1,29 @@
 //! Pieces of HTML. The pages are XML as well, so that a test can parse them.
 
+use std::borrow::Cow;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::plots;
+pub(crate) use crate::words::{count, listed, number, percent};
+
 /// Rows of a table that are seen without unfolding it.
 const ROWS: usize = 12;
 
 /// Rows of a table at most; a page is for reading, `spring explain --json` has everything.
 const MOST_ROWS: usize = 500;
 
-/// Text as HTML, for elements and quoted attributes. What no page may contain becomes U+FFFD.
-pub(crate) fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            '\n' | '\t' => html.push(c),
-            '\u{fffe}' | '\u{ffff}' => html.push('\u{fffd}'),
-            c if c.is_control() => html.push('\u{fffd}'),
-            c => html.push(c),
-        }
+/// A text of the data: what no page may contain becomes U+FFFD, and maud escapes the rest.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    let is_bad =
+        |c: char| matches!(c, '\u{fffe}' | '\u{ffff}') || c.is_control() && !matches!(c, '\n' | '\t');
+    match text.contains(is_bad) {
+        true => text.replace(is_bad, "\u{fffd}").into(),
+        false => text.into(),
     }
-    html
 }
 
-/// The beginning of a text on one line, escaped.
+/// The beginning of a text on one line.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
     // Enough words for the excerpt; a text can be long.
     let mut line = text.split_whitespace().take(most).collect::<Vec<_>>().join(" ");
@@ -33,37 +31,41 @@ pub(crate) fn excerpt(text: &str, most: usize) -> String {
         line.truncate(cut);
         line.push('…');
     }
-    escape(&line)
+    clean(&line).into_owned()
 }
 
-/// A number with a true minus sign; a dash where there is none.
-pub(crate) fn number(value: impl Into<Option<f64>>, decimals: usize) -> String {
-    match value.into().filter(|value| value.is_finite()) {
-        Some(value) => {
-            let digits = format!("{:.decimals$}", value.abs());
-            let zero = digits.bytes().all(|digit| matches!(digit, b'0' | b'.'));
-            if value < 0.0 && !zero { format!("−{digits}") } else { digits }
+/// A whole page; `title` is what a browser shows for it.
+pub(crate) fn page(title: &str, main: &Markup, footer: &Markup) -> String {
+    // With their own ends, unlike maud's: the pages are XML.
+    let meta = PreEscaped(concat!(
+        "<meta charset=\"utf-8\"/>\n",
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n",
+    ));
+    let style = PreEscaped(format!("{}{}", include_str!("style.css"), plots::ink_rules()));
+    let page = html! {
+        (DOCTYPE) "\n"
+        html lang="en" {
+            head { "\n" (meta) title { (clean(title)) } "\n" style { (style) } "\n" }
+            "\n"
+            body { "\n" main { "\n" (main) } "\n" footer { (footer) } "\n" }
         }
-        None => "–".into(),
-    }
+        "\n"
+    };
+    page.into_string()
 }
 
-/// A whole number and its noun: "1 text", "2 texts".
-pub(crate) fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+/// A section with a heading.
+pub(crate) fn section(id: &str, title: &str, body: &Markup) -> Markup {
+    html! { section id=(id) { "\n" h2 { (clean(title)) } "\n" (body) } "\n" }
 }
 
-/// A part in percent.
-pub(crate) fn percent(part: f64) -> String {
-    format!("{}\u{a0}%", number(100.0 * part, 0))
-}
-
-/// "1", "1 and 2", "1, 2 and 3".
-pub(crate) fn listed(items: &[String]) -> String {
-    match items {
-        [] => String::new(),
-        [one] => one.clone(),
-        [init @ .., last] => format!("{} and {last}", init.join(", ")),
+/// Links to the sections, by their ids and titles.
+pub(crate) fn links<'s>(sections: impl Iterator<Item = (&'s str, &'s str)>) -> Markup {
+    html! {
+        nav aria-label="Sections" {
+            @for (id, title) in sections { a href={ "#" (id) } { (clean(title)) } " " }
+        }
+        "\n"
     }
 }
 
@@ -91,61 +93,99 @@ impl Column {
     }
 }
 
-/// A table in a container of its own that scrolls; the cells are HTML.
-pub(crate) fn table(label: &str, columns: &[Column], rows: &[Vec<String>]) -> String {
-    let cells = |tag: &str, cell: &dyn Fn(usize, &'static str) -> String| -> String {
-        let each = columns.iter().enumerate().map(|(i, column)| {
-            let (class, name) = column.class_and_name();
-            format!("<{tag} class=\"{class}\">{}</{tag}>", cell(i, name))
-        });
-        each.collect()
-    };
-    let head = cells("th", &|_, name| name.into());
-    let body: String = rows
-        .iter()
-        .map(|row| format!("<tr>{}</tr>\n", cells("td", &|i, _| row.get(i).cloned().unwrap_or_default())))
-        .collect();
-    format!(
-        "<div class=\"scroll\" role=\"region\" aria-label=\"{}\" tabindex=\"0\"><table>\n\
-         <thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n",
-        escape(label)
-    )
+/// A cell of a table from a text of the data or words of ours.
+pub(crate) fn cell(text: impl AsRef<str>) -> Markup {
+    html! { (clean(text.as_ref())) }
+}
+
+/// A cell with something smaller below.
+pub(crate) fn cell_with(text: impl maud::Render, below: impl AsRef<str>) -> Markup {
+    html! { (text) span.sub { (below.as_ref()) } }
+}
+
+/// A number, bold if it is the best.
+pub(crate) fn bold_if(best: bool, number: &str) -> Markup {
+    if best {
+        html! { strong { (number) } }
+    } else {
+        cell(number)
+    }
+}
+
+/// A table in a container of its own that scrolls.
+pub(crate) fn table(label: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Markup {
+    let columns: Vec<_> = columns.iter().map(|column| column.class_and_name()).collect();
+    html! {
+        div.scroll role="region" aria-label=(clean(label)) tabindex="0" {
+            table {
+                "\n"
+                thead { tr { @for (class, name) in &columns { th class=(class) { (name) } } } }
+                "\n"
+                tbody {
+                    "\n"
+                    @for row in rows {
+                        tr {
+                            @for (i, (class, _)) in columns.iter().enumerate() {
+                                td class=(class) { @if let Some(cell) = row.get(i) { (cell) } }
+                            }
+                        }
+                        "\n"
+                    }
+                }
+            }
+        }
+        "\n"
+    }
 }
 
 /// A table whose rows beyond the first ones are folded away.
-pub(crate) fn folded_table(label: &str, columns: &[Column], rows: &[Vec<String>]) -> String {
+pub(crate) fn folded_table(label: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Markup {
     let (seen, folded) = rows.split_at(rows.len().min(ROWS));
-    let mut html = table(label, columns, seen);
-    if !folded.is_empty() {
-        html += &details(&format!("{} more", folded.len()), label, columns, folded);
+    html! {
+        (table(label, columns, seen))
+        @if !folded.is_empty() {
+            (details(&format!("{} more", folded.len()), label, columns, folded))
+        }
     }
-    html
 }
 
 /// A table that is folded away whole.
-pub(crate) fn details(summary: &str, label: &str, columns: &[Column], rows: &[Vec<String>]) -> String {
+pub(crate) fn details(summary: &str, label: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Markup {
     let (shown, rest) = rows.split_at(rows.len().min(MOST_ROWS));
-    let rest = match rest.len() {
-        0 => String::new(),
-        n => format!("<p class=\"note\">{n} more are not on this page.</p>"),
-    };
-    format!("<details><summary>{summary}</summary>\n{}{rest}</details>\n", table(label, columns, shown))
+    html! {
+        details {
+            summary { (summary) } "\n"
+            (table(label, columns, shown))
+            @if !rest.is_empty() { p.note { (rest.len()) " more are not on this page." } }
+        }
+        "\n"
+    }
 }
 
-/// A plot with a legend above and a caption below; `label` is what a screen reader says.
-pub(crate) fn figure(label: &str, legend: &str, plot: &str, caption: &str) -> String {
-    let legend = if legend.is_empty() { String::new() } else { format!("<p class=\"legend\">{legend}</p>") };
-    format!(
-        "<figure>{legend}<div role=\"img\" \
-         aria-label=\"{}\">{plot}</div><figcaption>{caption}</figcaption></figure>\n",
-        escape(label)
-    )
+/// A plot with a legend above and a caption below; `label` is what a screen reader says, and `plot`
+/// is SVG.
+pub(crate) fn figure(label: &str, legend: &Markup, plot: String, caption: &str) -> Markup {
+    html! {
+        figure {
+            @if !legend.0.is_empty() { p.legend { (legend) } }
+            div role="img" aria-label=(clean(label)) { (PreEscaped(plot)) }
+            figcaption { (caption) }
+        }
+        "\n"
+    }
+}
+
+/// An entry of a legend: a sign in an ink of the style sheet, and what it stands for.
+pub(crate) fn key(ink: &str, sign: &str, name: &str) -> Markup {
+    html! { span.key { span style={ "color:var(--" (ink) ")" } { (sign) } " " (clean(name)) } " " }
 }
 
 /// Numbers with what they are, side by side.
-pub(crate) fn facts(facts: &[(&str, String)]) -> String {
-    let each = facts.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"));
-    format!("<dl class=\"facts\">{}</dl>\n", each.collect::<String>())
+pub(crate) fn facts(facts: &[(&str, String)]) -> Markup {
+    html! {
+        dl.facts { @for (name, value) in facts { div { dt { (name) } dd { (clean(value)) } } } }
+        "\n"
+    }
 }
 
 #[cfg(test)]
@@ -155,33 +195,22 @@ mod tests {
     #[test]
     fn escapes_markup_and_what_no_page_may_hold() {
         assert_eq!(
-            escape("<a b='c'>&\"\n\u{0}\u{1b}é"),
-            "&lt;a b=&#39;c&#39;&gt;&amp;&quot;\n\u{fffd}\u{fffd}é"
+            cell("<a b='c'>&\"\n\u{0}\u{1b}é").into_string(),
+            "&lt;a b='c'&gt;&amp;&quot;\n\u{fffd}\u{fffd}é"
         );
         assert_eq!(excerpt(" one\n two\tthree", 7), "one two…");
-        assert_eq!(excerpt("<b>&", 3), "&lt;b&gt;…");
+        assert_eq!(cell(excerpt("<b>&", 3)).into_string(), "&lt;b&gt;…");
         assert_eq!(excerpt("naïve", 5), "naïve");
     }
 
     #[test]
-    fn writes_numbers_and_lists() {
-        assert_eq!(number(-1.25, 1), "−1.2");
-        assert_eq!(number(-0.0004, 3), "0.000");
-        assert_eq!((number(f64::NAN, 2), number(None, 2)), ("–".into(), "–".into()));
-        assert_eq!((count(1, "text"), count(0, "text")), ("1 text".into(), "0 texts".into()));
-        let names = ["a", "b", "c"].map(String::from);
-        assert_eq!(
-            (listed(&names), listed(&names[..2]), listed(&names[..1])),
-            ("a, b and c".into(), "a and b".into(), "a".into())
-        );
-    }
-
-    #[test]
     fn folds_what_is_long_and_says_what_it_leaves_out() {
-        let rows: Vec<Vec<String>> = (0..ROWS + MOST_ROWS + 3).map(|i| vec![format!("r{i}")]).collect();
-        let html = folded_table("t", &[Column::Word("w")], &rows);
+        let row = |i: usize| vec![cell(format!("r{i}"))];
+        let rows: Vec<Vec<Markup>> = (0..ROWS + MOST_ROWS + 3).map(row).collect();
+        let html = folded_table("t", &[Column::Word("w")], &rows).into_string();
         assert_eq!(html.matches("<tr>").count(), 2 + ROWS + MOST_ROWS);
         assert!(html.contains("3 more are not on this page"));
-        assert!(!folded_table("t", &[Column::Word("w")], &rows[..ROWS]).contains("<details>"));
+        let short = folded_table("t", &[Column::Word("w")], &rows[..ROWS]).into_string();
+        assert!(!short.contains("<details>"));
     }
 }

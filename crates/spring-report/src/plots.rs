@@ -14,14 +14,14 @@ use plotters::{
 };
 use spring_core::record::PeriodRecord;
 
-use crate::{Error, Result, markup::number};
+use crate::{Error, Result, words::number};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
 /// A colour by its place in the light and its name in the style sheet. The hues are of Okabe and
 /// Ito's palette, which the colour-blind can tell apart, darkened for contrast.
-pub(crate) const INKS: [(RGBColor, &str); 6] =
+const INKS: [(RGBColor, &str); 6] =
     [(TEXT, "text"), (GRID, "grid"), (GREY, "grey"), (RED, "red"), (GREEN, "green"), (BLUE, "blue")];
 const TEXT: RGBColor = RGBColor(0x3a, 0x3f, 0x47);
 const GRID: RGBColor = RGBColor(0xe0, 0xe3, 0xe8);

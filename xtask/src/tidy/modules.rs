@@ -64,24 +64,6 @@ pub const EXCEPTIONS: &[Exception] = &[
         reason: "a trait and its implementations, which its configuration builds by name",
     },
     Exception {
-        package: "spring-eval",
-        from: "protocol",
-        to: &["suite"],
-        reason: "a suite's starting point is a setting of the protocol's methods",
-    },
-    Exception {
-        package: "spring-eval",
-        from: "suite::choice",
-        to: &["suite::run", "suite::summary"],
-        reason: "a choice reads the lines that a run writes",
-    },
-    Exception {
-        package: "spring-eval",
-        from: "suite::run",
-        to: &["suite::summary"],
-        reason: "a run ends with its summary",
-    },
-    Exception {
         package: "spring-lm",
         from: "checkpoint",
         to: &["special"],

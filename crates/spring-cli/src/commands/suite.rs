@@ -15,7 +15,10 @@ use crate::{
 
 pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
     let path = command.suite.as_ref().context("name a suite: spring eval --suite FILE.toml")?;
-    let mut suite = Suite::load(path)?;
+    let mut suite = match path.to_str() {
+        Some(name) if !path.exists() && !name.contains(['.', '/']) => Suite::built_in(name)?,
+        _ => Suite::load(path)?,
+    };
     overrule(&mut suite, command)?;
     let model = embedded::load_learner(&suite.model, args)?;
     if command.estimate {

@@ -5,29 +5,29 @@ use std::ops::RangeInclusive;
 use spring_core::{LanguageModel, prompt::Encoded, spring_memory::UserId};
 use spring_lm::Sequence;
 
-use super::{Budget, Memo, Protocol, UserInput, budget::Budgeted};
 use spring_data::synth::Truth;
 
-use crate::{Result, Split, loss::encode};
+use super::{Memo, Protocol, UserInput, budget::Budgeted};
+use crate::{Budget, Result, Split, loss::encode};
 
 /// What all methods of one user share.
-pub(super) struct Arena<'a> {
+pub(crate) struct Arena<'a> {
     /// It remembers what it trained and scored.
-    pub(super) model: &'a dyn LanguageModel,
-    pub(super) memo: &'a Memo,
-    pub(super) protocol: &'a Protocol,
-    pub(super) user: &'a UserId,
-    pub(super) splits: &'a [Split],
+    pub(crate) model: &'a dyn LanguageModel,
+    pub(crate) memo: &'a Memo,
+    pub(crate) protocol: &'a Protocol,
+    pub(crate) user: &'a UserId,
+    pub(crate) splits: &'a [Split],
     /// The test parts.
-    pub(super) tests: Vec<Vec<Encoded>>,
+    pub(crate) tests: Vec<Vec<Encoded>>,
     /// The same messages in the other style, of synthetic users.
-    pub(super) counterparts: Vec<Vec<(usize, Encoded)>>,
+    pub(crate) counterparts: Vec<Vec<(usize, Encoded)>>,
     /// Response tokens of each period's training part.
-    pub(super) tokens: Vec<usize>,
+    pub(crate) tokens: Vec<usize>,
 }
 
 impl<'a> Arena<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         model: &'a dyn LanguageModel,
         memo: &'a Memo,
         protocol: &'a Protocol,
@@ -53,17 +53,12 @@ impl<'a> Arena<'a> {
     }
 
     /// The model as it trains with the budget of some periods.
-    pub(super) fn trainer(
-        &self,
-        periods: RangeInclusive<usize>,
-        replayed: Vec<Sequence>,
-        pull: f64,
-    ) -> Budgeted<'_> {
+    pub(crate) fn trainer(&self, periods: RangeInclusive<usize>, replayed: Vec<Sequence>) -> Budgeted<'a> {
         // By the suite's epochs, whatever a method has for itself.
         let epochs = self.protocol.config.training.epochs;
         let tokens: usize = self.tokens[periods].iter().map(|tokens| tokens * epochs).sum();
         let tokens = (self.protocol.budget == Budget::Steps).then_some(tokens);
-        Budgeted { model: self.model, tokens, replayed, pull }
+        Budgeted { model: self.model, tokens, replayed }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Training that is shaped for a comparison: equal tokens, replayed texts, a pull to the last
-//! adapter; and the same texts are the same training, whichever method chose them.
+//! Training that is shaped for a comparison: equal tokens and replayed texts; and the same texts
+//! are the same training, whichever method chose them.
 
 use std::ops::ControlFlow;
 
@@ -8,15 +8,13 @@ use rand_chacha::ChaCha8Rng;
 use spring_lm::{AdaptOutcome, Result, Sequence, Train, TrainRequest, TrainStep};
 
 /// Trains as a model does, on what the comparison asks for.
-pub(super) struct Budgeted<'m> {
-    pub(super) model: &'m dyn Train,
+pub(crate) struct Budgeted<'m> {
+    pub(crate) model: &'m dyn Train,
     /// Response tokens to train on, whatever the number of examples; `None` for the epochs of the
     /// settings.
-    pub(super) tokens: Option<usize>,
+    pub(crate) tokens: Option<usize>,
     /// Older examples that are trained on as well.
-    pub(super) replayed: Vec<Sequence>,
-    /// How strongly every step is pulled back to where training started; see `TrainConfig::anchor`.
-    pub(super) pull: f64,
+    pub(crate) replayed: Vec<Sequence>,
 }
 
 impl Budgeted<'_> {
@@ -53,7 +51,9 @@ impl Train for Budgeted<'_> {
             (examples, config.epochs) = (repeated, 1);
         }
         // A first adapter has no last one to stay near to.
-        config.anchor = if request.start.is_some() { self.pull } else { 0.0 };
+        if request.start.is_none() {
+            config.anchor = 0.0;
+        }
         let request =
             TrainRequest::new(request.lora, &examples, &config, request.seed).starting_from(request.start);
         self.model.train(request, progress)

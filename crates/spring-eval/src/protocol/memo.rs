@@ -83,12 +83,12 @@ impl Memo {
     }
 
     /// Seconds that everything found here so far had taken when it was computed.
-    pub(super) fn saved_seconds(&self) -> f64 {
+    pub(crate) fn saved_seconds(&self) -> f64 {
         self.saved.lock().map_or(0.0, |saved| *saved)
     }
 
     /// A row of R by its key.
-    pub(super) fn row<E>(
+    pub(crate) fn row<E>(
         &self,
         key: u64,
         compute: impl FnOnce() -> Result<Vec<FusedLoss>, E>,
@@ -98,7 +98,7 @@ impl Memo {
 }
 
 /// A number that differs for different adapters, and 0 for none.
-pub(super) fn adapter_key(adapter: Option<&Adapter>) -> Result<u64, ModelError> {
+pub(crate) fn adapter_key(adapter: Option<&Adapter>) -> Result<u64, ModelError> {
     let Some(adapter) = adapter else { return Ok(0) };
     let mut hasher = DefaultHasher::new();
     adapter.to_bytes()?.hash(&mut hasher);
@@ -106,9 +106,9 @@ pub(super) fn adapter_key(adapter: Option<&Adapter>) -> Result<u64, ModelError> 
 }
 
 /// Scores and trains as a model does, but for what the memo knows.
-pub(super) struct Remembering<'m> {
-    pub(super) model: &'m dyn LanguageModel,
-    pub(super) memo: &'m Memo,
+pub(crate) struct Remembering<'m> {
+    pub(crate) model: &'m dyn LanguageModel,
+    pub(crate) memo: &'m Memo,
 }
 
 impl Score for Remembering<'_> {
@@ -157,18 +157,18 @@ impl Train for Remembering<'_> {
 
 /// A stretch of time in which what was found in a memo counts as if it had been computed: what a
 /// method costs does not depend on the methods before it.
-pub(super) struct Watch<'m> {
+pub(crate) struct Watch<'m> {
     memo: &'m Memo,
     started: Instant,
     saved: f64,
 }
 
 impl<'m> Watch<'m> {
-    pub(super) fn start(memo: &'m Memo) -> Self {
+    pub(crate) fn start(memo: &'m Memo) -> Self {
         Self { memo, started: Instant::now(), saved: memo.saved_seconds() }
     }
 
-    pub(super) fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64() + self.memo.saved_seconds() - self.saved
     }
 }

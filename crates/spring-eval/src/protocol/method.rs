@@ -1,73 +1,148 @@
-//! The methods of a comparison, chosen by name, with settings of their own after a colon.
+//! The methods of a comparison: a kind, and settings of its own after a colon, as in
+//! `spring:alpha=0.25,training.epochs=4`. Kinds are data; what they do is a [`Strategy`].
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
-use spring_core::{
-    Config, TextLength,
-    spring_drift::{Alpha, ScorerConfig, Selection, Standardize},
-    spring_fuse::{GateConfig, Lambda, Space},
-    spring_memory::BufferPolicyConfig,
-};
+use serde::Serialize;
+use spring_core::Config;
 
-use crate::Start;
+use super::strategy::{Domain, FromTexts, Frozen, Prompt, Spring, Strategy};
+use crate::{Error, Reads, Result, Start, Trains};
 
-/// What a method learns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Learn {
-    /// Nothing: the base.
-    Nothing,
-    /// Nothing of the user: the domain adapter.
-    Domain,
-    /// Nothing of the user: SPRInG's adapters of others.
-    OtherUser,
-    /// The first period alone.
-    First,
-    /// Every period whole.
-    Everything,
-    /// As many texts as SPRInG, at random.
-    Random,
-    /// As many tokens as SPRInG, at random.
-    RandomTokens,
-    /// Every period whole, with as many older texts from a reservoir.
-    Replay,
-    /// Everything so far, from the starting point each time.
-    Cumulative,
-    /// Every period whole, pulled back to the last adapter.
-    Pulled,
-    /// What SPRInG selects.
-    Spring,
+type Make = dyn Fn() -> Box<dyn Strategy> + Send + Sync;
+
+/// A kind of method: a name, what is known of it beforehand, and the [`Strategy`] behind it.
+///
+/// One of your own is registered with [`Methods::register`]; `examples/own_method.rs` shows it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct MethodKind {
+    /// The name in suites and files.
+    pub name: String,
+    /// The name in tables.
+    pub label: String,
+    /// What it trains on, which decides what a run of it is estimated to cost.
+    pub trains: Trains,
+    /// What it reads beside the prompt.
+    pub reads: Reads,
+    /// Beginnings of the names of the settings that change something of it. A method refuses all
+    /// others, so that no two rows of a table are the same by accident.
+    pub settings: Vec<String>,
+    /// Settings that it has unless a method says otherwise, each a change for
+    /// [`Config::with_changes`].
+    pub defaults: Vec<String>,
+    starts: Starts,
+    make: Arc<Make>,
 }
 
-/// What stands beside the prompt.
+/// Where a kind's adapter comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beside {
-    /// Nothing.
-    Nothing,
-    /// The best of all earlier texts by BM25, in the prompt.
-    Search,
-    /// The latest texts, in the prompt.
-    Latest,
-    /// SPRInG's buffer through gate and mixture.
-    Gated,
+enum Starts {
+    /// From the run's starting point, or the method's own.
+    Anywhere,
+    /// From the run's starting point alone.
+    WithTheRun,
+    /// It has none.
+    Nowhere,
+    /// It is the domain adapter.
+    AtDomain,
+    /// It is lent by other users.
+    WithOthers,
 }
 
-const KINDS: [(&str, &str, Learn, Beside); 14] = [
-    ("base", "base", Learn::Nothing, Beside::Nothing),
-    ("domain", "domain adapter", Learn::Domain, Beside::Nothing),
-    ("other_user", "another user's", Learn::OtherUser, Beside::Nothing),
-    ("rag", "BM25 in the prompt", Learn::Nothing, Beside::Search),
-    ("recency", "latest in the prompt", Learn::Nothing, Beside::Latest),
-    ("static", "static (period 1)", Learn::First, Beside::Nothing),
-    ("everything", "everything", Learn::Everything, Beside::Nothing),
-    ("random", "random, same count", Learn::Random, Beside::Nothing),
-    ("random_tokens", "random, same tokens", Learn::RandomTokens, Beside::Nothing),
-    ("replay", "everything, replay", Learn::Replay, Beside::Nothing),
-    ("cumulative", "cumulative retraining", Learn::Cumulative, Beside::Nothing),
-    ("l2", "everything, L2 to the last", Learn::Pulled, Beside::Nothing),
-    ("spring_adapter", "SPRInG, adapter only", Learn::Spring, Beside::Nothing),
-    ("spring", "SPRInG", Learn::Spring, Beside::Gated),
-];
+impl fmt::Debug for MethodKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MethodKind").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl MethodKind {
+    /// A kind that trains an adapter on texts of every period, reads nothing beside the prompt,
+    /// and has the settings of training and of the adapter's shape. `make` gives its strategy,
+    /// once for each user, seed and budget.
+    pub fn new<S: Strategy + 'static>(
+        name: &str,
+        label: &str,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            trains: Trains::Everything,
+            reads: Reads::Nothing,
+            settings: ["training", "lora"].map(str::to_owned).to_vec(),
+            defaults: vec![],
+            starts: Starts::Anywhere,
+            make: Arc::new(move || Box::new(make())),
+        }
+    }
+
+    /// Another estimate of what it trains on.
+    #[must_use]
+    pub fn with_trains(self, trains: Trains) -> Self {
+        let starts = if trains == Trains::Nothing { Starts::Nowhere } else { self.starts };
+        Self { trains, starts, ..self }
+    }
+
+    /// Something else that it reads beside the prompt.
+    #[must_use]
+    pub fn with_reads(self, reads: Reads) -> Self {
+        Self { reads, ..self }
+    }
+
+    /// Other settings that change something of it, by the beginnings of their names.
+    #[must_use]
+    pub fn with_settings(self, settings: &[&str]) -> Self {
+        Self { settings: settings.iter().map(|name| (*name).to_owned()).collect(), ..self }
+    }
+
+    /// Settings that it has unless a method says otherwise, such as `training.anchor=10`.
+    #[must_use]
+    pub fn with_defaults(self, defaults: &[&str]) -> Self {
+        Self { defaults: defaults.iter().map(|name| (*name).to_owned()).collect(), ..self }
+    }
+
+    fn starting(self, starts: Starts) -> Self {
+        Self { starts, ..self }
+    }
+}
+
+const DRIFT: [&str; 6] = ["drift", "buffer", "bm25", "retrieval", "training", "lora"];
+const SPRING: [&str; 8] = ["drift", "buffer", "bm25", "retrieval", "training", "lora", "gate", "fusion"];
+const READING: [&str; 3] = ["gate", "bm25", "retrieval"];
+const RANDOM: [&str; 4] = ["training", "lora", "drift.selection", "drift.cold_start"];
+
+fn built_in() -> Vec<MethodKind> {
+    let texts = |name: &str, label: &str, trains: Trains| {
+        MethodKind::new(name, label, move || FromTexts::new(trains)).with_trains(trains)
+    };
+    let nothing = |kind: MethodKind| kind.with_trains(Trains::Nothing).with_settings(&[]);
+    let prompt = |name: &str, label: &str, make: fn() -> Prompt| {
+        let kind = nothing(MethodKind::new(name, label, make)).with_reads(Reads::Prompt);
+        kind.with_settings(&READING)
+    };
+    let spring = |name: &str, label: &str, reads: Reads, settings: &[&str]| {
+        let kind = MethodKind::new(name, label, move || Spring::reading(reads)).with_reads(reads);
+        kind.with_trains(Trains::Selection).with_settings(settings)
+    };
+    vec![
+        nothing(MethodKind::new("base", "base", || Frozen)),
+        nothing(MethodKind::new("domain", "domain adapter", Domain::default)).starting(Starts::AtDomain),
+        nothing(MethodKind::new("other_user", "another user's", || Frozen)).starting(Starts::WithOthers),
+        prompt("rag", "BM25 in the prompt", Prompt::found),
+        prompt("recency", "latest in the prompt", Prompt::latest),
+        texts("static", "static (period 1)", Trains::First),
+        texts("everything", "everything", Trains::Everything),
+        texts("random", "random, same count", Trains::AsManyTexts).with_settings(&RANDOM),
+        // How many tokens SPRInG selects from another start is not known without running it.
+        texts("random_tokens", "random, same tokens", Trains::AsManyTokens).starting(Starts::WithTheRun),
+        texts("replay", "everything, replay", Trains::Replay),
+        texts("cumulative", "cumulative retraining", Trains::SoFar),
+        texts("l2", "everything, L2 to the last", Trains::Everything).with_defaults(&["training.anchor=10"]),
+        spring("spring_adapter", "SPRInG, adapter only", Reads::Nothing, &DRIFT),
+        spring("spring", "SPRInG", Reads::Buffer, &SPRING),
+    ]
+}
 
 /// Ablations: names for settings of SPRInG.
 const ABLATIONS: [(&str, &str, &str); 8] = [
@@ -77,27 +152,132 @@ const ABLATIONS: [(&str, &str, &str); 8] = [
     ("random_buffer", "SPRInG, random buffer", "spring:buffer=reservoir"),
     ("logit", "SPRInG, logit space", "spring:space=logit"),
     ("adaptive_lambda", "SPRInG, adaptive λ", "spring:lambda=divergence"),
-    ("adaptive_selection", "SPRInG, adaptive selection", "spring:rho=adaptive"),
+    ("adaptive_selection", "SPRInG, adaptive selection", "spring:drift.selection=adaptive"),
     ("standardized", "SPRInG, standardised terms", "spring:standardize=period"),
 ];
 
+/// Short names of settings, and what each changes; `{}` is the value.
+const SHORT: [(&str, &[&str]); 13] = [
+    ("alpha", &["drift.scorer.alpha={}"]),
+    ("standardize", &["drift.scorer.standardize={}"]),
+    ("length", &["drift.length={}"]),
+    ("rho", &["drift.selection=top_fraction", "drift.selection.fraction={}"]),
+    ("capacity", &["buffer.capacity={}"]),
+    ("buffer", &["buffer.policy={}"]),
+    ("lambda", &["fusion.lambda={}"]),
+    ("space", &["fusion.space={}"]),
+    ("gate", &["gate={}"]),
+    ("sigma", &["gate.quantile={}"]),
+    ("learning_rate", &["training.learning_rate={}"]),
+    ("epochs", &["training.epochs={}"]),
+    ("strength", &["training.anchor={}"]),
+];
+
+/// The one setting of a method that is not of the configuration: what its adapter starts from.
+const START: &str = "start";
+
 const RETRIEVAL: &str = "+retrieval";
 
-/// One method: `kind`, `kind+retrieval` (the adapter of that kind with SPRInG's retrieval), or either with settings, as in
-/// `spring:alpha=0.25,rho=0.1`. See [`MethodSpec::help`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MethodSpec {
+/// The kinds of methods that names are looked up in: the built-in ones, and those of your own.
+#[derive(Debug, Clone)]
+pub struct Methods {
+    kinds: Vec<Arc<MethodKind>>,
+}
+
+impl Default for Methods {
+    fn default() -> Self {
+        Self { kinds: built_in().into_iter().map(Arc::new).collect() }
+    }
+}
+
+impl Methods {
+    /// Adds a kind of your own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Method`] if the name is taken, empty, or holds one of `:` `,` `=` `+`.
+    pub fn register(&mut self, kind: MethodKind) -> Result<()> {
+        let taken = self.kinds.iter().any(|known| known.name == kind.name)
+            || ABLATIONS.iter().any(|ablation| ablation.0 == kind.name);
+        let reason = match kind.name.as_str() {
+            "" => "the name of a kind of method is not empty",
+            name if name.contains([':', ',', '=', '+']) => {
+                "the name of a kind of method holds none of : , = +"
+            }
+            _ if taken => "there is a method of this name",
+            _ => {
+                self.kinds.push(Arc::new(kind));
+                return Ok(());
+            }
+        };
+        Err(Error::Method { name: kind.name, reason: reason.into() })
+    }
+
+    /// The names that can be used, in words.
+    pub fn help(&self) -> String {
+        let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name.as_str()).collect();
+        let ablations: Vec<&str> = ABLATIONS.iter().map(|ablation| ablation.0).collect();
+        let short: Vec<&str> = SHORT.iter().map(|short| short.0).collect();
+        format!(
+            "methods are {}; the adapter methods also with \"{RETRIEVAL}\"; ablations are {}; \
+             settings follow a colon: start=base or start=domain, any setting of the configuration \
+             such as training.epochs=4, or its short name: {}",
+            kinds.join(", "),
+            ablations.join(", "),
+            short.join(", "),
+        )
+    }
+
+    /// The method of a name: `kind`, `kind+retrieval` (the adapter of that kind with SPRInG's
+    /// retrieval), or either with settings, as in `spring:alpha=0.25,rho=0.1`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Method`] for an unknown kind, and for a setting that the kind does not have or that
+    /// is out of range.
+    pub fn parse(&self, name: &str) -> Result<Method> {
+        let fail = |reason: String| Error::Method { name: name.to_owned(), reason };
+        let ablation = ABLATIONS.iter().find(|ablation| ablation.0 == name);
+        let spelled = ablation.map_or(name, |ablation| ablation.2);
+        let (spelled_kind, settings) = spelled.split_once(':').unwrap_or((spelled, ""));
+        let (kind, with_retrieval) = match spelled_kind.strip_suffix(RETRIEVAL) {
+            Some(kind) => (kind, true),
+            None => (spelled_kind, false),
+        };
+        let Some(kind) = self.kinds.iter().find(|known| known.name == kind) else {
+            return Err(fail(format!("there is no such method; {}", self.help())));
+        };
+        if with_retrieval && (kind.reads != Reads::Nothing || kind.starts == Starts::WithOthers) {
+            let reason = format!("{} cannot be combined with SPRInG's retrieval", kind.name);
+            return Err(fail(reason));
+        }
+        let mut method = Method {
+            name: name.to_owned(),
+            label: ablation.map_or(String::new(), |ablation| ablation.1.to_owned()),
+            kind: Arc::clone(kind),
+            with_retrieval,
+            settings: vec![],
+        };
+        for setting in settings.split(',').filter(|setting| !setting.is_empty()) {
+            method.set(setting)?;
+        }
+        method.checked()
+    }
+}
+
+/// One method: a kind with settings of its own. See [`Methods::parse`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(into = "String")]
+pub struct Method {
     name: String,
     label: String,
-    pub(super) learn: Learn,
-    pub(super) beside: Beside,
-    /// The kind as it is spelled before the colon.
-    kind: String,
+    kind: Arc<MethodKind>,
+    with_retrieval: bool,
+    /// As they are spelled.
     settings: Vec<(String, String)>,
 }
 
-impl MethodSpec {
+impl Method {
     /// The name in files and arguments.
     pub fn name(&self) -> &str {
         &self.name
@@ -108,245 +288,194 @@ impl MethodSpec {
         &self.label
     }
 
+    /// The kind.
+    pub fn kind(&self) -> &MethodKind {
+        &self.kind
+    }
+
     /// SPRInG with its retrieval and no settings of its own.
-    pub fn spring() -> Self {
-        Self {
-            name: "spring".into(),
-            label: "SPRInG".into(),
-            learn: Learn::Spring,
-            beside: Beside::Gated,
-            kind: "spring".into(),
-            settings: vec![],
-        }
+    pub(crate) fn spring() -> Result<Self> {
+        "spring".parse()
     }
 
     /// Whether it is one of SPRInG's variants.
     pub fn is_spring(&self) -> bool {
-        self.learn == Learn::Spring
+        self.kind.trains == Trains::Selection
     }
 
     /// Whether it is scored with other users' adapters, after theirs are there.
     pub(crate) fn is_of_others(&self) -> bool {
-        self.learn == Learn::OtherUser
+        self.kind.starts == Starts::WithOthers
     }
 
-    /// Whether it writes with earlier texts in the prompt, and not with an adapter or its mixture.
-    pub(crate) fn reads_in_prompt(&self) -> bool {
-        matches!(self.beside, Beside::Search | Beside::Latest)
-    }
-
-    /// The names that can be used, in words.
-    pub fn help() -> String {
-        let names = |names: Vec<&str>| names.join(", ");
-        format!(
-            "methods are {}; the adapter methods also with \"{RETRIEVAL}\"; ablations are {}; settings follow a colon: of SPRInG \
-             alpha, rho, lambda, sigma, capacity, buffer, gate, space, standardize, length; of everything that learns of the user \
-             learning_rate, epochs, start (but random_tokens); of random rho; of l2 strength",
-            names(KINDS.iter().map(|kind| kind.0).collect()),
-            names(ABLATIONS.iter().map(|ablation| ablation.0).collect())
-        )
-    }
-
-    /// The same method with one setting more, written `key=value`, or another value of one that it has; several are
-    /// separated by commas.
-    ///
-    /// # Errors
-    ///
-    /// The reason why the method cannot have that setting.
-    pub fn with(&self, setting: &str) -> Result<Self, String> {
-        let keys: Vec<&str> =
-            setting.split(',').map(|one| one.split('=').next().unwrap_or("").trim()).collect();
-        let kept = self.settings.iter().filter(|(known, _)| !keys.contains(&known.as_str()));
-        let settings: Vec<String> =
-            kept.map(|(key, value)| format!("{key}={value}")).chain([setting.to_owned()]).collect();
-        format!("{}:{}", self.kind, settings.join(",")).parse()
-    }
-
-    /// Puts the method's settings into a configuration.
-    pub(super) fn configure(&self, config: &Config) -> Result<Config, String> {
-        let mut config = config.clone();
-        for (key, value) in &self.settings {
-            let number =
-                || value.parse::<f64>().map_err(|_| format!("{}: {key}={value} is no number", self.name));
-            let word = |known: &str| format!("{}: {key}={value}; it is {known}", self.name);
-            self.check_key(key)?;
-            match key.as_str() {
-                "learning_rate" => config.training.learning_rate = number()?,
-                "epochs" => {
-                    config.training.epochs = value.parse().map_err(|_| word("a whole number from 1 on"))?;
-                }
-                "start" if matches!(value.as_str(), "base" | "domain") => {}
-                "start" => return Err(word("base or domain")),
-                "length" => {
-                    config.drift.length = match value.as_str() {
-                        "tokens" => TextLength::Tokens,
-                        "bytes" => TextLength::Bytes,
-                        _ => return Err(word("tokens or bytes")),
-                    }
-                }
-                "alpha" | "standardize" => {
-                    let ScorerConfig::Spring { alpha, standardize } = config.drift.scorer else {
-                        return Err(format!("{}: {key} is a setting of the scorer \"spring\"", self.name));
-                    };
-                    let (alpha, standardize) = match (key.as_str(), value.as_str()) {
-                        ("alpha", "inf") => {
-                            (Alpha::new(f64::INFINITY).map_err(|e| e.to_string())?, standardize)
-                        }
-                        ("alpha", _) => (Alpha::new(number()?).map_err(|e| e.to_string())?, standardize),
-                        (_, "period") => (alpha, Standardize::Period),
-                        (_, "none") => (alpha, Standardize::None),
-                        _ => return Err(word("period or none")),
-                    };
-                    config.drift.scorer = ScorerConfig::Spring { alpha, standardize };
-                }
-                "rho" if value == "adaptive" && self.is_spring() => {
-                    config.drift.selection =
-                        value.parse().map_err(|e: spring_core::spring_drift::DriftError| e.to_string())?;
-                }
-                "rho" => config.drift.selection = Selection::TopFraction { fraction: number()? },
-                "lambda" => config.fusion.lambda = value.parse::<Lambda>().map_err(|e| e.to_string())?,
-                "space" => {
-                    config.fusion.space = value.parse::<Space>().map_err(|e| e.to_string())?;
-                }
-                "sigma" => {
-                    let GateConfig::Quantile { min_calibration, k, .. } = config.gate else {
-                        return Err(format!("{}: sigma is a setting of the gate \"quantile\"", self.name));
-                    };
-                    config.gate = GateConfig::Quantile { quantile: number()?, min_calibration, k };
-                }
-                "gate" => config.gate = value.parse::<GateConfig>().map_err(|e| e.to_string())?,
-                "capacity" => config.buffer.capacity = number()? as usize,
-                "buffer" => {
-                    config.buffer.policy = match value.as_str() {
-                        "residual" => BufferPolicyConfig::Residual,
-                        "reservoir" => BufferPolicyConfig::Reservoir { seed: 0 },
-                        "recency" => BufferPolicyConfig::Recency,
-                        "balanced_periods" => BufferPolicyConfig::BalancedPeriods,
-                        _ => return Err(word("residual, reservoir, recency or balanced_periods")),
-                    }
-                }
-                "strength" => {}
-                _ => return Err(format!("{}: there is no setting {key:?}; {}", self.name, Self::help())),
-            }
-        }
-        config.check().map_err(|error| format!("{}: {error}", self.name))?;
-        Ok(config)
-    }
-
-    /// Refuses a setting that would change nothing of this method.
-    fn check_key(&self, key: &str) -> Result<(), String> {
-        let learns = !matches!(self.learn, Learn::Nothing | Learn::Domain | Learn::OtherUser);
-        let has_effect = match key {
-            // How many tokens SPRInG selects from another start is not known without running it.
-            "start" => learns && self.learn != Learn::RandomTokens,
-            "learning_rate" | "epochs" => learns,
-            "strength" => self.learn == Learn::Pulled,
-            "rho" => matches!(self.learn, Learn::Spring | Learn::Random),
-            "lambda" | "sigma" | "gate" | "space" => self.beside != Beside::Nothing,
-            // Of the buffer: every method that retrieves reads SPRInG's.
-            _ => self.is_spring(),
-        };
-        match has_effect {
-            true => Ok(()),
-            false => Err(format!("{}: there is no setting {key:?} of it; {}", self.name, Self::help())),
-        }
+    /// What it reads beside the prompt.
+    pub fn reads(&self) -> Reads {
+        if self.with_retrieval { Reads::Buffer } else { self.kind.reads }
     }
 
     /// What its adapter starts from, if it says so.
-    pub(crate) fn start(&self) -> Option<Start> {
-        let value = self.setting("start")?;
-        Some(if value == "domain" { Start::Domain } else { Start::Base })
+    pub fn start(&self) -> Option<Start> {
+        let (_, value) = self.settings.iter().find(|(key, _)| key == START)?;
+        Some(if value == Start::Domain.name() { Start::Domain } else { Start::Base })
     }
 
-    /// Whether it needs a domain adapter, where everyone starts from `start` unless a method says otherwise.
+    /// Whether it needs a domain adapter, where everyone starts from `start` unless a method says
+    /// otherwise.
     pub(crate) fn needs_domain(&self, start: Start) -> bool {
-        match self.learn {
-            Learn::Nothing | Learn::OtherUser => false,
-            Learn::Domain => true,
-            _ => self.start().unwrap_or(start) == Start::Domain,
+        match self.kind.starts {
+            Starts::Nowhere | Starts::WithOthers => false,
+            Starts::AtDomain => true,
+            Starts::Anywhere | Starts::WithTheRun => self.start().unwrap_or(start) == Start::Domain,
         }
     }
 
-    /// Whether it has a share of texts of its own, whatever SPRInG takes.
-    pub(super) fn has_own_share(&self) -> bool {
-        self.setting("rho").is_some()
+    /// A fresh strategy of its kind.
+    pub(crate) fn strategy(&self) -> Box<dyn Strategy> {
+        (self.kind.make)()
     }
 
-    fn setting(&self, key: &str) -> Option<&str> {
-        self.settings.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
-    }
-
-    /// How strongly every step is pulled back to the last adapter: by the learning rate times this, of the distance.
-    pub(super) fn strength(&self) -> Result<f64, String> {
-        let Some(value) = self.setting("strength") else { return Ok(10.0) };
-        let strength = value.parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0);
-        strength.ok_or_else(|| format!("{}: strength={value} is no number from 0 on", self.name))
-    }
-}
-
-impl FromStr for MethodSpec {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let ablation = ABLATIONS.iter().find(|ablation| ablation.0 == name);
-        let spelled = ablation.map_or(name, |ablation| ablation.2);
-        let (spelled_kind, settings) = spelled.split_once(':').unwrap_or((spelled, ""));
-        let (kind, with_retrieval) = match spelled_kind.strip_suffix(RETRIEVAL) {
-            Some(kind) => (kind, true),
-            None => (spelled_kind, false),
-        };
-        let found = KINDS.iter().find(|known| known.0 == kind);
-        let Some((_, label, learn, mut beside)) = found.copied() else {
-            return Err(format!("{name:?} is no method; {}", Self::help()));
-        };
-        if with_retrieval {
-            if matches!(beside, Beside::Search | Beside::Latest) || learn == Learn::OtherUser {
-                return Err(format!("{name:?}: {kind} cannot be combined with SPRInG's retrieval"));
-            }
-            beside = Beside::Gated;
+    /// The same method with one setting more, written `key=value`, or another value of one that it
+    /// has; several are separated by commas.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Method`] if the method cannot have that setting.
+    pub fn with(&self, settings: &str) -> Result<Self> {
+        let mut changed = Self { label: String::new(), ..self.clone() };
+        for setting in settings.split(',') {
+            changed.set(setting)?;
         }
-        let settings: Vec<(String, String)> = settings
-            .split(',')
-            .filter(|setting| !setting.is_empty())
-            .map(|setting| {
-                let (key, value) = setting
-                    .split_once('=')
-                    .ok_or_else(|| format!("{name:?}: a setting is written key=value, not {setting:?}"))?;
-                Ok((key.trim().to_owned(), value.trim().to_owned()))
-            })
-            .collect::<Result<_, String>>()?;
-        let label = match ablation {
-            Some(ablation) => ablation.1.to_owned(),
-            None => {
-                let retrieval = if with_retrieval { " + retrieval" } else { "" };
-                let shown: Vec<String> =
-                    settings.iter().map(|(key, value)| format!("{key} {value}")).collect();
-                let comma = if shown.is_empty() { "" } else { ", " };
-                format!("{label}{retrieval}{comma}{}", shown.join(", "))
-            }
+        changed.name = changed.spelled();
+        changed.checked()
+    }
+
+    /// Its settings over those of a comparison.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Method`] if one of them does not fit the others or is out of range.
+    pub fn configure(&self, config: &Config) -> Result<Config> {
+        let all: Vec<String> = self.kind.defaults.iter().cloned().chain(self.changes()).collect();
+        config
+            .with_changes(&all)
+            .map_err(|error| Error::Method { name: self.name.clone(), reason: error.to_string() })
+    }
+
+    /// Whether it has a rule of selection of its own, whatever SPRInG takes.
+    pub(crate) fn has_own_share(&self) -> bool {
+        self.changes().any(|change| change.starts_with("drift."))
+    }
+
+    /// What its own settings change of a configuration.
+    fn changes(&self) -> impl Iterator<Item = String> {
+        let own = self.settings.iter().filter(|(key, _)| key != START);
+        own.flat_map(|(key, value)| changes(key, value))
+    }
+
+    fn set(&mut self, setting: &str) -> Result<()> {
+        let fail = |reason: String| Error::Method { name: self.name.clone(), reason };
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or_else(|| fail(format!("a setting is written key=value, not {setting:?}")))?;
+        let (key, value) = (key.trim(), value.trim());
+        if !self.has(key, value) {
+            return Err(fail(format!("there is no setting {key:?} of it; {}", self.settings_help())));
+        }
+        if key == START && ![Start::Base, Start::Domain].map(Start::name).contains(&value) {
+            return Err(fail(format!("{key}={value}: expected base or domain")));
+        }
+        self.settings.retain(|(known, _)| known != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// Whether a setting changes something of this method.
+    fn has(&self, key: &str, value: &str) -> bool {
+        if key == START {
+            return self.kind.starts == Starts::Anywhere;
+        }
+        let names = self.settings_names();
+        let is_within = |change: &String| {
+            let rest = |name: &&str| change.strip_prefix(name);
+            names.iter().filter_map(rest).any(|rest| rest.starts_with(['.', '=']))
         };
-        let kind = spelled_kind.to_owned();
-        let spec = Self { name: name.to_owned(), label, learn, beside, kind, settings };
-        spec.configure(&Config::default())?;
-        spec.strength()?;
-        Ok(spec)
+        changes(key, value).iter().all(is_within)
+    }
+
+    /// Beginnings of the names of the settings that change something of it. What is generated
+    /// depends on `decoding`, whatever was learned.
+    fn settings_names(&self) -> Vec<&str> {
+        let mixes: &[&str] = if self.with_retrieval { &["gate", "fusion"] } else { &[] };
+        let own = self.kind.settings.iter().map(String::as_str);
+        own.chain(mixes.iter().copied()).chain(["decoding"]).collect()
+    }
+
+    fn settings_help(&self) -> String {
+        let short: Vec<&str> = SHORT.iter().map(|short| short.0).filter(|name| self.has(name, "")).collect();
+        let start = if self.kind.starts == Starts::Anywhere { ", and start" } else { "" };
+        let short =
+            if short.is_empty() { String::new() } else { format!(", for short {}", short.join(", ")) };
+        let names = self.settings_names().join(", ");
+        format!("its settings are those of {names}{short}{start}")
+    }
+
+    fn spelled(&self) -> String {
+        let retrieval = if self.with_retrieval { RETRIEVAL } else { "" };
+        let settings = self.spelled_settings("=").join(",");
+        let colon = if settings.is_empty() { "" } else { ":" };
+        format!("{}{retrieval}{colon}{settings}", self.kind.name)
+    }
+
+    /// Its settings as words.
+    fn spelled_settings(&self, between: &str) -> Vec<String> {
+        let spelled = |(key, value): &(String, String)| format!("{key}{between}{value}");
+        self.settings.iter().map(spelled).collect()
+    }
+
+    /// With its label, unless its settings are out of range.
+    fn checked(mut self) -> Result<Self> {
+        self.configure(&Config::default())?;
+        if self.label.is_empty() {
+            let retrieval = if self.with_retrieval { " + retrieval" } else { "" };
+            let settings = self.spelled_settings(" ").join(", ");
+            let comma = if settings.is_empty() { "" } else { ", " };
+            self.label = format!("{}{retrieval}{comma}{settings}", self.kind.label);
+        }
+        Ok(self)
     }
 }
 
-impl TryFrom<String> for MethodSpec {
-    type Error = String;
-    fn try_from(name: String) -> Result<Self, String> {
-        name.parse()
+/// What a setting changes of a configuration.
+fn changes(key: &str, value: &str) -> Vec<String> {
+    match SHORT.iter().find(|short| short.0 == key) {
+        Some((_, changes)) => changes.iter().map(|change| change.replace("{}", value)).collect(),
+        None => vec![format!("{key}={value}")],
     }
 }
 
-impl From<MethodSpec> for String {
-    fn from(spec: MethodSpec) -> Self {
-        spec.name
+/// Two methods are the same if they are spelled alike: a name says everything.
+impl PartialEq for Method {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }
 
-impl fmt::Display for MethodSpec {
+impl FromStr for Method {
+    type Err = Error;
+
+    /// One of the built-in methods.
+    fn from_str(name: &str) -> Result<Self> {
+        Methods::default().parse(name)
+    }
+}
+
+impl From<Method> for String {
+    fn from(method: Method) -> Self {
+        method.name
+    }
+}
+
+impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
@@ -354,68 +483,114 @@ impl fmt::Display for MethodSpec {
 
 #[cfg(test)]
 mod tests {
+    use spring_core::{
+        TextLength,
+        spring_drift::{Alpha, ScorerConfig, Selection},
+        spring_fuse::GateConfig,
+        spring_memory::BufferPolicyConfig,
+    };
+
     use super::*;
+
+    fn config_of(name: &str) -> Config {
+        name.parse::<Method>().unwrap().configure(&Config::default()).unwrap()
+    }
 
     #[test]
     fn every_name_is_understood_and_configures() {
-        let names = KINDS.iter().map(|kind| kind.0).chain(ABLATIONS.iter().map(|ablation| ablation.0));
-        for name in names {
-            let spec: MethodSpec = name.parse().unwrap();
-            assert_eq!(spec.name(), name);
-            spec.configure(&Config::default()).unwrap();
+        let kinds = built_in().into_iter().map(|kind| kind.name);
+        for name in kinds.chain(ABLATIONS.iter().map(|ablation| ablation.0.to_owned())) {
+            let method: Method = name.parse().unwrap();
+            assert_eq!(method.name(), name);
+            method.configure(&Config::default()).unwrap();
         }
-        assert_eq!("spring".parse::<MethodSpec>().unwrap(), MethodSpec::spring());
-        let spec: MethodSpec = "spring:rho=0.1,alpha=2".parse().unwrap();
-        let config = spec.configure(&Config::default()).unwrap();
+        assert_eq!("spring".parse::<Method>().unwrap(), Method::spring().unwrap());
+        let method: Method = "spring:rho=0.1,alpha=2".parse().unwrap();
+        let config = method.configure(&Config::default()).unwrap();
         assert_eq!(config.drift.selection, Selection::TopFraction { fraction: 0.1 });
-        assert_eq!(spec.label(), "SPRInG, rho 0.1, alpha 2");
-        let retrieval: MethodSpec = "everything+retrieval".parse().unwrap();
-        assert_eq!((retrieval.learn, retrieval.beside), (Learn::Everything, Beside::Gated));
-        let tuned: MethodSpec = "everything:learning_rate=3e-3,epochs=4,start=domain".parse().unwrap();
+        assert_eq!(method.label(), "SPRInG, rho 0.1, alpha 2");
+        let retrieval: Method = "everything+retrieval".parse().unwrap();
+        assert_eq!((retrieval.kind().trains, retrieval.reads()), (Trains::Everything, Reads::Buffer));
+        let tuned: Method = "everything:learning_rate=3e-3,epochs=4,start=domain".parse().unwrap();
         let training = tuned.configure(&Config::default()).unwrap().training;
         assert_eq!((training.learning_rate, training.epochs), (3e-3, 4));
-        assert_eq!((tuned.start(), spec.start()), (Some(Start::Domain), None));
-        let bytes: MethodSpec = "spring:length=bytes".parse().unwrap();
-        assert_eq!(bytes.configure(&Config::default()).unwrap().drift.length, TextLength::Bytes);
+        assert_eq!((tuned.start(), method.start()), (Some(Start::Domain), None));
         assert_eq!(
             tuned.with("epochs=2").unwrap().name(),
             "everything:learning_rate=3e-3,start=domain,epochs=2"
         );
         assert_eq!(retrieval.with("sigma=0").unwrap().name(), "everything+retrieval:sigma=0");
         assert_eq!(
-            "no_quality".parse::<MethodSpec>().unwrap().with("rho=0.5").unwrap().name(),
+            "no_quality".parse::<Method>().unwrap().with("rho=0.5").unwrap().name(),
             "spring:alpha=0,rho=0.5"
         );
-        let small = "spring:capacity=40,rho=0.5".parse::<MethodSpec>().unwrap();
+        let small = "spring:capacity=40,rho=0.5".parse::<Method>().unwrap();
         assert_eq!(
             small.with("capacity=20,buffer=reservoir").unwrap().name(),
             "spring:rho=0.5,capacity=20,buffer=reservoir"
         );
         assert!(tuned.with("alpha=2").is_err() && tuned.with("epochs").is_err());
-        assert_eq!("l2:strength=0.5".parse::<MethodSpec>().unwrap().strength(), Ok(0.5));
+    }
+
+    #[test]
+    fn settings_reach_the_configuration_by_short_and_by_full_names() {
+        assert_eq!(config_of("spring:length=bytes").drift.length, TextLength::Bytes);
+        assert_eq!(config_of("l2").training.anchor, 10.0);
+        assert_eq!(config_of("l2:strength=0.5").training.anchor, 0.5);
+        assert_eq!(config_of("everything").training.anchor, 0.0);
+        let ScorerConfig::Spring { alpha, .. } = config_of("no_novelty").drift.scorer else { panic!() };
+        assert_eq!(alpha, Alpha::new(f64::INFINITY).unwrap());
+        let reservoir = BufferPolicyConfig::Reservoir { seed: 0 };
+        assert_eq!(config_of("random_buffer").buffer.policy, reservoir);
+        assert!(matches!(config_of("no_gate").gate, GateConfig::Always { .. }));
+        assert!(matches!(
+            config_of("spring:sigma=0.5").gate,
+            GateConfig::Quantile { quantile, .. } if quantile == 0.5
+        ));
+        assert_eq!(config_of("spring:epochs=4"), config_of("spring:training.epochs=4"));
+        assert_eq!(config_of("spring:lora.rank=2").lora.rank, 2);
+        assert_eq!(config_of("base:decoding.max_new_tokens=5").decoding.max_new_tokens, Some(5));
+        // A rule of selection in the suite's own settings gives way to a share of a method's own.
+        let config = Config::default().with_changes(&["drift.selection=adaptive"]).unwrap();
+        let share = "spring:rho=0.2".parse::<Method>().unwrap().configure(&config).unwrap();
+        assert_eq!(share.drift.selection, Selection::TopFraction { fraction: 0.2 });
     }
 
     #[test]
     fn bad_names_say_what_there_is() {
         for (name, reason) in [
-            ("sprig", "is no method; methods are base"),
+            ("sprig", "there is no such method; methods are base"),
             ("rag+retrieval", "cannot be combined"),
             ("spring:alpha", "key=value"),
-            ("spring:alpha=much", "is no number"),
-            ("spring:rho=1.5", "rho"),
-            ("spring:mood=1", "no setting \"mood\""),
-            ("spring:strength=1", "no setting \"strength\""),
-            ("l2:strength=-1", "no number from 0"),
-            ("spring:buffer=full", "residual, reservoir"),
+            ("spring:alpha=much", "must be a number >= 0"),
+            ("spring:rho=1.5", "1.5"),
+            ("spring:mood=1", "no setting \"mood\" of it; its settings are those of drift"),
+            ("base:strength=1", "no setting \"strength\""),
+            ("l2:strength=-1", "anchor"),
+            ("spring:buffer=full", "reservoir"),
             ("spring:epochs=0", "epochs"),
-            ("spring:start=here", "base or domain"),
+            ("spring:start=here", "expected base or domain"),
             ("base:epochs=3", "no setting \"epochs\" of it"),
             ("everything:alpha=1", "no setting \"alpha\" of it"),
             ("random_tokens:start=domain", "no setting \"start\" of it"),
             ("replay:sigma=0.5", "no setting \"sigma\" of it"),
+            ("spring:search.top=3", "no setting \"search.top\" of it"),
         ] {
-            let error = name.parse::<MethodSpec>().unwrap_err();
-            assert!(error.contains(reason), "{name}: {error}");
+            let error = name.parse::<Method>().unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(reason), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn kinds_of_your_own_have_names_of_their_own() {
+        let mut methods = Methods::default();
+        let kind = |name: &str| MethodKind::new(name, "frozen, too", || Frozen);
+        methods.register(kind("mine")).unwrap();
+        let mine = methods.parse("mine+retrieval:epochs=3").unwrap();
+        assert_eq!(mine.label(), "frozen, too + retrieval, epochs 3");
+        for name in ["mine", "spring", "no_gate", "", "a:b"] {
+            assert!(methods.register(kind(name)).is_err(), "{name:?}");
+        }
+        assert!("mine".parse::<Method>().is_err());
     }
 }

@@ -5,16 +5,19 @@
 use std::path::Path;
 
 use spring_core::{
-    Config, MemoryStore, Periods, Settings, Tokenize, adapt, ingest_jsonl,
+    Config, Learner, MemoryStore, Periods, Settings, Tokenize, UserModel, adapt, ingest_jsonl,
     spring_drift::Selection,
     spring_memory::{BufferItem, BufferPolicyConfig, UserId},
 };
+use spring_data::Stream;
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
-use super::{
-    Budget, Generation, Memo, MethodSpec, Protocol, UserInput, arena::Arena, trajectory::Trajectory,
+use super::{Memo, Protocol, UserInput, arena::Arena, domain::score_base, trajectory::Leader};
+use crate::{
+    Split, SplitConfig, evaluate_state,
+    loss::{encode, fused_loss, losses},
+    split, stored,
 };
-use crate::Split;
 
 const PERIODS: u32 = 3;
 
@@ -69,20 +72,15 @@ fn a_reservoir_keeps_in_the_evaluation_what_it_keeps_in_a_state() {
         config.drift.selection = Selection::All {};
         let (expected, splits) = adapted(&model, &config, &user);
 
-        let protocol = Protocol {
-            config,
-            methods: vec![],
-            budget: Budget::Epochs,
-            generation: Generation { texts: 0, tokens: 0 },
-        };
-        let (memo, spring) = (Memo::default(), MethodSpec::spring());
-        let input = UserInput { user: &user, splits: &splits, domain: None, start_from_domain: false };
+        let protocol = Protocol::new(config, vec![]);
+        let memo = Memo::default();
+        let input = UserInput::new(&user, &splits);
         let arena = Arena::new(&model, &memo, &protocol, input, &splits).unwrap();
-        let mut trajectory = Trajectory::new(&spring, &model, &protocol, input).unwrap();
+        let mut leader = Leader::new(&protocol, input).unwrap();
         let mut kept = Vec::new();
-        for period in 0..splits.len() {
-            trajectory.learn(&arena, period, None, &mut ()).unwrap();
-            kept.push(keys(&trajectory.learner.model().memories().buffer));
+        for place in 0..splits.len() {
+            leader.learn(&arena, place, &mut ()).unwrap();
+            kept.push(keys(&leader.reference().knowledge.memories.buffer));
         }
         assert_eq!(kept, expected, "{user}, seed {seed}");
         seen.push(kept);
@@ -90,4 +88,43 @@ fn a_reservoir_keeps_in_the_evaluation_what_it_keeps_in_a_state() {
     // The reservoir does choose, and by user and seed.
     assert!(seen.iter().all(|kept| kept[2].len() == 6 && kept[2] != [25, 26, 27, 28, 29, 30]));
     assert!(seen[0] != seen[1] && seen[1] != seen[2] && seen[0] != seen[2], "{seen:?}");
+}
+
+#[test]
+fn a_states_losses_are_those_of_what_was_learned() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
+    let model = AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap();
+    let user = UserId::new("ada").unwrap();
+    let training = TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() };
+    let config = Config { training, ..Config::default() };
+    let fingerprint = model.info().fingerprint.clone();
+    let settings = Settings { model: "tiny".into(), fingerprint, config: config.clone() };
+    let store = MemoryStore::in_memory(&settings).unwrap();
+    ingest_jsonl(&store, lines(&user).as_bytes(), "texts").unwrap();
+    let texts = lines(&user).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let cut = SplitConfig { periods: 2, hold_out: 0.2 };
+    let mut splits = split(&stored(&Stream { user: user.clone(), texts }), cut);
+    score_base(&model, &config, &mut splits).unwrap();
+    adapt(&model, &store, &user, Periods { count: 2, hold_out: 0.2 }, &mut ()).unwrap();
+    let evaluated = evaluate_state(&model, &store, &user).unwrap();
+    assert_eq!(evaluated.len(), 2);
+
+    let person = UserModel::fresh(&model, config.clone(), None).unwrap();
+    let (mut learner, mut first) = (Learner::new(user, person, vec![]), None);
+    for (split, period) in splits.iter().zip(evaluated) {
+        learner.learn(split.learnable(), &mut ()).unwrap();
+        let adapter = learner.model().adapter();
+        first = first.or(adapter.cloned());
+        let encoded = encode(&model, &config, &split.test).unwrap();
+        let scored = losses(&model, &[None, first.as_ref(), adapter], &encoded).unwrap();
+        let pairs: Vec<_> = split.test.iter().zip(&encoded).collect();
+        let fused = fused_loss(learner.model(), &pairs).unwrap();
+        let found = [period.base, period.static_adapter, period.adapter, period.spring.fused];
+        for (found, expected) in found.into_iter().zip(scored.into_iter().chain([fused.fused])) {
+            assert_eq!((found.tokens, found.texts), (expected.tokens, expected.texts));
+            assert!((found.nats - expected.nats).abs() < 1e-3, "{found:?} {expected:?}");
+        }
+    }
+    // The second period did teach something.
+    assert_ne!(first.as_ref(), learner.model().adapter());
 }

@@ -2,10 +2,9 @@
 
 use spring_core::{Progress, StoredInteraction, UserModel};
 
-use super::{GeneratedText, Generation};
 use spring_data::is_question;
 
-use crate::{Result, Split};
+use crate::{GeneratedText, Generation, Result, Split};
 
 /// Answers as many prompts of a test part as are asked for: the data set's own questions first,
 /// then the oldest.

@@ -2,45 +2,58 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{Suite, run::RunLine, summary::primary_scores};
-use crate::{Budget, MethodSpec};
+use super::{Suite, scores::primary_scores};
+use crate::{Budget, Method, Result, RunLine};
 
 /// Candidates of which the best on the choosing half is reported on the other half.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Choice {
     /// Its name in tables.
     pub name: String,
     /// The first candidates. Of equally good ones the first is taken.
-    pub among: Vec<MethodSpec>,
+    pub among: Vec<Method>,
     /// Then stage after stage: the best one so far with each of these settings, `key=value`,
     /// against itself. So a sum of values is tried and not their product.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<Vec<String>>,
 }
 
 impl Choice {
+    /// A choice of one stage.
+    pub fn new(name: &str, among: Vec<Method>) -> Self {
+        Self { name: name.to_owned(), among, then: vec![] }
+    }
+
+    /// With further stages.
+    #[must_use]
+    pub fn with_stages(self, then: Vec<Vec<String>>) -> Self {
+        Self { then, ..self }
+    }
+
     /// Refuses what a run could only refuse late.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.name.is_empty() || self.among.is_empty() {
             return Err("choose: a name, and at least one method among which to choose".into());
         }
-        let settings = || self.then.iter().flatten();
-        self.among
-            .iter()
-            .try_for_each(|method| settings().try_for_each(|setting| method.with(setting).map(drop)))
+        for (method, setting) in
+            self.among.iter().flat_map(|method| self.then.iter().flatten().map(move |s| (method, s)))
+        {
+            method.with(setting).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// The candidates of all stages, if the first one is always the best.
-    pub(super) fn expected(&self) -> Vec<MethodSpec> {
+    pub(super) fn expected(&self) -> Vec<Method> {
         let later = (1..=self.then.len()).flat_map(|stage| self.stage(stage, self.among.first()));
         self.among.iter().cloned().chain(later).collect()
     }
 
     /// The candidates of a stage, where `best` is the best one of the stage before.
-    fn stage(&self, stage: usize, best: Option<&MethodSpec>) -> Vec<MethodSpec> {
+    fn stage(&self, stage: usize, best: Option<&Method>) -> Vec<Method> {
         let (Some(before), Some(best)) = (stage.checked_sub(1), best) else { return self.among.clone() };
         let settings = self.then.get(before).into_iter().flatten();
         let changed = settings.filter_map(|setting| best.with(setting).ok());
@@ -54,7 +67,7 @@ pub(super) fn stages(suite: &Suite) -> usize {
 }
 
 /// The candidates of a stage under a budget, after the stages before it.
-pub(super) fn stage(suite: &Suite, stage: usize, before: &[Candidate], budget: Budget) -> Vec<MethodSpec> {
+pub(super) fn stage(suite: &Suite, stage: usize, before: &[Candidate], budget: Budget) -> Vec<Method> {
     let of = |choice: &Choice| {
         let best = chosen(choice, before, budget);
         choice.stage(stage, best.as_ref())
@@ -62,26 +75,9 @@ pub(super) fn stage(suite: &Suite, stage: usize, before: &[Candidate], budget: B
     suite.choose.iter().filter(|choice| stage <= choice.then.len()).flat_map(of).collect()
 }
 
-/// What a user is there for, in a suite that chooses settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Half {
-    /// Settings are chosen on them, and nothing is reported.
-    Choosing,
-    /// What was chosen is reported on them.
-    Reporting,
-}
-
-impl Half {
-    /// Of the users of a data set, most texts first, every other one: the halves are alike in how
-    /// much they wrote.
-    pub(super) fn of(place: usize) -> Self {
-        if place.is_multiple_of(2) { Self::Choosing } else { Self::Reporting }
-    }
-}
-
 /// A candidate on the choosing half.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The choice's name.
     pub choice: String,
@@ -89,8 +85,8 @@ pub struct Candidate {
     pub stage: usize,
     /// The budget; each has a choice of its own.
     pub budget: Budget,
-    /// The candidate's name.
-    pub method: String,
+    /// The candidate; its name in files.
+    pub method: Method,
     /// Its name in tables.
     pub label: String,
     /// Nats per byte after the first period: mean over the data sets of the mean over their
@@ -120,8 +116,8 @@ pub(super) fn candidates(
                     choice: choice.name.clone(),
                     stage: stage + 1,
                     budget,
-                    method: method.name().to_owned(),
                     label: method.label().to_owned(),
+                    method,
                     per_byte,
                     users,
                     best: false,
@@ -139,7 +135,7 @@ pub(super) fn candidates(
 
 /// The mean over data sets of the mean over users, and how many users there are. What one of the
 /// sets could not run has no mean: it was not tried on the same texts.
-fn mean_of_sets(lines: &[RunLine], method: &MethodSpec, budget: Budget) -> (f64, usize) {
+fn mean_of_sets(lines: &[RunLine], method: &Method, budget: Budget) -> (f64, usize) {
     let mut sets: BTreeMap<&str, Vec<&RunLine>> = BTreeMap::new();
     for line in lines.iter().filter(|line| line.key.budget == budget) {
         sets.entry(&line.key.data).or_default().push(line);
@@ -151,7 +147,8 @@ fn mean_of_sets(lines: &[RunLine], method: &MethodSpec, budget: Budget) -> (f64,
 }
 
 /// What a choice fell on under a budget, by the candidates of all stages so far.
-pub(super) fn chosen(choice: &Choice, candidates: &[Candidate], budget: Budget) -> Option<MethodSpec> {
+pub(super) fn chosen(choice: &Choice, candidates: &[Candidate], budget: Budget) -> Option<Method> {
     let mut own = candidates.iter().filter(|candidate| candidate.choice == choice.name);
-    own.rfind(|candidate| candidate.best && candidate.budget == budget)?.method.parse().ok()
+    let best = own.rfind(|candidate| candidate.best && candidate.budget == budget)?;
+    Some(best.method.clone())
 }

@@ -6,11 +6,12 @@ use serde::Serialize;
 use spring_core::{Config, LanguageModel, prompt::Encoded};
 use spring_lm::{TrainConfig, TrainRequest};
 
-use super::{Choice, Half, LoadedData, Suite};
-use crate::{MethodSpec, Result, loss::encode, protocol::cost_of};
+use super::{Choice, Suite, cost::cost_of, load::LoadedData};
+use crate::{Half, Method, Result, loss::encode};
 
 /// What a suite costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Estimate {
     /// Users times seeds times budgets, over all data sets.
     pub jobs: usize,
@@ -40,7 +41,7 @@ pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedD
                 sample.extend(texts.into_iter().take(room));
             }
             let methods = expected_methods(suite, suite.half(place));
-            let cost = cost_of(&methods, suite, &periods);
+            let cost = cost_of(&methods, suite, &periods)?;
             train += cost.train;
             score += cost.score;
             estimate.jobs += suite.seeds.len() * suite.budgets.len();
@@ -58,7 +59,7 @@ pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedD
 
 /// What a user of a half will run; which candidates will be the best is not known yet, so the first
 /// ones stand for them.
-fn expected_methods(suite: &Suite, half: Option<Half>) -> Vec<MethodSpec> {
+fn expected_methods(suite: &Suite, half: Option<Half>) -> Vec<Method> {
     let candidates = suite.choose.iter().flat_map(Choice::expected);
     let methods = match half {
         None => suite.methods.clone(),

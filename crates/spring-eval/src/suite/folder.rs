@@ -28,9 +28,8 @@ pub(super) fn claim(folder: &Path, suite: &Suite, origins: &[String]) -> Result<
             let missing = settings.lines().find(|line| !there.lines().any(|known| known == *line));
             let missing = missing.map_or(String::new(), |line| format!(" (it does not say {line:?})"));
             Err(fail(format!(
-                "the folder holds a run with other settings, another model or other data, or of \
-                 another version of the \
-                 program{missing}; choose another --out, or delete it"
+                "the folder holds a run with other settings, another model or other data, or of another \
+                 version of the program{missing}; choose another folder, or delete it"
             )))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -49,7 +48,12 @@ pub(super) fn hash_of(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
     copied.map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Bytes in hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) fn save_adapters(folder: &Path, adapters: &[Adapter]) -> Result<()> {

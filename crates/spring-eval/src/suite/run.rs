@@ -3,33 +3,36 @@
 //! already is not run again.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    fs::File,
+    collections::{HashMap, HashSet},
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use spring_core::{Config, Event, LanguageModel, key, spring_memory::UserId};
-use spring_data::Task;
+use sha2::{Digest, Sha256};
+use spring_core::{Config, Event, LanguageModel, spring_memory::UserId};
 use spring_lm::Adapter;
 
 use super::{
-    Estimate, Half, LoadedData, Start, Suite, SuiteUser, Summary,
+    Estimate, Suite, Summary,
     choice::{Choice, candidates, chosen, stage, stages},
     estimate,
     folder::{
-        append, append_line, claim, hash_of, load_adapters, read_adapter, read_lines, save_adapters,
-        unwritable, write,
+        append, append_line, claim, hex, load_adapters, read_adapter, read_lines, save_adapters, unwritable,
+        write,
     },
-    load_data,
+    load::{LoadedData, load_data},
+    runs::Runs,
 };
 use crate::{
-    Budget, Error, Memo, MethodRun, MethodSpec, Protocol, Result, Split, UserInput, UserRun,
-    protocol, run_other_user, run_user,
+    Budget, Error, Half, Memo, Method, MethodRun, Protocol, Result, RunKey, RunLine, Split, SuiteData,
+    SuiteUser, UserInput, domain_adapter, run_other_user, run_user,
 };
 
 /// Where a suite stands.
@@ -54,6 +57,7 @@ pub enum SuiteEvent<'a> {
 
 /// What a suite gave.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SuiteOutcome {
     /// The table.
     pub summary: Summary,
@@ -63,103 +67,6 @@ pub struct SuiteOutcome {
     pub runs: Vec<RunLine>,
     /// The folder.
     pub folder: PathBuf,
-}
-
-/// Which run a line is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct RunKey {
-    /// The data set.
-    pub data: String,
-    /// How much each method may train.
-    pub budget: Budget,
-    /// The seed.
-    pub seed: u64,
-    /// The user.
-    pub user: UserId,
-}
-
-impl RunKey {
-    fn name(&self) -> String {
-        format!("{}, {}, seed {}, {}", self.data, self.budget.name(), self.seed, self.user)
-    }
-
-    /// Where the adapters of this run are; names of users are no names of files.
-    fn adapters(&self, folder: &Path) -> PathBuf {
-        let id =
-            key::seed(self.seed, self.user.as_str(), 0, &format!("{} {}", self.data, self.budget.name()));
-        folder.join("adapters").join(format!("{id:016x}"))
-    }
-}
-
-/// One line of `runs.jsonl`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RunLine {
-    /// Which run it is.
-    #[serde(flatten)]
-    pub key: RunKey,
-    /// What it gave.
-    pub run: UserRun,
-}
-
-/// Who of a data set was evaluated, and who not: `users.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SuiteData {
-    /// The data set.
-    pub data: String,
-    /// LaMP's or LongLaMP's task.
-    pub task: Option<Task>,
-    /// The users that were looked at.
-    pub users: Vec<SuiteUser>,
-    /// Further users, who have too few texts for two periods.
-    pub too_few: usize,
-    /// Users that the domain adapter learned from; 0 without one.
-    pub domain_users: usize,
-    /// Their texts.
-    pub domain_texts: usize,
-    /// How many of these users would have been evaluated, had there been others to learn the domain
-    /// from.
-    #[serde(default)]
-    pub kept_back: usize,
-    /// Methods that were not run, as they need a domain adapter and there is no one to learn it
-    /// from.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_run: Vec<String>,
-}
-
-impl SuiteData {
-    /// What is to be said of users and methods that are not as the suite asks for, in words.
-    pub fn notices(&self) -> Vec<String> {
-        let mut notices = Vec::new();
-        if self.kept_back > 0 {
-            let (data, users) = (&self.data, self.kept_back);
-            notices.push(format!(
-                "{data}: all usable users would be evaluated, so {users} of them with fewest texts \
-                 teach the domain adapter \
-                 instead; for another division set users"
-            ));
-        }
-        if !self.not_run.is_empty() {
-            let methods = self.not_run.join(", ");
-            notices.push(format!(
-                "{}: not run, as there are too few users to keep one back for the domain adapter: {methods}",
-                self.data
-            ));
-        }
-        notices
-    }
-
-    /// How many users were evaluated, and how many of them with fewer periods than the others.
-    pub fn evaluated(&self) -> (usize, usize) {
-        let periods: Vec<usize> =
-            self.users.iter().filter(|user| user.excluded.is_none()).map(|user| user.periods).collect();
-        let most = periods.iter().copied().max().unwrap_or(0);
-        (periods.len(), periods.iter().filter(|periods| **periods < most).count())
-    }
-
-    /// How many users were left out.
-    pub fn left_out(&self) -> usize {
-        self.too_few + self.users.iter().filter(|user| user.excluded.is_some()).count()
-    }
 }
 
 /// What a suite will cost, without running it.
@@ -191,7 +98,7 @@ pub fn run_suite(
     watch: Watch<'_>,
 ) -> Result<SuiteOutcome> {
     let data = load(suite)?;
-    claim(folder, suite, &origins(model, suite)?)?;
+    claim(folder, suite, &origins(model, suite, &data))?;
     let users: Vec<SuiteData> = data
         .iter()
         .map(|loaded| SuiteData {
@@ -211,10 +118,8 @@ pub fn run_suite(
     let jobs = jobs(suite, &data);
     let (choosing, reporting): (Vec<&Job<'_>>, Vec<&Job<'_>>) =
         jobs.iter().partition(|job| job.half == Some(Half::Choosing));
-    let runs = folder.join("runs.jsonl");
-    let known = read_lines::<RunLine>(&runs)?;
-    let is_known = |job: &&Job<'_>| known.iter().any(|line| line.key == job.key);
-    if !jobs.iter().all(|job| is_known(&job)) {
+    let runs = Runs::open(&folder.join("runs.jsonl"))?;
+    if !jobs.iter().all(|job| runs.has(&job.key)) {
         stop_if(watch(SuiteEvent::Estimate(estimate::estimate(model, suite, &data)?)))?;
     }
     let runner = Runner {
@@ -224,7 +129,7 @@ pub fn run_suite(
         watch,
         domains: domain_adapters(model, suite, folder, &data, watch)?,
         lends,
-        file: Mutex::new(append(&runs)?),
+        runs,
         jobs: reporting.len() + stages(suite) * choosing.len(),
         started: Instant::now(),
         finished: Mutex::default(),
@@ -234,52 +139,46 @@ pub fn run_suite(
     for at in 0..stages(suite) {
         let goes_on = at + 1 < stages(suite);
         runner.run(&mut choosers, goes_on, &|budget| distinct(stage(suite, at, &tried, budget)))?;
-        let found = candidates(suite, at, &tried, &lines_of(folder, &choosing)?);
+        let found = candidates(suite, at, &tried, &runner.runs.lines(choosing.iter().map(|job| &job.key)));
         tried.extend(found);
     }
     runner.run(&mut User::group(&reporting), false, &|budget| {
         let chosen = suite.choose.iter().filter_map(|choice| chosen(choice, &tried, budget));
         distinct(suite.methods.iter().cloned().chain(chosen))
     })?;
+    let mut lines = runner.runs.lines(reporting.iter().map(|job| &job.key));
     if lends {
-        lend(model, suite, folder, &reporting, watch)?;
-    }
-
-    let mut lines = lines_of(folder, &reporting)?;
-    if lends {
-        let others = read_lines::<OtherLine>(&folder.join("others.jsonl"))?.into_iter();
-        let mut others: HashMap<RunKey, MethodRun> = others.map(|line| (line.key, line.run)).collect();
+        let mut others = lend(model, suite, folder, &reporting, watch)?;
         for line in &mut lines {
             let run = others.remove(&line.key);
             line.run.methods.extend(run.map(|run| ("other_user".to_owned(), run)));
         }
     }
     let summary = Summary::of(suite, &users, &lines, tried);
-    write(&folder.join("summary.csv"), summary.csv().as_bytes())?;
+    write(&folder.join("summary.csv"), summary.csv()?.as_bytes())?;
     if !suite.choose.is_empty() {
-        write(&folder.join("choices.csv"), summary.choices_csv().as_bytes())?;
+        write(&folder.join("choices.csv"), summary.choices_csv()?.as_bytes())?;
     }
     Ok(SuiteOutcome { summary, data: users, runs: lines, folder: folder.to_owned() })
 }
 
 /// What numbers come from beside the settings: where one of these differs, old and new lines must
 /// not be mixed.
-fn origins(model: &dyn LanguageModel, suite: &Suite) -> Result<Vec<String>> {
+fn origins(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Vec<String> {
     let mut origins =
         vec![format!("Protocol {PROTOCOL}"), format!("Base model {}", model.info().fingerprint)];
-    for data in &suite.data {
-        let hash = hash_of(Path::new(&data.path))?;
-        origins.push(format!("Data set {:?}: SHA-256 {hash}", data.name));
-        if let Some(outputs) = &data.outputs {
-            let hash = hash_of(Path::new(outputs))?;
-            origins.push(format!("Outputs of {:?}: SHA-256 {hash}", data.name));
+    for (set, loaded) in suite.data.iter().zip(data) {
+        let (file, outputs) = &loaded.sha256;
+        origins.push(format!("Data set {:?}: SHA-256 {file}", set.name));
+        if let Some(outputs) = outputs {
+            origins.push(format!("Outputs of {:?}: SHA-256 {outputs}", set.name));
         }
     }
-    Ok(origins)
+    origins
 }
 
 /// Raised with every change after which the same suite gives other numbers.
-const PROTOCOL: u32 = 2;
+const PROTOCOL: u32 = 3;
 
 /// The methods that a data set without a domain adapter cannot run.
 fn not_run(suite: &Suite, loaded: &LoadedData) -> Vec<String> {
@@ -324,21 +223,20 @@ fn jobs<'a>(suite: &Suite, data: &'a [LoadedData]) -> Vec<Job<'a>> {
     jobs
 }
 
-/// The runs of some jobs, in their order; several about one job are put together.
-fn lines_of(folder: &Path, jobs: &[&Job<'_>]) -> Result<Vec<RunLine>> {
-    let mut runs: HashMap<RunKey, UserRun> = HashMap::new();
-    for RunLine { key, run } in read_lines(&folder.join("runs.jsonl"))? {
-        match runs.entry(key) {
-            Entry::Occupied(mut known) => known.get_mut().methods.extend(run.methods),
-            Entry::Vacant(place) => drop(place.insert(run)),
-        }
-    }
-    let line = |job: &&Job<'_>| Some(RunLine { key: job.key.clone(), run: runs.remove(&job.key)? });
-    Ok(jobs.iter().filter_map(line).collect())
+/// Where the adapters of a run are.
+fn adapters_of(folder: &Path, key: &RunKey) -> PathBuf {
+    let RunKey { data, budget, seed, user } = key;
+    let name = format!("{data:?} {} {seed} {:?}", budget.name(), user.as_str());
+    folder.join("adapters").join(file_name(&name))
+}
+
+/// A name for a file: names of users and data sets may hold anything.
+fn file_name(name: &str) -> String {
+    hex(&Sha256::digest(name)[..8])
 }
 
 /// Each method once.
-fn distinct(methods: impl IntoIterator<Item = MethodSpec>) -> Vec<MethodSpec> {
+fn distinct(methods: impl IntoIterator<Item = Method>) -> Vec<Method> {
     let mut names = HashSet::new();
     methods.into_iter().filter(|method| names.insert(method.name().to_owned())).collect()
 }
@@ -372,7 +270,7 @@ struct Runner<'a> {
     watch: Watch<'a>,
     domains: HashMap<(String, u64), Adapter>,
     lends: bool,
-    file: Mutex<File>,
+    runs: Runs,
     jobs: usize,
     started: Instant,
     /// Jobs that are done, and those of them that this run has done.
@@ -389,27 +287,21 @@ impl Runner<'_> {
         &self,
         users: &mut [User<'_>],
         goes_on: bool,
-        methods: &(dyn Fn(Budget) -> Vec<MethodSpec> + Sync),
+        methods: &(dyn Fn(Budget) -> Vec<Method> + Sync),
     ) -> Result<()> {
-        let known = read_lines::<RunLine>(&self.folder.join("runs.jsonl"))?.into_iter();
-        let mut known: HashMap<RunKey, HashSet<String>> =
-            known.fold(HashMap::new(), |mut known, RunLine { key, run }| {
-                known.entry(key).or_default().extend(run.methods.into_keys());
-                known
-            });
-        known.retain(|key, _| !self.lends || key.adapters(self.folder).join("0").exists());
-        users.par_iter_mut().with_max_len(1).try_for_each(|user| {
+        let has_adapters = |key: &RunKey| adapters_of(self.folder, key).join("0").exists();
+        side_by_side(users, |user| {
             user.jobs.iter().try_for_each(|job| {
-                let is_known = |method: &MethodSpec| {
-                    method.is_of_others()
-                        || known.get(&job.key).is_some_and(|known| known.contains(method.name()))
+                let is_whole = !self.lends || has_adapters(&job.key);
+                let is_known = |method: &Method| {
+                    method.is_of_others() || is_whole && self.runs.has_method(&job.key, method.name())
                 };
                 let has_domain = self.domains.contains_key(&(job.key.data.clone(), job.key.seed));
                 let mut missing = methods(job.key.budget);
                 missing.retain(|method| {
                     !is_known(method) && (has_domain || !method.needs_domain(self.suite.start))
                 });
-                match missing.is_empty() && known.contains_key(&job.key) {
+                match missing.is_empty() && is_whole && self.runs.has(&job.key) {
                     true => self.count(|count| count.0 += 1),
                     false => return self.run_one(job, missing, &user.memo),
                 };
@@ -431,26 +323,19 @@ impl Runner<'_> {
         })
     }
 
-    fn run_one(&self, job: &Job<'_>, methods: Vec<MethodSpec>, memo: &Memo) -> Result<()> {
-        let protocol = Protocol {
-            config: Config { seed: job.key.seed, ..self.suite.config_on(&job.key.data) },
-            methods,
-            budget: job.key.budget,
-            generation: self.suite.generation,
-        };
-        let input = UserInput {
-            user: &job.key.user,
-            splits: job.splits,
-            domain: self.domains.get(&(job.key.data.clone(), job.key.seed)),
-            start_from_domain: self.suite.start == Start::Domain,
-        };
+    fn run_one(&self, job: &Job<'_>, methods: Vec<Method>, memo: &Memo) -> Result<()> {
+        let config = Config { seed: job.key.seed, ..self.suite.config_on(&job.key.data) };
+        let protocol =
+            Protocol::new(config, methods).with_budget(job.key.budget).with_generation(self.suite.generation);
+        let domain = self.domains.get(&(job.key.data.clone(), job.key.seed));
+        let input = UserInput::new(&job.key.user, job.splits).with_domain(domain, self.suite.start);
         let mut progress = |_: Event<'_>| (self.watch)(SuiteEvent::Step);
         let outcome = run_user(self.model, &protocol, input, memo, &mut progress)
             .map_err(|error| named(error, &job.key.user))?;
         if self.lends {
-            save_adapters(&job.key.adapters(self.folder), &outcome.adapters)?;
+            save_adapters(&adapters_of(self.folder, &job.key), &outcome.adapters)?;
         }
-        append_line(&self.file, &RunLine { key: job.key.clone(), run: outcome.run })?;
+        self.runs.add(RunLine { key: job.key.clone(), run: outcome.run })?;
         let (done, here) = self.count(|count| *count = (count.0 + 1, count.1 + 1));
         let left = self.jobs.saturating_sub(done) as f64;
         let seconds_left = self.started.elapsed().as_secs_f64() / here as f64 * left;
@@ -470,14 +355,14 @@ fn domain_adapters(
     let mut adapters = HashMap::new();
     for loaded in data.iter().filter(|loaded| suite.needs_domain() && !loaded.domain.is_empty()) {
         for &seed in &suite.seeds {
-            let id = key::seed(seed, &loaded.name, 0, "domain adapter");
-            let path = folder.join("adapters").join(format!("domain-{id:016x}"));
+            let name = file_name(&format!("{:?} {seed}", loaded.name));
+            let path = folder.join("adapters").join(format!("domain-{name}"));
             let adapter = if path.exists() {
                 read_adapter(&path)?
             } else {
                 let config = Config { seed, ..suite.config_on(&loaded.name) };
                 let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
-                let adapter = protocol::domain_adapter(model, &config, &loaded.domain, &mut progress)?;
+                let adapter = domain_adapter(model, &config, &loaded.domain, &mut progress)?;
                 write(&path, &adapter.to_bytes().map_err(spring_core::Error::from)?)?;
                 adapter
             };
@@ -502,12 +387,13 @@ fn lend(
     folder: &Path,
     jobs: &[&Job<'_>],
     watch: Watch<'_>,
-) -> Result<()> {
+) -> Result<HashMap<RunKey, MethodRun>> {
     let path = folder.join("others.jsonl");
-    let done: HashSet<RunKey> = read_lines::<OtherLine>(&path)?.into_iter().map(|line| line.key).collect();
+    let known = read_lines::<OtherLine>(&path)?.into_iter();
+    let mut runs: HashMap<RunKey, MethodRun> = known.map(|line| (line.key, line.run)).collect();
     let file = Mutex::new(append(&path)?);
-    let missing: Vec<&&Job<'_>> = jobs.iter().filter(|job| !done.contains(&job.key)).collect();
-    missing.par_iter().try_for_each(|job| -> Result<()> {
+    let missing: Vec<&&Job<'_>> = jobs.iter().filter(|job| !runs.contains_key(&job.key)).collect();
+    let new = missing.par_iter().map(|job| -> Result<(RunKey, MethodRun)> {
         stop_if(watch(SuiteEvent::Step))?;
         let group: Vec<&&Job<'_>> = jobs
             .iter()
@@ -518,12 +404,41 @@ fn lend(
             .collect();
         let own = group.iter().position(|other| other.key == job.key).unwrap_or(0);
         let others = (1..group.len()).take(3).map(|step| &group[(own + step) % group.len()].key);
-        let adapters = others.map(|key| load_adapters(&key.adapters(folder))).collect::<Result<Vec<_>>>()?;
+        let adapters =
+            others.map(|key| load_adapters(&adapters_of(folder, key))).collect::<Result<Vec<_>>>()?;
         let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
         let config = suite.config_on(&job.key.data);
         let run = run_other_user(model, &config, job.splits, &adapters, suite.generation, &mut progress)
             .map_err(|error| named(error, &job.key.user))?;
-        append_line(&file, &OtherLine { key: job.key.clone(), run })
+        let line = OtherLine { key: job.key.clone(), run };
+        append_line(&file, &line)?;
+        Ok((line.key, line.run))
+    });
+    runs.extend(new.collect::<Result<Vec<_>>>()?);
+    Ok(runs)
+}
+
+/// Runs something for each item, as many at a time as rayon has threads; after an error no new one
+/// begins. Not by rayon's own iterators: a thread that waits for the model's threads would begin
+/// another item in the meantime, inside the first one.
+fn side_by_side<T: Send>(items: &mut [T], run: impl Fn(&mut T) -> Result<()> + Sync) -> Result<()> {
+    let threads = rayon::current_num_threads().min(items.len());
+    let (waiting, failed) = (Mutex::new(items.iter_mut()), AtomicBool::new(false));
+    let work = || {
+        while !failed.load(Ordering::Relaxed) {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(item) = next else { break };
+            run(item).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = started.into_iter().map(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        ended.collect()
     })
 }
 

@@ -1,6 +1,6 @@
 //! The table of a suite: a row for each data set, budget and method.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 use spring_data::{
@@ -8,19 +8,21 @@ use spring_data::{
     synth::{DetectionScores, KindScores, TextKind},
 };
 use spring_metrics::{
-    ContinualScores, Interval, LabelScores, NumberScores, PairedTest, TextScores, UserScores,
-    average_seeds, bootstrap, holm, label_scores, number_scores, paired_test,
+    ContinualScores, Interval, LabelScores, NumberScores, PairedTest, TextScores, UserScores, bootstrap,
+    holm, label_scores, number_scores, paired_test,
 };
 
 use super::{
     Candidate, Suite,
     choice::chosen,
-    run::{RunLine, SuiteData},
+    scores::{adapter_scores, after_first, of_users, primary_scores},
+    table::{self, number, text},
 };
-use crate::{Budget, Loss, MethodRun, MethodSpec};
+use crate::{Budget, Loss, Method, MethodRun, Result, RunLine, SuiteData};
 
 /// All rows, in the order of data sets, budgets and methods.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// The suite.
     pub name: String,
@@ -36,6 +38,7 @@ pub struct Summary {
 /// One method on one data set under one budget. Every number is a mean over users, each user's
 /// seeds averaged first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SummaryRow {
     /// The data set.
     pub data: String,
@@ -105,18 +108,20 @@ impl Summary {
                     .filter(|line| line.key.data == data.data && line.key.budget == budget)
                     .collect();
                 let methods = shown(suite, &choices, budget);
-                let run =
-                    methods.iter().find(|method| method.name == against).map_or("", |method| &method.runs);
-                let reference = primary_scores(&lines, run);
-                let adapter_reference = adapter_scores(&lines, run);
+                let run = methods.iter().find(|method| method.name == against);
+                let run = run.map(|method| method.runs.clone());
+                let scores = |of: &dyn Fn(&Method) -> UserScores| run.as_ref().map(of).unwrap_or_default();
+                let reference = scores(&|run| primary_scores(&lines, run.name()));
+                let adapter_reference = scores(&|run| adapter_scores(&lines, run));
                 let mut group: Vec<SummaryRow> = methods
                     .into_iter()
                     .filter_map(|method| {
-                        let own = primary_scores(&lines, &method.runs);
+                        let runs = method.runs.name();
+                        let own = primary_scores(&lines, runs);
                         let difference =
                             (method.name != against).then(|| paired_test(&own, &reference, SEED)).flatten();
                         let per_byte = bootstrap(&own, SEED)?;
-                        let mut row = row(&lines, &method.runs, per_byte, difference);
+                        let mut row = row(&lines, runs, per_byte, difference);
                         row.adapter_difference = (method.name != against)
                             .then(|| {
                                 paired_test(&adapter_scores(&lines, &method.runs), &adapter_reference, SEED)
@@ -124,8 +129,7 @@ impl Summary {
                             .flatten();
                         (row.data, row.budget) = (data.data.clone(), budget);
                         (row.method, row.label) = (method.name.to_owned(), method.label);
-                        let (predicted, written) =
-                            answers(&lines, &method.runs, data.task == Some(Task::Lamp1));
+                        let (predicted, written) = answers(&lines, runs, data.task == Some(Task::Lamp1));
                         match data.task {
                             Some(Task::Lamp1 | Task::Lamp2) => {
                                 row.labels = label_scores(&predicted, &written)
@@ -145,157 +149,167 @@ impl Summary {
     }
 
     /// The candidates of all choices as CSV, with a heading.
-    pub fn choices_csv(&self) -> String {
-        let mut csv = String::from("choice,stage,budget,method,users,nats_per_byte,best\n");
-        for candidate in &self.choices {
-            let Candidate { choice, stage, budget, method, users, per_byte, best, .. } = candidate;
-            csv += &format!(
-                "{},{stage},{},{},{users},{per_byte:.6},{best}\n",
-                quoted(choice),
-                budget.name(),
-                quoted(method)
-            );
-        }
-        csv
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Table`](crate::Error::Table) if memory runs out.
+    pub fn choices_csv(&self) -> Result<String> {
+        let heading = ["choice", "stage", "budget", "method", "users", "nats_per_byte", "best"];
+        let rows = self.choices.iter().map(|candidate| {
+            vec![
+                text(&candidate.choice),
+                candidate.stage.to_string().into(),
+                candidate.budget.name().into(),
+                text(candidate.method.name()),
+                candidate.users.to_string().into(),
+                number(candidate.per_byte),
+                candidate.best.to_string().into(),
+            ]
+        });
+        table::csv(&heading, rows)
     }
 
     /// The table as CSV, with a heading.
-    pub fn csv(&self) -> String {
-        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.6}"));
-        let mut csv = String::from(
-            "data,budget,method,users,nats_per_byte,low_95,high_95,nats_per_token,adapter_nats_per_byte,adapter_nats_per_token,against,difference,difference_low_95,\
-             difference_high_95,p,p_holm,least_p_holm,minimum_detectable,adapter_difference,adapter_difference_low_95,\
-             adapter_difference_high_95,adapter_p,adapter_p_holm,average,backward_transfer,forward_transfer,forgetting,\
-             tokens_trained,learned_share,gate_open_share,seconds,rouge1,rouge2,rougeL,meteor,accuracy,f1,mae,rmse,\
-             unreadable,selection_precision,selection_recall,selection_clean,clean_by_chance,stale_rate,changes,changes_found,\
-             detection_delay,false_alarms\n",
-        );
-        for row in &self.rows {
-            let (test, alone) = (row.difference, row.adapter_difference);
-            let text = row.generated;
-            let whole = |count: usize| count as f64;
-            let synthetic = row.synthetic.unwrap_or_default();
-            let mut cells = vec![
-                quoted(&row.data),
-                row.budget.name().to_owned(),
-                quoted(&row.method),
-                row.per_byte.users.to_string(),
-                number(Some(row.per_byte.mean)),
-                number(Some(row.per_byte.low)),
-                number(Some(row.per_byte.high)),
-                number(Some(row.per_token)),
-                number(row.adapter_alone.map(|alone| alone[0])),
-                number(row.adapter_alone.map(|alone| alone[1])),
-                quoted(&self.against),
-            ];
-            cells.extend(
-                [
-                    test.map(|t| t.difference.mean),
-                    test.map(|t| t.difference.low),
-                    test.map(|t| t.difference.high),
-                    test.map(|t| t.p),
-                    test.map(|t| t.p_holm),
-                    test.map(|t| t.least_p_holm),
-                    test.and_then(|t| t.minimum_detectable),
-                    alone.map(|t| t.difference.mean),
-                    alone.map(|t| t.difference.low),
-                    alone.map(|t| t.difference.high),
-                    alone.map(|t| t.p),
-                    alone.map(|t| t.p_holm),
-                    row.continual.average,
-                    row.continual.backward_transfer,
-                    row.continual.forward_transfer,
-                    row.continual.forgetting,
-                    Some(row.tokens),
-                    Some(row.learned),
-                    Some(row.open),
-                    Some(row.seconds),
-                    text.map(|t| t.rouge1),
-                    text.map(|t| t.rouge2),
-                    text.map(|t| t.rouge_l),
-                    text.map(|t| t.meteor),
-                    row.labels.map(|l| l.accuracy),
-                    row.labels.map(|l| l.f1),
-                    row.numbers.map(|n| n.mae),
-                    row.numbers.map(|n| n.rmse),
-                    row.numbers.map(|n| whole(n.unreadable)),
-                ]
-                .into_iter()
-                .chain(synthetic)
-                .chain([
-                    row.detection.map(|d| whole(d.changes)),
-                    row.detection.map(|d| whole(d.found)),
-                    row.detection.and_then(|d| d.mean_delay),
-                    row.detection.map(|d| whole(d.false_alarms)),
-                ])
-                .map(number),
-            );
-            csv += &(cells.join(",") + "\n");
-        }
-        csv
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Table`](crate::Error::Table) if memory runs out.
+    pub fn csv(&self) -> Result<String> {
+        table::csv(&HEADING, self.rows.iter().map(|row| self.cells(row)))
+    }
+
+    fn cells<'s>(&'s self, row: &'s SummaryRow) -> Vec<Cow<'s, str>> {
+        let (test, alone) = (row.difference, row.adapter_difference);
+        let generated = row.generated;
+        let whole = |count: usize| count as f64;
+        let names = [
+            text(&row.data),
+            row.budget.name().into(),
+            text(&row.method),
+            row.per_byte.users.to_string().into(),
+            number(row.per_byte.mean),
+            number(row.per_byte.low),
+            number(row.per_byte.high),
+            number(row.per_token),
+            number(row.adapter_alone.map(|alone| alone[0])),
+            number(row.adapter_alone.map(|alone| alone[1])),
+            text(&self.against),
+        ];
+        let numbers = [
+            test.map(|t| t.difference.mean),
+            test.map(|t| t.difference.low),
+            test.map(|t| t.difference.high),
+            test.map(|t| t.p),
+            test.map(|t| t.p_holm),
+            test.map(|t| t.least_p_holm),
+            test.and_then(|t| t.minimum_detectable),
+            alone.map(|t| t.difference.mean),
+            alone.map(|t| t.difference.low),
+            alone.map(|t| t.difference.high),
+            alone.map(|t| t.p),
+            alone.map(|t| t.p_holm),
+            row.continual.average,
+            row.continual.backward_transfer,
+            row.continual.forward_transfer,
+            row.continual.forgetting,
+            Some(row.tokens),
+            Some(row.learned),
+            Some(row.open),
+            Some(row.seconds),
+            generated.map(|t| t.rouge1),
+            generated.map(|t| t.rouge2),
+            generated.map(|t| t.rouge_l),
+            generated.map(|t| t.meteor),
+            row.labels.map(|l| l.accuracy),
+            row.labels.map(|l| l.f1),
+            row.numbers.map(|n| n.mae),
+            row.numbers.map(|n| n.rmse),
+            row.numbers.map(|n| whole(n.unreadable)),
+        ];
+        let detection = [
+            row.detection.map(|d| whole(d.changes)),
+            row.detection.map(|d| whole(d.found)),
+            row.detection.and_then(|d| d.mean_delay),
+            row.detection.map(|d| whole(d.false_alarms)),
+        ];
+        let synthetic = row.synthetic.unwrap_or_default();
+        let numbers = numbers.into_iter().chain(synthetic).chain(detection).map(number);
+        names.into_iter().chain(numbers).collect()
     }
 }
+
+/// The columns of `summary.csv`; docs/formats.md says what each is.
+const HEADING: [&str; 49] = [
+    "data",
+    "budget",
+    "method",
+    "users",
+    "nats_per_byte",
+    "low_95",
+    "high_95",
+    "nats_per_token",
+    "adapter_nats_per_byte",
+    "adapter_nats_per_token",
+    "against",
+    "difference",
+    "difference_low_95",
+    "difference_high_95",
+    "p",
+    "p_holm",
+    "least_p_holm",
+    "minimum_detectable",
+    "adapter_difference",
+    "adapter_difference_low_95",
+    "adapter_difference_high_95",
+    "adapter_p",
+    "adapter_p_holm",
+    "average",
+    "backward_transfer",
+    "forward_transfer",
+    "forgetting",
+    "tokens_trained",
+    "learned_share",
+    "gate_open_share",
+    "seconds",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "meteor",
+    "accuracy",
+    "f1",
+    "mae",
+    "rmse",
+    "unreadable",
+    "selection_precision",
+    "selection_recall",
+    "selection_clean",
+    "clean_by_chance",
+    "stale_rate",
+    "changes",
+    "changes_found",
+    "detection_delay",
+    "false_alarms",
+];
 
 /// A row's names, and the method whose runs it shows.
 struct Shown<'s> {
     name: &'s str,
     label: String,
-    runs: String,
+    runs: Method,
 }
 
 fn shown<'s>(suite: &'s Suite, choices: &[Candidate], budget: Budget) -> Vec<Shown<'s>> {
     let methods = suite.methods.iter().map(|method| Shown {
         name: method.name(),
         label: method.label().to_owned(),
-        runs: method.name().to_owned(),
+        runs: method.clone(),
     });
     let chosen = suite.choose.iter().filter_map(|choice| {
         let method = chosen(choice, choices, budget)?;
         let label = format!("{}: {}", choice.name, method.label());
-        Some(Shown { name: &choice.name, label, runs: method.name().to_owned() })
+        Some(Shown { name: &choice.name, label, runs: method })
     });
     methods.chain(chosen).collect()
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
-
-/// The loss that a method is judged by; of one period only where there is but one.
-fn after_first(run: &MethodRun) -> Loss {
-    if run.matrix.len() > 1 { run.diagonal_after_first() } else { run.diagonal() }
-}
-
-/// The primary score of every user, seeds averaged.
-pub(super) fn primary_scores(lines: &[&RunLine], method: &str) -> UserScores {
-    of_users(lines, method, |run, _| after_first(run).per_byte())
-}
-
-/// The same of the adapter alone: of methods with retrieval what they would be without it, of
-/// methods with texts in the prompt nothing.
-fn adapter_scores(lines: &[&RunLine], method: &str) -> UserScores {
-    if method.parse::<MethodSpec>().is_ok_and(|method| method.reads_in_prompt()) {
-        return UserScores::new();
-    }
-    of_users(lines, method, |run, _| {
-        if run.adapter_matrix.is_empty() {
-            return after_first(run).per_byte();
-        }
-        after_first(&MethodRun { matrix: run.adapter_matrix.clone(), ..MethodRun::default() }).per_byte()
-    })
-}
-
-/// A number of every user, seeds averaged; what a run does not have is left out.
-fn of_users(lines: &[&RunLine], method: &str, value: impl Fn(&MethodRun, &RunLine) -> f64) -> UserScores {
-    let values = lines.iter().filter_map(|line| {
-        let value = value(line.run.methods.get(method)?, line);
-        value.is_finite().then_some((line.key.user.as_str(), value))
-    });
-    average_seeds(values)
 }
 
 /// All generated texts of a method, or those alone that answer questions, and the users' own.
@@ -314,7 +328,7 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
         mean(&of_users(lines, method, |run, line| value(run, line).unwrap_or(f64::NAN)))
     };
     let part = |part: usize, whole: usize| Some(part as f64 / whole as f64);
-    // The forward transfer is measured from the base; where that is no method of the suite there is
+    // The forward transfer is measured from the base; where that is not a method of the suite there is
     // none.
     let continual = |run: &MethodRun, line: &RunLine| {
         let none = MethodRun::default();

@@ -3,31 +3,29 @@
 use std::collections::HashMap;
 
 use spring_core::{Config, spring_drift::Selection, spring_fuse::GateConfig};
+use spring_lm::TrainConfig;
 
-use super::{
-    MethodSpec,
-    method::{Beside, Learn},
-};
-use crate::{Budget, Start, Suite};
+use super::Suite;
+use crate::{Budget, Method, Reads, Result, Start, Trains};
 
 /// Tokens that are handled for a user, prompts included.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Cost {
-    pub(crate) train: f64,
-    pub(crate) score: f64,
+pub(super) struct Cost {
+    pub(super) train: f64,
+    pub(super) score: f64,
 }
 
-/// What some methods cost for a user of a suite, whose periods have this many tokens of training and
-/// of test parts, over all seeds and budgets; roughly. What is the same for several methods,
-/// budgets or seeds counts once, as [`Memo`](super::Memo) makes it.
-pub(crate) fn cost_of(methods: &[MethodSpec], suite: &Suite, periods: &[(usize, usize)]) -> Cost {
+/// What some methods cost for a user of a suite over all seeds and budgets, roughly; `periods` are
+/// the tokens of each period's training and test parts. What is the same for several methods,
+/// budgets or seeds counts once, as [`Memo`](crate::Memo) makes it.
+pub(super) fn cost_of(methods: &[Method], suite: &Suite, periods: &[(usize, usize)]) -> Result<Cost> {
     let seeds = suite.seeds.len() as f64;
     let mut parts = Parts::default();
     // The base's scores of all that is learned, whatever the seed.
     parts.score("base", periods.iter().map(|period| period.0 as f64).sum());
     for &budget in &suite.budgets {
         // The reference is always learned, and evaluated only where it is one of the methods.
-        one(&MethodSpec::spring(), false, budget, suite, periods, seeds, &mut parts);
+        one(&Method::spring()?, false, budget, suite, periods, seeds, &mut parts);
         for method in methods {
             one(method, true, budget, suite, periods, seeds, &mut parts);
         }
@@ -36,7 +34,7 @@ pub(crate) fn cost_of(methods: &[MethodSpec], suite: &Suite, periods: &[(usize, 
     // A token at a time costs many times as much as a text at once.
     let generated = (suite.generation.texts * suite.generation.tokens * periods.len()) as f64;
     cost.score += 20.0 * generated * (methods.len() * suite.budgets.len()) as f64 * seeds;
-    cost
+    Ok(cost)
 }
 
 /// Costs by what they are for.
@@ -58,7 +56,7 @@ impl Parts {
 
 /// Adds what one method costs under one budget.
 fn one(
-    method: &MethodSpec,
+    method: &Method,
     evaluated: bool,
     budget: Budget,
     suite: &Suite,
@@ -76,38 +74,42 @@ fn one(
     };
     let start = method.start().unwrap_or(suite.start);
     // What trains alike under both budgets.
-    let name = match (method.learn, equal_steps) {
-        (Learn::Everything | Learn::Pulled | Learn::First | Learn::Cumulative, true) => Budget::Epochs.name(),
+    let trains = method.kind().trains;
+    let name = match (trains, equal_steps) {
+        (Trains::Everything | Trains::First | Trains::SoFar, true) => Budget::Epochs.name(),
         _ => budget.name(),
     };
-    let learner = match method.learn {
-        Learn::Spring => format!("{drift:?} {buffer:?} {bm25:?}"),
-        _ => method.name().split(':').next().unwrap_or("").trim_end_matches("+retrieval").to_owned(),
+    let learner = match trains {
+        Trains::Selection => format!("{drift:?} {buffer:?} {bm25:?}"),
+        _ => method.kind().name.clone(),
     };
+    // A first adapter has no last one to be held to.
+    let first = TrainConfig { anchor: 0.0, ..training.clone() };
+    let is_fixed = trains == Trains::Nothing && !method.needs_domain(suite.start);
     let alike = format!("{name} {learner} {training:?} {start:?} {share}");
     let tests: f64 = periods.iter().map(|period| period.1 as f64).sum();
     let mut so_far = 0.0;
     for (t, (train, _)) in periods.iter().enumerate() {
         let train = *train as f64;
         so_far += train;
-        let part = match method.learn {
-            Learn::Nothing | Learn::Domain | Learn::OtherUser => 0.0,
-            Learn::First if t > 0 => 0.0,
-            Learn::Spring | Learn::Random if t == 0 && start == Start::Domain => share,
+        let part = match trains {
+            Trains::Nothing => 0.0,
+            Trains::First if t > 0 => 0.0,
+            Trains::Selection | Trains::AsManyTexts if t == 0 && start == Start::Domain => share,
             _ if t == 0 => 1.0,
-            Learn::First | Learn::Everything | Learn::Pulled => 1.0,
-            Learn::Replay => 2.0,
-            Learn::Cumulative => so_far / train,
-            Learn::Random | Learn::RandomTokens | Learn::Spring => share,
+            Trains::First | Trains::Everything => 1.0,
+            Trains::Replay => 2.0,
+            Trains::SoFar => so_far / train,
+            Trains::AsManyTexts | Trains::AsManyTokens | Trains::Selection => share,
         };
         // Nearly all learn the first period whole, from the same start.
         let what = match t == 0 && part == 1.0 {
-            true => format!("first {training:?} {start:?}"),
+            true => format!("first {first:?} {start:?}"),
             false => format!("{alike} {t}"),
         };
         if part > 0.0 {
             let once = if equal_steps { suite.config.training.epochs } else { training.epochs } as f64;
-            let trained = if equal_steps && method.learn != Learn::Cumulative { 1.0 } else { part };
+            let trained = if equal_steps && trains != Trains::SoFar { 1.0 } else { part };
             parts.train(&what, seeds * once * train * trained);
         }
         if method.is_spring() {
@@ -117,22 +119,22 @@ fn one(
             parts.score(&format!("after {what}"), seeds * part * so_far);
         }
         if evaluated {
-            let row = match method.beside {
-                Beside::Nothing if part > 0.0 => what,
-                Beside::Nothing => method.name().to_owned(),
-                Beside::Search | Beside::Latest => format!("{} {t}", method.name()),
-                Beside::Gated => format!("{} {} {t}", method.name(), budget.name()),
+            let row = match method.reads() {
+                Reads::Nothing if part > 0.0 => what,
+                Reads::Nothing => method.name().to_owned(),
+                Reads::Prompt => format!("{} {t}", method.name()),
+                Reads::Buffer => format!("{} {} {t}", method.name(), budget.name()),
             };
-            let (often, tokens) = match (method.learn, method.beside) {
-                (Learn::OtherUser, _) => (seeds, 3.0 * tests),
-                // The base, which no seed changes.
-                (Learn::Nothing, Beside::Nothing) => (1.0, tests),
-                (Learn::Nothing, Beside::Search | Beside::Latest) => (1.0, 3.0 * tests),
-                (_, Beside::Nothing) if part == 0.0 && t > 0 => (0.0, 0.0),
-                (_, Beside::Nothing) => (seeds, tests),
-                (_, Beside::Search | Beside::Latest) => (seeds, 3.0 * tests),
+            let (often, tokens) = match method.reads() {
+                _ if method.is_of_others() => (seeds, 3.0 * tests),
+                // No seed changes them.
+                Reads::Nothing if is_fixed => (1.0, tests),
+                Reads::Prompt if is_fixed => (1.0, 3.0 * tests),
+                Reads::Nothing if part == 0.0 && t > 0 => (0.0, 0.0),
+                Reads::Nothing => (seeds, tests),
+                Reads::Prompt => (seeds, 3.0 * tests),
                 // Alone where the gate is closed; where it opens, two branches and a mixture.
-                (_, Beside::Gated) => (seeds, (1.0 + 4.0 * open_share(&own.gate)) * tests),
+                Reads::Buffer => (seeds, (1.0 + 4.0 * open_share(&own.gate)) * tests),
             };
             parts.score(&format!("row {row}"), often * tokens);
         }
@@ -157,7 +159,7 @@ mod tests {
         let names = methods.join("', '");
         let toml = format!("name = 'x'\nmethods = ['{names}']\n{more}\n[[data]]\nname = 'd'\npath = 'd'\n");
         let suite = Suite::from_toml(&toml, "x.toml").unwrap();
-        cost_of(&suite.methods, &suite, &[(100, 10), (200, 10)])
+        cost_of(&suite.methods, &suite, &[(100, 10), (200, 10)]).unwrap()
     }
 
     #[test]

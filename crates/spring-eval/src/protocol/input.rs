@@ -1,0 +1,77 @@
+//! What a run is asked for, and what it gives.
+
+use spring_core::{Config, spring_memory::UserId};
+use spring_lm::Adapter;
+
+use super::Method;
+use crate::{Budget, Generation, Split, Start, UserRun};
+
+/// What is run for a user.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Protocol {
+    /// SPRInG's settings, and the training of all; its seed is the seed of the run.
+    pub config: Config,
+    /// The methods.
+    pub methods: Vec<Method>,
+    /// How much they may train.
+    pub budget: Budget,
+    /// What is generated.
+    pub generation: Generation,
+}
+
+impl Protocol {
+    /// Some methods with as many epochs as the settings say; nothing is generated.
+    pub fn new(config: Config, methods: Vec<Method>) -> Self {
+        Self { config, methods, budget: Budget::Epochs, generation: Generation::default() }
+    }
+
+    /// Another budget.
+    #[must_use]
+    pub fn with_budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// With texts to generate.
+    #[must_use]
+    pub fn with_generation(self, generation: Generation) -> Self {
+        Self { generation, ..self }
+    }
+}
+
+/// One user's data for a run.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct UserInput<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// The periods.
+    pub splits: &'a [Split],
+    /// The domain adapter, for the method `domain`.
+    pub domain: Option<&'a Adapter>,
+    /// What everyone starts from.
+    pub start: Start,
+}
+
+impl<'a> UserInput<'a> {
+    /// A user without a domain adapter.
+    pub fn new(user: &'a UserId, splits: &'a [Split]) -> Self {
+        Self { user, splits, domain: None, start: Start::Base }
+    }
+
+    /// With a domain adapter, and what everyone starts from.
+    #[must_use]
+    pub fn with_domain(self, adapter: Option<&'a Adapter>, start: Start) -> Self {
+        Self { domain: adapter, start, ..self }
+    }
+}
+
+/// What a run gives: the numbers, and SPRInG's adapter after each period, which `other_user` needs.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct UserOutcome {
+    /// The numbers.
+    pub run: UserRun,
+    /// SPRInG's adapters.
+    pub adapters: Vec<Adapter>,
+}

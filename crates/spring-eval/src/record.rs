@@ -1,0 +1,359 @@
+//! What a run is asked for, and what it gives: the records that protocol, suites and pages share.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use spring_core::spring_memory::UserId;
+use spring_data::{
+    Task,
+    synth::{Detection, KindScores, SelectionQuality},
+};
+use spring_metrics::{ContinualScores, Direction};
+
+use crate::Loss;
+
+/// What every adapter starts from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// A fresh adapter.
+    #[default]
+    Base,
+    /// The domain adapter.
+    Domain,
+}
+
+impl Start {
+    /// The name in files and arguments.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Domain => "domain",
+        }
+    }
+}
+
+/// What a kind trains on in each period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trains {
+    /// Nothing.
+    Nothing,
+    /// The first period, whole; nothing later.
+    First,
+    /// Every period whole.
+    Everything,
+    /// Every period whole, with as many older texts from a reservoir.
+    Replay,
+    /// Everything so far, from the starting point each time.
+    SoFar,
+    /// As many texts as SPRInG, at random.
+    AsManyTexts,
+    /// As many response tokens as SPRInG, at random.
+    AsManyTokens,
+    /// What SPRInG selects.
+    Selection,
+}
+
+/// What a method reads beside the prompt when it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Nothing.
+    Nothing,
+    /// Earlier texts, in the prompt.
+    Prompt,
+    /// SPRInG's buffer, through gate and mixture.
+    Buffer,
+}
+
+/// How much each method may train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Budget {
+    /// The paper's: as many passes over its texts as the settings say, so that a selection costs
+    /// less.
+    Epochs,
+    /// Equal optimiser tokens: in each period every method trains on as many response tokens as
+    /// `everything` does under `epochs`, over and over its own texts; `cumulative`, which begins
+    /// anew each time, on as many as in all periods so far.
+    Steps,
+}
+
+impl Budget {
+    /// The name in files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Epochs => "epochs",
+            Self::Steps => "steps",
+        }
+    }
+}
+
+/// What is generated on the diagonal of R.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Generation {
+    /// Texts of each test part, the data set's own questions first, then the oldest. Default 0:
+    /// nothing is generated.
+    pub texts: usize,
+    /// Most new tokens. Default 128.
+    pub tokens: usize,
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        Self { texts: 0, tokens: 128 }
+    }
+}
+
+impl Generation {
+    /// Some texts of each test part, each of at most some new tokens.
+    pub fn new(texts: usize, tokens: usize) -> Self {
+        Self { texts, tokens }
+    }
+}
+
+/// One method on one user.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MethodRun {
+    /// R\[t\]\[i\]: the loss after period t on the test part of period i.
+    pub matrix: Vec<Vec<Loss>>,
+    /// Of methods that write through gate and mixture: the same of their adapter alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapter_matrix: Vec<Vec<Loss>>,
+    /// Texts learned in each period.
+    pub selected: Vec<usize>,
+    /// Response tokens trained on in each period, over all epochs.
+    pub tokens: Vec<usize>,
+    /// Test texts on the diagonal for which retrieval took part.
+    pub open: Vec<usize>,
+    /// The texts generated on the diagonal, in the order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generated: Vec<GeneratedText>,
+    /// What is known of synthetic users only, per period.
+    pub synthetic: Vec<SyntheticScores>,
+    /// Seconds of wall time in all, as if no other method, seed or budget had been run: what was
+    /// shared counts with the time that it took when it was done.
+    pub seconds: f64,
+}
+
+impl MethodRun {
+    /// R in nats per byte.
+    pub fn per_byte(&self) -> Vec<Vec<Option<f64>>> {
+        self.matrix.iter().map(|row| row.iter().map(|loss| Some(loss.per_byte())).collect()).collect()
+    }
+
+    /// The loss on each period's test part right after that period, all periods together.
+    pub fn diagonal(&self) -> Loss {
+        self.matrix.iter().enumerate().filter_map(|(t, row)| row.get(t).copied()).sum()
+    }
+
+    /// The same without the first period, which most methods learn alike.
+    pub fn diagonal_after_first(&self) -> Loss {
+        Self::after_first(&self.matrix)
+    }
+
+    /// The same of the adapter alone; `None` of methods that write without the mixture.
+    pub fn adapter_diagonal_after_first(&self) -> Option<Loss> {
+        (!self.adapter_matrix.is_empty()).then(|| Self::after_first(&self.adapter_matrix))
+    }
+
+    fn after_first(matrix: &[Vec<Loss>]) -> Loss {
+        matrix.iter().enumerate().skip(1).filter_map(|(t, row)| row.get(t).copied()).sum()
+    }
+
+    /// The continual metrics in nats per byte, with `base` for the forward transfer.
+    pub fn continual(&self, base: &Self) -> ContinualScores {
+        let base = base.per_byte().into_iter().next().unwrap_or_default();
+        ContinualScores::of(&self.per_byte(), &base, Direction::Lower)
+    }
+}
+
+/// A generated text and the user's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GeneratedText {
+    /// The period after which it was generated, from 1.
+    pub period: u32,
+    /// What the model wrote.
+    pub predicted: String,
+    /// What the user wrote.
+    pub written: String,
+    /// Whether it answers a question of the data set and is not of the user's profile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub question: bool,
+}
+
+/// What can be measured where the truth is known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SyntheticScores {
+    /// How well the selection found what is new.
+    pub selection: SelectionQuality,
+    /// Share of the period's test texts for which the model prefers the user's other style.
+    pub stale: Option<f64>,
+    /// How SPRInG's variants scored each kind of text; empty for other methods and without an
+    /// adapter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<KindScores>,
+}
+
+/// One period's sizes and SPRInG's drift.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PeriodSizes {
+    /// Texts that could be learned.
+    pub train: usize,
+    /// Test texts.
+    pub test: usize,
+    /// Test texts left out as near-duplicates.
+    pub dropped: usize,
+    /// SPRInG's mean novelty before it learned the period, nats per token; `None` without an
+    /// adapter.
+    pub novelty: Option<f64>,
+}
+
+/// One user under one seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UserRun {
+    /// The user.
+    pub user: UserId,
+    /// The periods.
+    pub periods: Vec<PeriodSizes>,
+    /// The methods by name.
+    pub methods: BTreeMap<String, MethodRun>,
+    /// How well the change detector found the changes of a synthetic user.
+    pub detection: Option<Detection>,
+}
+
+/// Which run a line is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunKey {
+    /// The data set.
+    pub data: String,
+    /// How much each method may train.
+    pub budget: Budget,
+    /// The seed.
+    pub seed: u64,
+    /// The user.
+    pub user: UserId,
+}
+
+impl RunKey {
+    /// The run in words.
+    pub fn name(&self) -> String {
+        format!("{}, {}, seed {}, {}", self.data, self.budget.name(), self.seed, self.user)
+    }
+}
+
+/// One line of `runs.jsonl`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunLine {
+    /// Which run it is.
+    #[serde(flatten)]
+    pub key: RunKey,
+    /// What it gave.
+    pub run: UserRun,
+}
+
+/// Who of a data set was evaluated, and who not: `users.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SuiteData {
+    /// The data set.
+    pub data: String,
+    /// LaMP's or LongLaMP's task.
+    pub task: Option<Task>,
+    /// The users that were looked at.
+    pub users: Vec<SuiteUser>,
+    /// Further users, who have too few texts for two periods.
+    pub too_few: usize,
+    /// Users that the domain adapter learned from; 0 without one.
+    pub domain_users: usize,
+    /// Their texts.
+    pub domain_texts: usize,
+    /// How many of these users would have been evaluated, had there been others to learn the domain
+    /// from.
+    #[serde(default)]
+    pub kept_back: usize,
+    /// Methods that were not run, as they need a domain adapter and there is no one to learn it
+    /// from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_run: Vec<String>,
+}
+
+impl SuiteData {
+    /// What the reader should know where users or methods are not what the suite asks for.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        if self.kept_back > 0 {
+            let (data, users) = (&self.data, self.kept_back);
+            notices.push(format!(
+                "{data}: all usable users would be evaluated, so {users} of them with fewest texts \
+                 teach the domain adapter instead; for another division set users"
+            ));
+        }
+        if !self.not_run.is_empty() {
+            let methods = self.not_run.join(", ");
+            notices.push(format!(
+                "{}: not run, as there are too few users to keep one back for the domain adapter: {methods}",
+                self.data
+            ));
+        }
+        notices
+    }
+
+    /// How many users were evaluated, and how many of them with fewer periods than the others.
+    pub fn evaluated(&self) -> (usize, usize) {
+        let periods: Vec<usize> =
+            self.users.iter().filter(|user| user.excluded.is_none()).map(|user| user.periods).collect();
+        let most = periods.iter().copied().max().unwrap_or(0);
+        (periods.len(), periods.iter().filter(|periods| **periods < most).count())
+    }
+
+    /// How many users were left out.
+    pub fn left_out(&self) -> usize {
+        self.too_few + self.users.iter().filter(|user| user.excluded.is_some()).count()
+    }
+}
+
+/// A user of a data set: how their stream was cut, or why not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SuiteUser {
+    /// The user.
+    pub user: UserId,
+    /// Their texts.
+    pub texts: usize,
+    /// Periods, at most as many as asked for; 0 for a user who is left out.
+    pub periods: usize,
+    /// Why they are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<String>,
+    /// Whether settings are chosen on them or reported on them, in a suite that chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half: Option<Half>,
+}
+
+/// What a user is there for, in a suite that chooses settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Half {
+    /// Settings are chosen on them, and nothing is reported.
+    Choosing,
+    /// What was chosen is reported on them.
+    Reporting,
+}
+
+impl Half {
+    /// Of the users of a data set, most texts first, every other one: the halves are alike in how
+    /// much they wrote.
+    pub(crate) fn of(place: usize) -> Self {
+        if place.is_multiple_of(2) { Self::Choosing } else { Self::Reporting }
+    }
+}

@@ -1,0 +1,133 @@
+//! A data set of a suite, read and cut into periods.
+
+use std::{collections::HashSet, path::Path};
+
+use spring_core::{StoredInteraction, spring_memory::UserId};
+use spring_data::{Format, Task, open, read_streams, text_counts};
+
+use super::{DataSet, Suite, folder::hash_of};
+use crate::{Error, Result, Split, Start, SuiteUser, stored};
+
+/// A data set, ready to be run on.
+pub(super) struct LoadedData {
+    pub(super) name: String,
+    pub(super) task: Option<Task>,
+    pub(super) users: Vec<(UserId, Vec<Split>)>,
+    /// Texts of users that are not evaluated: their first periods, or all where they have no two
+    /// periods.
+    pub(super) domain: Vec<StoredInteraction>,
+    pub(super) domain_users: usize,
+    /// How many of these would have been evaluated, had there been others to learn the domain from.
+    pub(super) kept_back: usize,
+    pub(super) considered: Vec<SuiteUser>,
+    /// Users with too few texts to be looked at.
+    pub(super) too_few: usize,
+    /// SHA-256 of the file and of the file of outputs, in hexadecimal digits.
+    pub(super) sha256: (String, Option<String>),
+}
+
+impl LoadedData {
+    /// Where all users would be evaluated, the third with fewest texts teaches the domain adapter
+    /// instead, if `least` users remain.
+    fn keep_back(&mut self, least: usize) {
+        let taken = (self.users.len() / 3).max(1);
+        if self.users.len() < least + taken {
+            return;
+        }
+        for (user, mut splits) in self.users.split_off(self.users.len() - taken) {
+            self.domain.append(&mut splits.swap_remove(0).train);
+            let kept = self.considered.iter_mut().filter(|considered| considered.user == user);
+            kept.for_each(|user| {
+                (user.periods, user.excluded) = (0, Some(KEPT_BACK.into()));
+            });
+        }
+        (self.domain_users, self.kept_back) = (taken, taken);
+    }
+}
+
+/// Why a user whom the domain adapter needs is not evaluated.
+const KEPT_BACK: &str = "kept back: the domain adapter learns from them, for want of other users";
+
+pub(super) fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
+    let path = Path::new(&data.path);
+    let rule = suite.rule(data);
+    let least = 2 * (rule.min_train + rule.min_test);
+    let outputs = data.outputs.as_deref().map(Path::new);
+    let mut counts: Vec<(UserId, usize)> = text_counts(path)?.into_iter().collect();
+    let known = counts.len();
+    let too_few = counts.iter().filter(|(_, count)| *count < least).count();
+    // Most texts first; users of equal count in the order of their names, so that a run can be
+    // repeated.
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    // Some may turn out to be of no use.
+    counts.truncate(data.skip + 2 * data.users + data.domain_users);
+    let wanted: HashSet<&UserId> = counts.iter().map(|(user, _)| user).collect();
+    let streams = read_streams(path, outputs, &|user| wanted.contains(user))?;
+    let task = match open(path)?.format() {
+        Format::Questions(task) | Format::History(task) => task,
+        _ => None,
+    };
+    let sha256 = (hash_of(path)?, outputs.map(hash_of).transpose()?);
+    let mut loaded = LoadedData {
+        name: data.name.clone(),
+        task,
+        users: vec![],
+        domain: vec![],
+        domain_users: 0,
+        kept_back: 0,
+        considered: vec![],
+        too_few,
+        sha256,
+    };
+    for (rank, (user, count)) in counts.iter().enumerate() {
+        let Some(stream) = streams.iter().find(|stream| stream.user == *user) else { continue };
+        let latest = stream.texts.len().saturating_sub(data.texts.unwrap_or(usize::MAX));
+        let texts = &stored(stream)[latest..];
+        let cut = rule.cut(texts);
+        if rank >= data.skip && loaded.users.len() < data.users && *count >= least {
+            let (periods, excluded) = match &cut {
+                Ok(splits) => (splits.len(), None),
+                Err(reason) => (0, Some(reason.clone())),
+            };
+            loaded.considered.push(SuiteUser {
+                user: user.clone(),
+                texts: texts.len(),
+                periods,
+                excluded,
+                half: None,
+            });
+            if let Ok(splits) = cut {
+                loaded.users.push((user.clone(), splits));
+                continue;
+            }
+        }
+        if loaded.domain_users < data.domain_users {
+            loaded.domain.append(&mut match cut {
+                Ok(mut splits) => splits.swap_remove(0).train,
+                Err(_) => texts.to_vec(),
+            });
+            loaded.domain_users += 1;
+        }
+    }
+    if suite.needs_domain() && loaded.domain.is_empty() {
+        loaded.keep_back(if suite.choose.is_empty() { 1 } else { 2 });
+    }
+    if !suite.choose.is_empty() && loaded.users.len() == 1 {
+        let reason = "only one user can be evaluated; choosing on one half of the users takes two".into();
+        return Err(Error::File { file: data.path.clone(), reason });
+    }
+    if loaded.users.is_empty() {
+        let reason = format!(
+            "no user has two periods of {} training and {} test texts ({too_few} of {known} have \
+             too few texts)",
+            rule.min_train, rule.min_test
+        );
+        return Err(Error::File { file: data.path.clone(), reason });
+    }
+    if suite.start == Start::Domain && loaded.domain.is_empty() {
+        let reason = "everyone starts from the domain adapter, and too few users can be evaluated \
+                      to keep one back for it";
+        return Err(Error::File { file: data.path.clone(), reason: reason.into() });
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,229 @@
+//! The tables of one data set and budget.
+
+use maud::{Markup, html};
+use spring_eval::SummaryRow;
+use spring_metrics::{ContinualScores, PairedTest};
+
+use super::Group;
+use crate::markup::{Column, bold_if, cell, cell_with, clean, count, details, number, percent, table};
+
+fn none() -> Markup {
+    cell("–")
+}
+
+/// A difference with its interval, p after and before Holm's correction, and what would be found.
+fn tested(test: Option<PairedTest>) -> [Markup; 3] {
+    let Some(test) = test else { return [none(), none(), none()] };
+    let interval = format!("{} to {}", number(test.difference.low, 4), number(test.difference.high, 4));
+    [
+        cell_with(number(test.difference.mean, 4), interval),
+        cell_with(number(test.p_holm, 3), number(test.p, 3)),
+        cell(number(test.minimum_detectable, 4)),
+    ]
+}
+
+impl Group<'_> {
+    pub(super) fn main_table(&self) -> Markup {
+        let best = self.rows.iter().map(|row| row.per_byte.mean).fold(f64::INFINITY, f64::min);
+        let rows: Vec<Vec<Markup>> =
+            self.rows.iter().map(|row| main_row(row, row.per_byte.mean == best)).collect();
+        let generated = match (self.rows[0].labels, self.rows[0].numbers) {
+            (Some(_), _) => "accuracy; F1",
+            (_, Some(_)) => "MAE; RMSE",
+            _ => "ROUGE-L; METEOR",
+        };
+        let columns = [
+            Column::Label("method"),
+            Column::Number("nats per byte"),
+            Column::Number("nats per token"),
+            Column::Number("difference"),
+            Column::Number("p (Holm; raw)"),
+            Column::Number("detectable"),
+            Column::Number("tokens trained"),
+            Column::Number("gate open"),
+            Column::Number("seconds"),
+            Column::Number(generated),
+        ];
+        let against = self.against.map_or("", |row| row.label.as_str());
+        html! {
+            (table("Losses of all methods", &columns, &rows))
+            p.note {
+                "Loss on each period's test part right after that period, without the first one; \
+                 means over " (count(self.rows[0].per_byte.users, "user")) " with the 95\u{a0}% \
+                 interval of a bootstrap over users; lower is better. “adapter”: without the \
+                 retrieved texts. “Difference” is to " (clean(against)) ": below 0 is better than \
+                 it. “Detectable”: the smallest true difference that this number of users would show \
+                 with 80\u{a0}% power after the correction for all methods."
+                (least_p(self.rows.iter().filter_map(|row| row.difference.as_ref())))
+            }
+            "\n"
+        }
+    }
+
+    /// What was learned against what was learned, where the method of the tests writes with
+    /// retrieval.
+    pub(super) fn adapter_table(&self) -> Markup {
+        let against = self.against.and_then(|row| Some((row, row.adapter_alone?[0])));
+        let Some((against, alone)) = against else { return html! {} };
+        let first = vec![cell(&against.label), cell(number(alone, 4)), none(), none(), none()];
+        let others = self.rows.iter().filter_map(|row| {
+            let test = Some(row.adapter_difference?);
+            let alone = row.adapter_alone.map_or(row.per_byte.mean, |alone| alone[0]);
+            let names = [cell(&row.label), cell(number(alone, 4))];
+            Some(names.into_iter().chain(tested(test)).collect())
+        });
+        let rows: Vec<Vec<Markup>> = std::iter::once(first).chain(others).collect();
+        let columns = [
+            Column::Label("method"),
+            Column::Number("nats per byte"),
+            Column::Number("difference"),
+            Column::Number("p (Holm; raw)"),
+            Column::Number("detectable"),
+        ];
+        html! {
+            h3 { "The adapters alone" } "\n"
+            (table("Losses of the adapters alone", &columns, &rows))
+            p.note {
+                "The same without any retrieved text, on both sides of each difference: what was \
+                 learned, apart from what is read."
+                (least_p(self.rows.iter().filter_map(|row| row.adapter_difference.as_ref())))
+            }
+            "\n"
+        }
+    }
+
+    pub(super) fn continual_table(&self) -> Markup {
+        let rows: Vec<Vec<Markup>> = self
+            .rows
+            .iter()
+            .map(|row| {
+                let ContinualScores { average, backward_transfer, forward_transfer, forgetting } =
+                    row.continual;
+                let numbers = [average, backward_transfer, forward_transfer, forgetting];
+                let numbers = numbers.map(|value| cell(number(value, 4)));
+                std::iter::once(cell(&row.label)).chain(numbers).collect()
+            })
+            .collect();
+        let names = ContinualScores::DEFINITIONS.map(|(name, _)| Column::Number(name));
+        let columns = [vec![Column::Label("method")], names.to_vec()].concat();
+        let meaning = ContinualScores::DEFINITIONS.map(|(name, means)| format!("{name}: {means}"));
+        html! {
+            h3 { "Over all periods" } "\n"
+            (table("Continual metrics", &columns, &rows))
+            p.note { "Nats per byte. " (meaning.join("; ")) "." } "\n"
+        }
+    }
+
+    pub(super) fn synthetic_table(&self) -> Markup {
+        let rows: Vec<Vec<Markup>> = self
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let scores = row.synthetic?.map(|value| cell(number(value, 3)));
+                Some(std::iter::once(cell(&row.label)).chain(scores).collect())
+            })
+            .collect();
+        if rows.is_empty() {
+            return html! {};
+        }
+        let columns = [
+            Column::Label("method"),
+            Column::Number("precision"),
+            Column::Number("recall"),
+            Column::Number("without noise"),
+            Column::Number("without noise by chance"),
+            Column::Number("stale-preference rate"),
+        ];
+        html! {
+            h3 { "Against the truth" } "\n"
+            (table("Synthetic users", &columns, &rows))
+            p.note {
+                "Later periods alone."
+                @if let Some(found) = self.rows[0].detection {
+                    " SPRInG's novelty rang for " (found.found) " of " (found.changes)
+                    " true changes, after " (number(found.mean_delay, 1))
+                    " texts on average, and " (count(found.false_alarms, "time")) " besides."
+                }
+            }
+            "\n"
+            (self.kinds_table())
+        }
+    }
+
+    /// How each kind of synthetic text was scored.
+    fn kinds_table(&self) -> Markup {
+        let all = self.rows.iter().flat_map(|row| row.kinds.iter().map(move |kind| (row, kind)));
+        let rows: Vec<Vec<Markup>> = all
+            .map(|(row, kind)| {
+                let share = percent(kind.selected as f64 / kind.texts as f64);
+                let texts = kind.texts.to_string();
+                let words: [&str; 4] = [&row.label, kind.kind.name(), &texts, &share];
+                let terms = [kind.novelty, kind.quality, kind.score];
+                let terms = terms.map(|value| cell(number(value, 3)));
+                words.map(cell).into_iter().chain(terms).collect()
+            })
+            .collect();
+        if rows.is_empty() {
+            return html! {};
+        }
+        let columns = [
+            Column::Label("method"),
+            Column::Word("texts"),
+            Column::Number("number"),
+            Column::Number("selected"),
+            Column::Number("N"),
+            Column::Number("Q"),
+            Column::Number("S"),
+        ];
+        let summary = "How each kind of text was scored: means before learning, over users and seeds";
+        details(summary, "Scores by kind of text", &columns, &rows)
+    }
+}
+
+fn main_row(row: &SummaryRow, best: bool) -> Vec<Markup> {
+    let beside = |value: Option<f64>, decimals| {
+        html! {
+            @if let Some(value) = value { span.sub { "adapter " (number(value, decimals)) } }
+        }
+    };
+    let interval = format!("{} to {}", number(row.per_byte.low, 4), number(row.per_byte.high, 4));
+    let alone = row.adapter_alone;
+    let pair = |a: f64, b: f64| cell_with(number(a, 3), number(b, 3));
+    let names = [
+        cell(&row.label),
+        html! {
+            (bold_if(best, &number(row.per_byte.mean, 4)))
+            (beside(alone.map(|alone| alone[0]), 4))
+            span.sub { (interval) }
+        },
+        html! { (number(row.per_token, 3)) (beside(alone.map(|alone| alone[1]), 3)) },
+    ];
+    let costs = [
+        cell_with(number(row.tokens, 0), percent(row.learned)),
+        cell(percent(row.open)),
+        cell(number(row.seconds, 1)),
+        match (row.labels, row.numbers, row.generated) {
+            (Some(labels), _, _) => pair(labels.accuracy, labels.f1),
+            (_, Some(numbers), _) => pair(numbers.mae, numbers.rmse),
+            (_, _, Some(texts)) => pair(texts.rouge_l, texts.meteor),
+            _ => none(),
+        },
+    ];
+    names.into_iter().chain(tested(row.difference)).chain(costs).collect()
+}
+
+/// What the smallest p of a table can be.
+fn least_p<'a>(mut tests: impl Iterator<Item = &'a PairedTest>) -> Markup {
+    let Some(test) = tests.next() else { return html! {} };
+    let least = number(test.least_p_holm, 4);
+    let users = count(test.difference.users, "user");
+    let said = format!("The smallest corrected p that {users} can give is {least}");
+    match test.can_be_significant() {
+        true => html! { " " (said) "." },
+        false => html! {
+            " " strong {
+                (said) ": here no difference can be significant at 0.05, however large it is."
+            }
+        },
+    }
+}
