@@ -14,7 +14,7 @@ pub fn steps(
 ) -> Result<impl FnMut() -> Result<Reply>> {
     ensure!(logits.len() == 2, "two branches are compared, not {}", logits.len());
     let mut mixture = MixtureConfig::default().init()?;
-    let draws = SamplerConfig { temperature, top_p: Some(top_p), ..SamplerConfig::default() };
+    let draws = SamplerConfig::default().with_temperature(temperature).with_top_p(Some(top_p));
     let mut samplers = [("greedy", SamplerConfig::default().init()?), ("top-p", draws.init()?)];
     let [mut without, mut with, mut mixed] = [(); 3].map(|()| vec![0.0; logits[0].len()]);
     Ok(move || {

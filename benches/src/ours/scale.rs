@@ -106,22 +106,18 @@ fn ingest(store: &SqliteStore, users: &[UserId], texts: Range<usize>) -> Result<
 fn interaction(user: UserId, text: usize) -> Result<Interaction> {
     let words = ["sea", "train", "garden", "film", "soup", "letter", "winter", "shop"];
     let word = |i: usize| words[(text * 3 + i * (text + 5)) % words.len()];
-    Ok(Interaction {
-        user,
-        id: InteractionId::new(text.to_string())?,
-        time: Timestamp::from_second(1_600_000_000 + 3600 * text as i64)?,
-        prompt: format!("Write about the {} and the {}.", word(0), word(1)),
-        response: format!(
-            "On day {text} I saw the {} by the {}; it was like a {} in a {}, and I would go there again if the {} \
-             were not so far.",
-            word(2),
-            word(3),
-            word(4),
-            word(5),
-            word(6)
-        ),
-        meta: None,
-    })
+    let prompt = format!("Write about the {} and the {}.", word(0), word(1));
+    let response = format!(
+        "On day {text} I saw the {} by the {}; it was like a {} in a {}, and I would go there again if the {} \
+         were not so far.",
+        word(2),
+        word(3),
+        word(4),
+        word(5),
+        word(6)
+    );
+    let time = Timestamp::from_second(1_600_000_000 + 3600 * text as i64)?;
+    Ok(Interaction::new(user, InteractionId::new(text.to_string())?, time, prompt, response))
 }
 
 /// Counts the users who have learned; `None` after one who could not.

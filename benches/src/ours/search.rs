@@ -41,7 +41,10 @@ pub fn dense(
     let queries = vectors.collect::<Result<Vec<_>>>()?;
     ensure!(queries.len() == truth.len(), "{} queries, and the neighbours of {}", queries.len(), truth.len());
     // A graph at every size, so that it is the graph that is compared.
-    let config = DenseConfig { exact_below: 0, links, ef_construction, ..DenseConfig::default() };
+    let config = DenseConfig::default()
+        .with_exact_below(0)
+        .with_links(links)
+        .with_ef_construction(ef_construction);
     let mut index = DenseIndex::from_vectors(store, config)?;
     let (building, _) = timed(|| index.refresh());
     Ok(move || {

@@ -85,22 +85,19 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 fn interaction(user: usize, text: usize) -> std::result::Result<Interaction, Box<dyn std::error::Error>> {
     let words = ["sea", "train", "garden", "film", "soup", "letter", "winter", "shop"];
     let word = |i: usize| words[(user * 7 + text * 3 + i * (text + 5)) % words.len()];
-    Ok(Interaction {
-        user: UserId::new(format!("user-{user:06}"))?,
-        id: InteractionId::new(text.to_string())?,
-        time: Timestamp::from_second(1_600_000_000 + 3600 * text as i64)?,
-        prompt: format!("Write about the {} and the {}.", word(0), word(1)),
-        response: format!(
-            "I, number {user}, saw the {} by the {} on day {text}; it was like a {} in a {}, and I would go there \
-             again if the {} were not so far.",
-            word(2),
-            word(3),
-            word(4),
-            word(5),
-            word(6)
-        ),
-        meta: None,
-    })
+    let prompt = format!("Write about the {} and the {}.", word(0), word(1));
+    let response = format!(
+        "I, number {user}, saw the {} by the {} on day {text}; it was like a {} in a {}, and I would go there \
+         again if the {} were not so far.",
+        word(2),
+        word(3),
+        word(4),
+        word(5),
+        word(6)
+    );
+    let (user, id) = (UserId::new(format!("user-{user:06}"))?, InteractionId::new(text.to_string())?);
+    let time = Timestamp::from_second(1_600_000_000 + 3600 * text as i64)?;
+    Ok(Interaction::new(user, id, time, prompt, response))
 }
 
 /// As they would come in over time: text after text, in each of them user after user.

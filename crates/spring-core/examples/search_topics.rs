@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, error::Error, fs::File, io::BufReader, path::Pa
 use spring_core::{
     LanguageModel, embed_interaction, embed_text,
     spring_memory::{
-        HistoryConfig, HistoryIndex, Interaction, JsonlReader, SearchFilter, SearchMode, SearchRequest,
+        HistoryConfig, HistoryIndex, Interaction, JsonlReader, SearchMode, SearchRequest,
         template_stop_words,
     },
 };
@@ -89,13 +89,7 @@ fn measure(model: &dyn LanguageModel, file: &Path, label: &str) -> Result<BTreeM
                 ("4 hybrid", &plain, SearchMode::Hybrid),
                 ("5 hybrid, template left out", &without_template, SearchMode::Hybrid),
             ] {
-                let request = SearchRequest {
-                    mode,
-                    text: query,
-                    embedding: Some(&embedding),
-                    k: K + 1,
-                    filter: SearchFilter::default(),
-                };
+                let request = SearchRequest::new(query, K + 1).with_mode(mode, Some(&embedding));
                 let hits = index.search(&request)?;
                 let hits = hits.iter().filter_map(|hit| usize::try_from(hit.key).ok());
                 let right =

@@ -36,12 +36,9 @@ pub enum Error {
     /// The residual buffer.
     #[error(transparent)]
     Buffer(#[from] spring_memory::BufferError),
-    /// The BM25 settings.
+    /// A setting that is out of range.
     #[error(transparent)]
-    Bm25(#[from] spring_memory::Bm25ConfigError),
-    /// The settings of search over a history.
-    #[error(transparent)]
-    History(#[from] spring_memory::HistoryConfigError),
+    Setting(#[from] spring_memory::SettingError),
     /// A search without what its mode needs.
     #[error(transparent)]
     Search(#[from] spring_memory::SearchError),

@@ -101,7 +101,7 @@ pub fn learn_period(
     tell(progress, Event::Scoring { texts: texts.len() })?;
     let known: Vec<Option<f64>> = texts.iter().map(|text| text.base).collect();
     let observations = observe(model, &known, &encoded, memories.adapter.as_deref())?;
-    let scorer = scorer(config, input);
+    let scorer = scorer(config, input)?;
     let compared = by_length(&observations, &encoded, config.drift.length);
     let scores = scorer.score(&compared)?;
     let statistics = ScoreStatistics::of(&scores, alpha(&config.drift.scorer))?;
@@ -126,7 +126,7 @@ pub fn learn_period(
         embeddings = embed_missing(model, candidates.iter().map(|(text, _)| *text), &known)?;
         known.extend(embeddings.clone());
     }
-    let retained = policy(config, user).retain(items, config.buffer.capacity, &known)?;
+    let retained = policy(config, user)?.retain(items, config.buffer.capacity, &known)?;
     let mut buffer = retained.kept;
     buffer.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.key.cmp(&a.key)));
     let by_seq: HashMap<u64, &StoredInteraction> =
@@ -141,8 +141,8 @@ pub fn learn_period(
     let bank = RetrievalBank::of(model, config, buffered.collect(), &known)?;
     let calibration = bank.calibration(model)?;
     // A score of 0 never passes, so the decision is the threshold alone.
-    let sample = Calibration { sample: calibration.clone() };
-    let gate_threshold = config.gate.init()?.decide(&[Candidate { score: 0.0 }], &sample).threshold;
+    let sample = Calibration::new(calibration.clone());
+    let gate_threshold = config.gate.init()?.decide(&[Candidate::new(0.0)], &sample).threshold;
 
     let rank_of: HashMap<usize, usize> = chosen.iter().enumerate().map(|(rank, i)| (*i, rank + 1)).collect();
     let record = PeriodRecord {
@@ -213,7 +213,7 @@ fn observe<E: Borrow<Encoded>>(
             Some(base) => *base,
             None => means.next().unwrap_or(f64::NAN),
         };
-        observations.push(Observation { base, adapter: None, order: order as u64 });
+        observations.push(Observation::new(base, None, order as u64));
     }
     if adapter.is_some() {
         let rows: Vec<(&Sequence, Option<&Adapter>)> =
@@ -239,33 +239,33 @@ fn by_length<E: Borrow<Encoded>>(
             TextLength::Bytes => tokens / encoded.response_bytes.max(1) as f64,
         };
         let adapter = observation.adapter.map(|adapter| adapter * scale);
-        Observation { base: observation.base * scale, adapter, ..*observation }
+        Observation::new(observation.base * scale, adapter, observation.order)
     });
     scaled.collect()
 }
 
 /// The scorer of the settings; a random one is keyed by user and period, so that it does not draw the same places again.
-fn scorer(config: &Config, input: PeriodInput<'_>) -> Box<dyn DriftScorer> {
-    match config.drift.scorer {
+fn scorer(config: &Config, input: PeriodInput<'_>) -> Result<Box<dyn DriftScorer>> {
+    Ok(match config.drift.scorer {
         ScorerConfig::Random { seed } => {
             let seed = key::seed(config.seed ^ seed, input.user.as_str(), input.period, "random scorer");
-            ScorerConfig::Random { seed }.init()
+            ScorerConfig::Random { seed }.init()?
         }
-        other => other.init(),
-    }
+        other => other.init()?,
+    })
 }
 
 /// The buffer policy of the settings; a reservoir is keyed by user, so that no two users keep the same places of their
 /// histories, and not by period: over the periods it is one sample.
-fn policy(config: &Config, user: &UserId) -> Arc<dyn BufferPolicy> {
-    match config.buffer.policy {
+fn policy(config: &Config, user: &UserId) -> Result<Box<dyn BufferPolicy>> {
+    Ok(match config.buffer.policy {
         BufferPolicyConfig::Reservoir { seed } => {
             let purpose = format!("reservoir {seed}");
             let seed = key::seed(config.seed, user.as_str(), 0, &purpose);
-            BufferPolicyConfig::Reservoir { seed }.init()
+            BufferPolicyConfig::Reservoir { seed }.init()?
         }
-        other => other.init(),
-    }
+        other => other.init()?,
+    })
 }
 
 /// The paper's α where there is one; the statistics of other scorers weigh quality as by default.
@@ -352,12 +352,8 @@ fn rescore(
     }
     let observations = observe(model, &known, &encoded, Some(adapter))?;
     let scores = scorer.score(&by_length(&observations, &encoded, config.drift.length))?;
-    let items = candidates.iter().zip(scores).map(|((text, period), score)| BufferItem {
-        key: text.seq,
-        period: *period,
-        novelty: score.novelty,
-        quality: score.quality,
-        score: score.score,
+    let items = candidates.iter().zip(scores).map(|((text, period), score)| {
+        BufferItem::new(text.seq, *period, score.novelty, score.quality, score.score)
     });
     Ok(items.collect())
 }
@@ -372,8 +368,8 @@ mod tests {
         let kept = |seed: u64, policy_seed: u64, user: &str, keys: std::ops::Range<u64>| -> Vec<u64> {
             let mut config = Config { seed, ..Config::default() };
             config.buffer.policy = BufferPolicyConfig::Reservoir { seed: policy_seed };
-            let item = |key| BufferItem { key, period: 1, novelty: 0.0, quality: 0.0, score: key as f64 };
-            let policy = policy(&config, &UserId::new(user).unwrap());
+            let item = |key| BufferItem::new(key, 1, 0.0, 0.0, key as f64);
+            let policy = policy(&config, &UserId::new(user).unwrap()).unwrap();
             let retained = policy.retain(keys.map(item).collect(), 20, &EmbeddingMap::new()).unwrap();
             retained.kept.iter().map(|item| item.key).collect()
         };
@@ -402,13 +398,13 @@ mod tests {
             cuts: vec![],
         };
         let encoded = [encoded(5), encoded(20)];
-        let observation = |base, adapter| Observation { base, adapter: Some(adapter), order: 7 };
+        let observation = |base, adapter| Observation::new(base, Some(adapter), 7);
         // 15 nats in 5 tokens, and 40 in 20.
         let per_token = [observation(-3.0, -2.0), observation(-2.0, -2.0)];
         assert_eq!(by_length(&per_token, &encoded, TextLength::Tokens), per_token);
         let per_byte = by_length(&per_token, &encoded, TextLength::Bytes);
         assert_eq!(per_byte, [observation(-0.75, -0.5), observation(-2.0, -2.0)]);
-        let none = Observation { adapter: None, ..per_token[0] };
+        let none = Observation::new(per_token[0].base, None, per_token[0].order);
         assert_eq!(by_length(&[none], &encoded, TextLength::Bytes)[0].novelty(), 0.0);
     }
 }

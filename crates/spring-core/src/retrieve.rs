@@ -32,8 +32,8 @@ impl UserModel<'_> {
     pub fn retrieve(&self, prompt: &str, lost: usize, new_tokens: Option<usize>) -> Result<Retrieval> {
         let (model, bank, gate) = (self.base(), &self.bank, &self.config.gate);
         let hits = bank.search(model, prompt, CANDIDATES.max(gate.k().saturating_add(1)))?;
-        let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate { score: hit.score }).collect();
-        let calibration = Calibration { sample: self.memories.calibration.clone() };
+        let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate::new(hit.score)).collect();
+        let calibration = Calibration::new(self.memories.calibration.clone());
         let gate = gate.init()?.decide(&candidates, &calibration);
         let kept: Vec<RetrievedPair<'_>> =
             gate.kept.iter().filter_map(|i| bank.text(hits.get(*i)?.key)).map(RetrievedPair::of).collect();

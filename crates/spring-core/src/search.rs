@@ -90,11 +90,13 @@ impl HistorySearch {
             Some(_) => entries.iter().map(|entry| entry.stored.clone()).collect(),
             None => Vec::new(),
         };
-        let mut index = HistoryIndex::new(HistoryConfig {
-            fields: config.search.fields,
-            bm25: without_template(&config.bm25, config.search.template_share, &texts),
-            dense: config.search.dense,
-        })?;
+        let bm25 = without_template(&config.bm25, config.search.template_share, &texts);
+        let mut index = HistoryIndex::new(
+            HistoryConfig::default()
+                .with_fields(config.search.fields)
+                .with_bm25(bm25)
+                .with_dense(config.search.dense),
+        )?;
         for HistoryEntry { stored, period, .. } in &entries {
             let embedding = embeddings.get(&stored.seq).map(Vec::as_slice);
             index.add(stored.seq, &stored.interaction, *period, embedding)?;
@@ -141,13 +143,10 @@ impl HistorySearch {
             (SearchMode::Bm25, _) | (_, None) => None,
             (_, Some(model)) => Some(embed_text(model, query)?),
         };
-        let hits = self.index.search(&SearchRequest {
-            mode: self.mode,
-            text: query,
-            embedding: embedding.as_deref(),
-            k: limit,
-            filter: filter.clone(),
-        })?;
+        let request = SearchRequest::new(query, limit)
+            .with_mode(self.mode, embedding.as_deref())
+            .with_filter(filter.clone());
+        let hits = self.index.search(&request)?;
         let found = hits.into_iter().filter_map(|hit| {
             let HistoryEntry { stored, period, held_out } = self.entries.get(&hit.key)?;
             Some(FoundText {

@@ -27,7 +27,7 @@ fn configs() -> Vec<Config> {
     let with = |(gate, temperature)| {
         let mut config = Config { gate, ..config() };
         config.decoding.max_new_tokens = Some(24);
-        config.decoding.sampler = SamplerConfig { temperature, ..SamplerConfig::default() };
+        config.decoding.sampler = SamplerConfig::default().with_temperature(temperature);
         config
     };
     gates.into_iter().flat_map(|gate| [(gate, 0.0), (gate, 1.5)]).map(with).collect()

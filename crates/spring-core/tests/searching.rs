@@ -92,10 +92,10 @@ fn filters_and_held_out_texts() {
         let all = SearchFilter::default();
         assert_eq!(ids(&search, all.clone()), [0, 1, 2, 3, 5, 6, 7, 8, 10, 11], "{mode:?}");
         let day = |day: i64| jiff::Timestamp::from_second(1_700_000_000 + 86_400 * day).unwrap();
-        let times = SearchFilter { from: Some(day(3)), before: Some(day(7)), ..all.clone() };
+        let times = all.clone().with_from(Some(day(3))).with_before(Some(day(7)));
         assert_eq!(ids(&search, times), [3, 5, 6], "{mode:?}");
         assert_eq!(
-            ids(&search, SearchFilter { periods: Some(2..=2), ..all.clone() }),
+            ids(&search, all.clone().with_periods(Some(2..=2))),
             [5, 6, 7, 8],
             "{mode:?}"
         );

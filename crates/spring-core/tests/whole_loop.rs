@@ -376,7 +376,7 @@ fn the_drift_signal_runs_over_the_periods() {
     let (low, high) = signals[1].reading.band.unwrap();
     assert!((signals[1].reading.mean - mean).abs() < 1e-9 && low < mean && mean < high);
     assert_eq!(drift_signal(SignalConfig::default(), &learned[..2]).unwrap(), signals[..1]);
-    let short = SignalConfig { window: 4, ..SignalConfig::default() };
+    let short = SignalConfig::default().with_window(4);
     let last = novelties[12..].iter().sum::<f64>() / 4.0;
     assert!((drift_signal(short, &learned).unwrap()[1].reading.mean - last).abs() < 1e-9);
 
@@ -388,7 +388,7 @@ fn the_drift_signal_runs_over_the_periods() {
     let quick = "page_hinkley".parse::<DetectorConfig>().unwrap();
     let DetectorConfig::PageHinkley { tolerance, threshold, .. } = quick else { panic!("{quick:?}") };
     let detector = DetectorConfig::PageHinkley { tolerance, threshold, warm_up: 5 };
-    let signals = drift_signal(SignalConfig { detector, window: 20 }, &risen).unwrap();
+    let signals = drift_signal(SignalConfig::default().with_detector(detector), &risen).unwrap();
     assert!(!signals[0].reading.drifting && signals[1].reading.drifting, "{signals:?}");
     assert!(signals[1].reading.evidence.contains("novelty rose"), "{signals:?}");
 }

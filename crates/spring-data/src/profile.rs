@@ -393,7 +393,7 @@ impl RawRecord {
                 Some(time) if dated => time,
                 _ => Timestamp::UNIX_EPOCH + SignedDuration::from_secs(position as i64),
             };
-            texts.push(Interaction { user: user.clone(), id, time, prompt, response, meta: None });
+            texts.push(Interaction::new(user.clone(), id, time, prompt, response));
         }
         texts.sort_by_key(|text| text.time);
         Ok(UserRecord { user, texts, queries, dated, blank, odd, first_odd })

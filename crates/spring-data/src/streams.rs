@@ -185,7 +185,7 @@ fn answered(record: UserRecord, golds: &HashMap<String, String>) -> Result<Vec<I
         let id = InteractionId::new(format!("{QUESTION}{id}")).map_err(|error| error.to_string())?;
         // Where there are dates the order alone puts a question after the profile: texts of one time keep theirs.
         let time = if dated { end } else { end + SignedDuration::from_secs(place) };
-        texts.push(Interaction { user: user.clone(), id, time, prompt, response, meta: None });
+        texts.push(Interaction::new(user.clone(), id, time, prompt, response));
     }
     Ok(texts)
 }

@@ -260,14 +260,9 @@ fn user_texts(config: &SynthConfig, user: UserId, drift: Drift) -> Result<Vec<In
         let counterpart = noise.is_none().then(|| content.written(styles[1 - style]));
         let truth = Truth { drift, style, noise, counterpart };
         let id = InteractionId::new(format!("{}-{:04}", user, position + 1));
-        texts.push(Interaction {
-            user: user.clone(),
-            id: id.map_err(|error| Error::Setting(error.to_string()))?,
-            time,
-            prompt: content.asked(),
-            response,
-            meta: serde_json::to_value(truth).ok(),
-        });
+        let id = id.map_err(|error| Error::Setting(error.to_string()))?;
+        let text = Interaction::new(user.clone(), id, time, content.asked(), response);
+        texts.push(text.with_meta(serde_json::to_value(truth).ok()));
     }
     Ok(texts)
 }

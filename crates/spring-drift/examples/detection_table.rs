@@ -18,13 +18,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for scenario in Scenario::ALL {
         let shifts: &[f64] = if scenario == Scenario::None { &[0.0] } else { &[0.5, 1.0, 2.0] };
         for &shift in shifts {
-            rows(StreamConfig { shift: shift * 0.3, ..StreamConfig::new(scenario) }, first_seed)?;
+            rows(StreamConfig::new(scenario).with_shift(shift * 0.3), first_seed)?;
         }
     }
     // The same streams in another unit.
     for spread in [0.1, 1.0] {
-        rows(StreamConfig { spread, shift: 0.0, ..StreamConfig::new(Scenario::None) }, first_seed)?;
-        rows(StreamConfig { spread, shift: spread, ..StreamConfig::new(Scenario::Sudden) }, first_seed)?;
+        rows(StreamConfig::new(Scenario::None).with_spread(spread).with_shift(0.0), first_seed)?;
+        rows(StreamConfig::new(Scenario::Sudden).with_spread(spread).with_shift(spread), first_seed)?;
     }
     println!();
     println!(
@@ -51,11 +51,7 @@ fn adaptive_row(shift: f64, first_seed: u64) -> Result<(), DriftError> {
         novelties[TURN * PERIOD..(TURN + 1) * PERIOD].iter_mut().for_each(|n| *n += shift * config.spread);
         for period in 1..novelties.len() / PERIOD {
             let start = period * PERIOD;
-            let observe = |order: usize| Observation {
-                base: -3.0,
-                adapter: Some(-3.0 - novelties[order]),
-                order: order as u64,
-            };
+            let observe = |order: usize| Observation::new(-3.0, Some(-3.0 - novelties[order]), order as u64);
             let observations: Vec<Observation> = (start..start + PERIOD).map(observe).collect();
             let scores = Spring::default().score(&observations)?;
             // The first period had no adapter, so its novelties are not known.

@@ -18,11 +18,11 @@ fn main() -> Result<(), DriftError> {
     ];
     let observations: Vec<Observation> = (0..)
         .zip(texts)
-        .map(|(order, (base, adapter, _))| Observation { base, adapter: Some(adapter), order })
+        .map(|(order, (base, adapter, _))| Observation::new(base, Some(adapter), order))
         .collect();
     for name in ["spring", "loss", "novelty", "quality", "recency", "random"] {
         let config: ScorerConfig = name.parse()?;
-        let scores = config.init().score(&observations)?;
+        let scores = config.init()?.score(&observations)?;
         let selected = Selection::default().select(&scores, &observations)?;
         let taken: Vec<&str> = selected.indices.iter().map(|&index| texts[index].2).collect();
         println!("{name:8} {}\n         {taken:?}", selected.reason);

@@ -6,18 +6,22 @@ use crate::change::check_novelty;
 use crate::moments::Moments;
 use crate::{Change, ChangeDetector, DriftError};
 
-/// Keeps the longest window that no cut splits into two parts with different means, and reports a change when
-/// it drops its older part: ADWIN (Bifet & Gavaldà, SDM 2007) with the bound that uses the variance. Memory
-/// and time per value are logarithmic in the window.
+/// Keeps the longest window that no cut splits into two parts with different means, and reports a
+/// change when it drops its older part: ADWIN (Bifet & Gavaldà, SDM 2007) with the bound that uses
+/// the variance. Memory and time per value are logarithmic in the window.
 ///
-/// The bound assumes values within a known range, which log-likelihoods do not have; where they exceed it,
-/// the promise on false alarms weakens.
+/// The bound assumes values within a known range, which log-likelihoods do not have; where they
+/// exceed it, the promise on false alarms weakens.
+///
+/// Own code: the rill-ml crate keeps every value, its bound leaves out the variance, and it does not tell
+/// the means on both sides of a cut.
 #[derive(Debug, Clone)]
 pub struct Adwin {
     confidence: f64,
     range: f64,
     position: u64,
-    /// Row i has buckets of 2ⁱ values each, oldest first; the rows from the last to the first are the window.
+    /// Row i has buckets of 2ⁱ values each, oldest first; the rows from the last to the first are
+    /// the window.
     rows: Vec<VecDeque<Moments>>,
 }
 

@@ -5,19 +5,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DriftError;
+use spring_numerics::SettingError;
 
 /// The weight α in S = N + α·Q: a finite number ≥ 0, or infinite.
 ///
-/// Infinite α is [`Alpha::QUALITY_ONLY`], where S = Q. It is never a factor in a float product, so no
-/// `inf · 0` arises. It is written `"inf"`, in JSON, TOML and on a command line alike.
+/// Infinite α is [`Alpha::QUALITY_ONLY`], where S = Q. It is never a factor in a float product, so
+/// no `inf · 0` arises. It is written `"inf"`, in JSON, TOML and on a command line alike.
 ///
 /// ```
 /// use spring_drift::Alpha;
 /// assert_eq!("inf".parse(), Ok(Alpha::QUALITY_ONLY));
 /// assert_eq!(Alpha::new(0.5)?.to_string(), "0.5");
 /// assert!(Alpha::new(-1.0).is_err());
-/// # Ok::<(), spring_drift::DriftError>(())
+/// # Ok::<(), spring_drift::SettingError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "Spelling", into = "Spelling")]
@@ -31,7 +31,7 @@ impl Alpha {
     ///
     /// # Errors
     /// For a negative number or NaN.
-    pub fn new(value: f64) -> Result<Self, DriftError> {
+    pub fn new(value: f64) -> Result<Self, SettingError> {
         // Adding 0.0 turns -0.0 into 0.0, which prints without a sign.
         if value >= 0.0 { Ok(Self(value + 0.0)) } else { Err(invalid(value)) }
     }
@@ -65,9 +65,9 @@ impl fmt::Display for Alpha {
 }
 
 impl FromStr for Alpha {
-    type Err = DriftError;
+    type Err = SettingError;
 
-    fn from_str(text: &str) -> Result<Self, DriftError> {
+    fn from_str(text: &str) -> Result<Self, SettingError> {
         text.trim().parse().map_err(|_| invalid(text)).and_then(Self::new)
     }
 }
@@ -87,9 +87,9 @@ impl From<Alpha> for Spelling {
 }
 
 impl TryFrom<Spelling> for Alpha {
-    type Error = DriftError;
+    type Error = SettingError;
 
-    fn try_from(spelling: Spelling) -> Result<Self, DriftError> {
+    fn try_from(spelling: Spelling) -> Result<Self, SettingError> {
         match spelling {
             Spelling::Number(value) => Self::new(value),
             Spelling::Text(text) if text == "inf" => Ok(Self::QUALITY_ONLY),
@@ -98,10 +98,6 @@ impl TryFrom<Spelling> for Alpha {
     }
 }
 
-fn invalid(value: impl fmt::Display) -> DriftError {
-    DriftError::InvalidSetting {
-        setting: "alpha",
-        value: value.to_string(),
-        expected: "a number >= 0 or \"inf\"",
-    }
+fn invalid(value: impl fmt::Display) -> SettingError {
+    SettingError::new("alpha", value, "a number >= 0 or \"inf\"")
 }

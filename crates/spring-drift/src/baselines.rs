@@ -1,13 +1,13 @@
 //! What the paper's score is compared with: one term alone, the clock, chance.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
+use spring_numerics::key::Streams;
 
 use crate::scorer::score_each;
 use crate::{DriftError, DriftScore, DriftScorer, Observation};
 
-/// S = −ℓ of the model in use (the adapter's, or the base's while there is none), nats per token: the highest
-/// loss first, as in hard-example mining. It has no defence against noise.
+/// S = −ℓ of the model in use (the adapter's, or the base's while there is none), nats per token:
+/// the highest loss first, as in hard-example mining. It has no defence against noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LossOnly;
 
@@ -19,17 +19,25 @@ pub struct NoveltyOnly;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QualityOnly;
 
-/// S = order: the newest first. Orders above 2⁵³ that round to one number tie, and selections settle ties by
-/// the order itself.
+/// S = order: the newest first. Orders above 2⁵³ that round to one number tie, and selections
+/// settle ties by the order itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recency;
 
-/// S uniform in [0, 1), a function of the seed and the observation's `order`, not of its position in the
-/// slice: adding or removing observations does not change the scores of the others.
+/// S uniform in [0, 1), a function of the seed and the observation's `order`, not of its position
+/// in the slice: adding or removing observations does not change the scores of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Random {
     /// Key of the draw.
     pub seed: u64,
+}
+
+impl Random {
+    /// With this key of the draws.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
 }
 
 impl DriftScorer for LossOnly {
@@ -78,11 +86,7 @@ impl DriftScorer for Random {
     }
 
     fn score(&self, observations: &[Observation]) -> Result<Vec<DriftScore>, DriftError> {
-        let key = ChaCha8Rng::seed_from_u64(self.seed);
-        score_each(observations, |o| {
-            let mut stream = key.clone();
-            stream.set_stream(o.order);
-            stream.random()
-        })
+        let streams = Streams::new(self.seed);
+        score_each(observations, |o| streams.get(o.order).random())
     }
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with the input or a setting.
 
+use spring_numerics::SettingError;
 use thiserror::Error;
 
 /// Why no score, selection or statistic could be made.
@@ -28,17 +29,7 @@ pub enum DriftError {
         /// Number of observations passed.
         observations: usize,
     },
-    /// A setting outside its range.
-    #[error("{setting} = {value}: it must be {expected}")]
-    InvalidSetting {
-        /// The setting's name as the configuration spells it.
-        setting: &'static str,
-        /// What it was.
-        value: String,
-        /// What it must be.
-        expected: &'static str,
-    },
-    /// A name that no scorer, selection or detector has.
-    #[error("{0}")]
-    UnknownName(String),
+    /// A setting that is out of range, or a name that no scorer, selection or detector has.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }

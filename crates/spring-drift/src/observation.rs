@@ -7,17 +7,26 @@ use crate::DriftError;
 /// One response, as the base model and the current adapter see it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Observation {
     /// Mean log-likelihood of the response under the base model, in nats per token.
     pub base: f64,
-    /// The same under the current adapter; `None` while there is no adapter, which makes the novelty 0.
+    /// The same under the current adapter; `None` while there is no adapter, which makes the
+    /// novelty 0.
     pub adapter: Option<f64>,
     /// Position in time: a larger number is newer. Should be unique within a user.
     pub order: u64,
 }
 
 impl Observation {
-    /// N = ℓ₀ − ℓ_θ, nats per token: how much worse the adapter explains the text than the base does.
+    /// Of the mean log-likelihoods under the base and, where there is one, the adapter, in nats per
+    /// token, and the position in time.
+    pub fn new(base: f64, adapter: Option<f64>, order: u64) -> Self {
+        Self { base, adapter, order }
+    }
+
+    /// N = ℓ₀ − ℓ_θ, nats per token: how much worse the adapter explains the text than the base
+    /// does.
     pub fn novelty(&self) -> f64 {
         self.adapter.map_or(0.0, |adapter| self.base - adapter)
     }

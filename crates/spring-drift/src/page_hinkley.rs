@@ -4,12 +4,14 @@ use crate::change::check_novelty;
 use crate::moments::Moments;
 use crate::{Change, ChangeDetector, DriftError};
 
-/// Adds up how far values lie from the running mean, and reports a change when the sum leaves its lowest
-/// point by the threshold (Page, Biometrika 1954; Hinkley, Biometrika 1971), here in both directions at once.
+/// Adds up how far values lie from the running mean, and reports a change when the sum leaves its
+/// lowest point by the threshold (Page, Biometrika 1954; Hinkley, Biometrika 1971), here in both
+/// directions at once.
 ///
-/// Two changes to the classic test fit it to one person's texts, whose spread is not known beforehand and
-/// which hold odd ones: values are taken in units of the running standard deviation, and one value counts for
-/// at most 3 of them, so that no single text is a change. After a change the new level begins with the values since it.
+/// Two changes to the classic test fit it to one person's texts, whose spread is not known
+/// beforehand and which hold odd ones: values are taken in units of the running standard deviation,
+/// and one value counts for at most 3 of them, so that no single text is a change. After a change
+/// the new level begins with the values since it. The rill-ml crate has the classic test.
 #[derive(Debug, Clone)]
 pub struct PageHinkley {
     tolerance: f64,

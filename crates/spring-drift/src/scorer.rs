@@ -1,8 +1,8 @@
 //! The trait of all scorers, and the configuration that picks one by name.
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::{SettingError, chosen_by_name};
 
-use crate::named::chosen_by_name;
 use crate::{
     Alpha, DriftError, DriftScore, LossOnly, NoveltyOnly, Observation, QualityOnly, Random, Recency,
 };
@@ -13,8 +13,8 @@ pub trait DriftScorer: Send + Sync {
     /// The name that picks it in a configuration.
     fn name(&self) -> &'static str;
 
-    /// One score per observation, in the order of `observations`, which are those of one period. Every scorer
-    /// fills in the novelty and quality as they are.
+    /// One score per observation, in the order of `observations`, which are those of one period.
+    /// Every scorer fills in the novelty and quality as they are.
     ///
     /// # Errors
     /// [`DriftError::NotFinite`] for NaN or infinite input.
@@ -26,12 +26,13 @@ pub trait DriftScorer: Send + Sync {
 /// ```
 /// use spring_drift::{DriftScorer, ScorerConfig};
 /// let config: ScorerConfig = serde_json::from_str(r#"{"kind": "spring", "alpha": "inf"}"#)?;
-/// assert_eq!(config.init().name(), "spring");
+/// assert_eq!(config.init()?.name(), "spring");
 /// assert_eq!("recency".parse(), Ok(ScorerConfig::Recency {}));
-/// # Ok::<(), serde_json::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, remote = "Self")]
+#[non_exhaustive]
 pub enum ScorerConfig {
     /// [`Spring`], the paper's; the default.
     Spring {
@@ -68,14 +69,29 @@ impl Default for ScorerConfig {
 
 impl ScorerConfig {
     /// The scorer.
-    pub fn init(self) -> Box<dyn DriftScorer> {
-        match self {
+    ///
+    /// # Errors
+    /// For settings out of their range: none today, as [`Alpha`] checks itself.
+    pub fn init(&self) -> Result<Box<dyn DriftScorer>, SettingError> {
+        Ok(match *self {
             Self::Spring { alpha, standardize } => Box::new(Spring { alpha, standardize }),
             Self::Loss {} => Box::new(LossOnly),
             Self::Novelty {} => Box::new(NoveltyOnly),
             Self::Quality {} => Box::new(QualityOnly),
             Self::Recency {} => Box::new(Recency),
             Self::Random { seed } => Box::new(Random { seed }),
+        })
+    }
+
+    /// The name that chooses it in a configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Spring { .. } => "spring",
+            Self::Loss {} => "loss",
+            Self::Novelty {} => "novelty",
+            Self::Quality {} => "quality",
+            Self::Recency {} => "recency",
+            Self::Random { .. } => "random",
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::setting::{in_range, require};
+use spring_numerics::{SettingError, chosen_by_name, round::ceil_of};
 
-use crate::named::chosen_by_name;
 use crate::{Change, DetectorConfig, DriftError, DriftScore, Observation};
 
 /// How many of the best to take: the bare name, or a table with `kind`. Unknown keys are errors.
@@ -17,6 +18,7 @@ use crate::{Change, DetectorConfig, DriftError, DriftScore, Observation};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, remote = "Self")]
+#[non_exhaustive]
 pub enum Selection {
     /// The ⌈fraction · n⌉ best. The paper's, and the default.
     TopFraction {
@@ -26,20 +28,22 @@ pub enum Selection {
     },
     /// The `count` best, or all if there are fewer.
     TopCount {
-        /// How many.
+        /// The most that is taken.
         count: usize,
     },
-    /// All with a score of at least `threshold`. An absolute threshold holds for one scorer and one α only.
+    /// All with a score of at least `threshold`. An absolute threshold holds for one scorer and one
+    /// α only.
     Threshold {
         /// In the unit of the score.
         threshold: f64,
     },
     /// Everything.
     All {},
-    /// A top fraction that depends on whether the person is changing: the novelties of this period, after
-    /// those of the earlier ones, go through a change detector. A rise of the level within the period is a
-    /// turning point. Where there was too little before the period to tell, what the last change was still
-    /// holds: after a fall it is calm, after a rise, or without any change yet, it is a turning point.
+    /// A top fraction that depends on whether the person is changing: the novelties of this period,
+    /// after those of the earlier ones, go through a change detector. A rise of the level within
+    /// the period is a turning point. Where there was too little before the period to tell, what
+    /// the last change was still holds: after a fall it is calm, after a rise, or without any
+    /// change yet, it is a turning point.
     Adaptive {
         /// Fraction for a calm period, in [0, 1]; 0.15 unless given.
         #[serde(default = "default_calm")]
@@ -76,23 +80,43 @@ fn default_turning() -> f64 {
 /// What a [`Selection`] took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Selected {
     /// Positions in the slices that were passed, best first.
     pub indices: Vec<usize>,
-    /// The score that had to be reached: the threshold where one is set, else the lowest score taken. `None`
-    /// when nothing was taken, and for [`Selection::All`].
+    /// The score that had to be reached: the threshold where one is set, else the lowest score
+    /// taken. `None` when nothing was taken, and for [`Selection::All`].
     pub cutoff: Option<f64>,
     /// One line for the record: the rule and what it gave.
     pub reason: String,
 }
 
 impl Selection {
+    /// Refuses settings out of their range, as every selection does.
+    ///
+    /// # Errors
+    /// For a fraction outside [0, 1], a threshold that is not finite, and settings of the detector.
+    pub fn check(&self) -> Result<(), SettingError> {
+        match *self {
+            Self::TopFraction { fraction } => checked_fraction("fraction", fraction),
+            Self::Threshold { threshold } => {
+                require("threshold", threshold, threshold.is_finite(), "a finite number")
+            }
+            Self::TopCount { .. } | Self::All {} => Ok(()),
+            Self::Adaptive { calm, turning, detector } => {
+                checked_fraction("calm", calm)?;
+                checked_fraction("turning", turning)?;
+                detector.init().map(drop).map_err(|error| error.within("detector"))
+            }
+        }
+    }
+
     /// Takes the best. Equal scores go to the newer `order`, then to the later position.
     ///
     /// # Errors
     /// [`DriftError::LengthMismatch`], [`DriftError::NotFinite`] for a NaN or infinite score, and
-    /// [`DriftError::InvalidSetting`] for a fraction outside [0, 1], a threshold that is not finite or a bad setting of
-    /// the detector.
+    /// [`DriftError::Setting`] for a fraction outside [0, 1], a threshold that is not finite or a
+    /// setting of the detector.
     pub fn select(
         &self,
         scores: &[DriftScore],
@@ -103,9 +127,9 @@ impl Selection {
 
     /// As [`select`](Self::select), for a period that comes after others.
     ///
-    /// `earlier` has the novelties of the texts of all earlier periods in the order of time, each as measured
-    /// before it was learned from, and without those of the time before there was an adapter. Only
-    /// [`Selection::Adaptive`] looks at them.
+    /// `earlier` has the novelties of the texts of all earlier periods in the order of time, each
+    /// as measured before it was learned from, and without those of the time before there was an
+    /// adapter. Only [`Selection::Adaptive`] looks at them.
     ///
     /// # Errors
     /// As [`select`](Self::select), and for a NaN or infinite novelty.
@@ -115,11 +139,11 @@ impl Selection {
         scores: &[DriftScore],
         observations: &[Observation],
     ) -> Result<Selected, DriftError> {
+        self.check()?;
         let ranked = rank(scores, observations)?;
         let n = ranked.len();
         match *self {
             Self::TopFraction { fraction } => {
-                let fraction = checked_fraction("fraction", fraction)?;
                 let rule = format!("the best {} % of {n} by score", percent(fraction));
                 Ok(take(ranked, ceil_of(fraction, n), scores, &rule))
             }
@@ -128,9 +152,6 @@ impl Selection {
                 Ok(take(ranked, count.min(n), scores, &rule))
             }
             Self::Threshold { threshold } => {
-                if !threshold.is_finite() {
-                    return Err(invalid("threshold", threshold, "a finite number"));
-                }
                 let reached = ranked.partition_point(|&index| scores[index].score >= threshold);
                 let rule = format!("those of {n} with a score of at least {threshold}");
                 Ok(Selected { cutoff: Some(threshold), ..take(ranked, reached, scores, &rule) })
@@ -140,8 +161,6 @@ impl Selection {
                 Ok(Selected { cutoff: None, ..take(ranked, n, scores, &rule) })
             }
             Self::Adaptive { calm, turning, detector } => {
-                let calm = checked_fraction("calm", calm)?;
-                let turning = checked_fraction("turning", turning)?;
                 let (turned, why) = turning_point(detector, earlier, observations)?;
                 let fraction = if turned { turning } else { calm };
                 let rule = format!("{why}: the best {} % of {n} by score", percent(fraction));
@@ -151,7 +170,8 @@ impl Selection {
     }
 }
 
-/// Whether novelty rises in this period, or may have without being seen; and in words which of them.
+/// Whether novelty rises in this period, or may have without being seen; and in words which of
+/// them.
 fn turning_point(
     detector: DetectorConfig,
     earlier: &[f64],
@@ -183,12 +203,9 @@ fn turning_point(
     let Change { since, before, after, .. } = change;
     let n = n as u64 - since;
     let (state, direction) = if change.is_rise() { ("still a turn", "rose") } else { ("calm", "fell") };
-    Ok((
-        change.is_rise(),
-        format!(
-            "{state}, novelty {direction} from {before:.3} to {after:.3} {n} novelties ago, too few to see another change ({name})"
-        ),
-    ))
+    let story = format!("{state}, novelty {direction} from {before:.3} to {after:.3}");
+    let why = format!("{story} {n} novelties ago, too few to see another change ({name})");
+    Ok((change.is_rise(), why))
 }
 
 /// Positions, best first.
@@ -214,24 +231,11 @@ fn take(mut ranked: Vec<usize>, count: usize, scores: &[DriftScore], rule: &str)
     Selected { reason: format!("{rule}: {} taken{lowest}", ranked.len()), indices: ranked, cutoff }
 }
 
-/// ⌈fraction · n⌉, where a product that is whole but for rounding counts as whole: 0.07 · 100 is 7, not 8.
-fn ceil_of(fraction: f64, n: usize) -> usize {
-    let product = fraction * n as f64;
-    let whole = product.round();
-    let rounding = 2.0 * f64::EPSILON * product;
-    let count = if (product - whole).abs() <= rounding { whole } else { product.ceil() };
-    (count as usize).min(n)
-}
-
-fn checked_fraction(setting: &'static str, value: f64) -> Result<f64, DriftError> {
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(invalid(setting, value, "between 0 and 1")) }
+fn checked_fraction(name: &str, value: f64) -> Result<(), SettingError> {
+    in_range(name, value, 0.0..=1.0, "between 0 and 1")
 }
 
 /// For reading: at most two decimals.
 fn percent(fraction: f64) -> f64 {
     (fraction * 1e4).round() / 1e2
-}
-
-fn invalid(setting: &'static str, value: f64, expected: &'static str) -> DriftError {
-    DriftError::InvalidSetting { setting, value: value.to_string(), expected }
 }

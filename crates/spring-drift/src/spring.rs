@@ -8,6 +8,7 @@ use crate::{Alpha, DriftError, DriftScore, DriftScorer, Observation};
 
 /// S = N + α·Q (SPRInG, arXiv 2601.09974): new to the adapter, yet likely to the base model.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Spring {
     /// Weight of quality.
     pub alpha: Alpha,
@@ -21,13 +22,21 @@ pub struct Spring {
 /// [`ScoreStatistics`](crate::ScoreStatistics).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Standardize {
     /// As they are, nats per token. The paper's.
     #[default]
     None,
-    /// z-scores (mean 0, sample standard deviation 1) over the observations of the call, which are those of
-    /// one period. A term that does not vary counts as 0.
+    /// z-scores (mean 0, sample standard deviation 1) over the observations of the call, which are
+    /// those of one period. A term that does not vary counts as 0.
     Period,
+}
+
+spring_numerics::setters! {
+    Spring {
+        with_alpha(alpha: Alpha);
+        with_standardize(standardize: Standardize);
+    }
 }
 
 impl DriftScorer for Spring {
@@ -59,7 +68,7 @@ impl ZScore {
     fn over(values: impl Iterator<Item = f64>) -> Self {
         let values: Vec<f64> = values.collect();
         let largest = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
-        // A spread within the rounding of the values is no spread.
+        // A spread within the rounding of the values counts as none.
         let sd = sample_sd(&values).filter(|&sd| sd > 8.0 * f64::EPSILON * largest);
         Self { mean: mean(&values).unwrap_or(0.0), sd }
     }

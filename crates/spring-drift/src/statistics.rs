@@ -6,12 +6,13 @@ use crate::{Alpha, DriftError, DriftScore};
 
 /// Spread of both terms and how the score ranks with each: shows whether Q dominates.
 ///
-/// Of the terms as they are, in nats per token; with standardised scores the two spreads say what the
-/// standardisation evened out. Standard deviations are those of a sample (n − 1). `None` marks what is
-/// undefined: the mean of nothing, the spread of one, the correlation with something that does not vary, and
-/// α·Q for infinite α.
+/// Of the terms as they are, in nats per token; with standardised scores the two spreads say what
+/// the standardisation evened out. Standard deviations are those of a sample (n − 1). `None` marks
+/// what is undefined: the mean of nothing, the spread of one, the correlation with something that
+/// does not vary, and α·Q for infinite α.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ScoreStatistics {
     /// Number of scores.
     pub n: usize,

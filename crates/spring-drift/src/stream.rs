@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// How the level of a generated stream moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Scenario {
     /// Not at all.
     None,
@@ -43,6 +44,7 @@ impl Scenario {
 
 /// What a generated stream is made of, in nats per token.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct StreamConfig {
     /// How the level moves.
     pub scenario: Scenario,
@@ -56,6 +58,16 @@ pub struct StreamConfig {
     pub spread: f64,
     /// Share of odd texts, which lie up to six spreads above the level.
     pub odd: f64,
+}
+
+spring_numerics::setters! {
+    StreamConfig {
+        with_length(length: usize);
+        with_level(level: f64);
+        with_shift(shift: f64);
+        with_spread(spread: f64);
+        with_odd(odd: f64);
+    }
 }
 
 impl StreamConfig {

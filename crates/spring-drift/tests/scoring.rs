@@ -10,11 +10,11 @@ use spring_drift::{
 const NAMES: [&str; 6] = ["spring", "loss", "novelty", "quality", "recency", "random"];
 
 fn observation(base: f64, adapter: Option<f64>, order: u64) -> Observation {
-    Observation { base, adapter, order }
+    Observation::new(base, adapter, order)
 }
 
 fn scorer(name: &str) -> Box<dyn DriftScorer> {
-    name.parse::<ScorerConfig>().unwrap().init()
+    name.parse::<ScorerConfig>().unwrap().init().unwrap()
 }
 
 fn values(scores: &[DriftScore]) -> Vec<f64> {
@@ -55,7 +55,7 @@ fn standardized_terms_have_equal_say() {
         values.map(|v| (v - mean) / sd)
     };
     let (novelty, quality) = (z([0.1, -0.2, 0.3]), z([-1.0, -9.0, -4.0]));
-    let spring = Spring { alpha: Alpha::new(2.0).unwrap(), standardize: Standardize::Period };
+    let spring = Spring::default().with_alpha(Alpha::new(2.0).unwrap()).with_standardize(Standardize::Period);
     for (index, score) in spring.score(&input).unwrap().iter().enumerate() {
         assert!((score.score - (novelty[index] + 2.0 * quality[index])).abs() < 1e-12);
         assert_eq!(score.quality, input[index].base);
@@ -64,7 +64,7 @@ fn standardized_terms_have_equal_say() {
 
 #[test]
 fn a_term_without_spread_counts_as_nothing() {
-    let spring = Spring { standardize: Standardize::Period, ..Spring::default() };
+    let spring = Spring::default().with_standardize(Standardize::Period);
     // A novelty that differs by rounding alone: -0.1 - -0.4 is not exactly -0.4 - -0.7.
     let input = [observation(-0.1, Some(-0.4), 0), observation(-0.4, Some(-0.7), 1)];
     assert_ne!(input[0].novelty(), input[1].novelty());
@@ -94,7 +94,7 @@ fn what_is_not_finite_is_refused_by_every_scorer() {
             "{overflow:?}"
         );
     }
-    let spring = Spring { alpha: Alpha::new(f64::MAX).unwrap(), ..Spring::default() };
+    let spring = Spring::default().with_alpha(Alpha::new(f64::MAX).unwrap());
     let overflow = spring.score(&[observation(-2.0, None, 0)]);
     assert!(matches!(overflow, Err(DriftError::NotFinite { index: 0, field: "score", .. })), "{overflow:?}");
 }
@@ -146,7 +146,7 @@ proptest! {
     #[test]
     fn the_ends_of_alpha(input in prop::collection::vec(any_observation(), 0..20)) {
         for (alpha, name) in [(0.0, "novelty"), (f64::INFINITY, "quality")] {
-            let spring = Spring { alpha: Alpha::new(alpha).unwrap(), ..Spring::default() };
+            let spring = Spring::default().with_alpha(Alpha::new(alpha).unwrap());
             prop_assert_eq!(spring.score(&input).unwrap(), scorer(name).score(&input).unwrap());
         }
     }
@@ -164,8 +164,8 @@ proptest! {
         let configs = NAMES.map(|name| name.parse().unwrap());
         let standardized = ScorerConfig::Spring { alpha: Alpha::default(), standardize: Standardize::Period };
         for config in configs.into_iter().chain([standardized]) {
-            let scores = config.init().score(&input).unwrap();
-            for (score, &index) in config.init().score(&moved).unwrap().iter().zip(&shuffled) {
+            let scores = config.init().unwrap().score(&input).unwrap();
+            for (score, &index) in config.init().unwrap().score(&moved).unwrap().iter().zip(&shuffled) {
                 prop_assert!((score.score - scores[index].score).abs() < 1e-9);
                 prop_assert_eq!(score.novelty, scores[index].novelty);
             }
@@ -177,7 +177,7 @@ proptest! {
     fn standardized_scores_have_no_unit(
         input in prop::collection::vec((-9.0..-1.0, -9.0..-1.0), 3..20), scale in 0.1..10.0, shift in -5.0..5.0,
     ) {
-        let spring = Spring { standardize: Standardize::Period, ..Spring::default() };
+        let spring = Spring::default().with_standardize(Standardize::Period);
         let at = |scale: f64, shift: f64| -> Vec<f64> {
             let observations: Vec<Observation> = input.iter()
                 .map(|&(base, adapter)| observation(base * scale + shift, Some(adapter * scale), 0)).collect();
@@ -193,7 +193,7 @@ proptest! {
         seed: u64, other: u64, orders in prop::collection::hash_set(any::<u64>(), 2..20),
     ) {
         let input: Vec<Observation> = orders.iter().map(|&order| observation(-1.0, None, order)).collect();
-        let at = |seed| values(&ScorerConfig::Random { seed }.init().score(&input).unwrap());
+        let at = |seed| values(&ScorerConfig::Random { seed }.init().unwrap().score(&input).unwrap());
         prop_assert_eq!(at(seed), at(seed));
         prop_assert!(at(seed).iter().all(|score| (0.0..1.0).contains(score)));
         prop_assume!(seed != other);

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use spring_drift::{Alpha, DriftError, DriftScore, Observation, ScoreStatistics, Selection};
 
 fn score(value: f64) -> DriftScore {
-    DriftScore { novelty: 0.0, quality: 0.0, score: value }
+    DriftScore::new(0.0, 0.0, value)
 }
 
 fn at(order: u64) -> Observation {
-    Observation { base: 0.0, adapter: None, order }
+    Observation::new(0.0, None, order)
 }
 
 /// Scores with the position as the time.
@@ -76,10 +76,10 @@ fn bad_settings_and_input_are_named() {
     let (mut scores, observations) = stream(&[0.0, 1.0]);
     for fraction in [-0.1, 1.1, f64::NAN] {
         let error = Selection::TopFraction { fraction }.select(&scores, &observations).unwrap_err();
-        assert!(matches!(error, DriftError::InvalidSetting { setting: "fraction", .. }), "{error}");
+        assert!(matches!(&error, DriftError::Setting(setting) if setting.name == "fraction"), "{error}");
     }
     let error = Selection::Threshold { threshold: f64::INFINITY }.select(&scores, &observations).unwrap_err();
-    assert!(matches!(error, DriftError::InvalidSetting { setting: "threshold", .. }), "{error}");
+    assert!(matches!(&error, DriftError::Setting(setting) if setting.name == "threshold"), "{error}");
     let error = Selection::All {}.select(&scores, &observations[1..]).unwrap_err();
     assert_eq!(error, DriftError::LengthMismatch { scores: 2, observations: 1 });
     scores[1].score = f64::NAN;
@@ -100,7 +100,7 @@ fn selections_are_chosen_by_name() {
 #[test]
 fn statistics_by_hand() {
     let scores: Vec<DriftScore> = [(1.0, -2.0, 3.0), (2.0, -4.0, 2.0), (3.0, -4.0, 2.0), (6.0, -6.0, 1.0)]
-        .map(|(novelty, quality, score)| DriftScore { novelty, quality, score })
+        .map(|(novelty, quality, score)| DriftScore::new(novelty, quality, score))
         .into();
     let of = ScoreStatistics::of(&scores, Alpha::default()).unwrap();
     assert_eq!((of.n, of.novelty_mean, of.quality_mean), (4, Some(3.0), Some(-4.0)));
@@ -161,7 +161,7 @@ proptest! {
     fn rank_correlation_sees_ranks_only(pairs in prop::collection::vec((-9i32..9, -9i32..9), 2..30)) {
         let of = |change: fn(f64) -> f64| {
             let scores: Vec<DriftScore> = pairs.iter().map(|&(novelty, score)| {
-                DriftScore { novelty: f64::from(novelty), quality: 0.0, score: change(f64::from(score)) }
+                DriftScore::new(f64::from(novelty), 0.0, change(f64::from(score)))
             }).collect();
             ScoreStatistics::of(&scores, Alpha::default()).unwrap().score_novelty_correlation
         };

@@ -105,12 +105,11 @@ fn detection(splits: &[Split], novelties: &[(usize, Vec<f64>)]) -> Result<Option
         }
         style = truth.style;
     }
-    let core = |error| Error::from(spring_core::Error::from(error));
-    let mut detector = DetectorConfig::default().init().map_err(core)?;
+    let mut detector = DetectorConfig::default().init().map_err(spring_core::Error::from)?;
     let (mut alarms, mut start) = (Vec::new(), 0);
     for (texts, novel) in novelties {
         for (place, novelty) in novel.iter().enumerate() {
-            if detector.update(*novelty).map_err(core)?.is_some() {
+            if detector.update(*novelty).map_err(spring_core::Error::from)?.is_some() {
                 alarms.push(start + place);
             }
         }

@@ -33,7 +33,7 @@ fn log_probs(logits: &[Vec<f32>; 2]) -> Result<[Vec<f32>; 2], FuseError> {
     Ok(out)
 }
 
-/// A history of so many tokens, some of them more than once.
+/// A history of this many tokens, some of them more than once.
 fn history(length: u32) -> Vec<u32> {
     (0..length).map(|index| index * 997 % VOCABULARY as u32 / 2).collect()
 }
@@ -41,16 +41,13 @@ fn history(length: u32) -> Vec<u32> {
 /// From the logits of two branches to a token.
 fn whole_step(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseError> {
     let history = history(256);
-    let sampled = SamplerConfig { temperature: 0.8, top_p: Some(0.95), ..SamplerConfig::default() };
+    let sampled = SamplerConfig::default().with_temperature(0.8).with_top_p(Some(0.95));
     let configs = [
         ("greedy", MixtureConfig::default(), SamplerConfig::default()),
         ("sampled", MixtureConfig::default(), sampled),
         (
             "adaptive_lambda",
-            MixtureConfig {
-                lambda: Lambda::Divergence { agree: 0.25, disagree: 0.75 },
-                ..MixtureConfig::default()
-            },
+            MixtureConfig::default().with_lambda(Lambda::Divergence { agree: 0.25, disagree: 0.75 }),
             SamplerConfig::default(),
         ),
     ];
@@ -107,12 +104,12 @@ fn parts(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseEr
 fn draws(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseError> {
     let [likely, _] = log_probs(logits)?;
     let flat = vec![-(VOCABULARY as f32).ln(); VOCABULARY];
-    let plain = SamplerConfig { temperature: 0.8, ..SamplerConfig::default() };
+    let plain = SamplerConfig::default().with_temperature(0.8);
     let samplers = [
         ("plain", plain),
-        ("top_k_40", SamplerConfig { top_k: Some(40), ..plain }),
-        ("top_p_0.95", SamplerConfig { top_p: Some(0.95), ..plain }),
-        ("min_p_0.05", SamplerConfig { min_p: Some(0.05), ..plain }),
+        ("top_k_40", plain.with_top_k(Some(40))),
+        ("top_p_0.95", plain.with_top_p(Some(0.95))),
+        ("min_p_0.05", plain.with_min_p(Some(0.05))),
     ];
     let mut group = criterion.benchmark_group("draw");
     for (shape, log_probs) in [("likely", &likely), ("flat", &flat)] {

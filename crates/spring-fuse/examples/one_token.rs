@@ -11,8 +11,8 @@ const WORDS: [&str; 6] = ["thanks", "cheers", "regards", "the", "Ada", "xyzzy"];
 
 fn main() -> Result<(), FuseError> {
     // What matches between this person's own texts score, and what the query found.
-    let calibration = Calibration { sample: vec![1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 9.0] };
-    let found = [6.1, 4.9, 2.2].map(|score| Candidate { score });
+    let calibration = Calibration::new(vec![1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 9.0]);
+    let found = [6.1, 4.9, 2.2].map(Candidate::new);
     println!("gates");
     let gates = [
         GateConfig::default(),
@@ -35,14 +35,14 @@ fn main() -> Result<(), FuseError> {
     let adaptive = [Lambda::Fixed(0.5), "gate".parse()?, "divergence".parse()?];
     for lambda in adaptive {
         report(
-            MixtureConfig { lambda, trace_divergence: true, ..MixtureConfig::default() },
+            MixtureConfig::default().with_lambda(lambda).with_trace_divergence(true),
             &branches,
             &decision,
         )?;
     }
     for space in ["logit", "contrastive"] {
         let space: Space = space.parse()?;
-        report(MixtureConfig { space, ..MixtureConfig::default() }, &branches, &decision)?;
+        report(MixtureConfig::default().with_space(space), &branches, &decision)?;
     }
     Ok(())
 }

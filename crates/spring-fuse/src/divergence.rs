@@ -1,16 +1,19 @@
 //! How much branches disagree.
 
-use crate::FuseError;
-use crate::approx::{EXP_FLOOR, exp, log_add_exp};
-use crate::mixture::unusable;
-use crate::vector::{BLOCK, max, sum_pairs, vectorized};
+use spring_numerics::exp::{EXP_FLOOR, exp_minimax, log_add_exp};
+use spring_numerics::lanes::{BLOCK, max, sum_pairs};
+use spring_numerics::vectorized;
 
-/// Jensen-Shannon divergence of `branches`, equally weighted, in nats: (1/n) Σᵢ KL(pᵢ ‖ mean), from 0 (equal)
-/// to ln n (no token in common), to an absolute error of about 1e-6. `branches` are log-probabilities over
-/// the same vocabulary.
+use crate::FuseError;
+use crate::mixture::unusable;
+
+/// Jensen-Shannon divergence of `branches`, equally weighted, in nats: (1/n) Σᵢ KL(pᵢ ‖ mean), from
+/// 0 (equal) to ln n (no token in common), to an absolute error of about 1e-6. `branches` are
+/// log-probabilities over the same vocabulary.
 ///
 /// # Errors
-/// For fewer than 2 or more than [`MAX_BRANCHES`](crate::MAX_BRANCHES) branches, lengths that differ, NaN and +∞.
+/// For fewer than 2 or more than [`MAX_BRANCHES`](crate::MAX_BRANCHES) branches, lengths that
+/// differ, NaN and +∞.
 pub fn jensen_shannon(branches: &[&[f32]]) -> Result<f32, FuseError> {
     let count = branches.len();
     let Some((first, others)) = branches.split_first().filter(|_| (2..=crate::MAX_BRANCHES).contains(&count))
@@ -72,5 +75,5 @@ fn relative_entropy(log_p: f32, log_q: f32) -> f32 {
     // Below the floor a term is next to nothing; this keeps 0 · ∞ out.
     let log_p = if log_p > EXP_FLOOR { log_p } else { EXP_FLOOR };
     let log_q = if log_q > EXP_FLOOR { log_q } else { EXP_FLOOR };
-    exp(if log_p < 0.0 { log_p } else { 0.0 }) * (log_p - log_q)
+    exp_minimax(if log_p < 0.0 { log_p } else { 0.0 }) * (log_p - log_q)
 }

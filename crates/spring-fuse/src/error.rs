@@ -1,5 +1,6 @@
 //! What can be wrong with the input or a setting.
 
+use spring_numerics::SettingError;
 use thiserror::Error;
 
 /// Why no decision, mixture or token could be made.
@@ -17,7 +18,10 @@ pub enum FuseError {
         actual: usize,
     },
     /// Too few or too many branches.
-    #[error("{0} branches: a mixture takes 2 to {max}; with one branch there is nothing to mix", max = crate::MAX_BRANCHES)]
+    #[error(
+        "{0} branches: a mixture takes 2 to {max}; with one branch there is nothing to mix",
+        max = crate::MAX_BRANCHES
+    )]
     BranchCount(usize),
     /// A NaN or a positive infinity. Negative infinity stands for probability 0 and is fine.
     #[error("{what}[{index}] is {value}; only finite numbers and -inf (probability 0) can be used")]
@@ -46,33 +50,10 @@ pub enum FuseError {
         /// Length of the slice of log-probabilities.
         vocabulary: usize,
     },
-    /// A setting outside its range.
-    #[error("{setting} = {value}: it must be {expected}")]
-    InvalidSetting {
-        /// The setting's name as the configuration spells it.
-        setting: &'static str,
-        /// What it was.
-        value: f64,
-        /// What it must be.
-        expected: &'static str,
-    },
-    /// Settings that are each fine but not together.
-    #[error("{0}")]
-    Conflict(&'static str),
+    /// A setting that is out of range, or a name that no gate, mixture or λ policy has.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// A quantile of no numbers.
     #[error("the calibration sample is empty, so it has no quantile")]
     EmptySample,
-    /// A name that no gate, mixture or λ policy has.
-    #[error("{0}")]
-    UnknownName(String),
-}
-
-/// `Ok` if `lower <= value` and `value <= upper`; NaN is not.
-pub(crate) fn in_range(
-    setting: &'static str,
-    value: f64,
-    range: std::ops::RangeInclusive<f64>,
-    expected: &'static str,
-) -> Result<(), FuseError> {
-    if range.contains(&value) { Ok(()) } else { Err(FuseError::InvalidSetting { setting, value, expected }) }
 }

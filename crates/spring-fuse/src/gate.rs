@@ -1,22 +1,30 @@
 //! Whether anything retrieved is good enough to be read.
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::{SettingError, chosen_by_name, setters, setting::in_range};
 
-use crate::error::in_range;
-use crate::named::chosen_by_name;
-use crate::{Calibration, FuseError};
+use crate::Calibration;
 
 /// One retrieved item; its identity is its position in the slice.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Candidate {
     /// Retrieval score, higher is better.
     pub score: f64,
 }
 
+impl Candidate {
+    /// With this score.
+    pub fn new(score: f64) -> Self {
+        Self { score }
+    }
+}
+
 /// What a gate decided, for the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct GateDecision {
     /// Whether anything is kept.
     pub open: bool,
@@ -30,6 +38,24 @@ pub struct GateDecision {
     pub reason: String,
 }
 
+impl GateDecision {
+    /// Keeps nothing, for a reason.
+    pub fn closed(reason: impl Into<String>) -> Self {
+        Self { open: false, kept: Vec::new(), threshold: None, margin: None, reason: reason.into() }
+    }
+
+    /// Keeps these positions, best first, for a reason; it is open if there is one.
+    pub fn keeping(kept: Vec<usize>, reason: impl Into<String>) -> Self {
+        Self { open: !kept.is_empty(), kept, ..Self::closed(reason) }
+    }
+
+    /// The same with the score that had to be reached, and the best score that there was.
+    #[must_use]
+    pub fn with_threshold(self, threshold: f64, best: f64) -> Self {
+        Self { threshold: Some(threshold), margin: Some(best - threshold), ..self }
+    }
+}
+
 /// Decides which of the retrieved items the model gets to see.
 pub trait Gate: Send + Sync {
     /// The name that picks it in a configuration.
@@ -37,14 +63,15 @@ pub trait Gate: Send + Sync {
 
     /// Keeps those of the k best candidates that reach the gate's threshold and score above 0.
     ///
-    /// `candidates` are in rank order, the best first. A score that is NaN, or higher than the one before it,
-    /// or a calibration sample that cannot be used closes the gate, and the reason says so: without retrieval
-    /// there is still an answer.
+    /// `candidates` are in rank order, the best first. A score that is NaN, or higher than the one
+    /// before it, or a calibration sample that cannot be used closes the gate, and the reason says
+    /// so: without retrieval there is still an answer.
     fn decide(&self, candidates: &[Candidate], calibration: &Calibration) -> GateDecision;
 }
 
 /// The threshold is a quantile of the calibration sample; the default, with the third quartile.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct QuantileGate {
     /// In [0, 1].
     pub quantile: f64,
@@ -56,6 +83,7 @@ pub struct QuantileGate {
 
 /// The threshold is a number. It fits one search variant and one corpus size only.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct FixedGate {
     /// In the unit of the scores.
     pub threshold: f64,
@@ -63,10 +91,12 @@ pub struct FixedGate {
     pub k: usize,
 }
 
-/// The threshold is the score of the first candidate that could not be kept, the one of rank k + 1, plus a
-/// margin: what is kept must stand out from the rest. With fewer candidates the runner-up counts as 0, the
-/// score of a text that shares no word with the query. Pass more than k candidates.
+/// The threshold is the score of the first candidate that could not be kept, the one of rank k + 1,
+/// plus a margin: what is kept must stand out from the rest. With fewer candidates the runner-up
+/// counts as 0, the score of a text that shares no word with the query. Pass more than k
+/// candidates.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct MarginGate {
     /// In the unit of the scores, ≥ 0.
     pub margin: f64,
@@ -76,6 +106,7 @@ pub struct MarginGate {
 
 /// No threshold: the k best, as far as they score above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AlwaysGate {
     /// The most that is kept.
     pub k: usize,
@@ -98,6 +129,34 @@ impl Default for AlwaysGate {
     /// k = 2.
     fn default() -> Self {
         Self { k: K }
+    }
+}
+
+setters! {
+    QuantileGate {
+        with_quantile(quantile: f64);
+        with_min_calibration(min_calibration: usize);
+        with_k(k: usize);
+    }
+}
+
+setters! {
+    AlwaysGate {
+        with_k(k: usize);
+    }
+}
+
+impl FixedGate {
+    /// With this threshold, in the unit of the scores, and the most that is kept.
+    pub fn new(threshold: f64, k: usize) -> Self {
+        Self { threshold, k }
+    }
+}
+
+impl MarginGate {
+    /// With this margin, in the unit of the scores, and the most that is kept.
+    pub fn new(margin: f64, k: usize) -> Self {
+        Self { margin, k }
     }
 }
 
@@ -205,17 +264,18 @@ fn keep(candidates: &[Candidate], k: usize, threshold: Option<(f64, &str)>) -> G
         );
     }
     let reason = format!("open: best score {best:.4}, {rule}: {} of the {k} best kept", kept.len());
-    let margin = threshold_value.map(|threshold| best - threshold);
-    GateDecision { open: true, kept, threshold: threshold_value, margin, reason }
+    let decision = GateDecision::keeping(kept, reason);
+    match threshold_value {
+        Some(threshold) => decision.with_threshold(threshold, best),
+        None => decision,
+    }
 }
 
 fn closed(threshold_and_best: Option<(f64, f64)>, why: String) -> GateDecision {
-    GateDecision {
-        open: false,
-        kept: Vec::new(),
-        threshold: threshold_and_best.map(|(threshold, _)| threshold),
-        margin: threshold_and_best.map(|(threshold, best)| best - threshold),
-        reason: format!("closed: {why}"),
+    let decision = GateDecision::closed(format!("closed: {why}"));
+    match threshold_and_best {
+        Some((threshold, best)) => decision.with_threshold(threshold, best),
+        None => decision,
     }
 }
 
@@ -224,12 +284,13 @@ fn closed(threshold_and_best: Option<(f64, f64)>, why: String) -> GateDecision {
 /// ```
 /// use spring_fuse::{Calibration, Candidate, GateConfig};
 /// let gate = serde_json::from_str::<GateConfig>(r#"{"kind": "fixed", "threshold": 2.0}"#)?.init()?;
-/// let decision = gate.decide(&[Candidate { score: 2.5 }, Candidate { score: 1.0 }], &Calibration::default());
+/// let decision = gate.decide(&[2.5, 1.0].map(Candidate::new), &Calibration::default());
 /// assert_eq!((decision.kept, decision.margin), (vec![0], Some(0.5)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, remote = "Self")]
+#[non_exhaustive]
 pub enum GateConfig {
     /// [`QuantileGate`], the default.
     Quantile {
@@ -282,8 +343,8 @@ impl GateConfig {
     /// The gate.
     ///
     /// # Errors
-    /// For settings outside their range.
-    pub fn init(&self) -> Result<Box<dyn Gate>, FuseError> {
+    /// For settings out of their range.
+    pub fn init(&self) -> Result<Box<dyn Gate>, SettingError> {
         Ok(match *self {
             Self::Quantile { quantile, min_calibration, k } => {
                 in_range("quantile", quantile, 0.0..=1.0, "between 0 and 1")?;

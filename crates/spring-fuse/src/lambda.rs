@@ -1,13 +1,12 @@
 //! λ, the weight of retrieval: fixed, per query or per token.
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::{SettingError, chosen_by_name, setting::in_range};
 
-use crate::error::in_range;
-use crate::named::chosen_by_name;
 use crate::{FuseError, GateDecision, PerBranch};
 
-/// Where λ comes from. In a file: a number for a fixed one, a bare name, or a table with `kind`. Unknown keys
-/// are errors.
+/// Where λ comes from. In a file: a number for a fixed one, a bare name, or a table with `kind`.
+/// Unknown keys are errors.
 ///
 /// ```
 /// use spring_fuse::Lambda;
@@ -17,23 +16,25 @@ use crate::{FuseError, GateDecision, PerBranch};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Spelling", into = "Spelling")]
+#[non_exhaustive]
 pub enum Lambda {
     /// The same for every token, in [0, 1]. The paper's 0.5 is the default.
     Fixed(f32),
-    /// One per query, from how clearly the gate opened: λ = low + (high − low) · m / (m + σ), with m the
-    /// gate's margin and σ its threshold (0 if negative). m / (m + σ) is the part of the best score that lies
-    /// above the threshold: 0 for a score that just reaches it, towards 1 for one that dwarfs it, whatever
-    /// the scale of the scores. A gate without a threshold gives the middle, (low + high) / 2.
+    /// One per query, from how clearly the gate opened: λ = low + (high − low) · m / (m + σ), with
+    /// m the gate's margin and σ its threshold (0 if negative). m / (m + σ) is the part of the best
+    /// score that lies above the threshold: 0 for a score that just reaches it, towards 1 for one
+    /// that dwarfs it, whatever the scale of the scores. A gate without a threshold gives the
+    /// middle, (low + high) / 2.
     Gate {
         /// λ at a margin of 0, in [0, 1]; 0.25 unless given.
         low: f32,
         /// The limit for large margins, in [0, 1]; 0.75 unless given.
         high: f32,
     },
-    /// One per token, from how much the branches disagree: λ = agree + (disagree − agree) · JSD / ln n, with
-    /// JSD their Jensen-Shannon divergence in nats. Where they agree λ hardly matters, so what this chooses
-    /// is whom to follow in a conflict: the default leans to the retrieved, as AdaCAD does (Wang et al.,
-    /// arXiv 2409.07394); `disagree` below `agree` distrusts it instead.
+    /// One per token, from how much the branches disagree: λ = agree + (disagree − agree) · JSD /
+    /// ln n, with JSD their Jensen-Shannon divergence in nats. Where they agree λ hardly matters,
+    /// so what this chooses is whom to follow in a conflict: the default leans to the retrieved, as
+    /// AdaCAD does (Wang et al., arXiv 2409.07394); `disagree` below `agree` distrusts it instead.
     Divergence {
         /// λ for equal branches, in [0, 1]; 0.25 unless given.
         agree: f32,
@@ -49,12 +50,12 @@ impl Default for Lambda {
 }
 
 impl Lambda {
-    /// Weights for a query with `branches` branches: 1 − λ for branch 0 (without retrieval), and λ shared
-    /// equally by the others. `decision` is the gate's, where there was one; a closed gate gives branch 0
-    /// everything.
+    /// Weights for a query with `branches` branches: 1 − λ for branch 0 (without retrieval), and λ
+    /// shared equally by the others. `decision` is the gate's, where there was one; a closed gate
+    /// gives branch 0 everything.
     ///
-    /// For [`Lambda::Divergence`] these are where each token starts from, at λ = (agree + disagree) / 2; the
-    /// mixture moves them.
+    /// For [`Lambda::Divergence`] these are where each token starts from, at λ = (agree + disagree)
+    /// / 2; the mixture moves them.
     ///
     /// # Errors
     /// For settings outside [0, 1] and a number of branches that no mixture takes.
@@ -72,8 +73,8 @@ impl Lambda {
         Ok(shared(branches, lambda, |_| 1.0 / (branches - 1) as f32))
     }
 
-    /// The weights of one token, from its divergence as a part of the largest possible, ln n; those of the retrieval
-    /// branches keep their proportions.
+    /// The weights of one token, from its divergence as a part of the largest possible, ln n; those
+    /// of the retrieval branches keep their proportions.
     pub(crate) fn at_divergence(&self, divergence: f32, weights: &[f32]) -> PerBranch {
         let Self::Divergence { agree, disagree } = *self else {
             return PerBranch::from_fn(weights.len(), |index| weights[index]);
@@ -84,19 +85,17 @@ impl Lambda {
     }
 
     /// Refuses settings outside [0, 1].
-    pub(crate) fn check(&self) -> Result<(), FuseError> {
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
         let settings = match *self {
             Self::Fixed(lambda) => [("lambda", lambda), ("lambda", lambda)],
             Self::Gate { low, high } => [("lambda.low", low), ("lambda.high", high)],
             Self::Divergence { agree, disagree } => [("lambda.agree", agree), ("lambda.disagree", disagree)],
         };
-        settings
-            .into_iter()
-            .try_for_each(|(name, value)| in_range(name, value.into(), 0.0..=1.0, "between 0 and 1"))
+        settings.into_iter().try_for_each(|(name, value)| in_range(name, value, 0.0..=1.0, "between 0 and 1"))
     }
 }
 
-/// m / (m + σ) in [0, 1]; one half where there is no threshold to be above of.
+/// m / (m + σ) in [0, 1]; one half where there is no threshold to compare with.
 fn clearness(decision: Option<&GateDecision>) -> f32 {
     match decision.and_then(|decision| decision.margin.zip(decision.threshold)) {
         Some((margin, threshold)) if margin > 0.0 => (margin / (margin + threshold.max(0.0))) as f32,
@@ -130,7 +129,7 @@ enum Spelling {
     },
 }
 
-chosen_by_name!(Spelling, "lambda policy", number: |value: f64| Spelling::Fixed { value: value as f32 });
+chosen_by_name!(Spelling, "lambda", number: |value: f64| Spelling::Fixed { value: value as f32 });
 
 fn low() -> f32 {
     0.25
@@ -161,10 +160,10 @@ impl From<Lambda> for Spelling {
 }
 
 impl std::str::FromStr for Lambda {
-    type Err = FuseError;
+    type Err = SettingError;
 
     /// A number for a fixed λ, or the name of a policy.
-    fn from_str(text: &str) -> Result<Self, FuseError> {
+    fn from_str(text: &str) -> Result<Self, SettingError> {
         text.parse().map(Self::Fixed).or_else(|_| text.parse::<Spelling>().map(Self::from))
     }
 }

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod approx;
 mod calibration;
 mod contrastive;
 mod divergence;
@@ -11,14 +10,12 @@ mod lambda;
 mod log_linear;
 mod log_softmax;
 mod mixture;
-mod named;
 mod nucleus;
 mod penalties;
 mod per_branch;
 mod probability;
 mod sampler;
 mod top_k;
-mod vector;
 
 pub use calibration::Calibration;
 pub use contrastive::Contrastive;
@@ -35,3 +32,4 @@ pub use penalties::{Penalizer, Penalties};
 pub use per_branch::{MAX_BRANCHES, PerBranch};
 pub use probability::Probability;
 pub use sampler::{Sampler, SamplerConfig};
+pub use spring_numerics::SettingError;

@@ -1,12 +1,13 @@
 //! The mixture of logits.
 
+use spring_numerics::vectorized;
+
 use crate::log_softmax::normalize;
 use crate::mixture::{blame, check, copy_whole};
-use crate::vector::vectorized;
 use crate::{FuseError, MixTrace, Mixture};
 
-/// p ∝ Π pᵢ^wᵢ: the weighted mean of logits, normalised. A token must suit every branch that has weight; what
-/// one of them excludes (−∞) is excluded.
+/// p ∝ Π pᵢ^wᵢ: the weighted mean of logits, normalised. A token must suit every branch that has
+/// weight; what one of them excludes (−∞) is excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogLinear;
 
@@ -17,7 +18,7 @@ impl Mixture for LogLinear {
 
     fn mix(&mut self, branches: &[&[f32]], weights: &[f32], out: &mut [f32]) -> Result<MixTrace, FuseError> {
         check(branches, weights, out)?;
-        let trace = MixTrace { weights: weights.try_into()?, divergence: None };
+        let trace = MixTrace::new(weights.try_into()?);
         if copy_whole(branches, weights, out)? {
             return Ok(trace);
         }

@@ -1,10 +1,10 @@
 //! The trait of all mixtures, their configuration, and the record of one step.
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::{SettingError, chosen_by_name, setters};
 
 use crate::divergence::jensen_shannon;
 use crate::log_softmax::highest;
-use crate::named::chosen_by_name;
 use crate::{Contrastive, FuseError, Lambda, LogLinear, PerBranch, Probability};
 
 /// Makes one next-token distribution out of several.
@@ -14,14 +14,15 @@ pub trait Mixture: Send + Sync {
 
     /// Writes the mixed log-probabilities to `out`, in nats.
     ///
-    /// `branches` holds the log-probabilities of each branch over the same vocabulary, as [`log_softmax`]
-    /// makes them; −∞ is probability 0. By convention branch 0 is the one without retrieval. `weights` has
-    /// one share per branch: all ≥ 0, sum 1; [`Lambda::weights`] makes them. Where one branch has all the
-    /// weight, `out` is that branch bit for bit.
+    /// `branches` holds the log-probabilities of each branch over the same vocabulary, as
+    /// [`log_softmax`] makes them; −∞ is probability 0. By convention branch 0 is the one without
+    /// retrieval. `weights` has one share per branch: all ≥ 0, sum 1; [`Lambda::weights`] makes
+    /// them. Where one branch has all the weight, `out` is that branch bit for bit.
     ///
     /// # Errors
-    /// For fewer than 2 or more than [`MAX_BRANCHES`] branches, lengths that differ, weights that are not shares,
-    /// NaN or +∞ in a branch that has weight, and when no token is left with a probability above 0.
+    /// For fewer than 2 or more than [`MAX_BRANCHES`] branches, lengths that differ, weights that
+    /// are not shares, NaN or +∞ in a branch that has weight, and when no token is left with a
+    /// probability above 0.
     ///
     /// [`log_softmax`]: crate::log_softmax
     /// [`MAX_BRANCHES`]: crate::MAX_BRANCHES
@@ -31,25 +32,32 @@ pub trait Mixture: Send + Sync {
 /// How one token's distribution came about.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct MixTrace {
     /// The weight of each branch in this step.
     pub weights: PerBranch,
-    /// Jensen-Shannon divergence of the branches, equally weighted, in nats: 0 where they agree, ln n where
-    /// they exclude each other. `None` where the configuration does not ask for it. A branch that is no distribution,
-    /// which only one without weight may be, is left out.
+    /// Jensen-Shannon divergence of the branches, equally weighted, in nats: 0 where they agree, ln
+    /// n where they exclude each other. `None` where the configuration does not ask for it. A
+    /// branch without weight that is not a distribution is left out.
     pub divergence: Option<f32>,
 }
 
 impl MixTrace {
-    /// How much of the token's probability came from each branch: wᵢ pᵢ(token) / Σⱼ wⱼ pⱼ(token), adding up
-    /// to 1.
+    /// With these weights, and no divergence measured.
+    pub fn new(weights: PerBranch) -> Self {
+        Self { weights, divergence: None }
+    }
+
+    /// How much of the token's probability came from each branch: wᵢ pᵢ(token) / Σⱼ wⱼ pⱼ(token),
+    /// adding up to 1.
     ///
-    /// An exact account for the probability mixture; for the others, which do not add probabilities, the
-    /// share of support that each branch gave the token. `branches` are those that were mixed.
+    /// An exact account for the probability mixture; for the others, which do not add
+    /// probabilities, the share of support that each branch gave the token. `branches` are those
+    /// that were mixed.
     ///
     /// # Errors
-    /// For a token outside the vocabulary, another number of branches, and when no branch gives the token any
-    /// probability.
+    /// For a token outside the vocabulary, another number of branches, and when no branch gives the
+    /// token any probability.
     pub fn shares(&self, branches: &[&[f32]], token: u32) -> Result<PerBranch, FuseError> {
         if branches.len() != self.weights.len() {
             let (expected, actual) = (self.weights.len(), branches.len());
@@ -73,9 +81,11 @@ impl MixTrace {
     }
 }
 
-/// In which space branches are mixed: the bare name, or a table with `kind`. Unknown keys are errors.
+/// In which space branches are mixed: the bare name, or a table with `kind`. Unknown keys are
+/// errors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, remote = "Self")]
+#[non_exhaustive]
 pub enum Space {
     /// [`Probability`], the paper's and the default.
     Probability {},
@@ -113,40 +123,54 @@ fn default_plausibility() -> f32 {
 /// ```
 /// use spring_fuse::{Lambda, MixtureConfig, Space};
 /// let config: MixtureConfig = serde_json::from_str(r#"{"space": "logit", "lambda": 0.3}"#)?;
-/// assert_eq!(config, MixtureConfig { space: Space::Logit {}, lambda: Lambda::Fixed(0.3), trace_divergence: false });
+/// let same = MixtureConfig::default().with_space(Space::Logit {}).with_lambda(Lambda::Fixed(0.3));
+/// assert_eq!(config, same);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct MixtureConfig {
     /// `probability` unless given.
     pub space: Space,
     /// The weight of retrieval, 0.5 unless given.
     pub lambda: Lambda,
-    /// Whether the trace has the branches' divergence where λ does not need it; off unless given, as it costs
-    /// more than the mixture.
+    /// Whether the trace has the branches' divergence where λ does not need it; off unless given,
+    /// as it costs more than the mixture.
     pub trace_divergence: bool,
+}
+
+setters! {
+    MixtureConfig {
+        with_space(space: Space);
+        with_lambda(lambda: Lambda);
+        with_trace_divergence(trace_divergence: bool);
+    }
 }
 
 impl MixtureConfig {
     /// The mixture. For its `weights` call [`Lambda::weights`] once per query.
     ///
     /// # Errors
-    /// For settings outside their range, and for a contrastive space with a λ that is not fixed: its strength is β,
-    /// which no λ changes.
-    pub fn init(&self) -> Result<Box<dyn Mixture>, FuseError> {
+    /// For settings out of their range, and for a contrastive space with a λ that is not fixed: its
+    /// strength is β, which no λ changes.
+    pub fn init(&self) -> Result<Box<dyn Mixture>, SettingError> {
         self.lambda.check()?;
         let mixture: Box<dyn Mixture> = match self.space {
             Space::Probability {} => Box::new(Probability),
             Space::Logit {} => Box::new(LogLinear),
             Space::Contrastive { beta, plausibility } => {
-                if !matches!(self.lambda, Lambda::Fixed(_)) {
-                    return Err(FuseError::Conflict(
-                        "the contrastive space has its strength from beta: give a fixed lambda or another space",
-                    ));
+                let name = match self.lambda {
+                    Lambda::Fixed(_) => None,
+                    Lambda::Gate { .. } => Some("gate"),
+                    Lambda::Divergence { .. } => Some("divergence"),
+                };
+                if let Some(name) = name {
+                    let allowed = "a fixed number in the contrastive space, whose strength is beta";
+                    return Err(SettingError::new("lambda", name, allowed));
                 }
                 let contrastive = Contrastive { beta, plausibility };
-                contrastive.check()?;
+                contrastive.check().map_err(|error| error.within("space"))?;
                 Box::new(contrastive)
             }
         };
@@ -183,8 +207,9 @@ impl Mixture for Diverging {
     }
 }
 
-/// The divergence, and of how many branches: of all, or where one without weight is no distribution, of those with weight.
-/// `None` where that leaves less than two, or one with weight is none either, which the mixture then refuses by name.
+/// The divergence, and the number of branches that it is of: all of them or, where one without
+/// weight is not a distribution, those with weight. `None` where that leaves fewer than two, or
+/// where one with weight is not a distribution either, which the mixture then refuses by name.
 fn measure(branches: &[&[f32]], weights: &[f32]) -> Option<(f32, usize)> {
     if let Ok(divergence) = jensen_shannon(branches) {
         return Some((divergence, branches.len()));

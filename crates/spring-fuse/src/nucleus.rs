@@ -1,26 +1,31 @@
-//! A draw from the nucleus: the fewest likeliest tokens whose probabilities reach a share (Holtzman et al., arXiv 1904.09751).
+//! A draw from the nucleus: the fewest likeliest tokens whose probabilities reach a share (Holtzman
+//! et al., arXiv 1904.09751).
 //!
-//! Its last token is not looked for. Whether a token is in it, one pass over the weights tells: what ranks before it must not reach
-//! the share. So a token is drawn from all; if it is not in the nucleus, those that rank before it are drawn from next, and so on.
-//! What is drawn follows the distribution of the nucleus, since that is always a part of what is drawn from. (FlashInfer samples
-//! like this on GPUs: "Sorting-Free GPU Kernels for LLM Sampling", 2025.) Tokens rank by their weight, equals by their id.
-//! Sums over a block are in `f32`, so a probability is exact to some 1e-7 of its block's.
+//! Its last token is not searched for. One pass over the weights tells whether a token is in it:
+//! what ranks before the token must not reach the share. So a token is drawn from all of them; if
+//! it is not in the nucleus, the next is drawn from those that rank before it, and so on. What is
+//! drawn follows the distribution of the nucleus, which is always a part of what is drawn from.
+//! (FlashInfer samples like this on GPUs: "Sorting-Free GPU Kernels for LLM Sampling", 2025.)
+//! Tokens rank by their weight, equals by their id. Sums over a block are in `f32`, so a
+//! probability is exact to some 1e-7 of its block's.
 
 use crate::top_k::nth_equal;
-use crate::vector::{BLOCK, sum, vectorized};
+use spring_numerics::lanes::{BLOCK, sum};
+use spring_numerics::vectorized;
 
 /// Working memory of the draws, kept between steps.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Nucleus {
-    /// What is drawn from weighs so much, block by block.
+    /// The weight of what is drawn from, block by block.
     blocks: Vec<f64>,
     /// Likewise what ranks before the token that was drawn.
     before: Vec<f64>,
 }
 
 impl Nucleus {
-    /// Draws from the nucleus that reaches `share` of the weights, all of them unless given, without the tokens lighter than `least`,
-    /// 0 for none. `random` gives numbers from [0, 1). `None` if no token is left.
+    /// Draws from the nucleus that reaches `share` of the weights, all of them unless given. Tokens
+    /// lighter than `least` are left out. `random` gives numbers from [0, 1). `None` if no token is
+    /// left.
     pub fn draw(
         &mut self,
         weights: &[f32],
@@ -43,7 +48,7 @@ impl Nucleus {
             let equal = heavier(weights, weight, &mut self.before);
             let before: f64 = self.before.iter().sum();
             if before < enough {
-                // So many of its equals are in the nucleus.
+                // The number of its equals in the nucleus.
                 let n = ((enough - before) / f64::from(weight)).ceil() as usize;
                 let is_equal = |other: &&f32| **other == weight;
                 if n >= equal || weights[..token as usize].iter().filter(is_equal).count() < n {
@@ -64,8 +69,9 @@ impl Nucleus {
     }
 }
 
-/// The first token heavier than `bound` with which the sum of their weights, given block by block, exceeds `point` of it; where rounding
-/// leaves the sum short, the last one.
+/// The first token heavier than `bound` with which the sum of such weights exceeds the part `point`
+/// of their total, which is given block by block; where rounding leaves the sum short, the last
+/// one.
 fn find(weights: &[f32], bound: f32, blocks: &[f64], point: f64) -> Option<u32> {
     let point = point * blocks.iter().sum::<f64>();
     let mut sum = 0.0;
@@ -85,7 +91,8 @@ fn find(weights: &[f32], bound: f32, blocks: &[f64], point: f64) -> Option<u32> 
 }
 
 vectorized! {
-    /// What the tokens heavier than `bound` weigh, block by block, and how many weigh as much as it.
+    /// What the tokens heavier than `bound` weigh, block by block, and how many weigh as much as
+    /// it.
     fn heavier(weights: &[f32], bound: f32, blocks: &mut Vec<f64>) -> usize {
         blocks.clear();
         blocks.reserve_exact(weights.len().div_ceil(BLOCK));
@@ -121,7 +128,8 @@ mod tests {
         ranked
     }
 
-    /// Lets every token be drawn first: it is the result if it is in the nucleus, and else another one that is.
+    /// Lets every token be drawn first: it is the result if it is in the nucleus, and else another
+    /// one that is.
     fn first_draws(weights: &[f32], share: f64, least: f32) -> Result<(), TestCaseError> {
         let expected = nucleus(weights, share, least);
         let candidate = |weight: f32| weight >= least && weight > 0.0;

@@ -1,21 +1,24 @@
 //! Penalties on tokens that were already seen.
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::lanes::{BLOCK, sum};
+use spring_numerics::setting::{SettingError, in_range};
+use spring_numerics::{setters, vectorized};
 
 use crate::FuseError;
-use crate::error::in_range;
-use crate::vector::{BLOCK, sum, vectorized};
 
 /// Settings of [`Penalizer`]; the default is repetition 1.2, the others off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Penalties {
-    /// Above 0; 1 is off. The value of every token seen is divided by it where positive and multiplied by it where
-    /// negative, as Hugging Face's `repetition_penalty` does with logits (after Keskar et al., arXiv 1909.05858).
+    /// Above 0; 1 is off. The value of every token seen is divided by it where positive and
+    /// multiplied by it where negative, as Hugging Face's `repetition_penalty` does with logits
+    /// (after Keskar et al., arXiv 1909.05858).
     ///
-    /// That rule depends on where zero lies. Log-probabilities have none of their own: all are negative, and those of
-    /// likely tokens so little that the rule would hardly touch them. So zero is put at their mean over the vocabulary,
-    /// where it lies for logits that are centred.
+    /// That rule depends on where zero lies. Log-probabilities have no zero of their own: all are
+    /// negative, and those of likely tokens so little that the rule would hardly touch them. So
+    /// zero is put at their mean over the vocabulary, where it lies for logits that are centred.
     pub repetition: f32,
     /// Subtracted once per occurrence, nats; 0 is off. Negative values encourage repetition.
     pub frequency: f32,
@@ -29,6 +32,14 @@ impl Default for Penalties {
     }
 }
 
+setters! {
+    Penalties {
+        with_repetition(repetition: f32);
+        with_frequency(frequency: f32);
+        with_presence(presence: f32);
+    }
+}
+
 impl Penalties {
     /// All off.
     pub const NONE: Self = Self { repetition: 1.0, frequency: 0.0, presence: 0.0 };
@@ -36,19 +47,19 @@ impl Penalties {
     /// The penalizer.
     ///
     /// # Errors
-    /// For settings outside their range.
-    pub fn init(&self) -> Result<Penalizer, FuseError> {
-        let finite = f64::from(f32::MIN)..=f64::from(f32::MAX);
-        let positive = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
-        in_range("repetition", self.repetition.into(), positive, "a finite number above 0")?;
-        in_range("frequency", self.frequency.into(), finite.clone(), "a finite number")?;
-        in_range("presence", self.presence.into(), finite, "a finite number")?;
+    /// For settings out of their range.
+    pub fn init(&self) -> Result<Penalizer, SettingError> {
+        let finite = f32::MIN..=f32::MAX;
+        let positive = f32::MIN_POSITIVE..=f32::MAX;
+        in_range("repetition", self.repetition, positive, "a finite number above 0")?;
+        in_range("frequency", self.frequency, finite.clone(), "a finite number")?;
+        in_range("presence", self.presence, finite, "a finite number")?;
         Ok(Penalizer { penalties: *self, occurrences: Vec::new() })
     }
 }
 
-/// Applies [`Penalties`] after fusion, before sampling. Keeps its working memory between steps: a count per token of the
-/// vocabulary, whatever the length of the history.
+/// Applies [`Penalties`] after fusion, before sampling. Keeps its working memory between steps: a
+/// count per token of the vocabulary, whatever the length of the history.
 #[derive(Debug, Clone)]
 pub struct Penalizer {
     penalties: Penalties,
@@ -57,9 +68,10 @@ pub struct Penalizer {
 }
 
 impl Penalizer {
-    /// Lowers the `log_probs` of the tokens in `history`, which the caller chooses (the emitted tokens, or
-    /// the prompt's too). The result is no longer normalised; [`Sampler`](crate::Sampler) does not need it to
-    /// be. The time grows with the length of the history, and a first call with a larger vocabulary allocates.
+    /// Lowers the `log_probs` of the tokens in `history`, which the caller chooses (the emitted
+    /// tokens, or the prompt's too). The result is no longer normalised;
+    /// [`Sampler`](crate::Sampler) does not need it to be. The time grows with the length of the
+    /// history, and a first call with a larger vocabulary allocates.
     ///
     /// # Errors
     /// For a token outside the vocabulary; `log_probs` is then unchanged.

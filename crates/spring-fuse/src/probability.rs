@@ -1,12 +1,15 @@
 //! The mixture of probabilities.
 
-use crate::approx::log_add_exp;
+use spring_numerics::exp::log_add_exp;
+use spring_numerics::lanes::{BLOCK, max};
+use spring_numerics::vectorized;
+
 use crate::mixture::{check, copy_whole, unusable};
-use crate::vector::{BLOCK, max, vectorized};
 use crate::{FuseError, MixTrace, Mixture};
 
-/// p = Σ wᵢ pᵢ, computed as logarithms throughout, so that log-probabilities of −10⁴ keep their precision.
-/// With two branches, the equation of SPRInG (arXiv 2601.09974): (1−λ)·p_θ(·|x) + λ·p_θ(·|R, x).
+/// p = Σ wᵢ pᵢ, computed as logarithms throughout, so that log-probabilities of −10⁴ keep their
+/// precision. With two branches, the equation of SPRInG (arXiv 2601.09974): (1−λ)·p_θ(·|x) +
+/// λ·p_θ(·|R, x).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Probability;
 
@@ -17,7 +20,7 @@ impl Mixture for Probability {
 
     fn mix(&mut self, branches: &[&[f32]], weights: &[f32], out: &mut [f32]) -> Result<MixTrace, FuseError> {
         check(branches, weights, out)?;
-        let trace = MixTrace { weights: weights.try_into()?, divergence: None };
+        let trace = MixTrace::new(weights.try_into()?);
         if copy_whole(branches, weights, out)? {
             return Ok(trace);
         }

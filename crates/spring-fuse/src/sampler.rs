@@ -1,65 +1,79 @@
 //! From log-probabilities to a token.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
+use spring_numerics::exp::{EXP_FLOOR, exp_minimax};
+use spring_numerics::key::Streams;
+use spring_numerics::lanes::argmax;
+use spring_numerics::setting::{SettingError, in_range};
+use spring_numerics::{setters, vectorized};
 
 use crate::FuseError;
-use crate::approx::{EXP_FLOOR, exp};
-use crate::error::in_range;
 use crate::log_softmax::highest;
 use crate::nucleus::Nucleus;
 use crate::top_k::{Ranked, TopK};
-use crate::vector::{argmax, vectorized};
 
-/// Settings of [`Sampler`]; the default is greedy. Filters apply in the order temperature, top-k, top-p,
-/// min-p, each to what the one before left, renormalised.
+/// Settings of [`Sampler`]; the default is greedy. Filters apply in the order temperature, top-k,
+/// top-p, min-p, each to what the one before left, renormalised.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SamplerConfig {
     /// 0 is greedy; else log-probabilities are divided by it.
     pub temperature: f32,
     /// The most tokens to draw from, ≥ 1; all unless given.
     pub top_k: Option<usize>,
-    /// The fewest likeliest tokens whose probabilities reach this, in (0, 1]; off unless given (Holtzman et
-    /// al., arXiv 1904.09751).
+    /// The fewest likeliest tokens whose probabilities reach this, in (0, 1]; off unless given
+    /// (Holtzman et al., arXiv 1904.09751).
     pub top_p: Option<f32>,
-    /// Share of the likeliest token's probability that a token needs, in [0, 1]; off unless given (Nguyen et
-    /// al., arXiv 2407.01082).
+    /// Share of the likeliest token's probability that a token needs, in [0, 1]; off unless given
+    /// (Nguyen et al., arXiv 2407.01082).
     pub min_p: Option<f32>,
     /// Key of the draws.
     pub seed: u64,
+}
+
+setters! {
+    SamplerConfig {
+        with_temperature(temperature: f32);
+        with_top_k(top_k: Option<usize>);
+        with_top_p(top_p: Option<f32>);
+        with_min_p(min_p: Option<f32>);
+        with_seed(seed: u64);
+    }
 }
 
 impl SamplerConfig {
     /// The sampler.
     ///
     /// # Errors
-    /// For settings outside their range.
-    pub fn init(&self) -> Result<Sampler, FuseError> {
-        let above_0 = f64::from(f32::MIN_POSITIVE);
-        let temperature = f64::from(self.temperature);
+    /// For settings out of their range.
+    pub fn init(&self) -> Result<Sampler, SettingError> {
+        let temperature = self.temperature;
         if temperature != 0.0 {
-            in_range("temperature", temperature, 1e-3..=1e3, "0 (greedy) or between 0.001 and 1000")?;
+            let allowed = "0 (greedy) or between 0.001 and 1000";
+            in_range("temperature", f64::from(temperature), 1e-3..=1e3, allowed)?;
         }
-        in_range("top_k", self.top_k.unwrap_or(1) as f64, 1.0..=f64::MAX, "at least 1")?;
-        in_range("top_p", self.top_p.unwrap_or(1.0).into(), above_0..=1.0, "above 0 and at most 1")?;
-        in_range("min_p", self.min_p.unwrap_or(0.0).into(), 0.0..=1.0, "between 0 and 1")?;
+        let top_p = self.top_p.unwrap_or(1.0);
+        in_range("top_k", self.top_k.unwrap_or(1), 1.., "at least 1")?;
+        in_range("top_p", top_p, f32::MIN_POSITIVE..=1.0, "above 0 and at most 1")?;
+        in_range("min_p", self.min_p.unwrap_or(0.0), 0.0..=1.0, "between 0 and 1")?;
         Ok(Sampler {
             config: *self,
-            key: ChaCha8Rng::seed_from_u64(self.seed),
+            streams: Streams::new(self.seed),
             top_k: TopK::default(),
             nucleus: Nucleus::default(),
         })
     }
 }
 
-/// Chooses tokens, greedily or by a seeded draw. Keeps its working memory between steps, which is little, taken at the first
-/// draw.
+/// Chooses tokens, greedily or by a seeded draw. Keeps its working memory between steps: a little,
+/// taken at the first draw. Written here because no crate's sampler works on a plain slice without
+/// allocating at each step.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     config: SamplerConfig,
-    key: ChaCha8Rng,
+    streams: Streams,
     top_k: TopK,
     nucleus: Nucleus,
 }
@@ -67,8 +81,9 @@ pub struct Sampler {
 impl Sampler {
     /// One token from `log_probs` (nats, normalised or not; −∞ is probability 0).
     ///
-    /// Greedy takes the highest, ties to the lowest id, and leaves `log_probs` alone. Else the draw is a
-    /// function of the seed and `step`, and `log_probs` serves as its working memory: what it holds afterwards means nothing.
+    /// Greedy takes the highest, ties to the lowest id, and leaves `log_probs` alone. Else the draw
+    /// is a function of the seed and `step`, and `log_probs` serves as its working memory: what it
+    /// holds afterwards means nothing.
     ///
     /// # Errors
     /// For NaN or +∞, and when no token has a probability above 0.
@@ -91,8 +106,7 @@ impl Sampler {
         } else {
             weigh(log_probs, highest, temperature, f32::MIN);
         }
-        let mut stream = self.key.clone();
-        stream.set_stream(step);
+        let mut stream = self.streams.get(step);
         let share = top_p.filter(|&p| p < 1.0).map(f64::from);
         self.nucleus
             .draw(log_probs, share, min_p.unwrap_or(0.0), || stream.random())
@@ -101,12 +115,12 @@ impl Sampler {
 }
 
 vectorized! {
-    /// From log-probabilities to the tempered probabilities as multiples of the highest one; 0 for those below `least`, and where it would be
-    /// below e⁻⁸⁰.
+    /// From log-probabilities to the tempered probabilities as multiples of the highest one; 0 for
+    /// those below `least`, and where it would be below e⁻⁸⁰.
     fn weigh(values: &mut [f32], highest: f32, temperature: f32, least: f32) {
         for value in values {
             let log_weight = (*value - highest) / temperature;
-            *value = if *value >= least && log_weight > EXP_FLOOR { exp(log_weight) } else { 0.0 };
+            *value = if *value >= least && log_weight > EXP_FLOOR { exp_minimax(log_weight) } else { 0.0 };
         }
     }
 }

@@ -1,21 +1,25 @@
 //! The k-th of the likeliest tokens, without sorting them all.
 //!
-//! Tokens are ranked by their value, equals by their id. What the k-th one may be is narrowed down by passes over the values that
-//! each compare with several bounds at once, until it is among few tokens, or among equals.
+//! Tokens are ranked by their value, equals by their id. Passes over the values, each of which
+//! compares with several bounds at once, narrow down where the k-th one is, until it is among few
+//! tokens or among equals.
 
 use std::{cmp::Ordering, ops::Range};
 
-use crate::vector::{BLOCK, max, sum, vectorized};
+use spring_numerics::lanes::{BLOCK, max, sum};
+use spring_numerics::vectorized;
 
 /// Bounds that a pass compares with: fewer need more passes, more do not narrow it down faster.
 const BOUNDS: usize = 8;
-/// Those of the first pass, nats below the likeliest token: it stays among few tokens where few are likely.
+/// Those of the first pass, nats below the likeliest token: it stays among few tokens where few are
+/// likely.
 const FIRST: [f32; BOUNDS] = [f32::MIN, -30.0, -20.0, -14.0, -10.0, -7.0, -4.0, -1.5];
-/// So few are sorted rather than narrowed further.
+/// This many or fewer are sorted rather than narrowed further.
 const FEW: usize = 512;
 /// Values whose highest is remembered, so that they are passed over together.
 const SMALL_BLOCK: usize = 256;
-/// After so many, the values left are probably equal or very unequal, and the next bounds begin at the least of them.
+/// After this many, the values left are probably equal or very unequal, and the next bounds begin
+/// at the least of them.
 const USUAL_PASSES: usize = 5;
 
 /// A token with its place in the ranking.
@@ -40,7 +44,8 @@ pub(crate) struct TopK {
 }
 
 impl TopK {
-    /// The k-th of the ranking, k ≥ 1; `None` if fewer than k tokens are above −∞. `highest` is the highest value.
+    /// The k-th of the ranking, k ≥ 1; `None` if fewer than k tokens are above −∞. `highest` is the
+    /// highest value.
     pub fn last(&mut self, all: &[f32], highest: f32, k: usize) -> Option<Ranked> {
         self.few.clear();
         self.few.reserve_exact(FEW);

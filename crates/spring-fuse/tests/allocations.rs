@@ -20,19 +20,18 @@ fn no_step_but_the_first_allocates() {
     let steps: Vec<[Vec<f32>; 2]> = (0..STEPS).map(logits).collect();
     // Longer at each step, as the tokens that were written come to the prompt.
     let history: Vec<u32> = (0..VOCABULARY as u32).map(|token| token * 7 % 5000).collect();
-    let sampled = SamplerConfig { temperature: 0.8, ..SamplerConfig::default() };
+    let sampled = SamplerConfig::default().with_temperature(0.8);
     let samplers = [
         SamplerConfig::default(),
         sampled,
-        SamplerConfig { top_k: Some(40), ..sampled },
-        SamplerConfig { top_k: Some(VOCABULARY / 2), ..sampled },
-        SamplerConfig { top_p: Some(0.95), ..sampled },
-        SamplerConfig { min_p: Some(0.1), ..sampled },
-        SamplerConfig { top_k: Some(40), top_p: Some(0.9), min_p: Some(0.1), ..sampled },
+        sampled.with_top_k(Some(40)),
+        sampled.with_top_k(Some(VOCABULARY / 2)),
+        sampled.with_top_p(Some(0.95)),
+        sampled.with_min_p(Some(0.1)),
+        sampled.with_top_k(Some(40)).with_top_p(Some(0.9)).with_min_p(Some(0.1)),
     ];
-    let lambda = |name: &str| MixtureConfig { lambda: name.parse().unwrap(), ..MixtureConfig::default() };
-    let space =
-        |name: &str| MixtureConfig { space: name.parse::<Space>().unwrap(), ..MixtureConfig::default() };
+    let lambda = |name: &str| MixtureConfig::default().with_lambda(name.parse().unwrap());
+    let space = |name: &str| MixtureConfig::default().with_space(name.parse::<Space>().unwrap());
     for mixture in [lambda("0.5"), lambda("divergence"), space("logit"), space("contrastive")] {
         for sampler in samplers {
             let (mut mixture, mut sampler) = (mixture.init().unwrap(), sampler.init().unwrap());

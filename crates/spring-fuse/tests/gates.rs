@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use spring_fuse::{Calibration, Candidate, FuseError, GateConfig, GateDecision, Lambda};
 
 fn candidates(scores: &[f64]) -> Vec<Candidate> {
-    scores.iter().map(|&score| Candidate { score }).collect()
+    scores.iter().map(|&score| Candidate::new(score)).collect()
 }
 
 fn decide(config: GateConfig, scores: &[f64], sample: &[f64]) -> GateDecision {
-    config.init().unwrap().decide(&candidates(scores), &Calibration { sample: sample.to_vec() })
+    config.init().unwrap().decide(&candidates(scores), &Calibration::new(sample.to_vec()))
 }
 
 const EIGHT: [f64; 8] = [8.0, 1.0, 7.0, 2.0, 6.0, 3.0, 5.0, 4.0];
@@ -81,8 +81,8 @@ fn gates_are_chosen_by_name() {
 #[test]
 fn bad_settings_are_named() {
     let setting = |config: GateConfig| match config.init().err() {
-        Some(FuseError::InvalidSetting { setting, .. }) => setting,
-        other => panic!("{other:?}"),
+        Some(error) => error.name,
+        None => panic!("{config:?} was taken"),
     };
     assert_eq!(setting(GateConfig::Quantile { quantile: 1.1, min_calibration: 8, k: 2 }), "quantile");
     assert_eq!(setting(GateConfig::Fixed { threshold: f64::NAN, k: 2 }), "threshold");
@@ -111,7 +111,7 @@ proptest! {
     /// Against the definition by weights of neighbours: numpy's `linear`.
     #[test]
     fn the_quantile_is_numpys(sample in prop::collection::vec(-1e3..1e3, 1..60), q in 0.0..=1.0) {
-        let quantile = Calibration { sample: sample.clone() }.quantile(q).unwrap();
+        let quantile = Calibration::new(sample.clone()).quantile(q).unwrap();
         let mut sorted = sample;
         sorted.sort_by(|a, b| a.partial_cmp(b).unwrap());
         let position = q * (sorted.len() - 1) as f64;

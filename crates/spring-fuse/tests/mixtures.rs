@@ -29,7 +29,7 @@ fn mix(
 
 fn all_mixtures() -> [Box<dyn Mixture>; 4] {
     let lambda = Lambda::Divergence { agree: 0.1, disagree: 0.9 };
-    let diverging = MixtureConfig { lambda, ..MixtureConfig::default() }.init().unwrap();
+    let diverging = MixtureConfig::default().with_lambda(lambda).init().unwrap();
     [Box::new(Probability), Box::new(LogLinear), Box::new(Contrastive::default()), diverging]
 }
 
@@ -99,9 +99,13 @@ fn two_branches_by_hand() {
     assert!((shares[0] - 0.9).abs() < 1e-6 && (shares[1] - 0.1).abs() < 1e-6, "0.5625 of 0.625: {shares:?}");
     let (out, _) = mix(&mut LogLinear, &branches, &[0.5, 0.5]).unwrap();
     assert!((out[0].exp() - 0.5).abs() < 1e-6);
-    let (out, _) = mix(&mut Contrastive { beta: 1.0, plausibility: 0.1 }, &branches, &[0.5, 0.5]).unwrap();
+    let (out, _) =
+        mix(&mut Contrastive::default().with_beta(1.0).with_plausibility(0.1), &branches, &[0.5, 0.5])
+            .unwrap();
     assert!((out[0].exp() - (1.0 / 12.0) / (1.0 / 12.0 + 2.25)).abs() < 1e-6, "p1^2 / p0, normalised");
-    let (out, _) = mix(&mut Contrastive { beta: 1.0, plausibility: 0.5 }, &branches, &[0.5, 0.5]).unwrap();
+    let (out, _) =
+        mix(&mut Contrastive::default().with_beta(1.0).with_plausibility(0.5), &branches, &[0.5, 0.5])
+            .unwrap();
     assert_eq!(out, [NEG_INF, 0.0], "a third of the best is not plausible at 0.5");
 }
 
@@ -129,10 +133,7 @@ fn the_divergence_by_hand() {
 
 #[test]
 fn lambda_moves_with_the_divergence() {
-    let config = MixtureConfig {
-        lambda: Lambda::Divergence { agree: 0.2, disagree: 0.6 },
-        ..MixtureConfig::default()
-    };
+    let config = MixtureConfig::default().with_lambda(Lambda::Divergence { agree: 0.2, disagree: 0.6 });
     let weights = config.lambda.weights(2, None).unwrap();
     assert!((weights[1] - 0.4).abs() < 1e-6, "the middle");
     let mut mixture = config.init().unwrap();
@@ -175,11 +176,8 @@ fn what_cannot_be_mixed_is_refused() {
 fn a_branch_without_weight_may_hold_anything() {
     let good = [log_probs(&[1.0, 0.0, 0.5]), log_probs(&[0.0, 2.0, 0.5])];
     for config in [
-        MixtureConfig { trace_divergence: true, ..MixtureConfig::default() },
-        MixtureConfig {
-            lambda: Lambda::Divergence { agree: 0.2, disagree: 0.8 },
-            ..MixtureConfig::default()
-        },
+        MixtureConfig::default().with_trace_divergence(true),
+        MixtureConfig::default().with_lambda(Lambda::Divergence { agree: 0.2, disagree: 0.8 }),
     ] {
         let mut mixture = config.init().unwrap();
         let mut of = |branches: &[Vec<f32>], weights: &[f32]| mix(&mut *mixture, branches, weights);
@@ -216,7 +214,10 @@ fn configurations_have_names_and_defaults() {
     let read = |json: &str| serde_json::from_str::<MixtureConfig>(json);
     assert_eq!(
         read("{}").unwrap(),
-        MixtureConfig { space: Space::Probability {}, lambda: Lambda::Fixed(0.5), trace_divergence: false }
+        MixtureConfig::default()
+            .with_space(Space::Probability {})
+            .with_lambda(Lambda::Fixed(0.5))
+            .with_trace_divergence(false)
     );
     for name in ["probability", "logit", "contrastive"] {
         let config = read(&format!(r#"{{"space": "{name}", "lambda": 0}}"#)).unwrap();
@@ -241,7 +242,7 @@ fn configurations_have_names_and_defaults() {
     ] {
         assert!(read(bad).unwrap().init().is_err(), "{bad}");
     }
-    let traced = MixtureConfig { trace_divergence: true, ..MixtureConfig::default() };
+    let traced = MixtureConfig::default().with_trace_divergence(true);
     let trace = mix(&mut *traced.init().unwrap(), &[vec![0.0], vec![0.0]], &[0.5, 0.5]).unwrap().1;
     assert!(trace.divergence.unwrap() < 1e-6);
 }
@@ -303,7 +304,7 @@ proptest! {
         close(&out, &over_tokens(&|token| weighted_sum(&|branch| exact(token, branch).exp()).ln()))?;
         let (out, _) = mix(&mut LogLinear, &branches, &weights).unwrap();
         close(&out, &normalized(&over_tokens(&|token| weighted_sum(&|branch| exact(token, branch)))))?;
-        let contrast = Contrastive { beta, plausibility: f32::MIN_POSITIVE };
+        let contrast = Contrastive::default().with_beta(beta).with_plausibility(f32::MIN_POSITIVE);
         let (out, _) = mix(&mut { contrast }, &branches[..2], &[0.5, 0.5]).unwrap();
         let difference = over_tokens(&|token| match exact(token, 1) {
             f64::NEG_INFINITY => f64::NEG_INFINITY,

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use ndarray::Array2;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use spring_numerics::key;
+use spring_numerics::setting::{SettingError, in_range, require};
 
 use crate::{ModelConfig, ModelError, Projection, Result, Weights};
 
@@ -53,28 +55,18 @@ impl LoraConfig {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Setting`], naming the first bad one.
-    pub fn check(&self) -> Result<()> {
-        let fail = |name, value: String, expected| Err(ModelError::Setting { name, value, expected });
-        if !(1..=1024).contains(&self.rank) {
-            return fail("rank", self.rank.to_string(), "between 1 and 1024");
-        }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return fail("alpha", self.alpha.to_string(), "a positive number");
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail("dropout", self.dropout.to_string(), "at least 0 and below 1");
-        }
-        if self.targets.is_empty() {
-            return fail("targets", "[]".into(), "at least one projection");
-        }
-        if self.layers.as_ref().is_some_and(Vec::is_empty) {
-            return fail("layers", "[]".into(), "at least one block, or none named for all");
-        }
-        Ok(())
+    /// For the first of them.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let above_0 = self.alpha.is_finite() && self.alpha > 0.0;
+        in_range("rank", self.rank, 1..=1024, "between 1 and 1024")?;
+        require("alpha", self.alpha, above_0, "a positive number")?;
+        in_range("dropout", self.dropout, 0.0..1.0, "at least 0 and below 1")?;
+        require("targets", "[]", !self.targets.is_empty(), "at least one projection")?;
+        let no_layers = self.layers.as_ref().is_some_and(Vec::is_empty);
+        require("layers", "[]", !no_layers, "at least one block, or absent for all of them")
     }
 
-    /// The blocks that are adapted of a model with so many.
+    /// The blocks that are adapted of a model with `num_layers` of them.
     fn blocks(&self, num_layers: usize) -> Vec<usize> {
         self.layers.clone().unwrap_or_else(|| (0..num_layers).collect())
     }
@@ -118,12 +110,12 @@ impl Adapter {
     ///
     /// [`ModelError::Setting`] if the configuration is out of range or names a block that the model lacks.
     pub fn init(config: &LoraConfig, model: &ModelConfig, base: &str, seed: u64) -> Result<Self> {
-        config.check()?;
+        config.check().map_err(ModelError::Setting)?;
         let mut layers = BTreeMap::new();
         for layer in config.blocks(model.num_layers) {
             if layer >= model.num_layers {
                 let expected = "blocks that the model has, counted from 0";
-                return Err(ModelError::Setting { name: "layers", value: layer.to_string(), expected });
+                return Err(ModelError::setting("layers", layer, expected));
             }
             for &projection in &config.targets {
                 let (d_in, d_out) = model.projection_dims(projection);
@@ -147,7 +139,7 @@ impl Adapter {
         base: &str,
         pairs: impl IntoIterator<Item = (usize, Projection, LoraPair)>,
     ) -> Result<Self> {
-        config.check()?;
+        config.check().map_err(ModelError::Setting)?;
         let place = |(layer, projection, pair)| ((layer, projection), pair);
         let layers = pairs.into_iter().map(place).collect();
         Ok(Self { config, base: base.into(), nested: false, layers })
@@ -237,7 +229,7 @@ impl Adapter {
         let json =
             file.note("spring").ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
         let header: Header = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
-        header.config.check()?;
+        header.config.check().map_err(ModelError::Setting)?;
         let layers = read_factors(&file, |_, _| header.config.rank, |name| Some(name.to_owned()))?;
         Ok(Self { config: header.config, base: header.base, nested: header.nested, layers })
     }
@@ -316,7 +308,5 @@ fn parse_key(key: &str) -> Option<(usize, Projection, usize)> {
 
 /// The generator of one layer's numbers: the same for any order in which layers are visited.
 pub fn keyed_rng(seed: u64, layer: usize, projection: Projection) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream((layer as u64) << 3 | projection as u64);
-    rng
+    key::stream(seed, (layer as u64) << 3 | projection as u64)
 }

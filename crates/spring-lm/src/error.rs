@@ -1,6 +1,8 @@
 //! What can go wrong between a model folder and a token.
 
-use std::path::PathBuf;
+use std::{fmt::Display, path::PathBuf};
+
+use spring_numerics::SettingError;
 
 /// A result of this crate.
 pub type Result<T, E = ModelError> = std::result::Result<T, E>;
@@ -80,16 +82,9 @@ pub enum ModelError {
     /// A sequence that cannot be run: empty, over-long, or with ids outside the vocabulary.
     #[error("{0}")]
     Sequence(String),
-    /// A setting outside its range.
-    #[error("setting {name} = {value}: {expected}")]
-    Setting {
-        /// The setting's name.
-        name: &'static str,
-        /// The value given.
-        value: String,
-        /// What is allowed.
-        expected: &'static str,
-    },
+    /// A setting that is out of range.
+    #[error(transparent)]
+    Setting(SettingError),
     /// Training met a loss or a factor that is not a finite number; nothing was kept.
     #[error(
         "the loss was {loss} around step {step}: lower the learning rate; the earlier adapter is unchanged"
@@ -139,8 +134,8 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// A setting outside its range.
-    pub fn setting(name: &'static str, value: impl ToString, expected: &'static str) -> Self {
-        Self::Setting { name, value: value.to_string(), expected }
+    /// A setting that is out of range; `allowed` is what follows "it must be".
+    pub fn setting(name: &str, value: impl Display, allowed: &str) -> Self {
+        Self::Setting(SettingError::new(name, value, allowed))
     }
 }

@@ -228,7 +228,7 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
     bring_to_one_shape(&mut config, &mut layers, |layer, projection| {
         patterns.alpha(&module(blocks, layer, projection))
     });
-    config.check()?;
+    config.check().map_err(ModelError::Setting)?;
     Ok(Adapter { config, base: fingerprint, nested, layers })
 }
 

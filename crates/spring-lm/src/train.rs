@@ -1,8 +1,9 @@
 //! How an adapter is trained, and what a training tells.
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::setting::{SettingError, in_range, require};
 
-use crate::{Adapter, LoraConfig, ModelError, Result, Sequence};
+use crate::{Adapter, LoraConfig, Sequence};
 
 /// How an adapter is trained; the defaults are SPRInG's.
 ///
@@ -73,42 +74,33 @@ impl TrainConfig {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Setting`], naming the first bad one.
-    pub fn check(&self) -> Result<()> {
-        let positive = [
+    /// For the first of them.
+    pub fn check(&self) -> Result<(), SettingError> {
+        for (name, value) in [
             ("learning_rate", self.learning_rate),
             ("max_grad_norm", self.max_grad_norm),
             ("epsilon", self.epsilon),
-        ];
-        for (name, value) in positive {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(ModelError::setting(name, value, "a positive number"));
-            }
+        ] {
+            require(name, value, value.is_finite() && value > 0.0, "a positive number")?;
         }
         for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2), ("warmup", self.warmup)] {
-            if !(0.0..1.0).contains(&value) {
-                return Err(ModelError::setting(name, value, "at least 0 and below 1"));
-            }
+            in_range(name, value, 0.0..1.0, "at least 0 and below 1")?;
         }
         for (name, value) in [("weight_decay", self.weight_decay), ("anchor", self.anchor)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(ModelError::setting(name, value, "0 or a positive number"));
-            }
+            in_range(name, value, 0.0..f64::INFINITY, "0 or a positive number")?;
         }
-        for (name, value, least, expected) in [
+        for (name, value, least, allowed) in [
             ("epochs", self.epochs, 1, "a whole number from 1 to 1048576"),
             ("batch_size", self.batch_size, 1, "a whole number from 1 to 1048576"),
             ("max_tokens", self.max_tokens, 4, "a whole number from 4 to 1048576"),
             ("loss_interval", self.loss_interval, 1, "a whole number from 1 to 1048576"),
         ] {
-            if !(least..=MOST).contains(&value) {
-                return Err(ModelError::setting(name, value, expected));
-            }
+            in_range(name, value, least..=MOST, allowed)?;
         }
         Ok(())
     }
 
-    /// Optimiser steps for this many sequences.
+    /// Optimiser steps for a number of sequences.
     pub fn steps(&self, sequences: usize) -> usize {
         sequences.div_ceil(self.batch_size.max(1)).saturating_mul(self.epochs)
     }

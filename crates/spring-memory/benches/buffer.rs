@@ -7,11 +7,11 @@ use std::{collections::HashMap, hint::black_box};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use spring_memory::{BufferItem, BufferPolicyConfig, NoEmbeddings, ResidualBuffer};
+use spring_memory::{BufferItem, BufferPolicyConfig, Diversity, NoEmbeddings, ResidualBuffer};
 
 fn item(rng: &mut ChaCha8Rng, key: u64) -> BufferItem {
     let score = rng.random();
-    BufferItem { key, period: (key % 12) as u32, novelty: 0.0, quality: score, score }
+    BufferItem::new(key, (key % 12) as u32, 0.0, score, score)
 }
 
 fn ranked(criterion: &mut Criterion) {
@@ -19,7 +19,7 @@ fn ranked(criterion: &mut Criterion) {
     for policy in [BufferPolicyConfig::Residual, BufferPolicyConfig::BalancedPeriods] {
         for capacity in [200, 20_000, 2_000_000u64] {
             let mut rng = ChaCha8Rng::seed_from_u64(1);
-            let mut buffer = ResidualBuffer::with_policy(capacity as usize, policy.init());
+            let mut buffer = ResidualBuffer::with_policy(capacity as usize, policy.init().expect("in range"));
             let first = (0..capacity).map(|key| item(&mut rng, key)).collect();
             buffer.update(first, &NoEmbeddings).expect("scores are finite");
             let name = buffer.policy().name().to_owned();
@@ -54,7 +54,7 @@ fn diversity(criterion: &mut Criterion) {
             .map(|key| (key, (0..256).map(|_| rng.random_range(-1.0..1.0)).collect()))
             .collect();
         let items: Vec<BufferItem> = (0..2 * capacity).map(|key| item(&mut rng, key)).collect();
-        let empty = ResidualBuffer::with_policy(capacity as usize, BufferPolicyConfig::Diversity.init());
+        let empty = ResidualBuffer::with_policy(capacity as usize, Box::new(Diversity));
         group.bench_function(BenchmarkId::new("diversity, fill from twice as many", capacity), |bencher| {
             bencher.iter_batched(
                 || empty.clone(),

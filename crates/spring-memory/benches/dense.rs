@@ -40,14 +40,12 @@ fn dense(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("exact", count), |bencher| {
             bencher.iter(|| store.search(black_box(queries.next()?), 10, |_| true).ok());
         });
-        if cfg!(feature = "hnsw") {
-            let config = DenseConfig { exact_below: 0, ..DenseConfig::default() };
-            let mut index = DenseIndex::from_vectors(store, config).expect("settings are in range");
-            index.refresh();
-            group.bench_function(BenchmarkId::new("hnsw", count), |bencher| {
-                bencher.iter(|| index.search(black_box(queries.next()?), 10, |_| true).ok());
-            });
-        }
+        let config = DenseConfig::default().with_exact_below(0);
+        let mut index = DenseIndex::from_vectors(store, config).expect("settings are in range");
+        index.refresh();
+        group.bench_function(BenchmarkId::new("hnsw", count), |bencher| {
+            bencher.iter(|| index.search(black_box(queries.next()?), 10, |_| true).ok());
+        });
         group.finish();
     }
 }

@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // The second period is the surprising one.
         let novelty = if period == 2 { 0.4 } else { 0.1 } + (key % 10) as f64 * 0.01;
         let quality = -3.0 + ((key * 7) % 10) as f64 * 0.05;
-        items.push(BufferItem { key, period, novelty, quality, score: novelty + 0.5 * quality });
+        items.push(BufferItem::new(key, period, novelty, quality, novelty + 0.5 * quality));
         let angle = (key * key % 31) as f32 / 5.0;
         vectors.add(key, &[angle.cos(), angle.sin()])?;
     }
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         BufferPolicyConfig::BalancedPeriods,
         BufferPolicyConfig::Diversity,
     ] {
-        let mut buffer = ResidualBuffer::with_policy(6, config.init());
+        let mut buffer = ResidualBuffer::with_policy(6, config.init()?);
         let mut last = None;
         for period in items.chunks(10) {
             last = buffer.update(period.to_vec(), &vectors)?.pop();

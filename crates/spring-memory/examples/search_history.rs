@@ -8,9 +8,7 @@ use std::{
     io::{BufRead, BufReader},
 };
 
-use spring_memory::{
-    HistoryConfig, HistoryIndex, Interaction, JsonlReader, SearchFilter, SearchMode, SearchRequest,
-};
+use spring_memory::{HistoryConfig, HistoryIndex, Interaction, JsonlReader, SearchFilter, SearchRequest};
 
 const SAMPLE: &str = r#"{"user":"ada","id":"1","time":"2026-01-05T08:00:00Z","prompt":"Review a lamp","response":"Bright, but it hums."}
 {"user":"ada","id":"2","time":"2026-01-19T20:15:00Z","prompt":"Review a kettle","response":"Boils fast. No hum."}
@@ -37,8 +35,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             Err(error) => eprintln!("skipped: {error}"),
         }
     }
-    let filter = SearchFilter { from, ..SearchFilter::default() };
-    let request = SearchRequest { mode: SearchMode::Bm25, text: &query, embedding: None, k: 5, filter };
+    let filter = SearchFilter::default().with_from(from);
+    let request = SearchRequest::new(&query, 5).with_filter(filter);
     for hit in index.search(&request)? {
         let Interaction { user, id, time, prompt, .. } = &interactions[hit.key as usize];
         let prompt = prompt.lines().next().unwrap_or_default();

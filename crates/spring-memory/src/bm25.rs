@@ -1,4 +1,7 @@
 //! BM25 over one user's documents, kept up to date document by document.
+//!
+//! Written here: a gate is calibrated by leave-one-out scores, and texts are forgotten, and no
+//! crate for BM25 has both and rank_bm25's formula.
 
 use std::{
     borrow::Cow,
@@ -7,48 +10,52 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use slab::Slab;
-use thiserror::Error;
+use spring_numerics::{SettingError, setters, setting::in_range};
 
 use crate::{Hit, Tokenizer, hit::top_k};
 
 /// Which BM25.
 ///
-/// f is the term's count in the document, |d| the document's length in terms, N the number of documents, n
-/// that of documents with the term, and K = k1·(1 − b + b·|d| / mean |d|). A term that the query repeats
-/// counts repeatedly in both.
+/// f is the term's count in the document, |d| the document's length in terms, N the number of
+/// documents, n that of documents with the term, and K = k1·(1 − b + b·|d| / mean |d|). A term that
+/// the query repeats counts repeatedly in both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Bm25Variant {
-    /// `BM25Okapi` of the Python package rank_bm25: idf = ln(N − n + 0.5) − ln(n + 0.5), a negative one
-    /// replaced by ε times the mean idf of all terms (negative ones included); score = Σ idf · f·(k1 + 1) /
-    /// (f + K).
+    /// `BM25Okapi` of the Python package rank_bm25: idf = ln(N − n + 0.5) − ln(n + 0.5), a negative
+    /// one replaced by ε times the mean idf of all terms (negative ones included); score = Σ idf ·
+    /// f·(k1 + 1) / (f + K).
     #[default]
     Okapi,
-    /// Lucene's since version 8: idf = ln(1 + (N − n + 0.5) / (n + 0.5)), never negative; score = Σ idf · f /
-    /// (f + K). Lengths are exact here, where Lucene rounds them to one byte.
+    /// Lucene's since version 8: idf = ln(1 + (N − n + 0.5) / (n + 0.5)), never negative; score = Σ
+    /// idf · f / (f + K). Lengths are exact here, where Lucene rounds them to one byte.
     Lucene,
 }
 
 /// How a [`Bm25Index`] splits texts and scores them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Bm25Config {
     /// The formula. Default: Okapi.
     pub variant: Bm25Variant,
-    /// Saturation of repeated terms, 0 to 1000. Default: 1.5 for Okapi, 1.2 for Lucene, as in their originals.
+    /// Saturation of repeated terms, 0 to 1000. Default: 1.5 for Okapi, 1.2 for Lucene, as in their
+    /// originals.
     pub k1: Option<f64>,
     /// How much a document's length counts, 0 to 1. Default 0.75.
     pub b: f64,
-    /// Okapi only: what replaces a negative idf, as a part of the mean idf, 0 to 1000. Default 0.25.
+    /// Okapi only: what replaces a negative idf, as a part of the mean idf, 0 to 1000. Default
+    /// 0.25.
     pub epsilon: f64,
     /// How texts become terms. Default: white space, case kept.
     pub tokenizer: Tokenizer,
     /// Terms that are dropped from documents and queries alike, such as those of a prompt template
     /// ([`template_stop_words`](crate::template_stop_words)). Default: none.
     pub stop_words: BTreeSet<String>,
-    /// Divides every score by what a document with just the query's terms would score, so that thresholds
-    /// compare across queries. A query term that no document has counts in that sum with n = 0. Where the sum
-    /// is not positive, so is no score: all are 0. Default: off.
+    /// Divides every score by what a document with just the query's terms would score, so that
+    /// thresholds compare across queries. A query term that no document has counts in that sum with
+    /// n = 0. Where that sum is not positive, all scores are 0. Default: off.
     pub normalise: bool,
 }
 
@@ -66,16 +73,16 @@ impl Default for Bm25Config {
     }
 }
 
-/// A setting that BM25 is not defined for.
-#[derive(Debug, Clone, PartialEq, Error)]
-#[error("BM25 setting {name} = {value}: must be {range}")]
-pub struct Bm25ConfigError {
-    /// The setting's name.
-    pub name: &'static str,
-    /// Its value.
-    pub value: f64,
-    /// What it may be.
-    pub range: &'static str,
+setters! {
+    Bm25Config {
+        with_variant(variant: Bm25Variant);
+        with_k1(k1: Option<f64>);
+        with_b(b: f64);
+        with_epsilon(epsilon: f64);
+        with_tokenizer(tokenizer: Tokenizer);
+        with_stop_words(stop_words: BTreeSet<String>);
+        with_normalise(normalise: bool);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -91,7 +98,7 @@ struct Document {
 struct DocumentTerm {
     term: usize,
     count: u32,
-    /// Where this document stands in the term's postings.
+    /// This document's position in the term's postings.
     place: usize,
 }
 
@@ -139,7 +146,7 @@ impl Statistics {
         }
     }
 
-    /// A term's document frequency changes; one of 0 is no term.
+    /// A term's document frequency changes; at 0 the term is gone.
     fn move_term(&mut self, from: usize, to: usize) {
         if let Some(terms) = self.frequencies.get_mut(&from) {
             *terms -= 1;
@@ -201,7 +208,8 @@ impl Formula<'_> {
     }
 }
 
-/// A query's distinct terms, in order of first appearance, so that every document's sum has the same order.
+/// A query's distinct terms, in order of first appearance, so that every document's sum has the
+/// same order.
 struct Query<'q> {
     length: usize,
     terms: Vec<QueryTerm<'q>>,
@@ -214,9 +222,9 @@ struct QueryTerm<'q> {
 
 /// An inverted index with BM25 scores over documents with `u64` keys, larger keys being newer.
 ///
-/// Adding and removing cost O(terms of the document), and scores afterwards are those of an index built
-/// afresh, to the last bit. No term of a removed document stays behind. In memory only: rebuild it from the
-/// texts, which takes milliseconds per thousand.
+/// Adding and removing cost O(terms of the document), and scores afterwards are those of an index
+/// built afresh, to the last bit. No term of a removed document stays behind. In memory only:
+/// rebuild it from the texts, which takes milliseconds per thousand.
 ///
 /// ```
 /// use spring_memory::Bm25Index;
@@ -255,20 +263,14 @@ impl Bm25Index {
     ///
     /// # Errors
     /// When `k1`, `b` or `epsilon` is out of its range.
-    pub fn new(config: Bm25Config) -> Result<Self, Bm25ConfigError> {
+    pub fn new(config: Bm25Config) -> Result<Self, SettingError> {
         let k1 = config.k1.unwrap_or(match config.variant {
             Bm25Variant::Okapi => OKAPI_K1,
             Bm25Variant::Lucene => LUCENE_K1,
         });
-        for (name, value, most, range) in [
-            ("k1", k1, LARGEST, "between 0 and 1000"),
-            ("b", config.b, 1.0, "between 0 and 1"),
-            ("epsilon", config.epsilon, LARGEST, "between 0 and 1000"),
-        ] {
-            if !(0.0..=most).contains(&value) {
-                return Err(Bm25ConfigError { name, value, range });
-            }
-        }
+        in_range("k1", k1, 0.0..=LARGEST, "between 0 and 1000")?;
+        in_range("b", config.b, 0.0..=1.0, "between 0 and 1")?;
+        in_range("epsilon", config.epsilon, 0.0..=LARGEST, "between 0 and 1000")?;
         Ok(Self::with_k1(config, k1))
     }
 
@@ -309,8 +311,8 @@ impl Bm25Index {
         self.by_key.contains_key(&key)
     }
 
-    /// Adds a document; one with the same key is replaced, which the answer says. A text without terms counts
-    /// as a document too.
+    /// Adds a document; one with the same key is replaced, which the answer says. A text without
+    /// terms counts as a document too.
     pub fn add(&mut self, key: u64, text: &str) -> bool {
         let replaced = self.remove(key);
         let query = self.query(text);
@@ -370,15 +372,16 @@ impl Bm25Index {
         true
     }
 
-    /// The `k` best documents that `filter` lets through and that have at least one term of the query, best
-    /// first, the newer of equals first. The filter does not change the statistics: a document's score is the
-    /// same with and without it.
+    /// The `k` best documents that `filter` lets through and that have at least one term of the
+    /// query, best first, the newer of equals first. The filter does not change the statistics: a
+    /// document's score is the same with and without it.
     pub fn search(&self, query: &str, k: usize, filter: impl Fn(u64) -> bool) -> Vec<Hit> {
         let hits = self.matching(query, None).into_iter().filter(|hit| filter(hit.key)).collect();
         top_k(hits, k)
     }
 
-    /// The score of one document, 0 where it has no term of the query; `None` when there is no such document.
+    /// The score of one document, 0 where it has no term of the query; `None` when there is no such
+    /// document.
     pub fn score(&self, query: &str, key: u64) -> Option<f64> {
         let document = &self.documents[*self.by_key.get(&key)?];
         let query = self.query(query);
@@ -394,12 +397,13 @@ impl Bm25Index {
         Some(score * self.scale(&query, &formula, None))
     }
 
-    /// The `k`-th best score of `query` (`k` = 1: the best) in the corpus without the document `key`: number
-    /// of documents, document frequencies, mean idf and mean length are all counted without it, and documents
-    /// without a term of the query score 0. `None` when there is no such document or fewer than `k` others.
+    /// The `k`-th best score of `query` (`k` = 1: the best) in the corpus without the document
+    /// `key`: number of documents, document frequencies, mean idf and mean length are all counted
+    /// without it, and documents without a term of the query score 0. `None` when there is no such
+    /// document or fewer than `k` others.
     ///
-    /// Costs one search: the index is not rebuilt. With each document's own prompt as the query this gives
-    /// the sample from which a retrieval gate is calibrated.
+    /// Costs one search: the index is not rebuilt. With each document's own prompt as the query
+    /// this gives the sample from which a retrieval gate is calibrated.
     pub fn leave_one_out(&self, key: u64, query: &str, k: usize) -> Option<f64> {
         let left_out = *self.by_key.get(&key)?;
         let others = self.len() - 1;

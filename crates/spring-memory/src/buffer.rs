@@ -19,6 +19,7 @@ pub const DEFAULT_CAPACITY: usize = 200;
 /// One interaction in the buffer, with the scores that it was last given.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct BufferItem {
     /// The interaction's key, unique in the buffer; the larger of two is the newer.
     pub key: u64,
@@ -33,6 +34,11 @@ pub struct BufferItem {
 }
 
 impl BufferItem {
+    /// Of an interaction and its period, with novelty and quality in nats per token, and the score.
+    pub fn new(key: u64, period: u32, novelty: f64, quality: f64, score: f64) -> Self {
+        Self { key, period, novelty, quality, score }
+    }
+
     pub(crate) fn check(&self) -> Result<(), BufferError> {
         for (name, value) in [("novelty", self.novelty), ("quality", self.quality), ("score", self.score)] {
             if !value.is_finite() {
@@ -45,6 +51,7 @@ impl BufferItem {
 
 /// Why a buffer refused its input; it is unchanged then.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum BufferError {
     /// A NaN or an infinity has no place in an order.
     #[error("buffer item {key}: {name} is {value}: score it again or leave it out")]
@@ -76,7 +83,8 @@ pub enum BufferError {
     },
     /// Embeddings of different lengths cannot be compared.
     #[error(
-        "buffer item {key}: its embedding has {found} dimensions, others have {expected}: embed all with one model"
+        "buffer item {key}: its embedding has {found} dimensions, others have {expected}: \
+         embed all with one model"
     )]
     Dimensions {
         /// The item's key.
@@ -86,7 +94,7 @@ pub enum BufferError {
         /// That of the others.
         expected: usize,
     },
-    /// A policy of one's own that gives neither a standing nor its own `retain`.
+    /// A policy that gives items no standing and has no `retain` of its own.
     #[error("buffer policy {policy:?} gives items no standing: implement its `retain`")]
     NoRetain {
         /// The policy's name.
@@ -94,7 +102,8 @@ pub enum BufferError {
     },
     /// A snapshot was made under another policy than the one it is restored with.
     #[error(
-        "the buffer was kept by policy {found:?}, not {expected:?}: restore it with its own policy, then change that"
+        "the buffer was kept by policy {found:?}, not {expected:?}: \
+         restore it with its own policy, then change that"
     )]
     OtherPolicy {
         /// The snapshot's policy.
@@ -149,6 +158,7 @@ impl<S: std::hash::BuildHasher> Embeddings for HashMap<u64, Vec<f32>, S> {
 /// What a buffer is stored as: its policy's name, its capacity, its items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct BufferSnapshot {
     /// [`BufferPolicy::name`].
     pub policy: String,
@@ -158,12 +168,20 @@ pub struct BufferSnapshot {
     pub items: Vec<BufferItem>,
 }
 
+impl BufferSnapshot {
+    /// Of a policy's name, the capacity, and the items in any order.
+    pub fn new(policy: impl Into<String>, capacity: usize, mut items: Vec<BufferItem>) -> Self {
+        items.sort_by_key(|item| item.key);
+        Self { policy: policy.into(), capacity, items }
+    }
+}
+
 /// At most `capacity` items, chosen by a [`BufferPolicy`].
 ///
 /// ```
 /// use spring_memory::{BufferItem, NoEmbeddings, ResidualBuffer};
 /// let mut buffer = ResidualBuffer::new(2);
-/// let item = |key, score| BufferItem { key, period: 1, novelty: 0.0, quality: score, score };
+/// let item = |key, score| BufferItem::new(key, 1, 0.0, score, score);
 /// let evicted = buffer.update(vec![item(1, -2.0), item(2, -3.0), item(3, -2.5)], &NoEmbeddings)?;
 /// assert_eq!(evicted[0].item.key, 2);
 /// assert_eq!(buffer.items().map(|item| item.key).collect::<Vec<_>>(), [1, 3]);
@@ -187,19 +205,19 @@ impl Default for ResidualBuffer {
 impl ResidualBuffer {
     /// An empty buffer under the paper's policy.
     pub fn new(capacity: usize) -> Self {
-        Self::with_policy(capacity, Arc::new(Residual))
+        Self::with_policy(capacity, Box::new(Residual))
     }
 
     /// An empty buffer under another policy.
-    pub fn with_policy(capacity: usize, policy: Arc<dyn BufferPolicy>) -> Self {
-        Self { policy, capacity, items: BTreeMap::new(), order: EvictionOrder::default() }
+    pub fn with_policy(capacity: usize, policy: Box<dyn BufferPolicy>) -> Self {
+        Self { policy: policy.into(), capacity, items: BTreeMap::new(), order: EvictionOrder::default() }
     }
 
     /// The buffer that the snapshot was taken of.
     ///
     /// # Errors
     /// Another policy's snapshot, or one that no buffer can have made.
-    pub fn restore(snapshot: BufferSnapshot, policy: Arc<dyn BufferPolicy>) -> Result<Self, BufferError> {
+    pub fn restore(snapshot: BufferSnapshot, policy: Box<dyn BufferPolicy>) -> Result<Self, BufferError> {
         let BufferSnapshot { policy: found, capacity, items } = snapshot;
         if found != policy.name() {
             return Err(BufferError::OtherPolicy { found, expected: policy.name().to_owned() });
@@ -254,12 +272,13 @@ impl ResidualBuffer {
         self.items.get(&key)
     }
 
-    /// Inserts new items, re-scores those that are there already, then lets items go until the rest fit.
-    /// Returns those that went, new ones among them, by ascending key. O(log n) for each given and each
-    /// evicted item under a policy with standings.
+    /// Inserts new items, re-scores those that are there already, then lets items go until the rest
+    /// fit. Returns those that went, new ones among them, by ascending key. O(log n) for each given
+    /// and each evicted item under a policy with standings.
     ///
     /// # Errors
-    /// A number that is not finite, a key given twice, a missing embedding; the buffer is unchanged then.
+    /// A number that is not finite, a key given twice, a missing embedding; the buffer is unchanged
+    /// then.
     pub fn update(
         &mut self,
         items: Vec<BufferItem>,

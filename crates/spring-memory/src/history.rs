@@ -9,16 +9,18 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use spring_numerics::{SettingError, setters};
 use thiserror::Error;
 
 use crate::{
-    Bm25Config, Bm25ConfigError, Bm25Index, DenseConfig, DenseConfigError, DenseIndex, Hit, Interaction,
-    RRF_CONSTANT, VectorError, VectorStore, reciprocal_rank_fusion,
+    Bm25Config, Bm25Index, DenseConfig, DenseIndex, Hit, Interaction, RRF_CONSTANT, VectorError, VectorStore,
+    reciprocal_rank_fusion,
 };
 
 /// Which fields of an interaction are the document that BM25 sees.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DocumentFields {
     /// Prompt, newline, response: the paper's.
     #[default]
@@ -43,6 +45,7 @@ impl DocumentFields {
 /// How to find texts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SearchMode {
     /// By shared terms: needs no model.
     #[default]
@@ -53,23 +56,15 @@ pub enum SearchMode {
     Hybrid,
 }
 
-/// The text is no [`SearchMode`].
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("search mode {name:?} is unknown: choose bm25, dense or hybrid")]
-pub struct UnknownSearchMode {
-    /// The text.
-    pub name: String,
-}
-
 impl FromStr for SearchMode {
-    type Err = UnknownSearchMode;
+    type Err = SettingError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         match name {
             "bm25" => Ok(Self::Bm25),
             "dense" => Ok(Self::Dense),
             "hybrid" => Ok(Self::Hybrid),
-            _ => Err(UnknownSearchMode { name: name.to_owned() }),
+            _ => Err(SettingError::new("mode", name, "bm25, dense or hybrid")),
         }
     }
 }
@@ -77,13 +72,22 @@ impl FromStr for SearchMode {
 /// Which part of a history a search is about. The default lets everything through.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SearchFilter {
-    /// Not earlier than this.
+    /// This time or later.
     pub from: Option<Timestamp>,
     /// Earlier than this.
     pub before: Option<Timestamp>,
     /// In one of these periods, ends included; a text that is in no period yet is in none of them.
     pub periods: Option<RangeInclusive<u32>>,
+}
+
+setters! {
+    SearchFilter {
+        with_from(from: Option<Timestamp>);
+        with_before(before: Option<Timestamp>);
+        with_periods(periods: Option<RangeInclusive<u32>>);
+    }
 }
 
 impl SearchFilter {
@@ -98,6 +102,7 @@ impl SearchFilter {
 /// How a [`HistoryIndex`] indexes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct HistoryConfig {
     /// What BM25 sees of an interaction.
     pub fields: DocumentFields,
@@ -107,19 +112,17 @@ pub struct HistoryConfig {
     pub dense: DenseConfig,
 }
 
-/// Why a history cannot be indexed that way.
-#[derive(Debug, Clone, PartialEq, Error)]
-pub enum HistoryConfigError {
-    /// A setting of BM25.
-    #[error(transparent)]
-    Bm25(#[from] Bm25ConfigError),
-    /// A setting of the dense index.
-    #[error(transparent)]
-    Dense(#[from] DenseConfigError),
+setters! {
+    HistoryConfig {
+        with_fields(fields: DocumentFields);
+        with_bm25(bm25: Bm25Config);
+        with_dense(dense: DenseConfig);
+    }
 }
 
 /// Why a search has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SearchError {
     /// Searching by meaning needs the query's embedding.
     #[error("dense and hybrid search need the query's embedding: pass it, or search by bm25")]
@@ -131,6 +134,7 @@ pub enum SearchError {
 
 /// What to find.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SearchRequest<'q> {
     /// By words, meaning or both.
     pub mode: SearchMode,
@@ -144,8 +148,27 @@ pub struct SearchRequest<'q> {
     pub filter: SearchFilter,
 }
 
-/// The searchable side of one user's history: BM25 over the texts, a [`DenseIndex`] over those that have an
-/// embedding, times and periods over all.
+impl<'q> SearchRequest<'q> {
+    /// The `k` texts that share most with these words, of the whole history.
+    pub fn new(text: &'q str, k: usize) -> Self {
+        Self { mode: SearchMode::Bm25, text, embedding: None, k, filter: SearchFilter::default() }
+    }
+
+    /// The same in another mode, with the query's embedding if that needs one.
+    #[must_use]
+    pub fn with_mode(self, mode: SearchMode, embedding: Option<&'q [f32]>) -> Self {
+        Self { mode, embedding, ..self }
+    }
+
+    /// The same of a part of the history.
+    #[must_use]
+    pub fn with_filter(self, filter: SearchFilter) -> Self {
+        Self { filter, ..self }
+    }
+}
+
+/// The searchable side of one user's history: BM25 over the texts, a [`DenseIndex`] over those that
+/// have an embedding, times and periods over all.
 #[derive(Debug)]
 pub struct HistoryIndex {
     config: HistoryConfig,
@@ -160,9 +183,9 @@ impl HistoryIndex {
     ///
     /// # Errors
     /// A setting out of its range.
-    pub fn new(config: HistoryConfig) -> Result<Self, HistoryConfigError> {
-        let bm25 = Bm25Index::new(config.bm25.clone())?;
-        DenseIndex::new(0, config.dense)?;
+    pub fn new(config: HistoryConfig) -> Result<Self, SettingError> {
+        let bm25 = Bm25Index::new(config.bm25.clone()).map_err(|error| error.within("bm25"))?;
+        DenseIndex::new(0, config.dense).map_err(|error| error.within("dense"))?;
         Ok(Self { config, moments: BTreeMap::new(), bm25, dense: None })
     }
 
@@ -191,8 +214,8 @@ impl HistoryIndex {
         self.dense.as_mut()
     }
 
-    /// Adds an interaction under a key, the larger of two being the newer; one with the same key is replaced.
-    /// Without an embedding it is found by its words only.
+    /// Adds an interaction under a key, the larger of two being the newer; one with the same key is
+    /// replaced. Without an embedding it is found by its words only.
     ///
     /// # Errors
     /// An embedding without direction or of another length than the others; nothing is added then.
@@ -237,8 +260,8 @@ impl HistoryIndex {
         self.moments.remove(&key).is_some()
     }
 
-    /// The best texts, best first, the newer of equals first. Scores are BM25's, cosine similarities, or sums
-    /// of reciprocal ranks, by the mode.
+    /// The best texts, best first, the newer of equals first. Scores are BM25's, cosine
+    /// similarities, or sums of reciprocal ranks, by the mode.
     ///
     /// # Errors
     /// A dense or hybrid search without a fitting embedding.

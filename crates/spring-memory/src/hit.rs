@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One document found by a search.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Hit {
     /// The document's key; the larger of two is the newer.
     pub key: u64,
@@ -14,6 +15,11 @@ pub struct Hit {
 }
 
 impl Hit {
+    /// A document with its score.
+    pub fn new(key: u64, score: f64) -> Self {
+        Self { key, score }
+    }
+
     /// The order of a ranking: larger scores first, of equal ones the newer document.
     pub fn ranking_order(&self, other: &Self) -> Ordering {
         other.score.total_cmp(&self.score).then(other.key.cmp(&self.key))

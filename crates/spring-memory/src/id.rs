@@ -10,6 +10,7 @@ pub const MAX_ID_BYTES: usize = 256;
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum IdError {
     /// The text is empty or nothing but white space.
     #[error("{kind} id is blank: give it at least one visible character")]
@@ -54,8 +55,9 @@ macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         ///
-        /// At most [`MAX_ID_BYTES`] bytes, not blank, no control characters; otherwise any text. Compared
-        /// byte for byte: case, surrounding spaces and Unicode normal forms make different identifiers.
+        /// At most [`MAX_ID_BYTES`] bytes, not blank, no control characters; otherwise any text.
+        /// Compared byte for byte: case, surrounding spaces and Unicode normal forms make different
+        /// identifiers.
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);

@@ -2,15 +2,18 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use spring_numerics::setters;
 
 use crate::{InteractionId, UserId};
 
 /// One prompt with the response that the user wrote or accepted.
 ///
-/// Equality compares every field: two interactions with the same `id` are the same one when they are equal
-/// and a conflict otherwise. Deserialisation refuses unknown keys and a response without visible characters.
+/// Equality compares every field: two interactions with the same `id` are the same one when they
+/// are equal and a conflict otherwise. Deserialisation refuses unknown keys and a response without
+/// visible characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Interaction {
     /// Whose interaction it is.
     pub user: UserId,
@@ -24,10 +27,34 @@ pub struct Interaction {
     /// What the user wrote.
     #[serde(deserialize_with = "not_blank")]
     pub response: String,
-    /// Anything that the caller wants to keep with it; the method never reads it. `null` in JSON is the same
-    /// as absent.
+    /// Anything that the caller wants to keep with it; the method never reads it. `null` in JSON is
+    /// the same as absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<serde_json::Value>,
+}
+
+impl Interaction {
+    /// A user's interaction, without `meta`.
+    pub fn new(
+        user: UserId,
+        id: InteractionId,
+        time: Timestamp,
+        prompt: impl Into<String>,
+        response: impl Into<String>,
+    ) -> Self {
+        Self { user, id, time, prompt: prompt.into(), response: response.into(), meta: None }
+    }
+}
+
+setters! {
+    Interaction {
+        with_user(user: UserId);
+        with_id(id: InteractionId);
+        with_time(time: Timestamp);
+        with_prompt(prompt: String);
+        with_response(response: String);
+        with_meta(meta: Option<serde_json::Value>);
+    }
 }
 
 fn rfc3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {

@@ -15,8 +15,10 @@ const MAX_MESSAGE_CHARS: usize = 300;
 
 /// What a [`JsonlReader`] accepts, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JsonlLimits {
-    /// The longest line, without its line break; the reader never holds more than this. Default 1 MiB.
+    /// The longest line, without its line break; the reader never holds more than this. Default 1
+    /// MiB.
     pub line: usize,
     /// The longest prompt. Default 256 KiB.
     pub prompt: usize,
@@ -30,8 +32,17 @@ impl Default for JsonlLimits {
     }
 }
 
+spring_numerics::setters! {
+    JsonlLimits {
+        with_line(line: usize);
+        with_prompt(prompt: usize);
+        with_response(response: usize);
+    }
+}
+
 /// Why a line is not an interaction. Every message starts with `file:line`.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum JsonlError {
     /// The file could not be read on; the reader ends here.
     #[error("{label}:{line}: cannot read: {source}")]
@@ -126,13 +137,13 @@ impl JsonlError {
     }
 }
 
-/// An iterator over the interactions of a JSON Lines stream, one `(line, interaction)` a line, lines counted
-/// from 1.
+/// An iterator over the interactions of a JSON Lines stream, one `(line, interaction)` a line,
+/// lines counted from 1.
 ///
-/// Blank lines are skipped, a byte order mark at the start too. A bad line gives one error and reading goes
-/// on after it, so that a caller may list all of them; after [`JsonlError::Io`] the iterator has ended. No
-/// input makes it panic or hold more than [`JsonlLimits::line`] bytes of text (a record's own fields come on
-/// top of that).
+/// Blank lines are skipped, a byte order mark at the start too. A bad line gives one error and
+/// reading goes on after it, so that a caller may list all of them; after [`JsonlError::Io`] the
+/// iterator has ended. No input makes it panic or hold more than [`JsonlLimits::line`] bytes of
+/// text (a record's own fields come on top of that).
 ///
 /// ```
 /// use spring_memory::JsonlReader;
@@ -204,7 +215,8 @@ impl<R: BufRead> JsonlReader<R> {
                 self.line += 1;
             }
             if self.buffer.len() + piece.len() > self.limits.line {
-                // The rest is skipped at the next call: an endless line must not delay its own error.
+                // The rest is skipped at the next call: an endless line must not delay its own
+                // error.
                 self.inside_long_line = line_break.is_none();
                 // Its beginning may show what the file is.
                 self.buffer.extend_from_slice(&piece[..self.limits.line - self.buffer.len()]);

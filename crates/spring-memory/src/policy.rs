@@ -4,16 +4,17 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use spring_numerics::{SettingError, key};
 
 use crate::{BufferError, BufferItem, Embeddings};
 
 /// What a policy made of its candidates.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Retained {
     /// What stays, by ascending key.
     pub kept: Vec<BufferItem>,
@@ -21,8 +22,16 @@ pub struct Retained {
     pub evicted: Vec<Evicted>,
 }
 
+impl Retained {
+    /// Both parts of the candidates.
+    pub fn new(kept: Vec<BufferItem>, evicted: Vec<Evicted>) -> Self {
+        Self { kept, evicted }
+    }
+}
+
 /// An item that a buffer let go.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Evicted {
     /// The item as it was scored last.
     pub item: BufferItem,
@@ -30,9 +39,17 @@ pub struct Evicted {
     pub reason: EvictionReason,
 }
 
+impl Evicted {
+    /// This item, for this reason.
+    pub fn new(item: BufferItem, reason: EvictionReason) -> Self {
+        Self { item, reason }
+    }
+}
+
 /// Why an item was let go.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum EvictionReason {
     /// The buffer was full and the item stood last in its group (see [`Standing`]).
     Outranked {
@@ -66,28 +83,44 @@ impl fmt::Display for EvictionReason {
 
 /// Where an item stands when a full buffer must let one go: the last of the largest group goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Standing {
-    /// Groups share the capacity evenly as far as they can fill their parts; of equally large ones the
-    /// smaller number gives way. A policy without groups puts everything into one.
+    /// Groups share the capacity evenly as far as they can fill their parts; of equally large ones
+    /// the smaller number gives way. A policy without groups puts everything into one.
     pub group: u32,
     /// The rank within the group; the lowest goes first, of equal ones the older. Finite.
     pub rank: f64,
 }
 
-/// Which items a full buffer keeps. Deterministic: the same candidates in any order give the same answer.
+impl Standing {
+    /// At this rank of the only group.
+    pub fn new(rank: f64) -> Self {
+        Self { group: 0, rank }
+    }
+
+    /// The same in another group.
+    #[must_use]
+    pub fn with_group(self, group: u32) -> Self {
+        Self { group, ..self }
+    }
+}
+
+/// Which items a full buffer keeps. Deterministic: the same candidates in any order give the same
+/// answer.
 pub trait BufferPolicy: fmt::Debug + Send + Sync {
     /// The policy's name, as configuration files and records spell it.
     fn name(&self) -> &str;
 
-    /// Where `item` stands, if that can be said without looking at the others: a buffer then keeps up with
-    /// every change in O(log n). `None`, for every item, under a policy that compares items with each other;
-    /// it must implement [`retain`](Self::retain) itself.
+    /// Where `item` stands, if that can be said without looking at the others: a buffer then keeps
+    /// up with every change in O(log n). `None`, for every item, under a policy that compares items
+    /// with each other; it must implement [`retain`](Self::retain) itself.
     fn standing(&self, item: &BufferItem) -> Option<Standing>;
 
     /// Keeps at most `capacity` of the candidates; all of them while they fit.
     ///
     /// # Errors
-    /// A number that is not finite, a key that occurs twice, or a missing embedding, each naming the key.
+    /// A number that is not finite, a key that occurs twice, or a missing embedding, each naming
+    /// the key.
     fn retain(
         &self,
         candidates: Vec<BufferItem>,
@@ -221,17 +254,25 @@ impl BufferPolicy for Residual {
     }
 
     fn standing(&self, item: &BufferItem) -> Option<Standing> {
-        Some(Standing { group: 0, rank: item.score })
+        Some(Standing::new(item.score))
     }
 }
 
-/// A uniform random sample of everything offered so far, whatever its scores. An item's rank is a pure
-/// function of seed and key, so the sample is the same for any order and grouping of arrivals (bottom-k
-/// sampling).
+/// A uniform random sample of everything offered so far, whatever its scores. An item's rank is a
+/// pure function of seed and key, so the sample is the same for any order and grouping of arrivals
+/// (bottom-k sampling).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reservoir {
     /// Another seed, another sample.
     pub seed: u64,
+}
+
+impl Reservoir {
+    /// With this seed.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
 }
 
 impl BufferPolicy for Reservoir {
@@ -240,19 +281,10 @@ impl BufferPolicy for Reservoir {
     }
 
     fn standing(&self, item: &BufferItem) -> Option<Standing> {
-        let hash = mix(mix(self.seed) ^ item.key);
+        let hash = key::split(key::split(self.seed, 0) ^ item.key, 0);
         // The upper 53 bits, which a double holds exactly.
-        Some(Standing { group: 0, rank: (hash >> 11) as f64 / (1u64 << 53) as f64 })
+        Some(Standing::new((hash >> 11) as f64 / (1u64 << 53) as f64))
     }
-}
-
-/// The output function of SplitMix64 (Steele, Lea and Flood 2014): a bijection that spreads neighbouring
-/// numbers.
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// The newest stay: those with the largest keys.
@@ -266,12 +298,12 @@ impl BufferPolicy for Recency {
 
     fn standing(&self, item: &BufferItem) -> Option<Standing> {
         // Where keys are too large for a double to tell apart, ranks are equal and the key decides.
-        Some(Standing { group: 0, rank: item.key as f64 })
+        Some(Standing::new(item.key as f64))
     }
 }
 
-/// Every period keeps an equal number as far as it has that many, the highest scores each; a remainder goes
-/// to newer periods.
+/// Every period keeps an equal number as far as it has that many, the highest scores each; a
+/// remainder goes to newer periods.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BalancedPeriods;
 
@@ -281,13 +313,13 @@ impl BufferPolicy for BalancedPeriods {
     }
 
     fn standing(&self, item: &BufferItem) -> Option<Standing> {
-        Some(Standing { group: item.period, rank: item.score })
+        Some(Standing::new(item.score).with_group(item.period))
     }
 }
 
-/// Farthest-first traversal over embeddings (Gonzalez 1985): starts at the highest score and adds the item
-/// whose nearest kept one is farthest, by cosine distance, of equals the higher score, then the newer. O(n ·
-/// capacity · dimensions) for each change.
+/// Farthest-first traversal over embeddings (Gonzalez 1985): starts at the highest score and adds
+/// the item whose nearest kept one is farthest, by cosine distance, of equals the higher score,
+/// then the newer. O(n · capacity · dimensions) for each change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Diversity;
 
@@ -366,10 +398,11 @@ fn direction(vector: &[f32]) -> Option<Vec<f64>> {
     (norm.is_finite() && norm > 0.0).then(|| vector.iter().map(|&x| f64::from(x) / norm).collect())
 }
 
-/// A policy by name, for configuration files: `"residual"`, `"reservoir"`, `{"kind": "reservoir", "seed": 7}`.
-/// `{"reservoir": {"seed": 7}}`, as earlier versions wrote it, is read too.
+/// A policy by name, for configuration files: `"residual"`, `"reservoir"`, `{"kind": "reservoir",
+/// "seed": 7}`. `{"reservoir": {"seed": 7}}`, as earlier versions wrote it, is read too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
+#[non_exhaustive]
 pub enum BufferPolicyConfig {
     /// [`Residual`], the paper's.
     #[default]
@@ -389,18 +422,32 @@ pub enum BufferPolicyConfig {
 
 impl BufferPolicyConfig {
     /// The policy itself.
-    pub fn init(&self) -> Arc<dyn BufferPolicy> {
-        match *self {
-            Self::Residual => Arc::new(Residual),
-            Self::Reservoir { seed } => Arc::new(Reservoir { seed }),
-            Self::Recency => Arc::new(Recency),
-            Self::BalancedPeriods => Arc::new(BalancedPeriods),
-            Self::Diversity => Arc::new(Diversity),
+    ///
+    /// # Errors
+    /// For settings out of their range: none today.
+    pub fn init(&self) -> Result<Box<dyn BufferPolicy>, SettingError> {
+        Ok(match *self {
+            Self::Residual => Box::new(Residual),
+            Self::Reservoir { seed } => Box::new(Reservoir { seed }),
+            Self::Recency => Box::new(Recency),
+            Self::BalancedPeriods => Box::new(BalancedPeriods),
+            Self::Diversity => Box::new(Diversity),
+        })
+    }
+
+    /// The name that chooses it in a configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Residual => "residual",
+            Self::Reservoir { .. } => "reservoir",
+            Self::Recency => "recency",
+            Self::BalancedPeriods => "balanced_periods",
+            Self::Diversity => "diversity",
         }
     }
 }
 
-/// What a [`BufferPolicyConfig`] is read from.
+/// What a [`BufferPolicyConfig`] is read from: by a JSON value, as a table has two spellings.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum PolicyTable {
@@ -441,7 +488,7 @@ impl From<BufferPolicyConfig> for Value {
     fn from(config: BufferPolicyConfig) -> Self {
         match config {
             BufferPolicyConfig::Reservoir { seed } => json!({"kind": "reservoir", "seed": seed}),
-            named => named.init().name().into(),
+            named => named.name().into(),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Tokenizer;
 
-/// The terms that at least `share` (0 to 1) of the texts contain: with a user's prompts, the words of the
-/// template that they were made from. They say nothing about the content, and with rank_bm25's positive
-/// replacement of a negative idf they would still earn score. Empty for fewer than two texts, which share
-/// everything by chance.
+/// The terms that at least `share` (0 to 1) of the texts contain: with a user's prompts, the words
+/// of the template that they were made from. They say nothing about the content, and with
+/// rank_bm25's positive replacement of a negative idf they would still earn score. Empty for fewer
+/// than two texts, which share everything by chance.
 ///
 /// ```
 /// use spring_memory::{Tokenizer, template_stop_words};

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::whitespace::split_as_python;
 
 /// Splits a text into terms, in order and with repetitions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Tokenizer {
-    /// Split at white space, case kept: Python's `str.split()`, which is what rank_bm25 is usually given.
+    /// Split at white space, case kept: Python's `str.split()`, which is what rank_bm25 is usually
+    /// given.
     #[default]
     Whitespace,
     /// Runs of letters and digits, lower-cased: punctuation and case no longer part terms.
@@ -19,9 +22,7 @@ impl Tokenizer {
     /// The terms of `text`.
     pub fn terms<'t>(&self, text: &'t str) -> Vec<Cow<'t, str>> {
         match self {
-            Self::Whitespace => {
-                text.split(is_python_space).filter(|term| !term.is_empty()).map(Cow::Borrowed).collect()
-            }
+            Self::Whitespace => split_as_python(text).map(Cow::Borrowed).collect(),
             Self::Words => text
                 .split(|character: char| !character.is_alphanumeric())
                 .filter(|term| !term.is_empty())
@@ -29,11 +30,6 @@ impl Tokenizer {
                 .collect(),
         }
     }
-}
-
-/// Python counts the four ASCII separators as white space, Unicode's property (and Rust) does not.
-fn is_python_space(character: char) -> bool {
-    character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
 }
 
 #[cfg(test)]

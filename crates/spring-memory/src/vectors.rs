@@ -2,17 +2,15 @@
 
 use std::collections::HashMap;
 
-use pulp::{Simd, WithSimd};
+use spring_numerics::dot::dot_with;
+use spring_numerics::simd::{Simd, WithSimd, dispatch};
 use thiserror::Error;
 
-use crate::{
-    Embeddings, Hit,
-    dot::{dispatch, dot},
-    hit::top_k,
-};
+use crate::{Embeddings, Hit, hit::top_k};
 
 /// Why a vector was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum VectorError {
     /// Not as long as the others.
     #[error("{what} has {found} dimensions, the index {expected}: embed both with the same model")]
@@ -111,8 +109,8 @@ impl VectorStore {
         true
     }
 
-    /// The `k` vectors nearest to `query` that `filter` lets through, by cosine similarity (−1 to 1), best
-    /// first, the newer of equals first.
+    /// The `k` vectors nearest to `query` that `filter` lets through, by cosine similarity (−1 to
+    /// 1), best first, the newer of equals first.
     ///
     /// # Errors
     /// A query of another length, or without direction.
@@ -183,7 +181,7 @@ impl<R: Iterator<Item = (usize, u64)>> WithSimd for Compare<'_, R> {
         let Self { store, query, rows } = self;
         let mut hits = Vec::new();
         for (row, key) in rows {
-            hits.push(Hit { key, score: f64::from(dot(simd, query, store.row(row))) });
+            hits.push(Hit { key, score: f64::from(dot_with(simd, query, store.row(row))) });
         }
         hits
     }

@@ -1,6 +1,6 @@
 //! The residual buffer under every policy.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use spring_memory::{
@@ -9,7 +9,7 @@ use spring_memory::{
 };
 
 fn item(key: u64, period: u32, score: f64) -> BufferItem {
-    BufferItem { key, period, novelty: 0.0, quality: score, score }
+    BufferItem::new(key, period, 0.0, score, score)
 }
 
 fn keys<'i>(items: impl IntoIterator<Item = &'i BufferItem>) -> Vec<u64> {
@@ -17,7 +17,7 @@ fn keys<'i>(items: impl IntoIterator<Item = &'i BufferItem>) -> Vec<u64> {
 }
 
 fn retained(policy: BufferPolicyConfig, items: &[BufferItem], capacity: usize) -> Retained {
-    policy.init().retain(items.to_vec(), capacity, &NoEmbeddings).expect("finite scores")
+    policy.init().unwrap().retain(items.to_vec(), capacity, &NoEmbeddings).expect("finite scores")
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn residual_keeps_the_highest_and_the_newer_of_equals() {
     let two = retained(BufferPolicyConfig::Residual, &items, 2);
     assert_eq!(keys(&two.kept), [2, 3]);
     let reason = EvictionReason::Outranked { rank: -2.0, lowest_kept: Some(-2.0) };
-    assert_eq!(two.evicted[0], Evicted { item: items[0], reason });
+    assert_eq!(two.evicted[0], Evicted::new(items[0], reason));
     assert_eq!(two.evicted[1].reason.to_string(), "rank -3.0000, the lowest kept has -2.0000");
     // -0 and 0 are one score.
     let zeros = retained(BufferPolicyConfig::Residual, &[item(1, 1, 0.0), item(2, 1, -0.0)], 1);
@@ -101,7 +101,7 @@ fn bad_input_names_the_key_and_changes_nothing() {
     let before = buffer.snapshot();
     let error = buffer.update(vec![item(2, 1, 0.0), item(3, 1, f64::NAN)], &NoEmbeddings).unwrap_err();
     assert!(error.to_string().starts_with("buffer item 3: quality is NaN"), "{error}");
-    let infinite = BufferItem { novelty: f64::NEG_INFINITY, ..item(4, 1, 0.0) };
+    let infinite = BufferItem::new(4, 1, f64::NEG_INFINITY, 0.0, 0.0);
     assert!(buffer.update(vec![infinite], &NoEmbeddings).is_err());
     let twice = buffer.update(vec![item(5, 1, 0.0), item(5, 1, 1.0)], &NoEmbeddings);
     assert_eq!(twice, Err(BufferError::DuplicateKey { key: 5 }));
@@ -110,13 +110,13 @@ fn bad_input_names_the_key_and_changes_nothing() {
 
 #[test]
 fn restoring_refuses_what_no_buffer_wrote() {
-    let snapshot = BufferSnapshot { policy: "residual".into(), capacity: 1, items: vec![item(1, 1, 0.0)] };
+    let snapshot = BufferSnapshot::new("residual", 1, vec![item(1, 1, 0.0)]);
     let restore = |snapshot: &BufferSnapshot, policy: BufferPolicyConfig| {
-        ResidualBuffer::restore(snapshot.clone(), policy.init()).map(|buffer| buffer.snapshot())
+        ResidualBuffer::restore(snapshot.clone(), policy.init().unwrap()).map(|buffer| buffer.snapshot())
     };
     assert_eq!(restore(&snapshot, BufferPolicyConfig::Residual).as_ref(), Ok(&snapshot));
     assert!(matches!(restore(&snapshot, BufferPolicyConfig::Recency), Err(BufferError::OtherPolicy { .. })));
-    let over = BufferSnapshot { items: vec![item(1, 1, 0.0), item(2, 1, 0.0)], ..snapshot };
+    let over = BufferSnapshot::new("residual", 1, vec![item(1, 1, 0.0), item(2, 1, 0.0)]);
     assert!(matches!(restore(&over, BufferPolicyConfig::Residual), Err(BufferError::OverCapacity { .. })));
 }
 
@@ -138,7 +138,7 @@ fn policies_are_chosen_by_name() {
         (r#""diversity""#, Diversity, "diversity"),
     ] {
         assert_eq!(read(json).unwrap(), policy, "{json}");
-        assert_eq!(policy.init().name(), name);
+        assert_eq!(policy.init().unwrap().name(), name);
         assert_eq!(read(&serde_json::to_string(&policy).unwrap()).unwrap(), policy);
     }
     let written = serde_json::to_string(&Reservoir { seed: 3 }).unwrap();
@@ -166,13 +166,13 @@ impl BufferPolicy for Incomplete {
         "incomplete"
     }
     fn standing(&self, item: &BufferItem) -> Option<Standing> {
-        (item.key > 100).then_some(Standing { group: 0, rank: f64::NAN })
+        (item.key > 100).then_some(Standing::new(f64::NAN))
     }
 }
 
 #[test]
 fn foreign_policies_cannot_break_the_buffer() {
-    let mut buffer = ResidualBuffer::with_policy(2, Arc::new(Incomplete));
+    let mut buffer = ResidualBuffer::with_policy(2, Box::new(Incomplete));
     let no_retain = buffer.update(vec![item(1, 1, 0.0)], &NoEmbeddings);
     assert_eq!(no_retain, Err(BufferError::NoRetain { policy: "incomplete".into() }));
     let rank = buffer.update(vec![item(101, 1, 0.0)], &NoEmbeddings);
@@ -218,7 +218,7 @@ proptest! {
     fn retaining_is_exact_and_order_free(
         policy in policy(), items in items().prop_shuffle(), capacity in 0..25usize,
     ) {
-        let policy = policy.init();
+        let policy = policy.init().unwrap();
         let retained = policy.retain(items.clone(), capacity, &Circle::new()).unwrap();
         prop_assert_eq!(retained.kept.len(), items.len().min(capacity));
         let mut all: Vec<BufferItem> = retained.kept.clone();
@@ -234,11 +234,11 @@ proptest! {
     #[test]
     fn streaming_equals_batch(policy in policy(), items in items().prop_shuffle(), capacity in 0..25usize) {
         prop_assume!(policy != BufferPolicyConfig::Diversity);
-        let mut buffer = ResidualBuffer::with_policy(capacity, policy.init());
+        let mut buffer = ResidualBuffer::with_policy(capacity, policy.init().unwrap());
         for item in &items {
             buffer.update(vec![*item], &NoEmbeddings).unwrap();
         }
-        let batch = policy.init().retain(items, capacity, &NoEmbeddings).unwrap();
+        let batch = policy.init().unwrap().retain(items, capacity, &NoEmbeddings).unwrap();
         prop_assert_eq!(keys(buffer.items()), keys(&batch.kept));
     }
 
@@ -250,12 +250,12 @@ proptest! {
         capacity in 0..12usize,
         updates in prop::collection::vec((items(), prop::option::of(0..60u64)), 1..6),
     ) {
-        let mut buffer = ResidualBuffer::with_policy(capacity, policy.init());
+        let mut buffer = ResidualBuffer::with_policy(capacity, policy.init().unwrap());
         let mut model: BTreeMap<u64, BufferItem> = BTreeMap::new();
         for (items, removed) in updates {
             model.extend(items.iter().map(|item| (item.key, *item)));
             let expected =
-                policy.init().retain(model.values().copied().collect(), capacity, &Circle::new()).unwrap();
+                policy.init().unwrap().retain(model.values().copied().collect(), capacity, &Circle::new()).unwrap();
             let evicted = buffer.update(items, &Circle::new()).unwrap();
             prop_assert_eq!(&evicted, &expected.evicted);
             model = expected.kept.iter().map(|item| (item.key, *item)).collect();
@@ -269,11 +269,11 @@ proptest! {
     /// A stored buffer comes back the same, to the last bit, and goes on the same.
     #[test]
     fn snapshots_round_trip(policy in policy(), scores in prop::collection::vec(-1e3..1e3f64, 0..20), more in items()) {
-        let mut buffer = ResidualBuffer::with_policy(8, policy.init());
+        let mut buffer = ResidualBuffer::with_policy(8, policy.init().unwrap());
         let items = scores.iter().enumerate().map(|(n, &score)| item(n as u64, 1, score)).collect();
         buffer.update(items, &Circle::new()).unwrap();
         let json = serde_json::to_string(&buffer.snapshot()).unwrap();
-        let mut restored = ResidualBuffer::restore(serde_json::from_str(&json).unwrap(), policy.init()).unwrap();
+        let mut restored = ResidualBuffer::restore(serde_json::from_str(&json).unwrap(), policy.init().unwrap()).unwrap();
         prop_assert_eq!(restored.snapshot(), buffer.snapshot());
         prop_assert_eq!(restored.update(more.clone(), &Circle::new()), buffer.update(more, &Circle::new()));
         prop_assert_eq!(restored.snapshot(), buffer.snapshot());

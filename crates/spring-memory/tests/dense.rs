@@ -33,11 +33,11 @@ fn bad_vectors_are_named() {
 #[test]
 fn settings_out_of_range_are_named() {
     for (config, name) in [
-        (DenseConfig { links: 257, ..DenseConfig::default() }, "links"),
-        (DenseConfig { links: 1, ..DenseConfig::default() }, "links"),
-        (DenseConfig { ef_construction: 3, ..DenseConfig::default() }, "ef_construction"),
-        (DenseConfig { ef_search: 0, ..DenseConfig::default() }, "ef_search"),
-        (DenseConfig { rebuild_share: f64::NAN, ..DenseConfig::default() }, "rebuild_share"),
+        (DenseConfig::default().with_links(257), "links"),
+        (DenseConfig::default().with_links(1), "links"),
+        (DenseConfig::default().with_ef_construction(3), "ef_construction"),
+        (DenseConfig::default().with_ef_search(0), "ef_search"),
+        (DenseConfig::default().with_rebuild_share(f64::NAN), "rebuild_share"),
     ] {
         assert_eq!(DenseIndex::new(8, config).unwrap_err().name, name);
     }

@@ -7,19 +7,14 @@ use spring_memory::{
 };
 
 fn interaction(day: i8, prompt: &str, response: &str) -> Interaction {
-    Interaction {
-        user: "ada".try_into().expect("a good id"),
-        id: day.to_string().try_into().expect("a good id"),
-        time: format!("2026-01-{day:02}T12:00:00Z").parse().expect("a good time"),
-        prompt: prompt.to_owned(),
-        response: response.to_owned(),
-        meta: None,
-    }
+    let time = format!("2026-01-{day:02}T12:00:00Z").parse().expect("a good time");
+    let (user, id) = ("ada".try_into(), day.to_string().try_into());
+    Interaction::new(user.expect("a good id"), id.expect("a good id"), time, prompt, response)
 }
 
 fn history(fields: DocumentFields) -> HistoryIndex {
     let mut index =
-        HistoryIndex::new(HistoryConfig { fields, ..HistoryConfig::default() }).expect("settings in range");
+        HistoryIndex::new(HistoryConfig::default().with_fields(fields)).expect("settings in range");
     for (day, prompt, response, period, vector) in [
         (1, "lamp", "bright but hums", Some(1), Some([1.0, 0.0])),
         (2, "kettle", "boils fast", Some(1), Some([0.0, 1.0])),
@@ -33,7 +28,7 @@ fn history(fields: DocumentFields) -> HistoryIndex {
 }
 
 fn request(mode: SearchMode, text: &str) -> SearchRequest<'_> {
-    SearchRequest { mode, text, embedding: Some(&[0.0, 1.0]), k: 3, filter: SearchFilter::default() }
+    SearchRequest::new(text, 3).with_mode(mode, Some(&[0.0, 1.0]))
 }
 
 fn keys(hits: Result<Vec<Hit>, SearchError>) -> Vec<u64> {
@@ -47,9 +42,9 @@ fn each_mode_finds_its_own() {
     assert_eq!(keys(index.search(&request(SearchMode::Dense, "lamp"))), [2, 3, 1]);
     // 1 is first by words and last of three by meaning; 2 first by meaning alone.
     assert_eq!(keys(index.search(&request(SearchMode::Hybrid, "lamp"))), [1, 2, 3]);
-    let without = SearchRequest { embedding: None, ..request(SearchMode::Hybrid, "lamp") };
+    let without = SearchRequest::new("lamp", 3).with_mode(SearchMode::Hybrid, None);
     assert_eq!(index.search(&without), Err(SearchError::NoEmbedding));
-    let short = SearchRequest { embedding: Some(&[1.0]), ..request(SearchMode::Dense, "lamp") };
+    let short = SearchRequest::new("lamp", 3).with_mode(SearchMode::Dense, Some(&[1.0]));
     assert!(matches!(index.search(&short), Err(SearchError::Vector(VectorError::Dimensions { .. }))));
     assert_eq!("hybrid".parse(), Ok(SearchMode::Hybrid));
     assert!("best".parse::<SearchMode>().is_err());
@@ -69,24 +64,24 @@ fn times_and_periods_filter_every_mode() {
     let mut index = history(DocumentFields::Both);
     let at = |day: i8| Some(interaction(day, "", "x").time);
     for (filter, expected) in [
-        (SearchFilter { from: at(3), ..SearchFilter::default() }, vec![3, 4]),
-        (SearchFilter { before: at(3), ..SearchFilter::default() }, vec![1, 2]),
-        (SearchFilter { from: at(2), before: at(4), ..SearchFilter::default() }, vec![2, 3]),
-        (SearchFilter { periods: Some(1..=1), ..SearchFilter::default() }, vec![1, 2]),
-        (SearchFilter { periods: Some(2..=9), ..SearchFilter::default() }, vec![3]),
+        (SearchFilter::default().with_from(at(3)), vec![3, 4]),
+        (SearchFilter::default().with_before(at(3)), vec![1, 2]),
+        (SearchFilter::default().with_from(at(2)).with_before(at(4)), vec![2, 3]),
+        (SearchFilter::default().with_periods(Some(1..=1)), vec![1, 2]),
+        (SearchFilter::default().with_periods(Some(2..=9)), vec![3]),
         (SearchFilter::default(), vec![1, 2, 3, 4]),
     ] {
         assert_eq!(Vec::from_iter(index.keys(&filter)), expected);
         for mode in [SearchMode::Bm25, SearchMode::Dense, SearchMode::Hybrid] {
             let text = "lamp kettle novel hums";
-            let hits = keys(index.search(&SearchRequest { filter: filter.clone(), ..request(mode, text) }));
+            let hits = keys(index.search(&request(mode, text).with_filter(filter.clone())));
             assert!(!hits.is_empty() && hits.iter().all(|key| expected.contains(key)), "{mode:?} {hits:?}");
         }
         let json = serde_json::to_string(&filter).expect("JSON");
         assert_eq!(serde_json::from_str::<SearchFilter>(&json).expect("JSON"), filter);
     }
     assert!(index.set_period(4, Some(3)) && !index.set_period(9, Some(3)));
-    let third = SearchFilter { periods: Some(3..=3), ..SearchFilter::default() };
+    let third = SearchFilter::default().with_periods(Some(3..=3));
     assert_eq!(Vec::from_iter(index.keys(&third)), [4]);
 }
 
@@ -108,10 +103,10 @@ fn removing_and_replacing_reach_every_index() {
 
 #[test]
 fn settings_are_checked_and_unknown_keys_refused() {
-    let bm25 = Bm25Config { b: 2.0, ..Bm25Config::default() };
-    assert!(HistoryIndex::new(HistoryConfig { bm25, ..HistoryConfig::default() }).is_err());
-    let dense = DenseConfig { links: 300, ..DenseConfig::default() };
-    assert!(HistoryIndex::new(HistoryConfig { dense, ..HistoryConfig::default() }).is_err());
+    let bm25 = Bm25Config::default().with_b(2.0);
+    assert!(HistoryIndex::new(HistoryConfig::default().with_bm25(bm25)).is_err());
+    let dense = DenseConfig::default().with_links(300);
+    assert!(HistoryIndex::new(HistoryConfig::default().with_dense(dense)).is_err());
     let config: HistoryConfig =
         serde_json::from_str(r#"{"fields":"prompt","bm25":{"variant":"lucene"}}"#).expect("known keys");
     assert_eq!(config.fields, DocumentFields::Prompt);
@@ -126,14 +121,14 @@ proptest! {
     ) {
         let rankings: Vec<Vec<Hit>> = rankings
             .into_iter()
-            .map(|keys| keys.into_iter().map(|key| Hit { key, score: key as f64 }).collect())
+            .map(|keys| keys.into_iter().map(|key| Hit::new(key, key as f64)).collect())
             .collect();
         let slices: Vec<&[Hit]> = rankings.iter().map(Vec::as_slice).collect();
         let fused = reciprocal_rank_fusion(&slices, RRF_CONSTANT, k);
         let mut expected: Vec<Hit> = (0..20)
             .map(|key| {
                 let places = rankings.iter().filter_map(|r| r.iter().position(|hit| hit.key == key));
-                Hit { key, score: places.map(|place| 1.0 / (61.0 + place as f64)).sum() }
+                Hit::new(key, places.map(|place| 1.0 / (61.0 + place as f64)).sum())
             })
             .filter(|hit| hit.score > 0.0)
             .collect();

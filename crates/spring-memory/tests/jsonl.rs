@@ -74,7 +74,7 @@ fn messages_are_short_and_printable() {
 
 #[test]
 fn long_lines_and_fields_are_errors() {
-    let limits = JsonlLimits { line: 120, prompt: 10, response: 20 };
+    let limits = JsonlLimits::default().with_line(120).with_prompt(10).with_response(20);
     let text =
         format!("{}\n{}\n{}\n", line("1", &"x".repeat(100)), line("2", &"x".repeat(21)), line("3", "y"));
     let records: Vec<_> =
@@ -92,7 +92,7 @@ fn long_lines_and_fields_are_errors() {
     assert_eq!(records[2].as_ref().unwrap().0, 3);
     // A line of exactly the limit is fine.
     let exact = line("1", "x");
-    let limits = JsonlLimits { line: exact.len(), ..JsonlLimits::default() };
+    let limits = JsonlLimits::default().with_line(exact.len());
     assert!(JsonlReader::with_limits(exact.as_bytes(), "f", limits).next().unwrap().is_ok());
 }
 
@@ -129,7 +129,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400), piece in 1..9usize) {
         let lines = bytes.split(|&b| b == b'\n').count() as u64;
-        let limits = JsonlLimits { line: 60, ..JsonlLimits::default() };
+        let limits = JsonlLimits::default().with_line(60);
         let mut before = 0;
         for record in JsonlReader::with_limits(BufReader::with_capacity(piece, bytes.as_slice()), "f", limits) {
             let line = record.map_or_else(|error| error.line(), |(line, _)| line);
@@ -161,14 +161,10 @@ proptest! {
         prompt in any::<String>(), response in any::<String>(), number in any::<f64>(),
     ) {
         prop_assume!(!response.trim().is_empty() && number.is_finite());
-        let interaction = Interaction {
-            user: user.as_str().try_into().unwrap(),
-            id: id.as_str().try_into().unwrap(),
-            time: jiff::Timestamp::from_second(seconds).unwrap(),
-            prompt,
-            response,
-            meta: Some(serde_json::json!({ "x": [number, null] })),
-        };
+        let (user, id) = (user.as_str().try_into().unwrap(), id.as_str().try_into().unwrap());
+        let time = jiff::Timestamp::from_second(seconds).unwrap();
+        let interaction = Interaction::new(user, id, time, prompt, response)
+            .with_meta(Some(serde_json::json!({ "x": [number, null] })));
         let line = serde_json::to_string(&interaction).unwrap();
         let mut records = read(line.as_bytes());
         prop_assert_eq!(records.len(), 1);

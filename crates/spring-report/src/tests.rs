@@ -59,16 +59,12 @@ impl Data {
                 .extend((first..first + n).map(|seq| (seq, text(seq, "A review, rather short.", "steady"))));
             data.periods.push(record(period, (first..first + n).map(|seq| scored(seq, n)).collect()));
         }
-        let item = |seq: u64| BufferItem {
-            key: seq,
-            period: 1 + (seq / n) as u32,
-            novelty: 0.125,
-            quality: -4.5,
-            score: -2.125 - seq as f64 / 100.0,
+        let item = |seq: u64| {
+            BufferItem::new(seq, 1 + (seq / n) as u32, 0.125, -4.5, -2.125 - seq as f64 / 100.0)
         };
         data.buffer = (0..n).map(item).collect();
         data.periods[2].evicted =
-            vec![Evicted { item: item(n), reason: EvictionReason::Redundant { nearest: 1, distance: 0.25 } }];
+            vec![Evicted::new(item(n), EvictionReason::Redundant { nearest: 1, distance: 0.25 })];
         data.calibration = (0..n).map(|i| 1.0 + (i * i % 17) as f64 / 4.0).collect();
         data.losses = vec![
             losses(1, [5.0, 4.5, 4.5, 4.5]),
@@ -85,13 +81,7 @@ impl Data {
             retriever: "bm25".into(),
             fusion: None,
             decoding: None,
-            gate: GateDecision {
-                open: true,
-                kept: vec![0],
-                threshold: Some(3.5),
-                margin: Some(0.75),
-                reason: "open: best score 4.2500".into(),
-            },
+            gate: GateDecision::keeping(vec![0], "open: best score 4.2500").with_threshold(3.5, 4.25),
             retrieved: (0..3)
                 .map(|seq| RetrievedText {
                     seq,
@@ -131,14 +121,10 @@ impl Data {
 }
 
 fn text(seq: u64, response: &str, label: &str) -> StoredInteraction {
-    let interaction = Interaction {
-        user: UserId::new("mira").unwrap(),
-        id: format!("m-{seq}").parse().unwrap(),
-        time: format!("2023-0{}-11T10:00:00Z", 1 + seq % 9).parse().unwrap(),
-        prompt: "Write a review.".into(),
-        response: response.into(),
-        meta: Some(serde_json::json!({ "label": label })),
-    };
+    let (user, id) = (UserId::new("mira").unwrap(), format!("m-{seq}").parse().unwrap());
+    let time = format!("2023-0{}-11T10:00:00Z", 1 + seq % 9).parse().unwrap();
+    let interaction = Interaction::new(user, id, time, "Write a review.", response)
+        .with_meta(Some(serde_json::json!({ "label": label })));
     StoredInteraction { seq, interaction, base: None }
 }
 
@@ -152,7 +138,7 @@ fn scored(seq: u64, n: u64) -> ScoredText {
         id: format!("m-{seq}").parse().unwrap(),
         base,
         adapter,
-        score: DriftScore { novelty, quality: base, score: novelty + 0.5 * base },
+        score: DriftScore::new(novelty, base, novelty + 0.5 * base),
         selected: seq.is_multiple_of(3).then_some(1 + (seq % n / 3) as usize),
         tokens: 20,
         cuts: vec![],
@@ -354,13 +340,7 @@ fn what_is_not_there_is_said() {
         period.update.losses.clear();
     }
     let answer = data.answer.as_mut().unwrap();
-    answer.gate = GateDecision {
-        open: false,
-        kept: vec![],
-        threshold: None,
-        margin: None,
-        reason: "closed: too few".into(),
-    };
+    answer.gate = GateDecision::closed("closed: too few");
     answer.retrieved.clear();
     answer.trace.clear();
     data.tokens.clear();

@@ -7,8 +7,8 @@ use spring_drift::{ScorerConfig, Selection, SignalConfig};
 use spring_fuse::{GateConfig, MixtureConfig, Penalties, SamplerConfig};
 use spring_lm::{LoraConfig, TrainConfig};
 use spring_memory::{
-    Bm25Config, BufferPolicyConfig, DEFAULT_CAPACITY, DenseConfig, DocumentFields, HistoryConfig,
-    HistoryIndex, SearchMode,
+    Bm25Config, Bm25Index, BufferPolicyConfig, DEFAULT_CAPACITY, DenseConfig, DocumentFields,
+    SearchMode, SettingError,
 };
 
 use crate::{Error, Result};
@@ -207,11 +207,12 @@ impl Default for SearchConfig {
     }
 }
 
-/// Refuses a part of the prompts that is none.
-fn check_template_share(section: &str, share: Option<f64>) -> Result<(), String> {
+/// Refuses what is not a part of the prompts.
+fn check_template_share(section: &str, share: Option<f64>) -> Result<(), SettingError> {
     match share {
         Some(share) if !(share > 0.0 && share <= 1.0) => {
-            Err(format!("{section}: template_share = {share}: must be above 0 and at most 1"))
+            let name = format!("{section}.template_share");
+            Err(SettingError::new(name, share, "above 0 and at most 1"))
         }
         _ => Ok(()),
     }
@@ -228,7 +229,7 @@ impl Config {
         let fail = |reason: String| Error::Config { origin: origin.into(), reason };
         let config: Self =
             toml::from_str(text).map_err(|e| fail(e.to_string().trim_end().to_owned()))?;
-        config.out_of_range().map_err(fail)?;
+        config.out_of_range().map_err(|error| fail(error.to_string()))?;
         Ok(config)
     }
 
@@ -285,7 +286,7 @@ impl Config {
         let mut settings = toml::Table::try_from(self).map_err(|e| fail(&e.to_string()))?;
         merge(&mut settings, change);
         let config: Self = settings.try_into().map_err(|e: toml::de::Error| fail(e.message()))?;
-        config.out_of_range().map_err(|reason| fail(&reason))?;
+        config.out_of_range().map_err(|error| fail(&error.to_string()))?;
         Ok(config)
     }
 
@@ -295,29 +296,28 @@ impl Config {
     ///
     /// [`Error::Setting`] naming the first of them.
     pub fn check(&self) -> Result<()> {
-        self.out_of_range().map_err(Error::Setting)
+        Ok(self.out_of_range()?)
     }
 
-    /// The error of the crate whose setting it is.
-    fn out_of_range(&self) -> Result<(), String> {
-        let said = |error: &dyn std::fmt::Display| error.to_string();
-        self.lora.check().map_err(|e| said(&e))?;
-        self.training.check().map_err(|e| said(&e))?;
-        spring_memory::Bm25Index::new(self.bm25.clone()).map_err(|e| said(&e))?;
-        self.drift.selection.select(&[], &[]).map_err(|e| said(&e))?;
-        self.drift.signal.init().map_err(|e| said(&e))?;
-        self.gate.init().map_err(|e| said(&e))?;
-        self.fusion.init().map_err(|e| said(&e))?;
-        self.decoding.penalties.init().map_err(|e| said(&e))?;
-        self.decoding.sampler.init().map_err(|e| said(&e))?;
+    fn out_of_range(&self) -> Result<(), SettingError> {
+        self.lora.check().map_err(|error| error.within("lora"))?;
+        self.training.check().map_err(|error| error.within("training"))?;
+        Bm25Index::new(self.bm25.clone()).map_err(|error| error.within("bm25"))?;
+        self.drift.selection.check().map_err(|error| error.within("drift.selection"))?;
+        self.drift.signal.init().map_err(|error| error.within("drift.signal"))?;
+        self.gate.init().map_err(|error| error.within("gate"))?;
+        self.fusion.init().map_err(|error| error.within("fusion"))?;
+        self.decoding.penalties.init().map_err(|error| error.within("decoding.penalties"))?;
+        self.decoding.sampler.init().map_err(|error| error.within("decoding.sampler"))?;
         if self.decoding.stop.iter().any(String::is_empty) {
-            return Err("decoding: stop = \"\": a stop string needs at least one character".into());
+            let allowed = "strings of at least one character each";
+            return Err(SettingError::new("decoding.stop", "\"\"", allowed));
         }
         if self.state.keep_generations == 0 {
-            return Err("state: keep_generations = 0: at least the one in use is kept".into());
+            let allowed = "at least 1: the one in use is kept";
+            return Err(SettingError::new("state.keep_generations", 0, allowed));
         }
-        let dense = HistoryConfig { dense: self.search.dense, ..HistoryConfig::default() };
-        HistoryIndex::new(dense).map_err(|e| said(&e))?;
+        self.search.dense.init().map_err(|error| error.within("search.dense"))?;
         check_template_share("retrieval", self.retrieval.template_share)?;
         check_template_share("search", self.search.template_share)
     }

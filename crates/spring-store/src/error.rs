@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use spring_memory::{InteractionId, JsonlError, UserId};
+use spring_memory::{InteractionId, JsonlError, SettingError, UserId};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -122,8 +122,8 @@ pub enum Error {
         user: UserId,
     },
     /// A setting is out of range.
-    #[error("{0}")]
-    Setting(String),
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// Settings are not understood, or out of range.
     #[error("{origin}: {reason}")]
     Config {

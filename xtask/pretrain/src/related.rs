@@ -42,7 +42,7 @@ impl Related {
         let sample = order.iter().take(SAMPLE).map(|i| texts[*i].response.as_str());
         stop_words.extend(template_stop_words(sample, Tokenizer::Words, COMMON));
 
-        let config = Bm25Config { tokenizer: Tokenizer::Words, stop_words, ..Bm25Config::default() };
+        let config = Bm25Config::default().with_tokenizer(Tokenizer::Words).with_stop_words(stop_words);
         let mut index = Bm25Index::new(config)?;
         for (key, text) in texts.iter().enumerate() {
             index.add(key as u64, &whole(text));

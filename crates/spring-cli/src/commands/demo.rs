@@ -104,7 +104,7 @@ fn learn<'m>(model: &'m AnyModel, bars: &mut Bars) -> spring_core::Result<Result
     config.decoding.max_new_tokens = Some(96);
     // A model this small repeats itself when it decodes greedily.
     config.decoding.sampler =
-        SamplerConfig { temperature: 0.7, top_p: Some(0.9), ..SamplerConfig::default() };
+        SamplerConfig::default().with_temperature(0.7).with_top_p(Some(0.9));
     let person = person.with_config(config);
     let answer = person.generate(PROMPT, bars)?;
     let tokens =

@@ -324,7 +324,7 @@ pub fn buffer_table(
     texts: &HashMap<u64, StoredInteraction>,
     rows: usize,
 ) -> Result<()> {
-    let policy = config.buffer.policy.init();
+    let policy = config.buffer.policy;
     let kept = match policy.name() {
         "residual" => "those with the highest S after the update",
         "reservoir" => "a random sample of what was selected",

@@ -24,7 +24,7 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
     store.user(&user)?;
     let model = match mode {
         SearchMode::Bm25 => None,
-        SearchMode::Dense | SearchMode::Hybrid => {
+        _ => {
             // A state that cannot be written is searched all the same; the embeddings are computed
             // every time then.
             match session::open(path, Access::ReadWrite) {
@@ -35,11 +35,10 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
         }
     };
     let model = model.as_ref().map(|model| model as &dyn LanguageModel);
-    let filter = SearchFilter {
-        from: command.since,
-        before: command.until,
-        periods: command.period.map(|period| period..=period),
-    };
+    let filter = SearchFilter::default()
+        .with_from(command.since)
+        .with_before(command.until)
+        .with_periods(command.period.map(|period| period..=period));
     let mut bars = Bars::new(args.quiet);
     let opened = HistorySearch::open(model, &store, &user, mode, command.held_out, &mut bars);
     bars.finish();
@@ -49,7 +48,7 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
         let graph = match history.graph() {
             GraphOrigin::NotNeeded => "not_needed",
             GraphOrigin::Loaded => "loaded",
-            GraphOrigin::Rebuilt(_) => "rebuilt",
+            _ => "rebuilt",
         };
         return output::json(&json!({
             "user": user, "query": command.query, "mode": mode, "searched": history.len(),
@@ -62,7 +61,7 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
     let score = match mode {
         SearchMode::Bm25 => "BM25",
         SearchMode::Dense => "cosine",
-        SearchMode::Hybrid => "reciprocal rank",
+        _ => "reciprocal rank",
     };
     let mut table = output::table(&[score, "time", "period", "id", "text"]);
     for text in &found {

@@ -186,7 +186,7 @@ impl<'a> Trajectory<'a> {
         let mut kinds: BTreeMap<TextKind, Vec<KindScores>> = BTreeMap::new();
         for text in scored.filter(|text| text.adapter.is_some()) {
             let Some(kind) = truths.get(&text.seq).map(|truth| truth.kind(before)) else { continue };
-            let DriftScore { novelty, quality, score } = text.score;
+            let DriftScore { novelty, quality, score, .. } = text.score;
             let selected = usize::from(text.selected.is_some());
             kinds.entry(kind).or_default().push(KindScores {
                 kind,

@@ -1,7 +1,5 @@
 //! What is forgotten is gone, with what was made of it, and does not come back.
 
-use spring_memory::Interaction;
-
 use super::{Subject, samples::*};
 use crate::{
     EmbeddingMap, Error, Forgetting, Forgotten, PeriodCommit, Relearned, Store, UserVersion,
@@ -41,13 +39,10 @@ pub fn one_interaction_goes_with_what_was_made_of_it(subject: &dyn Subject) {
     let store = subject.create(&settings());
     let ada = user("ada");
     let mut texts = history("ada", 4);
-    texts[1] = Interaction {
-        id: id(CANARY),
-        prompt: format!("And {CANARY}?"),
-        response: CANARY.into(),
-        meta: Some(serde_json::json!({ CANARY: CANARY })),
-        ..texts[1].clone()
-    };
+    texts[1].id = id(CANARY);
+    texts[1].prompt = format!("And {CANARY}?");
+    texts[1].response = CANARY.into();
+    texts[1].meta = Some(serde_json::json!({ CANARY: CANARY }));
     store.ingest(texts).unwrap();
     store.cut_periods(&ada, 2, 0.0).unwrap();
     let with_id = |period, parent| {

@@ -7,7 +7,6 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::json;
-use spring_memory::Interaction;
 
 use super::{Subject, samples::*};
 use crate::{EmbeddingMap, Error, IngestReport, StoredInteraction, UserSummary};
@@ -93,10 +92,10 @@ pub fn another_text_of_the_same_id_undoes_the_ingest(subject: &dyn Subject) {
     let before = dump(&store);
     let text = interaction("ada", "2", "1970-01-01T00:00:02Z");
     let variants = [
-        Interaction { time: "1970-01-01T00:00:02.000000001Z".parse().unwrap(), ..text.clone() },
-        Interaction { prompt: "prompt 2 ".into(), ..text.clone() },
-        Interaction { response: "Response".into(), ..text.clone() },
-        Interaction { meta: Some(json!({})), ..text.clone() },
+        text.clone().with_time("1970-01-01T00:00:02.000000001Z".parse().unwrap()),
+        text.clone().with_prompt("prompt 2 ".into()),
+        text.clone().with_response("Response".into()),
+        text.clone().with_meta(Some(json!({}))),
     ];
     for other in variants {
         let new = interaction("new", "2", "2026-01-01T00:00:00Z");
@@ -107,8 +106,8 @@ pub fn another_text_of_the_same_id_undoes_the_ingest(subject: &dyn Subject) {
         assert_eq!(dump(&store), before);
     }
     // Among those that come in together too.
-    let third = Interaction { id: id("3"), ..text.clone() };
-    let again = Interaction { prompt: "p".into(), ..third.clone() };
+    let third = text.clone().with_id(id("3"));
+    let again = third.clone().with_prompt("p".into());
     let error = store.ingest([text, third, again]).unwrap_err();
     assert!(matches!(&error, Error::DuplicateId { index: 2, id: of, .. } if *of == id("3")));
     assert_eq!(dump(&store), before);

@@ -31,14 +31,9 @@ pub fn id(name: &str) -> InteractionId {
 }
 
 pub fn interaction(user: &str, name: &str, time: &str) -> Interaction {
-    Interaction {
-        user: UserId::new(user).unwrap(),
-        id: id(name),
-        time: time.parse().unwrap(),
-        prompt: format!("prompt {name}"),
-        response: format!("response of {user} to {name}"),
-        meta: None,
-    }
+    let (prompt, response) = (format!("prompt {name}"), format!("response of {user} to {name}"));
+    let user = UserId::new(user).unwrap();
+    Interaction::new(user, id(name), time.parse().unwrap(), prompt, response)
 }
 
 /// `n` interactions a second apart, their ids from 1.
@@ -59,8 +54,8 @@ pub fn with_periods(store: &Store, users: &[&str], n: usize) {
 pub const HARD: [f64; 5] = [-2.0 / 3.0, 5e-324, f64::MAX, -4.350_000_000_000_000_5, 0.1 + 0.2];
 
 pub fn record(period: u32, parent: u32) -> PeriodRecord {
-    let score = DriftScore { novelty: HARD[0], quality: HARD[3], score: HARD[4] };
-    let item = BufferItem { key: 9, period, novelty: HARD[4], quality: HARD[0], score: HARD[1] };
+    let score = DriftScore::new(HARD[0], HARD[3], HARD[4]);
+    let item = BufferItem::new(9, period, HARD[4], HARD[0], HARD[1]);
     PeriodRecord {
         period,
         parent,
@@ -83,14 +78,14 @@ pub fn record(period: u32, parent: u32) -> PeriodRecord {
                 id: id("zwei"),
                 base: -1.0,
                 adapter: None,
-                score: DriftScore { novelty: 0.0, ..score },
+                score: DriftScore::new(0.0, score.quality, score.score),
                 selected: None,
                 tokens: 1,
                 cuts: vec![],
             },
         ],
         statistics: ScoreStatistics::of(
-            &[score, DriftScore { novelty: 1.0, ..score }],
+            &[score, DriftScore::new(1.0, score.quality, score.score)],
             Alpha::default(),
         )
         .unwrap(),
@@ -107,26 +102,26 @@ pub fn record(period: u32, parent: u32) -> PeriodRecord {
             seconds: 1.5,
         },
         evicted: vec![
-            Evicted {
+            Evicted::new(
                 item,
-                reason: EvictionReason::Outranked { rank: HARD[1], lowest_kept: None },
-            },
-            Evicted { item, reason: EvictionReason::Redundant { nearest: 4, distance: 0.25 } },
+                EvictionReason::Outranked { rank: HARD[1], lowest_kept: None },
+            ),
+            Evicted::new(item, EvictionReason::Redundant { nearest: 4, distance: 0.25 }),
         ],
         gate_threshold: Some(HARD[2]),
         config: Config { seed: 7, ..Config::default() },
     }
 }
 
+fn gate() -> GateDecision {
+    let mut gate = GateDecision::keeping(vec![0], "one of two");
+    (gate.threshold, gate.margin) = (Some(HARD[0]), Some(HARD[4]));
+    gate
+}
+
 /// A period's commit from a generation, with texts 1 and 2 in the buffer.
 pub fn commit(period: u32, parent: u32) -> PeriodCommit {
-    let item = |key| BufferItem {
-        key,
-        period,
-        novelty: HARD[0],
-        quality: HARD[1],
-        score: HARD[4] / key as f64,
-    };
+    let item = |key| BufferItem::new(key, period, HARD[0], HARD[1], HARD[4] / key as f64);
     PeriodCommit {
         cut: vec![],
         adapter: adapter("f00d"),
@@ -171,13 +166,7 @@ pub fn answer(text: &str) -> AnswerRecord {
         retriever: "bm25".into(),
         fusion: Some(spring_fuse::MixtureConfig::default()),
         decoding: Some(DecodingConfig::default()),
-        gate: GateDecision {
-            open: true,
-            kept: vec![0],
-            threshold: Some(HARD[0]),
-            margin: Some(HARD[4]),
-            reason: "one of two".into(),
-        },
+        gate: gate(),
         retrieved: vec![RetrievedText { seq: 1, id: id("1"), score: HARD[4], used: true }],
         trace: vec![TokenTrace {
             token: 5,

@@ -7,8 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use spring_memory::BufferItem;
-
 use super::{Subject, samples::*};
 use crate::{
     Config, Error, MemoryStore, PeriodCommit, Settings, Store, TransferError, Transferred,
@@ -30,7 +28,11 @@ fn fill(store: &Store) {
         for (score, seq) in commit.record.scores.iter_mut().zip(first..) {
             score.seq = seq;
         }
-        let item = |key| BufferItem { key, ..commit.buffer[0] };
+        let mut item = commit.buffer[0];
+        let mut item = |key| {
+            item.key = key;
+            item
+        };
         let (buffer, base) = (vec![item(first + 1), item(first)], vec![(first, HARD[0])]);
         PeriodCommit { buffer, base, ..commit }
     };

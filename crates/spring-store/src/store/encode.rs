@@ -46,20 +46,15 @@ pub(crate) fn stored(
 ) -> Outcome<(StoredInteraction, Option<(u32, bool)>)> {
     let id = InteractionId::new(row.id).map_err(|error| Fault::damaged("interactions", error))?;
     let meta = row.meta.map(|meta| from_json("interactions", &meta)).transpose()?;
-    let interaction = Interaction {
-        user: user.clone(),
-        id,
-        time: time(row.seconds, row.nanoseconds)?,
-        prompt: row.prompt,
-        response: row.response,
-        meta,
-    };
+    let time = time(row.seconds, row.nanoseconds)?;
+    let interaction =
+        Interaction::new(user.clone(), id, time, row.prompt, row.response).with_meta(meta);
     Ok((StoredInteraction { seq: row.seq, interaction, base: row.base }, row.place))
 }
 
 /// The row of an interaction that has no number yet; refuses `meta` that would not read back.
 pub(crate) fn row_of(interaction: Interaction) -> Outcome<(UserId, InteractionRow)> {
-    let Interaction { user, id, time, prompt, response, meta } = interaction;
+    let Interaction { user, id, time, prompt, response, meta, .. } = interaction;
     let what = || format!("`meta` of interaction {id} of user {user}");
     let meta = meta.map(|meta| to_json(&what(), &meta)).transpose()?;
     let row = InteractionRow {

@@ -19,7 +19,7 @@ impl Retriever for Latest {
     }
 
     fn search(&self, _: &dyn LanguageModel, _: &str, k: usize) -> Result<Vec<Hit>> {
-        Ok(self.0.iter().take(k).map(|key| Hit { key: *key, score: 1.0 }).collect())
+        Ok(self.0.iter().take(k).map(|key| Hit::new(*key, 1.0)).collect())
     }
 
     fn calibration(&self, _: &dyn LanguageModel, _: &[StoredInteraction]) -> Result<Vec<f64>> {

@@ -7,10 +7,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use spring_numerics::digest::{Digest, sha256_hex};
 use thiserror::Error;
 
-use crate::{DenseConfig, VectorStore, graph::Graph, layers::Layers};
+use super::snapshot::Snapshot;
+use crate::{DenseConfig, Layers, VectorStore};
 
 /// Rises whenever a dump of an earlier version of this crate must not be read any more.
 const FORMAT: u32 = 3;
@@ -24,7 +25,7 @@ pub struct GraphStamp {
     format: u32,
     links: usize,
     ef_construction: usize,
-    /// SHA-256 of the keys and vectors in the graph, in hexadecimal like the following.
+    /// SHA-256 of the keys and vectors in the graph, in hexadecimal digits, as the file's below.
     vectors: String,
     /// The file's length and SHA-256.
     bytes: u64,
@@ -33,6 +34,7 @@ pub struct GraphStamp {
 
 /// Why a graph was not written; the index is as usable as before.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum GraphDumpError {
     /// The name could lead out of the folder.
     #[error("{name:?} cannot name a graph's file: use letters, digits, '-' and '_', at most 64")]
@@ -50,16 +52,16 @@ pub enum GraphDumpError {
     },
 }
 
-/// Writes a graph without tombstones to `dir/name.hnsw.graph`: keys and links, no vectors.
+/// Writes a graph without tombstones to `dir/name.hnsw.graph`: the keys and the links, no vectors.
 pub(crate) fn write(
-    graph: &Graph,
+    (keys, layers): (&[u64], &Layers),
     store: &VectorStore,
     config: &DenseConfig,
     dir: &Path,
     name: &str,
 ) -> Result<GraphStamp, GraphDumpError> {
     let path = path_of(dir, name)?;
-    let written = serde_json::to_vec(&(graph.keys(), graph.layers()))
+    let written = serde_json::to_vec(&(keys, layers))
         .map_err(io::Error::from)
         .and_then(|bytes| fs::write(&path, &bytes).map(|()| bytes));
     let bytes = written.map_err(|source| GraphDumpError::Io { path, source })?;
@@ -67,9 +69,9 @@ pub(crate) fn write(
         format: FORMAT,
         links: config.links,
         ef_construction: config.ef_construction,
-        vectors: vectors_digest(store, graph.keys()).unwrap_or_default(),
+        vectors: vectors_digest(store, keys).unwrap_or_default(),
         bytes: bytes.len() as u64,
-        file: hex(Sha256::digest(&bytes)),
+        file: sha256_hex(&bytes),
     })
 }
 
@@ -81,7 +83,7 @@ pub(crate) fn read(
     dir: &Path,
     name: &str,
     stamp: &GraphStamp,
-) -> Result<Graph, String> {
+) -> Result<Snapshot, String> {
     let path = path_of(dir, name).map_err(|error| error.to_string())?;
     if stamp.format != FORMAT {
         return Err("the dump was written by another version".to_owned());
@@ -91,7 +93,7 @@ pub(crate) fn read(
     }
     let bytes =
         contents(&path, stamp.bytes).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    if bytes.len() as u64 != stamp.bytes || hex(Sha256::digest(&bytes)) != stamp.file {
+    if bytes.len() as u64 != stamp.bytes || sha256_hex(&bytes) != stamp.file {
         return Err(format!("{} is not the file that was written", path.display()));
     }
     let (keys, layers): (Vec<u64>, Layers) =
@@ -99,7 +101,8 @@ pub(crate) fn read(
     if vectors_digest(store, &keys).is_none_or(|digest| digest != stamp.vectors) {
         return Err("the dump is of other vectors".to_owned());
     }
-    Graph::new(store, keys, layers).ok_or_else(|| format!("{} is no graph of its vectors", path.display()))
+    Snapshot::with_layers(store, config, keys, layers)
+        .ok_or_else(|| format!("{} is not a graph of its vectors", path.display()))
 }
 
 fn path_of(dir: &Path, name: &str) -> Result<PathBuf, GraphDumpError> {
@@ -123,7 +126,7 @@ fn contents(path: &Path, expected: u64) -> io::Result<Vec<u8>> {
 
 /// The digest of these vectors; `None` if the store lacks one.
 fn vectors_digest(store: &VectorStore, keys: &[u64]) -> Option<String> {
-    let mut digest = Sha256::new();
+    let mut digest = Digest::new();
     digest.update((store.dimensions() as u64).to_le_bytes());
     let mut bytes = Vec::with_capacity(4 * store.dimensions());
     for &key in keys {
@@ -132,9 +135,5 @@ fn vectors_digest(store: &VectorStore, keys: &[u64]) -> Option<String> {
         bytes.extend(store.get(key)?.iter().flat_map(|value| value.to_le_bytes()));
         digest.update(&bytes);
     }
-    Some(hex(digest.finalize()))
-}
-
-fn hex(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    Some(digest.hex())
 }

@@ -6,11 +6,11 @@
 
 use std::cmp::Reverse;
 
-use pulp::{Simd, WithSimd};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
+use spring_numerics::key;
+use spring_numerics::simd::{Simd, WithSimd};
 
-use crate::layers::{Layers, Links, Near, Query};
+use super::layers::{Layers, Links, Near, Query};
 
 /// Beyond the sixteenth layer there would be no point in any graph that fits a memory.
 const MAX_LAYERS: usize = 16;
@@ -44,7 +44,7 @@ impl WithSimd for Construction<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Layers {
         let points = self.vectors.len() / self.dimensions;
-        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut rng = key::stream(0, 0);
         let (mut layers, mut entry) = (Vec::<Lists>::new(), 0);
         for point in 0..points as u32 {
             let level = self.level(&mut rng);
@@ -61,7 +61,7 @@ impl WithSimd for Construction<'_> {
 impl Construction<'_> {
     /// The highest layer of a new point: in each layer is one in `links` of the points of the layer
     /// below.
-    fn level(&self, rng: &mut ChaCha8Rng) -> usize {
+    fn level(&self, rng: &mut impl Rng) -> usize {
         let level = -(1.0 - rng.random::<f64>()).ln() / (self.links as f64).ln();
         (level as usize).min(MAX_LAYERS - 1)
     }
@@ -128,10 +128,10 @@ impl Construction<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dot::dispatch;
+    use spring_numerics::simd::dispatch;
 
     fn unit_vectors(count: usize, dimensions: usize) -> Vec<f32> {
-        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let mut rng = key::stream(7, 0);
         let mut vectors = Vec::new();
         for _ in 0..count {
             let vector: Vec<f32> = (0..dimensions).map(|_| rng.random::<f32>() - 0.5).collect();

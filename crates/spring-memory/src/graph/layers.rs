@@ -2,13 +2,12 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use pulp::{Simd, WithSimd};
 use serde::{Deserialize, Serialize};
+use spring_numerics::dot::dot_with;
+use spring_numerics::simd::{Simd, WithSimd, dispatch};
 
-use crate::dot::{dispatch, dot};
-
-/// Points that are compared before it is looked which are near: so that the processor reads several
-/// vectors at a time.
+/// Points that are compared before any of them is kept, so that the processor reads several vectors
+/// at a time.
 const AT_ONCE: usize = 8;
 
 /// A point and how similar it is to a query: ordered by the similarity, of equals the larger point
@@ -78,10 +77,11 @@ impl Layer {
     }
 }
 
-/// All layers of a graph. The lowest has every point, the highest few.
+/// All layers of a graph, which is all that is kept of it on disk. The lowest has every point, the
+/// highest few.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Layers {
+pub struct Layers {
     /// Where a search begins, in the highest layer.
     entry: u32,
     /// The lowest first.
@@ -89,7 +89,7 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// From the links of this many points in each layer, the lowest first.
+    /// From the links of all points in each layer, the lowest first.
     pub(crate) fn new(entry: u32, points: u32, layers: &[impl Links]) -> Self {
         Self { entry, layers: layers.iter().map(|links| Layer::new(points, links)).collect() }
     }
@@ -106,7 +106,7 @@ impl Layers {
         self.layers.iter().map(lists).collect()
     }
 
-    /// Whether a search among this many points stays inside them.
+    /// Whether a search among this number of points stays inside them.
     pub(crate) fn is_sound(&self, points: usize) -> bool {
         (self.entry as usize) < points
             && !self.layers.is_empty()
@@ -154,7 +154,7 @@ impl Query<'_> {
     #[inline(always)]
     pub(crate) fn near<S: Simd>(&self, simd: S, point: u32) -> Near {
         let row = &self.vectors[point as usize * self.query.len()..][..self.query.len()];
-        Near::new(dot(simd, self.query, row), point)
+        Near::new(dot_with(simd, self.query, row), point)
     }
 
     /// Goes from point to nearer point, until none that a layer links to is nearer.
