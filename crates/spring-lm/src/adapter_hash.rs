@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use spring_numerics::digest::Digest;
 
 use crate::Adapter;
 
@@ -14,11 +14,8 @@ pub struct AdapterHash([u8; 32]);
 impl AdapterHash {
     /// Reads the whole adapter; keep the hash of a large one that is asked for often.
     pub fn of(adapter: &Adapter) -> Self {
-        let mut hash = Sha256::new();
-        let mut field = |bytes: &[u8]| {
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
+        let mut hash = Digest::new();
+        let mut field = |bytes: &[u8]| hash.update_part(bytes);
         field(adapter.base.as_bytes());
         field(&adapter.config.scale().to_le_bytes());
         let mut numbers = Vec::new();
@@ -32,7 +29,7 @@ impl AdapterHash {
                 field(&numbers);
             }
         }
-        Self(hash.finalize().into())
+        Self(hash.bytes())
     }
 
     /// The 32 bytes.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
+use spring_numerics::digest::Digest;
 
 use crate::{ModelConfig, ModelError, Result, Weights, special::TokenSettings};
 
@@ -167,22 +167,20 @@ impl ModelFiles {
     ///
     /// [`ModelError::Io`] if a weights file cannot be read.
     pub fn fingerprint(&self) -> Result<String> {
-        let mut hash = Sha256::new();
+        let mut hash = Digest::new();
         for part in [&self.config, self.tokenizer.as_ref().unwrap_or(&Cow::Borrowed(&[]))] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
+            hash.update_part(part);
         }
         // Another template makes other prompts of the same texts. Without one, nothing is added.
         let config = self.tokenizer_config.as_ref();
         let config = config.filter(|json| json.windows(13).any(|part| part == b"chat_template"));
-        for part in config.into_iter().chain(&self.chat_template).chain(self.chat_templates.values()) {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
+        let templates = self.chat_templates.values();
+        for part in config.into_iter().chain(&self.chat_template).chain(templates) {
+            hash.update_part(part);
         }
         // Tokens that the tokenizer has from another file make other ids of the same texts.
         for token in self.foreign_tokens() {
-            hash.update((token.len() as u64).to_le_bytes());
-            hash.update(token);
+            hash.update_part(token);
         }
         for shard in &self.weights {
             match shard {
@@ -195,7 +193,7 @@ impl ModelFiles {
             }
             .map_err(|source| ModelError::Io { path: shard.path(), source })?;
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hash.hex())
     }
 
     /// Opens every weights file in turn.
@@ -224,7 +222,7 @@ const HASHED_WHOLE: u64 = 64 << 20;
 const BLOCK: u64 = 64 << 10;
 
 fn hash_blocks(
-    hash: &mut Sha256,
+    hash: &mut Digest,
     len: u64,
     mut read: impl FnMut(u64, &mut [u8]) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
@@ -240,7 +238,7 @@ fn hash_blocks(
     Ok(())
 }
 
-fn hash_file(hash: &mut Sha256, path: &Path) -> std::io::Result<()> {
+fn hash_file(hash: &mut Digest, path: &Path) -> std::io::Result<()> {
     use std::io::{Seek, SeekFrom};
     let mut file = File::open(path)?;
     let len = file.metadata()?.len();

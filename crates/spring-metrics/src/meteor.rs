@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use spring_numerics::whitespace::split_as_python;
+
 use crate::porter;
 
 const ALPHA: f64 = 0.9;
@@ -37,10 +39,7 @@ pub fn meteor(prediction: &str, reference: &str) -> f64 {
 type Words = Vec<(usize, String)>;
 
 fn words(text: &str) -> Words {
-    // What Python's str.split splits at: Unicode's white space, and four separators of ASCII.
-    let space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
-    let words = text.split(space).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).enumerate().collect()
+    split_as_python(text).map(str::to_lowercase).enumerate().collect()
 }
 
 /// Pairs of positions of equal words; what is paired leaves both lists.

@@ -84,10 +84,8 @@ impl std::str::FromStr for Precision {
     type Err = ModelError;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| ModelError::Setting {
-            name: "precision",
-            value: name.into(),
-            expected: "f32, f16 or bf16",
+        Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| {
+            ModelError::setting("precision", name, "f32, f16 or bf16")
         })
     }
 }

@@ -16,8 +16,8 @@ use burn::{
     tensor::{DType, Tensor, TensorData},
 };
 use half::f16;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
+use spring_numerics::key;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -123,7 +123,7 @@ impl<B: ModelBackend> CausalLm<B> {
     /// [`ModelError::Config`] for a configuration that is malformed or not supported.
     pub fn init(config_json: &[u8], seed: u64, device: B::Device) -> Result<Self> {
         let config = ModelConfig::from_json(config_json, "config.json")?;
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rng = key::stream(seed, 0);
         let transformer = Transformer::build(&config, |name, shape| {
             let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
             let deviation = match into_residual {

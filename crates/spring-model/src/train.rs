@@ -10,8 +10,8 @@ use burn::{
     optim::{AdamW, AdamWConfig, LearningRate, SimpleOptimizer},
     tensor::{Tensor, backend::Backend},
 };
-use rand::{SeedableRng, seq::SliceRandom};
-use rand_chacha::ChaCha8Rng;
+use rand::seq::SliceRandom;
+use spring_numerics::key;
 
 use crate::{
     AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TrainConfig, TrainRequest,
@@ -40,7 +40,7 @@ impl<B: ModelBackend> CausalLm<B> {
         mut progress: impl FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome> {
         let TrainRequest { start, lora, examples, config, seed, .. } = request;
-        config.check()?;
+        config.check().map_err(ModelError::Setting)?;
         for example in examples {
             example.check(&self.config)?;
         }
@@ -63,13 +63,11 @@ impl<B: ModelBackend> CausalLm<B> {
         let (mut losses, mut gradient_norm) = (Vec::new(), None);
         for epoch in 0..config.epochs {
             let mut order: Vec<usize> = (0..examples.len()).collect();
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(1 << 32 | epoch as u64);
-            order.shuffle(&mut rng);
+            order.shuffle(&mut key::stream(seed, 1 << 32 | epoch as u64));
             for batch in order.chunks(config.batch_size) {
                 let batch: Vec<&Sequence> = batch.iter().map(|i| &examples[*i]).collect();
                 tokens += batch.iter().map(|s| s.response.len()).sum::<usize>();
-                let seeds = (0..batch.len()).map(|row| mix(mix(seed, step), row)).collect();
+                let seeds = (0..batch.len()).map(|row| key::split(key::split(seed, step as u64), row as u64)).collect();
                 let dropout = Dropout { probability: dropout, seeds };
                 watch.push(trainer.step(&batch, config.rate(step, steps), Some(dropout)));
                 step += 1;
@@ -92,14 +90,6 @@ impl<B: ModelBackend> CausalLm<B> {
         }
         Ok(AdaptOutcome { adapter, steps, tokens, losses })
     }
-}
-
-/// Another seed for each index: SplitMix64 (Steele et al. 2014), so that seeds of seeds do not meet.
-fn mix(seed: u64, index: usize) -> u64 {
-    let mut z = seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Adds a part of a batch's gradient to the sum of the parts before it.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use spring_numerics::round::floor_of;
+
 /// Positions of the training and the held-out part of each period, for `n` texts in the order of
 /// time.
 ///
@@ -20,16 +22,6 @@ pub fn period_ranges(n: usize, periods: u32, hold_out: f64) -> Vec<(Range<usize>
             (from..from + learned, from + learned..end)
         })
         .collect()
-}
-
-/// ⌊part · n⌋, where a product that is whole but for rounding counts as whole: 0.29 · 100 is 29,
-/// not 28.
-fn floor_of(part: f64, n: usize) -> usize {
-    let product = part * n as f64;
-    let whole = product.round();
-    let rounding = 2.0 * f64::EPSILON * product;
-    let count = if (product - whole).abs() <= rounding { whole } else { product.floor() };
-    count as usize
 }
 
 #[cfg(test)]

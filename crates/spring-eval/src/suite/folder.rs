@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use spring_numerics::digest::Digest;
 use spring_lm::Adapter;
 
 use super::Suite;
@@ -45,8 +45,8 @@ pub(super) fn claim(folder: &Path, suite: &Suite, origins: &[String]) -> Result<
 
 /// The SHA-256 of a file, in hexadecimal digits, in constant memory.
 pub(super) fn hash_of(path: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+    let mut digest = Digest::new();
+    let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut digest));
     copied.map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })?;
     Ok(hex(&hasher.finalize()))
 }

@@ -8,11 +8,13 @@ use burn::{
 };
 use gemm::Parallelism;
 use rayon::prelude::*;
+use spring_numerics::exp::exp_taylor;
+use spring_numerics::simd::dispatch;
 
 use super::{
     CachedPart, LowRank, Mask, ModelBackend, Rows, Visible, composed,
     few::{FewQueries, few_rows, shared},
-    vector::{Matrix, dot, exp, max, product, softmax, sum, sum_of_exp, sum_of_squares, vectorized},
+    vector::{Matrix, dot, max, product, softmax, sum, sum_of_exp, sum_of_squares},
 };
 use crate::Activation;
 
@@ -99,7 +101,7 @@ fn weights(
 ) {
     let columns = key.rows;
     product(into, columns, query, key.transposed(), scale, false, Parallelism::None);
-    vectorized(
+    dispatch(
         #[inline(always)]
         || {
             for (i, scores) in into.chunks_exact_mut(columns).enumerate() {
@@ -175,7 +177,7 @@ impl ModelBackend for Flex {
         let width = x.dims()[1];
         let (mut x, weight) = (compact(x), compact(weight));
         let (numbers, weight) = (x.storage_mut::<f32>(), weight.storage::<f32>());
-        vectorized(
+        dispatch(
             #[inline(always)]
             || {
                 for row in numbers.chunks_exact_mut(width) {
@@ -200,7 +202,7 @@ impl ModelBackend for Flex {
         let (x, weight, mut gradient) = (compact(x), compact(weight), compact(gradient));
         let mut weight_gradient = vec![0.0; width];
         let (xs, weight, gs) = (x.storage::<f32>(), weight.storage::<f32>(), gradient.storage_mut::<f32>());
-        vectorized(
+        dispatch(
             #[inline(always)]
             || {
                 for (x, g) in xs.chunks_exact(width).zip(gs.chunks_exact_mut(width)) {
@@ -230,7 +232,7 @@ impl ModelBackend for Flex {
         }
         let (mut x, cos, sin) = (compact(x), compact(cos), compact(sin));
         let (numbers, cos, sin) = (x.storage_mut::<f32>(), cos.storage::<f32>(), sin.storage::<f32>());
-        vectorized(
+        dispatch(
             #[inline(always)]
             || {
                 let half = dim / 2;
@@ -252,7 +254,7 @@ impl ModelBackend for Flex {
         let (mut gate, up) = (compact(gate), compact(up));
         let (gates, ups) = (gate.storage_mut::<f32>(), up.storage::<f32>());
         match activation {
-            Activation::Silu => vectorized(
+            Activation::Silu => dispatch(
                 #[inline(always)]
                 || {
                     for (gate, up) in gates.iter_mut().zip(ups) {
@@ -260,7 +262,7 @@ impl ModelBackend for Flex {
                     }
                 },
             ),
-            Activation::GeluTanh => vectorized(
+            Activation::GeluTanh => dispatch(
                 #[inline(always)]
                 || {
                     for (gate, up) in gates.iter_mut().zip(ups) {
@@ -283,7 +285,7 @@ impl ModelBackend for Flex {
         let gradients = gradient.storage_mut::<f32>();
         // The gate's numbers become its gradient, and the output's gradient that of `up`.
         match activation {
-            Activation::Silu => vectorized(
+            Activation::Silu => dispatch(
                 #[inline(always)]
                 || {
                     for ((gate, up), gradient) in gates.iter_mut().zip(ups).zip(gradients) {
@@ -293,7 +295,7 @@ impl ModelBackend for Flex {
                     }
                 },
             ),
-            Activation::GeluTanh => vectorized(
+            Activation::GeluTanh => dispatch(
                 #[inline(always)]
                 || {
                     for ((gate, up), gradient) in gates.iter_mut().zip(ups).zip(gradients) {
@@ -394,7 +396,7 @@ impl ModelBackend for Flex {
             let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
             weights(scores, query, key, scale, seen);
             product(of_scores, columns.len(), gradient, value.transposed(), 1.0, false, Parallelism::None);
-            vectorized(
+            dispatch(
                 #[inline(always)]
                 || {
                     let rows = scores.chunks_exact(columns.len());
@@ -466,7 +468,7 @@ impl ModelBackend for Flex {
         let vocabulary = logits.dims()[1];
         let mut logits = compact(logits);
         let numbers = logits.storage_mut::<f32>();
-        vectorized(
+        dispatch(
             #[inline(always)]
             || {
                 for logits in numbers.chunks_exact_mut(vocabulary) {
@@ -486,7 +488,7 @@ impl ModelBackend for Flex {
         let (logits, targets) = (compact(logits), targets.into_data());
         let logits = logits.storage::<f32>();
         let mut output = Vec::with_capacity(count);
-        vectorized(
+        dispatch(
             #[inline(always)]
             || {
                 for (logits, target) in logits.chunks_exact(vocabulary).zip(targets.iter::<i64>()) {
@@ -506,14 +508,14 @@ impl ModelBackend for Flex {
         let (mut logits, targets) = (compact(logits), targets.into_data());
         let numbers = logits.storage_mut::<f32>();
         let mut output = Vec::with_capacity(count);
-        vectorized(
+        dispatch(
             #[inline(always)]
             || {
                 for (logits, target) in numbers.chunks_exact_mut(vocabulary).zip(targets.iter::<i64>()) {
                     let target = target as usize;
                     let (highest, of_target) = (max(logits), logits[target]);
                     for logit in logits.iter_mut() {
-                        *logit = exp(*logit - highest);
+                        *logit = exp_taylor(*logit - highest);
                     }
                     let total = sum(logits);
                     let inverse = if of_target.is_finite() { 1.0 / total } else { f32::NAN };
@@ -538,7 +540,7 @@ fn inverse_rms(row: &[f32], epsilon: f64) -> f32 {
 /// x·σ(x) and its slope.
 #[inline(always)]
 fn silu(x: f32) -> (f32, f32) {
-    let sigmoid = 1.0 / (1.0 + exp(-x));
+    let sigmoid = 1.0 / (1.0 + exp_taylor(-x));
     let value = x * sigmoid;
     (value, sigmoid + value * (1.0 - sigmoid))
 }
@@ -550,7 +552,7 @@ fn gelu(x: f32) -> (f32, f32) {
     const CUBIC: f32 = composed::GELU_CUBIC as f32;
     let inner = SCALE * (x + CUBIC * x * x * x);
     // (1 + tanh(u))/2 = σ(2u)
-    let half = 1.0 / (1.0 + exp(-2.0 * inner));
+    let half = 1.0 / (1.0 + exp_taylor(-2.0 * inner));
     let slope = half + x * 2.0 * half * (1.0 - half) * SCALE * (1.0 + 3.0 * CUBIC * x * x);
     (x * half, slope)
 }
@@ -648,7 +650,7 @@ fn few_queries(
             own.extend_from_slice(&query.matrix(token, head, 0..1).data[..dim]);
         }
         let mut into = vec![0.0; own.len()];
-        vectorized(FewQueries {
+        dispatch(FewQueries {
             queries: &own,
             key: key.matrix(*row, kv_head, columns.clone()),
             value: value.matrix(*row, kv_head, columns.clone()),

@@ -3,10 +3,10 @@
 
 use std::{hint::black_box, ops::Range};
 
-use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use spring_numerics::simd::{Simd, WithSimd, dispatch};
 
-use super::vector::{Matrix, softmax, vectorized};
+use super::vector::{Matrix, softmax};
 use crate::workers::{Helpers, helpers};
 
 /// `x·Wᵀ` for a few rows of x: each row of W is read once and not rearranged, as gemm does.
@@ -22,13 +22,13 @@ pub(super) fn few_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize
     }
     let (rows, outputs) = (x.len() / width, weight.len() / width);
     let Some(helpers) = shared(weight.len() * rows.div_ceil(16)) else {
-        vectorized(FewRows { into, x, weight: matrix(weight, width) });
+        dispatch(FewRows { into, x, weight: matrix(weight, width) });
         return;
     };
     let of_part = outputs.div_ceil(helpers.threads()).next_multiple_of(4);
     let part_of = |weight: &[f32]| {
         let mut part = vec![0.0; rows * weight.len() / width];
-        vectorized(FewRows { into: &mut part, x, weight: matrix(weight, width) });
+        dispatch(FewRows { into: &mut part, x, weight: matrix(weight, width) });
         part
     };
     let parts: Vec<Vec<f32>> =

@@ -1,112 +1,38 @@
-//! Loops compiled for the widest vectors of the machine at hand, and products of matrices in
-//! slices.
-
-use std::sync::OnceLock;
+//! Loops for the inside of kernels, and products of matrices in slices.
 
 use gemm::Parallelism;
-use pulp::{Arch, WithSimd};
-
-/// Runs `work` with the instructions that this machine has.
-///
-/// Only what is inlined is compiled for them: write `#[inline(always)]` before the closure, and on
-/// what it calls.
-pub(super) fn vectorized<W: WithSimd>(work: W) -> W::Output {
-    static ARCH: OnceLock<Arch> = OnceLock::new();
-    ARCH.get_or_init(Arch::new).dispatch(work)
-}
-
-/// Numbers added up side by side: sums in one order, whatever the width of the vectors.
-const LANES: usize = 16;
-
-/// Combines f(x) of all numbers.
-#[inline(always)]
-fn reduce(values: &[f32], start: f32, f: impl Fn(f32, f32) -> f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [start; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, &value) in lanes.iter_mut().zip(chunk) {
-            *lane = f(*lane, value);
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane = f(*lane, value);
-    }
-    combined(lanes, combine)
-}
-
-/// All lanes as one, half onto half: four steps, where one after the other would be fifteen.
-#[inline(always)]
-fn combined(mut lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = combine(lanes[i], lanes[i + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
+use spring_numerics::exp::exp_taylor;
+use spring_numerics::lanes::{fold, fold_pairs, halve};
 
 /// The highest number, −∞ for none. A NaN may be passed over.
 #[inline(always)]
 pub(super) fn max(values: &[f32]) -> f32 {
     let higher = |a: f32, b: f32| if b > a { b } else { a };
-    reduce(values, f32::NEG_INFINITY, higher, higher)
+    halve(fold(values, f32::NEG_INFINITY, higher), higher)
 }
 
 /// Σ x.
 #[inline(always)]
 pub(super) fn sum(values: &[f32]) -> f32 {
-    reduce(values, 0.0, |a, b| a + b, |a, b| a + b)
+    halve(fold(values, 0.0, |a, b| a + b), |a, b| a + b)
 }
 
 /// Σ e^(x − shift).
 #[inline(always)]
 pub(super) fn sum_of_exp(values: &[f32], shift: f32) -> f32 {
-    reduce(values, 0.0, |a, b| a + exp(b - shift), |a, b| a + b)
+    halve(fold(values, 0.0, |a, b| a + exp_taylor(b - shift)), |a, b| a + b)
 }
 
 /// Σ x².
 #[inline(always)]
 pub(super) fn sum_of_squares(values: &[f32]) -> f32 {
-    reduce(values, 0.0, |a, b| a + b * b, |a, b| a + b)
+    halve(fold(values, 0.0, |a, b| a + b * b), |a, b| a + b)
 }
 
 /// Σ x·y.
 #[inline(always)]
 pub(super) fn dot(xs: &[f32], ys: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let ((x_chunks, x_rest), (y_chunks, y_rest)) = (xs.as_chunks::<LANES>(), ys.as_chunks::<LANES>());
-    for (xs, ys) in x_chunks.iter().zip(y_chunks) {
-        for (lane, (&x, &y)) in lanes.iter_mut().zip(xs.iter().zip(ys)) {
-            *lane += x * y;
-        }
-    }
-    for (lane, (&x, &y)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest)) {
-        *lane += x * y;
-    }
-    combined(lanes, |a, b| a + b)
-}
-
-/// eˣ with a relative error below 3e-7, without a branch, so that loops over it become vector code.
-/// Held between e⁻⁸⁷ and e⁸⁸, the range of normal numbers; a NaN becomes the lower end.
-#[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    // Added to a small number, 1.5 · 2²³ leaves its nearest integer in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    // ln 2 in two parts; the first has few enough bits that its product with n is exact.
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    let x = if x > -87.0 { x } else { -87.0 };
-    let x = if x < 88.0 { x } else { 88.0 };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    // Taylor's series on |r| ≤ ln 2 / 2, where the next term is 2e-7 of 1.
-    let tail = (((1.0 / 720.0 * r + 1.0 / 120.0) * r + 1.0 / 24.0) * r + 1.0 / 6.0) * r + 0.5;
-    let power = 1.0 + (r + r * r * tail);
-    // Adding n to the exponent bits multiplies by 2ⁿ.
-    f32::from_bits(power.to_bits().wrapping_add(shifted.to_bits() << 23))
+    halve(fold_pairs(xs, ys, 0.0, |sum, x, y| sum + x * y), |a, b| a + b)
 }
 
 /// Turns scores into their softmax; all NaN if the highest is not finite, so that a NaN is not
@@ -115,7 +41,7 @@ pub(super) fn exp(x: f32) -> f32 {
 pub(super) fn softmax(scores: &mut [f32]) {
     let highest = max(scores);
     for score in scores.iter_mut() {
-        *score = exp(*score - highest);
+        *score = exp_taylor(*score - highest);
     }
     let total = if highest.is_finite() { sum(scores) } else { f32::NAN };
     let inverse = 1.0 / total;
@@ -202,18 +128,6 @@ pub(super) fn product(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exp_keeps_its_bound() {
-        for step in 0..=1_750_000 {
-            let x = step as f32 * 1e-4 - 87.0;
-            let exact = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - exact).abs() / exact;
-            assert!(error < 3e-7, "exp({x}) is off by {error}");
-        }
-        assert_eq!(exp(0.0), 1.0);
-        assert!(exp(f32::NEG_INFINITY) < 1e-37 && exp(f32::INFINITY).is_finite());
-    }
 
     #[test]
     fn softmax_does_not_lose_a_nan() {

@@ -19,7 +19,7 @@ fn config(family: &str) -> Vec<u8> {
 /// rounding.
 fn model(family: &str) -> CausalLm<Flex> {
     let mut model = CausalLm::<Flex>::init(&config(family), 5, Default::default()).unwrap();
-    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let mut rng = key::stream(3, 0);
     for (_, parameter) in model.transformer.parameters_mut() {
         let [rows, columns] = parameter.val().dims();
         let noise: Vec<f32> = (0..rows * columns).map(|_| rng.random_range(-0.2..0.2)).collect();

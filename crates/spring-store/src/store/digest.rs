@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use spring_memory::UserId;
+use spring_numerics::digest::Digest;
 
 use super::{Store, answers, encode::from_json};
 use crate::{
@@ -47,7 +47,7 @@ impl From<u64> for Value<'_> {
     }
 }
 
-struct Hash(Sha256);
+struct Hash(Digest);
 
 impl Hash {
     /// A row's values, each with its type and length before it, so that none runs into the next.
@@ -65,8 +65,7 @@ impl Hash {
 
     fn value(&mut self, kind: u8, bytes: &[u8]) {
         self.0.update([kind]);
-        self.0.update((bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        self.0.update_part(bytes);
     }
 
     fn record(&mut self, table: &'static str, record: &impl Serialize) -> Outcome<()> {
@@ -77,7 +76,7 @@ impl Hash {
 }
 
 fn digest(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<String> {
-    let mut hash = Hash(Sha256::new());
+    let mut hash = Hash(Digest::new());
     hash.0.update("users");
     let (next_seq, pending) = (user.next_seq.into(), user.pending.into());
     hash.row([Value::Text(name.as_str()), next_seq, user.generation.into(), pending]);
@@ -133,5 +132,5 @@ fn digest(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<String> {
         let answer: AnswerRecord = from_json("answers", record)?;
         hash.record("answers", &AnswerRecord { time: Timestamp::UNIX_EPOCH, ..answer })
     })?;
-    Ok(hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash.0.hex())
 }
