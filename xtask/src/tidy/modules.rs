@@ -52,6 +52,12 @@ pub const EXCEPTIONS: &[Exception] = &[
         reason: "a buffer and the trait that it asks: a policy ranks the buffer's items",
     },
     Exception {
+        package: "spring-memory",
+        from: "dense",
+        to: &["graph"],
+        reason: "a trait and its implementation, which its configuration builds by name",
+    },
+    Exception {
         package: "spring-model",
         from: "cache",
         to: &["backend"],
