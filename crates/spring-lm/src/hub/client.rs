@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
+use spring_numerics::digest::Digest;
 
 use super::{Failure, Settings};
 use crate::ModelError;
@@ -196,7 +196,7 @@ impl Found {
         let style = indicatif::ProgressStyle::with_template("{msg} {bytes} of {total_bytes} {bytes_per_sec}");
         bar.set_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
         let mut file = fs::File::create(&partial).map_err(io)?;
-        let (mut hash, mut buffer, mut total) = (Sha256::new(), vec![0; 1 << 16], 0_u64);
+        let (mut hash, mut buffer, mut total) = (Digest::new(), vec![0; 1 << 16], 0_u64);
         let mut body = self.body.into_reader();
         let received = loop {
             match body.read(&mut buffer) {
@@ -221,7 +221,7 @@ impl Found {
             return Err(Failure::Unreachable(format!("{}: {reason}; try again", self.label)));
         }
         file.sync_all().map_err(io)?;
-        let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hash.hex();
         let name = tag.unwrap_or(hash);
         fs::rename(&partial, blobs.join(&name)).map_err(io)?;
         Ok(name)
