@@ -388,10 +388,10 @@ fn an_odd_entry_is_left_out_and_counted() {
 #[test]
 fn the_task_is_that_of_the_whole_file() {
     let dir = tempfile::tempdir().unwrap();
-    let of = |records: serde_json::Value| {
+    let of = |records: Value| {
         data::inspect(&file(&dir, "task.json", records.to_string().as_bytes())).unwrap().format
     };
-    let record = |input: &str, entries: serde_json::Value| json!({"id": "1", "input": input, "profile": entries});
+    let record = |input: &str, entries: Value| json!({"id": "1", "input": input, "profile": entries});
     let unclear = record("Go on.", json!([{"text": "a", "score": null, "title": "t"}]));
     assert_eq!(of(json!([unclear])), "LaMP-4");
     assert_eq!(of(json!([unclear, record("Go on.", json!([{"text": "b", "score": 4}]))])), "LaMP-3");
@@ -405,7 +405,7 @@ fn the_task_is_that_of_the_whole_file() {
 #[test]
 fn dates_are_taken_as_lamps_own_code_takes_them() {
     let dir = tempfile::tempdir().unwrap();
-    let first = |date: serde_json::Value| {
+    let first = |date: Value| {
         let entry = json!([{"id": "1", "title": "t", "abstract": "a", "date": date}]);
         let record = json!([{"id": "1", "input": "Generate a title for x", "profile": entry}]);
         let found = data::inspect(&file(&dir, "dates.json", record.to_string().as_bytes())).unwrap();
