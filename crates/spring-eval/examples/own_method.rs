@@ -29,6 +29,7 @@ impl Strategy for NewestHalf {
     }
 }
 
+/// Runs a suite with the method in it and gives the table of its results.
 pub fn compare(model: &str, suite: &str, folder: &str) -> Result<String, Box<dyn Error>> {
     let mut methods = Methods::default();
     methods.register(MethodKind::new("newest_half", "newest half", NewestHalf::default))?;

@@ -23,7 +23,7 @@ use spring_core::{LanguageModel, Progress, novelties, spring_drift::DetectorConf
 use spring_data::synth::{Detection, Drift, Truth};
 use spring_lm::Parts;
 
-use crate::{Error, PeriodSizes, Result, Split, UserRun};
+use crate::{PeriodSizes, Result, Split, UserRun};
 use arena::Arena;
 pub use domain::domain_adapter;
 use domain::score_base;
@@ -40,7 +40,7 @@ use trajectory::{Leader, Trajectory};
 ///
 /// # Errors
 ///
-/// What the loop refuses; [`Error::NotEnough`] if a method needs a domain adapter and there is
+/// What the loop refuses; [`Error::NotEnough`](crate::Error::NotEnough) if a method needs a domain adapter and there is
 /// none.
 pub fn run_user(
     model: &dyn LanguageModel,

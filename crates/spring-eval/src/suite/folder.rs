@@ -48,12 +48,7 @@ pub(super) fn hash_of(path: &Path) -> Result<String> {
     let mut digest = Digest::new();
     let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut digest));
     copied.map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })?;
-    Ok(hex(&hasher.finalize()))
-}
-
-/// Bytes in hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(digest.hex())
 }
 
 pub(super) fn save_adapters(folder: &Path, adapters: &[Adapter]) -> Result<()> {

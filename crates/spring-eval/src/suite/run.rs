@@ -15,16 +15,16 @@ use std::{
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use spring_core::{Config, Event, LanguageModel, spring_memory::UserId};
 use spring_lm::Adapter;
+use spring_numerics::digest::Digest;
 
 use super::{
     Estimate, Suite, Summary,
     choice::{Choice, candidates, chosen, stage, stages},
     estimate,
     folder::{
-        append, append_line, claim, hex, load_adapters, read_adapter, read_lines, save_adapters, unwritable,
+        append, append_line, claim, load_adapters, read_adapter, read_lines, save_adapters, unwritable,
         write,
     },
     load::{LoadedData, load_data},
@@ -232,7 +232,9 @@ fn adapters_of(folder: &Path, key: &RunKey) -> PathBuf {
 
 /// A name for a file: names of users and data sets may hold anything.
 fn file_name(name: &str) -> String {
-    hex(&Sha256::digest(name)[..8])
+    let mut digest = Digest::new();
+    digest.update(name);
+    digest.hex()[..16].to_owned()
 }
 
 /// Each method once.

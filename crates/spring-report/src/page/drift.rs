@@ -161,11 +161,11 @@ fn score_in_words(period: &PeriodRecord) -> String {
                 None => "S = Q".into(),
             };
             match standardize {
-                Standardize::None => format!("{formula}, nats per token."),
                 Standardize::Period => format!("{formula}, of z-scores within the period."),
+                _ => format!("{formula}, nats per token."),
             }
         }
-        other => format!("Of the scorer “{}”.", other.init().name()),
+        other => format!("Of the scorer “{}”.", other.name()),
     }
 }
 

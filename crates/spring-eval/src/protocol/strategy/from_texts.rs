@@ -60,9 +60,9 @@ impl FromTexts {
         if period.is_first() && self.start.is_none() && drift.cold_start == ColdStart::All {
             return Ok(texts);
         }
-        let equal = DriftScore { novelty: 0.0, quality: 0.0, score: 0.0 };
+        let equal = DriftScore::new(0.0, 0.0, 0.0);
         let observations: Vec<Observation> =
-            (0..texts as u64).map(|order| Observation { base: 0.0, adapter: None, order }).collect();
+            (0..texts as u64).map(|order| Observation::new(0.0, None, order)).collect();
         let selected = drift.selection.select(&vec![equal; texts], &observations);
         Ok(selected.map_err(spring_core::Error::from)?.indices.len())
     }
@@ -111,15 +111,9 @@ fn shuffled(period: &Period<'_>) -> Vec<usize> {
 fn replayed(period: &Period<'_>) -> Result<Vec<Sequence>> {
     // The same reservoir in every period of a user.
     let seed = key::seed(period.config().seed, period.user().as_str(), 0, "replay");
-    let policy = BufferPolicyConfig::Reservoir { seed }.init();
+    let policy = BufferPolicyConfig::Reservoir { seed }.init().map_err(spring_core::Error::from)?;
     let earlier = period.earlier_texts();
-    let items = earlier.iter().map(|text| BufferItem {
-        key: text.seq,
-        period: 0,
-        novelty: 0.0,
-        quality: 0.0,
-        score: 0.0,
-    });
+    let items = earlier.iter().map(|text| BufferItem::new(text.seq, 0, 0.0, 0.0, 0.0));
     let count = period.texts().len().min(period.config().buffer.capacity);
     let kept = policy.retain(items.collect(), count, &NoEmbeddings);
     let kept = kept.map_err(spring_core::Error::from)?.kept;
