@@ -25,8 +25,10 @@ use crate::{
 #[allow(clippy::print_stdout)]
 pub fn run(settings: &Compare) -> Result<()> {
     ensure!(settings.rounds > 0, "--rounds must be at least 1");
-    let model =
-        settings.model.canonicalize().with_context(|| format!("no model in {}", settings.model.display()))?;
+    let model = settings
+        .model
+        .canonicalize()
+        .with_context(|| format!("no model in {}", settings.model.display()))?;
     for name in plan::SECTIONS {
         if !settings.only.is_empty() && !settings.only.iter().any(|only| only == name) {
             continue;
@@ -143,7 +145,9 @@ impl Worker {
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => match system {
-                System::Python(script) => return Ok(skipped(script, &format!("no Python: {error}"))),
+                System::Python(script) => {
+                    return Ok(skipped(script, &format!("no Python: {error}")));
+                }
                 _ => return Err(error).with_context(|| format!("cannot start {command:?}")),
             },
         };
@@ -180,7 +184,8 @@ impl Worker {
 
     fn ask(&mut self, request: &str) -> Result<()> {
         let requests = self.requests.as_mut().context("it has ended")?;
-        writeln!(requests, "{request}").with_context(|| format!("{} does not listen", self.system))?;
+        writeln!(requests, "{request}")
+            .with_context(|| format!("{} does not listen", self.system))?;
         Ok(requests.flush()?)
     }
 
@@ -220,7 +225,9 @@ mod tests {
             tolerance: 1e-3,
             rounds: 1,
         };
-        let check = |found: &[f64]| check(&comparison, "peer", &[1.0, 2.0], found).map_err(|e| e.to_string());
+        let check = |found: &[f64]| {
+            check(&comparison, "peer", &[1.0, 2.0], found).map_err(|e| e.to_string())
+        };
         assert_eq!(check(&[1.0005, 1.9995]), Ok(()));
         assert!(check(&[1.0, 2.01]).unwrap_err().contains("peer differs by 1.00e-2"));
         assert!(check(&[1.0, f64::NAN]).is_err());

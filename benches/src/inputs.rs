@@ -78,16 +78,17 @@ pub fn write_vectors(path: &Path, vectors: &[Vec<f32>]) -> Result<()> {
 
 /// Reads what [`write_vectors`] wrote, one vector after the other: a worker's peak memory is not
 /// that of its input.
-pub fn read_vectors(path: &Path, dimensions: usize) -> Result<impl Iterator<Item = Result<Vec<f32>>>> {
+pub fn read_vectors(
+    path: &Path,
+    dimensions: usize,
+) -> Result<impl Iterator<Item = Result<Vec<f32>>>> {
     let mut file = BufReader::new(File::open(path)?);
     let mut bytes = vec![0; 4 * dimensions];
     Ok(std::iter::from_fn(move || match file.fill_buf() {
         Ok([]) => None,
-        Ok(_) => Some(
-            file.read_exact(&mut bytes)
-                .map_err(Into::into)
-                .map(|()| bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
-        ),
+        Ok(_) => Some(file.read_exact(&mut bytes).map_err(Into::into).map(|()| {
+            bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        })),
         Err(error) => Some(Err(error.into())),
     }))
 }
@@ -103,5 +104,6 @@ pub fn write_random_135m(folder: &Path) -> Result<()> {
     .to_string();
     fs::write(folder.join("config.json"), &config)?;
     let start = PretrainStart::Random { config_json: config.as_bytes(), seed: 1 };
-    Ok(AnyModel::pretrain(start, &PretrainConfig::default(), Device::Cpu)?.save(folder, Precision::F16)?)
+    Ok(AnyModel::pretrain(start, &PretrainConfig::default(), Device::Cpu)?
+        .save(folder, Precision::F16)?)
 }

@@ -35,11 +35,20 @@ pub fn work(path: &Path) -> Result<()> {
             let vectors = crate::inputs::read_vectors(&vectors, dimensions)?;
             serve(
                 system,
-                search::dense(vectors, dimensions, count, links, ef_construction, ef_search, truth)?,
+                search::dense(
+                    vectors,
+                    dimensions,
+                    count,
+                    links,
+                    ef_construction,
+                    ef_search,
+                    truth,
+                )?,
             )
         }
         Work::Fuse { logits, vocabulary, steps, temperature, top_p } => {
-            let logits = crate::inputs::read_vectors(&logits, vocabulary)?.collect::<Result<Vec<_>>>()?;
+            let logits =
+                crate::inputs::read_vectors(&logits, vocabulary)?.collect::<Result<Vec<_>>>()?;
             serve(system, fuse::steps(&logits, steps, temperature, top_p)?)
         }
         Work::History { model, before, new, selected } => {

@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// The names of the sections.
-pub const SECTIONS: [&str; 7] = ["model-5m", "model-135m", "bm25", "dense", "fuse", "history", "users"];
+pub const SECTIONS: [&str; 7] =
+    ["model-5m", "model-135m", "bm25", "dense", "fuse", "history", "users"];
 
 /// A system that can do some of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,8 +107,14 @@ impl Size {
         new_tokens: 16,
         positions: [128, 1024],
     };
-    const QUICK: Self =
-        Self { score_rows: 2, train_rows: 2, train_steps: 2, length: 64, new_tokens: 4, positions: [32, 64] };
+    const QUICK: Self = Self {
+        score_rows: 2,
+        train_rows: 2,
+        train_steps: 2,
+        length: 64,
+        new_tokens: 4,
+        positions: [32, 64],
+    };
 }
 
 fn models(model: &Path, size: Size) -> Vec<Comparison> {
@@ -138,7 +145,11 @@ fn models(model: &Path, size: Size) -> Vec<Comparison> {
             format!("{score_rows} × {length} tokens"),
             &[System::Ours, TORCH],
             Unit::PerSecond(score_rows * length, "tokens"),
-            Work::Score { model: model.clone(), rows: inputs::rows(score_rows, length), batch_size: 2 },
+            Work::Score {
+                model: model.clone(),
+                rows: inputs::rows(score_rows, length),
+                batch_size: 2,
+            },
         ),
         new(
             format!("{train_steps} steps of {train_rows} × {length} tokens"),

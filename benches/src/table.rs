@@ -60,7 +60,9 @@ pub fn render(rows: &[(&Comparison, &[Measured])]) -> String {
         }
         let title = format!("{}, {}", comparison.work.name(), comparison.title);
         let values = |of: &Measured| of.peak.map(|bytes| bytes as f64 / 1e6).into_iter().collect();
-        line(&mut out, &title, "peak memory, MB", &systems, measured, values, |ours, peer| ours / peer);
+        line(&mut out, &title, "peak memory, MB", &systems, measured, values, |ours, peer| {
+            ours / peer
+        });
     }
     out
 }
@@ -100,7 +102,8 @@ fn line(
         let _ = write!(out, " {} |", cell(&values));
         if i > 0 {
             let times = ours.zip(middle).map(|(ours, peer)| ratio(ours, peer));
-            let _ = write!(out, " {} |", times.map_or(String::new(), |times| format!("{times:.2}")));
+            let _ =
+                write!(out, " {} |", times.map_or(String::new(), |times| format!("{times:.2}")));
         }
     }
     out.push('\n');
@@ -157,7 +160,8 @@ mod tests {
             tolerance: 0.0,
             rounds: 1,
         };
-        let systems = [measured("ours", &[1.0, 0.5, 4.0], 10_000_000), measured("peer", &[2.0], 20_000_000)];
+        let systems =
+            [measured("ours", &[1.0, 0.5, 4.0], 10_000_000), measured("peer", &[2.0], 20_000_000)];
         for (unit, ours, peer) in [
             (Unit::PerSecond(512, "tokens"), "512 (128–1024)", "256"),
             (Unit::Milliseconds(100, "token"), "10.0 (5.00–40.0)", "20.0"),

@@ -7,9 +7,19 @@ use std::process::Command;
 
 /// Runs quick comparisons on a tiny model; gives standard output and error.
 fn compare(sections: &str) -> (String, String) {
-    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/spring-model/tests/fixtures/tiny-llama");
+    let tests =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/spring-model/tests/fixtures/tiny-llama");
     let output = Command::new(env!("CARGO_BIN_EXE_spring-benches"))
-        .args(["compare", "--quick", "--model", tests, "--python", "/no/python", "--scripts", "/no/scripts"])
+        .args([
+            "compare",
+            "--quick",
+            "--model",
+            tests,
+            "--python",
+            "/no/python",
+            "--scripts",
+            "/no/scripts",
+        ])
         .args(["--only", sections])
         .output()
         .unwrap();

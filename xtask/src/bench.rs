@@ -68,7 +68,14 @@ impl Bench {
     /// The program that compares. The `spring` program's features are asked for too, so that what
     /// is measured is what users run.
     pub fn ours(&self) -> Step {
-        self.build(&["--package", "spring-cli", "--package", "spring-benches", "--bin", "spring-benches"])
+        self.build(&[
+            "--package",
+            "spring-cli",
+            "--package",
+            "spring-benches",
+            "--bin",
+            "spring-benches",
+        ])
     }
 
     /// candle's worker, in a build of its own: candle asks for features of crates that burn uses
@@ -80,7 +87,9 @@ impl Bench {
     fn build(&self, args: &[&str]) -> Step {
         let step = Step::cargo("build", "build");
         let step = if self.quick { step } else { step.args(["--release"]) };
-        self.with_flags(step.args(args.iter().copied()).args(["--message-format", "json-render-diagnostics"]))
+        self.with_flags(
+            step.args(args.iter().copied()).args(["--message-format", "json-render-diagnostics"]),
+        )
     }
 
     fn with_flags(&self, step: Step) -> Step {
@@ -138,8 +147,10 @@ impl Bench {
             command.arg("--quick");
         }
         let about = machine::about(self.native);
-        let mut child =
-            command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
         if let Some(out) = child.stdout.take() {
             let mut blocks = page::Blocks::default();
             for line in BufReader::new(out).lines() {
@@ -162,7 +173,8 @@ fn keep(on_page: bool, name: &str, about: &str, table: &str) -> Result<()> {
         return Ok(());
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/performance.md");
-    let old = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let old =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     fs::write(&path, page::with_block(&old, name, &block)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("{name}: written to {}", path.display());

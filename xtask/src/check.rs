@@ -30,7 +30,13 @@ impl Check {
         let mut steps = vec![
             Step::cargo("format", "fmt").args(["--all", "--", "--check"]),
             Step::cargo("tidy", "xtask").args(["tidy"]),
-            Step::cargo("lints", "clippy").args(["--workspace", "--all-targets", "--", "-D", "warnings"]),
+            Step::cargo("lints", "clippy").args([
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]),
             Step::cargo("docs", "doc")
                 .args(["--workspace", "--no-deps"])
                 .flags("RUSTDOCFLAGS", "-D warnings"),
@@ -93,7 +99,13 @@ mod tests {
 
     #[test]
     fn the_report_lines_up() {
-        assert_eq!(report_line("docs", Duration::from_millis(12_340), true), "docs        12.3 s  ok\n");
-        assert_eq!(report_line("format", Duration::from_millis(900), false), "format       0.9 s  FAILED\n");
+        assert_eq!(
+            report_line("docs", Duration::from_millis(12_340), true),
+            "docs        12.3 s  ok\n"
+        );
+        assert_eq!(
+            report_line("format", Duration::from_millis(900), false),
+            "format       0.9 s  FAILED\n"
+        );
     }
 }

@@ -61,7 +61,15 @@ const COMMANDS: &[(&str, &[&str], Option<&str>)] = &[
     ("adapt after a rollback", &["adapt", "--state", "STATE", "--user", "ada"], None),
     (
         "generate",
-        &["generate", "--state", "STATE", "--user", "ada", "--prompt", "About old films, canary-ada-3."],
+        &[
+            "generate",
+            "--state",
+            "STATE",
+            "--user",
+            "ada",
+            "--prompt",
+            "About old films, canary-ada-3.",
+        ],
         None,
     ),
     (
@@ -91,7 +99,9 @@ impl CrashTest {
     /// A check failed; the files are kept and named.
     pub fn run(&self) -> Result<u8> {
         let program = match &self.program {
-            Some(program) => program.canonicalize().with_context(|| program.display().to_string())?,
+            Some(program) => {
+                program.canonicalize().with_context(|| program.display().to_string())?
+            }
             None => {
                 let build = Step::cargo("program", "build").args([
                     "--package",
@@ -124,7 +134,8 @@ impl CrashTest {
 /// Of each command: rounds, and in which state the kill left the users.
 fn table(counts: &[[u32; 4]]) -> String {
     let mut table = String::from(
-        "| command | killed | as before | as after | one user before, one after |\n|---|---|---|---|---|\n",
+        "| command | killed | as before | as after | one user before, one after \
+         |\n|---|---|---|---|---|\n",
     );
     for ((name, ..), [all, before, after, between]) in COMMANDS.iter().zip(counts) {
         // Writing to a string does not fail.
@@ -147,7 +158,8 @@ impl Place {
             let command = rng.random_range(0..COMMANDS.len());
             let (name, ..) = COMMANDS[command];
             let outcome = self.round(command, &references[command], &mut rng);
-            let outcome = outcome.with_context(|| format!("round {round} of seed {}, {name}", test.seed))?;
+            let outcome =
+                outcome.with_context(|| format!("round {round} of seed {}, {name}", test.seed))?;
             if let Some(state) = outcome {
                 counts[command][0] += 1;
                 counts[command][state] += 1;
@@ -161,13 +173,24 @@ impl Place {
 
     /// Lays out the files and runs every command once, keeping the state before each.
     fn prepare(&self) -> Result<Vec<Reference>> {
-        let model =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/spring-model/tests/fixtures/tiny-llama");
+        let model = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../crates/spring-model/tests/fixtures/tiny-llama");
         let model = model.to_str().context("the path of the workspace is not UTF-8")?;
-        fs::write(self.folder.join("spring.toml"), "[training]\nlearning_rate = 1e-2\nepochs = 20\n")?;
+        fs::write(
+            self.folder.join("spring.toml"),
+            "[training]\nlearning_rate = 1e-2\nepochs = 20\n",
+        )?;
         fs::write(self.folder.join("first.jsonl"), texts(0..40))?;
         fs::write(self.folder.join("second.jsonl"), texts(40..80))?;
-        self.finish(&["init", "--state", "STATE", "--model", model, "--config", "DIR/spring.toml"])?;
+        self.finish(&[
+            "init",
+            "--state",
+            "STATE",
+            "--model",
+            model,
+            "--config",
+            "DIR/spring.toml",
+        ])?;
         let mut references = Vec::new();
         for (index, (_, arguments, _)) in COMMANDS.iter().enumerate() {
             let before = self.check()?;
@@ -181,7 +204,12 @@ impl Place {
 
     /// Kills one command and checks what is left; tells the state of the users, or `None` if it was
     /// not killed in time.
-    fn round(&self, index: usize, reference: &Reference, rng: &mut ChaCha8Rng) -> Result<Option<usize>> {
+    fn round(
+        &self,
+        index: usize,
+        reference: &Reference,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<usize>> {
         let (_, arguments, forgotten) = COMMANDS[index];
         for suffix in ["-wal", "-shm"] {
             let _ = fs::remove_file(self.beside(suffix));
@@ -208,7 +236,10 @@ impl Place {
             let names = reference.before.keys().chain(reference.after.keys()).chain(found.keys());
             for name in names {
                 let known = [reference.before.get(name), reference.after.get(name)];
-                ensure!(known.contains(&found.get(name)), "user {name} is neither as before nor as after");
+                ensure!(
+                    known.contains(&found.get(name)),
+                    "user {name} is neither as before nor as after"
+                );
             }
             ensure!(arguments[0] == "adapt", "the command did half of its work");
         }
@@ -279,7 +310,8 @@ impl Place {
 
     /// Runs a command that must end well; gives what it printed.
     fn finish(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
+        let output =
+            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
         if !output.status.success() {
             bail!(
                 "spring {} failed: {}",

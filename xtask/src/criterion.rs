@@ -23,10 +23,15 @@ pub fn table(folder: &Path) -> Result<String> {
 }
 
 fn collect(folder: &Path, rows: &mut Vec<(String, String, String)>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
         let path = entry?.path();
         if path.ends_with("new") && path.join("benchmark.json").is_file() {
-            rows.push(row(&json(&path.join("benchmark.json"))?, &json(&path.join("estimates.json"))?)?);
+            rows.push(row(
+                &json(&path.join("benchmark.json"))?,
+                &json(&path.join("estimates.json"))?,
+            )?);
         } else if path.is_dir() {
             collect(&path, rows)?;
         }
@@ -35,7 +40,8 @@ fn collect(folder: &Path, rows: &mut Vec<(String, String, String)>) -> Result<()
 }
 
 fn json(path: &Path) -> Result<Value> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }
 
@@ -50,7 +56,8 @@ fn row(benchmark: &Value, estimates: &Value) -> Result<(String, String, String)>
 /// Three digits and a unit.
 fn time(nanoseconds: f64) -> String {
     let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
-    let (size, unit) = units.into_iter().find(|(size, _)| nanoseconds >= *size).unwrap_or((1.0, "ns"));
+    let (size, unit) =
+        units.into_iter().find(|(size, _)| nanoseconds >= *size).unwrap_or((1.0, "ns"));
     let value = nanoseconds / size;
     let digits = if value >= 100.0 {
         0

@@ -87,7 +87,9 @@ impl Dist {
             Ok(binary) => binary,
             Err(code) => return Ok(code),
         };
-        let size = fs::metadata(&binary).with_context(|| format!("cannot read {}", binary.display()))?.len();
+        let size = fs::metadata(&binary)
+            .with_context(|| format!("cannot read {}", binary.display()))?
+            .len();
         println!("{}: {} (backends: {})", binary.display(), megabytes(size), self.features());
         Ok(0)
     }
@@ -100,8 +102,11 @@ impl Dist {
 ///
 /// Cargo could not be started, its output not be read, or it named no binary.
 pub fn build(step: &Step) -> Result<std::result::Result<PathBuf, u8>> {
-    let mut child =
-        step.process().stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{step}`"))?;
+    let mut child = step
+        .process()
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{step}`"))?;
     let mut binary = None;
     if let Some(messages) = child.stdout.take() {
         for line in BufReader::new(messages).lines() {
@@ -131,10 +136,10 @@ mod tests {
 
     #[test]
     fn cargo_says_where_the_binary_lies() {
-        let binary =
-            r#"{"reason":"compiler-artifact","target":{"name":"spring"},"executable":"/t/release/spring"}"#;
+        let binary = r#"{"reason":"compiler-artifact","target":{"name":"spring"},"executable":"/t/release/spring"}"#;
         assert_eq!(executable(binary), Some("/t/release/spring".into()));
-        let library = r#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}"#;
+        let library =
+            r#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}"#;
         assert_eq!(executable(library), None);
         assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
         assert_eq!(executable("not JSON"), None);

@@ -7,7 +7,11 @@ use std::{fs, process::Command, thread};
 pub fn about(native: bool) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let arch = std::env::consts::ARCH;
-    let build = if native { format!("compiled for this {arch}") } else { format!("compiled for any {arch}") };
+    let build = if native {
+        format!("compiled for this {arch}")
+    } else {
+        format!("compiled for any {arch}")
+    };
     let lock = read(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"));
     let parts = [
         processor(&read("/proc/cpuinfo")),
@@ -17,7 +21,8 @@ pub fn about(native: bool) -> String {
         said_by("rustc", &["--version"]).map(|version| short(&version)),
         locked(&lock, "burn"),
         Some(build),
-        said_by("git", &["describe", "--always", "--dirty"]).map(|revision| format!("revision {revision}")),
+        said_by("git", &["describe", "--always", "--dirty"])
+            .map(|revision| format!("revision {revision}")),
         load(&read("/proc/loadavg")),
     ];
     format!("Measured on: {}.", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
@@ -45,7 +50,11 @@ fn system(os_release: &str) -> Option<String> {
 
 /// The mean number of programs that were running in the minute before.
 fn load(loadavg: &str) -> Option<String> {
-    loadavg.split(' ').next().filter(|load| !load.is_empty()).map(|load| format!("load {load} before"))
+    loadavg
+        .split(' ')
+        .next()
+        .filter(|load| !load.is_empty())
+        .map(|load| format!("load {load} before"))
 }
 
 /// A package and its version in a Cargo.lock.
@@ -60,7 +69,8 @@ fn short(version: &str) -> String {
 }
 
 fn said_by(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+    let output =
+        Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }
@@ -71,16 +81,25 @@ mod tests {
 
     #[test]
     fn files_of_the_system_are_read() {
-        assert_eq!(processor("processor\t: 0\nmodel name\t: Some CPU\n").as_deref(), Some("Some CPU"));
+        assert_eq!(
+            processor("processor\t: 0\nmodel name\t: Some CPU\n").as_deref(),
+            Some("Some CPU")
+        );
         assert_eq!(memory("MemTotal:       24606748 kB\n").as_deref(), Some("23 GiB"));
         assert_eq!(system("NAME=\"D\"\nPRETTY_NAME=\"Debian 13\"\n").as_deref(), Some("Debian 13"));
         assert_eq!(load("0.50 1 2 3/4 5\n").as_deref(), Some("load 0.50 before"));
-        assert_eq!(locked("name = \"burn\"\nversion = \"0.21.0\"\n", "burn").as_deref(), Some("burn 0.21.0"));
+        assert_eq!(
+            locked("name = \"burn\"\nversion = \"0.21.0\"\n", "burn").as_deref(),
+            Some("burn 0.21.0")
+        );
         assert_eq!(short("rustc 1.95.0 (abc 2026-04-14)"), "rustc 1.95.0");
     }
 
     #[test]
     fn what_is_unknown_is_left_out() {
-        assert_eq!((processor(""), memory(""), system(""), load(""), locked("", "burn")), Default::default());
+        assert_eq!(
+            (processor(""), memory(""), system(""), load(""), locked("", "burn")),
+            Default::default()
+        );
     }
 }

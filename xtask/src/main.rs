@@ -98,7 +98,15 @@ impl Test {
         match &self.backend {
             None => self.scope.narrow(Step::cargo("tests", "test")),
             Some(backend) => Step::cargo("backend", "test")
-                .args(["--package", "spring-model", "--features", backend, "--lib", "--test", "model"])
+                .args([
+                    "--package",
+                    "spring-model",
+                    "--features",
+                    backend,
+                    "--lib",
+                    "--test",
+                    "model",
+                ])
                 .args(["--", backend]),
         }
     }
@@ -135,7 +143,15 @@ impl Parity {
     fn step(&self) -> Step {
         let tolerance = self.tolerance.map(|t| ["--tolerance".to_owned(), t.to_string()]);
         Step::cargo("parity", "run")
-            .args(["--quiet", "--package", "spring-model", "--example", "parity", "--features", &self.device])
+            .args([
+                "--quiet",
+                "--package",
+                "spring-model",
+                "--example",
+                "parity",
+                "--features",
+                &self.device,
+            ])
             .args(["--", "--device", &self.device, "--precision", &self.precision])
             .args(tolerance.into_iter().flatten())
             .args(&self.dirs)
@@ -161,10 +177,11 @@ struct Pretrain {
 
 impl Pretrain {
     fn step(&self) -> Step {
-        let device = self.args.iter().enumerate().find_map(|(i, arg)| match arg.strip_prefix("--device") {
-            Some("") => self.args.get(i + 1).map(String::as_str),
-            rest => rest?.strip_prefix('='),
-        });
+        let device =
+            self.args.iter().enumerate().find_map(|(i, arg)| match arg.strip_prefix("--device") {
+                Some("") => self.args.get(i + 1).map(String::as_str),
+                rest => rest?.strip_prefix('='),
+            });
         let gpu = device.filter(|device| ["wgpu", "cuda"].contains(device));
         Step::cargo("pretrain", "run")
             .args(["--release", "--package", "spring-pretrain"])
@@ -244,7 +261,10 @@ mod tests {
             "cargo test --package spring-model --features wgpu --lib --test model -- wgpu"
         );
         assert_eq!(lines("xtask bench"), "cargo bench --workspace --bench '*'");
-        assert_eq!(lines("xtask bench --crate spring-fuse"), "cargo bench --package spring-fuse --bench '*'");
+        assert_eq!(
+            lines("xtask bench --crate spring-fuse"),
+            "cargo bench --package spring-fuse --bench '*'"
+        );
     }
 
     #[test]
@@ -256,7 +276,8 @@ mod tests {
         let [ours, candle] = lines("xtask bench --peers");
         assert_eq!(
             ours,
-            "cargo build --release --package spring-cli --package spring-benches --bin spring-benches \
+            "cargo build --release --package spring-cli --package spring-benches --bin \
+             spring-benches \
              --message-format json-render-diagnostics"
         );
         assert_eq!(
@@ -264,17 +285,17 @@ mod tests {
             "cargo build --release --package spring-benches-candle --features peers \
              --message-format json-render-diagnostics"
         );
-        assert!(
-            lines("xtask bench --peers --quick --native")
-                .iter()
-                .all(|line| { line.starts_with("RUSTFLAGS='-C target-cpu=native' cargo build --package ") })
-        );
+        assert!(lines("xtask bench --peers --quick --native").iter().all(|line| {
+            line.starts_with("RUSTFLAGS='-C target-cpu=native' cargo build --package ")
+        }));
         assert!(Cli::try_parse_from(["xtask", "bench", "--only", "bm25"]).is_err());
     }
 
     #[test]
     fn parity_runs_the_example_of_spring_model() {
-        let Task::Parity(parity) = parse("xtask parity --device cuda --tolerance 0.5 a b") else { panic!() };
+        let Task::Parity(parity) = parse("xtask parity --device cuda --tolerance 0.5 a b") else {
+            panic!()
+        };
         assert_eq!(
             parity.step().to_string(),
             "cargo run --quiet --package spring-model --example parity --features cuda -- --device cuda \
@@ -289,7 +310,10 @@ mod tests {
             task => panic!("{task:?}"),
         };
         let cargo = "MIMALLOC_PURGE_DELAY='-1' cargo run --release --package spring-pretrain";
-        assert_eq!(line("xtask pretrain a.jsonl --out run"), format!("{cargo} -- a.jsonl --out run"));
+        assert_eq!(
+            line("xtask pretrain a.jsonl --out run"),
+            format!("{cargo} -- a.jsonl --out run")
+        );
         assert_eq!(line("xtask pretrain --help"), format!("{cargo} -- --help"));
         assert_eq!(line("xtask pretrain a --device cpu"), format!("{cargo} -- a --device cpu"));
         assert_eq!(
@@ -312,7 +336,10 @@ mod tests {
                      --message-format json-render-diagnostics --features";
         assert_eq!(line("xtask build"), format!("{cargo} cpu"));
         assert_eq!(line("xtask build --backends cpu,wgpu,cuda"), format!("{cargo} cpu,wgpu,cuda"));
-        assert_eq!(line("xtask build --backends wgpu --autotune"), format!("{cargo} wgpu,autotune"));
+        assert_eq!(
+            line("xtask build --backends wgpu --autotune"),
+            format!("{cargo} wgpu,autotune")
+        );
         assert_eq!(
             line("xtask build --backends cuda --native"),
             format!("RUSTFLAGS='-C target-cpu=native' {cargo} cuda")

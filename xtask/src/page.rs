@@ -38,7 +38,9 @@ pub struct Blocks {
 impl Blocks {
     /// Takes a line in; gives the name and content of the block that it ends.
     pub fn add(&mut self, line: &str) -> Option<(String, String)> {
-        if let Some(name) = line.strip_prefix("<!-- begin ").and_then(|rest| rest.strip_suffix(" -->")) {
+        if let Some(name) =
+            line.strip_prefix("<!-- begin ").and_then(|rest| rest.strip_suffix(" -->"))
+        {
             self.open = Some((name.to_owned(), String::new()));
             return None;
         }
@@ -61,7 +63,10 @@ mod tests {
     fn a_block_takes_the_place_of_the_old_one_and_nothing_else() {
         let page = "# Speed\n\nBefore.\n\n<!-- begin a -->\nold\n<!-- end a -->\n\nAfter.\n";
         let new = with_block(page, "a", "| new |\n").unwrap();
-        assert_eq!(new, "# Speed\n\nBefore.\n\n<!-- begin a -->\n\n| new |\n\n<!-- end a -->\n\nAfter.\n");
+        assert_eq!(
+            new,
+            "# Speed\n\nBefore.\n\n<!-- begin a -->\n\n| new |\n\n<!-- end a -->\n\nAfter.\n"
+        );
         assert_eq!(with_block(&new, "a", "| new |\n").unwrap(), new);
         let more = with_block(&new, "b", "two").unwrap();
         assert_eq!(more, format!("{new}\n<!-- begin b -->\n\ntwo\n\n<!-- end b -->\n"));
@@ -76,7 +81,8 @@ mod tests {
     #[test]
     fn blocks_are_found_between_other_lines() {
         let mut blocks = Blocks::default();
-        let lines = "hello\n<!-- begin a -->\n1\n2\n<!-- end a -->\n3\n<!-- begin b -->\n<!-- end b -->";
+        let lines =
+            "hello\n<!-- begin a -->\n1\n2\n<!-- end a -->\n3\n<!-- begin b -->\n<!-- end b -->";
         let found: Vec<_> = lines.lines().filter_map(|line| blocks.add(line)).collect();
         assert_eq!(found, [("a".into(), "1\n2\n".into()), ("b".into(), String::new())]);
     }

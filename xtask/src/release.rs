@@ -47,12 +47,16 @@ impl Release {
         let version = text(&manifest, &["workspace", "package", "version"])
             .context("Cargo.toml: [workspace.package] has no version")?
             .to_owned();
-        let read = |name: &str| fs::read_to_string(name).with_context(|| format!("cannot read {name}"));
+        let read =
+            |name: &str| fs::read_to_string(name).with_context(|| format!("cannot read {name}"));
         let mut points = vec![
             Point { name: "one version", open: versions(&tree, &manifest, &version)? },
             Point { name: "changelog", open: changelog(&read("CHANGELOG.md")?, &version) },
             Point { name: "address", open: address(&manifest) },
-            Point { name: "tidy", open: tidy::findings(root)?.iter().map(ToString::to_string).collect() },
+            Point {
+                name: "tidy",
+                open: tidy::findings(root)?.iter().map(ToString::to_string).collect(),
+            },
             Point { name: "clean tree on main", open: git()? },
         ];
         let (packages, open) = packages(&tree)?;
@@ -81,7 +85,8 @@ fn report(points: &[Point]) -> String {
 }
 
 fn workspace(tree: &Tree) -> Result<Table> {
-    let text = tree.text("Cargo.toml").context("no Cargo.toml here: run this at the workspace's root")?;
+    let text =
+        tree.text("Cargo.toml").context("no Cargo.toml here: run this at the workspace's root")?;
     text.parse().context("Cargo.toml is not TOML")
 }
 
@@ -94,9 +99,12 @@ fn text<'a>(table: &'a Table, keys: &[&str]) -> Option<&'a str> {
 /// every published package must have it.
 fn versions(tree: &Tree, manifest: &Table, version: &str) -> Result<Vec<String>> {
     let mut open = Vec::new();
-    let dependencies = manifest.get("workspace").and_then(|workspace| workspace.get("dependencies"));
+    let dependencies =
+        manifest.get("workspace").and_then(|workspace| workspace.get("dependencies"));
     for (name, value) in dependencies.and_then(Value::as_table).into_iter().flatten() {
-        let Some(dependency) = value.as_table().filter(|table| table.contains_key("path")) else { continue };
+        let Some(dependency) = value.as_table().filter(|table| table.contains_key("path")) else {
+            continue;
+        };
         match dependency.get("version").and_then(Value::as_str) {
             Some(asked) if asked == version => {}
             asked => open.push(format!(
@@ -107,7 +115,8 @@ fn versions(tree: &Tree, manifest: &Table, version: &str) -> Result<Vec<String>>
     }
     for package in tree.packages()?.iter().filter(|package| package.is_published()) {
         let own = package.manifest.get("package").and_then(|fields| fields.get("version"));
-        let inherits = own.and_then(|own| own.get("workspace")).and_then(Value::as_bool) == Some(true);
+        let inherits =
+            own.and_then(|own| own.get("workspace")).and_then(Value::as_bool) == Some(true);
         if !inherits {
             open.push(format!("{}: write version.workspace = true", package.file));
         }
@@ -120,7 +129,9 @@ fn changelog(text: &str, version: &str) -> Vec<String> {
     let heading = format!("## [{version}]");
     let mut open = Vec::new();
     match text.lines().find(|line| line.starts_with(&heading)) {
-        None => open.push(format!("CHANGELOG.md has no section {heading} - DATE: rename [Unreleased]")),
+        None => {
+            open.push(format!("CHANGELOG.md has no section {heading} - DATE: rename [Unreleased]"))
+        }
         Some(line) => {
             let date = line[heading.len()..].trim().trim_start_matches("- ");
             let is_date = |date: &str| {
@@ -135,9 +146,13 @@ fn changelog(text: &str, version: &str) -> Vec<String> {
     }
     let unreleased = text.split("## [Unreleased]").nth(1).map(|rest| rest.split("\n## ").next());
     match unreleased.flatten() {
-        None => open.push("CHANGELOG.md has no section [Unreleased] for what comes next".to_owned()),
+        None => {
+            open.push("CHANGELOG.md has no section [Unreleased] for what comes next".to_owned())
+        }
         Some(rest) if rest.lines().any(|line| line.starts_with("- ")) => {
-            open.push("CHANGELOG.md: [Unreleased] has entries; they belong to the version".to_owned());
+            open.push(
+                "CHANGELOG.md: [Unreleased] has entries; they belong to the version".to_owned(),
+            );
         }
         Some(_) => {}
     }
@@ -197,16 +212,25 @@ fn packages(tree: &Tree) -> Result<(String, Vec<String>)> {
         let list = String::from_utf8_lossy(&output.stdout).into_owned();
         // Cargo.lock and the like are written by cargo when it packs.
         let sizes = list.lines().map(|file| {
-            let bytes = fs::metadata(tree.root.join(package.folder).join(file)).map_or(0, |data| data.len());
+            let bytes = fs::metadata(tree.root.join(package.folder).join(file))
+                .map_or(0, |data| data.len());
             (bytes, file)
         });
         let sizes: Vec<(u64, &str)> = sizes.collect();
         let bytes: u64 = sizes.iter().map(|(bytes, _)| bytes).sum();
         let largest = sizes.iter().max().map_or("", |(_, file)| file);
-        let _ =
-            writeln!(table, "{:<18} {:>5} {:>9.2}  {largest}", package.name, sizes.len(), bytes as f64 / 1e6);
+        let _ = writeln!(
+            table,
+            "{:<18} {:>5} {:>9.2}  {largest}",
+            package.name,
+            sizes.len(),
+            bytes as f64 / 1e6
+        );
         if bytes > LARGE {
-            open.push(format!("{} holds {bytes} bytes: leave out what no user needs", package.name));
+            open.push(format!(
+                "{} holds {bytes} bytes: leave out what no user needs",
+                package.name
+            ));
         }
     }
     Ok((table, open))

@@ -97,13 +97,16 @@ mod tests {
 
     #[test]
     fn the_line_can_be_pasted_into_a_shell() {
-        let step = Step::cargo("docs", "doc").args(["--bench", "*"]).flags("RUSTDOCFLAGS", "-D warnings");
+        let step =
+            Step::cargo("docs", "doc").args(["--bench", "*"]).flags("RUSTDOCFLAGS", "-D warnings");
         assert_eq!(step.to_string(), "RUSTDOCFLAGS='-D warnings' cargo doc --bench '*'");
     }
 
     #[test]
     fn the_exit_code_of_cargo_is_kept() {
-        let code = |subcommand| exit_code(Step::cargo("any", subcommand).process().output().unwrap().status);
+        let code = |subcommand| {
+            exit_code(Step::cargo("any", subcommand).process().output().unwrap().status)
+        };
         assert_eq!(code("--version"), 0);
         assert_eq!(code("no-such-subcommand"), 101);
     }

@@ -123,12 +123,13 @@ impl Tree {
         let mut files = Vec::new();
         let mut folders = vec![root.to_path_buf()];
         while let Some(folder) = folders.pop() {
-            let entries =
-                fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+            let entries = fs::read_dir(&folder)
+                .with_context(|| format!("cannot read {}", folder.display()))?;
             for entry in entries {
                 let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
                 let path = entry.path();
-                let kind = entry.file_type().with_context(|| format!("cannot read {}", path.display()))?;
+                let kind =
+                    entry.file_type().with_context(|| format!("cannot read {}", path.display()))?;
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if kind.is_dir() && !Self::SKIPPED.contains(&name.as_str()) {
                     folders.push(path);
@@ -256,8 +257,11 @@ pub mod tests {
     fn a_file_belongs_to_the_innermost_package() {
         let named = |name: &str| format!("[package]\nname = \"{name}\"\n");
         let (outer, inner) = (named("outer"), named("inner"));
-        let (_folder, tree) =
-            tree(&[("a/Cargo.toml", &outer), ("a/b/Cargo.toml", &inner), ("Cargo.toml", "[workspace]\n")]);
+        let (_folder, tree) = tree(&[
+            ("a/Cargo.toml", &outer),
+            ("a/b/Cargo.toml", &inner),
+            ("Cargo.toml", "[workspace]\n"),
+        ]);
         let packages = tree.packages().unwrap();
         let holder = |file: &str| {
             let holds = |package: &&Package<'_>| package.holds(file, &packages);

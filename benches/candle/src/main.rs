@@ -21,8 +21,17 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(tag = "task", rename_all = "snake_case")]
 enum Work {
-    Prefill { model: PathBuf, tokens: Vec<u32> },
-    Decode { model: PathBuf, tokens: Vec<u32>, new_tokens: usize, positions: Vec<usize>, rows: Vec<usize> },
+    Prefill {
+        model: PathBuf,
+        tokens: Vec<u32>,
+    },
+    Decode {
+        model: PathBuf,
+        tokens: Vec<u32>,
+        new_tokens: usize,
+        positions: Vec<usize>,
+        rows: Vec<usize>,
+    },
 }
 
 /// The version is that of Cargo.toml.
@@ -30,7 +39,8 @@ const SYSTEM: &str = "candle-transformers 0.11.1";
 
 fn main() -> Result<()> {
     let path = std::env::args().nth(1).context("the task's file is missing")?;
-    let work = serde_json::from_slice(&fs::read(&path).with_context(|| format!("cannot read {path}"))?)?;
+    let work =
+        serde_json::from_slice(&fs::read(&path).with_context(|| format!("cannot read {path}"))?)?;
     match work {
         Work::Prefill { model, tokens } => {
             let model = Model::load(&model)?;
@@ -72,7 +82,13 @@ impl Model {
         Ok(Reply { parts: vec![("prefill".into(), seconds)], result, ..Reply::default() })
     }
 
-    fn decode(&self, tokens: &[u32], new: usize, positions: &[usize], rows: &[usize]) -> Result<Reply> {
+    fn decode(
+        &self,
+        tokens: &[u32],
+        new: usize,
+        positions: &[usize],
+        rows: &[usize],
+    ) -> Result<Reply> {
         let mut reply = Reply::default();
         for &rows in rows {
             for &position in positions {

@@ -5,8 +5,8 @@ use std::{ops::ControlFlow, path::Path, time::Instant};
 use anyhow::{Context, Result};
 use spring_core::mean_log_likelihood;
 use spring_model::{
-    AnyModel, Decode, Device, LoraConfig, ModelError, ModelFiles, Score, Sequence, Train, TrainConfig,
-    TrainRequest,
+    AnyModel, Decode, Device, LoraConfig, ModelError, ModelFiles, Score, Sequence, Train,
+    TrainConfig, TrainRequest,
 };
 
 use super::timed;
@@ -70,7 +70,11 @@ pub fn train(
         let (seconds, outcome) =
             timed(|| model.train(TrainRequest::new(&lora, &sequences, &config, 1), follow));
         let first = outcome?.losses.first().copied().context("no loss was read")?;
-        Ok(Reply { parts: vec![("train".into(), seconds)], result: vec![first.into()], ..Reply::default() })
+        Ok(Reply {
+            parts: vec![("train".into(), seconds)],
+            result: vec![first.into()],
+            ..Reply::default()
+        })
     })
 }
 
@@ -81,7 +85,8 @@ pub fn prefill(folder: &Path, tokens: Vec<u32>) -> Result<impl FnMut() -> Result
         let (seconds, done) = timed(|| {
             let mut session = model.session()?;
             let row = session.join(&tokens, None, 0)?;
-            result = session.log_probs(row).unwrap_or_default().iter().map(|x| f64::from(*x)).collect();
+            result =
+                session.log_probs(row).unwrap_or_default().iter().map(|x| f64::from(*x)).collect();
             Ok::<_, ModelError>(())
         });
         done?;

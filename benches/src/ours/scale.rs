@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use spring_core::{
-    ColdStart, Config, Event, Follow, LanguageModel, Periods, Progress, Settings, SqliteStore, adapt,
-    adapt_users,
+    ColdStart, Config, Event, Follow, LanguageModel, Periods, Progress, Settings, SqliteStore,
+    adapt, adapt_users,
     record::LearnedPeriod,
     spring_drift::Selection,
     spring_memory::{Interaction, InteractionId, UserId},
@@ -32,7 +32,8 @@ pub fn history(
 ) -> Result<impl FnMut() -> Result<Reply>> {
     let model = load(folder)?;
     let mut config = Config::default();
-    // The same number at any length of the history: the cost of learning is known, that of remembering is asked for.
+    // The same number at any length of the history: the cost of learning is known, that of
+    // remembering is asked for.
     config.drift.cold_start = ColdStart::Select;
     config.drift.selection = Selection::TopCount { count: selected };
     let place = tempfile::tempdir()?;
@@ -57,9 +58,11 @@ pub fn history(
             }
             ControlFlow::Continue(())
         };
-        let (all, learned) = timed(|| adapt(&model, &store, &user, Periods::default(), &mut follow));
+        let (all, learned) =
+            timed(|| adapt(&model, &store, &user, Periods::default(), &mut follow));
         let record = learned?.pop().context("nothing was learned")?.record;
-        let (up_to_buffer, training) = ((rescoring - beginning).as_secs_f64(), record.update.seconds);
+        let (up_to_buffer, training) =
+            ((rescoring - beginning).as_secs_f64(), record.update.seconds);
         let parts = [
             ("ingest", ingesting),
             ("score and select", up_to_buffer - training),
@@ -75,8 +78,9 @@ pub fn history(
 
 pub fn users(folder: &Path, users: usize, texts: usize) -> Result<impl FnMut() -> Result<Reply>> {
     let model = load(folder)?;
-    let names =
-        (0..users).map(|user| UserId::new(format!("user-{user:04}"))).collect::<Result<Vec<_>, _>>()?;
+    let names = (0..users)
+        .map(|user| UserId::new(format!("user-{user:04}")))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(move || {
         let place = tempfile::tempdir()?;
         let path = place.path().join("state.db");
@@ -98,7 +102,8 @@ fn settings(model: &dyn LanguageModel, config: Config) -> Settings {
 /// The same made-up texts for everybody: what they say does not change what they cost.
 fn ingest(store: &SqliteStore, users: &[UserId], texts: Range<usize>) -> Result<()> {
     let all = texts.flat_map(|text| users.iter().map(move |user| (user, text)));
-    let interactions = all.map(|(user, text)| interaction(user.clone(), text)).collect::<Result<Vec<_>>>()?;
+    let interactions =
+        all.map(|(user, text)| interaction(user.clone(), text)).collect::<Result<Vec<_>>>()?;
     store.ingest(interactions)?;
     Ok(())
 }
@@ -108,7 +113,8 @@ fn interaction(user: UserId, text: usize) -> Result<Interaction> {
     let word = |i: usize| words[(text * 3 + i * (text + 5)) % words.len()];
     let prompt = format!("Write about the {} and the {}.", word(0), word(1));
     let response = format!(
-        "On day {text} I saw the {} by the {}; it was like a {} in a {}, and I would go there again if the {} \
+        "On day {text} I saw the {} by the {}; it was like a {} in a {}, and I would go there \
+         again if the {} \
          were not so far.",
         word(2),
         word(3),
@@ -134,7 +140,11 @@ impl Follow for Learned {
         Box::new(())
     }
 
-    fn done(&self, user: &UserId, learned: spring_core::Result<Vec<LearnedPeriod>>) -> ControlFlow<()> {
+    fn done(
+        &self,
+        user: &UserId,
+        learned: spring_core::Result<Vec<LearnedPeriod>>,
+    ) -> ControlFlow<()> {
         let Ok(mut count) = self.0.lock() else { return ControlFlow::Break(()) };
         match learned {
             Ok(_) => *count = count.map(|count| count + 1),

@@ -8,7 +8,11 @@ use spring_core::spring_memory::{Bm25Index, DenseConfig, DenseIndex, VectorStore
 use super::timed;
 use crate::protocol::Reply;
 
-pub fn bm25(documents: Vec<String>, queries: Vec<String>, k: usize) -> impl FnMut() -> Result<Reply> {
+pub fn bm25(
+    documents: Vec<String>,
+    queries: Vec<String>,
+    k: usize,
+) -> impl FnMut() -> Result<Reply> {
     move || {
         let (building, index) = timed(|| {
             let mut index = Bm25Index::default();
@@ -17,8 +21,9 @@ pub fn bm25(documents: Vec<String>, queries: Vec<String>, k: usize) -> impl FnMu
             }
             index
         });
-        let (searching, hits) =
-            timed(|| queries.iter().map(|query| index.search(query, k, |_| true)).collect::<Vec<_>>());
+        let (searching, hits) = timed(|| {
+            queries.iter().map(|query| index.search(query, k, |_| true)).collect::<Vec<_>>()
+        });
         let result = hits.iter().flatten().map(|hit| hit.score).collect();
         let parts = vec![("index".into(), building), ("search".into(), searching)];
         Ok(Reply { parts, result, ..Reply::default() })
@@ -39,7 +44,12 @@ pub fn dense(
         store.add(key, &vector?)?;
     }
     let queries = vectors.collect::<Result<Vec<_>>>()?;
-    ensure!(queries.len() == truth.len(), "{} queries, and the neighbours of {}", queries.len(), truth.len());
+    ensure!(
+        queries.len() == truth.len(),
+        "{} queries, and the neighbours of {}",
+        queries.len(),
+        truth.len()
+    );
     // A graph at every size, so that it is the graph that is compared.
     let config = DenseConfig::default()
         .with_exact_below(0)
@@ -58,7 +68,8 @@ pub fn dense(
                     .map(|(query, truth)| index.search(query, truth.len(), |_| true))
                     .collect::<Result<Vec<_>, _>>()
             });
-            let found = found?.into_iter().map(|hits| hits.into_iter().map(|hit| hit.key).collect());
+            let found =
+                found?.into_iter().map(|hits| hits.into_iter().map(|hit| hit.key).collect());
             reply.parts.push((format!("ef {ef}"), seconds));
             reply.facts.push((format!("recall, ef {ef}"), recall(found, &truth)));
         }
@@ -68,7 +79,9 @@ pub fn dense(
 
 /// The share of the true nearest that were found.
 fn recall(found: impl Iterator<Item = HashSet<u64>>, truth: &[Vec<u64>]) -> f64 {
-    let of_them: usize =
-        found.zip(truth).map(|(found, truth)| truth.iter().filter(|key| found.contains(*key)).count()).sum();
+    let of_them: usize = found
+        .zip(truth)
+        .map(|(found, truth)| truth.iter().filter(|key| found.contains(*key)).count())
+        .sum();
     of_them as f64 / truth.iter().map(Vec::len).sum::<usize>() as f64
 }

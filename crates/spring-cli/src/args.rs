@@ -50,8 +50,10 @@ pub enum Command {
         spring init --state me.db --config spring.toml     (the built-in model)")]
     Init(InitArgs),
     /// Add interactions from JSONL files; a file is added whole or not at all.
-    #[command(after_help = "Each line: {\"user\", \"id\", \"time\" (RFC 3339), \"prompt\", \"response\", \
-        \"meta\"?}\n\nExample:\n  spring ingest --state me.db history.jsonl")]
+    #[command(
+        after_help = "Each line: {\"user\", \"id\", \"time\" (RFC 3339), \"prompt\", \"response\", \
+        \"meta\"?}\n\nExample:\n  spring ingest --state me.db history.jsonl"
+    )]
     Ingest(IngestArgs),
     /// Learn what users have written since the last period.
     #[command(after_help = "Examples:\n  spring adapt --state me.db\n  \
@@ -80,20 +82,25 @@ pub enum Command {
     #[command(after_help = "Example:\n  spring import --state other.db ada/")]
     Import(ImportArgs),
     /// Read a whole state and say whether anything in it is damaged.
-    #[command(after_help = "With --json, one line per user with the SHA-256 of all that is kept of\n\
-        them, except for the times at which it was computed.\n\nExample:\n  spring check --state me.db")]
+    #[command(
+        after_help = "With --json, one line per user with the SHA-256 of all that is kept of\n\
+        them, except for the times at which it was computed.\n\nExample:\n  spring check --state me.db"
+    )]
     Check(CheckArgs),
     /// Write a response as a user would.
     #[command(after_help = "Examples:\n  \
         spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain\n  \
-        spring generate --state me.db --user ada --prompt \"…\" --set gate=always --set fusion.lambda=0.2")]
+        spring generate --state me.db --user ada --prompt \"…\" --set gate=always --set \
+        fusion.lambda=0.2")]
     Generate(GenerateArgs),
     /// Find texts in a user's whole history.
-    #[command(after_help = "Examples:\n  spring search --state me.db --user ada \"kettle that hums\"\n  \
+    #[command(
+        after_help = "Examples:\n  spring search --state me.db --user ada \"kettle that hums\"\n  \
         spring search --state me.db --user ada --mode hybrid --since 2024-01-01 \
         \"kettle\"\n\n\
         bm25 (the default) needs no model. dense and hybrid embed each text once with the base\n\
-        and keep the embedding in the state.")]
+        and keep the embedding in the state."
+    )]
     Search(SearchArgs),
     /// Show what was scored, selected, learned and kept, and why.
     #[command(after_help = "Examples:\n  spring explain --state me.db --user ada\n  \
@@ -109,7 +116,8 @@ pub enum Command {
     Users(UsersArgs),
     /// Score the responses of a JSONL file under a model, with or without an adapter.
     #[command(
-        after_help = "Example:\n  spring score --model path/to/model --adapter path/to/peft history.jsonl"
+        after_help = "Example:\n  spring score --model path/to/model --adapter path/to/peft \
+                      history.jsonl"
     )]
     Score(ScoreArgs),
     /// Compare methods on data with time.
@@ -492,9 +500,11 @@ pub enum DataCommand {
         spring data convert dev_questions.json --outputs dev_outputs.json > history.jsonl")]
     Convert(ConvertArgs),
     /// Write made-up users, whose preferences drift in a known way, to standard output as JSONL.
-    #[command(after_help = "The truth about each text is in its meta: drift, style, noise, and the same\n\
+    #[command(
+        after_help = "The truth about each text is in its meta: drift, style, noise, and the same\n\
         message in the user's other style.\n\nExample:\n  \
-        spring data synth --users 12 --texts 200 --noise 0.2 --seed 7 > synthetic.jsonl")]
+        spring data synth --users 12 --texts 200 --noise 0.2 --seed 7 > synthetic.jsonl"
+    )]
     Synth(SynthArgs),
 }
 

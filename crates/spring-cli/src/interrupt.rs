@@ -17,7 +17,9 @@ pub fn install() {
         if REQUESTED.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; again to end at once (the state stays whole either way)");
+        eprintln!(
+            "\nstopping after this step; again to end at once (the state stays whole either way)"
+        );
     });
     if let Err(error) = handler {
         eprintln!("spring: Ctrl-C will end the program at once: {error}");

@@ -18,7 +18,9 @@ pub fn line(text: &str) -> Result<()> {
 
 /// Whether the error is that nobody reads standard output any more.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// A table with these headings, in the form of Markdown, so that it can be pasted.

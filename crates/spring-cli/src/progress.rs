@@ -7,7 +7,8 @@ use spring_core::{Event, Progress};
 
 use crate::interrupt;
 
-/// Draws what the loop reports, and hands Ctrl-C to it. Hidden when standard error is not a terminal.
+/// Draws what the loop reports, and hands Ctrl-C to it. Hidden when standard error is not a
+/// terminal.
 pub struct Bars {
     bar: ProgressBar,
     place: String,

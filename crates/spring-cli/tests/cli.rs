@@ -30,8 +30,11 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("spring.toml");
-        std::fs::write(&config, "[training]\nlearning_rate = 3e-3\n[decoding]\nmax_new_tokens = 8\n")
-            .unwrap();
+        std::fs::write(
+            &config,
+            "[training]\nlearning_rate = 3e-3\n[decoding]\nmax_new_tokens = 8\n",
+        )
+        .unwrap();
         let state = dir.path().join("me.db").to_str().unwrap().to_owned();
         succeeds(&["init", "--state", &state, "--config", config.to_str().unwrap()]);
         Self { dir, state }
@@ -81,21 +84,34 @@ fn the_real_job() {
         "0.2",
         "--json",
     ]);
-    let records: Vec<Value> = adapted.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records: Vec<Value> =
+        adapted.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(records.len(), 2);
     assert_eq!(records[0]["learned"]["selection"]["selected"], 5);
     assert_eq!(records[1]["learned"]["selection"]["selected"], 2);
     assert!(succeeds(&["adapt", "--state", state]).contains("nothing new"));
-    assert_eq!((&place.users()[0]["generation"], &place.users()[0]["pending"]), (&2.into(), &0.into()));
+    assert_eq!(
+        (&place.users()[0]["generation"], &place.users()[0]["pending"]),
+        (&2.into(), &0.into())
+    );
 
-    let generate =
-        ["generate", "--state", state, "--user", "ada", "--prompt", "Write about day 13.", "--explain"];
+    let generate = [
+        "generate",
+        "--state",
+        state,
+        "--user",
+        "ada",
+        "--prompt",
+        "Write about day 13.",
+        "--explain",
+    ];
     let text = succeeds(&generate);
     assert!(text.contains("gate closed") && text.contains("at least 8 are needed"), "{text}");
     assert_eq!(succeeds(&generate), text, "greedy decoding repeats itself");
 
     let explained: Value =
-        serde_json::from_str(&succeeds(&["explain", "--state", state, "--user", "ada", "--json"])).unwrap();
+        serde_json::from_str(&succeeds(&["explain", "--state", state, "--user", "ada", "--json"]))
+            .unwrap();
     assert_eq!(explained["periods"].as_array().unwrap().len(), 2);
     assert_eq!(explained["answers"].as_array().unwrap().len(), 2);
     assert_eq!(explained["buffer"].as_array().unwrap().len(), 7);
@@ -170,8 +186,10 @@ fn states_that_cannot_be_used_are_refused() {
     let state = place.state.as_str();
     assert!(fails(&["init", "--state", state]).contains("me.db"));
     assert!(fails(&["users", "--state", "/no/such/state.db"]).contains("/no/such/state.db"));
-    let text =
-        place.file("notes.txt", "These are notes, not a database, and longer than a header of one would be.");
+    let text = place.file(
+        "notes.txt",
+        "These are notes, not a database, and longer than a header of one would be.",
+    );
     let error = fails(&["users", "--state", &text]);
     assert!(error.contains("notes.txt"), "{error}");
     assert!(std::fs::read_to_string(&text).unwrap().starts_with("These are notes"));
@@ -181,8 +199,11 @@ fn copy_of_the_model(to: &Path) -> PathBuf {
     let folder = to.join("model");
     std::fs::create_dir(&folder).unwrap();
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
-        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("model").join(name), folder.join(name))
-            .unwrap();
+        std::fs::copy(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("model").join(name),
+            folder.join(name),
+        )
+        .unwrap();
     }
     folder
 }
@@ -211,7 +232,9 @@ fn a_model_that_changed_or_broke_is_refused() {
     std::fs::remove_file(&weights).unwrap();
     let error = fails(&["score", "--model", model, history.to_str().unwrap()]);
     assert!(error.contains("model.safetensors"), "{error}");
-    assert!(fails(&["score", "--model", "/no/model", history.to_str().unwrap()]).contains("/no/model"));
+    assert!(
+        fails(&["score", "--model", "/no/model", history.to_str().unwrap()]).contains("/no/model")
+    );
 }
 
 #[test]
@@ -241,7 +264,8 @@ fn an_adapter_of_another_model_is_refused() {
     std::fs::write(&history, line("ada", "1", 1, "One text.")).unwrap();
     // Made for a model of two layers.
     let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama/adapter");
-    let error = fails(&["score", "--adapter", foreign.to_str().unwrap(), history.to_str().unwrap()]);
+    let error =
+        fails(&["score", "--adapter", foreign.to_str().unwrap(), history.to_str().unwrap()]);
     assert!(error.contains("adapter") && error.contains("layer 2 q_proj is missing"), "{error}");
 }
 
@@ -251,7 +275,10 @@ fn an_absent_device_names_its_feature() {
         let output = spring(&["--device", device, "score", "x.jsonl"]);
         let error = String::from_utf8(output.stderr).unwrap();
         if cfg!(not(any(feature = "wgpu", feature = "cuda"))) {
-            assert!(!output.status.success() && error.contains(&format!("--features {device}")), "{error}");
+            assert!(
+                !output.status.success() && error.contains(&format!("--features {device}")),
+                "{error}"
+            );
         }
     }
     assert_eq!(spring(&["--device", "tpu", "score", "x"]).status.code(), Some(2));
@@ -262,9 +289,13 @@ fn the_demo_tells_its_story_and_writes_its_report() {
     let dir = tempfile::tempdir().unwrap();
     let report = dir.path().join("report.html");
     let text = succeeds(&["demo", "--quiet", "--out", report.to_str().unwrap()]);
-    for part in
-        ["Period 4", "Buffer:", "Perplexity", "gate open", "came from the branch with the retrieved texts"]
-    {
+    for part in [
+        "Period 4",
+        "Buffer:",
+        "Perplexity",
+        "gate open",
+        "came from the branch with the retrieved texts",
+    ] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
     let page = std::fs::read_to_string(report).unwrap();

@@ -21,19 +21,33 @@ fn metrics_of_texts_labels_and_numbers() {
     let predictions = file(&dir, "p.jsonl", "\"the cat sat\"\n\"\"\n");
     let references = file(&dir, "r.jsonl", "\"the cat sat\"\n\"a dog\"\n");
     let command = ["eval", "metrics", "--predictions", &predictions, "--references", &references];
-    let scores: Value = serde_json::from_str(&succeeds(&[&command[..], &["--json"]].concat())).unwrap();
+    let scores: Value =
+        serde_json::from_str(&succeeds(&[&command[..], &["--json"]].concat())).unwrap();
     // One chunk of three words: METEOR is 1 − 0.5 · (1/3)³.
     let meteor = (1.0 - 0.5 / 27.0) / 2.0;
     assert!((scores["meteor"].as_f64().unwrap() - meteor).abs() < 1e-12);
-    assert_eq!(scores, json!({"rouge1": 0.5, "rouge2": 0.5, "rougeL": 0.5, "meteor": scores["meteor"]}));
+    assert_eq!(
+        scores,
+        json!({"rouge1": 0.5, "rouge2": 0.5, "rougeL": 0.5, "meteor": scores["meteor"]})
+    );
     assert!(succeeds(&command).contains("rougeL"));
 
     let numbers = ["\"1\"\n\"4.0\"", "\"2\"\n\"4\""].map(|text| file(&dir, &text[1..2], text));
-    let command =
-        ["eval", "metrics", "--predictions", &numbers[0], "--references", &numbers[1], "--json", "--as"];
-    let scores: Value = serde_json::from_str(&succeeds(&[&command[..], &["numbers"]].concat())).unwrap();
+    let command = [
+        "eval",
+        "metrics",
+        "--predictions",
+        &numbers[0],
+        "--references",
+        &numbers[1],
+        "--json",
+        "--as",
+    ];
+    let scores: Value =
+        serde_json::from_str(&succeeds(&[&command[..], &["numbers"]].concat())).unwrap();
     assert_eq!(scores, json!({"mae": 0.5, "rmse": 0.5f64.sqrt(), "unreadable": 0}));
-    let scores: Value = serde_json::from_str(&succeeds(&[&command[..], &["labels"]].concat())).unwrap();
+    let scores: Value =
+        serde_json::from_str(&succeeds(&[&command[..], &["labels"]].concat())).unwrap();
     assert_eq!(scores, json!({"accuracy": 0.0, "f1": 0.0}));
 }
 
@@ -60,11 +74,13 @@ fn lamp_is_inspected_and_converted_to_what_can_be_ingested() {
     let dir = tempfile::tempdir().unwrap();
     let profile: Vec<Value> =
         (0..3).map(|i| json!({"id": i, "text": format!("tea number {i}"), "score": "4"})).collect();
-    let questions = json!([{"id": "31", "input": "What is the score of …", "profile": profile}]).to_string();
+    let questions =
+        json!([{"id": "31", "input": "What is the score of …", "profile": profile}]).to_string();
     let questions = file(&dir, "questions.json", &questions);
     let outputs = json!({"task": "LaMP_3", "golds": [{"id": "31", "output": "5"}]}).to_string();
     let outputs = file(&dir, "outputs.json", &outputs);
-    let found: Value = serde_json::from_str(&succeeds(&["data", "inspect", &questions, "--json"])).unwrap();
+    let found: Value =
+        serde_json::from_str(&succeeds(&["data", "inspect", &questions, "--json"])).unwrap();
     assert_eq!(
         (&found["format"], &found["users"], &found["texts"]),
         (&json!("LaMP-3"), &json!(1), &json!(3))
@@ -84,11 +100,13 @@ fn lamp_is_inspected_and_converted_to_what_can_be_ingested() {
 #[test]
 fn synthetic_users_repeat_and_can_be_inspected() {
     let dir = tempfile::tempdir().unwrap();
-    let command = ["data", "synth", "--users", "3", "--texts", "40", "--drift", "sudden,none", "--seed", "7"];
+    let command =
+        ["data", "synth", "--users", "3", "--texts", "40", "--drift", "sudden,none", "--seed", "7"];
     let lines = succeeds(&command);
     assert_eq!(succeeds(&command), lines);
     let path = file(&dir, "synthetic.jsonl", &lines);
-    let found: Value = serde_json::from_str(&succeeds(&["data", "inspect", &path, "--json"])).unwrap();
+    let found: Value =
+        serde_json::from_str(&succeeds(&["data", "inspect", &path, "--json"])).unwrap();
     assert_eq!((&found["users"], &found["texts"]), (&json!(3), &json!(120)));
     let drifts: Vec<Value> = lines
         .lines()
@@ -104,8 +122,8 @@ fn a_suite_runs_on_the_built_in_model() {
     let dir = tempfile::tempdir().unwrap();
     let lines = succeeds(&["data", "synth", "--users", "1", "--texts", "20", "--drift", "sudden"]);
     let data = file(&dir, "data.jsonl", &lines);
-    let suite =
-        "name = 'small'\nmethods = ['base', 'static']\n[[data]]\nname = 'd'\npath = 'elsewhere.jsonl'\n";
+    let suite = "name = 'small'\nmethods = ['base', 'static']\n[[data]]\nname = 'd'\npath = \
+                 'elsewhere.jsonl'\n";
     let suite = file(&dir, "small.toml", suite);
     let other = format!("d={data}");
     let command = ["eval", "--suite", &suite, "--data", &other, "--quiet"];
@@ -117,8 +135,13 @@ fn a_suite_runs_on_the_built_in_model() {
     assert!(table.contains("static (period 1)") && table.contains("report.html"), "{table}");
     let summary: Value =
         serde_json::from_str(&succeeds(&[&command[..], &out, &["--json"]].concat())).unwrap();
-    assert_eq!((&summary["against"], summary["rows"].as_array().unwrap().len()), (&json!("static"), 2));
+    assert_eq!(
+        (&summary["against"], summary["rows"].as_array().unwrap().len()),
+        (&json!("static"), 2)
+    );
 
     assert!(fails(&["eval", "--suite", &suite]).contains("elsewhere.jsonl"));
-    assert!(fails(&["eval", "--suite", &suite, "--data", "x=y"]).contains("no data set \"x\", only d"));
+    assert!(
+        fails(&["eval", "--suite", &suite, "--data", "x=y"]).contains("no data set \"x\", only d")
+    );
 }

@@ -34,17 +34,20 @@ fn answer(mut stream: TcpStream, models: &[(&str, &str)]) {
         std::fs::read(fixtures().join(folder).join(file)).ok()
     });
     let Some(file) = file else {
-        let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let _ = stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         return;
     };
-    let range =
-        headers.iter().find_map(|h| h.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    let range = headers
+        .iter()
+        .find_map(|h| h.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
     let range = range.unwrap_or("0-".into());
     let (from, to) = range.split_once('-').unwrap();
     let from: usize = from.parse().unwrap();
     let to = to.parse().map_or(file.len(), |to: usize| (to + 1).min(file.len()));
     let head = format!(
-        "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {from}-{}/{}\r\n\
+        "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes \
+         {from}-{}/{}\r\n\
          etag: \"{:016x}\"\r\nx-repo-commit: 0123456789abcdef\r\nconnection: close\r\n\r\n",
         to - from,
         to - 1,
@@ -82,7 +85,8 @@ fn numbers(output: &Output) -> Value {
 fn a_model_is_downloaded_once_and_then_taken_from_the_cache() {
     let home = tempfile::tempdir().unwrap();
     let endpoint = serve(&[("some-body/tiny.llama", "tiny-llama")]);
-    let local = numbers(&score(fixtures().join("tiny-llama").to_str().unwrap(), &endpoint, home.path()));
+    let local =
+        numbers(&score(fixtures().join("tiny-llama").to_str().unwrap(), &endpoint, home.path()));
     let downloaded = numbers(&score("hub:some-body/tiny.llama", &endpoint, home.path()));
     assert_eq!(local, downloaded);
     // Nobody listens there.

@@ -67,9 +67,20 @@ fn state(folder: &Path, users: &[usize]) -> (String, BTreeMap<usize, String>) {
     fs::write(&history, users.iter().map(|user| texts(*user)).collect::<String>()).unwrap();
     spring(&["init", "--state", &state, "--model", model.to_str().unwrap(), "--config", &config]);
     spring(&["ingest", "--state", &state, &history]);
-    let learned =
-        spring(&["adapt", "--state", &state, "--jobs", "3", "--periods", "2", "--hold-out", "0.1", "--json"]);
-    let mut said: BTreeMap<usize, String> = users.iter().map(|user| (*user, String::new())).collect();
+    let learned = spring(&[
+        "adapt",
+        "--state",
+        &state,
+        "--jobs",
+        "3",
+        "--periods",
+        "2",
+        "--hold-out",
+        "0.1",
+        "--json",
+    ]);
+    let mut said: BTreeMap<usize, String> =
+        users.iter().map(|user| (*user, String::new())).collect();
     for line in learned.lines() {
         let value: Value = serde_json::from_str(line).unwrap();
         let user = users.iter().find(|user| value["user"] == USERS[**user]).unwrap();
@@ -112,7 +123,8 @@ fn nothing_of_one_user_reaches_another() {
         let name = format!("--user={}", USERS[user]);
         let out = place.path().join(format!("out-{user}"));
         let folder = out.to_str().unwrap();
-        let run = |args: &[&str]| spring(&[&[args[0], "--state", &together, &name], &args[1..]].concat());
+        let run =
+            |args: &[&str]| spring(&[&[args[0], "--state", &together, &name], &args[1..]].concat());
         let mut said = run(&["explain", "--rows", "99"])
             + &run(&["explain", "--json"])
             + &run(&["explain", "--period", "2"])
@@ -122,14 +134,24 @@ fn nothing_of_one_user_reaches_another() {
             + &run(&["inspect", "--json"]);
         for other in 0..USERS.len() {
             let found: Value =
-                serde_json::from_str(&run(&["explain", "--text", &canary(other), "--json"])).unwrap();
+                serde_json::from_str(&run(&["explain", "--text", &canary(other), "--json"]))
+                    .unwrap();
             let alike = found["provenance"]["alike"].as_array().unwrap();
             assert_eq!(alike.is_empty(), other != user, "{} asks for {other}", USERS[user]);
         }
-        let of_others: Vec<String> = (0..USERS.len()).filter(|other| *other != user).map(canary).collect();
+        let of_others: Vec<String> =
+            (0..USERS.len()).filter(|other| *other != user).map(canary).collect();
         for mode in ["bm25", "dense", "hybrid"] {
-            let search =
-                ["search", "--mode", mode, "--limit", "99", "--held-out", "--json", &of_others.join(" ")];
+            let search = [
+                "search",
+                "--mode",
+                mode,
+                "--limit",
+                "99",
+                "--held-out",
+                "--json",
+                &of_others.join(" "),
+            ];
             let found: Value = serde_json::from_str(&run(&search)).unwrap();
             let found = found["found"].as_array().unwrap();
             assert_eq!(found.len(), if mode == "bm25" { 0 } else { 14 }, "{mode}");
@@ -139,7 +161,10 @@ fn nothing_of_one_user_reaches_another() {
         run(&["export", "--out", folder]);
         for file in files(&out) {
             let inside = file.strip_prefix(&out).unwrap().to_str().unwrap();
-            assert!(inside.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._".contains(&b)), "{inside}");
+            assert!(
+                inside.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._".contains(&b)),
+                "{inside}"
+            );
             let content = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
             assert!(inside != "answers.jsonl" || content.lines().count() == 2);
             said += &content;
@@ -149,7 +174,12 @@ fn nothing_of_one_user_reaches_another() {
         let said = said.replace(&prompt(), "");
         assert!(said.contains(&canary(user)));
         for other in (0..USERS.len()).filter(|other| *other != user) {
-            assert!(!said.contains(&canary(other)), "{} got to see what {} wrote", USERS[user], USERS[other]);
+            assert!(
+                !said.contains(&canary(other)),
+                "{} got to see what {} wrote",
+                USERS[user],
+                USERS[other]
+            );
         }
     }
     // Stronger than any search: every user is to the last bit what they would be alone, what they

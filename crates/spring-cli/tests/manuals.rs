@@ -35,7 +35,8 @@ fn every_shell_completes_every_command() {
 #[test]
 fn bash_reads_the_script() {
     let script = succeeds(&["completions", "bash"]);
-    let Ok(mut bash) = std::process::Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn() else {
+    let Ok(mut bash) = std::process::Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn()
+    else {
         eprintln!("skipped: no bash here");
         return;
     };

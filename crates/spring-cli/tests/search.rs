@@ -31,7 +31,8 @@ fn search_by_words_meaning_and_both() {
     };
     fs::write(&history, (1..=12).map(line).collect::<String>()).unwrap();
     fs::write(&config, "[search]\nlimit = 3\n").unwrap();
-    spring(&["init", "--state", &state, "--model", model.to_str().unwrap(), "--config", &config]).unwrap();
+    spring(&["init", "--state", &state, "--model", model.to_str().unwrap(), "--config", &config])
+        .unwrap();
     spring(&["ingest", "--state", &state, &history]).unwrap();
     spring(&["adapt", "--state", &state, "--periods", "2", "--hold-out", "0.2"]).unwrap();
 
@@ -63,13 +64,22 @@ fn search_by_words_meaning_and_both() {
     assert!(table.contains("BM25") && table.contains("Review a kettle"), "{table}");
     let nothing = spring(&["search", "--state", &state, "--user", "ada", "teapot"]).unwrap();
     assert!(nothing.contains("nothing found in 10 texts"), "{nothing}");
-    assert!(search(&["--mode", "psychic", "kettle"]).unwrap_err().contains("choose bm25, dense or hybrid"));
-    assert!(spring(&["search", "--state", &state, "--user", "eve", "kettle"]).unwrap_err().contains("eve"));
+    assert!(
+        search(&["--mode", "psychic", "kettle"])
+            .unwrap_err()
+            .contains("choose bm25, dense or hybrid")
+    );
+    assert!(
+        spring(&["search", "--state", &state, "--user", "eve", "kettle"])
+            .unwrap_err()
+            .contains("eve")
+    );
 
     // The settings say by what; `explain` says what it was.
     fs::write(
         &config,
-        "[search]\nmode = \"hybrid\"\n[retrieval]\nretriever = \"dense\"\n[buffer]\npolicy = \"diversity\"\n",
+        "[search]\nmode = \"hybrid\"\n[retrieval]\nretriever = \"dense\"\n[buffer]\npolicy \
+         = \"diversity\"\n",
     )
     .unwrap();
     spring(&["ingest", "--state", &state, &history]).unwrap();
@@ -77,10 +87,14 @@ fn search_by_words_meaning_and_both() {
     spring(&["ingest", "--state", &state, &history]).unwrap();
     spring(&["adapt", "--state", &state, "--config", &config]).unwrap();
     assert_eq!(search(&["kettle"]).unwrap()["mode"], "hybrid");
-    let explained = spring(&["explain", "--state", &state, "--user", "ada", "--period", "3"]).unwrap();
-    for part in
-        ["scorer spring (alpha 0.5", "selection top_fraction", "buffer diversity of 200", "retriever dense"]
-    {
+    let explained =
+        spring(&["explain", "--state", &state, "--user", "ada", "--period", "3"]).unwrap();
+    for part in [
+        "scorer spring (alpha 0.5",
+        "selection top_fraction",
+        "buffer diversity of 200",
+        "retriever dense",
+    ] {
         assert!(explained.contains(part), "{part}: {explained}");
     }
 }

@@ -48,7 +48,15 @@ impl Place {
         let place = Self { dir, state };
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         let config = place.file("spring.toml", config);
-        succeeds(&["init", "--state", &place.state, "--model", model.to_str().unwrap(), "--config", &config]);
+        succeeds(&[
+            "init",
+            "--state",
+            &place.state,
+            "--model",
+            model.to_str().unwrap(),
+            "--config",
+            &config,
+        ]);
         for (user, count) in users {
             let file = place.file("texts.jsonl", &texts(user, *count));
             succeeds(&["ingest", "--state", &place.state, &file]);
@@ -83,7 +91,8 @@ fn wait_for_training(place: &Place, user: &str, child: &Child) -> String {
     // Until then it goes back to where it is.
     let generation = place.users("generation")[0].to_string();
     loop {
-        let output = spring(&["rollback", "--state", &place.state, "--user", user, "--to", &generation]);
+        let output =
+            spring(&["rollback", "--state", &place.state, "--user", user, "--to", &generation]);
         let error = String::from_utf8(output.stderr).unwrap();
         if error.contains("is being updated by process") {
             assert!(error.contains(&child.id().to_string()), "{error}");
@@ -95,7 +104,9 @@ fn wait_for_training(place: &Place, user: &str, child: &Child) -> String {
 }
 
 fn interrupt(child: &Child) {
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
+    );
 }
 
 #[test]
@@ -118,7 +129,10 @@ fn a_second_process_is_told_who_is_at_work_and_ctrl_c_changes_nothing() {
     let quick = place.dir.path().join("quick.toml");
     let output = spring(&["adapt", "--state", &place.state, "--config", quick.to_str().unwrap()]);
     let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && warning.contains("skipped: user ada is being updated"), "{warning}");
+    assert!(
+        output.status.success() && warning.contains("skipped: user ada is being updated"),
+        "{warning}"
+    );
     assert_eq!(place.users("generation"), [0, 1]);
     let file = place.file("more.jsonl", &texts("ada", 61));
     succeeds(&["ingest", "--state", &place.state, &file]);
@@ -136,7 +150,8 @@ fn a_second_process_is_told_who_is_at_work_and_ctrl_c_changes_nothing() {
 #[test]
 fn a_killed_process_holds_nobody_up() {
     let place = Place::new(SLOW, &[("ada", 60)]);
-    let mut first = command(&["adapt", "--state", &place.state]).stderr(Stdio::null()).spawn().unwrap();
+    let mut first =
+        command(&["adapt", "--state", &place.state]).stderr(Stdio::null()).spawn().unwrap();
     wait_for_training(&place, "ada", &first);
     first.kill().unwrap();
     first.wait().unwrap();
@@ -212,7 +227,9 @@ fn ctrl_c_ends_every_command_in_order() {
             assert!(left == before || left == after, "{name} at {place}: {left:?}");
             if name == "export" {
                 // Whole, or not there.
-                assert!(!Path::new(&again).exists() || Path::new(&again).join("answers.jsonl").exists());
+                assert!(
+                    !Path::new(&again).exists() || Path::new(&again).join("answers.jsonl").exists()
+                );
                 let _ = std::fs::remove_dir_all(&again);
             }
             if code.is_none() {
@@ -230,10 +247,11 @@ fn ctrl_c_while_a_text_is_forgotten_changes_nothing() {
     place.adapt(&[]);
     let digests = || succeeds(&["check", "--state", &place.state, "--json"]);
     let before = digests();
-    let mut child = command(&["forget", "--state", &place.state, "--user", "ada", "--interaction", "3"])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child =
+        command(&["forget", "--state", &place.state, "--user", "ada", "--interaction", "3"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
     wait_for_training(&place, "ada", &child);
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -251,8 +269,12 @@ fn settings_that_were_only_tried_are_not_kept() {
     let file = place.file("more.jsonl", &texts("ada", 15));
     succeeds(&["ingest", "--state", &place.state, &file]);
     place.adapt(&[]);
-    let json = succeeds(&["explain", "--state", &place.state, "--user", "ada", "--period", "2", "--json"]);
-    assert!(json.contains("\"epochs\":1,") && !json.contains("1e+30") && !json.contains("1e30"), "{json}");
+    let json =
+        succeeds(&["explain", "--state", &place.state, "--user", "ada", "--period", "2", "--json"]);
+    assert!(
+        json.contains("\"epochs\":1,") && !json.contains("1e+30") && !json.contains("1e30"),
+        "{json}"
+    );
 }
 
 #[test]
@@ -290,11 +312,15 @@ fn a_long_ingest_can_be_interrupted() {
 #[test]
 fn jobs_change_no_adapter() {
     let explained = |jobs: &str| {
-        let place = Place::new("[training]\nlearning_rate = 1e-2\n", &[("ada", 12), ("bob", 9), ("cy", 15)]);
+        let place = Place::new(
+            "[training]\nlearning_rate = 1e-2\n",
+            &[("ada", 12), ("bob", 9), ("cy", 15)],
+        );
         place.adapt(&["--jobs", jobs, "--periods", "2"]);
         assert_eq!(place.users("generation"), [2, 2, 2]);
         ["ada", "bob", "cy"].map(|user| {
-            let explained = succeeds(&["explain", "--state", &place.state, "--user", user, "--json"]);
+            let explained =
+                succeeds(&["explain", "--state", &place.state, "--user", user, "--json"]);
             serde_json::from_str::<Value>(&explained).unwrap()["buffer"].clone()
         })
     };
@@ -311,7 +337,9 @@ fn there_is_a_way_back() {
     assert!(succeeds(&[&rollback[..], &["--to", "0"]].concat()).contains("to the base alone"));
     let text = succeeds(&[&rollback[..], &["--to", "3", "--json"]].concat());
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["rollback"]["to"], 3);
-    assert!(fails(&[&rollback[..], &["--to", "7"]].concat()).contains("user ada has no generation 7"));
+    assert!(
+        fails(&[&rollback[..], &["--to", "7"]].concat()).contains("user ada has no generation 7")
+    );
     assert_eq!(place.users("generation"), [3]);
 }
 
@@ -322,7 +350,9 @@ fn what_is_forgotten_is_gone() {
     let forget = ["forget", "--state", &place.state, "--user", "ada"];
     let said = succeeds(&[&forget[..], &["--interaction", "4"]].concat());
     assert!(said.contains("1 generations learned again") && said.contains("exports"), "{said}");
-    assert!(fails(&[&forget[..], &["--interaction", "4"]].concat()).contains("has no interaction 4"));
+    assert!(
+        fails(&[&forget[..], &["--interaction", "4"]].concat()).contains("has no interaction 4")
+    );
     assert_eq!(place.users("interactions"), [11, 3]);
     let said = succeeds(&forget);
     assert!(said.contains("removed user ada: 11 interactions, 1 generations"), "{said}");
@@ -347,9 +377,12 @@ impl Disk {
         let folder = place.dir.path().join("disk");
         std::fs::create_dir(&folder).unwrap();
         let options = format!("size={kilobytes}k");
-        let is_mounted = run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs", folder.to_str().unwrap()]);
+        let is_mounted =
+            run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs", folder.to_str().unwrap()]);
         if !is_mounted {
-            eprintln!("skipped: no right to mount a small file system, so no disk here is full or protected");
+            eprintln!(
+                "skipped: no right to mount a small file system, so no disk here is full or protected"
+            );
         }
         is_mounted.then_some(Self(folder))
     }
@@ -411,7 +444,8 @@ fn a_file_that_cannot_be_rewritten_says_why_and_is_rewritten_later() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(
-        said.contains("free pages still hold what was removed: ") && !said.contains("another process"),
+        said.contains("free pages still hold what was removed: ")
+            && !said.contains("another process"),
         "{said}"
     );
     assert_eq!(place.users("interactions"), [3500]);
@@ -433,14 +467,18 @@ fn a_full_disk_leaves_the_state_before() {
     let errors = [fails(&["ingest", "--state", full, &file]), {
         // No room for an adapter either.
         let room = disk.0.join("fill");
-        let left = (0..).map(|i| std::fs::write(&room, vec![1; i << 12])).take_while(|r| r.is_ok()).count();
+        let left = (0..)
+            .map(|i| std::fs::write(&room, vec![1; i << 12]))
+            .take_while(|r| r.is_ok())
+            .count();
         std::fs::write(&room, vec![1; left.saturating_sub(9) << 12]).unwrap();
         fails(&["adapt", "--state", full])
     }];
     for error in errors {
         assert!(error.contains("the disk is full; nothing was changed"), "{error}");
     }
-    let users: Value = serde_json::from_str(&succeeds(&["users", "--state", full, "--json"])).unwrap();
+    let users: Value =
+        serde_json::from_str(&succeeds(&["users", "--state", full, "--json"])).unwrap();
     assert_eq!((&users["interactions"], &users["pending"]), (&40.into(), &40.into()));
 }
 
@@ -451,7 +489,10 @@ fn a_user_moves_from_one_state_to_another() {
     let out = place.dir.path().join("ada");
     let folder = out.to_str().unwrap();
     let said = succeeds(&["export", "--state", &place.state, "--user", "ada", "--out", folder]);
-    assert!(said.contains("9 interactions, 2 generations") && said.contains("is private"), "{said}");
+    assert!(
+        said.contains("9 interactions, 2 generations") && said.contains("is private"),
+        "{said}"
+    );
     let again = fails(&["import", "--state", &place.state, folder]);
     assert!(again.contains("has a user ada already"), "{again}");
     assert!(again.ends_with("; `spring forget` removes them\n"), "{again}");
@@ -493,16 +534,24 @@ fn a_user_can_be_inspected_and_asked_where_things_came_from() {
     succeeds(&["rollback", "--state", &place.state, "--user", "ada"]);
     place.adapt(&[]);
     let text = succeeds(&inspect);
-    for part in ["generation 4 in use", "left by a rollback", "the base", "Buffer: 48 texts; 30 of period 1"]
-    {
+    for part in [
+        "generation 4 in use",
+        "left by a rollback",
+        "the base",
+        "Buffer: 48 texts; 30 of period 1",
+    ] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
     }
-    let json: Value = serde_json::from_str(&succeeds(&[&inspect[..], &["--json"]].concat())).unwrap();
+    let json: Value =
+        serde_json::from_str(&succeeds(&[&inspect[..], &["--json"]].concat())).unwrap();
     assert_eq!(
         (json["generations"].as_array().unwrap().len(), json["drift"].as_array().unwrap().len()),
         (4, 3)
     );
-    assert!(json["bytes"]["adapters"].as_u64().unwrap() > 1000 && json["drift"][1]["novelty"].is_number());
+    assert!(
+        json["bytes"]["adapters"].as_u64().unwrap() > 1000
+            && json["drift"][1]["novelty"].is_number()
+    );
     // The drift signal: none after the first period, then running over all texts.
     for part in ["recent N", "drifting", "Now: recent mean N", "not drifting: "] {
         assert!(text.contains(part), "{part} is missing:\n{text}");
@@ -515,7 +564,9 @@ fn a_user_can_be_inspected_and_asked_where_things_came_from() {
     assert_eq!(json["drift"][2]["signal"], *signal);
 
     let explain = |more: &[&str]| {
-        succeeds(&[&["explain", "--state", &place.state, "--user", "ada", "--rows", "3"], more].concat())
+        succeeds(
+            &[&["explain", "--state", &place.state, "--user", "ada", "--rows", "3"], more].concat(),
+        )
     };
     assert!(explain(&["--generation-id", "3"]).contains("Period 3 (generation 3 from 2)"));
     assert!(explain(&["--period", "3"]).contains("Period 3 (generation 4 from 2)"));
@@ -523,15 +574,22 @@ fn a_user_can_be_inspected_and_asked_where_things_came_from() {
     for (which, generation) in [(["--period", "3"], 4), (["--generation-id", "3"], 3)] {
         let told = explain(&which);
         assert_eq!(told.matches("  drift signal: recent mean N").count(), 1, "{told}");
-        let json: Value = serde_json::from_str(&explain(&[&which[..], &["--json"]].concat())).unwrap();
+        let json: Value =
+            serde_json::from_str(&explain(&[&which[..], &["--json"]].concat())).unwrap();
         let signals = json["signals"].as_array().unwrap();
         assert_eq!(signals.len(), 1, "{signals:?}");
-        assert_eq!((&signals[0]["generation"], &signals[0]["seen"]), (&generation.into(), &60.into()));
+        assert_eq!(
+            (&signals[0]["generation"], &signals[0]["seen"]),
+            (&generation.into(), &60.into())
+        );
     }
     // Texts 30 to 59 are period 2: nine of them were learned.
     let (since, until) = ("2024-03-01T10:00:30Z", "2024-03-01T10:01:00Z");
     let learned = explain(&["--since", since, "--until", until]);
-    assert!(learned.contains("9 texts written from") && learned.contains("… and 6 more"), "{learned}");
+    assert!(
+        learned.contains("9 texts written from") && learned.contains("… and 6 more"),
+        "{learned}"
+    );
     let json: Value =
         serde_json::from_str(&explain(&["--since", since, "--until", until, "--json"])).unwrap();
     let learned = json["learned"].as_array().unwrap();
@@ -573,10 +631,17 @@ fn one_answer_can_have_settings_of_its_own() {
         assert!(told.contains(part), "{part:?} is missing:\n{told}");
     }
     let explain = ["explain", "--state", &place.state, "--user", "ada"];
-    let json: Value = serde_json::from_str(&succeeds(&[&explain[..], &["--json"]].concat())).unwrap();
+    let json: Value =
+        serde_json::from_str(&succeeds(&[&explain[..], &["--json"]].concat())).unwrap();
     let answer = &json["answers"][0];
-    assert_eq!(answer["decoding"]["sampler"]["top_p"].as_f64().map(|p| p as f32), Some(0.9), "{answer}");
-    assert!(answer["trace"].as_array().unwrap().iter().all(|token| token["divergence"].is_number()));
+    assert_eq!(
+        answer["decoding"]["sampler"]["top_p"].as_f64().map(|p| p as f32),
+        Some(0.9),
+        "{answer}"
+    );
+    assert!(
+        answer["trace"].as_array().unwrap().iter().all(|token| token["divergence"].is_number())
+    );
     // A row for every token that is kept, as many as are asked for.
     let rows = |n: &str| {
         let told = succeeds(&[&explain[..], &["--rows", n]].concat());
@@ -717,7 +782,8 @@ fn what_is_chosen_by_name_is_done_and_told() {
         let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
         place.adapt(&settings);
         let period = place.users("periods")[0].to_string();
-        let explained = succeeds(&["explain", "--state", &place.state, "--user", "ada", "--period", &period]);
+        let explained =
+            succeeds(&["explain", "--state", &place.state, "--user", "ada", "--period", &period]);
         for part in told {
             assert!(explained.contains(part), "{part:?} is missing:\n{explained}");
         }

@@ -1,7 +1,8 @@
-//! One user's periods end to end (ingest, score, select, adapt, score again, commit), and a state of a thousand users.
+//! One user's periods end to end (ingest, score, select, adapt, score again, commit), and a state
+//! of a thousand users.
 //!
-//! On a tiny model, so that what the loop and the state cost is seen, and on the built-in one of 5 million parameters, where
-//! the model's part is.
+//! On a tiny model, so that what the loop and the state cost is seen, and on the built-in one of 5
+//! million parameters, where the model's part is.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -13,8 +14,8 @@ use std::{
 
 use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use spring_core::{
-    Access, Config, Generation, PeriodCommit, Periods, Settings, SqliteStore, Tokenize, adapt, ingest_jsonl,
-    record::PeriodRecord, spring_memory::UserId,
+    Access, Config, Generation, PeriodCommit, Periods, Settings, SqliteStore, Tokenize, adapt,
+    ingest_jsonl, record::PeriodRecord, spring_memory::UserId,
 };
 use spring_model::{AnyModel, Device, ModelFiles};
 
@@ -104,7 +105,8 @@ impl Thousand {
         let path = folder.path().join("state.db");
         let store = SqliteStore::create(&path, &settings(model)).unwrap();
         ingest(&store, &lines(USERS, 0..20));
-        let record = adapt(model, &store, &user(0), Periods::default(), &mut ()).unwrap().remove(0).record;
+        let record =
+            adapt(model, &store, &user(0), Periods::default(), &mut ()).unwrap().remove(0).record;
         let generation = store.generation(&user(0), None).unwrap().unwrap();
         let all = Self { path, generation, record, texts: 20, _folder: folder };
         for i in 1..USERS {
@@ -113,7 +115,8 @@ impl Thousand {
         all
     }
 
-    /// Commits a period over whatever the user has pending; gives the time that lease, commit and release took.
+    /// Commits a period over whatever the user has pending; gives the time that lease, commit and
+    /// release took.
     fn commit(&self, store: &SqliteStore, user: &UserId, parent: u32) -> Duration {
         let cut = store.plan_periods(user, 1, 0.0).unwrap();
         let period = cut[0].number;
@@ -139,7 +142,8 @@ fn thousand(c: &mut Criterion) {
     let mut all = Thousand::new(&model);
     let mut group = c.benchmark_group("a thousand users");
     group.sample_size(20);
-    for (name, access) in [("open to read", Access::ReadOnly), ("open to write", Access::ReadWrite)] {
+    for (name, access) in [("open to read", Access::ReadOnly), ("open to write", Access::ReadWrite)]
+    {
         group.bench_function(name, |b| b.iter(|| SqliteStore::open(&all.path, access).unwrap()));
     }
     let store = SqliteStore::open(&all.path, Access::ReadWrite).unwrap();
@@ -150,7 +154,9 @@ fn thousand(c: &mut Criterion) {
             (store.user(&user).unwrap(), store.generation(&user, None).unwrap())
         })
     });
-    group.bench_function("who has something new", |b| b.iter(|| store.users_to_adapt(None, USERS).unwrap()));
+    group.bench_function("who has something new", |b| {
+        b.iter(|| store.users_to_adapt(None, USERS).unwrap())
+    });
     group.bench_function("commit one", |b| {
         b.iter_custom(|commits| {
             (0..commits)

@@ -1,5 +1,6 @@
-//! One state for many users: how fast texts come in, how fast who has something new is found and trained, and what all
-//! of it weighs. The texts are made up; the first adapter is learned once and stored for everybody.
+//! One state for many users: how fast texts come in, how fast who has something new is found and
+//! trained, and what all of it weighs. The texts are made up; the first adapter is learned once and
+//! stored for everybody.
 //!
 //! ```sh
 //! cargo run --release -p spring-core --example many_users -- 10000 100 2     # users, texts of each, jobs
@@ -14,8 +15,8 @@ use std::{
 
 use jiff::Timestamp;
 use spring_core::{
-    Access, Config, Follow, PeriodCommit, Periods, Progress, Result, Settings, SqliteStore, Tokenize, adapt,
-    adapt_users,
+    Access, Config, Follow, PeriodCommit, Periods, Progress, Result, Settings, SqliteStore,
+    Tokenize, adapt, adapt_users,
     record::LearnedPeriod,
     spring_memory::{Interaction, InteractionId, UserId},
 };
@@ -30,7 +31,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         None => Ok(default),
     };
     let (users, texts, jobs) = (number(1, 1000)?, number(2, 100)?, number(3, 2)?);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
     let model = AnyModel::load(&ModelFiles::from_dir(folder)?, Device::Cpu)?;
     let place = tempfile::tempdir()?;
     let path = place.path().join("state.db");
@@ -45,7 +47,10 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 
     let store = SqliteStore::create(&path, &settings)?;
     let seconds = timed(|| ingest(&store, 0..users, 0..texts))?;
-    row("ingest: everybody's first text, then everybody's second, …", rate(users * texts, seconds, "texts"));
+    row(
+        "ingest: everybody's first text, then everybody's second, …",
+        rate(users * texts, seconds, "texts"),
+    );
     drop(store);
     row("the file after it", format!("{:.1} kB a user", size(&path) / users as f64 / 1e3));
 
@@ -82,12 +87,16 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 }
 
 /// A text of a user; each is another.
-fn interaction(user: usize, text: usize) -> std::result::Result<Interaction, Box<dyn std::error::Error>> {
+fn interaction(
+    user: usize,
+    text: usize,
+) -> std::result::Result<Interaction, Box<dyn std::error::Error>> {
     let words = ["sea", "train", "garden", "film", "soup", "letter", "winter", "shop"];
     let word = |i: usize| words[(user * 7 + text * 3 + i * (text + 5)) % words.len()];
     let prompt = format!("Write about the {} and the {}.", word(0), word(1));
     let response = format!(
-        "I, number {user}, saw the {} by the {} on day {text}; it was like a {} in a {}, and I would go there \
+        "I, number {user}, saw the {} by the {} on day {text}; it was like a {} in a {}, and I \
+         would go there \
          again if the {} were not so far.",
         word(2),
         word(3),
@@ -95,7 +104,8 @@ fn interaction(user: usize, text: usize) -> std::result::Result<Interaction, Box
         word(5),
         word(6)
     );
-    let (user, id) = (UserId::new(format!("user-{user:06}"))?, InteractionId::new(text.to_string())?);
+    let (user, id) =
+        (UserId::new(format!("user-{user:06}"))?, InteractionId::new(text.to_string())?);
     let time = Timestamp::from_second(1_600_000_000 + 3600 * text as i64)?;
     Ok(Interaction::new(user, id, time, prompt, response))
 }
@@ -111,9 +121,12 @@ fn ingest(
     Ok(())
 }
 
-/// Learns the first user's texts, and stores the outcome for all the others: their texts have the same numbers.
+/// Learns the first user's texts, and stores the outcome for all the others: their texts have the
+/// same numbers.
 fn give_everybody_a_generation(model: &AnyModel, store: &SqliteStore, users: usize) -> Result<()> {
-    let Some(first) = store.users(None, 1)?.pop().map(|summary| summary.user) else { return Ok(()) };
+    let Some(first) = store.users(None, 1)?.pop().map(|summary| summary.user) else {
+        return Ok(());
+    };
     let learned = adapt(model, store, &first, Periods::default(), &mut ())?.pop();
     let (Some(learned), Some(generation)) = (learned, store.generation(&first, None)?) else {
         return Ok(());

@@ -1,10 +1,12 @@
-//! How often each search mode finds a text of the same topic: the second table of docs/results/memory.md.
+//! How often each search mode finds a text of the same topic: the second table of
+//! docs/results/memory.md.
 //!
 //! `cargo run --release -p spring-core --example search_topics -- MODEL FILE LABEL [FILE LABEL…]`
 //!
-//! Every text that shares its label with another one of its user is a query, by its prompt, among all other texts of that
-//! user. LABEL is `prefix`, a title's words before its first colon (asked for without them, as with them a search for
-//! words would find the label itself), or a key of `meta`.
+//! Every text that shares its label with another one of its user is a query, by its prompt, among
+//! all other texts of that user. LABEL is `prefix`, a title's words before its first colon (asked
+//! for without them, as with them a search for words would find the label itself), or a key of
+//! `meta`.
 
 use std::{collections::BTreeMap, error::Error, fs::File, io::BufReader, path::Path};
 
@@ -49,7 +51,11 @@ impl Found {
     }
 }
 
-fn measure(model: &dyn LanguageModel, file: &Path, label: &str) -> Result<BTreeMap<&'static str, Found>> {
+fn measure(
+    model: &dyn LanguageModel,
+    file: &Path,
+    label: &str,
+) -> Result<BTreeMap<&'static str, Found>> {
     let mut users: BTreeMap<String, Vec<Interaction>> = BTreeMap::new();
     for line in JsonlReader::new(BufReader::new(File::open(file)?), file.display().to_string()) {
         let (_, interaction) = line?;
@@ -78,8 +84,8 @@ fn measure(model: &dyn LanguageModel, file: &Path, label: &str) -> Result<BTreeM
             }
             // Drawn without looking: hypergeometric.
             let all = texts.len() - 1;
-            let missed: f64 =
-                (0..K.min(all)).fold(1.0, |p, i| p * all.saturating_sub(alike + i) as f64 / (all - i) as f64);
+            let missed: f64 = (0..K.min(all))
+                .fold(1.0, |p, i| p * all.saturating_sub(alike + i) as f64 / (all - i) as f64);
             results.entry("0 chance").or_default().add(1.0 - missed, alike as f64 / all as f64);
             let embedding = embed_text(model, query)?;
             for (mode_name, index, mode) in [
@@ -92,8 +98,11 @@ fn measure(model: &dyn LanguageModel, file: &Path, label: &str) -> Result<BTreeM
                 let request = SearchRequest::new(query, K + 1).with_mode(mode, Some(&embedding));
                 let hits = index.search(&request)?;
                 let hits = hits.iter().filter_map(|hit| usize::try_from(hit.key).ok());
-                let right =
-                    hits.filter(|key| *key != own).take(K).filter(|key| name(*key) == Some(topic)).count();
+                let right = hits
+                    .filter(|key| *key != own)
+                    .take(K)
+                    .filter(|key| name(*key) == Some(topic))
+                    .count();
                 let any = if right > 0 { 1.0 } else { 0.0 };
                 results.entry(mode_name).or_default().add(any, right as f64 / K.min(all) as f64);
             }

@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use spring_memory::UserId;
 
 use crate::{
-    Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories, Period, PeriodCommit,
-    PlannedPeriod, Result, Store, StoredInteraction, UserModel, UserVersion, check_base, embedding,
-    novelties,
+    Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories, Period,
+    PeriodCommit, PlannedPeriod, Result, Store, StoredInteraction, UserModel, UserVersion,
+    check_base, embedding, novelties,
     progress::{Event, Progress, tell},
     record::LearnedPeriod,
 };
@@ -35,14 +35,15 @@ impl Default for Periods {
 
 /// Learns everything that a user has written since the last period.
 ///
-/// Periods that an earlier, interrupted run had stored come first, as they were cut then. Training happens under a
-/// [`Lease`] outside any transaction; each period is committed on its own. Returns the records of the periods learned;
-/// none if there was nothing new.
+/// Periods that an earlier, interrupted run had stored come first, as they were cut then. Training
+/// happens under a [`Lease`] outside any transaction; each period is committed on its own. Returns
+/// the records of the periods learned; none if there was nothing new.
 ///
 /// # Errors
 ///
 /// [`Error::OtherBase`] for a model that the state was not made for,
-/// [`Leased`](spring_store::Error::Leased) while somebody else trains this user, or what stops a period; those committed before stay, and the state is that after the last of them.
+/// [`Leased`](spring_store::Error::Leased) while somebody else trains this user, or what stops a
+/// period; those committed before stay, and the state is that after the last of them.
 pub fn adapt(
     model: &dyn LanguageModel,
     store: &Store,
@@ -75,7 +76,12 @@ fn adapt_leased(
     let earlier = learned.iter().flat_map(|period| novelties(&period.record)).collect();
     let person = UserModel::of_snapshot(model, store.settings(), snapshot)?;
     let mut learner = Learner::new(user.clone(), person, earlier);
-    learner.know(known_embeddings(store, &user, learner.model().config(), learner.model().bank().texts())?);
+    learner.know(known_embeddings(
+        store,
+        &user,
+        learner.model().config(),
+        learner.model().bank().texts(),
+    )?);
     let mut adapting = Adapting { store, lease, learner, version };
     let mut records = Vec::new();
     for number in unlearned {
@@ -112,13 +118,14 @@ impl Adapting<'_> {
         let kept = planned.members.iter().filter(|member| !member.held_out);
         let texts: Vec<StoredInteraction> = kept.map(|member| member.stored.clone()).collect();
         learner.know(known_embeddings(store, &user, learner.model().config(), &texts)?);
-        let period = Period::new(planned.number, &texts).holding_out(planned.members.len() - texts.len());
+        let period =
+            Period::new(planned.number, &texts).holding_out(planned.members.len() - texts.len());
         let mut renewing = Renewing { store, lease, inner: progress, lost: None };
-        let Learned { base, embeddings, record } = match (learner.learn(period, &mut renewing), renewing.lost)
-        {
-            (_, Some(lost)) => return Err(lost),
-            (learned, None) => learned?,
-        };
+        let Learned { base, embeddings, record } =
+            match (learner.learn(period, &mut renewing), renewing.lost) {
+                (_, Some(lost)) => return Err(lost),
+                (learned, None) => learned?,
+            };
         let Memories { adapter, buffer, calibration, .. } = learner.model().memories();
         let commit = PeriodCommit {
             cut,
@@ -128,7 +135,8 @@ impl Adapting<'_> {
             base,
             record,
         };
-        let generation = patiently(patience(lease), progress, || Ok(store.commit(lease, version, &commit)?))?;
+        let generation =
+            patiently(patience(lease), progress, || Ok(store.commit(lease, version, &commit)?))?;
         learner.commit(generation);
         *version = version.committed(generation);
         if !embeddings.is_empty() {
@@ -143,14 +151,15 @@ impl Adapting<'_> {
 /// How long it is tried at least to write what was trained.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
-/// Until when it is tried to write what was trained. A lease is renewed in the background too, so it may last longer than
-/// is known here; if it has ended after all, the write itself is refused.
+/// Until when it is tried to write what was trained. A lease is renewed in the background too, so
+/// it may last longer than is known here; if it has ended after all, the write itself is refused.
 pub(crate) fn patience(lease: &Lease) -> Timestamp {
     lease.expires.max(Timestamp::now() + PATIENCE)
 }
 
-/// Writes what was trained, as often as it takes while another process keeps the state busy: what took long to make is not
-/// thrown away for that. It gives up at a point in time, or when it is asked to stop.
+/// Writes what was trained, as often as it takes while another process keeps the state busy: what
+/// took long to make is not thrown away for that. It gives up at a point in time, or when it is
+/// asked to stop.
 pub(crate) fn patiently<T>(
     until: Timestamp,
     progress: &mut dyn Progress,
@@ -217,11 +226,11 @@ pub trait Follow: Sync {
     fn done(&self, user: &UserId, learned: Result<Vec<LearnedPeriod>>) -> ControlFlow<()>;
 }
 
-/// Learns everything that all users have written since their last periods: `jobs` at a time, each with
-/// one user.
+/// Learns everything that all users have written since their last periods: `jobs` at a time, each
+/// with one user.
 ///
-/// A user's result depends neither on the number of jobs nor on the order of users. What stops one user
-/// is handed to `follow` and stops no other.
+/// A user's result depends neither on the number of jobs nor on the order of users. What stops one
+/// user is handed to `follow` and stops no other.
 ///
 /// # Errors
 ///

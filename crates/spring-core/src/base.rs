@@ -58,7 +58,11 @@ pub fn check_base(model: &dyn LanguageModel, store: &Store) -> Result<()> {
     check_fingerprint(model, store.settings(), store.backend().label())
 }
 
-pub(crate) fn check_fingerprint(model: &dyn LanguageModel, settings: &Settings, state: &str) -> Result<()> {
+pub(crate) fn check_fingerprint(
+    model: &dyn LanguageModel,
+    settings: &Settings,
+    state: &str,
+) -> Result<()> {
     let found = &model.info().fingerprint;
     if *found == settings.fingerprint {
         return Ok(());

@@ -9,8 +9,8 @@ const EMBEDDED_TOKENS: usize = 512;
 
 /// The embedding of any text; the end of a long one is left out.
 ///
-/// Texts go through the model one by one: in a batch the last bit of a number may depend on the company, and what is
-/// learned from it would not come out the same again.
+/// Texts go through the model one by one: in a batch the last bit of a number may depend on the
+/// company, and what is learned from it would not come out the same again.
 ///
 /// # Errors
 ///
@@ -41,13 +41,15 @@ pub(crate) fn embed_missing<'t>(
     missing.map(|text| Ok((text.seq, embed_interaction(model, &text.interaction)?))).collect()
 }
 
-/// Keeps embeddings that were computed on the way from texts of a version. They can be computed again,
-/// so that a state that takes none is no reason to fail; says whether it took them.
+/// Keeps embeddings that were computed on the way from texts of a version. They can be computed
+/// again, so that a state that takes none is no reason to fail; says whether it took them.
 pub(crate) fn keep(store: &Store, version: &UserVersion, embeddings: &EmbeddingMap) -> bool {
     let kept = store.set_embeddings(version, embeddings);
     if let Err(error) = &kept {
         let user = version.user();
-        tracing::warn!("embeddings of user {user} are not kept and will be computed again: {error}");
+        tracing::warn!(
+            "embeddings of user {user} are not kept and will be computed again: {error}"
+        );
     }
     kept.is_ok()
 }

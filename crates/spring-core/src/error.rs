@@ -17,8 +17,8 @@ pub enum Error {
     /// The model, its files or an adapter.
     #[error(transparent)]
     Model(#[from] spring_lm::ModelError),
-    /// A model behind [`LanguageModel`](crate::LanguageModel) that gives what the trait does not allow: a defect of the
-    /// model, not of its input.
+    /// A model behind [`LanguageModel`](crate::LanguageModel) that gives what the trait does not
+    /// allow: a defect of the model, not of its input.
     #[error("the language model does not keep its contract: {reason}")]
     Contract {
         /// What it gave, and what was needed.

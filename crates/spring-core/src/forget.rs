@@ -5,27 +5,30 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use spring_memory::{InteractionId, UserId};
 
 use crate::{
-    Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Learned, Lease, Memories, PeriodInput,
-    Relearned, Result, Store, StoredInteraction, UserModel,
+    Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Learned, Lease, Memories,
+    PeriodInput, Relearned, Result, Store, StoredInteraction, UserModel,
     adapt::{Renewing, known_embeddings, patience, patiently},
     check_base, learn_period, novelties,
     progress::Progress,
     record::PeriodRecord,
 };
 
-/// Removes one interaction from history, buffers, indexes and records, and from the adapters that learned it.
+/// Removes one interaction from history, buffers, indexes and records, and from the adapters that
+/// learned it.
 ///
-/// Every generation that saw it is learned again under its own number, with the settings and the period boundaries that
-/// it was learned with, from the last generation that did not see it; where that one was pruned, from the one before, and
-/// if need be from the first period. The result is that of a run with the same periods in which the interaction never
-/// was, to the last bit on the CPU. Records of texts are removed if a generation that saw the interaction wrote them, if
-/// retrieval found it for them, or if they quote its prompt or response. Training comes first; then all changes are one transaction.
+/// Every generation that saw it is learned again under its own number, with the settings and the
+/// period boundaries that it was learned with, from the last generation that did not see it; where
+/// that one was pruned, from the one before, and if need be from the first period. The result is
+/// that of a run with the same periods in which the interaction never was, to the last bit on the
+/// CPU. Records of texts are removed if a generation that saw the interaction wrote them, if
+/// retrieval found it for them, or if they quote its prompt or response. Training comes first; then
+/// all changes are one transaction.
 ///
 /// # Errors
 ///
-/// [`UnknownInteraction`](spring_store::Error::UnknownInteraction), [`Error::OtherBase`] for a model
-/// that the state was not made for, [`Leased`](spring_store::Error::Leased) while somebody else trains
-/// this user, or what stops the training; nothing is changed then.
+/// [`UnknownInteraction`](spring_store::Error::UnknownInteraction), [`Error::OtherBase`] for a
+/// model that the state was not made for, [`Leased`](spring_store::Error::Leased) while somebody
+/// else trains this user, or what stops the training; nothing is changed then.
 pub fn forget_interaction(
     model: &dyn LanguageModel,
     store: &Store,
@@ -35,7 +38,8 @@ pub fn forget_interaction(
 ) -> Result<Forgotten> {
     check_base(model, store)?;
     store.with_lease(user, |lease| {
-        let unknown = || spring_store::Error::UnknownInteraction { user: user.clone(), id: id.clone() };
+        let unknown =
+            || spring_store::Error::UnknownInteraction { user: user.clone(), id: id.clone() };
         let seq = store.find(user, id)?.ok_or_else(unknown)?;
         let relearned = match store.place(user, seq)? {
             Some((period, false)) => Relearning::new(model, store, lease, seq, progress)?
@@ -65,7 +69,8 @@ struct Relearning<'a> {
     records: BTreeMap<u32, PeriodRecord>,
     /// Memories and buffered texts that were learned again and are still needed.
     learned: HashMap<u32, Bank>,
-    /// Base log-likelihoods that were measured again, by [`cut_since`](Self::cut_since) and sequence number.
+    /// Base log-likelihoods that were measured again, by [`cut_since`](Self::cut_since) and
+    /// sequence number.
     base: HashMap<(u32, u64), f64>,
 }
 
@@ -82,12 +87,14 @@ impl<'a> Relearning<'a> {
         for generation in &generations {
             records.insert(generation.number, store.record(&lease.user, generation.number)?.record);
         }
-        let generations = generations.into_iter().map(|generation| (generation.number, generation)).collect();
+        let generations =
+            generations.into_iter().map(|generation| (generation.number, generation)).collect();
         let (learned, base) = (HashMap::new(), HashMap::new());
         Ok(Self { model, store, lease, progress, seq, generations, records, learned, base })
     }
 
-    /// Learns again what came from the period, oldest first: a generation's number is above its parent's.
+    /// Learns again what came from the period, oldest first: a generation's number is above its
+    /// parent's.
     fn run(mut self, period: u32) -> Result<Vec<Relearned>> {
         let mut saw = BTreeSet::new();
         for generation in self.generations.values() {
@@ -107,7 +114,12 @@ impl<'a> Relearning<'a> {
                 _ => None,
             };
             self.learned.insert(number, learned);
-            relearned.push(Relearned { number, memories, base, record: self.record(number)?.clone() });
+            relearned.push(Relearned {
+                number,
+                memories,
+                base,
+                record: self.record(number)?.clone(),
+            });
             // Only those that later ones start from are held.
             let later = saw.range(number + 1..).filter_map(|later| self.generations.get(later));
             let parents: BTreeSet<u32> = later.map(|generation| generation.parent).collect();
@@ -116,9 +128,13 @@ impl<'a> Relearning<'a> {
         Ok(relearned)
     }
 
-    /// Learns one generation again, from what its parent generated with; gives also the base log-likelihoods of the
-    /// period's texts.
-    fn learn(&mut self, number: u32, (memories, buffered): Bank) -> Result<(Bank, Vec<(u64, f64)>)> {
+    /// Learns one generation again, from what its parent generated with; gives also the base
+    /// log-likelihoods of the period's texts.
+    fn learn(
+        &mut self,
+        number: u32,
+        (memories, buffered): Bank,
+    ) -> Result<(Bank, Vec<(u64, f64)>)> {
         let GenerationSummary { parent, period, .. } = *self.summary(number)?;
         let user = self.lease.user.clone();
         let config = self.record(number)?.config.clone();
@@ -130,7 +146,8 @@ impl<'a> Relearning<'a> {
             .filter(|member| !member.held_out && member.stored.seq != self.seq)
             .map(|member| StoredInteraction { base: None, ..member.stored })
             .collect();
-        // As they were known then: every change of the cut made the state forget the log-likelihoods of all texts.
+        // As they were known then: every change of the cut made the state forget the
+        // log-likelihoods of all texts.
         let since = self.cut_since(number)?;
         let newest = self.generations.last_key_value().map_or(number, |(newest, _)| *newest);
         let is_current = since == self.cut_since(newest)?
@@ -157,9 +174,14 @@ impl<'a> Relearning<'a> {
             earlier: &earlier,
             embeddings: &embeddings,
         };
-        let mut renewing =
-            Renewing { store: self.store, lease: &mut *self.lease, inner: &mut *self.progress, lost: None };
-        let outcome = match (learn_period(self.model, &config, input, &mut renewing), renewing.lost) {
+        let mut renewing = Renewing {
+            store: self.store,
+            lease: &mut *self.lease,
+            inner: &mut *self.progress,
+            lost: None,
+        };
+        let outcome = match (learn_period(self.model, &config, input, &mut renewing), renewing.lost)
+        {
             (_, Some(lost)) => return Err(lost),
             (outcome, None) => outcome?,
         };
@@ -171,8 +193,8 @@ impl<'a> Relearning<'a> {
         Ok(((memories, outcome.bank.into_texts()), base))
     }
 
-    /// The first of the generations, in the order in which they were learned, from which on all texts were cut where they
-    /// are for this one.
+    /// The first of the generations, in the order in which they were learned, from which on all
+    /// texts were cut where they are for this one.
     fn cut_since(&self, number: u32) -> Result<u32> {
         let cut = self.record(number)?.config.training.max_tokens;
         let same = |(_, record): &(&u32, &PeriodRecord)| record.config.training.max_tokens == cut;
@@ -180,12 +202,15 @@ impl<'a> Relearning<'a> {
         Ok(first.map_or(number, |(first, _)| *first))
     }
 
-    /// Learns a generation again if it was pruned, forward from the last one before it that was not: one after the other,
-    /// each held until the next is there.
+    /// Learns a generation again if it was pruned, forward from the last one before it that was
+    /// not: one after the other, each held until the next is there.
     fn remember(&mut self, number: u32) -> Result<()> {
         let mut pruned = Vec::new();
         let mut from = number;
-        while from > 0 && !self.learned.contains_key(&from) && self.summary(from)?.adapter_bytes.is_none() {
+        while from > 0
+            && !self.learned.contains_key(&from)
+            && self.summary(from)?.adapter_bytes.is_none()
+        {
             pruned.push(from);
             from = self.summary(from)?.parent;
         }
@@ -211,7 +236,8 @@ impl<'a> Relearning<'a> {
         match self.learned.get(&number) {
             Some(learned) => Ok(learned.clone()),
             None => {
-                let model = UserModel::recall(self.model, self.store, &self.lease.user, Some(number))?;
+                let model =
+                    UserModel::recall(self.model, self.store, &self.lease.user, Some(number))?;
                 let (memories, bank) = model.into_parts();
                 Ok((memories, bank.into_texts()))
             }

@@ -32,8 +32,8 @@ pub struct TextStep {
 
 /// A response that is being written: its rows in a session, and how it chooses each token.
 ///
-/// It borrows nothing, so that a server can hold any number of them in one [`Session`]: `join` them,
-/// then for each round ask every one for its [`step`](Self::step), hand all their
+/// It borrows nothing, so that a server can hold any number of them in one [`Session`]: `join`
+/// them, then for each round ask every one for its [`step`](Self::step), hand all their
 /// [`next_tokens`](Self::next_tokens) to one [`Session::step`], and let those that ended
 /// [`leave`](Self::leave). A response is the same alone and among others wherever the model's rows
 /// are, as they are on the CPU.
@@ -121,7 +121,10 @@ impl TextGeneration {
     /// The contexts of the branches.
     fn branches(&self) -> impl Iterator<Item = &[u32]> {
         let contexts = &self.retrieval.contexts;
-        [Some(&contexts.plain), contexts.retrieval.as_ref()].into_iter().flatten().map(Vec::as_slice)
+        [Some(&contexts.plain), contexts.retrieval.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(Vec::as_slice)
     }
 
     /// Reads the branches' contexts as rows of a session.
@@ -140,7 +143,8 @@ impl TextGeneration {
     ///
     /// # Errors
     ///
-    /// If the rows give no distribution over the model's vocabulary, or nothing can be chosen by it.
+    /// If the rows give no distribution over the model's vocabulary, or nothing can be chosen by
+    /// it.
     pub fn step(&mut self, model: &dyn LanguageModel, session: &dyn Session) -> Result<TextStep> {
         let most = self.retrieval.contexts.new_tokens;
         let nothing = TextStep { token: None, text: String::new(), trace: None, ended: self.ended };
@@ -148,7 +152,11 @@ impl TextGeneration {
             return Ok(nothing);
         }
         if self.tokens.len() == most {
-            return Ok(TextStep { text: self.end(model, Ending::Length)?, ended: self.ended, ..nothing });
+            return Ok(TextStep {
+                text: self.end(model, Ending::Length)?,
+                ended: self.ended,
+                ..nothing
+            });
         }
         let (token, trace) = self.choose(model, session)?;
         if self.eos.contains(&token) {
@@ -177,7 +185,8 @@ impl TextGeneration {
                 let found = other.map_or("no log-probabilities".into(), |log_probs| {
                     format!("log-probabilities of shape [{}]", log_probs.len())
                 });
-                let reason = format!("{found} for {row}, where its vocabulary needs [{vocabulary}]");
+                let reason =
+                    format!("{found} for {row}, where its vocabulary needs [{vocabulary}]");
                 Err(Error::Contract { reason })
             }
         };
@@ -298,7 +307,8 @@ fn rows<'a>(
     let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
     if log_probs.dim() != (branches, vocabulary) || rows.len() != branches {
         let reason = format!(
-            "log-probabilities of shape {:?} and strides {:?}, where {branches} branches over {vocabulary} tokens need [{branches}, {vocabulary}], row by row",
+            "log-probabilities of shape {:?} and strides {:?}, where {branches} branches over \
+             {vocabulary} tokens need [{branches}, {vocabulary}], row by row",
             log_probs.shape(),
             log_probs.strides()
         );
@@ -307,7 +317,8 @@ fn rows<'a>(
     Ok(rows)
 }
 
-/// The log-likelihood of a given response as [`UserModel::generate`] would assign it, before penalties.
+/// The log-likelihood of a given response as [`UserModel::generate`] would assign it, before
+/// penalties.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FusedScore {
     /// Log-likelihood of every response token under the adapter alone, nats.
@@ -316,21 +327,24 @@ pub struct FusedScore {
     pub fused: Vec<f32>,
     /// Whether the retrieval branch took part.
     pub open: bool,
-    /// Mean share of the tokens' probability that came from the retrieval branch; 0 when the gate is closed.
+    /// Mean share of the tokens' probability that came from the retrieval branch; 0 when the gate
+    /// is closed.
     pub retrieval_share: f64,
 }
 
 impl UserModel<'_> {
     /// Writes a response to a prompt as this person would.
     ///
-    /// Without a relevant text in the bank it is one branch, at no further cost; else two branches run as two rows of one
-    /// batch, see the same emitted tokens, and their distributions are mixed. Penalties and sampling come after that.
-    /// [`TextGeneration`] is the same step by step; `progress` is told each token and its text as it comes.
+    /// Without a relevant text in the bank it is one branch, at no further cost; else two branches
+    /// run as two rows of one batch, see the same emitted tokens, and their distributions are
+    /// mixed. Penalties and sampling come after that. [`TextGeneration`] is the same step by step;
+    /// `progress` is told each token and its text as it comes.
     ///
     /// # Errors
     ///
-    /// If a setting is out of range, the model refuses the prompt, or it gives log-probabilities of another shape than its trait
-    /// asks for. A request to stop is no error: the record has the text so far and says so.
+    /// If a setting is out of range, the model refuses the prompt, or it gives log-probabilities of
+    /// another shape than its trait asks for. A request to stop is no error: the record has the
+    /// text so far and says so.
     pub fn generate(&self, prompt: &str, progress: &mut dyn Progress) -> Result<AnswerRecord> {
         let model = self.base();
         let mut generation = TextGeneration::new(self, prompt)?;
@@ -338,7 +352,8 @@ impl UserModel<'_> {
         generation.join(&mut *session)?;
         loop {
             let step = generation.step(model, &*session)?;
-            let event = Event::Token { done: generation.tokens.len(), token: step.token, text: &step.text };
+            let event =
+                Event::Token { done: generation.tokens.len(), token: step.token, text: &step.text };
             if progress.on(event).is_break() && step.ended.is_none() {
                 generation.stop(model)?;
                 break;
@@ -353,8 +368,9 @@ impl UserModel<'_> {
 
     /// Scores a response that is known, teacher-forced, through the gate and the mixture.
     ///
-    /// `encoded` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response: the branch without
-    /// retrieval, so that a closed gate gives the adapter's own score. The other branch has the same part of the prompt.
+    /// `encoded` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response:
+    /// the branch without retrieval, so that a closed gate gives the adapter's own score. The other
+    /// branch has the same part of the prompt.
     ///
     /// # Errors
     ///
@@ -370,17 +386,26 @@ impl UserModel<'_> {
         let Some(with) = &contexts.retrieval else {
             let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
             if adapter.len() != response.len() {
-                let reason =
-                    format!("{} scores for the {} tokens of a response", adapter.len(), response.len());
+                let reason = format!(
+                    "{} scores for the {} tokens of a response",
+                    adapter.len(),
+                    response.len()
+                );
                 return Err(Error::Contract { reason });
             }
-            return Ok(FusedScore { fused: adapter.clone(), adapter, open: false, retrieval_share: 0.0 });
+            return Ok(FusedScore {
+                fused: adapter.clone(),
+                adapter,
+                open: false,
+                retrieval_share: 0.0,
+            });
         };
         let branches: [Branch<'_>; 2] = [(&sequence.context, adapter), (with, adapter)];
         let weights = config.fusion.lambda.weights(2, Some(&retrieval.gate))?;
         let mut mixture = config.fusion.init()?;
         let mut mixed = vec![0.0; model.info().vocabulary];
-        let mut score = FusedScore { adapter: vec![], fused: vec![], open: true, retrieval_share: 0.0 };
+        let mut score =
+            FusedScore { adapter: vec![], fused: vec![], open: true, retrieval_share: 0.0 };
         let mut failure: Option<Error> = None;
         model.score_branches(&branches, response, &mut |position, log_probs| {
             if failure.is_some() {
@@ -389,7 +414,10 @@ impl UserModel<'_> {
             let mut add = || -> Result<()> {
                 let rows = rows(&log_probs, branches.len(), mixed.len())?;
                 let token = *response.get(position).ok_or_else(|| Error::Contract {
-                    reason: format!("position {position} of a response of {} tokens", response.len()),
+                    reason: format!(
+                        "position {position} of a response of {} tokens",
+                        response.len()
+                    ),
                 })?;
                 let shares = mixture.mix(&rows, &weights, &mut mixed)?.shares(&rows, token)?;
                 score.adapter.push(rows[0][token as usize]);

@@ -105,8 +105,8 @@ impl<'m> Learner<'m> {
         Ok(outcome.learned)
     }
 
-    /// Takes the number that a state has given to what was learned last: after a step back it is not
-    /// the next one.
+    /// Takes the number that a state has given to what was learned last: after a step back it is
+    /// not the next one.
     pub fn commit(&mut self, generation: u32) {
         self.model.memories.generation = generation;
     }

@@ -31,7 +31,9 @@ pub use generate::{FusedScore, TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
 pub use learner::{Learner, Period};
 pub use memories::{Memories, RetrievalBank};
-pub use period::{Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties};
+pub use period::{
+    Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties,
+};
 pub use progress::{Event, Progress, reading};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
 pub use retrieve::Retrieval;
@@ -42,11 +44,12 @@ pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, Tokenize, Tr
 #[cfg(feature = "sqlite")]
 pub use spring_store::{Access, Sqlite, SqliteStore};
 pub use spring_store::{
-    Backend, BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, EmbeddingMap, Forgetting,
-    Forgotten, Generation, GenerationSummary, GraphPlace, History, HistoryEntry, IngestReport, Lease, Member,
-    Memory, MemoryStore, PeriodCommit, PlannedPeriod, Relearned, RetrievalConfig, RetrieverKind, Rollback,
-    SearchConfig, Settings, StateConfig, Store, StoredInteraction, TextLength, Transferred, UserSize,
-    UserSnapshot, UserSummary, UserVersion, period_ranges, record,
+    Backend, BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, EmbeddingMap,
+    Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, History, HistoryEntry,
+    IngestReport, Lease, Member, Memory, MemoryStore, PeriodCommit, PlannedPeriod, Relearned,
+    RetrievalConfig, RetrieverKind, Rollback, SearchConfig, Settings, StateConfig, Store,
+    StoredInteraction, TextLength, Transferred, UserSize, UserSnapshot, UserSummary, UserVersion,
+    period_ranges, record,
 };
 pub use stop::StopStrings;
 pub use user_model::UserModel;

@@ -6,11 +6,12 @@ use spring_lm::Adapter;
 use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit};
 
 use crate::{
-    Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever, StoredInteraction,
-    retriever::retriever,
+    Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever,
+    StoredInteraction, retriever::retriever,
 };
 
-/// What a user's model consists of beside the base: the adapter, and the buffer of what it explains badly.
+/// What a user's model consists of beside the base: the adapter, and the buffer of what it explains
+/// badly.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memories {
     /// The generation; 0 before the first period.
@@ -39,7 +40,8 @@ impl Memories {
     }
 }
 
-/// The texts of a residual buffer, searchable by prompt. It is read at generation time and is no training data.
+/// The texts of a residual buffer, searchable by prompt. It is read at generation time and is no
+/// training data.
 #[derive(Debug, Clone)]
 pub struct RetrievalBank {
     retriever: Arc<dyn Retriever>,
@@ -47,7 +49,8 @@ pub struct RetrievalBank {
 }
 
 impl RetrievalBank {
-    /// The bank of the paper: BM25 over the texts of a buffer; a document is the prompt, a line break, and the response.
+    /// The bank of the paper: BM25 over the texts of a buffer; a document is the prompt, a line
+    /// break, and the response.
     ///
     /// # Errors
     ///
@@ -106,8 +109,8 @@ impl RetrievalBank {
         self.texts.iter().find(|text| text.seq == seq)
     }
 
-    /// Each text's best score in the bank without it: how alike this user's texts are to each other, which is what the
-    /// gate's threshold is a quantile of.
+    /// Each text's best score in the bank without it: how alike this user's texts are to each
+    /// other, which is what the gate's threshold is a quantile of.
     ///
     /// # Errors
     ///

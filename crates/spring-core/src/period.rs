@@ -1,6 +1,7 @@
 //! One period of one user: score, select, adapt, score the buffer again, keep, calibrate the gate.
 //!
-//! Pure: texts and memories in, memories and a record out. [`adapt`](crate::adapt) does it over a state.
+//! Pure: texts and memories in, memories and a record out. [`adapt`](crate::adapt) does it over a
+//! state.
 
 use std::{
     borrow::{Borrow, Cow},
@@ -16,8 +17,8 @@ use spring_lm::{Adapter, Sequence, TrainRequest};
 use spring_memory::{BufferItem, BufferPolicy, BufferPolicyConfig, UserId};
 
 use crate::{
-    ColdStart, Config, EmbeddingMap, LanguageModel, Memories, Result, RetrievalBank, StoredInteraction,
-    TextLength,
+    ColdStart, Config, EmbeddingMap, LanguageModel, Memories, Result, RetrievalBank,
+    StoredInteraction, TextLength,
     embedding::embed_missing,
     key,
     progress::{Event, Progress, tell},
@@ -40,14 +41,16 @@ pub struct PeriodInput<'a> {
     pub buffered: &'a [StoredInteraction],
     /// The memories before the period.
     pub memories: &'a Memories,
-    /// Novelties of earlier periods' texts, in the order of time; see [`novelties`]. Adaptive selection alone reads them.
+    /// Novelties of earlier periods' texts, in the order of time; see [`novelties`]. Adaptive
+    /// selection alone reads them.
     pub earlier: &'a [f64],
-    /// Embeddings that are known; of texts without one they are computed where [`Config::needs_embeddings`].
+    /// Embeddings that are known; of texts without one they are computed where
+    /// [`Config::needs_embeddings`].
     pub embeddings: &'a EmbeddingMap,
 }
 
-/// Novelties of a period's texts as they were measured before it was learned, for the periods that follow; none of a
-/// first period, where there was no adapter to be novel to.
+/// Novelties of a period's texts as they were measured before it was learned, for the periods that
+/// follow; none of a first period, where there was no adapter to be novel to.
 pub fn novelties(record: &PeriodRecord) -> impl Iterator<Item = f64> {
     record.scores.iter().filter(|score| score.adapter.is_some()).map(|score| score.score.novelty)
 }
@@ -144,7 +147,8 @@ pub fn learn_period(
     let sample = Calibration::new(calibration.clone());
     let gate_threshold = config.gate.init()?.decide(&[Candidate::new(0.0)], &sample).threshold;
 
-    let rank_of: HashMap<usize, usize> = chosen.iter().enumerate().map(|(rank, i)| (*i, rank + 1)).collect();
+    let rank_of: HashMap<usize, usize> =
+        chosen.iter().enumerate().map(|(rank, i)| (*i, rank + 1)).collect();
     let record = PeriodRecord {
         period,
         parent: memories.generation,
@@ -193,10 +197,11 @@ fn encode(model: &dyn LanguageModel, config: &Config, text: &StoredInteraction) 
     encode_pair(model, &interaction.prompt, &interaction.response, config.training.max_tokens)
 }
 
-/// Log-likelihoods under base and adapter; the base's is computed once per text and then remembered.
+/// Log-likelihoods under base and adapter; the base's is computed once per text and then
+/// remembered.
 ///
-/// In two calls, so that the adapter's rows share their batches with the same rows whether or not the base's values are
-/// known: what is learned again comes out the same to the last bit.
+/// In two calls, so that the adapter's rows share their batches with the same rows whether or not
+/// the base's values are known: what is learned again comes out the same to the last bit.
 fn observe<E: Borrow<Encoded>>(
     model: &dyn LanguageModel,
     known: &[Option<f64>],
@@ -205,7 +210,8 @@ fn observe<E: Borrow<Encoded>>(
 ) -> Result<Vec<Observation>> {
     let sequences = || encoded.iter().map(|encoded| &encoded.borrow().sequence);
     let unknown = sequences().zip(known).filter(|(_, base)| base.is_none());
-    let rows: Vec<(&Sequence, Option<&Adapter>)> = unknown.map(|(sequence, _)| (sequence, None)).collect();
+    let rows: Vec<(&Sequence, Option<&Adapter>)> =
+        unknown.map(|(sequence, _)| (sequence, None)).collect();
     let mut means = model.score(&rows)?.into_iter().map(|tokens| mean_log_likelihood(&tokens));
     let mut observations = Vec::with_capacity(known.len());
     for (order, base) in known.iter().enumerate() {
@@ -244,19 +250,21 @@ fn by_length<E: Borrow<Encoded>>(
     scaled.collect()
 }
 
-/// The scorer of the settings; a random one is keyed by user and period, so that it does not draw the same places again.
+/// The scorer of the settings; a random one is keyed by user and period, so that it does not draw
+/// the same places again.
 fn scorer(config: &Config, input: PeriodInput<'_>) -> Result<Box<dyn DriftScorer>> {
     Ok(match config.drift.scorer {
         ScorerConfig::Random { seed } => {
-            let seed = key::seed(config.seed ^ seed, input.user.as_str(), input.period, "random scorer");
+            let seed =
+                key::seed(config.seed ^ seed, input.user.as_str(), input.period, "random scorer");
             ScorerConfig::Random { seed }.init()?
         }
         other => other.init()?,
     })
 }
 
-/// The buffer policy of the settings; a reservoir is keyed by user, so that no two users keep the same places of their
-/// histories, and not by period: over the periods it is one sample.
+/// The buffer policy of the settings; a reservoir is keyed by user, so that no two users keep the
+/// same places of their histories, and not by period: over the periods it is one sample.
 fn policy(config: &Config, user: &UserId) -> Result<Box<dyn BufferPolicy>> {
     Ok(match config.buffer.policy {
         BufferPolicyConfig::Reservoir { seed } => {
@@ -290,7 +298,8 @@ fn select(
         true => "first period: there is no adapter yet, so all of it is learned".into(),
         false => selected.reason,
     };
-    let record = SelectionRecord { selected: selected.indices.len(), cutoff: selected.cutoff, reason };
+    let record =
+        SelectionRecord { selected: selected.indices.len(), cutoff: selected.cutoff, reason };
     Ok((selected.indices, record))
 }
 
@@ -319,12 +328,17 @@ fn update(
 }
 
 /// The old buffer and the selection, each text once, with the period that brought it.
-fn buffer_candidates<'a>(input: PeriodInput<'a>, chosen: &[usize]) -> Vec<(&'a StoredInteraction, u32)> {
+fn buffer_candidates<'a>(
+    input: PeriodInput<'a>,
+    chosen: &[usize],
+) -> Vec<(&'a StoredInteraction, u32)> {
     let periods: HashMap<u64, u32> =
         input.memories.buffer.iter().map(|item| (item.key, item.period)).collect();
     let mut seen = HashSet::new();
-    let old =
-        input.buffered.iter().map(|text| (text, periods.get(&text.seq).copied().unwrap_or(input.period)));
+    let old = input
+        .buffered
+        .iter()
+        .map(|text| (text, periods.get(&text.seq).copied().unwrap_or(input.period)));
     let new = chosen.iter().map(|i| (&input.texts[*i], input.period));
     let mut candidates: Vec<_> = old.chain(new).filter(|(text, _)| seen.insert(text.seq)).collect();
     candidates.sort_by_key(|(text, _)| (text.interaction.time, text.seq));
@@ -365,14 +379,16 @@ mod tests {
     /// Users number their texts alike, each from 1.
     #[test]
     fn a_reservoir_is_drawn_per_user_and_seed_and_is_one_over_all_periods() {
-        let kept = |seed: u64, policy_seed: u64, user: &str, keys: std::ops::Range<u64>| -> Vec<u64> {
-            let mut config = Config { seed, ..Config::default() };
-            config.buffer.policy = BufferPolicyConfig::Reservoir { seed: policy_seed };
-            let item = |key| BufferItem::new(key, 1, 0.0, 0.0, key as f64);
-            let policy = policy(&config, &UserId::new(user).unwrap()).unwrap();
-            let retained = policy.retain(keys.map(item).collect(), 20, &EmbeddingMap::new()).unwrap();
-            retained.kept.iter().map(|item| item.key).collect()
-        };
+        let kept =
+            |seed: u64, policy_seed: u64, user: &str, keys: std::ops::Range<u64>| -> Vec<u64> {
+                let mut config = Config { seed, ..Config::default() };
+                config.buffer.policy = BufferPolicyConfig::Reservoir { seed: policy_seed };
+                let item = |key| BufferItem::new(key, 1, 0.0, 0.0, key as f64);
+                let policy = policy(&config, &UserId::new(user).unwrap()).unwrap();
+                let retained =
+                    policy.retain(keys.map(item).collect(), 20, &EmbeddingMap::new()).unwrap();
+                retained.kept.iter().map(|item| item.key).collect()
+            };
         let ada = kept(1, 0, "ada", 0..200);
         assert_eq!((ada.len(), &ada), (20, &kept(1, 0, "ada", 0..200)));
         for other in [

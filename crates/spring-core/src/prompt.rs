@@ -1,10 +1,10 @@
-//! From texts to token sequences: the layout of prompt, response and retrieved texts, and what is cut when they do
-//! not fit.
+//! From texts to token sequences: the layout of prompt, response and retrieved texts, and what is
+//! cut when they do not fit.
 //!
-//! With a chat template, retrieved texts are earlier turns of the conversation. The layout of a base without one: `bos`,
-//! every retrieved text as `prompt ⏎⏎ response eos` from the oldest to the newest, then `prompt ⏎⏎`, then the response and
-//! `eos`. Prompt and response are tokenised separately, so that the response's tokens do not depend on what stands
-//! before it.
+//! With a chat template, retrieved texts are earlier turns of the conversation. The layout of a
+//! base without one: `bos`, every retrieved text as `prompt ⏎⏎ response eos` from the oldest to the
+//! newest, then `prompt ⏎⏎`, then the response and `eos`. Prompt and response are tokenised
+//! separately, so that the response's tokens do not depend on what stands before it.
 
 use spring_lm::{Message, Role, Sequence};
 use spring_memory::Interaction;
@@ -32,15 +32,17 @@ pub struct Encoded {
 impl Encoded {
     /// Tokens that the prompt lost at its beginning.
     pub fn lost_of_prompt(&self) -> usize {
-        let lost = self.cuts.iter().map(|cut| if let Cut::Prompt { tokens } = cut { *tokens } else { 0 });
+        let lost =
+            self.cuts.iter().map(|cut| if let Cut::Prompt { tokens } = cut { *tokens } else { 0 });
         lost.sum()
     }
 }
 
-/// Encodes a prompt and its response in at most `max_tokens` tokens (and never more than the context).
+/// Encodes a prompt and its response in at most `max_tokens` tokens (and never more than the
+/// context).
 ///
-/// What is too long loses the end of its response and the beginning of its prompt; the prompt keeps half, or what the
-/// response leaves free.
+/// What is too long loses the end of its response and the beginning of its prompt; the prompt keeps
+/// half, or what the response leaves free.
 ///
 /// # Errors
 ///
@@ -112,8 +114,9 @@ pub struct Contexts {
 
 /// Lays out a prompt and retrieved texts (best first), leaving room for `new_tokens`.
 ///
-/// Without a number the smaller of 600 and a third of the context is left. A prompt that does not fit beside them
-/// loses its beginning; then retrieved texts are put in whole, and the lowest in rank is dropped first.
+/// Without a number the smaller of 600 and a third of the context is left. A prompt that does not
+/// fit beside them loses its beginning; then retrieved texts are put in whole, and the lowest in
+/// rank is dropped first.
 ///
 /// # Errors
 ///
@@ -127,8 +130,9 @@ pub fn contexts(
     contexts_of_rest(model, prompt, 0, retrieved, new_tokens)
 }
 
-/// The same of a prompt that has lost its first `lost` tokens already, as [`encode_pair`] cuts: a response that is scored
-/// with and without retrieved texts then stands behind the same part of its prompt.
+/// The same of a prompt that has lost its first `lost` tokens already, as [`encode_pair`] cuts: a
+/// response that is scored with and without retrieved texts then stands behind the same part of its
+/// prompt.
 ///
 /// # Errors
 ///
@@ -175,8 +179,8 @@ fn begin(info: &ModelInfo) -> Vec<u32> {
     if info.chat { vec![] } else { info.bos.into_iter().collect() }
 }
 
-/// The ids of a prompt behind earlier texts, and how many tokens its beginning lost: `lost`, or more so that it fits into
-/// `most`.
+/// The ids of a prompt behind earlier texts, and how many tokens its beginning lost: `lost`, or
+/// more so that it fits into `most`.
 fn context(
     model: &dyn LanguageModel,
     info: &ModelInfo,

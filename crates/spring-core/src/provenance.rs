@@ -1,4 +1,5 @@
-//! Where what a user's model does came from: which texts it learned, when, and which of them a given text is like.
+//! Where what a user's model does came from: which texts it learned, when, and which of them a
+//! given text is like.
 
 use std::collections::HashMap;
 
@@ -78,7 +79,8 @@ pub fn learned_texts(store: &Store, user: &UserId, generation: u32) -> Result<Ve
 /// Why a text may have been written.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Provenance {
-    /// The newest record of a text that holds it: what was retrieved, what the gate decided, what each branch gave.
+    /// The newest record of a text that holds it: what was retrieved, what the gate decided, what
+    /// each branch gave.
     pub answer: Option<AnswerRecord>,
     /// The generation that wrote it; where it is on no record, the one in use.
     pub generation: u32,
@@ -96,10 +98,11 @@ pub struct AlikeText {
     pub text: LearnedText,
 }
 
-/// Answers "why did the model write this?": the record, and the `k` learned texts that it is most like.
+/// Answers "why did the model write this?": the record, and the `k` learned texts that it is most
+/// like.
 ///
-/// Likeness is by words (BM25 over prompt and response): it shows what the adapter may have taken it from, and proves
-/// nothing.
+/// Likeness is by words (BM25 over prompt and response): it shows what the adapter may have taken
+/// it from, and proves nothing.
 ///
 /// # Errors
 ///
@@ -113,14 +116,20 @@ pub fn provenance(store: &Store, user: &UserId, text: &str, k: usize) -> Result<
     let learned = learned_texts(store, user, generation)?;
     let documents: Vec<StoredInteraction> = learned
         .iter()
-        .map(|text| StoredInteraction { seq: text.seq, interaction: text.interaction.clone(), base: None })
+        .map(|text| StoredInteraction {
+            seq: text.seq,
+            interaction: text.interaction.clone(),
+            base: None,
+        })
         .collect();
     let by_words =
         Bm25Retriever::new(store.settings().config.bm25.clone(), DocumentFields::Both, &documents)?;
-    let mut by_seq: HashMap<u64, LearnedText> = learned.into_iter().map(|text| (text.seq, text)).collect();
+    let mut by_seq: HashMap<u64, LearnedText> =
+        learned.into_iter().map(|text| (text.seq, text)).collect();
     // Those that share a word with it: where most texts do, BM25 may be 0 or below.
     let hits = by_words.index().search(text, k, |_| true).into_iter();
-    let alike =
-        hits.filter_map(|hit| Some(AlikeText { bm25: hit.score, text: by_seq.remove(&hit.key)? })).collect();
+    let alike = hits
+        .filter_map(|hit| Some(AlikeText { bm25: hit.score, text: by_seq.remove(&hit.key)? }))
+        .collect();
     Ok(Provenance { answer, generation, alike })
 }

@@ -8,7 +8,8 @@ use crate::{
     record::RetrievedText,
 };
 
-/// As many candidates are searched and recorded at least; a gate that may keep more needs them and the runner-up.
+/// As many candidates are searched and recorded at least; a gate that may keep more needs them and
+/// the runner-up.
 const CANDIDATES: usize = 16;
 
 /// What retrieval made of a prompt.
@@ -29,14 +30,23 @@ impl UserModel<'_> {
     /// # Errors
     ///
     /// If a setting is out of range or the tokenizer refuses a text.
-    pub fn retrieve(&self, prompt: &str, lost: usize, new_tokens: Option<usize>) -> Result<Retrieval> {
+    pub fn retrieve(
+        &self,
+        prompt: &str,
+        lost: usize,
+        new_tokens: Option<usize>,
+    ) -> Result<Retrieval> {
         let (model, bank, gate) = (self.base(), &self.bank, &self.config.gate);
         let hits = bank.search(model, prompt, CANDIDATES.max(gate.k().saturating_add(1)))?;
         let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate::new(hit.score)).collect();
         let calibration = Calibration::new(self.memories.calibration.clone());
         let gate = gate.init()?.decide(&candidates, &calibration);
-        let kept: Vec<RetrievedPair<'_>> =
-            gate.kept.iter().filter_map(|i| bank.text(hits.get(*i)?.key)).map(RetrievedPair::of).collect();
+        let kept: Vec<RetrievedPair<'_>> = gate
+            .kept
+            .iter()
+            .filter_map(|i| bank.text(hits.get(*i)?.key))
+            .map(RetrievedPair::of)
+            .collect();
         let contexts = contexts_of_rest(model, prompt, lost, &kept, new_tokens)?;
         let found = hits
             .iter()

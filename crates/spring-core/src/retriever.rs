@@ -9,8 +9,8 @@ use crate::{
     embedding::{embed_missing, embed_text},
 };
 
-/// Finds the texts of a buffer that a prompt is like. Scores are in a unit of its own: the gate's threshold is a quantile
-/// of the same retriever's scores.
+/// Finds the texts of a buffer that a prompt is like. Scores are in a unit of its own: the gate's
+/// threshold is a quantile of the same retriever's scores.
 pub trait Retriever: Debug + Send + Sync {
     /// The name in configurations and records.
     fn name(&self) -> &'static str;
@@ -22,13 +22,17 @@ pub trait Retriever: Debug + Send + Sync {
     /// If the model refuses the prompt.
     fn search(&self, model: &dyn LanguageModel, prompt: &str, k: usize) -> Result<Vec<Hit>>;
 
-    /// Each text's best score among the others for its own prompt: how alike this user's texts are to each other. One text
-    /// alone gives nothing.
+    /// Each text's best score among the others for its own prompt: how alike this user's texts are
+    /// to each other. One text alone gives nothing.
     ///
     /// # Errors
     ///
     /// If the model refuses a prompt.
-    fn calibration(&self, model: &dyn LanguageModel, texts: &[StoredInteraction]) -> Result<Vec<f64>>;
+    fn calibration(
+        &self,
+        model: &dyn LanguageModel,
+        texts: &[StoredInteraction],
+    ) -> Result<Vec<f64>>;
 }
 
 /// The retriever of the settings over these texts. Embeddings that a dense one needs are taken from
@@ -53,7 +57,8 @@ pub fn retriever(
     }
 }
 
-/// The settings of BM25, with the words of the shared prompt template as stop words if that is asked for.
+/// The settings of BM25, with the words of the shared prompt template as stop words if that is
+/// asked for.
 pub(crate) fn without_template(
     bm25: &Bm25Config,
     share: Option<f64>,
@@ -77,7 +82,11 @@ impl Bm25Retriever {
     /// # Errors
     ///
     /// If a setting is out of range.
-    pub fn new(config: Bm25Config, fields: DocumentFields, texts: &[StoredInteraction]) -> Result<Self> {
+    pub fn new(
+        config: Bm25Config,
+        fields: DocumentFields,
+        texts: &[StoredInteraction],
+    ) -> Result<Self> {
         let mut index = Bm25Index::new(config)?;
         for StoredInteraction { seq, interaction, .. } in texts {
             index.add(*seq, &fields.document(&interaction.prompt, &interaction.response));
@@ -101,7 +110,8 @@ impl Retriever for Bm25Retriever {
     }
 
     fn calibration(&self, _: &dyn LanguageModel, texts: &[StoredInteraction]) -> Result<Vec<f64>> {
-        let best = |text: &StoredInteraction| self.0.leave_one_out(text.seq, &text.interaction.prompt, 1);
+        let best =
+            |text: &StoredInteraction| self.0.leave_one_out(text.seq, &text.interaction.prompt, 1);
         Ok(texts.iter().filter_map(best).collect())
     }
 }
@@ -116,7 +126,11 @@ impl DenseRetriever {
     /// # Errors
     ///
     /// If the model refuses a text, or embeddings do not fit together.
-    pub fn new(model: &dyn LanguageModel, texts: &[StoredInteraction], known: &EmbeddingMap) -> Result<Self> {
+    pub fn new(
+        model: &dyn LanguageModel,
+        texts: &[StoredInteraction],
+        known: &EmbeddingMap,
+    ) -> Result<Self> {
         let new = embed_missing(model, texts, known)?;
         let of = |text: &StoredInteraction| known.get(&text.seq).or_else(|| new.get(&text.seq));
         let mut vectors = VectorStore::new(texts.iter().find_map(of).map_or(0, Vec::len));
@@ -141,7 +155,11 @@ impl Retriever for DenseRetriever {
         Ok(self.0.search(&embed_text(model, prompt)?, k, |_| true)?)
     }
 
-    fn calibration(&self, model: &dyn LanguageModel, texts: &[StoredInteraction]) -> Result<Vec<f64>> {
+    fn calibration(
+        &self,
+        model: &dyn LanguageModel,
+        texts: &[StoredInteraction],
+    ) -> Result<Vec<f64>> {
         if self.0.len() < 2 {
             return Ok(Vec::new());
         }

@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, fs::DirBuilder, path::Path};
 
 use serde::Serialize;
 use spring_memory::{
-    GraphOrigin, HistoryConfig, HistoryIndex, Interaction, SearchFilter, SearchMode, SearchRequest, UserId,
+    GraphOrigin, HistoryConfig, HistoryIndex, Interaction, SearchFilter, SearchMode, SearchRequest,
+    UserId,
 };
 
 use crate::{
-    EmbeddingMap, Error, History, HistoryEntry, LanguageModel, Result, Store, StoredInteraction, UserVersion,
+    EmbeddingMap, Error, History, HistoryEntry, LanguageModel, Result, Store, StoredInteraction,
+    UserVersion,
     embedding::{embed_missing, embed_text, keep},
     progress::{Event, Progress, tell},
     retriever::without_template,
@@ -34,7 +36,8 @@ const KEPT_AT_ONCE: usize = 64;
 
 /// One user's history, ready to be searched any number of times.
 ///
-/// It holds this user's texts only. It is of the moment at which it was opened: open it again after an ingest or a removal.
+/// It holds this user's texts only. It is of the moment at which it was opened: open it again after
+/// an ingest or a removal.
 #[derive(Debug)]
 pub struct HistorySearch {
     mode: SearchMode,
@@ -47,15 +50,16 @@ pub struct HistorySearch {
 impl HistorySearch {
     /// Indexes a user's history for one mode, by the `[search]` and `[bm25]` settings of the state.
     ///
-    /// Held-out texts are not indexed, and count in no statistic, unless `held_out` says so. Dense and hybrid search need
-    /// the base `model`: each text is embedded once, and its embedding kept in the state if that can be written. From
-    /// `search.dense.exact_below` embeddings on, a graph over them is kept beside the state; it is read back only if it
-    /// is, to the byte, the one that the state knows, and built anew otherwise.
+    /// Held-out texts are not indexed, and count in no statistic, unless `held_out` says so. Dense
+    /// and hybrid search need the base `model`: each text is embedded once, and its embedding kept
+    /// in the state if that can be written. From `search.dense.exact_below` embeddings on, a graph
+    /// over them is kept beside the state; it is read back only if it is, to the byte, the one that
+    /// the state knows, and built anew otherwise.
     ///
     /// # Errors
     ///
-    /// [`UnknownUser`](spring_store::Error::UnknownUser), a mode without the model that it needs, or a request to stop; embeddings computed so far are
-    /// kept.
+    /// [`UnknownUser`](spring_store::Error::UnknownUser), a mode without the model that it needs,
+    /// or a request to stop; embeddings computed so far are kept.
     pub fn open(
         model: Option<&dyn LanguageModel>,
         store: &Store,
@@ -101,8 +105,10 @@ impl HistorySearch {
             let embedding = embeddings.get(&stored.seq).map(Vec::as_slice);
             index.add(stored.seq, &stored.interaction, *period, embedding)?;
         }
-        // A graph with held-out texts in it would take the place of the one that is searched every day.
-        let graph = if held_out { GraphOrigin::NotNeeded } else { graph_of(&mut index, store, &version)? };
+        // A graph with held-out texts in it would take the place of the one that is searched every
+        // day.
+        let graph =
+            if held_out { GraphOrigin::NotNeeded } else { graph_of(&mut index, store, &version)? };
         let entries = entries.into_iter().map(|entry| (entry.stored.seq, entry)).collect();
         Ok(Self { mode, index, entries, embedded, graph })
     }
@@ -163,7 +169,8 @@ impl HistorySearch {
 
 /// Reads the graph over the embeddings where it is worth having, or builds and keeps it.
 fn graph_of(index: &mut HistoryIndex, store: &Store, version: &UserVersion) -> Result<GraphOrigin> {
-    let Some(dense) = index.dense_mut().filter(|dense| dense.len() >= dense.config().exact_below.max(1))
+    let Some(dense) =
+        index.dense_mut().filter(|dense| dense.len() >= dense.config().exact_below.max(1))
     else {
         return Ok(GraphOrigin::NotNeeded);
     };

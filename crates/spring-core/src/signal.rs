@@ -12,17 +12,17 @@ pub struct PeriodSignal {
     pub period: u32,
     /// The generation that learned it.
     pub generation: u32,
-    /// The running mean novelty with its band, whether the user is drifting, and why it is said; texts are counted from the
-    /// first that an adapter was there for.
+    /// The running mean novelty with its band, whether the user is drifting, and why it is said;
+    /// texts are counted from the first that an adapter was there for.
     #[serde(flatten)]
     pub reading: DriftReading,
 }
 
-/// The running drift signal over some periods of one user, oldest first: after each that had an adapter to be novel to, so
-/// not after a first one.
+/// The running drift signal over some periods of one user, oldest first: after each that had an
+/// adapter to be novel to, so not after a first one.
 ///
-/// Novelties are those before each text was learned, in nats per token whatever `drift.length` says, so that periods learned
-/// under different settings compare.
+/// Novelties are those before each text was learned, in nats per token whatever `drift.length`
+/// says, so that periods learned under different settings compare.
 ///
 /// # Errors
 ///

@@ -29,7 +29,8 @@ impl StopStrings {
             text.truncate(start);
             return (text, true);
         }
-        let begins = |start: &usize| self.stops.iter().any(|stop| stop.starts_with(&self.held[*start..]));
+        let begins =
+            |start: &usize| self.stops.iter().any(|stop| stop.starts_with(&self.held[*start..]));
         let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
         let from = self.held.len().saturating_sub(longest);
         let starts = self.held.char_indices().map(|(at, _)| at).filter(|at| *at >= from);

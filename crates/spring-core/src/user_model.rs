@@ -25,7 +25,12 @@ pub struct UserModel<'m> {
 
 impl<'m> UserModel<'m> {
     /// Puts a person's model together; the bank is that of the memories' buffer.
-    pub fn new(base: impl Into<Base<'m>>, config: Config, memories: Memories, bank: RetrievalBank) -> Self {
+    pub fn new(
+        base: impl Into<Base<'m>>,
+        config: Config,
+        memories: Memories,
+        bank: RetrievalBank,
+    ) -> Self {
         Self { base: base.into(), config, memories, bank }
     }
 
@@ -34,7 +39,11 @@ impl<'m> UserModel<'m> {
     /// # Errors
     ///
     /// If a setting is out of range.
-    pub fn fresh(base: impl Into<Base<'m>>, config: Config, adapter: Option<Adapter>) -> Result<Self> {
+    pub fn fresh(
+        base: impl Into<Base<'m>>,
+        config: Config,
+        adapter: Option<Adapter>,
+    ) -> Result<Self> {
         let base = base.into();
         let bank = RetrievalBank::of(&*base, &config, vec![], &EmbeddingMap::new())?;
         let memories = Memories { adapter: adapter.map(Arc::new), ..Memories::default() };
@@ -62,7 +71,8 @@ impl<'m> UserModel<'m> {
     ///
     /// # Errors
     ///
-    /// If the settings are of another base, the adapter cannot be read, or the model refuses a text.
+    /// If the settings are of another base, the adapter cannot be read, or the model refuses a
+    /// text.
     pub fn of_snapshot(
         base: impl Into<Base<'m>>,
         settings: &Settings,
@@ -72,7 +82,8 @@ impl<'m> UserModel<'m> {
         check_fingerprint(&*base, settings, "of the snapshot")?;
         let config = settings.config.clone();
         let UserSnapshot { generation, calibrated, texts, embeddings, .. } = snapshot;
-        let mut memories = generation.map(Memories::from_generation).transpose()?.unwrap_or_default();
+        let mut memories =
+            generation.map(Memories::from_generation).transpose()?.unwrap_or_default();
         let bank = RetrievalBank::of(&*base, &config, texts, &embeddings)?;
         // Computed again, as the settings may have changed since the period was learned; but where
         // the model would have to embed every prompt for that, only if the retriever is another one

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use common::{config, ingest, model, settings, texts, user};
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 use spring_core::{
-    Config, Error, Periods, SqliteStore, UserModel, adapt, prompt::encode_pair, spring_fuse::GateConfig,
+    Config, Error, Periods, SqliteStore, UserModel, adapt, prompt::encode_pair,
+    spring_fuse::GateConfig,
 };
-use spring_lm::{Adapter, Branch, BranchVisitor, Decode, ModelError, Parts, RowId, Score, ScoreRow, Session};
+use spring_lm::{
+    Adapter, Branch, BranchVisitor, Decode, ModelError, Parts, RowId, Score, ScoreRow, Session,
+};
 
 /// What is wrong with the log-probabilities `[branches, vocabulary]`.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +54,11 @@ struct ForeignSession {
 }
 
 impl Session for ForeignSession {
-    fn open(&mut self, adapter: Option<Arc<Adapter>>, capacity: usize) -> Result<RowId, ModelError> {
+    fn open(
+        &mut self,
+        adapter: Option<Arc<Adapter>>,
+        capacity: usize,
+    ) -> Result<RowId, ModelError> {
         self.inner.open(adapter, capacity)
     }
 
@@ -119,9 +126,13 @@ fn distributions_of_another_shape_are_refused() {
     let response = encode_pair(model(), "About soup", "Soup is odd.", 768).unwrap();
     for gate in [GateConfig::Never {}, GateConfig::Always { k: 2 }] {
         let config = Config { gate, ..config.clone() };
-        for wrong in
-            [Wrong::NoRow, Wrong::ShortRows, Wrong::LongRows, Wrong::ColumnByColumn, Wrong::OneRowMore]
-        {
+        for wrong in [
+            Wrong::NoRow,
+            Wrong::ShortRows,
+            Wrong::LongRows,
+            Wrong::ColumnByColumn,
+            Wrong::OneRowMore,
+        ] {
             // One row is the same either way.
             if matches!((wrong, gate), (Wrong::ColumnByColumn, GateConfig::Never {})) {
                 continue;

@@ -27,9 +27,11 @@ fn forget(store: &SqliteStore, name: &str) -> spring_core::Forgotten {
     forget_interaction(model(), store, &user("ada"), &id(name), &mut ()).unwrap()
 }
 
-type Everything = (Vec<Vec<Member>>, Vec<Option<Generation>>, Vec<LearnedPeriod>, Vec<StoredInteraction>);
+type Everything =
+    (Vec<Vec<Member>>, Vec<Option<Generation>>, Vec<LearnedPeriod>, Vec<StoredInteraction>);
 
-/// All that is kept of Ada: texts with the base's scores, generations with their adapters, records, pending texts.
+/// All that is kept of Ada: texts with the base's scores, generations with their adapters, records,
+/// pending texts.
 fn everything(store: &SqliteStore) -> Everything {
     let ada = user("ada");
     let generations = store.generations(&ada).unwrap();
@@ -65,16 +67,19 @@ fn what_is_left_is_a_run_in_which_it_never_was() {
         assert_eq!(forget(&store, name).generations_relearned, relearned, "text {name}");
         assert_ne!(everything(&store), before);
         assert_eq!(everything(&store), everything(&never_was(config(), name)), "text {name}");
-        let error = forget_interaction(model(), &store, &user("ada"), &id(name), &mut ()).unwrap_err();
+        let error =
+            forget_interaction(model(), &store, &user("ada"), &id(name), &mut ()).unwrap_err();
         assert_eq!(error.to_string(), format!("user ada has no interaction {name}"));
     }
 }
 
 #[test]
 fn a_fresh_state_without_the_text_learns_the_same_adapter() {
-    // 41 texts are cut into 11, 10, 10, 10: without one of the first eleven the boundaries are those of 40.
+    // 41 texts are cut into 11, 10, 10, 10: without one of the first eleven the boundaries are
+    // those of 40.
     let periods = Periods { count: 4, hold_out: 0.0 };
-    let adapter = |store: &SqliteStore| store.generation(&user("ada"), None).unwrap().unwrap().adapter;
+    let adapter =
+        |store: &SqliteStore| store.generation(&user("ada"), None).unwrap().unwrap().adapter;
     let forgetting = store(config(), 41);
     adapt(model(), &forgetting, &user("ada"), periods, &mut ()).unwrap();
     let with = adapter(&forgetting);
@@ -129,7 +134,8 @@ fn texts_that_were_cut_at_other_lengths_are_measured_as_they_were_then() {
     };
     let forgetting = learn(None);
     let records = forgetting.period_records(&user("ada"), None).unwrap();
-    let is_cut = |learned: &LearnedPeriod| learned.record.scores.iter().any(|score| !score.cuts.is_empty());
+    let is_cut =
+        |learned: &LearnedPeriod| learned.record.scores.iter().any(|score| !score.cuts.is_empty());
     assert_eq!(records.iter().map(is_cut).collect::<Vec<_>>(), [false, true, true, false]);
     assert_eq!(forget(&forgetting, "3").generations_relearned, 4);
     assert_eq!(everything(&forgetting), everything(&learn(Some("3"))));

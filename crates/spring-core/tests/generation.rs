@@ -71,7 +71,11 @@ fn a_stop_string_ends_an_answer_and_never_shows() {
             config.decoding.stop = vec!["never written".into(), stop.clone()];
             let (answer, parts) = written(&ada, &config);
             assert_eq!(answer.ended, Ending::StopString);
-            assert_eq!(answer.text, whole.text[..whole.text.find(&stop).unwrap()], "{stop:?} at {from}");
+            assert_eq!(
+                answer.text,
+                whole.text[..whole.text.find(&stop).unwrap()],
+                "{stop:?} at {from}"
+            );
             assert_eq!(parts.concat(), answer.text);
             assert_eq!(answer.decoding.unwrap().stop, config.decoding.stop);
         }
@@ -85,9 +89,12 @@ fn a_stop_string_ends_an_answer_and_never_shows() {
 fn answers_are_the_same_alone_and_in_one_session() {
     let ada = learned();
     let prompts = ["About soup", "About the sea", "Old films, a train and a dog?", "Hm"];
-    let requests: Vec<(Config, &str)> =
-        configs().into_iter().flat_map(|config| prompts.map(|prompt| (config.clone(), prompt))).collect();
-    let timeless = |record: AnswerRecord| AnswerRecord { time: jiff::Timestamp::UNIX_EPOCH, ..record };
+    let requests: Vec<(Config, &str)> = configs()
+        .into_iter()
+        .flat_map(|config| prompts.map(|prompt| (config.clone(), prompt)))
+        .collect();
+    let timeless =
+        |record: AnswerRecord| AnswerRecord { time: jiff::Timestamp::UNIX_EPOCH, ..record };
     let alone = |(config, prompt): &(Config, &str)| {
         let ada = ada.clone().with_config(config.clone());
         timeless(ada.generate(prompt, &mut ()).unwrap())
@@ -120,7 +127,8 @@ fn answers_are_the_same_alone_and_in_one_session() {
             }
         }
         live = rest;
-        let tokens: Vec<_> = live.iter().flat_map(|(_, generation)| generation.next_tokens()).collect();
+        let tokens: Vec<_> =
+            live.iter().flat_map(|(_, generation)| generation.next_tokens()).collect();
         session.step(&tokens).unwrap();
     }
     done.sort_by_key(|(i, _)| *i);

@@ -1,5 +1,5 @@
-//! Bad bytes everywhere: settings, lines, adapters, state files. No panic, always an error that says where, or a value
-//! that can be used.
+//! Bad bytes everywhere: settings, lines, adapters, state files. No panic, always an error that
+//! says where, or a value that can be used.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]

@@ -1,4 +1,5 @@
-//! Many users side by side: results that depend on nothing but the user, and nobody in another's way.
+//! Many users side by side: results that depend on nothing but the user, and nobody in another's
+//! way.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
@@ -14,8 +15,8 @@ use std::{
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, UserModel, adapt, adapt_users,
-    check_base, forget_interaction, record::LearnedPeriod, spring_memory::UserId,
+    Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, UserModel, adapt,
+    adapt_users, check_base, forget_interaction, record::LearnedPeriod, spring_memory::UserId,
     spring_store::Error as StoreError,
 };
 
@@ -39,7 +40,11 @@ impl Follow for Notes {
         Box::new(())
     }
 
-    fn done(&self, user: &UserId, learned: spring_core::Result<Vec<LearnedPeriod>>) -> ControlFlow<()> {
+    fn done(
+        &self,
+        user: &UserId,
+        learned: spring_core::Result<Vec<LearnedPeriod>>,
+    ) -> ControlFlow<()> {
         let learned = learned.map(|records| records.len()).map_err(|error| error.to_string());
         self.0.lock().unwrap().push((user.to_string(), learned));
         ControlFlow::Continue(())
@@ -61,7 +66,10 @@ fn learn(jobs: usize, threads: usize) -> Vec<(Option<Generation>, Vec<LearnedPer
     assert!(store.users_to_adapt(None, 9).unwrap().is_empty());
     let of = |name: &&str| {
         let user = user(name);
-        (store.generation(&user, None).unwrap(), timeless(store.period_records(&user, None).unwrap()))
+        (
+            store.generation(&user, None).unwrap(),
+            timeless(store.period_records(&user, None).unwrap()),
+        )
     };
     USERS.iter().map(of).collect()
 }
@@ -127,7 +135,8 @@ fn what_stops_one_user_stops_no_other() {
     let other = SqliteStore::open(&path, Access::ReadWrite).unwrap();
     adapt_users(model(), &other, 1, TWO, &notes).unwrap();
     let done = notes.0.into_inner().unwrap();
-    let failed: Vec<_> = done.iter().filter(|(_, learned)| learned.is_err()).map(|(name, _)| name).collect();
+    let failed: Vec<_> =
+        done.iter().filter(|(_, learned)| learned.is_err()).map(|(name, _)| name).collect();
     assert_eq!((done.len(), failed), (5, vec![&"bob".to_owned()]));
     store.release(&lease).unwrap();
     assert_eq!(store.users_to_adapt(None, 9).unwrap(), [user("bob")]);
@@ -146,7 +155,8 @@ fn a_loss_that_explodes_keeps_the_generation_before() {
     wild.training.learning_rate = 1e30;
     wild.training.max_grad_norm = 1e30;
     store.try_config(&wild).unwrap();
-    let error = adapt(model(), &store, &user("ada"), Periods::default(), &mut ()).unwrap_err().to_string();
+    let error =
+        adapt(model(), &store, &user("ada"), Periods::default(), &mut ()).unwrap_err().to_string();
     assert!(
         error.starts_with("user ada: the loss was") && error.contains("lower the learning rate"),
         "{error}"

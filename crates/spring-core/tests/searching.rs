@@ -1,4 +1,5 @@
-//! Search over a history, and what needs embeddings: kept once, gone with their text, of one user only.
+//! Search over a history, and what needs embeddings: kept once, gone with their text, of one user
+//! only.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used)]
@@ -9,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use common::{config, id, ingest, model, settings, texts, user};
 use spring_core::{
-    Access, Config, EmbeddingMap, Error, Event, FoundText, GraphPlace, HistorySearch, Periods, Result,
-    RetrieverKind, SqliteStore, Tokenize, UserModel, adapt, embed_interaction, forget_interaction,
+    Access, Config, EmbeddingMap, Error, Event, FoundText, GraphPlace, HistorySearch, Periods,
+    Result, RetrieverKind, SqliteStore, Tokenize, UserModel, adapt, embed_interaction,
+    forget_interaction,
     spring_fuse::GateConfig,
     spring_memory::{BufferPolicyConfig, EvictionReason, GraphOrigin, SearchFilter, SearchMode},
     spring_store::Error as StoreError,
@@ -37,7 +39,8 @@ fn graphs(state: &Path) -> Vec<String> {
     let mut folder = state.canonicalize().unwrap().into_os_string();
     folder.push("-graphs");
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -69,7 +72,8 @@ fn every_mode_finds_texts_of_the_user_alone() {
     assert_eq!(same[0].interaction.id, id("4"));
     let nobody = HistorySearch::open(None, &store, &user("eve"), SearchMode::Bm25, false, &mut ());
     assert!(matches!(nobody, Err(Error::Store(StoreError::UnknownUser { .. }))));
-    let modelless = HistorySearch::open(None, &store, &user("ada"), SearchMode::Dense, false, &mut ());
+    let modelless =
+        HistorySearch::open(None, &store, &user("ada"), SearchMode::Dense, false, &mut ());
     assert!(matches!(modelless, Err(Error::Search(_))));
 }
 
@@ -94,11 +98,7 @@ fn filters_and_held_out_texts() {
         let day = |day: i64| jiff::Timestamp::from_second(1_700_000_000 + 86_400 * day).unwrap();
         let times = all.clone().with_from(Some(day(3))).with_before(Some(day(7)));
         assert_eq!(ids(&search, times), [3, 5, 6], "{mode:?}");
-        assert_eq!(
-            ids(&search, all.clone().with_periods(Some(2..=2))),
-            [5, 6, 7, 8],
-            "{mode:?}"
-        );
+        assert_eq!(ids(&search, all.clone().with_periods(Some(2..=2))), [5, 6, 7, 8], "{mode:?}");
         let search = open(&store, "ada", mode, true);
         assert_eq!(ids(&search, all), (0..12).collect::<Vec<_>>(), "{mode:?}");
         let held_out: Vec<_> = find(&search, "ada finds", &SearchFilter::default());
@@ -116,7 +116,10 @@ fn a_text_is_embedded_once_and_its_embedding_goes_with_it() {
     let seqs: Vec<u64> = all.iter().map(|entry| entry.stored.seq).collect();
     let kept = store.embeddings(&user("ada"), &seqs).unwrap();
     for entry in &all {
-        assert_eq!(kept[&entry.stored.seq], embed_interaction(model(), &entry.stored.interaction).unwrap());
+        assert_eq!(
+            kept[&entry.stored.seq],
+            embed_interaction(model(), &entry.stored.interaction).unwrap()
+        );
     }
     ingest(&store, &texts("ada", 6..7));
     let mut asked = Vec::new();
@@ -126,8 +129,14 @@ fn a_text_is_embedded_once_and_its_embedding_goes_with_it() {
         }
         std::ops::ControlFlow::Break(())
     };
-    let stopped =
-        HistorySearch::open(Some(model()), &store, &user("ada"), SearchMode::Dense, false, &mut stop);
+    let stopped = HistorySearch::open(
+        Some(model()),
+        &store,
+        &user("ada"),
+        SearchMode::Dense,
+        false,
+        &mut stop,
+    );
     assert!(stopped.unwrap_err().is_stopped());
     assert_eq!(asked, [1]);
 
@@ -239,8 +248,9 @@ fn a_buffer_of_diverse_texts() -> Result<()> {
     assert_eq!(memories.buffer.len(), 4);
     // Those that were computed on the way are kept, and of what was not selected there are none.
     let seqs: Vec<u64> = (1..=14).collect();
-    let selected =
-        |period: usize| records[period].record.scores.iter().filter(|s| s.selected.is_some()).count();
+    let selected = |period: usize| {
+        records[period].record.scores.iter().filter(|s| s.selected.is_some()).count()
+    };
     assert_eq!(store.embeddings(&user("ada"), &seqs)?.len(), selected(0) + selected(1));
     assert!(bank.texts().iter().all(|text| !text.interaction.response.is_empty()));
 
@@ -251,7 +261,11 @@ fn a_buffer_of_diverse_texts() -> Result<()> {
     assert_eq!(cut, 6);
     forget_interaction(model(), &store, &user("ada"), &id("3"), &mut ())?;
     let first = without.plan_periods(&user("ada"), 2, 0.0)?;
-    assert_eq!(first[0].members.len(), 7, "the cut differs, so only the first six texts are the same");
+    assert_eq!(
+        first[0].members.len(),
+        7,
+        "the cut differs, so only the first six texts are the same"
+    );
     let kept = store.generation(&user("ada"), Some(1))?.unwrap();
     assert!(kept.buffer.iter().all(|item| item.key != 4) && kept.buffer.len() == 4);
     Ok(())
@@ -275,7 +289,9 @@ fn dense_retrieval_over_the_buffer() -> Result<()> {
     assert!(memories.calibration.iter().all(|score| (-1.001..=1.001).contains(score)));
     let answer = ada.generate("About soup", &mut ())?;
     assert_eq!((answer.retriever.as_str(), answer.retrieved.len()), ("dense", 10));
-    assert!(answer.retrieved.iter().any(|found| found.used) && answer.fusion == Some(config.fusion));
+    assert!(
+        answer.retrieved.iter().any(|found| found.used) && answer.fusion == Some(config.fusion)
+    );
     store.record_answer(&store.version(&user("ada"))?, &answer)?;
     assert_eq!(store.answers(&user("ada"), 1)?[0], answer);
     Ok(())
@@ -293,7 +309,8 @@ fn words_of_a_template_can_be_left_out() -> Result<()> {
     assert!(bank.search(model(), "About", 9)?.is_empty());
     assert!(!bank.search(model(), "About soup", 9)?.is_empty());
     assert!(
-        find(&open(&store, "ada", SearchMode::Bm25, false), "About", &SearchFilter::default()).is_empty()
+        find(&open(&store, "ada", SearchMode::Bm25, false), "About", &SearchFilter::default())
+            .is_empty()
     );
     assert!(model().info().context > 0);
     Ok(())

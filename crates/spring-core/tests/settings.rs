@@ -28,8 +28,11 @@ impl Row {
             keys => format!("{{ {} }}", [&[kind], keys].concat().join(", ")),
         };
         // A number of the scorer is one of the paper's.
-        let scorer =
-            if self.setting.starts_with("drift.scorer.") { "drift.scorer.kind = \"spring\"\n" } else { "" };
+        let scorer = if self.setting.starts_with("drift.scorer.") {
+            "drift.scorer.kind = \"spring\"\n"
+        } else {
+            ""
+        };
         toml::from_str(&format!("{scorer}{} = {value}", self.setting)).unwrap()
     }
 
@@ -43,7 +46,8 @@ fn table() -> Vec<Row> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats.md");
     let docs = std::fs::read_to_string(path).unwrap();
     let rows = docs.split("| setting | kind |").nth(1).unwrap().lines().skip(2);
-    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let quoted =
+        |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     rows.take_while(|line| line.starts_with('|'))
         .map(|line| {
             let cells: Vec<Vec<String>> = line.split('|').map(quoted).collect();
@@ -80,7 +84,9 @@ fn problem(row: &Row) -> Result<(), String> {
     let name = |key: &String| key.split(" = ").next().unwrap().to_owned();
     let named: BTreeSet<String> = all.iter().map(name).collect();
     let known: BTreeSet<String> = match written {
-        Value::Table(keys) => keys.into_iter().map(|(key, _)| key).filter(|key| key != "kind").collect(),
+        Value::Table(keys) => {
+            keys.into_iter().map(|(key, _)| key).filter(|key| key != "kind").collect()
+        }
         _ => BTreeSet::new(),
     };
     if named != known {
@@ -111,7 +117,8 @@ fn every_kind_has_a_row() {
         let row = Row { setting, kind: "nonsense".into(), optional: vec![], required: vec![] };
         let error = row.read(&[]).unwrap_err();
         let known = error.rsplit("expected ").next().unwrap();
-        let known: BTreeSet<String> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let known: BTreeSet<String> =
+            known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
         assert_eq!(known, listed, "{}: {error}", row.setting);
     }
 }

@@ -15,8 +15,8 @@ use std::{
 use common::{config, id, ingest, model, settings, texts, user};
 use proptest::prelude::*;
 use spring_core::{
-    Access, Config, MemoryStore, Periods, Settings, SqliteStore, Store, Transferred, UserModel, adapt,
-    forget_interaction, reading,
+    Access, Config, MemoryStore, Periods, Settings, SqliteStore, Store, Transferred, UserModel,
+    adapt, forget_interaction, reading,
 };
 use spring_lm::{Adapter, ModelError};
 use tempfile::TempDir;
@@ -31,8 +31,10 @@ fn live(store: &Store) {
     store.rollback(&ada, None).unwrap();
     adapt(model(), store, &ada, three, &mut ()).unwrap();
     forget_interaction(model(), store, &ada, &id("4"), &mut ()).unwrap();
-    let answer =
-        UserModel::recall(model(), store, &ada, None).unwrap().generate("About soup", &mut ()).unwrap();
+    let answer = UserModel::recall(model(), store, &ada, None)
+        .unwrap()
+        .generate("About soup", &mut ())
+        .unwrap();
     store.record_answer(&store.version(&ada).unwrap(), &answer).unwrap();
     let odd = r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#;
     ingest(store, odd);
@@ -81,7 +83,10 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+                found.insert(
+                    path.strip_prefix(folder).unwrap().to_owned(),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -118,15 +123,23 @@ fn a_user_arrives_as_they_left() {
     for store in [&store, &other] {
         adapt(model(), store, &user("ada"), Periods::default(), &mut ()).unwrap();
     }
-    assert_eq!(other.generation(&user("ada"), None).unwrap(), store.generation(&user("ada"), None).unwrap());
+    assert_eq!(
+        other.generation(&user("ada"), None).unwrap(),
+        store.generation(&user("ada"), None).unwrap()
+    );
 
     let again = import(&other, &here).unwrap_err().to_string();
     assert!(again.contains("has a user ada already"), "{again}");
     assert!(
-        store.export(&user("ada"), &there, &mut reading(&mut ())).unwrap_err().to_string().contains("there")
+        store
+            .export(&user("ada"), &there, &mut reading(&mut ()))
+            .unwrap_err()
+            .to_string()
+            .contains("there")
     );
     assert_eq!(files(&there), written);
-    let nobody = store.export(&user("eve"), place.path().join("eve"), &mut reading(&mut ())).unwrap_err();
+    let nobody =
+        store.export(&user("eve"), place.path().join("eve"), &mut reading(&mut ())).unwrap_err();
     assert!(nobody.to_string().contains("eve") && !place.path().join("eve").exists());
 }
 
@@ -302,34 +315,89 @@ fn what_no_export_wrote_is_refused_with_its_place() {
     let attack = Attack::new();
     for (file, from, to, said) in [
         ("user.json", "\"format\":1", "\"format\":2", "user.json: of the format 2"),
-        ("user.json", "\"periods\":3", "\"periods\":4000000000", "user.json: next_seq is at least 1"),
+        (
+            "user.json",
+            "\"periods\":3",
+            "\"periods\":4000000000",
+            "user.json: next_seq is at least 1",
+        ),
         (
             "user.json",
             "\"next_seq\":",
             "\"next_seq\":9223372036854775",
             "user.json: next_seq is at least 1 and at most",
         ),
-        ("generations.jsonl", "\"number\":4", "\"number\":4294967295", "generation 4294967295 is above"),
+        (
+            "generations.jsonl",
+            "\"number\":4",
+            "\"number\":4294967295",
+            "generation 4294967295 is above",
+        ),
         ("user.json", "\"periods\":3", "\"periods\":2", "there is no period 3"),
-        ("user.json", "\"generation\":4", "\"generation\":9", "generation 9 is in use but not there"),
-        ("user.json", "\"generation\":4", "\"generation\":1", "generation 1 is in use but not there"),
-        ("user.json", "\"user\":\"ada\"", "\"user\":\"eve\"", "the interaction is of ada, not of eve"),
+        (
+            "user.json",
+            "\"generation\":4",
+            "\"generation\":9",
+            "generation 9 is in use but not there",
+        ),
+        (
+            "user.json",
+            "\"generation\":4",
+            "\"generation\":1",
+            "generation 1 is in use but not there",
+        ),
+        (
+            "user.json",
+            "\"user\":\"ada\"",
+            "\"user\":\"eve\"",
+            "the interaction is of ada, not of eve",
+        ),
         ("user.json", "\"user\":\"ada\"", "\"user\":\"\\u0007\"", "user.json: user id"),
         ("user.json", "{", "{\"extra\":1,", "unknown field `extra`"),
         ("settings.toml", "seed", "sead", "settings.toml"),
-        ("history.jsonl", "\"id\":\"1\"", "\"id\":\"0\"", "places.jsonl:2: interaction 0 is there twice"),
+        (
+            "history.jsonl",
+            "\"id\":\"1\"",
+            "\"id\":\"0\"",
+            "places.jsonl:2: interaction 0 is there twice",
+        ),
         ("history.jsonl", "\"response\"", "\"respond\"", "history.jsonl:1"),
         ("places.jsonl", "\"seq\":1,", "\"seq\":0,", "places.jsonl:1: seq 0 is not above 0"),
         ("places.jsonl", "\"seq\":2,", "\"seq\":1,", "places.jsonl:2: seq 1 is not above 1"),
         ("places.jsonl", "\"seq\":1,", "\"seq\":99,", "places.jsonl:1: seq 99 is not"),
-        ("places.jsonl", "\"period\":1", "\"period\":2", "generations.jsonl:1: text 1 is not one that"),
+        (
+            "places.jsonl",
+            "\"period\":1",
+            "\"period\":2",
+            "generations.jsonl:1: text 1 is not one that",
+        ),
         ("places.jsonl", "{\"seq\":31}\n", "", "places.jsonl: has fewer lines"),
-        ("generations.jsonl", "\"number\":1", "\"number\":0", "generations.jsonl:1: generation 0 from 0"),
-        ("generations.jsonl", "\"parent\":0", "\"parent\":7", "generation 1 from 7 is not in order"),
+        (
+            "generations.jsonl",
+            "\"number\":1",
+            "\"number\":0",
+            "generations.jsonl:1: generation 0 from 0",
+        ),
+        (
+            "generations.jsonl",
+            "\"parent\":0",
+            "\"parent\":7",
+            "generation 1 from 7 is not in order",
+        ),
         ("generations.jsonl", "\"period\":1", "\"period\":2", "do not fit each other"),
-        ("generations.jsonl", "\"buffer\":[{\"key\":", "\"buffer\":[{\"key\":9", "cannot be in a buffer"),
+        (
+            "generations.jsonl",
+            "\"buffer\":[{\"key\":",
+            "\"buffer\":[{\"key\":9",
+            "cannot be in a buffer",
+        ),
         ("answers.jsonl", "{", "[", "answers.jsonl:1"),
-        ("adapters/4/spring.json", "{\"base\":\"", "{\"base\":\"00", "generation 4 is of another base model"),
+        (
+            "adapters/4/spring.json",
+            "{\"base\":\"",
+            "{\"base\":\"00",
+            "generation 4 is of another base model",
+        ),
         ("adapters/3/adapter_config.json", "\"r\": 8", "\"r\": 80000000", "rank"),
         ("adapters/3/adapter_config.json", "\"q_proj\"", "\"k_proj\"", "adapter"),
     ] {
@@ -338,7 +406,10 @@ fn what_no_export_wrote_is_refused_with_its_place() {
     }
     for file in attack.whole.keys() {
         let error = attack.refused(|folder| fs::remove_file(folder.join(file)).unwrap());
-        assert!(error.contains(file.file_name().unwrap().to_str().unwrap()), "without {file:?}: {error}");
+        assert!(
+            error.contains(file.file_name().unwrap().to_str().unwrap()),
+            "without {file:?}: {error}"
+        );
         let error = attack.refused(|folder| {
             let bytes = fs::read(folder.join(file)).unwrap();
             fs::write(folder.join(file), &bytes[..bytes.len() / 2]).unwrap();

@@ -6,8 +6,8 @@
 use std::{ops::ControlFlow, path::Path, sync::OnceLock};
 
 use spring_core::{
-    Config, Event, Learner, Period, Periods, PlannedPeriod, RetrieverKind, Score, Settings, SqliteStore,
-    Tokenize, UserModel, adapt, drift_signal, ingest_jsonl, novelties,
+    Config, Event, Learner, Period, Periods, PlannedPeriod, RetrieverKind, Score, Settings,
+    SqliteStore, Tokenize, UserModel, adapt, drift_signal, ingest_jsonl, novelties,
     prompt::{Cut, RetrievedPair, contexts, contexts_of_rest, encode_pair},
     record::AnswerRecord,
     spring_drift::{Alpha, DetectorConfig, SignalConfig},
@@ -25,7 +25,10 @@ fn model() -> &'static AnyModel {
 }
 
 fn config() -> Config {
-    Config { training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() }, ..Config::default() }
+    Config {
+        training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() },
+        ..Config::default()
+    }
 }
 
 /// `count` short texts of a user, one a day.
@@ -36,7 +39,8 @@ fn history(user: &str, count: usize) -> String {
             let (subject, mood) = (subjects[i % 5], if i < count / 2 { "lovely" } else { "dull" });
             serde_json::json!({
                 "user": user, "id": format!("{i}"), "time": format!("2024-01-{:02}T08:00:00Z", i + 1),
-                "prompt": format!("About {subject}"), "response": format!("{user} finds {subject} {mood} on day {i}.")
+                "prompt": format!("About {subject}"), "response": format!("{user} finds {subject} \
+                    {mood} on day {i}.")
             })
             .to_string()
                 + "\n"
@@ -45,7 +49,8 @@ fn history(user: &str, count: usize) -> String {
 }
 
 fn store(config: Config, users: &[(&str, usize)]) -> SqliteStore {
-    let settings = Settings { model: "tiny".into(), fingerprint: model().info().fingerprint.clone(), config };
+    let settings =
+        Settings { model: "tiny".into(), fingerprint: model().info().fingerprint.clone(), config };
     let store = SqliteStore::in_memory(&settings).unwrap();
     for (user, count) in users {
         let lines = history(user, *count);
@@ -94,14 +99,20 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
 
     // What is held out is nowhere.
     let (memories, bank) = UserModel::recall(model(), &store, &ada, None).unwrap().into_parts();
-    let learned: Vec<u64> =
-        records.iter().flat_map(|r| &r.scores).filter(|s| s.selected.is_some()).map(|s| s.seq).collect();
+    let learned: Vec<u64> = records
+        .iter()
+        .flat_map(|r| &r.scores)
+        .filter(|s| s.selected.is_some())
+        .map(|s| s.seq)
+        .collect();
     assert_eq!(memories.buffer.len(), learned.len(), "while it fits, all of the selection stays");
     assert!(memories.buffer.iter().all(|item| learned.contains(&item.key)));
     assert_eq!(memories.calibration.len(), bank.texts().len());
     for period in 1..=3 {
         for member in store.members(&ada, period).unwrap().iter().filter(|m| m.held_out) {
-            assert!(!learned.contains(&member.stored.seq) && bank.text(member.stored.seq).is_none());
+            assert!(
+                !learned.contains(&member.stored.seq) && bank.text(member.stored.seq).is_none()
+            );
         }
     }
 
@@ -109,8 +120,9 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
     let item = memories.buffer[0];
     let text = &bank.text(item.key).unwrap().interaction;
     let pair = encode_pair(model(), &text.prompt, &text.response, 768).unwrap();
-    let scores =
-        model().score(&[(&pair.sequence, None), (&pair.sequence, memories.adapter.as_deref())]).unwrap();
+    let scores = model()
+        .score(&[(&pair.sequence, None), (&pair.sequence, memories.adapter.as_deref())])
+        .unwrap();
     let [base, adapted] = [0, 1].map(|i: usize| spring_core::mean_log_likelihood(&scores[i]));
     assert!((item.quality - base).abs() < 1e-5 && (item.novelty - (base - adapted)).abs() < 1e-5);
     assert!(memories.buffer.is_sorted_by(|a, b| a.score >= b.score));
@@ -147,7 +159,10 @@ fn the_order_of_users_and_other_users_change_nothing() {
         for name in order {
             adapt(model(), &store, &user(name), THREE, &mut ()).unwrap();
         }
-        order.iter().map(|name| store.generation(&user(name), None).unwrap().unwrap()).collect::<Vec<_>>()
+        order
+            .iter()
+            .map(|name| store.generation(&user(name), None).unwrap().unwrap())
+            .collect::<Vec<_>>()
     };
     let both = adapters(&["ada", "bob"], &[("ada", 12), ("bob", 15)]);
     let reversed = adapters(&["bob", "ada"], &[("bob", 15), ("ada", 12)]);
@@ -179,7 +194,10 @@ fn a_stopped_run_resumes_to_the_same_adapter() {
     // The periods that were stored are kept, whatever is asked for now.
     let rest = adapt(model(), &stopped, &ada, Periods::default(), &mut ()).unwrap();
     assert_eq!(rest.len(), 2);
-    assert_eq!(stopped.generation(&ada, None).unwrap(), undisturbed.generation(&ada, None).unwrap());
+    assert_eq!(
+        stopped.generation(&ada, None).unwrap(),
+        undisturbed.generation(&ada, None).unwrap()
+    );
 }
 
 #[test]
@@ -194,7 +212,9 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     let write = |config: &Config| under(config).generate("About soup", &mut ()).unwrap();
 
     let closed = write(&Config { gate: GateConfig::Never {}, ..config.clone() });
-    assert!(!closed.gate.open && closed.trace.is_empty() && closed.retrieved.iter().all(|r| !r.used));
+    assert!(
+        !closed.gate.open && closed.trace.is_empty() && closed.retrieved.iter().all(|r| !r.used)
+    );
     let open = write(&Config { gate: GateConfig::Always { k: 2 }, ..config.clone() });
     assert!(open.gate.open && !open.trace.is_empty());
     assert_eq!(open.retrieved.iter().filter(|r| r.used).count(), 2);
@@ -203,7 +223,8 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     let again = AnswerRecord { time: open.time, ..again };
     assert_eq!(open, again, "greedy decoding repeats itself");
 
-    // How the tokens were chosen is on record; the divergence of the branches where it is asked for.
+    // How the tokens were chosen is on record; the divergence of the branches where it is asked
+    // for.
     let mut traced = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
     traced.fusion.trace_divergence = true;
     traced.decoding.penalties.repetition = 1.5;
@@ -234,7 +255,9 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     let open = under(&Config { gate: GateConfig::Always { k: 2 }, ..config });
     let half = open.score("About soup", &response).unwrap();
     assert_ne!(half.fused, half.adapter);
-    assert!(half.fused.iter().zip(&half.adapter).all(|(f, a)| *f >= a - std::f32::consts::LN_2 - 1e-5));
+    assert!(
+        half.fused.iter().zip(&half.adapter).all(|(f, a)| *f >= a - std::f32::consts::LN_2 - 1e-5)
+    );
 }
 
 #[test]
@@ -254,7 +277,9 @@ fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
     assert!(matches!(pair.cuts[..], [Cut::Response { .. }]));
     let whole = encode_pair(model(), "x", "y", 100).unwrap();
     assert!(
-        whole.cuts.is_empty() && whole.sequence.response.last() == Some(&2) && whole.sequence.context[0] == 1
+        whole.cuts.is_empty()
+            && whole.sequence.response.last() == Some(&2)
+            && whole.sequence.context[0] == 1
     );
 
     let retrieved = |seq: u64, day: i64, text: &'static str| RetrievedPair {
@@ -285,10 +310,16 @@ fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
     let with = laid.retrieval.unwrap();
     let earlier = contexts(model(), "", &pairs, Some(2)).unwrap().retrieval.unwrap();
     let before = with.len() - (cut.sequence.context.len() - 1);
-    assert_eq!((&with[..before], &with[before..]), (&earlier[..before], &cut.sequence.context[1..]));
+    assert_eq!(
+        (&with[..before], &with[before..]),
+        (&earlier[..before], &cut.sequence.context[1..])
+    );
     assert!(before > 1);
     let laid = contexts(model(), "question", &[], Some(10_000)).unwrap();
-    assert!(laid.plain.len() >= 2 && matches!(laid.cuts[..], [Cut::NewTokens { .. }, Cut::Prompt { .. }]));
+    assert!(
+        laid.plain.len() >= 2
+            && matches!(laid.cuts[..], [Cut::NewTokens { .. }, Cut::Prompt { .. }])
+    );
 }
 
 /// The small model with a chat template of spring-model's fixtures.
@@ -313,7 +344,10 @@ fn with_a_chat_template_retrieved_texts_are_earlier_turns() {
     let text = |ids: &[u32]| model.decode_text(ids).unwrap();
     let pair = encode_pair(&model, "question", "answer", 200).unwrap();
     assert_eq!(text(&pair.sequence.context), "user\nquestion\nassistant\n");
-    assert_eq!((text(&pair.sequence.response).as_str(), pair.sequence.response.last()), ("answer", Some(&2)));
+    assert_eq!(
+        (text(&pair.sequence.response).as_str(), pair.sequence.response.last()),
+        ("answer", Some(&2))
+    );
 
     let order = |day: i64| (jiff::Timestamp::from_second(day * 86_400).unwrap(), day as u64);
     let pairs = [
@@ -334,7 +368,8 @@ fn with_a_chat_template_retrieved_texts_are_earlier_turns() {
     assert!(matches!(laid.cuts[0], Cut::Prompt { .. }));
     let pair = encode_pair(&model, &long, "answer", 100).unwrap();
     assert!(pair.sequence.len() <= 100 && pair.sequence.response.last() == Some(&2));
-    let laid = contexts_of_rest(&model, &long, pair.lost_of_prompt(), &pairs[1..], Some(20)).unwrap();
+    let laid =
+        contexts_of_rest(&model, &long, pair.lost_of_prompt(), &pairs[1..], Some(20)).unwrap();
     assert_eq!(laid.plain, pair.sequence.context);
     let (with, plain) = (text(&laid.retrieval.unwrap()), text(&laid.plain));
     assert_eq!(with, format!("user\np1\nassistant\nolder\n{plain}"));
@@ -369,7 +404,10 @@ fn the_drift_signal_runs_over_the_periods() {
     let ada = user("ada");
     let learned = adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
     let signals = drift_signal(SignalConfig::default(), &learned).unwrap();
-    assert_eq!(signals.iter().map(|s| (s.period, s.generation)).collect::<Vec<_>>(), [(2, 2), (3, 3)]);
+    assert_eq!(
+        signals.iter().map(|s| (s.period, s.generation)).collect::<Vec<_>>(),
+        [(2, 2), (3, 3)]
+    );
     assert_eq!(signals.iter().map(|s| s.reading.seen).collect::<Vec<_>>(), [8, 16]);
     let novelties: Vec<f64> = learned.iter().flat_map(|period| novelties(&period.record)).collect();
     let mean = novelties.iter().sum::<f64>() / 16.0;
@@ -386,7 +424,9 @@ fn the_drift_signal_runs_over_the_periods() {
         score.base += 5.0;
     }
     let quick = "page_hinkley".parse::<DetectorConfig>().unwrap();
-    let DetectorConfig::PageHinkley { tolerance, threshold, .. } = quick else { panic!("{quick:?}") };
+    let DetectorConfig::PageHinkley { tolerance, threshold, .. } = quick else {
+        panic!("{quick:?}")
+    };
     let detector = DetectorConfig::PageHinkley { tolerance, threshold, warm_up: 5 };
     let signals = drift_signal(SignalConfig::default().with_detector(detector), &risen).unwrap();
     assert!(!signals[0].reading.drifting && signals[1].reading.drifting, "{signals:?}");
@@ -395,9 +435,13 @@ fn the_drift_signal_runs_over_the_periods() {
 
 #[test]
 fn settings_read_back_and_unknown_keys_are_refused() {
-    let text = "[drift]\nscorer = { kind = \"spring\", alpha = \"inf\" }\n[gate]\nkind = \"fixed\"\nthreshold = 2.0\n";
+    let text = "[drift]\nscorer = { kind = \"spring\", alpha = \"inf\" }\n[gate]\nkind \
+                = \"fixed\"\nthreshold = 2.0\n";
     let config = Config::from_toml(text, "spring.toml").unwrap();
-    assert!(format!("{:?}", config.drift.scorer).contains("inf") && Alpha::QUALITY_ONLY.finite().is_none());
+    assert!(
+        format!("{:?}", config.drift.scorer).contains("inf")
+            && Alpha::QUALITY_ONLY.finite().is_none()
+    );
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
     for (bad, word) in [
@@ -421,7 +465,8 @@ fn settings_read_back_and_unknown_keys_are_refused() {
     }
     // The documented defaults are the defaults.
     let docs =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats.md")).unwrap();
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats.md"))
+            .unwrap();
     let blocks = docs.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let block = blocks.into_iter().find(|block| block.contains("[drift]")).unwrap();
     assert_eq!(Config::from_toml(block, "docs/formats.md").unwrap(), Config::default());

@@ -11,8 +11,13 @@ use spring_data as data;
 fn text(rng: &mut ChaCha8Rng, words: usize) -> String {
     let stems = ["walk", "garden", "quick", "letter", "relate", "shop", "winter", "train"];
     let ends = ["", "s", "ed", "ing", "ly"];
-    let mut word =
-        || format!("{}{}", stems[rng.random_range(0..stems.len())], ends[rng.random_range(0..ends.len())]);
+    let mut word = || {
+        format!(
+            "{}{}",
+            stems[rng.random_range(0..stems.len())],
+            ends[rng.random_range(0..ends.len())]
+        )
+    };
     (0..words).map(|_| word()).collect::<Vec<_>>().join(" ")
 }
 
@@ -37,7 +42,9 @@ fn files(c: &mut Criterion) {
     let mut group = c.benchmark_group("LaMP-4, 100 users of 20 texts");
     group.sample_size(20).throughput(Throughput::Bytes(json.len() as u64));
     group.bench_function("count texts", |b| b.iter(|| data::text_counts(&path).unwrap()));
-    group.bench_function("read streams", |b| b.iter(|| data::read_streams(&path, None, &|_| true).unwrap()));
+    group.bench_function("read streams", |b| {
+        b.iter(|| data::read_streams(&path, None, &|_| true).unwrap())
+    });
     group.finish();
 }
 

@@ -82,8 +82,19 @@ impl<R: BufRead> Elements<R> {
         let (layout, line, buffer) = (Layout::Lines, 1, Vec::new());
         let label = label.to_owned();
         let (row, record_line) = (0, 1);
-        let mut elements =
-            Self { reader, label, layout, line, row, record_line, taken, begin: taken, again: false, ended: false, buffer };
+        let mut elements = Self {
+            reader,
+            label,
+            layout,
+            line,
+            row,
+            record_line,
+            taken,
+            begin: taken,
+            again: false,
+            ended: false,
+            buffer,
+        };
         let line_breaks = elements.skip_space()?;
         match elements.peek()? {
             None => return Err(elements.error("the file is empty")),
@@ -113,7 +124,8 @@ impl<R: BufRead> Elements<R> {
                 }
             }
             Some(byte) => {
-                let reason = format!("begins with {:?}: expected JSON, \"[\" or \"{{\"", char::from(byte));
+                let reason =
+                    format!("begins with {:?}: expected JSON, \"[\" or \"{{\"", char::from(byte));
                 return Err(elements.error(&reason));
             }
         }
@@ -217,7 +229,8 @@ impl<R: BufRead> Elements<R> {
         self.read_value()?;
         if key == b"\"task\"" {
             let name = serde_json::from_slice::<String>(&self.buffer).ok();
-            *task = name.filter(|name| name.len() <= LONGEST_NAME && !name.contains(char::is_control));
+            *task =
+                name.filter(|name| name.len() <= LONGEST_NAME && !name.contains(char::is_control));
         }
         Ok(false)
     }

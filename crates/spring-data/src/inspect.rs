@@ -40,17 +40,20 @@ pub struct Inspection {
     /// What is wrong with the first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_odd: Option<String>,
-    /// What is asked after the profiles, and how much of it is answered in the file. Of a file of outputs: its answers.
+    /// What is asked after the profiles, and how much of it is answered in the file. Of a file of
+    /// outputs: its answers.
     pub queries: u64,
     /// Queries with an answer in the file.
     pub answered: u64,
-    /// The earliest time; `None` where the file has no dates and the order of a profile is the time.
+    /// The earliest time; `None` where the file has no dates and the order of a profile is the
+    /// time.
     pub first: Option<Timestamp>,
     /// The latest time.
     pub last: Option<Timestamp>,
 }
 
-/// Reads a file once and counts. Memory grows by a few bytes for each text and user, not with the texts' length.
+/// Reads a file once and counts. Memory grows by a few bytes for each text and user, not with the
+/// texts' length.
 ///
 /// # Errors
 ///
@@ -73,10 +76,12 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         while let Some(mut record) = reader.next_record()? {
             records += 1;
             left_out.add(&mut record);
-            *texts_of.entry(hasher.hash_one(&record.user)).or_default() += record.texts.len() as u64;
+            *texts_of.entry(hasher.hash_one(&record.user)).or_default() +=
+                record.texts.len() as u64;
             texts += record.texts.len() as u64;
             queries += record.queries.len() as u64;
-            answered += record.queries.iter().filter(|query| query.response.is_some()).count() as u64;
+            answered +=
+                record.queries.iter().filter(|query| query.response.is_some()).count() as u64;
             for text in &record.texts {
                 seen.is_new(text).map_err(|reason| reader.refuse(reason))?;
                 words += text.response.split_whitespace().count() as u64;

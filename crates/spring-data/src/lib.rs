@@ -20,10 +20,10 @@ use serde::Deserialize;
 use spring_memory::{JsonlReader, without_lone_surrogates};
 
 use elements::{Elements, Layout};
+pub use error::{Error, Result};
 pub use inspect::{Inspection, inspect};
 pub use profile::{Query, Task, UserRecord};
 use profile::{RawRecord, Scalar, start_of};
-pub use error::{Error, Result};
 pub use streams::{
     LeftOut, Stream, StreamFilter, is_question, read_streams, text_counts, visit_texts,
 };
@@ -79,18 +79,21 @@ enum Source<R> {
 pub fn open(path: &Path) -> Result<DataReader<BufReader<File>>> {
     let label = path.display().to_string();
     let read = || {
-        let file =
-            File::open(path).map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
+        let file = File::open(path)
+            .map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
         DataReader::new(BufReader::with_capacity(1 << 16, file), &label)
     };
     let mut reader = read()?;
     if !reader.unclear {
         return Ok(reader);
     }
-    // The first record's entries could be of several tasks: the file is looked through for one that tells.
+    // The first record's entries could be of several tasks: the file is looked through for one that
+    // tells.
     let task = reader.find_task()?;
     let mut reader = read()?;
-    if let Source::Records { format: Format::Questions(known) | Format::History(known), .. } = &mut reader.source {
+    if let Source::Records { format: Format::Questions(known) | Format::History(known), .. } =
+        &mut reader.source
+    {
         *known = task.or(*known);
     }
     Ok(reader)
@@ -120,7 +123,8 @@ impl<R: BufRead> DataReader<R> {
             Err(error) => return Err(error),
         };
         let parsed = parse::<RawRecord>(bytes).map_err(|error| (error, bytes.to_vec()));
-        let unclear = parsed.as_ref().is_ok_and(|record| record.has_profile() && record.is_unclear());
+        let unclear =
+            parsed.as_ref().is_ok_and(|record| record.has_profile() && record.is_unclear());
         let is_gold = serde_json::from_slice::<Gold>(bytes).is_ok();
         let format = match parsed {
             Ok(record) if record.is_history() => Format::History(record.task()),
@@ -132,8 +136,8 @@ impl<R: BufRead> DataReader<R> {
             }
             Ok(_) if is_gold => Format::Outputs(None),
             Ok(_) => {
-                let reason =
-                    "neither a \"profile\" nor an \"output\": expected LaMP, LongLaMP or OPPU's layout";
+                let reason = "neither a \"profile\" nor an \"output\": expected LaMP, LongLaMP or \
+                              OPPU's layout";
                 return Err(data_error(&label, line, 1, reason.into()));
             }
             Err((error, bytes)) => {
@@ -188,17 +192,27 @@ impl<R: BufRead> DataReader<R> {
                 let (line, text) = line?;
                 self.place = (line, self.place.1 + 1);
                 let user = text.user.clone();
-                Ok(Some(UserRecord { user, texts: vec![text], queries: vec![], dated: true, blank: 0, odd: 0, first_odd: None }))
+                Ok(Some(UserRecord {
+                    user,
+                    texts: vec![text],
+                    queries: vec![],
+                    dated: true,
+                    blank: 0,
+                    odd: 0,
+                    first_odd: None,
+                }))
             }
             Source::Records { elements, format } => {
                 let Some((line, bytes)) = elements.next()? else { return Ok(None) };
                 let parsed = parse::<RawRecord>(bytes).map_err(|error| (error, bytes.to_vec()));
                 let row = elements.row();
                 self.place = (line, row);
-                let record = parsed
-                    .map_err(|(error, bytes)| json_error(label, line, row, &error, &bytes, elements.begin()))?;
+                let record = parsed.map_err(|(error, bytes)| {
+                    json_error(label, line, row, &error, &bytes, elements.begin())
+                })?;
                 let (Format::Questions(task) | Format::History(task)) = format else {
-                    let reason = "these are outputs: name the file of questions, and this one beside it";
+                    let reason =
+                        "these are outputs: name the file of questions, and this one beside it";
                     return Err(data_error(label, line, row, reason.into()));
                 };
                 if task.is_none() {
@@ -286,14 +300,25 @@ fn json_error(
 ) -> Error {
     if let Err(error) = std::str::from_utf8(bytes) {
         let byte = begin + error.valid_up_to() as u64 + 1;
-        return data_error(file, line, row, format!("byte {byte}: not UTF-8; convert the file to UTF-8"));
+        return data_error(
+            file,
+            line,
+            row,
+            format!("byte {byte}: not UTF-8; convert the file to UTF-8"),
+        );
     }
-    let before: usize = bytes.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let before: usize = bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .take(error.line().saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
     let at = (before + error.column().saturating_sub(1)).min(bytes.len());
     let line = line + (error.line() as u64).saturating_sub(1);
     // The parser stops at the word's first letter or behind it.
     let word = ["NaN", "Infinity", "-Infinity"].into_iter().find_map(|word| {
-        let place = [at, at.saturating_sub(1)].into_iter().find(|at| bytes[*at..].starts_with(word.as_bytes()))?;
+        let place = [at, at.saturating_sub(1)]
+            .into_iter()
+            .find(|at| bytes[*at..].starts_with(word.as_bytes()))?;
         Some((word, place))
     });
     if let Some((word, at)) = word {
@@ -302,9 +327,15 @@ fn json_error(
     }
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    let message: String = message.strip_suffix(&place).unwrap_or(&message).chars().take(300).collect();
+    let message: String =
+        message.strip_suffix(&place).unwrap_or(&message).chars().take(300).collect();
     let byte = begin + at as u64 + 1;
-    data_error(file, line, row, format!("byte {byte}: not a record: {}", plain(&message).escape_debug()))
+    data_error(
+        file,
+        line,
+        row,
+        format!("byte {byte}: not a record: {}", plain(&message).escape_debug()),
+    )
 }
 
 /// The parser's words for a value of the wrong kind, in the words of JSON.

@@ -1,5 +1,5 @@
-//! The records of LaMP, LongLaMP and OPPU: a user's profile and what is asked. Every profile entry becomes an
-//! interaction with the prompt that its task uses.
+//! The records of LaMP, LongLaMP and OPPU: a user's profile and what is asked. Every profile entry
+//! becomes an interaction with the prompt that its task uses.
 
 use std::{fmt, marker::PhantomData};
 
@@ -163,10 +163,12 @@ impl<'de> Visitor<'de> for FieldVisitor {
     }
 }
 
-/// The most texts of a profile, and questions of a history, in one record. The longest real profiles have some thousands.
+/// The most texts of a profile, and questions of a history, in one record. The longest real
+/// profiles have some thousands.
 const MOST_ENTRIES: usize = 100_000;
 
-/// A list of at most [`MOST_ENTRIES`]: an entry of three bytes, `{},`, takes over a hundred times that in memory.
+/// A list of at most [`MOST_ENTRIES`]: an entry of three bytes, `{},`, takes over a hundred times
+/// that in memory.
 #[derive(Debug)]
 struct List<T>(Vec<T>);
 
@@ -189,7 +191,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
         let mut list = Vec::new();
         while let Some(entry) = entries.next_element()? {
             if list.len() == MOST_ENTRIES {
-                return Err(de::Error::custom(format_args!("more than {MOST_ENTRIES} entries in a list")));
+                return Err(de::Error::custom(format_args!(
+                    "more than {MOST_ENTRIES} entries in a list"
+                )));
             }
             list.push(entry);
         }
@@ -264,7 +268,8 @@ pub struct UserRecord {
     pub texts: Vec<Interaction>,
     /// What is asked after that.
     pub queries: Vec<Query>,
-    /// Whether the times are the file's; else they stand for the order alone, a second apart from 1970 on.
+    /// Whether the times are the file's; else they stand for the order alone, a second apart from
+    /// 1970 on.
     pub dated: bool,
     /// Texts left out because they are blank.
     pub blank: usize,
@@ -283,13 +288,14 @@ impl RawRecord {
         self.profile.is_some()
     }
 
-    /// The task: from the words of the question, or else from the fields that any entry of the profile has.
+    /// The task: from the words of the question, or else from the fields that any entry of the
+    /// profile has.
     pub(crate) fn task(&self) -> Option<Task> {
         self.asked().or_else(|| self.written().map(|(task, _)| task))
     }
 
-    /// Whether other records may still show another task: there is no known question, and the fields are those that
-    /// entries of several tasks have.
+    /// Whether other records may still show another task: there is no known question, and the
+    /// fields are those that entries of several tasks have.
     pub(crate) fn is_unclear(&self) -> bool {
         self.asked().is_none() && self.written().is_none_or(|(_, clear)| !clear)
     }
@@ -321,7 +327,8 @@ impl RawRecord {
     /// What the entries are, and whether no other task has such ones.
     fn written(&self) -> Option<(Task, bool)> {
         let entries = &self.profile.as_ref()?.0;
-        let any = |field: fn(&RawEntry) -> &Field| entries.iter().any(|entry| field(entry).0.is_some());
+        let any =
+            |field: fn(&RawEntry) -> &Field| entries.iter().any(|entry| field(entry).0.is_some());
         Some(match () {
             () if any(|e| &e.review_text) => (Task::ProductReview, true),
             () if any(|e| &e.content) => (Task::TopicWriting, true),
@@ -443,7 +450,10 @@ impl RawEntry {
                 need(self.score, "score")?,
             ),
             Task::Lamp4 => (
-                format!("Generate a headline for the following article: {}", need(self.text, "text")?),
+                format!(
+                    "Generate a headline for the following article: {}",
+                    need(self.text, "text")?
+                ),
                 need(self.title, "title")?,
             ),
             Task::Lamp5 => (
@@ -464,33 +474,44 @@ impl RawEntry {
                 let description = need(self.description, "description")?;
                 let summary = need(self.summary, "summary")?;
                 let prompt = format!(
-                    "Generate the review text written by a reviewer who has a given an overall rating of \
-                     \"{overall}\" for a product with description \"{description}\". The summary of the review text \
+                    "Generate the review text written by a reviewer who has a given an overall \
+                     rating of \
+                     \"{overall}\" for a product with description \"{description}\". The summary \
+                     of the review text \
                      is \"{summary}\"."
                 );
                 (prompt, review)
             }
             Task::TopicWriting => (
-                format!("Generate the content for a reddit post {}", need(self.summary, "summary")?),
+                format!(
+                    "Generate the content for a reddit post {}",
+                    need(self.summary, "summary")?
+                ),
                 need(self.content, "content")?,
             ),
         })
     }
 
-    /// When it was written: the beginning of its date, or of its year; `None` where the file says so in any way.
+    /// When it was written: the beginning of its date, or of its year; `None` where the file says
+    /// so in any way.
     fn time(&self) -> Result<Option<Timestamp>, String> {
         let Some(date) = self.date.0.as_ref().or(self.year.0.as_ref()) else { return Ok(None) };
         let date = date.trim();
-        if ["", "none", "null", "nan", "nat", "n/a", "-"].contains(&date.to_ascii_lowercase().as_str()) {
+        if ["", "none", "null", "nan", "nat", "n/a", "-"]
+            .contains(&date.to_ascii_lowercase().as_str())
+        {
             return Ok(None);
         }
-        let fail = || format!("date {:?} is no date such as \"2024-05-31\" or \"2024\"", start_of(date));
+        let fail =
+            || format!("date {:?} is no date such as \"2024-05-31\" or \"2024\"", start_of(date));
         let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
         // Years that a table made floats, as 2014.0.
         let whole = date.strip_suffix(".0").unwrap_or(date);
         // A year, year and month, or a day, with or without leading zeros.
         let parts: Option<Vec<i16>> = whole.split('-').map(|part| part.parse().ok()).collect();
-        if let Some([year @ 1..=9999, rest @ ..]) = parts.as_deref().filter(|parts| parts.len() <= 3) {
+        if let Some([year @ 1..=9999, rest @ ..]) =
+            parts.as_deref().filter(|parts| parts.len() <= 3)
+        {
             let part = |index: usize| rest.get(index).map_or(Ok(1), |part| i8::try_from(*part));
             let (Ok(month), Ok(day)) = (part(0), part(1)) else { return Err(fail()) };
             return Date::new(*year, month, day).and_then(midnight).map(Some).map_err(|_| fail());

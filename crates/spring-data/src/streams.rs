@@ -23,8 +23,8 @@ pub struct Stream {
 /// Which users' streams to read.
 pub type StreamFilter<'a> = &'a dyn Fn(&UserId) -> bool;
 
-/// How many texts each user of a file has, in constant memory but for a few bytes a text that tell what was seen: a text that
-/// several records of a user share counts once.
+/// How many texts each user of a file has, in constant memory but for a few bytes a text that tell
+/// what was seen: a text that several records of a user share counts once.
 ///
 /// # Errors
 ///
@@ -43,13 +43,17 @@ pub fn text_counts(path: &Path) -> Result<BTreeMap<UserId, usize>> {
 
 /// The streams of the users that `keep` takes, each in the order of time, by user.
 ///
-/// A question with a known answer is a text too, and the last one: its answer comes from the file or from `golds`, a
-/// file of outputs. A text that comes again with the same content counts once.
+/// A question with a known answer is a text too, and the last one: its answer comes from the file
+/// or from `golds`, a file of outputs. A text that comes again with the same content counts once.
 ///
 /// # Errors
 ///
 /// As [`open`] and [`read_golds`], and if a user has two different texts with one id.
-pub fn read_streams(path: &Path, golds: Option<&Path>, keep: StreamFilter<'_>) -> Result<Vec<Stream>> {
+pub fn read_streams(
+    path: &Path,
+    golds: Option<&Path>,
+    keep: StreamFilter<'_>,
+) -> Result<Vec<Stream>> {
     let golds = golds.map(read_golds).transpose()?.unwrap_or_default();
     let mut reader = open(path)?;
     let mut users: BTreeMap<UserId, Merged> = BTreeMap::new();
@@ -61,8 +65,9 @@ pub fn read_streams(path: &Path, golds: Option<&Path>, keep: StreamFilter<'_>) -
             let merged = users.entry(user).or_default();
             let dated = record.dated;
             let texts = answered(record, &golds);
-            let added =
-                texts.and_then(|texts| texts.into_iter().try_for_each(|text| merged.insert(text, dated)));
+            let added = texts.and_then(|texts| {
+                texts.into_iter().try_for_each(|text| merged.insert(text, dated))
+            });
             added.map_err(|reason| reader.refuse(reason))?;
         }
     }
@@ -73,8 +78,9 @@ pub fn read_streams(path: &Path, golds: Option<&Path>, keep: StreamFilter<'_>) -
     Ok(users.into_iter().map(|(user, merged)| merged.stream(user)).collect())
 }
 
-/// Hands every text to `visit`, record by record, in constant memory but for a few bytes a text that tell what was seen:
-/// a text that comes again counts once. Answered questions are texts as in [`read_streams`].
+/// Hands every text to `visit`, record by record, in constant memory but for a few bytes a text
+/// that tell what was seen: a text that comes again counts once. Answered questions are texts as in
+/// [`read_streams`].
 ///
 /// Gives how many entries were left out.
 ///
@@ -152,8 +158,8 @@ fn two_texts(text: &Interaction) -> String {
     format!("user {} has two different texts with the id {}", text.user, text.id)
 }
 
-/// Where a user's stream has come to. Texts without dates are dated from 1970 on in each record; in a stream of several
-/// records that would put the records into each other.
+/// Where a user's stream has come to. Texts without dates are dated from 1970 on in each record; in
+/// a stream of several records that would put the records into each other.
 #[derive(Default)]
 struct Clock(Option<Timestamp>);
 
@@ -167,7 +173,8 @@ impl Clock {
     }
 }
 
-/// The beginning of an answered question's id, which no profile entry's id has in the known data sets.
+/// The beginning of an answered question's id, which no profile entry's id has in the known data
+/// sets.
 const QUESTION: &str = "query ";
 
 /// Whether a text is an answered question and not of the profile.
@@ -176,14 +183,21 @@ pub fn is_question(text: &Interaction) -> bool {
 }
 
 /// The texts of a record, and after them its questions with their answers.
-fn answered(record: UserRecord, golds: &HashMap<String, String>) -> Result<Vec<Interaction>, String> {
+fn answered(
+    record: UserRecord,
+    golds: &HashMap<String, String>,
+) -> Result<Vec<Interaction>, String> {
     let UserRecord { user, mut texts, queries, dated, .. } = record;
     let end = texts.iter().map(|text| text.time).max().unwrap_or_default();
     for (place, Query { id, prompt, response }) in (1..).zip(queries) {
         let response = response.or_else(|| golds.get(&id).cloned());
-        let Some(response) = response.filter(|response| !response.trim().is_empty()) else { continue };
-        let id = InteractionId::new(format!("{QUESTION}{id}")).map_err(|error| error.to_string())?;
-        // Where there are dates the order alone puts a question after the profile: texts of one time keep theirs.
+        let Some(response) = response.filter(|response| !response.trim().is_empty()) else {
+            continue;
+        };
+        let id =
+            InteractionId::new(format!("{QUESTION}{id}")).map_err(|error| error.to_string())?;
+        // Where there are dates the order alone puts a question after the profile: texts of one
+        // time keep theirs.
         let time = if dated { end } else { end + SignedDuration::from_secs(place) };
         texts.push(Interaction::new(user.clone(), id, time, prompt, response));
     }

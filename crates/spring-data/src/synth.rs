@@ -1,9 +1,10 @@
-//! Synthetic users whose preferences drift in a known way: what a selection should take, when a detector should ring, and
-//! which preference is stale are known for every text.
+//! Synthetic users whose preferences drift in a known way: what a selection should take, when a
+//! detector should ring, and which preference is stale are known for every text.
 //!
-//! A user has two *styles*, which differ in everything that a style decides (greeting, opening, adjectives, connective,
-//! closing, punctuation). The content of a message (topic, event, opinion, detail) does not depend on them. A share of
-//! the messages is noise: forwarded boilerplate, garbled letters, or somebody else's style on an odd day.
+//! A user has two *styles*, which differ in everything that a style decides (greeting, opening,
+//! adjectives, connective, closing, punctuation). The content of a message (topic, event, opinion,
+//! detail) does not depend on them. A share of the messages is noise: forwarded boilerplate,
+//! garbled letters, or somebody else's style on an odd day.
 
 use std::fmt;
 
@@ -137,7 +138,8 @@ impl TextKind {
     }
 }
 
-/// How a period's texts of one kind were scored before they were learned, and how many were selected.
+/// How a period's texts of one kind were scored before they were learned, and how many were
+/// selected.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct KindScores {
     /// The kind.
@@ -211,15 +213,16 @@ impl Default for SynthConfig {
     }
 }
 
-/// Generates the users' texts, user by user in the order of time. The same settings give the same texts, and a user's
-/// texts do not depend on how many users there are.
+/// Generates the users' texts, user by user in the order of time. The same settings give the same
+/// texts, and a user's texts do not depend on how many users there are.
 ///
 /// # Errors
 ///
 /// [`Error::Setting`] for a setting out of range.
 pub fn synthesize(config: &SynthConfig) -> Result<Vec<Interaction>> {
     if config.drifts.is_empty() || !(0.0..=1.0).contains(&config.noise) {
-        let reason = "synthetic users need at least one kind of drift and a share of noise between 0 and 1";
+        let reason =
+            "synthetic users need at least one kind of drift and a share of noise between 0 and 1";
         return Err(Error::Setting(reason.into()));
     }
     let users = (0..config.users).map(|number| {
@@ -237,7 +240,8 @@ fn user_texts(config: &SynthConfig, user: UserId, drift: Drift) -> Result<Vec<In
     let first = Style::draw(&mut rng);
     let styles = [first, first.opposite(&mut rng)];
     // 2024-01-01; then a message every half to one and a half days.
-    let mut time = Timestamp::from_second(1_704_067_200).map_err(|e| Error::Setting(e.to_string()))?;
+    let mut time =
+        Timestamp::from_second(1_704_067_200).map_err(|e| Error::Setting(e.to_string()))?;
     let mut texts = Vec::with_capacity(config.texts);
     for position in 0..config.texts {
         time += SignedDuration::from_secs(rng.random_range(43_200..129_600));
@@ -254,7 +258,9 @@ fn user_texts(config: &SynthConfig, user: UserId, drift: Drift) -> Result<Vec<In
             Some(Noise::Garbled) => garbled(&mut rng),
             Some(Noise::OddDay) => {
                 let odd = styles[0].opposite(&mut rng);
-                content.written(if odd == styles[1] { odd.opposite(&mut rng) } else { odd }).to_uppercase()
+                content
+                    .written(if odd == styles[1] { odd.opposite(&mut rng) } else { odd })
+                    .to_uppercase()
             }
         };
         let counterpart = noise.is_none().then(|| content.written(styles[1 - style]));
@@ -267,8 +273,14 @@ fn user_texts(config: &SynthConfig, user: UserId, drift: Drift) -> Result<Vec<In
     Ok(texts)
 }
 
-const GREETINGS: [&str; 6] =
-    ["Hi all,", "Dear neighbours,", "Hey there,", "Good morning,", "To whom it may concern:", "Folks,"];
+const GREETINGS: [&str; 6] = [
+    "Hi all,",
+    "Dear neighbours,",
+    "Hey there,",
+    "Good morning,",
+    "To whom it may concern:",
+    "Folks,",
+];
 const OPENINGS: [&str; 6] = [
     "Quick note:",
     "I wanted to let you know that",
@@ -277,7 +289,8 @@ const OPENINGS: [&str; 6] = [
     "You will be glad to hear that",
     "Long story short,",
 ];
-const GOOD: [&str; 6] = ["great", "most satisfactory", "super nice", "quite pleasant", "brilliant", "decent"];
+const GOOD: [&str; 6] =
+    ["great", "most satisfactory", "super nice", "quite pleasant", "brilliant", "decent"];
 const BAD: [&str; 6] =
     ["awful", "rather disappointing", "a total mess", "less than ideal", "hopeless", "poor"];
 const CONNECTIVES: [&str; 6] =
@@ -388,7 +401,8 @@ fn forwarded(rng: &mut ChaCha8Rng) -> String {
     let number = rng.random_range(10_000..100_000);
     let what = ["Invoice", "Parcel", "Ticket", "Booking"][rng.random_range(0..4)];
     format!(
-        "FW: {what} {number} has been processed. This message was sent automatically, please do not reply to it."
+        "FW: {what} {number} has been processed. This message was sent automatically, please do \
+         not reply to it."
     )
 }
 
@@ -402,8 +416,9 @@ fn garbled(rng: &mut ChaCha8Rng) -> String {
 /// How well a selection found what carries new preference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SelectionQuality {
-    /// Share of the selected texts that carry new preference: no noise, and of another style than the one in force when
-    /// the period before ended. `None` if nothing was selected or nothing carries new preference.
+    /// Share of the selected texts that carry new preference: no noise, and of another style than
+    /// the one in force when the period before ended. `None` if nothing was selected or nothing
+    /// carries new preference.
     pub precision: Option<f64>,
     /// Share of the texts with new preference that were selected; `None` if there are none.
     pub recall: Option<f64>,
@@ -413,8 +428,8 @@ pub struct SelectionQuality {
     pub clean_by_chance: Option<f64>,
 }
 
-/// Judges the selection of one period. `before` is the style in force when the period before ended (`None` for the first
-/// period, in which every text that is no noise is new).
+/// Judges the selection of one period. `before` is the style in force when the period before ended
+/// (`None` for the first period, in which every text that is no noise is new).
 pub fn selection_quality(period: &[(Truth, bool)], before: Option<usize>) -> SelectionQuality {
     let is_new = |truth: &Truth| truth.noise.is_none() && before != Some(truth.style);
     let count = |keep: &dyn Fn(&Truth, bool) -> bool| {
@@ -436,7 +451,8 @@ pub fn selection_quality(period: &[(Truth, bool)], before: Option<usize>) -> Sel
 /// How well changes were detected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
-    /// For each true change the texts until the first alarm after it, before the next change; `None` if it was missed.
+    /// For each true change the texts until the first alarm after it, before the next change;
+    /// `None` if it was missed.
     pub delays: Vec<Option<usize>>,
     /// Alarms that are the first after no change.
     pub false_alarms: usize,
@@ -449,7 +465,9 @@ impl Detection {
         let delays: Vec<Option<usize>> = changes
             .iter()
             .enumerate()
-            .map(|(i, change)| alarms.iter().find(|a| (*change..end(i)).contains(a)).map(|a| a - change))
+            .map(|(i, change)| {
+                alarms.iter().find(|a| (*change..end(i)).contains(a)).map(|a| a - change)
+            })
             .collect();
         let found = delays.iter().flatten().count();
         Self { delays, false_alarms: alarms.len() - found }
@@ -494,9 +512,10 @@ impl DetectionScores {
     }
 }
 
-/// How often a model prefers the style that is no longer the user's: the share of pairs in which the text in the old
-/// style scores higher than the same message in the current one. A score is anything that is higher for what the model
-/// would rather write, such as nats per token, or the ROUGE of a generated text. `None` without pairs.
+/// How often a model prefers the style that is no longer the user's: the share of pairs in which
+/// the text in the old style scores higher than the same message in the current one. A score is
+/// anything that is higher for what the model would rather write, such as nats per token, or the
+/// ROUGE of a generated text. `None` without pairs.
 pub fn stale_preference_rate(current_and_stale: &[(f64, f64)]) -> Option<f64> {
     let stale = current_and_stale.iter().filter(|(current, stale)| stale > current).count();
     (!current_and_stale.is_empty()).then(|| stale as f64 / current_and_stale.len() as f64)
@@ -528,7 +547,8 @@ mod tests {
 
     #[test]
     fn styles_change_where_the_truth_says() {
-        let styles = |drift| texts(drift, 0.0).iter().map(|(_, truth)| truth.style).collect::<Vec<_>>();
+        let styles =
+            |drift| texts(drift, 0.0).iter().map(|(_, truth)| truth.style).collect::<Vec<_>>();
         assert_eq!(styles(Drift::None), [0; 200]);
         let flips = |drift| {
             let styles = styles(drift);
@@ -554,7 +574,8 @@ mod tests {
                 assert!(counterpart.contains(topic) && text.prompt.contains(topic));
             }
         }
-        let noisy = texts(Drift::None, 0.3).iter().filter(|(_, truth)| truth.noise.is_some()).count();
+        let noisy =
+            texts(Drift::None, 0.3).iter().filter(|(_, truth)| truth.noise.is_some()).count();
         assert!((40..80).contains(&noisy), "{noisy}");
     }
 
@@ -562,11 +583,15 @@ mod tests {
     fn a_perfect_selection_has_precision_and_recall_1() {
         let truths = texts(Drift::Sudden, 0.2).into_iter().map(|(_, truth)| truth);
         let judged = |select: &dyn Fn(&Truth) -> bool, before| {
-            let period: Vec<_> = truths.clone().skip(80).take(40).map(|t| (t.clone(), select(&t))).collect();
+            let period: Vec<_> =
+                truths.clone().skip(80).take(40).map(|t| (t.clone(), select(&t))).collect();
             selection_quality(&period, before)
         };
         let perfect = judged(&|t| t.noise.is_none() && t.style == 1, Some(0));
-        assert_eq!((perfect.precision, perfect.recall, perfect.clean), (Some(1.0), Some(1.0), Some(1.0)));
+        assert_eq!(
+            (perfect.precision, perfect.recall, perfect.clean),
+            (Some(1.0), Some(1.0), Some(1.0))
+        );
         let all = judged(&|_| true, Some(0));
         assert_eq!(all.recall, Some(1.0));
         assert_eq!(all.clean, all.clean_by_chance);
@@ -579,7 +604,8 @@ mod tests {
 
     #[test]
     fn kinds_are_pooled_by_their_texts() {
-        let truths: Vec<Truth> = texts(Drift::Sudden, 0.3).into_iter().map(|(_, truth)| truth).collect();
+        let truths: Vec<Truth> =
+            texts(Drift::Sudden, 0.3).into_iter().map(|(_, truth)| truth).collect();
         for truth in &truths {
             let is_noise = !matches!(truth.kind(0), TextKind::Known | TextKind::New);
             assert_eq!(is_noise, truth.noise.is_some());
@@ -600,7 +626,10 @@ mod tests {
     #[test]
     fn delays_count_from_the_change_to_the_first_alarm() {
         let detection = Detection::of(&[50, 100, 150], &[10, 53, 60, 155]);
-        assert_eq!((detection.delays.clone(), detection.false_alarms), (vec![Some(3), None, Some(5)], 2));
+        assert_eq!(
+            (detection.delays.clone(), detection.false_alarms),
+            (vec![Some(3), None, Some(5)], 2)
+        );
         assert_eq!(detection.mean_delay(), Some(4.0));
         assert_eq!(Detection::of(&[], &[3]), Detection { delays: vec![], false_alarms: 1 });
         assert_eq!(Detection::of(&[5], &[]).mean_delay(), None);

@@ -1,4 +1,5 @@
-//! The readers on every layout, on hostile files, and on a file that would not fit into the memory that they use.
+//! The readers on every layout, on hostile files, and on a file that would not fit into the memory
+//! that they use.
 
 #![allow(clippy::unwrap_used)]
 
@@ -32,7 +33,8 @@ fn lamp(input: &str, entries: Value) -> Value {
 #[test]
 fn every_task_of_lamp_is_told_apart_and_read() {
     let dir = tempfile::tempdir().unwrap();
-    let paper = json!([{"id": "p1", "title": "On ferns", "abstract": "Ferns are old.", "date": "2012"}]);
+    let paper =
+        json!([{"id": "p1", "title": "On ferns", "abstract": "Ferns are old.", "date": "2012"}]);
     let mail = json!([{"id": "p1", "text": "Dear all, tea at four.", "title": "Tea"}]);
     let cases = [
         (
@@ -61,13 +63,15 @@ fn every_task_of_lamp_is_told_apart_and_read() {
         ),
         (
             Task::Lamp4,
-            "Generate a headline for the following article: he asked by email to generate a subject for the following email",
+            "Generate a headline for the following article: he asked by email to generate a \
+             subject for the following email",
             mail.clone(),
             "Tea",
         ),
         (
             Task::Lamp5,
-            "Generate a title for the following abstract of a paper: to generate an abstract we ask which reference is related",
+            "Generate a title for the following abstract of a paper: to generate an abstract we \
+             ask which reference is related",
             paper,
             "On ferns",
         ),
@@ -131,12 +135,14 @@ fn longlamp_is_read_as_list_and_as_lines_in_its_own_prompts() {
     let expected = [
         [
             (
-                "Generate the review text written by a reviewer who has a given an overall rating of \"5.0\" for a \
+                "Generate the review text written by a reviewer who has a given an overall rating \
+                 of \"5.0\" for a \
                  product with description \"a boat\". The summary of the review text is \"Good\".",
                 "It floats.",
             ),
             (
-                "Generate the review text written by a reviewer who has a given an overall rating of \"1.0\" for a \
+                "Generate the review text written by a reviewer who has a given an overall rating \
+                 of \"1.0\" for a \
                  product with description \"a hat\". The summary of the review text is \"Bad\".",
                 "Too small.",
             ),
@@ -177,8 +183,7 @@ fn oppus_histories_have_several_questions() {
             "query": [{"id": "q1", "input": "What is the score of …"}, {"id": "q2", "input": "And of …"}]}]);
         let path = file(&dir, "user_top_100_history.json", record.to_string());
         assert_eq!(data::open(&path).unwrap().format(), Format::History(Some(Task::Lamp3)));
-        let golds =
-            json!({"task": "LaMP_3", "golds": [{"id": "q2", "output": "3"}, {"id": "q1", "output": "5"}]});
+        let golds = json!({"task": "LaMP_3", "golds": [{"id": "q2", "output": "3"}, {"id": "q1", "output": "5"}]});
         let golds = file(&dir, "golds.json", golds.to_string());
         let read = streams(&path, Some(&golds));
         assert_eq!(read[0].user.as_str(), "12");
@@ -190,7 +195,8 @@ fn oppus_histories_have_several_questions() {
 fn records_of_one_user_are_merged() {
     let dir = tempfile::tempdir().unwrap();
     let record = |id: &str, texts: &[(&str, &str)]| {
-        let profile: Vec<_> = texts.iter().map(|(id, text)| json!({"id": id, "text": text})).collect();
+        let profile: Vec<_> =
+            texts.iter().map(|(id, text)| json!({"id": id, "text": text})).collect();
         json!({"id": id, "user_id": "u", "input": "Paraphrase …", "profile": profile})
     };
     let grown = json!([record("1", &[("a", "one")]), record("2", &[("a", "one"), ("b", "two")])]);
@@ -204,7 +210,11 @@ fn records_of_one_user_are_merged() {
     })
     .unwrap();
     assert_eq!(visited, ["one", "two"]);
-    assert_eq!(data::text_counts(&path).unwrap().into_values().collect::<Vec<_>>(), [2], "each text once");
+    assert_eq!(
+        data::text_counts(&path).unwrap().into_values().collect::<Vec<_>>(),
+        [2],
+        "each text once"
+    );
 
     // Records without dates follow each other.
     let parts = json!([
@@ -253,7 +263,8 @@ fn our_lines_stay_strict() {
 fn hostile_files_are_refused_with_file_line_and_reason() {
     let dir = tempfile::tempdir().unwrap();
     let good =
-        json!({"id": "1", "user_id": "u", "input": "i", "profile": [{"id": "a", "text": "t"}]}).to_string();
+        json!({"id": "1", "user_id": "u", "input": "i", "profile": [{"id": "a", "text": "t"}]})
+            .to_string();
     let swap = |from: &str, to: &str| good.replace(from, to);
     let nested = format!("[{{\"id\": \"1\", \"profile\": {}", "[".repeat(100_000));
     let deep = format!("[{good},{{\"id\": {}{}}}]", "[".repeat(1000), "]".repeat(1000));
@@ -298,10 +309,15 @@ fn hostile_files_are_refused_with_file_line_and_reason() {
     }
     let missing = data::inspect(&dir.path().join("missing.json")).unwrap_err().to_string();
     assert!(missing.contains("missing.json"), "{missing}");
-    let outputs =
-        file(&dir, "outputs.json", "[{\"id\": 1, \"output\": \"a\"}, {\"id\": 1, \"output\": \"b\"}]");
+    let outputs = file(
+        &dir,
+        "outputs.json",
+        "[{\"id\": 1, \"output\": \"a\"}, {\"id\": 1, \"output\": \"b\"}]",
+    );
     assert!(data::read_golds(&outputs).unwrap_err().to_string().contains("two outputs"));
-    assert!(data::read_streams(&outputs, None, &|_| true).unwrap_err().to_string().contains("outputs"));
+    assert!(
+        data::read_streams(&outputs, None, &|_| true).unwrap_err().to_string().contains("outputs")
+    );
 }
 
 /// A LaMP file of so many records, made while it is read.
@@ -316,7 +332,11 @@ impl Read for Generated {
         if self.pending.is_empty() && self.next <= self.records {
             let entries: Vec<String> = (0..40)
                 .map(|i| {
-                    format!(r#"{{"id": "{}-{i}", "text": "{}", "score": "3"}}"#, self.next, "tea ".repeat(40))
+                    format!(
+                        r#"{{"id": "{}-{i}", "text": "{}", "score": "3"}}"#,
+                        self.next,
+                        "tea ".repeat(40)
+                    )
                 })
                 .collect();
             let (begin, end) = (if self.next == 0 { "[" } else { "," }, self.next == self.records);
@@ -391,13 +411,23 @@ fn the_task_is_that_of_the_whole_file() {
     let of = |records: Value| {
         data::inspect(&file(&dir, "task.json", records.to_string().as_bytes())).unwrap().format
     };
-    let record = |input: &str, entries: Value| json!({"id": "1", "input": input, "profile": entries});
+    let record =
+        |input: &str, entries: Value| json!({"id": "1", "input": input, "profile": entries});
     let unclear = record("Go on.", json!([{"text": "a", "score": null, "title": "t"}]));
     assert_eq!(of(json!([unclear])), "LaMP-4");
-    assert_eq!(of(json!([unclear, record("Go on.", json!([{"text": "b", "score": 4}]))])), "LaMP-3");
-    assert_eq!(of(json!([unclear, record("Paraphrase the following tweet x", json!([]))])), "LaMP-7");
+    assert_eq!(
+        of(json!([unclear, record("Go on.", json!([{"text": "b", "score": 4}]))])),
+        "LaMP-3"
+    );
+    assert_eq!(
+        of(json!([unclear, record("Paraphrase the following tweet x", json!([]))])),
+        "LaMP-7"
+    );
     let category = "Which category does this article relate to among the following categories?";
-    assert_eq!(of(json!([record(category, json!([{"text": "a", "title": "t", "category": null}]))])), "LaMP-2");
+    assert_eq!(
+        of(json!([record(category, json!([{"text": "a", "title": "t", "category": null}]))])),
+        "LaMP-2"
+    );
     let cites = json!([{"user_id": 1, "profile": [{"title": "t", "citation": "c", "id": "1"}], "query": []}]);
     assert_eq!(of(cites), "LaMP-1, OPPU's layout");
 }
@@ -408,7 +438,8 @@ fn dates_are_taken_as_lamps_own_code_takes_them() {
     let first = |date: Value| {
         let entry = json!([{"id": "1", "title": "t", "abstract": "a", "date": date}]);
         let record = json!([{"id": "1", "input": "Generate a title for x", "profile": entry}]);
-        let found = data::inspect(&file(&dir, "dates.json", record.to_string().as_bytes())).unwrap();
+        let found =
+            data::inspect(&file(&dir, "dates.json", record.to_string().as_bytes())).unwrap();
         (found.texts, found.first.map(|time| time.to_string()))
     };
     for (date, time) in [
@@ -443,7 +474,12 @@ fn two_texts_with_one_id_are_refused_by_all() {
         data::read_streams(&path, None, &|_| true).map(drop),
     ];
     for error in errors {
-        assert!(error.unwrap_err().to_string().contains("user 510 has two different texts with the id 1"));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("user 510 has two different texts with the id 1")
+        );
     }
 }
 

@@ -37,16 +37,23 @@ fn sound_files() -> Vec<Sound> {
         ("Which tag", json!({"id": "p1", "tag": "classic", "description": "A man and a boat."})),
         ("Which category", json!({"id": "p1", "text": "Rain.", "title": "t", "category": "news"})),
         ("What is the score", json!({"id": 1, "text": "Fine tea.", "score": 4})),
-        ("Generate a headline", json!({"id": "p1", "text": "Dear all, tea at four.", "title": "Tea"})),
+        (
+            "Generate a headline",
+            json!({"id": "p1", "text": "Dear all, tea at four.", "title": "Tea"}),
+        ),
         (
             "Generate a title",
             json!({"id": "p1", "title": "On ferns", "abstract": "Ferns are old.", "date": 2012}),
         ),
-        ("Generate a subject for the following email", json!({"id": "p1", "text": "Tea.", "title": "Tea"})),
+        (
+            "Generate a subject for the following email",
+            json!({"id": "p1", "text": "Tea.", "title": "Tea"}),
+        ),
         ("Paraphrase", json!({"id": "p1", "text": "so tired today", "date": "2012-05-31"})),
     ];
     let lamp = lamp.map(|(input, entry)| {
-        let record = |id: &str| json!({"id": id, "user_id": id, "input": input, "profile": [entry, entry]});
+        let record =
+            |id: &str| json!({"id": id, "user_id": id, "input": input, "profile": [entry, entry]});
         json!([record("1"), record("2")])
     });
     let longlamp = json!([
@@ -63,7 +70,8 @@ fn sound_files() -> Vec<Sound> {
     let text = |id: u32| json!({"user": "ada", "id": id.to_string(), "time": "2024-01-02T03:04:05Z", "prompt": "p", "response": "r"});
     let lists = lamp.into_iter().chain([longlamp.clone(), posts, oppu.clone(), golds.clone()]);
     let lists = lists.map(|value| Sound { value, lines: false });
-    let lines = [longlamp, oppu, json!([text(1), text(2)])].map(|value| Sound { value, lines: true });
+    let lines =
+        [longlamp, oppu, json!([text(1), text(2)])].map(|value| Sound { value, lines: true });
     lists
         .chain(lines)
         .chain([Sound { value: json!({"task": "LaMP_3", "golds": golds}), lines: false }])
@@ -103,7 +111,9 @@ impl Damage {
                 let at = to.index(len);
                 bytes.splice(at..at, piece);
             }
-            Self::Noise(at, noise) => drop(bytes.splice(at.index(len)..at.index(len), noise.iter().copied())),
+            Self::Noise(at, noise) => {
+                drop(bytes.splice(at.index(len)..at.index(len), noise.iter().copied()))
+            }
         }
         bytes
     }
@@ -193,10 +203,15 @@ fn read(bytes: &[u8], piece: usize) -> Result<(), TestCaseError> {
     let used = allocation_counter::measure(|| {
         let reader = BufReader::with_capacity(piece, bytes);
         read = DataReader::new(reader, "f.json").and_then(|mut reader| {
-            std::iter::from_fn(|| reader.next_record().transpose()).collect::<spring_data::Result<Vec<_>>>()
+            std::iter::from_fn(|| reader.next_record().transpose())
+                .collect::<spring_data::Result<Vec<_>>>()
         });
     });
-    prop_assert!(used.bytes_max < 50_000 + 300 * bytes.len() as u64, "{} bytes of memory", used.bytes_max);
+    prop_assert!(
+        used.bytes_max < 50_000 + 300 * bytes.len() as u64,
+        "{} bytes of memory",
+        used.bytes_max
+    );
     match read {
         Ok(records) => records.iter().try_for_each(usable),
         Err(error) => placed(&error, "f.json", bytes),
@@ -338,7 +353,10 @@ fn memory_does_not_follow_what_a_file_can_spell_shortly() {
     let files = [
         ("empty entries", fill("[{\"profile\":[", "{},", "{}]}]")),
         ("short entries", fill("[{\"id\":1,\"profile\":[", entry, "{}]}]")),
-        ("empty questions", fill("[{\"profile\":[],\"query\":[", "{\"id\":1,\"input\":\"\"},", "{}]}]")),
+        (
+            "empty questions",
+            fill("[{\"profile\":[],\"query\":[", "{\"id\":1,\"input\":\"\"},", "{}]}]"),
+        ),
         ("a list for an id", fill("[{\"id\":[", "1,", "1],\"profile\":[]}]")),
         ("a tree for an id", fill("[{\"id\":", "[", "")),
         ("a list for an answer", fill("{\"golds\":[{\"id\":1,\"output\":[", "1,", "1]}]}")),

@@ -6,8 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spring_drift::{
-    Alpha, DetectorConfig, DriftScorer, Observation, ScoreStatistics, ScorerConfig, Selection, Spring,
-    Standardize,
+    Alpha, DetectorConfig, DriftScorer, Observation, ScoreStatistics, ScorerConfig, Selection,
+    Spring, Standardize,
 };
 
 fn observations(count: u64) -> Vec<Observation> {
@@ -24,14 +24,17 @@ fn period(criterion: &mut Criterion) {
     let observations = observations(10_000);
     let scores = Spring::default().score(&observations).unwrap_or_default();
     let mut group = criterion.benchmark_group("10k");
-    let standardized = ScorerConfig::Spring { alpha: Alpha::default(), standardize: Standardize::Period };
+    let standardized =
+        ScorerConfig::Spring { alpha: Alpha::default(), standardize: Standardize::Period };
     for (name, config) in [
         ("spring", ScorerConfig::default()),
         ("spring_standardized", standardized),
         ("random", ScorerConfig::Random { seed: 0 }),
     ] {
         let Ok(scorer) = config.init() else { continue };
-        group.bench_function(name, |bencher| bencher.iter(|| scorer.score(black_box(&observations))));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| scorer.score(black_box(&observations)))
+        });
     }
     group.bench_function("select_top_fraction", |bencher| {
         bencher.iter(|| Selection::default().select(black_box(&scores), &observations));

@@ -1,10 +1,11 @@
-//! How late change detectors are and how often they are wrong, on generated streams: a Markdown table. Delays
-//! are in texts, false alarms per thousand texts.
+//! How late change detectors are and how often they are wrong, on generated streams: a Markdown
+//! table. Delays are in texts, false alarms per thousand texts.
 //!
 //! `cargo run --release -p spring-drift --example detection_table [seed of the first stream]`
 
 use spring_drift::{
-    Change, DetectorConfig, DriftError, DriftScorer, Observation, Scenario, Selection, Spring, StreamConfig,
+    Change, DetectorConfig, DriftError, DriftScorer, Observation, Scenario, Selection, Spring,
+    StreamConfig,
 };
 
 const STREAMS: u64 = 500;
@@ -24,11 +25,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The same streams in another unit.
     for spread in [0.1, 1.0] {
         rows(StreamConfig::new(Scenario::None).with_spread(spread).with_shift(0.0), first_seed)?;
-        rows(StreamConfig::new(Scenario::Sudden).with_spread(spread).with_shift(spread), first_seed)?;
+        rows(
+            StreamConfig::new(Scenario::Sudden).with_spread(spread).with_shift(spread),
+            first_seed,
+        )?;
     }
     println!();
     println!(
-        "| shift in the turning period | calm periods taken for turns | turning periods found | texts selected |"
+        "| shift in the turning period | calm periods taken for turns | turning periods found | \
+         texts selected |"
     );
     println!("| --- | --- | --- | --- |");
     for shift in [0.5, 1.0, 2.0] {
@@ -37,8 +42,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Ten periods of 40 texts, of which the seventh alone lies higher: by its end the adapter has caught up. The
-/// first has no adapter, and what it selects is not counted.
+/// Ten periods of 40 texts, of which the seventh alone lies higher: by its end the adapter has
+/// caught up. The first has no adapter, and what it selects is not counted.
 fn adaptive_row(shift: f64, first_seed: u64) -> Result<(), DriftError> {
     const PERIOD: usize = 40;
     const TURN: usize = 6;
@@ -48,15 +53,20 @@ fn adaptive_row(shift: f64, first_seed: u64) -> Result<(), DriftError> {
     for seed in first_seed..first_seed + STREAMS {
         let config = StreamConfig::new(Scenario::None);
         let mut novelties = config.generate(seed);
-        novelties[TURN * PERIOD..(TURN + 1) * PERIOD].iter_mut().for_each(|n| *n += shift * config.spread);
+        novelties[TURN * PERIOD..(TURN + 1) * PERIOD]
+            .iter_mut()
+            .for_each(|n| *n += shift * config.spread);
         for period in 1..novelties.len() / PERIOD {
             let start = period * PERIOD;
-            let observe = |order: usize| Observation::new(-3.0, Some(-3.0 - novelties[order]), order as u64);
+            let observe =
+                |order: usize| Observation::new(-3.0, Some(-3.0 - novelties[order]), order as u64);
             let observations: Vec<Observation> = (start..start + PERIOD).map(observe).collect();
             let scores = Spring::default().score(&observations)?;
             // The first period had no adapter, so its novelties are not known.
-            let taken =
-                selection.select_after(&novelties[PERIOD..start], &scores, &observations)?.indices.len();
+            let taken = selection
+                .select_after(&novelties[PERIOD..start], &scores, &observations)?
+                .indices
+                .len();
             selected += taken;
             let flagged = usize::from(taken as f64 > calm * PERIOD as f64);
             match period {
@@ -94,7 +104,11 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(config: StreamConfig, detector: DetectorConfig, first_seed: u64) -> Result<Self, DriftError> {
+    fn of(
+        config: StreamConfig,
+        detector: DetectorConfig,
+        first_seed: u64,
+    ) -> Result<Self, DriftError> {
         let mut outcome = Self::default();
         for seed in first_seed..first_seed + STREAMS {
             let mut detector = detector.init()?;
@@ -108,8 +122,8 @@ impl Outcome {
         Ok(outcome)
     }
 
-    /// The first alarm in the right direction after a change and before the next finds it. Later ones in that
-    /// direction repeat it and are neither; all others are false.
+    /// The first alarm in the right direction after a change and before the next finds it. Later
+    /// ones in that direction repeat it and are neither; all others are false.
     fn add(&mut self, alarms: &[Change], changes: &[(usize, bool)], length: usize) {
         self.texts += length;
         self.changes += changes.len();

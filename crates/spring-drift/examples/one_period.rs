@@ -1,5 +1,5 @@
-//! One period, scored by every scorer: what each would take, and how the paper's score divides between its
-//! terms.
+//! One period, scored by every scorer: what each would take, and how the paper's score divides
+//! between its terms.
 //!
 //! `cargo run -p spring-drift --example one_period`
 

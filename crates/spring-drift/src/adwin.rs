@@ -13,8 +13,8 @@ use crate::{Change, ChangeDetector, DriftError};
 /// The bound assumes values within a known range, which log-likelihoods do not have; where they
 /// exceed it, the promise on false alarms weakens.
 ///
-/// Own code: the rill-ml crate keeps every value, its bound leaves out the variance, and it does not tell
-/// the means on both sides of a cut.
+/// Own code: the rill-ml crate keeps every value, its bound leaves out the variance, and it does
+/// not tell the means on both sides of a cut.
 #[derive(Debug, Clone)]
 pub struct Adwin {
     confidence: f64,

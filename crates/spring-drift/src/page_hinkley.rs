@@ -74,8 +74,12 @@ impl ChangeDetector for PageHinkley {
             return Ok(None);
         }
         let before = self.level.without(higher.since).mean;
-        let change =
-            Change { detected, since: self.position - higher.since.count, before, after: higher.since.mean };
+        let change = Change {
+            detected,
+            since: self.position - higher.since.count,
+            before,
+            after: higher.since.mean,
+        };
         self.level = higher.since;
         (self.rise, self.fall) = Default::default();
         Ok(Some(change))

@@ -183,13 +183,17 @@ fn turning_point(
         last = detector.update(novelty)?.or(last);
     }
     let was_ready = detector.is_ready();
-    let mut in_time: Vec<&Observation> = observations.iter().filter(|o| o.adapter.is_some()).collect();
+    let mut in_time: Vec<&Observation> =
+        observations.iter().filter(|o| o.adapter.is_some()).collect();
     in_time.sort_by_key(|observation| observation.order);
     for observation in in_time {
         if let Some(change) = detector.update(observation.novelty())?.filter(Change::is_rise) {
             let Change { before, after, .. } = change;
             let name = detector.name();
-            return Ok((true, format!("a turn, novelty rises from {before:.3} to {after:.3} ({name})")));
+            return Ok((
+                true,
+                format!("a turn, novelty rises from {before:.3} to {after:.3} ({name})"),
+            ));
         }
     }
     let name = detector.name();
@@ -198,11 +202,15 @@ fn turning_point(
     }
     let n = earlier.len();
     let Some(change) = last else {
-        return Ok((true, format!("too early to tell a turn from calm, after {n} novelties ({name})")));
+        return Ok((
+            true,
+            format!("too early to tell a turn from calm, after {n} novelties ({name})"),
+        ));
     };
     let Change { since, before, after, .. } = change;
     let n = n as u64 - since;
-    let (state, direction) = if change.is_rise() { ("still a turn", "rose") } else { ("calm", "fell") };
+    let (state, direction) =
+        if change.is_rise() { ("still a turn", "rose") } else { ("calm", "fell") };
     let story = format!("{state}, novelty {direction} from {before:.3} to {after:.3}");
     let why = format!("{story} {n} novelties ago, too few to see another change ({name})");
     Ok((change.is_rise(), why))
@@ -211,7 +219,10 @@ fn turning_point(
 /// Positions, best first.
 fn rank(scores: &[DriftScore], observations: &[Observation]) -> Result<Vec<usize>, DriftError> {
     if scores.len() != observations.len() {
-        return Err(DriftError::LengthMismatch { scores: scores.len(), observations: observations.len() });
+        return Err(DriftError::LengthMismatch {
+            scores: scores.len(),
+            observations: observations.len(),
+        });
     }
     scores.iter().enumerate().try_for_each(|(index, score)| score.check(index))?;
     let better = |&a: &usize, &b: &usize| {

@@ -118,26 +118,40 @@ impl DriftSignal {
         self.recent.push_back(novelty);
         self.change = change.or(self.change);
         let since_change = self.change.map_or(self.seen, |change| self.seen - change.since);
-        while self.recent.len() > self.window.min(usize::try_from(since_change).unwrap_or(self.window)) {
+        while self.recent.len()
+            > self.window.min(usize::try_from(since_change).unwrap_or(self.window))
+        {
             self.recent.pop_front();
         }
         Ok(self.reading())
     }
 
     fn reading(&self) -> DriftReading {
-        let recent = self.recent.iter().fold(Moments::default(), |sum, &value| sum.with(Moments::of(value)));
+        let recent =
+            self.recent.iter().fold(Moments::default(), |sum, &value| sum.with(Moments::of(value)));
         let band = (recent.count > 1).then(|| {
-            let reach =
-                student_95(recent.count - 1) * (recent.sample_variance() / recent.count as f64).sqrt();
+            let reach = student_95(recent.count - 1)
+                * (recent.sample_variance() / recent.count as f64).sqrt();
             (recent.mean - reach, recent.mean + reach)
         });
         let (drifting, evidence) = self.judge(recent.mean, band);
-        DriftReading { seen: self.seen, mean: recent.mean, band, drifting, change: self.change, evidence }
+        DriftReading {
+            seen: self.seen,
+            mean: recent.mean,
+            band,
+            drifting,
+            change: self.change,
+            evidence,
+        }
     }
 
     fn judge(&self, mean: f64, band: Option<(f64, f64)>) -> (bool, String) {
         let Some(change) = self.change else {
-            let state = if self.detector.is_ready() { "no change of level" } else { "too few texts to tell" };
+            let state = if self.detector.is_ready() {
+                "no change of level"
+            } else {
+                "too few texts to tell"
+            };
             return (false, format!("{state} in {} texts", self.seen));
         };
         let Change { detected, since, before, after } = change;
@@ -168,7 +182,8 @@ fn student_95(degrees: u64) -> f64 {
         4 => 2.776,
         _ => {
             let (z, v) = (NORMAL, degrees as f64);
-            z + (z.powi(3) + z) / (4.0 * v) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * v * v)
+            z + (z.powi(3) + z) / (4.0 * v)
+                + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * v * v)
         }
     }
 }

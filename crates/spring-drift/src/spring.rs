@@ -45,12 +45,14 @@ impl DriftScorer for Spring {
     }
 
     fn score(&self, observations: &[Observation]) -> Result<Vec<DriftScore>, DriftError> {
-        let mut scores = score_each(observations, |o| self.alpha.combine(o.novelty(), o.quality()))?;
+        let mut scores =
+            score_each(observations, |o| self.alpha.combine(o.novelty(), o.quality()))?;
         if self.standardize == Standardize::Period {
             let novelty = ZScore::over(scores.iter().map(|s| s.novelty));
             let quality = ZScore::over(scores.iter().map(|s| s.quality));
             for (index, score) in scores.iter_mut().enumerate() {
-                score.score = self.alpha.combine(novelty.of(score.novelty), quality.of(score.quality));
+                score.score =
+                    self.alpha.combine(novelty.of(score.novelty), quality.of(score.quality));
                 score.check(index)?;
             }
         }

@@ -45,7 +45,9 @@ impl ScoreStatistics {
             novelty_mean: mean(&novelty),
             novelty_sd: sample_sd(&novelty),
             quality_mean: mean(&quality),
-            weighted_quality_sd: alpha.finite().and_then(|alpha| Some(alpha * sample_sd(&quality)?)),
+            weighted_quality_sd: alpha
+                .finite()
+                .and_then(|alpha| Some(alpha * sample_sd(&quality)?)),
             score_novelty_correlation: spearman(&score, &novelty),
             score_quality_correlation: spearman(&score, &quality),
         })
@@ -69,8 +71,9 @@ fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     let (a, b) = (ranks(a), ranks(b));
     // Average ranks have this mean whatever the ties.
     let middle = (a.len() as f64 + 1.0) / 2.0;
-    let product =
-        |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum() };
+    let product = |x: &[f64], y: &[f64]| -> f64 {
+        x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum()
+    };
     let spread = (product(&a, &a) * product(&b, &b)).sqrt();
     (spread > 0.0).then(|| (product(&a, &b) / spread).clamp(-1.0, 1.0))
 }

@@ -26,7 +26,9 @@ impl Scenario {
         match self {
             Self::None => Vec::new(),
             Self::Sudden | Self::Gradual => vec![(length / 2, true)],
-            Self::Recurring => vec![(length / 4, true), (length / 2, false), (length * 3 / 4, true)],
+            Self::Recurring => {
+                vec![(length / 4, true), (length / 2, false), (length * 3 / 4, true)]
+            }
         }
     }
 

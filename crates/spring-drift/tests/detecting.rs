@@ -26,12 +26,14 @@ fn share(name: &str, config: StreamConfig, condition: impl Fn(&[Change]) -> bool
 fn clear_changes_are_found_soon_and_in_their_direction() {
     for name in NAMES {
         let sudden = StreamConfig::new(Scenario::Sudden).with_shift(0.6);
-        let found =
-            |alarms: &[Change]| alarms.iter().any(|a| a.is_rise() && (200..220).contains(&a.detected));
+        let found = |alarms: &[Change]| {
+            alarms.iter().any(|a| a.is_rise() && (200..220).contains(&a.detected))
+        };
         assert!(share(name, sudden, found) > 0.95, "{name}");
         let recurring = StreamConfig::new(Scenario::Recurring).with_shift(0.6);
-        let fall =
-            |alarms: &[Change]| alarms.iter().any(|a| !a.is_rise() && (200..230).contains(&a.detected));
+        let fall = |alarms: &[Change]| {
+            alarms.iter().any(|a| !a.is_rise() && (200..230).contains(&a.detected))
+        };
         assert!(share(name, recurring, fall) > 0.9, "{name}");
     }
 }
@@ -53,8 +55,14 @@ fn a_change_is_described() {
         let found = alarms(name, &stream);
         let first = found.first().unwrap();
         assert!(first.is_rise() && first.detected < 70, "{name}: {first:?}");
-        assert!(first.since.abs_diff(60) <= 3 && first.since <= first.detected, "{name}: {first:?}");
-        assert!((first.before - 0.05).abs() < 0.1 && (first.after - 1.05).abs() < 0.5, "{name}: {first:?}");
+        assert!(
+            first.since.abs_diff(60) <= 3 && first.since <= first.detected,
+            "{name}: {first:?}"
+        );
+        assert!(
+            (first.before - 0.05).abs() < 0.1 && (first.after - 1.05).abs() < 0.5,
+            "{name}: {first:?}"
+        );
     }
 }
 
@@ -74,10 +82,16 @@ fn bad_novelties_and_settings_are_named() {
         assert_eq!(detector.name(), name);
         detector.update(0.0).unwrap();
         let error = detector.update(f64::NAN).unwrap_err();
-        assert!(matches!(error, DriftError::NotFinite { index: 1, field: "novelty", .. }), "{error}");
+        assert!(
+            matches!(error, DriftError::NotFinite { index: 1, field: "novelty", .. }),
+            "{error}"
+        );
     }
-    let page_hinkley =
-        |tolerance, threshold, warm_up| DetectorConfig::PageHinkley { tolerance, threshold, warm_up };
+    let page_hinkley = |tolerance, threshold, warm_up| DetectorConfig::PageHinkley {
+        tolerance,
+        threshold,
+        warm_up,
+    };
     let adwin = |confidence, range| DetectorConfig::Adwin { confidence, range };
     for (config, name) in [
         (page_hinkley(-1.0, 9.0, 15), "tolerance"),
@@ -106,7 +120,9 @@ fn the_signal_starts_and_stops() {
     assert!(readings[..60].iter().all(|reading| !reading.drifting));
     assert!(readings[70..120].iter().all(|reading| reading.drifting));
     assert!(readings[135..].iter().all(|reading| !reading.drifting));
-    assert!(readings[10].evidence.contains("too few") && readings[50].evidence.contains("no change"));
+    assert!(
+        readings[10].evidence.contains("too few") && readings[50].evidence.contains("no change")
+    );
     assert!(readings[100].evidence.contains("rose from -0.4"), "{}", readings[100].evidence);
     assert!(readings[170].evidence.contains("fell from"), "{}", readings[170].evidence);
 }
@@ -125,17 +141,23 @@ fn the_band_is_students() {
 }
 
 fn period(novelties: &[f64]) -> Vec<Observation> {
-    let observe = |(order, &novelty): (u64, &f64)| Observation::new(-3.0, Some(-3.0 - novelty), order);
+    let observe =
+        |(order, &novelty): (u64, &f64)| Observation::new(-3.0, Some(-3.0 - novelty), order);
     (0..).zip(novelties).map(observe).collect()
 }
 
 #[test]
 fn adaptive_selection_takes_much_at_a_turn_and_little_in_calm() {
-    let wobble = |level: f64| -> Vec<f64> { (0..40).map(|i| level + f64::from(i % 4) * 0.05).collect() };
+    let wobble =
+        |level: f64| -> Vec<f64> { (0..40).map(|i| level + f64::from(i % 4) * 0.05).collect() };
     let select = |earlier: &[f64], now: &[f64]| {
         let observations = period(now);
         let scores = Spring::default().score(&observations).unwrap();
-        "adaptive".parse::<Selection>().unwrap().select_after(earlier, &scores, &observations).unwrap()
+        "adaptive"
+            .parse::<Selection>()
+            .unwrap()
+            .select_after(earlier, &scores, &observations)
+            .unwrap()
     };
     let calm = select(&wobble(-0.4), &wobble(-0.4));
     assert_eq!(calm.indices.len(), 6, "{}", calm.reason);
@@ -157,8 +179,10 @@ fn adaptive_selection_takes_much_at_a_turn_and_little_in_calm() {
 #[test]
 fn adaptive_selection_with_short_periods_goes_by_the_last_change() {
     let levels = [-0.4, -0.4, -0.4, 0.6, 0.6, -0.4, -0.4, -0.4];
-    let stream: Vec<f64> =
-        levels.iter().flat_map(|level| (0..10).map(move |i| level + f64::from(i % 4) * 0.05)).collect();
+    let stream: Vec<f64> = levels
+        .iter()
+        .flat_map(|level| (0..10).map(move |i| level + f64::from(i % 4) * 0.05))
+        .collect();
     let select = |period: usize| {
         let observations = self::period(&stream[10 * period..10 * (period + 1)]);
         let scores = Spring::default().score(&observations).unwrap();
@@ -182,8 +206,8 @@ fn adaptive_selection_with_short_periods_goes_by_the_last_change() {
     assert!(select(4).reason.contains("10 novelties ago, too few"), "{}", select(4).reason);
 }
 
-/// The texts that raised the alarm are the first of the new level: with as many more as the warm-up needs beside them, the
-/// next change is seen.
+/// The texts that raised the alarm are the first of the new level: with as many more as the warm-up
+/// needs beside them, the next change is seen.
 #[test]
 fn a_new_level_begins_with_what_showed_it() {
     let wobble = |level: f64, count: u32| (0..count).map(move |i| level + f64::from(i % 2) * 0.1);

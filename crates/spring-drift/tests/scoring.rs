@@ -55,7 +55,9 @@ fn standardized_terms_have_equal_say() {
         values.map(|v| (v - mean) / sd)
     };
     let (novelty, quality) = (z([0.1, -0.2, 0.3]), z([-1.0, -9.0, -4.0]));
-    let spring = Spring::default().with_alpha(Alpha::new(2.0).unwrap()).with_standardize(Standardize::Period);
+    let spring = Spring::default()
+        .with_alpha(Alpha::new(2.0).unwrap())
+        .with_standardize(Standardize::Period);
     for (index, score) in spring.score(&input).unwrap().iter().enumerate() {
         assert!((score.score - (novelty[index] + 2.0 * quality[index])).abs() < 1e-12);
         assert_eq!(score.quality, input[index].base);
@@ -70,7 +72,10 @@ fn a_term_without_spread_counts_as_nothing() {
     assert_ne!(input[0].novelty(), input[1].novelty());
     let scores = spring.score(&input).unwrap();
     let z = 0.5 * 0.5_f64.sqrt();
-    assert!((scores[0].score - z).abs() < 1e-12 && (scores[1].score + z).abs() < 1e-12, "{scores:?}");
+    assert!(
+        (scores[0].score - z).abs() < 1e-12 && (scores[1].score + z).abs() < 1e-12,
+        "{scores:?}"
+    );
     assert_eq!(values(&spring.score(&input[..1]).unwrap()), [0.0]);
 }
 
@@ -96,20 +101,25 @@ fn what_is_not_finite_is_refused_by_every_scorer() {
     }
     let spring = Spring::default().with_alpha(Alpha::new(f64::MAX).unwrap());
     let overflow = spring.score(&[observation(-2.0, None, 0)]);
-    assert!(matches!(overflow, Err(DriftError::NotFinite { index: 0, field: "score", .. })), "{overflow:?}");
+    assert!(
+        matches!(overflow, Err(DriftError::NotFinite { index: 0, field: "score", .. })),
+        "{overflow:?}"
+    );
 }
 
 #[test]
 fn scorers_are_chosen_by_name() {
     for name in NAMES {
         assert_eq!(scorer(name).name(), name);
-        let by_table: ScorerConfig = serde_json::from_value(serde_json::json!({ "kind": name })).unwrap();
+        let by_table: ScorerConfig =
+            serde_json::from_value(serde_json::json!({ "kind": name })).unwrap();
         let by_name: ScorerConfig = serde_json::from_value(serde_json::json!(name)).unwrap();
         assert_eq!(by_table, by_name);
         let unknown = serde_json::json!({ "kind": name, "alpah": 1.0 });
         let error = serde_json::from_value::<ScorerConfig>(unknown).unwrap_err().to_string();
         assert!(error.contains("alpah"), "{error}");
-        let again: ScorerConfig = serde_json::from_str(&serde_json::to_string(&by_table).unwrap()).unwrap();
+        let again: ScorerConfig =
+            serde_json::from_str(&serde_json::to_string(&by_table).unwrap()).unwrap();
         assert_eq!(again, by_table);
     }
     assert_eq!("spring".parse(), Ok(ScorerConfig::default()));
@@ -127,7 +137,9 @@ fn alpha_is_a_number_or_inf() {
         assert!(read(bad).unwrap_err().contains("\"inf\""), "{bad}");
     }
     assert!(
-        "nan".parse::<Alpha>().is_err() && "".parse::<Alpha>().is_err() && "-inf".parse::<Alpha>().is_err()
+        "nan".parse::<Alpha>().is_err()
+            && "".parse::<Alpha>().is_err()
+            && "-inf".parse::<Alpha>().is_err()
     );
     assert_eq!(serde_json::to_string(&Alpha::QUALITY_ONLY).unwrap(), "\"inf\"");
     assert_eq!(serde_json::to_string(&Alpha::default()).unwrap(), "0.5");

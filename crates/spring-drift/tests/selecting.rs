@@ -76,10 +76,18 @@ fn bad_settings_and_input_are_named() {
     let (mut scores, observations) = stream(&[0.0, 1.0]);
     for fraction in [-0.1, 1.1, f64::NAN] {
         let error = Selection::TopFraction { fraction }.select(&scores, &observations).unwrap_err();
-        assert!(matches!(&error, DriftError::Setting(setting) if setting.name == "fraction"), "{error}");
+        assert!(
+            matches!(&error, DriftError::Setting(setting) if setting.name == "fraction"),
+            "{error}"
+        );
     }
-    let error = Selection::Threshold { threshold: f64::INFINITY }.select(&scores, &observations).unwrap_err();
-    assert!(matches!(&error, DriftError::Setting(setting) if setting.name == "threshold"), "{error}");
+    let error = Selection::Threshold { threshold: f64::INFINITY }
+        .select(&scores, &observations)
+        .unwrap_err();
+    assert!(
+        matches!(&error, DriftError::Setting(setting) if setting.name == "threshold"),
+        "{error}"
+    );
     let error = Selection::All {}.select(&scores, &observations[1..]).unwrap_err();
     assert_eq!(error, DriftError::LengthMismatch { scores: 2, observations: 1 });
     scores[1].score = f64::NAN;
@@ -99,9 +107,10 @@ fn selections_are_chosen_by_name() {
 
 #[test]
 fn statistics_by_hand() {
-    let scores: Vec<DriftScore> = [(1.0, -2.0, 3.0), (2.0, -4.0, 2.0), (3.0, -4.0, 2.0), (6.0, -6.0, 1.0)]
-        .map(|(novelty, quality, score)| DriftScore::new(novelty, quality, score))
-        .into();
+    let scores: Vec<DriftScore> =
+        [(1.0, -2.0, 3.0), (2.0, -4.0, 2.0), (3.0, -4.0, 2.0), (6.0, -6.0, 1.0)]
+            .map(|(novelty, quality, score)| DriftScore::new(novelty, quality, score))
+            .into();
     let of = ScoreStatistics::of(&scores, Alpha::default()).unwrap();
     assert_eq!((of.n, of.novelty_mean, of.quality_mean), (4, Some(3.0), Some(-4.0)));
     assert!((of.novelty_sd.unwrap() - (14.0f64 / 3.0).sqrt()).abs() < 1e-12);
@@ -109,7 +118,10 @@ fn statistics_by_hand() {
     assert_eq!(of.score_quality_correlation, Some(1.0));
     // Ranks 4, 2.5, 2.5, 1 against 1, 2, 3, 4: covariance -4.5, variances 4.5 and 5.
     assert!((of.score_novelty_correlation.unwrap() + 4.5 / (4.5f64 * 5.0).sqrt()).abs() < 1e-12);
-    assert_eq!(ScoreStatistics::of(&scores, Alpha::QUALITY_ONLY).unwrap().weighted_quality_sd, None);
+    assert_eq!(
+        ScoreStatistics::of(&scores, Alpha::QUALITY_ONLY).unwrap().weighted_quality_sd,
+        None
+    );
 }
 
 #[test]

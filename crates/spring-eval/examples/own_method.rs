@@ -4,7 +4,9 @@
 use std::{env, error::Error, ops::ControlFlow, path::Path, sync::Arc};
 
 use spring_core::{Config, Progress};
-use spring_eval::{Answer, Learned, MethodKind, Methods, Period, Result, Strategy, Suite, run_suite};
+use spring_eval::{
+    Answer, Learned, MethodKind, Methods, Period, Result, Strategy, Suite, run_suite,
+};
 use spring_lm::Adapter;
 use spring_model::{AnyModel, Device, ModelFiles};
 

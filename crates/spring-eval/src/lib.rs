@@ -12,8 +12,9 @@ mod suite;
 pub use error::{Error, Result};
 pub use loss::{FusedLoss, Loss, encode, fused_loss, losses};
 pub use protocol::{
-    Answer, Domain, FromTexts, Frozen, Learned, Memo, Method, MethodKind, Methods, Period, Prompt, Protocol,
-    Spring, Strategy, Trained, UserInput, UserOutcome, domain_adapter, run_other_user, run_user,
+    Answer, Domain, FromTexts, Frozen, Learned, Memo, Method, MethodKind, Methods, Period, Prompt,
+    Protocol, Spring, Strategy, Trained, UserInput, UserOutcome, domain_adapter, run_other_user,
+    run_user,
 };
 pub use record::{
     Budget, GeneratedText, Generation, Half, MethodRun, PeriodSizes, Reads, RunKey, RunLine, Start,

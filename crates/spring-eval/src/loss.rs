@@ -84,8 +84,10 @@ pub fn losses(
     adapters: &[Option<&Adapter>],
     texts: &[Encoded],
 ) -> Result<Vec<Loss>> {
-    let rows: Vec<_> =
-        adapters.iter().flat_map(|adapter| texts.iter().map(|text| (&text.sequence, *adapter))).collect();
+    let rows: Vec<_> = adapters
+        .iter()
+        .flat_map(|adapter| texts.iter().map(|text| (&text.sequence, *adapter)))
+        .collect();
     let scores = model.score(&rows).map_err(spring_core::Error::from)?;
     let mut losses = vec![Loss::default(); adapters.len()];
     for (i, tokens) in scores.iter().enumerate() {
@@ -118,7 +120,10 @@ impl FusedLoss {
 /// # Errors
 ///
 /// If a setting is out of range or the model refuses a text.
-pub fn fused_loss(model: &UserModel<'_>, texts: &[(&StoredInteraction, &Encoded)]) -> Result<FusedLoss> {
+pub fn fused_loss(
+    model: &UserModel<'_>,
+    texts: &[(&StoredInteraction, &Encoded)],
+) -> Result<FusedLoss> {
     let mut loss = FusedLoss::default();
     for (text, encoded) in texts {
         let prompt = &text.interaction.prompt;

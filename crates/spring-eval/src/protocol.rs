@@ -32,7 +32,9 @@ pub use lent::run_other_user;
 pub use memo::Memo;
 use memo::{Remembering, Watch};
 pub use method::{Method, MethodKind, Methods};
-pub use strategy::{Answer, Domain, FromTexts, Frozen, Learned, Period, Prompt, Spring, Strategy, Trained};
+pub use strategy::{
+    Answer, Domain, FromTexts, Frozen, Learned, Period, Prompt, Spring, Strategy, Trained,
+};
 use trajectory::{Leader, Trajectory};
 
 /// Runs every method but `other_user` on one user. `memo` is what earlier runs of this user on this
@@ -40,8 +42,8 @@ use trajectory::{Leader, Trajectory};
 ///
 /// # Errors
 ///
-/// What the loop refuses; [`Error::NotEnough`](crate::Error::NotEnough) if a method needs a domain adapter and there is
-/// none.
+/// What the loop refuses; [`Error::NotEnough`](crate::Error::NotEnough) if a method needs a domain
+/// adapter and there is none.
 pub fn run_user(
     model: &dyn LanguageModel,
     protocol: &Protocol,

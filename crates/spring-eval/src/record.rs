@@ -142,7 +142,10 @@ pub struct MethodRun {
 impl MethodRun {
     /// R in nats per byte.
     pub fn per_byte(&self) -> Vec<Vec<Option<f64>>> {
-        self.matrix.iter().map(|row| row.iter().map(|loss| Some(loss.per_byte())).collect()).collect()
+        self.matrix
+            .iter()
+            .map(|row| row.iter().map(|loss| Some(loss.per_byte())).collect())
+            .collect()
     }
 
     /// The loss on each period's test part right after that period, all periods together.
@@ -310,8 +313,12 @@ impl SuiteData {
 
     /// How many users were evaluated, and how many of them with fewer periods than the others.
     pub fn evaluated(&self) -> (usize, usize) {
-        let periods: Vec<usize> =
-            self.users.iter().filter(|user| user.excluded.is_none()).map(|user| user.periods).collect();
+        let periods: Vec<usize> = self
+            .users
+            .iter()
+            .filter(|user| user.excluded.is_none())
+            .map(|user| user.periods)
+            .collect();
         let most = periods.iter().copied().max().unwrap_or(0);
         (periods.len(), periods.iter().filter(|periods| **periods < most).count())
     }

@@ -94,7 +94,8 @@ impl PeriodRule {
     ///
     /// The reason why not even two periods are possible.
     pub fn cut(&self, texts: &[StoredInteraction]) -> Result<Vec<Split>, String> {
-        let most = (texts.len() / (self.min_train + self.min_test).max(1)).min(self.periods as usize);
+        let most =
+            (texts.len() / (self.min_train + self.min_test).max(1)).min(self.periods as usize);
         let fits = |splits: &Vec<Split>| {
             splits.iter().all(|s| s.train.len() >= self.min_train && s.test.len() >= self.min_test)
         };
@@ -114,7 +115,8 @@ impl PeriodRule {
     /// it.
     fn cut_into(&self, texts: &[StoredInteraction], periods: u32) -> Vec<Split> {
         let whole = period_ranges(texts.len(), periods, self.hold_out);
-        let mut held_out: Vec<usize> = whole.iter().map(|(_, test)| test.len().max(self.min_test)).collect();
+        let mut held_out: Vec<usize> =
+            whole.iter().map(|(_, test)| test.len().max(self.min_test)).collect();
         loop {
             let ranges: Vec<_> = whole
                 .iter()
@@ -125,8 +127,9 @@ impl PeriodRule {
                 })
                 .collect();
             let splits = split_at(texts, &ranges);
-            let short =
-                |split: &Split| split.test.len() < self.min_test && split.train.len() > self.min_train;
+            let short = |split: &Split| {
+                split.test.len() < self.min_test && split.train.len() > self.min_train
+            };
             if !splits.iter().any(short) {
                 return splits;
             }
@@ -157,7 +160,8 @@ pub(crate) fn drop_near_duplicates(
 
 /// The words of prompt and response.
 fn words(text: &StoredInteraction) -> [HashSet<&str>; 2] {
-    [&text.interaction.prompt, &text.interaction.response].map(|text| text.split_whitespace().collect())
+    [&text.interaction.prompt, &text.interaction.response]
+        .map(|text| text.split_whitespace().collect())
 }
 
 fn jaccard(a: &HashSet<&str>, b: &HashSet<&str>) -> f64 {
@@ -201,12 +205,16 @@ mod tests {
             text.interaction.prompt = prompt.into();
             text
         };
-        let texts: Vec<_> =
-            (0..9).map(|i| rating(i, &format!("what is the score of review {i} {}", i * i))).collect();
+        let texts: Vec<_> = (0..9)
+            .map(|i| rating(i, &format!("what is the score of review {i} {}", i * i)))
+            .collect();
         let config = SplitConfig { periods: 1, hold_out: 0.2 };
         let kept = |texts: &[StoredInteraction]| split(texts, config)[0].test.len();
         assert_eq!(kept(&[texts.clone(), vec![rating(9, "is this one as good")]].concat()), 2);
-        assert_eq!(kept(&[texts.clone(), vec![rating(9, &texts[3].interaction.prompt)]].concat()), 1);
+        assert_eq!(
+            kept(&[texts.clone(), vec![rating(9, &texts[3].interaction.prompt)]].concat()),
+            1
+        );
     }
 
     #[test]
@@ -214,7 +222,9 @@ mod tests {
         let words = ["moss", "boat", "rain", "lamp", "road", "salt", "wind"];
         let stream = |n: u64| -> Vec<StoredInteraction> {
             let word = |i: u64, step: u64| words[(i * step % 7) as usize];
-            (0..n).map(|i| text(i, &format!("{i} {} {} n{}", word(i, 1), word(i, 3), i * i))).collect()
+            (0..n)
+                .map(|i| text(i, &format!("{i} {} {} n{}", word(i, 1), word(i, 3), i * i)))
+                .collect()
         };
         let rule = PeriodRule::default();
         let sizes = |n| {

@@ -33,13 +33,19 @@ pub struct PeriodLosses {
 /// # Errors
 ///
 /// If the state cannot be read or the model refuses a text.
-pub fn evaluate_state(model: &dyn LanguageModel, store: &Store, user: &UserId) -> Result<Vec<PeriodLosses>> {
+pub fn evaluate_state(
+    model: &dyn LanguageModel,
+    store: &Store,
+    user: &UserId,
+) -> Result<Vec<PeriodLosses>> {
     let config = &store.settings().config;
     let learned = store.period_records(user, None)?;
     let mut training = Vec::new();
     for period in &learned {
         let members = store.members(user, period.record.period)?;
-        training.extend(members.into_iter().filter(|member| !member.held_out).map(|member| member.stored));
+        training.extend(
+            members.into_iter().filter(|member| !member.held_out).map(|member| member.stored),
+        );
     }
     let mut results = Vec::new();
     let mut first: Option<Adapter> = None;
@@ -50,8 +56,11 @@ pub fn evaluate_state(model: &dyn LanguageModel, store: &Store, user: &UserId) -
             first = person.adapter().cloned();
         }
         let members = store.members(user, period)?;
-        let mut held_out: Vec<StoredInteraction> =
-            members.into_iter().filter(|member| member.held_out).map(|member| member.stored).collect();
+        let mut held_out: Vec<StoredInteraction> = members
+            .into_iter()
+            .filter(|member| member.held_out)
+            .map(|member| member.stored)
+            .collect();
         let dropped = drop_near_duplicates(&mut held_out, &training.iter().collect::<Vec<_>>());
         if held_out.is_empty() {
             continue;

@@ -127,8 +127,8 @@ pub struct DataSet {
     /// Skip this many of the users with most texts before that. Default 0.
     #[serde(default)]
     pub skip: usize,
-    /// The domain adapter learns from at most this many users that are not evaluated, those with most
-    /// texts: their first periods, or all their texts where these are too few for two periods.
+    /// The domain adapter learns from at most this many users that are not evaluated, those with
+    /// most texts: their first periods, or all their texts where these are too few for two periods.
     /// Default 24.
     #[serde(default = "twenty_four")]
     pub domain_users: usize,
@@ -234,7 +234,8 @@ impl Suite {
         let file = path.display().to_string();
         let fail = |reason: String| Error::File { file: file.clone(), reason };
         let mut text = String::new();
-        let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        let read =
+            File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
         read.map_err(|error| fail(error.to_string()))?;
         if text.len() as u64 > LONGEST {
             return Err(fail(format!("longer than {LONGEST} bytes")));
@@ -246,7 +247,9 @@ impl Suite {
         let choices = self.choose.iter().map(|choice| choice.name.as_str());
         let names: HashSet<&str> = self.methods.iter().map(Method::name).chain(choices).collect();
         let data: HashSet<&str> = self.data.iter().map(|data| data.name.as_str()).collect();
-        let problem = if self.name.is_empty() || self.name.contains(['/', '\\']) || self.name.starts_with('.')
+        let problem = if self.name.is_empty()
+            || self.name.contains(['/', '\\'])
+            || self.name.starts_with('.')
         {
             "name: it becomes a folder, so it is not empty, does not begin with a dot and holds no slash"
         } else if self.methods.is_empty() || names.len() < self.methods.len() + self.choose.len() {
@@ -273,7 +276,9 @@ impl Suite {
             self.choose.iter().try_for_each(Choice::check)?;
             self.config.check().map_err(|error| format!("config: {error}"))?;
             return self.data.iter().try_for_each(|data| {
-                self.config_on(&data.name).check().map_err(|error| format!("data {:?}: {error}", data.name))
+                self.config_on(&data.name)
+                    .check()
+                    .map_err(|error| format!("data {:?}: {error}", data.name))
             });
         };
         Err(problem.to_owned())
@@ -299,13 +304,19 @@ impl Suite {
     pub(crate) fn needs_domain(&self) -> bool {
         let choices = self.choose.iter().flat_map(Choice::expected);
         self.start == Start::Domain
-            || self.methods.iter().cloned().chain(choices).any(|method| method.needs_domain(self.start))
+            || self
+                .methods
+                .iter()
+                .cloned()
+                .chain(choices)
+                .any(|method| method.needs_domain(self.start))
     }
 
     /// The settings on a data set.
     pub fn config_on(&self, name: &str) -> Config {
         let mut config = self.config.clone();
-        let own = self.data.iter().find(|data| data.name == name).and_then(|data| data.learning_rate);
+        let own =
+            self.data.iter().find(|data| data.name == name).and_then(|data| data.learning_rate);
         config.training.learning_rate = own.unwrap_or(config.training.learning_rate);
         config
     }

@@ -18,12 +18,13 @@ use spring_core::{
 };
 use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{
-    Budget, Generation, Memo, PeriodRule, Protocol, Split, Start, UserInput, domain_adapter, run_user,
+    Budget, Generation, Memo, PeriodRule, Protocol, Split, Start, UserInput, domain_adapter,
+    run_user,
 };
 use spring_model::{
-    AdaptOutcome, Adapter, AnyModel, Branch, BranchVisitor, Decode, Device, Embed, Message, ModelError,
-    ModelFiles, ModelInfo, RowId, Score, ScoreRow, Sequence, Session, Tokenize, Train, TrainConfig,
-    TrainRequest, TrainStep,
+    AdaptOutcome, Adapter, AnyModel, Branch, BranchVisitor, Decode, Device, Embed, Message,
+    ModelError, ModelFiles, ModelInfo, RowId, Score, ScoreRow, Sequence, Session, Tokenize, Train,
+    TrainConfig, TrainRequest, TrainStep,
 };
 
 /// One call of the model.
@@ -139,7 +140,11 @@ struct RecordedSession {
 }
 
 impl Session for RecordedSession {
-    fn open(&mut self, adapter: Option<Arc<Adapter>>, capacity: usize) -> Result<RowId, ModelError> {
+    fn open(
+        &mut self,
+        adapter: Option<Arc<Adapter>>,
+        capacity: usize,
+    ) -> Result<RowId, ModelError> {
         self.inner.open(adapter, capacity)
     }
 
@@ -166,7 +171,8 @@ const PERIODS: u32 = 3;
 /// Three periods whose responses say which period they are of and whether they are learned or
 /// tested: "learned2 …", "tested2 …". Prompts are too long to stay whole.
 fn splits(user: &UserId) -> Vec<Split> {
-    let config = SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.0, seed: 1 };
+    let config =
+        SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.0, seed: 1 };
     let texts: Vec<StoredInteraction> = synthesize(&config)
         .unwrap()
         .into_iter()
@@ -199,7 +205,12 @@ fn protocol(methods: &[&str], budget: Budget) -> Protocol {
         .with_generation(Generation::new(1, 2))
 }
 
-fn run(recorder: &Recorder, protocol: &Protocol, user: &str, domain: Option<&Adapter>) -> Vec<Call> {
+fn run(
+    recorder: &Recorder,
+    protocol: &Protocol,
+    user: &str,
+    domain: Option<&Adapter>,
+) -> Vec<Call> {
     let user = UserId::new(user).unwrap();
     let splits = splits(&user);
     let input = UserInput::new(&user, &splits).with_domain(domain, Start::Base);
@@ -234,12 +245,14 @@ fn no_test_text_reaches_training_memories_or_what_is_read_along() {
         "random_buffer",
         "spring:start=domain,sigma=0",
     ];
-    for (budget, retriever) in [(Budget::Epochs, RetrieverKind::Bm25), (Budget::Steps, RetrieverKind::Dense)]
+    for (budget, retriever) in
+        [(Budget::Epochs, RetrieverKind::Bm25), (Budget::Steps, RetrieverKind::Dense)]
     {
         let mut protocol = protocol(&methods, budget);
         protocol.config.retrieval.retriever = retriever;
         let strangers = splits(&UserId::new("stranger").unwrap());
-        let domain = domain_adapter(&recorder, &protocol.config, &strangers[0].train[..4], &mut ()).unwrap();
+        let domain =
+            domain_adapter(&recorder, &protocol.config, &strangers[0].train[..4], &mut ()).unwrap();
         let calls = run(&recorder, &protocol, "ada", Some(&domain));
         // The period that is learned: SPRInG learns each one before any other method.
         let mut now = 0;
@@ -256,8 +269,10 @@ fn no_test_text_reaches_training_memories_or_what_is_read_along() {
                 }
                 Call::Score(rows, _) => {
                     // What decides over selection and buffer is scored in calls of its own.
-                    let tested: Vec<bool> =
-                        rows.iter().map(|row| recorder.text(&row.response).starts_with("tested")).collect();
+                    let tested: Vec<bool> = rows
+                        .iter()
+                        .map(|row| recorder.text(&row.response).starts_with("tested"))
+                        .collect();
                     assert!(tested.iter().all(|is| *is == tested[0]), "test texts among others");
                     tests += usize::from(tested.first() == Some(&true));
                     rows.iter().map(|row| recorder.text(&row.context)).collect()
@@ -266,7 +281,9 @@ fn no_test_text_reaches_training_memories_or_what_is_read_along() {
                     assert!(recorder.text(response).starts_with("tested"));
                     contexts.iter().map(|context| recorder.text(context)).collect()
                 }
-                Call::Decode(contexts) => contexts.iter().map(|context| recorder.text(context)).collect(),
+                Call::Decode(contexts) => {
+                    contexts.iter().map(|context| recorder.text(context)).collect()
+                }
                 Call::Embed(texts) => {
                     embedded += texts.len();
                     texts.iter().map(|text| recorder.text(text)).collect()
@@ -292,7 +309,12 @@ fn a_prompt_is_cut_alike_with_and_without_retrieved_texts() {
     let mut behind = |response: Vec<u32>, context: Vec<u32>| {
         // The base is evaluated first.
         let alone = plain.entry(response).or_insert_with(|| context.clone());
-        assert!(context.ends_with(&alone[1..]), "{:?} {:?}", recorder.text(&context), recorder.text(alone));
+        assert!(
+            context.ends_with(&alone[1..]),
+            "{:?} {:?}",
+            recorder.text(&context),
+            recorder.text(alone)
+        );
         usize::from(context.len() > alone.len())
     };
     let mut read = [0, 0];
@@ -327,7 +349,8 @@ fn users_keep_other_places_of_their_streams() {
     let recorder = Recorder::new();
     let replayed = |user: &str| -> BTreeSet<String> {
         let calls = run(&recorder, &protocol(&["replay"], Budget::Epochs), user, None);
-        let Some(Call::Adapt(examples)) = calls.into_iter().rfind(|call| matches!(call, Call::Adapt(_)))
+        let Some(Call::Adapt(examples)) =
+            calls.into_iter().rfind(|call| matches!(call, Call::Adapt(_)))
         else {
             panic!("nothing was learned")
         };
@@ -341,8 +364,8 @@ fn users_keep_other_places_of_their_streams() {
     let found = |user: &str| -> BTreeSet<Vec<u32>> {
         let method = "spring:rho=1,capacity=4,buffer=reservoir,gate=always";
         let calls = run(&recorder, &protocol(&[method], Budget::Epochs), user, None).into_iter();
-        let contexts =
-            calls.filter_map(|call| if let Call::Branches(all, _) = call { Some(all) } else { None });
+        let contexts = calls
+            .filter_map(|call| if let Call::Branches(all, _) = call { Some(all) } else { None });
         contexts.filter_map(|all| all.get(1).cloned()).collect()
     };
     let (ada, ben) = (found("ada"), found("ben"));

@@ -16,9 +16,13 @@ fn a_method_from_outside_is_compared_with_the_built_in_ones() {
     let dir = tempfile::tempdir().unwrap();
     let drifts = vec![Drift::Sudden];
     let texts = SynthConfig { users: 2, texts: 40, drifts, ..SynthConfig::default() };
-    let lines: Vec<String> =
-        synthesize(&texts).unwrap().iter().map(|text| serde_json::to_string(text).unwrap()).collect();
-    let [data, suite, folder] = ["texts.jsonl", "own.toml", "run"].map(|name| dir.path().join(name));
+    let lines: Vec<String> = synthesize(&texts)
+        .unwrap()
+        .iter()
+        .map(|text| serde_json::to_string(text).unwrap())
+        .collect();
+    let [data, suite, folder] =
+        ["texts.jsonl", "own.toml", "run"].map(|name| dir.path().join(name));
     fs::write(&data, lines.join("\n")).unwrap();
     let toml = format!(
         "name = 'own'\nmethods = ['everything', 'newest_half', 'newest_half+retrieval:epochs=3']\n\

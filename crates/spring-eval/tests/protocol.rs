@@ -44,7 +44,8 @@ fn model() -> AnyModel {
 }
 
 fn texts(seed: u64) -> Vec<StoredInteraction> {
-    let config = SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.25, seed };
+    let config =
+        SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.25, seed };
     // Short ones, so that retrieved texts fit into the tiny model's context.
     let short = |text: String, most: usize| text.chars().take(most).collect::<String>();
     synthesize(&config)
@@ -86,16 +87,29 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     for (name, method) in &all.methods {
         assert_eq!(method.matrix.len(), 3, "{name}");
         assert!(method.matrix.iter().all(|row| row.len() == 3));
-        assert!(method.matrix.iter().flatten().all(|loss| loss.nats.is_finite() && loss.texts >= 2));
-        assert_eq!((method.selected.len(), method.tokens.len(), method.synthetic.len()), (3, 3, 3), "{name}");
+        assert!(
+            method.matrix.iter().flatten().all(|loss| loss.nats.is_finite() && loss.texts >= 2)
+        );
+        assert_eq!(
+            (method.selected.len(), method.tokens.len(), method.synthetic.len()),
+            (3, 3, 3),
+            "{name}"
+        );
     }
     let of = |name: &str| &all.methods[name];
-    let row = |name: &str, t: usize| of(name).matrix[t].iter().map(|loss| loss.nats).collect::<Vec<_>>();
+    let row =
+        |name: &str, t: usize| of(name).matrix[t].iter().map(|loss| loss.nats).collect::<Vec<_>>();
     for fixed in ["base", "domain", "static"] {
         assert_eq!(row(fixed, 0), row(fixed, 2), "{fixed} learns nothing later");
     }
-    for learner in ["everything", "random", "random_tokens", "replay", "cumulative", "l2", "spring_adapter"] {
-        assert_eq!(row(learner, 0), row("static", 0), "{learner}: the first period is the same for all");
+    for learner in
+        ["everything", "random", "random_tokens", "replay", "cumulative", "l2", "spring_adapter"]
+    {
+        assert_eq!(
+            row(learner, 0),
+            row("static", 0),
+            "{learner}: the first period is the same for all"
+        );
         assert_ne!(row(learner, 2), row("static", 2), "{learner} goes on learning");
     }
     for (one, other) in [
@@ -117,8 +131,11 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     for (mixed, plain) in row("spring:lambda=0", 2).iter().zip(row("spring_adapter", 2)) {
         assert!((mixed - plain).abs() < 1e-3);
     }
-    for (alone, plain) in
-        of("spring").adapter_matrix.iter().flatten().zip(of("spring_adapter").matrix.iter().flatten())
+    for (alone, plain) in of("spring")
+        .adapter_matrix
+        .iter()
+        .flatten()
+        .zip(of("spring_adapter").matrix.iter().flatten())
     {
         assert!((alone.nats - plain.nats).abs() < 1e-2, "{alone:?} {plain:?}");
     }
@@ -130,8 +147,14 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     // Only how it reads differs, and only where the gate opens; what is selected differs with the
     // rule.
     for reader in ["logit", "adaptive_lambda"] {
-        assert_eq!((&of(reader).selected, &of(reader).open), (&of("spring").selected, &of("spring").open));
-        assert_eq!(of(reader).matrix != of("spring").matrix, of("spring").open.iter().any(|open| *open > 0));
+        assert_eq!(
+            (&of(reader).selected, &of(reader).open),
+            (&of("spring").selected, &of("spring").open)
+        );
+        assert_eq!(
+            of(reader).matrix != of("spring").matrix,
+            of("spring").open.iter().any(|open| *open > 0)
+        );
     }
     assert_ne!(of("adaptive_selection").selected, of("spring").selected);
     assert_eq!(of("no_gate").open[2], all.periods[2].test);
@@ -148,7 +171,8 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     assert_eq!(alone.methods["spring"].matrix, of("spring").matrix);
 
     let nothing = Generation::default();
-    let other = run_other_user(&model, &epochs.config, &splits(1), &[adapters], nothing, &mut ()).unwrap();
+    let other =
+        run_other_user(&model, &epochs.config, &splits(1), &[adapters], nothing, &mut ()).unwrap();
     for (t, row) in other.matrix.iter().enumerate() {
         assert_eq!(row, &of("spring_adapter").matrix[t], "one's own adapter, lent to oneself");
     }
@@ -190,7 +214,8 @@ fn a_memo_saves_training_and_changes_nothing() {
             steps += usize::from(matches!(event, Event::Training { .. }));
             std::ops::ControlFlow::Continue(())
         };
-        let mut run = run_user(&model, &protocol(&methods, budget), input, memo, &mut progress).unwrap().run;
+        let mut run =
+            run_user(&model, &protocol(&methods, budget), input, memo, &mut progress).unwrap().run;
         run.methods.values_mut().for_each(|method| {
             // What is found counts with the time that it took.
             assert!(method.seconds > 0.0);
@@ -260,16 +285,19 @@ fn texts_are_generated_on_the_diagonal_if_asked_for() {
         run_user(&model, &protocol, input, &Memo::default(), &mut ()).unwrap();
     let lent = [adapters];
     let generation = protocol.generation;
-    let other = run_other_user(&model, &protocol.config, &splits, &lent, generation, &mut ()).unwrap();
+    let other =
+        run_other_user(&model, &protocol.config, &splits, &lent, generation, &mut ()).unwrap();
     run.methods.insert("other_user".into(), other);
     for (name, method) in &run.methods {
         let periods: Vec<u32> = method.generated.iter().map(|text| text.period).collect();
         assert_eq!(periods, [1, 2, 3], "{name}");
         assert!(method.generated.iter().zip(&splits).all(|(text, split)| {
-            text.written == split.test[0].interaction.response && text.predicted.chars().count() <= 4 * 8
+            text.written == split.test[0].interaction.response
+                && text.predicted.chars().count() <= 4 * 8
         }));
     }
     protocol.methods = vec!["domain".parse::<Method>().unwrap()];
-    let error = run_user(&model, &protocol, input, &Memo::default(), &mut ()).err().unwrap().to_string();
+    let error =
+        run_user(&model, &protocol, input, &Memo::default(), &mut ()).err().unwrap().to_string();
     assert!(error.contains("domain: there is no domain adapter"), "{error}");
 }

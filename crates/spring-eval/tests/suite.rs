@@ -23,7 +23,8 @@ fn model() -> AnyModel {
 
 /// Five users, one of them with too few texts and one with a hostile name.
 fn suite(folder: &Path, methods: &str) -> Suite {
-    let config = SynthConfig { users: 5, texts: 24, drifts: vec![Drift::Sudden], noise: 0.1, seed: 3 };
+    let config =
+        SynthConfig { users: 5, texts: 24, drifts: vec![Drift::Sudden], noise: 0.1, seed: 3 };
     let mut texts = synthesize(&config).unwrap();
     texts.truncate(4 * 24 + 10);
     for text in &mut texts {
@@ -32,7 +33,8 @@ fn suite(folder: &Path, methods: &str) -> Suite {
             text.user = UserId::new("s002<script>&").unwrap();
         }
     }
-    let lines: String = texts.iter().map(|text| serde_json::to_string(text).unwrap() + "\n").collect();
+    let lines: String =
+        texts.iter().map(|text| serde_json::to_string(text).unwrap() + "\n").collect();
     let path = folder.join("data.jsonl");
     fs::write(&path, lines).unwrap();
     let toml = format!(
@@ -54,8 +56,8 @@ fn timeless(mut summary: Summary) -> Summary {
     summary
 }
 
-const METHODS: &str =
-    "'base', 'domain', 'other_user', 'static', 'everything+retrieval', 'spring', 'spring:alpha=2,rho=0.5'";
+const METHODS: &str = "'base', 'domain', 'other_user', 'static', 'everything+retrieval', 'spring', \
+                       'spring:alpha=2,rho=0.5'";
 
 #[test]
 fn an_interrupted_run_goes_on_and_ends_with_the_same_numbers() {
@@ -67,7 +69,9 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_numbers() {
 
     let jobs = AtomicUsize::new(0);
     let stop_early = |event: SuiteEvent<'_>| match event {
-        SuiteEvent::Job { .. } if jobs.fetch_add(1, Ordering::SeqCst) >= 2 => ControlFlow::Break(()),
+        SuiteEvent::Job { .. } if jobs.fetch_add(1, Ordering::SeqCst) >= 2 => {
+            ControlFlow::Break(())
+        }
         _ => ControlFlow::Continue(()),
     };
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
@@ -107,24 +111,33 @@ fn the_folder_has_a_table_that_tells_everything() {
     let suite = suite(dir.path(), METHODS);
     let estimate = estimate_suite(&model, &suite).unwrap();
     assert_eq!(estimate.jobs, 12);
-    assert!(estimate.train_millions > 0.0 && estimate.score_millions > 0.0 && estimate.seconds > 0.0);
+    assert!(
+        estimate.train_millions > 0.0 && estimate.score_millions > 0.0 && estimate.seconds > 0.0
+    );
     let folder = dir.path().join("run");
     let summary = run_suite(&model, &suite, &folder, &go).unwrap().summary;
     assert_eq!(summary.against, "spring");
     let spring = summary.rows.iter().find(|row| row.method == "spring").unwrap();
     assert_eq!((spring.per_byte.users, spring.difference), (3, None));
-    assert!(spring.per_byte.low <= spring.per_byte.mean && spring.per_byte.mean <= spring.per_byte.high);
+    assert!(
+        spring.per_byte.low <= spring.per_byte.mean && spring.per_byte.mean <= spring.per_byte.high
+    );
     for row in summary.rows.iter().filter(|row| row.method != "spring") {
         let test = row.difference.unwrap();
-        let reference = summary.rows.iter().find(|r| r.method == "spring" && r.budget == row.budget).unwrap();
-        assert!((test.difference.mean - (row.per_byte.mean - reference.per_byte.mean)).abs() < 1e-12);
+        let reference =
+            summary.rows.iter().find(|r| r.method == "spring" && r.budget == row.budget).unwrap();
+        assert!(
+            (test.difference.mean - (row.per_byte.mean - reference.per_byte.mean)).abs() < 1e-12
+        );
         assert!(test.p <= test.p_holm && test.p_holm <= 1.0 && test.minimum_detectable.is_some());
         // 6 tests of 2/2³ each.
         assert!(test.least_p_holm == 1.0 && !test.can_be_significant());
         // Without retrieval on both sides.
         let own = row.adapter_alone.map_or(row.per_byte.mean, |alone| alone[0]);
         let alone = row.adapter_difference.unwrap();
-        assert!((alone.difference.mean - (own - reference.adapter_alone.unwrap()[0])).abs() < 1e-12);
+        assert!(
+            (alone.difference.mean - (own - reference.adapter_alone.unwrap()[0])).abs() < 1e-12
+        );
     }
     let detection = spring.detection.unwrap();
     // A change for each user and seed.
@@ -159,8 +172,12 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
                 let (title, text) = (words(i), words(i + 100));
                 serde_json::json!({"id": i.to_string(), "title": title, "abstract": text, "date": "2012"})
             }
-            2 => serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]}),
-            _ => serde_json::json!({"id": i.to_string(), "text": words(i), "score": (1 + i % 5).to_string()}),
+            2 => {
+                serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]})
+            }
+            _ => {
+                serde_json::json!({"id": i.to_string(), "text": words(i), "score": (1 + i % 5).to_string()})
+            }
         };
         let profile: Vec<_> = (0..texts).map(entry).collect();
         let input = match task {
@@ -209,7 +226,10 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
             let cell = |name: &str| cells[heading.iter().position(|head| *head == name).unwrap()];
             assert!(row.generated.is_some());
             assert_eq!((row.labels.is_some(), row.numbers.is_some()), (task < 3, task == 3));
-            assert_eq!((cell("accuracy").is_empty(), cell("mae").is_empty()), (task == 3, task < 3));
+            assert_eq!(
+                (cell("accuracy").is_empty(), cell("mae").is_empty()),
+                (task == 3, task < 3)
+            );
             assert_eq!((cell("f1").is_empty(), cell("rmse").is_empty()), (task == 3, task < 3));
             assert_eq!(cell("unreadable").is_empty(), task < 3);
         }
@@ -255,7 +275,10 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
     let outcome = one.install(|| run_suite(&model, &suite, &folder, &count)).unwrap();
     assert_eq!(jobs.into_inner(), 16);
     let halves: Vec<Option<Half>> = outcome.data[0].users.iter().map(|user| user.half).collect();
-    assert_eq!(halves, [Half::Choosing, Half::Reporting, Half::Choosing, Half::Reporting].map(Some));
+    assert_eq!(
+        halves,
+        [Half::Choosing, Half::Reporting, Half::Choosing, Half::Reporting].map(Some)
+    );
 
     let summary = &outcome.summary;
     let users = &outcome.data[0].users;
@@ -270,22 +293,27 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
     for budget in [Budget::Epochs, Budget::Steps] {
         let mut best = String::new();
         for stage in 1..=3 {
-            let of = |c: &&Candidate| (c.budget, c.choice.as_str(), c.stage) == (budget, "tuned", stage);
+            let of =
+                |c: &&Candidate| (c.budget, c.choice.as_str(), c.stage) == (budget, "tuned", stage);
             let tried: Vec<&Candidate> = summary.choices.iter().filter(of).collect();
             // Each stage begins with the best one before it, whose score is the same again.
             assert!(stage == 1 || tried[0].method.name() == best);
             assert!(tried.iter().all(|candidate| candidate.users == 2));
-            let lowest = tried.iter().map(|candidate| candidate.per_byte).fold(f64::INFINITY, f64::min);
+            let lowest =
+                tried.iter().map(|candidate| candidate.per_byte).fold(f64::INFINITY, f64::min);
             let chosen: Vec<_> = tried.iter().filter(|candidate| candidate.best).collect();
             assert_eq!((chosen.len(), chosen[0].per_byte), (1, lowest));
             chosen[0].method.name().clone_into(&mut best);
         }
-        let row =
-            |name: &str| summary.rows.iter().find(|row| row.budget == budget && row.method == name).unwrap();
+        let row = |name: &str| {
+            summary.rows.iter().find(|row| row.budget == budget && row.method == name).unwrap()
+        };
         assert_eq!((&row("tuned").runs, row("most").runs.as_str()), (&best, "everything"));
         assert_eq!((row("tuned").per_byte.users, row("tuned").difference), (2, None));
         let test = row("base").difference.unwrap().difference;
-        assert!((test.mean - (row("base").per_byte.mean - row("tuned").per_byte.mean)).abs() < 1e-12);
+        assert!(
+            (test.mean - (row("base").per_byte.mean - row("tuned").per_byte.mean)).abs() < 1e-12
+        );
         assert_eq!(row("other_user").per_byte.users, 2);
     }
     let choices = fs::read_to_string(folder.join("choices.csv")).unwrap();
@@ -304,7 +332,12 @@ fn whoever_is_not_evaluated_teaches_the_domain_adapter_and_someone_always_does()
     };
     let evaluated = |outcome: &spring_eval::SuiteOutcome, row: usize| {
         let data = &outcome.data[0];
-        (data.evaluated().0, outcome.summary.rows[row].per_byte.users, data.domain_users, data.domain_texts)
+        (
+            data.evaluated().0,
+            outcome.summary.rows[row].per_byte.users,
+            data.domain_users,
+            data.domain_texts,
+        )
     };
     // The fifth user has 10 texts, too few for two periods: they are learned whole.
     let outcome = run("four", 4);
@@ -318,12 +351,18 @@ fn whoever_is_not_evaluated_teaches_the_domain_adapter_and_someone_always_does()
     // Without the fifth user all would be evaluated.
     let path = dir.path().join("data.jsonl");
     let lines = fs::read_to_string(&path).unwrap();
-    let keep = |count: usize| lines.lines().take(count).map(|line| format!("{line}\n")).collect::<String>();
+    let keep = |count: usize| {
+        lines.lines().take(count).map(|line| format!("{line}\n")).collect::<String>()
+    };
     fs::write(&path, keep(4 * 24)).unwrap();
     let outcome = run("kept", 4);
     assert_eq!(evaluated(&outcome, 1), (3, 3, 1, 10));
-    let kept = outcome.data[0].users.iter().filter(|user| user.excluded.is_some()).collect::<Vec<_>>();
-    assert!(kept.len() == 1 && kept[0].excluded.as_ref().unwrap().starts_with("kept back"), "{kept:?}");
+    let kept =
+        outcome.data[0].users.iter().filter(|user| user.excluded.is_some()).collect::<Vec<_>>();
+    assert!(
+        kept.len() == 1 && kept[0].excluded.as_ref().unwrap().starts_with("kept back"),
+        "{kept:?}"
+    );
     assert!(outcome.data[0].notices()[0].contains("1 of them with fewest texts"));
     // And one user alone is evaluated without it.
     fs::write(&path, keep(24)).unwrap();
@@ -403,7 +442,11 @@ fn bad_suites_say_what_is_wrong() {
         ("methods", "methodes", "unknown field `methodes`"),
         ("name = 'd'", "name = 'd'\nusers = 0", "at least 1 user"),
         ("name = 'd'", "name = 'd'\nlearning_rate = -1.0", "data \"d\": "),
-        ("methods = ['base']", "methods = ['base']\nagainst = 'spring'", "against: one of the methods"),
+        (
+            "methods = ['base']",
+            "methods = ['base']\nagainst = 'spring'",
+            "against: one of the methods",
+        ),
         (
             "methods = ['base']",
             "methods = ['base']\nchoose = [{ name = 'base', among = ['spring'] }]",
@@ -415,7 +458,11 @@ fn bad_suites_say_what_is_wrong() {
             "at least one method among",
         ),
         ("methods = ['base']", "methods = ['base']\nperiods = { periods = 1 }", "at least 2"),
-        ("methods = ['base']", "methods = ['base']\nconfig = { training = { epochs = 0 } }", "epochs"),
+        (
+            "methods = ['base']",
+            "methods = ['base']\nconfig = { training = { epochs = 0 } }",
+            "epochs",
+        ),
     ] {
         let error = Suite::from_toml(&good.replace(from, to), "s.toml").unwrap_err().to_string();
         assert!(error.starts_with("s.toml: ") && error.contains(reason), "{to}: {error}");
@@ -437,5 +484,8 @@ fn the_ready_suites_are_understood() {
         assert_eq!(Some(suite.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()));
         names.push(suite.name);
     }
-    assert!(["main", "ablations", "sweeps"].iter().all(|name| names.iter().any(|n| n == name)), "{names:?}");
+    assert!(
+        ["main", "ablations", "sweeps"].iter().all(|name| names.iter().any(|n| n == name)),
+        "{names:?}"
+    );
 }

@@ -6,15 +6,15 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spring_fuse::{
-    Contrastive, FuseError, Lambda, LogLinear, Mixture, MixtureConfig, Penalties, Probability, SamplerConfig,
-    jensen_shannon, log_softmax,
+    Contrastive, FuseError, Lambda, LogLinear, Mixture, MixtureConfig, Penalties, Probability,
+    SamplerConfig, jensen_shannon, log_softmax,
 };
 
 const VOCABULARY: usize = 262_144;
 const WEIGHTS: [f32; 2] = [0.5, 0.5];
 
-/// As a language model's logits look: a bell-shaped bulk, and 64 likely tokens that hold most of the
-/// probability; and the same a little disturbed.
+/// As a language model's logits look: a bell-shaped bulk, and 64 likely tokens that hold most of
+/// the probability; and the same a little disturbed.
 fn logits() -> [Vec<f32>; 2] {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut bell = || (0..6).map(|_| rng.random_range(-1.0f32..1.0)).sum::<f32>();
@@ -47,7 +47,8 @@ fn whole_step(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), F
         ("sampled", MixtureConfig::default(), sampled),
         (
             "adaptive_lambda",
-            MixtureConfig::default().with_lambda(Lambda::Divergence { agree: 0.25, disagree: 0.75 }),
+            MixtureConfig::default()
+                .with_lambda(Lambda::Divergence { agree: 0.25, disagree: 0.75 }),
             SamplerConfig::default(),
         ),
     ];
@@ -92,15 +93,19 @@ fn parts(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseEr
             bencher.iter(|| mixture.mix(black_box(&branches), &WEIGHTS, &mut out))
         });
     }
-    group.bench_function("jensen_shannon", |bencher| bencher.iter(|| jensen_shannon(black_box(&branches))));
+    group.bench_function("jensen_shannon", |bencher| {
+        bencher.iter(|| jensen_shannon(black_box(&branches)))
+    });
     let mut greedy = SamplerConfig::default().init()?;
-    group.bench_function("choose_greedy", |bencher| bencher.iter(|| greedy.choose(black_box(&mut out), 0)));
+    group.bench_function("choose_greedy", |bencher| {
+        bencher.iter(|| greedy.choose(black_box(&mut out), 0))
+    });
     group.finish();
     Ok(())
 }
 
-/// Every filter, on a distribution with a few likely tokens and on one where all are alike. A draw overwrites its input, so
-/// each includes a copy of it, some 0.02 ms.
+/// Every filter, on a distribution with a few likely tokens and on one where all are alike. A draw
+/// overwrites its input, so each includes a copy of it, some 0.02 ms.
 fn draws(criterion: &mut Criterion, logits: &[Vec<f32>; 2]) -> Result<(), FuseError> {
     let [likely, _] = log_probs(logits)?;
     let flat = vec![-(VOCABULARY as f32).ln(); VOCABULARY];

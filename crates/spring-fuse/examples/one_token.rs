@@ -1,4 +1,5 @@
-//! One decoding step under every gate, mixture and λ: what each decides, and the token that comes out.
+//! One decoding step under every gate, mixture and λ: what each decides, and the token that comes
+//! out.
 //!
 //! `cargo run -p spring-fuse --example one_token`
 
@@ -60,9 +61,11 @@ fn report(
     Penalties::default().init()?.apply(&mut mixed, &[3])?;
     let token = SamplerConfig::default().init()?.choose(&mut mixed, 0)?;
     let shares = trace.shares(&branches, token)?;
-    let divergence = trace.divergence.map_or(String::new(), |nats| format!(", divergence {nats:.3} nats"));
+    let divergence =
+        trace.divergence.map_or(String::new(), |nats| format!(", divergence {nats:.3} nats"));
     println!(
-        "  {:11} {:?}: \"{}\" with p {:.2}, {:.0} % of its support from retrieval (weight {:.2}{divergence})",
+        "  {:11} {:?}: \"{}\" with p {:.2}, {:.0} % of its support from retrieval (weight \
+         {:.2}{divergence})",
         mixture.name(),
         config.lambda,
         WORDS[token as usize],

@@ -33,7 +33,9 @@ impl Calibration {
     /// ```
     pub fn quantile(&self, q: f64) -> Result<f64, FuseError> {
         in_range("quantile", q, 0.0..=1.0, "between 0 and 1")?;
-        if let Some((index, &value)) = self.sample.iter().enumerate().find(|(_, score)| !score.is_finite()) {
+        if let Some((index, &value)) =
+            self.sample.iter().enumerate().find(|(_, score)| !score.is_finite())
+        {
             return Err(FuseError::NotFinite { what: "calibration", index, value });
         }
         let mut sorted = self.sample.clone();

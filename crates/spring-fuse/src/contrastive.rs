@@ -40,7 +40,12 @@ impl Default for Contrastive {
 impl Contrastive {
     pub(crate) fn check(&self) -> Result<(), SettingError> {
         in_range("beta", self.beta, 0.0..=f32::MAX / 1e6, "a number >= 0")?;
-        in_range("plausibility", self.plausibility, f32::MIN_POSITIVE..=1.0, "above 0 and at most 1")
+        in_range(
+            "plausibility",
+            self.plausibility,
+            f32::MIN_POSITIVE..=1.0,
+            "above 0 and at most 1",
+        )
     }
 }
 
@@ -56,7 +61,12 @@ impl Mixture for Contrastive {
         "contrastive"
     }
 
-    fn mix(&mut self, branches: &[&[f32]], weights: &[f32], out: &mut [f32]) -> Result<MixTrace, FuseError> {
+    fn mix(
+        &mut self,
+        branches: &[&[f32]],
+        weights: &[f32],
+        out: &mut [f32],
+    ) -> Result<MixTrace, FuseError> {
         self.check()?;
         check(branches, weights, out)?;
         let trace = MixTrace::new(weights.try_into()?);

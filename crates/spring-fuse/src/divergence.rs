@@ -16,7 +16,8 @@ use crate::mixture::unusable;
 /// differ, NaN and +∞.
 pub fn jensen_shannon(branches: &[&[f32]]) -> Result<f32, FuseError> {
     let count = branches.len();
-    let Some((first, others)) = branches.split_first().filter(|_| (2..=crate::MAX_BRANCHES).contains(&count))
+    let Some((first, others)) =
+        branches.split_first().filter(|_| (2..=crate::MAX_BRANCHES).contains(&count))
     else {
         return Err(FuseError::BranchCount(count));
     };

@@ -169,7 +169,10 @@ impl Gate for QuantileGate {
         let n = calibration.sample.len();
         if n < self.min_calibration {
             let needed = self.min_calibration;
-            return closed(None, format!("{n} calibration scores, and at least {needed} are needed"));
+            return closed(
+                None,
+                format!("{n} calibration scores, and at least {needed} are needed"),
+            );
         }
         match calibration.quantile(self.quantile) {
             Ok(threshold) => {
@@ -198,9 +201,10 @@ impl Gate for MarginGate {
 
     fn decide(&self, candidates: &[Candidate], _: &Calibration) -> GateDecision {
         let (runner_up, origin) = match candidates.get(self.k) {
-            Some(candidate) => {
-                (candidate.score, format!("the runner-up's {:.4} + {}", candidate.score, self.margin))
-            }
+            Some(candidate) => (
+                candidate.score,
+                format!("the runner-up's {:.4} + {}", candidate.score, self.margin),
+            ),
             None => (0.0, format!("no runner-up, 0 + {}", self.margin)),
         };
         keep(candidates, self.k, Some((runner_up + self.margin, &origin)))
@@ -246,9 +250,11 @@ fn keep(candidates: &[Candidate], k: usize, threshold: Option<(f64, &str)>) -> G
         return closed(None, "nothing was found".into());
     };
     let threshold_value = threshold.map(|(value, _)| value);
-    let rule =
-        threshold.map_or("no threshold".into(), |(value, origin)| format!("threshold {value:.4} ({origin})"));
-    let passes = |score: f64| score > 0.0 && threshold_value.is_none_or(|threshold| score >= threshold);
+    let rule = threshold.map_or("no threshold".into(), |(value, origin)| {
+        format!("threshold {value:.4} ({origin})")
+    });
+    let passes =
+        |score: f64| score > 0.0 && threshold_value.is_none_or(|threshold| score >= threshold);
     let kept: Vec<usize> =
         (0..k.min(candidates.len())).filter(|&index| passes(candidates[index].score)).collect();
     if kept.is_empty() {

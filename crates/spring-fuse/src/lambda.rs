@@ -59,7 +59,11 @@ impl Lambda {
     ///
     /// # Errors
     /// For settings outside [0, 1] and a number of branches that no mixture takes.
-    pub fn weights(&self, branches: usize, decision: Option<&GateDecision>) -> Result<PerBranch, FuseError> {
+    pub fn weights(
+        &self,
+        branches: usize,
+        decision: Option<&GateDecision>,
+    ) -> Result<PerBranch, FuseError> {
         self.check()?;
         if !(2..=crate::MAX_BRANCHES).contains(&branches) {
             return Err(FuseError::BranchCount(branches));
@@ -89,23 +93,32 @@ impl Lambda {
         let settings = match *self {
             Self::Fixed(lambda) => [("lambda", lambda), ("lambda", lambda)],
             Self::Gate { low, high } => [("lambda.low", low), ("lambda.high", high)],
-            Self::Divergence { agree, disagree } => [("lambda.agree", agree), ("lambda.disagree", disagree)],
+            Self::Divergence { agree, disagree } => {
+                [("lambda.agree", agree), ("lambda.disagree", disagree)]
+            }
         };
-        settings.into_iter().try_for_each(|(name, value)| in_range(name, value, 0.0..=1.0, "between 0 and 1"))
+        settings
+            .into_iter()
+            .try_for_each(|(name, value)| in_range(name, value, 0.0..=1.0, "between 0 and 1"))
     }
 }
 
 /// m / (m + σ) in [0, 1]; one half where there is no threshold to compare with.
 fn clearness(decision: Option<&GateDecision>) -> f32 {
     match decision.and_then(|decision| decision.margin.zip(decision.threshold)) {
-        Some((margin, threshold)) if margin > 0.0 => (margin / (margin + threshold.max(0.0))) as f32,
+        Some((margin, threshold)) if margin > 0.0 => {
+            (margin / (margin + threshold.max(0.0))) as f32
+        }
         Some(_) => 0.0,
         None => 0.5,
     }
 }
 
 fn shared(branches: usize, lambda: f32, share: impl Fn(usize) -> f32) -> PerBranch {
-    PerBranch::from_fn(branches, |index| if index == 0 { 1.0 - lambda } else { lambda * share(index) })
+    PerBranch::from_fn(
+        branches,
+        |index| if index == 0 { 1.0 - lambda } else { lambda * share(index) },
+    )
 }
 
 /// How λ is written in a file.

@@ -22,7 +22,8 @@ pub use contrastive::Contrastive;
 pub use divergence::jensen_shannon;
 pub use error::FuseError;
 pub use gate::{
-    AlwaysGate, Candidate, FixedGate, Gate, GateConfig, GateDecision, MarginGate, NeverGate, QuantileGate,
+    AlwaysGate, Candidate, FixedGate, Gate, GateConfig, GateDecision, MarginGate, NeverGate,
+    QuantileGate,
 };
 pub use lambda::Lambda;
 pub use log_linear::LogLinear;

@@ -16,7 +16,12 @@ impl Mixture for LogLinear {
         "logit"
     }
 
-    fn mix(&mut self, branches: &[&[f32]], weights: &[f32], out: &mut [f32]) -> Result<MixTrace, FuseError> {
+    fn mix(
+        &mut self,
+        branches: &[&[f32]],
+        weights: &[f32],
+        out: &mut [f32],
+    ) -> Result<MixTrace, FuseError> {
         check(branches, weights, out)?;
         let trace = MixTrace::new(weights.try_into()?);
         if copy_whole(branches, weights, out)? {

@@ -26,7 +26,12 @@ pub trait Mixture: Send + Sync {
     ///
     /// [`log_softmax`]: crate::log_softmax
     /// [`MAX_BRANCHES`]: crate::MAX_BRANCHES
-    fn mix(&mut self, branches: &[&[f32]], weights: &[f32], out: &mut [f32]) -> Result<MixTrace, FuseError>;
+    fn mix(
+        &mut self,
+        branches: &[&[f32]],
+        weights: &[f32],
+        out: &mut [f32],
+    ) -> Result<MixTrace, FuseError>;
 }
 
 /// How one token's distribution came about.
@@ -64,7 +69,9 @@ impl MixTrace {
             return Err(FuseError::LengthMismatch { what: "branches", expected, actual });
         }
         let mut support = [f64::NEG_INFINITY; crate::MAX_BRANCHES];
-        for ((support, branch), &weight) in support.iter_mut().zip(branches).zip(self.weights.iter()) {
+        for ((support, branch), &weight) in
+            support.iter_mut().zip(branches).zip(self.weights.iter())
+        {
             let log_prob = branch
                 .get(token as usize)
                 .ok_or(FuseError::UnknownToken { token, vocabulary: branch.len() })?;
@@ -77,7 +84,9 @@ impl MixTrace {
             return Err(FuseError::NoMass("shares"));
         }
         let total: f64 = support.iter().map(|support| (support - highest).exp()).sum();
-        Ok(PerBranch::from_fn(branches.len(), |index| ((support[index] - highest).exp() / total) as f32))
+        Ok(PerBranch::from_fn(branches.len(), |index| {
+            ((support[index] - highest).exp() / total) as f32
+        }))
     }
 }
 
@@ -175,7 +184,9 @@ impl MixtureConfig {
             }
         };
         match self.lambda {
-            Lambda::Divergence { .. } => Ok(Box::new(Diverging { mixture, lambda: Some(self.lambda) })),
+            Lambda::Divergence { .. } => {
+                Ok(Box::new(Diverging { mixture, lambda: Some(self.lambda) }))
+            }
             _ if self.trace_divergence => Ok(Box::new(Diverging { mixture, lambda: None })),
             _ => Ok(mixture),
         }
@@ -193,7 +204,12 @@ impl Mixture for Diverging {
         self.mixture.name()
     }
 
-    fn mix(&mut self, branches: &[&[f32]], weights: &[f32], out: &mut [f32]) -> Result<MixTrace, FuseError> {
+    fn mix(
+        &mut self,
+        branches: &[&[f32]],
+        weights: &[f32],
+        out: &mut [f32],
+    ) -> Result<MixTrace, FuseError> {
         check(branches, weights, out)?;
         let measured = measure(branches, weights);
         let moved = match (self.lambda, measured) {
@@ -235,7 +251,11 @@ pub(crate) fn check(branches: &[&[f32]], weights: &[f32], out: &[f32]) -> Result
         return Err(FuseError::BranchCount(branches.len()));
     }
     let same = |what, actual, expected| {
-        if actual == expected { Ok(()) } else { Err(FuseError::LengthMismatch { what, expected, actual }) }
+        if actual == expected {
+            Ok(())
+        } else {
+            Err(FuseError::LengthMismatch { what, expected, actual })
+        }
     };
     same("weights", weights.len(), branches.len())?;
     branches.iter().try_for_each(|branch| same("a branch", branch.len(), out.len()))?;
@@ -249,7 +269,11 @@ pub(crate) fn check(branches: &[&[f32]], weights: &[f32], out: &[f32]) -> Result
 }
 
 /// Copies the branch that has all the weight, if one has.
-pub(crate) fn copy_whole(branches: &[&[f32]], weights: &[f32], out: &mut [f32]) -> Result<bool, FuseError> {
+pub(crate) fn copy_whole(
+    branches: &[&[f32]],
+    weights: &[f32],
+    out: &mut [f32],
+) -> Result<bool, FuseError> {
     let Some(index) = whole(weights) else { return Ok(false) };
     highest("a branch", branches[index])?;
     out.copy_from_slice(branches[index]);

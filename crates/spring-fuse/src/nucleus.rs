@@ -60,7 +60,11 @@ impl Nucleus {
                 return if point < before {
                     find(weights, weight, &self.before, point / before)
                 } else {
-                    nth_equal(weights, weight, n.min(1 + ((point - before) / f64::from(weight)) as usize))
+                    nth_equal(
+                        weights,
+                        weight,
+                        n.min(1 + ((point - before) / f64::from(weight)) as usize),
+                    )
                 };
             }
             bound = weight;
@@ -78,7 +82,9 @@ fn find(weights: &[f32], bound: f32, blocks: &[f64], point: f64) -> Option<u32> 
     for (index, (block, weight)) in weights.chunks(BLOCK).zip(blocks).enumerate() {
         let after = sum + weight;
         if after > point {
-            for (token, weight) in (index * BLOCK..).zip(block).filter(|(_, weight)| **weight > bound) {
+            for (token, weight) in
+                (index * BLOCK..).zip(block).filter(|(_, weight)| **weight > bound)
+            {
                 sum += f64::from(*weight);
                 if sum > point {
                     return Some(token as u32);
@@ -135,14 +141,20 @@ mod tests {
         let candidate = |weight: f32| weight >= least && weight > 0.0;
         let candidates = weights.iter().copied().filter(|weight| candidate(*weight)).map(f64::from);
         let (total, mut before) = (candidates.sum::<f64>(), 0.0);
-        for (token, weight) in weights.iter().copied().enumerate().filter(|(_, weight)| candidate(*weight)) {
+        for (token, weight) in
+            weights.iter().copied().enumerate().filter(|(_, weight)| candidate(*weight))
+        {
             let point = (before + 0.5 * f64::from(weight)) / total;
             before += f64::from(weight);
             // The others are drawn from the middle of what is left.
             let mut points = std::iter::once(point).chain(std::iter::repeat(0.5));
-            let drawn = Nucleus::default().draw(weights, Some(share), least, || points.next().unwrap_or(0.5));
+            let drawn = Nucleus::default()
+                .draw(weights, Some(share), least, || points.next().unwrap_or(0.5));
             let drawn = drawn.map(|drawn| drawn as usize);
-            prop_assert!(drawn.is_some_and(|drawn| expected.contains(&drawn)), "{drawn:?} {expected:?}");
+            prop_assert!(
+                drawn.is_some_and(|drawn| expected.contains(&drawn)),
+                "{drawn:?} {expected:?}"
+            );
             prop_assert_eq!(drawn == Some(token), expected.contains(&token), "{} {}", token, share);
         }
         Ok(())

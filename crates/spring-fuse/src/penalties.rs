@@ -98,7 +98,8 @@ impl Penalizer {
             let log_prob = &mut log_probs[token as usize];
             if repetition != 1.0 {
                 let value = *log_prob - zero;
-                *log_prob = zero + if value < 0.0 { value * repetition } else { value / repetition };
+                *log_prob =
+                    zero + if value < 0.0 { value * repetition } else { value / repetition };
             }
             *log_prob -= presence + frequency * count as f32;
         }

@@ -21,7 +21,10 @@ impl PerBranch {
     /// A value for each of `count` branches.
     pub(crate) fn from_fn(count: usize, value: impl Fn(usize) -> f32) -> Self {
         let count = count.min(MAX_BRANCHES);
-        Self { values: std::array::from_fn(|index| if index < count { value(index) } else { 0.0 }), count }
+        Self {
+            values: std::array::from_fn(|index| if index < count { value(index) } else { 0.0 }),
+            count,
+        }
     }
 }
 

@@ -71,7 +71,10 @@ impl TopK {
                 collect(values, low..above, &mut self.few);
                 // As everywhere here, 0 and -0 are equal.
                 self.few.sort_unstable_by(|a, b| {
-                    b.value.partial_cmp(&a.value).unwrap_or(Ordering::Equal).then(a.token.cmp(&b.token))
+                    b.value
+                        .partial_cmp(&a.value)
+                        .unwrap_or(Ordering::Equal)
+                        .then(a.token.cmp(&b.token))
                 });
                 return self.few.get(k - before - 1).copied();
             }
@@ -101,8 +104,8 @@ pub(crate) fn nth_equal(values: &[f32], value: f32, n: usize) -> Option<u32> {
 /// The same values between closer bounds: the lowest of them, and the number after the highest.
 fn narrow(values: &[f32], low: f32, above: f32) -> (f32, f32) {
     let within = values.iter().copied().filter(|value| (low..above).contains(value));
-    let (lowest, highest) =
-        within.fold((above, low), |(lowest, highest), value| (lowest.min(value), highest.max(value)));
+    let (lowest, highest) = within
+        .fold((above, low), |(lowest, highest), value| (lowest.min(value), highest.max(value)));
     (lowest, highest.next_up())
 }
 

@@ -8,11 +8,13 @@ use spring_fuse::{MixtureConfig, Penalties, SamplerConfig, Space, log_softmax};
 const VOCABULARY: usize = 20_000;
 const STEPS: usize = 6;
 
-/// The logits of both branches at a step: at first one token is nearly certain, then more and more are possible, and in the
-/// end all tokens are alike.
+/// The logits of both branches at a step: at first one token is nearly certain, then more and more
+/// are possible, and in the end all tokens are alike.
 fn logits(step: usize) -> [Vec<f32>; 2] {
     let steepness = 0.05 * (1.0 - step as f32 / (STEPS - 1) as f32);
-    [7, 31].map(|stride| (0..VOCABULARY).map(|token| (token * stride % 997) as f32 * steepness).collect())
+    [7, 31].map(|stride| {
+        (0..VOCABULARY).map(|token| (token * stride % 997) as f32 * steepness).collect()
+    })
 }
 
 #[test]

@@ -37,7 +37,10 @@ fn penalties_by_hand() {
         penalties.init().unwrap().apply(&mut values, history).unwrap();
         values
     };
-    assert_eq!(apply(Penalties::NONE.with_repetition(2.0), &[1, 3, 1]), [-1.0, -2.625, -3.0, -0.4375]);
+    assert_eq!(
+        apply(Penalties::NONE.with_repetition(2.0), &[1, 3, 1]),
+        [-1.0, -2.625, -3.0, -0.4375]
+    );
     assert_eq!(apply(Penalties::NONE.with_frequency(0.5), &[1, 0, 1]), [-1.5, -3.0, -3.0, 0.5]);
     assert_eq!(apply(Penalties::NONE.with_presence(0.5), &[1, 0, 1]), [-1.5, -2.5, -3.0, 0.5]);
     assert_eq!(apply(Penalties::NONE, &[0, 1, 2, 3]), [-1.0, -2.0, -3.0, 0.5]);
@@ -49,7 +52,10 @@ fn penalties_refuse_what_they_cannot_apply() {
     let mut values = [-1.0, -2.0];
     let mut penalizer = Penalties::default().init().unwrap();
     let error = penalizer.apply(&mut values, &[0, 2]).unwrap_err();
-    assert_eq!((error, values), (FuseError::UnknownToken { token: 2, vocabulary: 2 }, [-1.0, -2.0]));
+    assert_eq!(
+        (error, values),
+        (FuseError::UnknownToken { token: 2, vocabulary: 2 }, [-1.0, -2.0])
+    );
     for bad in [
         Penalties::NONE.with_repetition(0.0),
         Penalties::NONE.with_repetition(f32::NAN),
@@ -81,13 +87,24 @@ fn each_filter_by_hand() {
     assert_eq!(kept(warm().with_top_p(Some(0.7))), [1, 3]);
     assert_eq!(kept(warm().with_top_p(Some(0.8))), [0, 1, 3]);
     assert_eq!(kept(warm().with_min_p(Some(0.4))), [1, 3]);
-    assert_eq!(kept(warm().with_top_k(Some(2)).with_top_p(Some(0.66))), [1], "top-p sees 2/3 and 1/3");
-    assert_eq!(kept(warm().with_temperature(0.1).with_min_p(Some(0.4))), [1], "min-p sees the tempered");
+    assert_eq!(
+        kept(warm().with_top_k(Some(2)).with_top_p(Some(0.66))),
+        [1],
+        "top-p sees 2/3 and 1/3"
+    );
+    assert_eq!(
+        kept(warm().with_temperature(0.1).with_min_p(Some(0.4))),
+        [1],
+        "min-p sees the tempered"
+    );
     assert_eq!(kept(warm()), [0, 1, 2, 3]);
 
     let equals = [-2.0, -1.0, -3.0, -1.0];
     let likeliest = counts(warm().with_min_p(Some(1.0)), &equals, 50);
-    assert!(likeliest[0] + likeliest[2] == 0 && likeliest[1] > 0 && likeliest[3] > 0, "{likeliest:?}");
+    assert!(
+        likeliest[0] + likeliest[2] == 0 && likeliest[1] > 0 && likeliest[3] > 0,
+        "{likeliest:?}"
+    );
     let zeros = counts(warm().with_top_k(Some(2)), &[-0.0, 0.0, -1.0], 50);
     assert!(zeros[0] > 0 && zeros[1] > 0 && zeros[2] == 0, "0 and -0 are equal: {zeros:?}");
 }
@@ -95,15 +112,17 @@ fn each_filter_by_hand() {
 #[test]
 fn another_seed_draws_otherwise() {
     let even = log_probs(&[0.0; 100]);
-    let draws =
-        |seed| -> Vec<usize> { (0..20).map(|step| choose(warm().with_seed(seed), &even, step)).collect() };
+    let draws = |seed| -> Vec<usize> {
+        (0..20).map(|step| choose(warm().with_seed(seed), &even, step)).collect()
+    };
     assert_ne!(draws(1), draws(2));
 }
 
 #[test]
 fn what_holds_no_choice_is_an_error() {
     for config in [SamplerConfig::default(), warm()] {
-        let choose = |values: &[f32]| config.init().unwrap().choose(&mut values.to_vec(), 0).unwrap_err();
+        let choose =
+            |values: &[f32]| config.init().unwrap().choose(&mut values.to_vec(), 0).unwrap_err();
         assert_eq!(choose(&[NEG_INF; 3]), FuseError::NoMass("log_probs"));
         assert_eq!(choose(&[]), FuseError::NoMass("log_probs"));
         for bad in [f32::NAN, f32::INFINITY] {
@@ -125,12 +144,13 @@ fn what_holds_no_choice_is_an_error() {
     assert!(serde_json::from_str::<SamplerConfig>(r#"{"topk": 3}"#).is_err());
 }
 
-/// The tokens left and their probabilities: the filters one after the other, each by its definition on the renormalised rest.
-/// `None` if rounding decides where top-p ends.
+/// The tokens left and their probabilities: the filters one after the other, each by its definition
+/// on the renormalised rest. `None` if rounding decides where top-p ends.
 fn by_definition(config: SamplerConfig, values: &[f32]) -> Option<Vec<(usize, f64)>> {
     let highest = values.iter().copied().fold(NEG_INF, f32::max);
     let weight = |token: usize| f64::from((values[token] - highest) / config.temperature).exp();
-    let mut ranked: Vec<usize> = (0..values.len()).filter(|&token| values[token] > NEG_INF).collect();
+    let mut ranked: Vec<usize> =
+        (0..values.len()).filter(|&token| values[token] > NEG_INF).collect();
     ranked.sort_by(|&a, &b| values[b].total_cmp(&values[a]).then(a.cmp(&b)));
     ranked.truncate(config.top_k.unwrap_or(usize::MAX));
     let total: f64 = ranked.iter().map(|&token| weight(token)).sum();
@@ -202,7 +222,9 @@ fn follows_the_definition(config: SamplerConfig, values: &[f32]) -> Result<(), T
 
 /// Large enough for every shortcut: many blocks, few likely tokens.
 fn large() -> Vec<f32> {
-    log_probs(&(0..30_011).map(|token| ((token * 7919) % 30_011) as f32 * 4e-3).collect::<Vec<f32>>())
+    log_probs(
+        &(0..30_011).map(|token| ((token * 7919) % 30_011) as f32 * 4e-3).collect::<Vec<f32>>(),
+    )
 }
 
 #[test]
@@ -224,14 +246,17 @@ fn filters_are_their_definitions_on_a_large_vocabulary() {
     }
 }
 
-/// Where all tokens are alike, a filter's last one is decided by the ids alone, and almost all must be looked at.
+/// Where all tokens are alike, a filter's last one is decided by the ids alone, and almost all must
+/// be looked at.
 #[test]
 fn filters_are_their_definitions_on_a_flat_distribution() {
     let flat = log_probs(&[0.0; 5003]);
     let uneven = log_probs(&(0..5003).map(|token| (token % 7) as f32 * 1e-3).collect::<Vec<f32>>());
     for values in [flat, uneven] {
         for top_k in [None, Some(1), Some(4001)] {
-            for (top_p, min_p) in [(Some(0.94), None), (Some(0.3), Some(0.999)), (None, Some(0.999))] {
+            for (top_p, min_p) in
+                [(Some(0.94), None), (Some(0.3), Some(0.999)), (None, Some(0.999))]
+            {
                 let config = SamplerConfig::default()
                     .with_temperature(0.9)
                     .with_top_k(top_k)

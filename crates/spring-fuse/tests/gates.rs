@@ -19,10 +19,17 @@ const EIGHT: [f64; 8] = [8.0, 1.0, 7.0, 2.0, 6.0, 3.0, 5.0, 4.0];
 fn the_default_gate_is_the_third_quartile() {
     let decision = decide(GateConfig::default(), &[7.0, 6.25, 6.25], &EIGHT);
     assert_eq!(decision.kept, [0, 1], "the threshold itself is enough, and k is 2");
-    assert_eq!((decision.open, decision.threshold, decision.margin), (true, Some(6.25), Some(0.75)));
+    assert_eq!(
+        (decision.open, decision.threshold, decision.margin),
+        (true, Some(6.25), Some(0.75))
+    );
     let closed = decide(GateConfig::default(), &[6.0], &EIGHT);
     assert_eq!((closed.open, closed.threshold, closed.margin), (false, Some(6.25), Some(-0.25)));
-    assert!(closed.reason.contains("6.2500") && closed.reason.contains("below"), "{}", closed.reason);
+    assert!(
+        closed.reason.contains("6.2500") && closed.reason.contains("below"),
+        "{}",
+        closed.reason
+    );
 }
 
 #[test]
@@ -37,9 +44,17 @@ fn each_kind_by_hand() {
     let scores = [5.0, 4.5, 1.0, -1.0];
     let kept = |config| decide(config, &scores, &[]).kept;
     assert_eq!(kept(GateConfig::Fixed { threshold: 4.75, k: 2 }), [0]);
-    assert_eq!(kept(GateConfig::Fixed { threshold: -9.0, k: 9 }), [0, 1, 2], "a score must be above 0");
+    assert_eq!(
+        kept(GateConfig::Fixed { threshold: -9.0, k: 9 }),
+        [0, 1, 2],
+        "a score must be above 0"
+    );
     assert_eq!(kept(GateConfig::Margin { margin: 3.5, k: 2 }), [0, 1], "the runner-up has 1.0");
-    assert_eq!(kept(GateConfig::Margin { margin: 0.6, k: 1 }), [] as [usize; 0], "5.0 is below 4.5 + 0.6");
+    assert_eq!(
+        kept(GateConfig::Margin { margin: 0.6, k: 1 }),
+        [] as [usize; 0],
+        "5.0 is below 4.5 + 0.6"
+    );
     assert_eq!(kept(GateConfig::Always { k: 2 }), [0, 1]);
     assert_eq!(kept(GateConfig::Never {}), [] as [usize; 0]);
     assert_eq!(decide(GateConfig::Margin { margin: 2.0, k: 2 }, &[2.5], &[]).threshold, Some(2.0));
@@ -54,9 +69,17 @@ fn input_that_cannot_be_ranked_closes_every_gate() {
         GateConfig::Always { k: 2 },
     ] {
         let nan = decide(config, &[3.0, f64::NAN], &[0.5]);
-        assert!(!nan.open && nan.reason.contains("candidate 1 is NaN"), "{config:?}: {}", nan.reason);
+        assert!(
+            !nan.open && nan.reason.contains("candidate 1 is NaN"),
+            "{config:?}: {}",
+            nan.reason
+        );
         let unsorted = decide(config, &[3.0, 4.0], &[0.5]);
-        assert!(!unsorted.open && unsorted.reason.contains("rank order"), "{config:?}: {}", unsorted.reason);
+        assert!(
+            !unsorted.open && unsorted.reason.contains("rank order"),
+            "{config:?}: {}",
+            unsorted.reason
+        );
         assert!(!decide(config, &[], &[0.5]).open);
         assert!(!decide(config, &[0.0], &[-1.0]).open);
         assert!(decide(config, &[3.0], &[0.5]).open, "{config:?} opens at all");
@@ -75,7 +98,10 @@ fn gates_are_chosen_by_name() {
     assert!(serde_json::from_str::<GateConfig>(r#"{"kind": "never", "k": 2}"#).is_err());
     let config: GateConfig = serde_json::from_str(r#"{"kind": "margin", "margin": 1}"#).unwrap();
     assert_eq!(config, GateConfig::Margin { margin: 1.0, k: 2 });
-    assert_eq!(serde_json::from_str::<GateConfig>(&serde_json::to_string(&config).unwrap()).unwrap(), config);
+    assert_eq!(
+        serde_json::from_str::<GateConfig>(&serde_json::to_string(&config).unwrap()).unwrap(),
+        config
+    );
 }
 
 #[test]
@@ -84,7 +110,10 @@ fn bad_settings_are_named() {
         Some(error) => error.name,
         None => panic!("{config:?} was taken"),
     };
-    assert_eq!(setting(GateConfig::Quantile { quantile: 1.1, min_calibration: 8, k: 2 }), "quantile");
+    assert_eq!(
+        setting(GateConfig::Quantile { quantile: 1.1, min_calibration: 8, k: 2 }),
+        "quantile"
+    );
     assert_eq!(setting(GateConfig::Fixed { threshold: f64::NAN, k: 2 }), "threshold");
     assert_eq!(setting(GateConfig::Margin { margin: -1.0, k: 2 }), "margin");
     assert_eq!(Calibration::default().quantile(0.5), Err(FuseError::EmptySample));

@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use spring_fuse::{
-    Contrastive, FuseError, Lambda, LogLinear, MixTrace, Mixture, MixtureConfig, Probability, Space,
-    jensen_shannon, log_softmax,
+    Contrastive, FuseError, Lambda, LogLinear, MixTrace, Mixture, MixtureConfig, Probability,
+    Space, jensen_shannon, log_softmax,
 };
 
 const NEG_INF: f32 = f32::NEG_INFINITY;
@@ -91,21 +91,34 @@ fn weighted() -> impl Strategy<Value = (Vec<Vec<f32>>, Vec<f32>)> {
 
 #[test]
 fn two_branches_by_hand() {
-    let branches = [log_probs(&[0.75f32.ln(), 0.25f32.ln()]), log_probs(&[0.25f32.ln(), 0.75f32.ln()])];
+    let branches =
+        [log_probs(&[0.75f32.ln(), 0.25f32.ln()]), log_probs(&[0.25f32.ln(), 0.75f32.ln()])];
     let (out, trace) = mix(&mut Probability, &branches, &[0.75, 0.25]).unwrap();
     assert!((out[0].exp() - 0.625).abs() < 1e-6 && (out[1].exp() - 0.375).abs() < 1e-6);
     let views: [&[f32]; 2] = [&branches[0], &branches[1]];
     let shares = trace.shares(&views, 0).unwrap();
-    assert!((shares[0] - 0.9).abs() < 1e-6 && (shares[1] - 0.1).abs() < 1e-6, "0.5625 of 0.625: {shares:?}");
+    assert!(
+        (shares[0] - 0.9).abs() < 1e-6 && (shares[1] - 0.1).abs() < 1e-6,
+        "0.5625 of 0.625: {shares:?}"
+    );
     let (out, _) = mix(&mut LogLinear, &branches, &[0.5, 0.5]).unwrap();
     assert!((out[0].exp() - 0.5).abs() < 1e-6);
-    let (out, _) =
-        mix(&mut Contrastive::default().with_beta(1.0).with_plausibility(0.1), &branches, &[0.5, 0.5])
-            .unwrap();
-    assert!((out[0].exp() - (1.0 / 12.0) / (1.0 / 12.0 + 2.25)).abs() < 1e-6, "p1^2 / p0, normalised");
-    let (out, _) =
-        mix(&mut Contrastive::default().with_beta(1.0).with_plausibility(0.5), &branches, &[0.5, 0.5])
-            .unwrap();
+    let (out, _) = mix(
+        &mut Contrastive::default().with_beta(1.0).with_plausibility(0.1),
+        &branches,
+        &[0.5, 0.5],
+    )
+    .unwrap();
+    assert!(
+        (out[0].exp() - (1.0 / 12.0) / (1.0 / 12.0 + 2.25)).abs() < 1e-6,
+        "p1^2 / p0, normalised"
+    );
+    let (out, _) = mix(
+        &mut Contrastive::default().with_beta(1.0).with_plausibility(0.5),
+        &branches,
+        &[0.5, 0.5],
+    )
+    .unwrap();
     assert_eq!(out, [NEG_INF, 0.0], "a third of the best is not plausible at 0.5");
 }
 
@@ -126,41 +139,53 @@ fn the_divergence_by_hand() {
     let (a, b) = ([0.0, NEG_INF], [NEG_INF, 0.0]);
     assert!((js(&a, &b) - 2f32.ln()).abs() < 1e-6, "nothing in common");
     assert!(js(&a, &a) < 1e-6);
-    let (a, b) = (log_probs(&[0.75f32.ln(), 0.25f32.ln()]), log_probs(&[0.25f32.ln(), 0.75f32.ln()]));
+    let (a, b) =
+        (log_probs(&[0.75f32.ln(), 0.25f32.ln()]), log_probs(&[0.25f32.ln(), 0.75f32.ln()]));
     let expected = 0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln();
     assert!((f64::from(js(&a, &b)) - expected).abs() < 1e-6);
 }
 
 #[test]
 fn lambda_moves_with_the_divergence() {
-    let config = MixtureConfig::default().with_lambda(Lambda::Divergence { agree: 0.2, disagree: 0.6 });
+    let config =
+        MixtureConfig::default().with_lambda(Lambda::Divergence { agree: 0.2, disagree: 0.6 });
     let weights = config.lambda.weights(2, None).unwrap();
     assert!((weights[1] - 0.4).abs() < 1e-6, "the middle");
     let mut mixture = config.init().unwrap();
     let agreed = mix(&mut *mixture, &[vec![0.0, NEG_INF], vec![0.0, NEG_INF]], &weights).unwrap().1;
     assert!((agreed.weights[1] - 0.2).abs() < 1e-6 && agreed.divergence.unwrap() < 1e-6);
-    let (out, opposed) = mix(&mut *mixture, &[vec![0.0, NEG_INF], vec![NEG_INF, 0.0]], &weights).unwrap();
+    let (out, opposed) =
+        mix(&mut *mixture, &[vec![0.0, NEG_INF], vec![NEG_INF, 0.0]], &weights).unwrap();
     assert!((opposed.weights[1] - 0.6).abs() < 1e-6 && (out[1].exp() - 0.6).abs() < 1e-6);
     let three = [vec![0.0, NEG_INF], vec![0.0, NEG_INF], vec![0.0, NEG_INF]];
     let moved = mix(&mut *mixture, &three, &[0.5, 0.375, 0.125]).unwrap().1.weights;
-    assert!((moved[1] - 0.15).abs() < 1e-6 && (moved[2] - 0.05).abs() < 1e-6, "three to one: {moved:?}");
+    assert!(
+        (moved[1] - 0.15).abs() < 1e-6 && (moved[2] - 0.05).abs() < 1e-6,
+        "three to one: {moved:?}"
+    );
 }
 
 #[test]
 fn what_cannot_be_mixed_is_refused() {
     let even = vec![0.5f32.ln(); 2];
     for mut mixture in all_mixtures() {
-        let mut error =
-            |branches: &[Vec<f32>], weights: &[f32]| mix(&mut *mixture, branches, weights).unwrap_err();
+        let mut error = |branches: &[Vec<f32>], weights: &[f32]| {
+            mix(&mut *mixture, branches, weights).unwrap_err()
+        };
         assert_eq!(error(std::slice::from_ref(&even), &[1.0]), FuseError::BranchCount(1));
         assert_eq!(error(&vec![even.clone(); 9], &[0.0; 9]), FuseError::BranchCount(9));
         let uneven = error(&[even.clone(), vec![0.0]], &[0.5, 0.5]);
-        assert!(matches!(uneven, FuseError::LengthMismatch { expected: 2, actual: 1, .. }), "{uneven}");
+        assert!(
+            matches!(uneven, FuseError::LengthMismatch { expected: 2, actual: 1, .. }),
+            "{uneven}"
+        );
         for weights in [[0.6, 0.5], [-0.5, 1.5], [f32::NAN, 0.5], [0.0, 0.0]] {
             let refused = error(&[even.clone(), even.clone()], &weights);
             assert!(matches!(refused, FuseError::InvalidWeights { .. }), "{refused}");
         }
-        for (bad, weights) in [(f32::NAN, [0.5, 0.5]), (f32::INFINITY, [0.5, 0.5]), (f32::NAN, [0.0, 1.0])] {
+        for (bad, weights) in
+            [(f32::NAN, [0.5, 0.5]), (f32::INFINITY, [0.5, 0.5]), (f32::NAN, [0.0, 1.0])]
+        {
             let refused = error(&[even.clone(), vec![-1.0, bad]], &weights);
             assert!(matches!(refused, FuseError::NotFinite { index: 1, .. }), "{refused}");
         }
@@ -186,7 +211,8 @@ fn a_branch_without_weight_may_hold_anything() {
             let (out, trace) = of(&[good[0].clone(), bad.clone()], &[1.0, 0.0]).unwrap();
             assert_eq!((out, trace.divergence), (good[0].clone(), None));
             // Beside two others it is as if it were not there.
-            let three = of(&[good[0].clone(), good[1].clone(), bad.clone()], &[0.5, 0.5, 0.0]).unwrap();
+            let three =
+                of(&[good[0].clone(), good[1].clone(), bad.clone()], &[0.5, 0.5, 0.0]).unwrap();
             let two = of(&good, &[0.5, 0.5]).unwrap();
             assert_eq!((&three.0, three.1.divergence), (&two.0, two.1.divergence));
             assert_eq!(three.1.weights[..2], two.1.weights[..]);
@@ -201,7 +227,10 @@ fn a_branch_without_weight_may_hold_anything() {
 fn shares_name_what_they_cannot_tell() {
     let branches: [&[f32]; 2] = [&[0.0, NEG_INF], &[0.0, NEG_INF]];
     let trace = Probability.mix(&branches, &[0.5, 0.5], &mut [0.0; 2]).unwrap();
-    assert_eq!(trace.shares(&branches, 2), Err(FuseError::UnknownToken { token: 2, vocabulary: 2 }));
+    assert_eq!(
+        trace.shares(&branches, 2),
+        Err(FuseError::UnknownToken { token: 2, vocabulary: 2 })
+    );
     assert_eq!(trace.shares(&branches, 1), Err(FuseError::NoMass("shares")));
     assert!(matches!(trace.shares(&branches[..1], 0), Err(FuseError::LengthMismatch { .. })));
     let json = serde_json::to_string(&trace).unwrap();
@@ -224,7 +253,10 @@ fn configurations_have_names_and_defaults() {
         assert_eq!(config.init().unwrap().name(), name);
         assert_eq!(read(&serde_json::to_string(&config).unwrap()).unwrap(), config);
     }
-    assert_eq!(read(r#"{"lambda": "gate"}"#).unwrap().lambda, Lambda::Gate { low: 0.25, high: 0.75 });
+    assert_eq!(
+        read(r#"{"lambda": "gate"}"#).unwrap().lambda,
+        Lambda::Gate { low: 0.25, high: 0.75 }
+    );
     assert_eq!("divergence".parse(), Ok(Lambda::Divergence { agree: 0.25, disagree: 0.75 }));
     assert_eq!("0.3".parse(), Ok(Lambda::Fixed(0.3)));
     for bad in [
@@ -258,10 +290,17 @@ fn large_vocabularies_are_mixed_by_the_definition() {
     let exact = |branch: usize, token: usize| f64::from(branches[branch][token]);
     let over_tokens = |f: &dyn Fn(usize) -> f64| -> Vec<f64> { (0..VOCABULARY).map(f).collect() };
     let (out, _) = mix(&mut Probability, &branches, &[0.25, 0.75]).unwrap();
-    close(&out, &over_tokens(&|token| (0.25 * exact(0, token).exp() + 0.75 * exact(1, token).exp()).ln()))
-        .unwrap();
+    close(
+        &out,
+        &over_tokens(&|token| (0.25 * exact(0, token).exp() + 0.75 * exact(1, token).exp()).ln()),
+    )
+    .unwrap();
     let (out, _) = mix(&mut LogLinear, &branches, &[0.25, 0.75]).unwrap();
-    close(&out, &normalized(&over_tokens(&|token| 0.25 * exact(0, token) + 0.75 * exact(1, token)))).unwrap();
+    close(
+        &out,
+        &normalized(&over_tokens(&|token| 0.25 * exact(0, token) + 0.75 * exact(1, token))),
+    )
+    .unwrap();
     let entropy = |branch: usize, token: usize| {
         let mean = (exact(0, token).exp() + exact(1, token).exp()) / 2.0;
         exact(branch, token).exp() * (exact(branch, token) - mean.ln()) / 2.0
@@ -316,7 +355,8 @@ proptest! {
         }
     }
 
-    /// All the weight on one branch gives that branch bit for bit, in every space and under every λ.
+    /// All the weight on one branch gives that branch bit for bit, in every space and under every
+    /// λ.
     #[test]
     fn the_ends_of_lambda_are_exact(branches in branches(), chosen in 0usize..4) {
         let chosen = chosen % branches.len();

@@ -31,8 +31,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .iter()
             .map(|turn| Message { role: turn.role, content: &turn.content })
             .collect();
-        let template = ChatTemplate::new(&request.template, request.tokens.into_iter().collect(), "template");
-        let answer = match template.and_then(|t| t.render(&messages, request.add_generation_prompt)) {
+        let template =
+            ChatTemplate::new(&request.template, request.tokens.into_iter().collect(), "template");
+        let answer = match template.and_then(|t| t.render(&messages, request.add_generation_prompt))
+        {
             Ok(text) => serde_json::json!({ "text": text }),
             Err(error) => serde_json::json!({ "error": error.to_string() }),
         };

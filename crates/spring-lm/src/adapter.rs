@@ -83,14 +83,16 @@ pub struct LoraPair {
 
 /// A LoRA adapter on the host: what is stored, copied and compared.
 ///
-/// It belongs to one base model and carries that model's fingerprint (empty when a PEFT folder does not tell).
+/// It belongs to one base model and carries that model's fingerprint (empty when a PEFT folder does
+/// not tell).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
     /// Shape and scale.
     pub config: LoraConfig,
     /// [`ModelFiles::fingerprint`](crate::ModelFiles::fingerprint) of its base.
     pub base: String,
-    /// Whether the base is the text part of a multimodal model: PEFT's names are then one level deeper.
+    /// Whether the base is the text part of a multimodal model: PEFT's names are then one level
+    /// deeper.
     pub(crate) nested: bool,
     pub(crate) layers: BTreeMap<(usize, Projection), LoraPair>,
 }
@@ -104,11 +106,13 @@ struct Header {
 }
 
 impl Adapter {
-    /// A fresh adapter: A uniform in ±1/√d_in (Kaiming with a = √5, as PEFT), B zero, so that it changes nothing yet.
+    /// A fresh adapter: A uniform in ±1/√d_in (Kaiming with a = √5, as PEFT), B zero, so that it
+    /// changes nothing yet.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Setting`] if the configuration is out of range or names a block that the model lacks.
+    /// [`ModelError::Setting`] if the configuration is out of range or names a block that the model
+    /// lacks.
     pub fn init(config: &LoraConfig, model: &ModelConfig, base: &str, seed: u64) -> Result<Self> {
         config.check().map_err(ModelError::Setting)?;
         let mut layers = BTreeMap::new();
@@ -121,8 +125,13 @@ impl Adapter {
                 let (d_in, d_out) = model.projection_dims(projection);
                 let mut rng = keyed_rng(seed, layer, projection);
                 let bound = 1.0 / (d_in as f32).sqrt();
-                let a = Array2::from_shape_simple_fn((config.rank, d_in), || rng.random_range(-bound..bound));
-                layers.insert((layer, projection), LoraPair { a, b: Array2::zeros((d_out, config.rank)) });
+                let a = Array2::from_shape_simple_fn((config.rank, d_in), || {
+                    rng.random_range(-bound..bound)
+                });
+                layers.insert(
+                    (layer, projection),
+                    LoraPair { a, b: Array2::zeros((d_out, config.rank)) },
+                );
             }
         }
         Ok(Self { config: config.clone(), base: base.into(), nested: model.multimodal, layers })
@@ -169,12 +178,14 @@ impl Adapter {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Adapter`] if its fingerprint is another model's, or a matrix has another shape.
+    /// [`ModelError::Adapter`] if its fingerprint is another model's, or a matrix has another
+    /// shape.
     pub fn check(&self, model: &ModelConfig, fingerprint: &str) -> Result<()> {
         let fail = |reason| Err(ModelError::Adapter { adapter: "in use".into(), reason });
         if !self.base.is_empty() && self.base != fingerprint {
             return fail(format!(
-                "made for the base model {:.12}…, but this one is {:.12}…; use the base that it was trained on",
+                "made for the base model {:.12}…, but this one is {:.12}…; use the base that it \
+                 was trained on",
                 self.base, fingerprint
             ));
         }
@@ -212,7 +223,8 @@ impl Adapter {
     /// [`ModelError::Adapter`] if it cannot be written as such.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let fail = |reason: String| ModelError::Adapter { adapter: "to bytes".into(), reason };
-        let header = Header { config: self.config.clone(), base: self.base.clone(), nested: self.nested };
+        let header =
+            Header { config: self.config.clone(), base: self.base.clone(), nested: self.nested };
         let json = serde_json::to_string(&header).map_err(|e| fail(e.to_string()))?;
         let metadata = [("spring".to_string(), json)].into();
         self.to_safetensors("", metadata).map_err(fail)
@@ -226,8 +238,9 @@ impl Adapter {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let fail = |reason: String| ModelError::Adapter { adapter: "from bytes".into(), reason };
         let file = Weights::from_bytes(bytes, "from bytes".into())?;
-        let json =
-            file.note("spring").ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
+        let json = file
+            .note("spring")
+            .ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
         let header: Header = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
         header.config.check().map_err(ModelError::Setting)?;
         let layers = read_factors(&file, |_, _| header.config.rank, |name| Some(name.to_owned()))?;
@@ -250,15 +263,17 @@ impl Adapter {
         }
         let views = buffers
             .iter()
-            .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.to_vec(), bytes)?)))
+            .map(|(name, shape, bytes)| {
+                Ok((name, TensorView::new(Dtype::F32, shape.to_vec(), bytes)?))
+            })
             .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|e| e.to_string())?;
         safetensors::serialize(views, Some(metadata)).map_err(|e| e.to_string())
     }
 }
 
-/// Reads pairs of factors; `place` turns a tensor's name into `layers.3.self_attn.q_proj.lora_A.weight`, or `None` for
-/// one to leave out.
+/// Reads pairs of factors; `place` turns a tensor's name into
+/// `layers.3.self_attn.q_proj.lora_A.weight`, or `None` for one to leave out.
 pub(crate) fn read_factors(
     file: &Weights<'_>,
     rank: impl Fn(usize, Projection) -> usize,
@@ -274,11 +289,20 @@ pub(crate) fn read_factors(
         let found = if factor == 0 { matrix.nrows() } else { matrix.ncols() };
         let rank = rank(layer, projection);
         if found != rank {
-            return Err(fail(format!("tensor {name} has rank {found}; the configuration says {rank}")));
+            return Err(fail(format!(
+                "tensor {name} has rank {found}; the configuration says {rank}"
+            )));
         }
         if let Some(bad) = matrix.iter().find(|x| !x.is_finite()) {
-            let place = matrix.indexed_iter().find(|(_, x)| !x.is_finite()).map_or((0, 0), |(place, _)| place);
-            return Err(fail(format!("tensor {name} holds {bad} in row {}, column {}", place.0 + 1, place.1 + 1)));
+            let place = matrix
+                .indexed_iter()
+                .find(|(_, x)| !x.is_finite())
+                .map_or((0, 0), |(place, _)| place);
+            return Err(fail(format!(
+                "tensor {name} holds {bad} in row {}, column {}",
+                place.0 + 1,
+                place.1 + 1
+            )));
         }
         halves.entry((layer, projection)).or_default()[factor] = Some(matrix);
     }
@@ -286,7 +310,10 @@ pub(crate) fn read_factors(
         .into_iter()
         .map(|((layer, projection), pair)| match pair {
             [Some(a), Some(b)] => Ok(((layer, projection), LoraPair { a, b })),
-            _ => Err(fail(format!("layer {layer} {} has only one of lora_A and lora_B", projection.name()))),
+            _ => Err(fail(format!(
+                "layer {layer} {} has only one of lora_A and lora_B",
+                projection.name()
+            ))),
         })
         .collect::<Result<BTreeMap<_, _>>>()?;
     match layers.is_empty() {

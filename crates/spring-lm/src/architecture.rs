@@ -1,4 +1,5 @@
-//! How each architecture's `config.json` becomes a [`ModelConfig`]: its names, and its defaults for what a file omits.
+//! How each architecture's `config.json` becomes a [`ModelConfig`]: its names, and its defaults for
+//! what a file omits.
 //!
 //! The defaults are those of transformers 5 (`configuration_*.py` of each model).
 
@@ -11,7 +12,8 @@ use crate::{
 };
 
 /// Architectures that this crate runs, as `model_type` names them.
-pub const SUPPORTED_ARCHITECTURES: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "gemma3_text", "gemma3"];
+pub const SUPPORTED_ARCHITECTURES: &[&str] =
+    &["llama", "mistral", "qwen2", "qwen3", "gemma3_text", "gemma3"];
 
 /// What the supported architectures' files hold, after the defaults.
 #[derive(Deserialize)]
@@ -131,10 +133,12 @@ const NEEDED: &[&str] = &[
 ];
 
 impl Kind {
-    /// Refuses a value of another kind by name; a whole number that is written as a float becomes one.
+    /// Refuses a value of another kind by name; a whole number that is written as a float becomes
+    /// one.
     fn check(self, key: &str, value: &mut Value) -> Result<(), String> {
         let whole = |value: &mut Value| {
-            let float = value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=u32::MAX.into()).contains(n));
+            let float =
+                value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=u32::MAX.into()).contains(n));
             if let Some(float) = float.filter(|_| !value.is_u64()) {
                 *value = (float as u64).into();
             }
@@ -203,7 +207,8 @@ fn defaults(model_type: &str) -> Value {
     }
 }
 
-/// Resolves a parsed `config.json`, the architecture first: another model's file may have other types in its fields.
+/// Resolves a parsed `config.json`, the architecture first: another model's file may have other
+/// types in its fields.
 pub(crate) fn resolve(file: &Value) -> Result<ModelConfig, String> {
     let model_type = file.get("model_type").and_then(Value::as_str).unwrap_or("none");
     if !SUPPORTED_ARCHITECTURES.contains(&model_type) {
@@ -213,10 +218,14 @@ pub(crate) fn resolve(file: &Value) -> Result<ModelConfig, String> {
         ));
     }
     for part in [Some(file), file.get("text_config")].into_iter().flatten() {
-        if let Some(settings) = part.get("quantization_config").filter(|settings| !settings.is_null()) {
-            let method = settings.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
+        if let Some(settings) =
+            part.get("quantization_config").filter(|settings| !settings.is_null())
+        {
+            let method =
+                settings.get("quant_method").and_then(Value::as_str).unwrap_or("an unnamed method");
             return Err(format!(
-                "quantization_config names {method}: quantised weights are not supported; use the model in bf16 or f16"
+                "quantization_config names {method}: quantised weights are not supported; use the \
+                 model in bf16 or f16"
             ));
         }
     }
@@ -226,7 +235,9 @@ pub(crate) fn resolve(file: &Value) -> Result<ModelConfig, String> {
         for (key, value) in object {
             match keys {
                 None => merged[key] = value.clone(),
-                Some(keys) if keys.contains(&key.as_str()) && !value.is_null() => merged[key] = value.clone(),
+                Some(keys) if keys.contains(&key.as_str()) && !value.is_null() => {
+                    merged[key] = value.clone()
+                }
                 Some(_) => {}
             }
         }
@@ -257,7 +268,9 @@ impl Fields {
             return Err("partial_rotary_factor is not supported; only 1 is".into());
         }
         if self.use_bidirectional_attention == Some(true) {
-            return Err("use_bidirectional_attention is for models of embeddings; they cannot write".into());
+            return Err(
+                "use_bidirectional_attention is for models of embeddings; they cannot write".into(),
+            );
         }
         let activation = if gemma { &self.hidden_activation } else { &self.hidden_act };
         let activation = match activation.as_deref() {
@@ -311,7 +324,8 @@ impl Fields {
         })
     }
 
-    /// How many tokens sliding layers see; Qwen's files may name a number that `use_sliding_window` turns off.
+    /// How many tokens sliding layers see; Qwen's files may name a number that `use_sliding_window`
+    /// turns off.
     fn window(&self, model_type: &str) -> Option<usize> {
         let off = model_type.starts_with("qwen") && self.use_sliding_window != Some(true);
         self.sliding_window.filter(|_| !off)
@@ -348,7 +362,10 @@ impl Fields {
             },
         };
         if layers.len() != count {
-            return Err(format!("layer_types names {} layers, num_hidden_layers is {count}", layers.len()));
+            return Err(format!(
+                "layer_types names {} layers, num_hidden_layers is {count}",
+                layers.len()
+            ));
         }
         if layers.contains(&Sliding) && window.is_none_or(|window| window == 0) {
             return Err("there are sliding layers, but sliding_window is not set".into());
@@ -356,19 +373,25 @@ impl Fields {
         Ok(layers)
     }
 
-    /// The rotary embedding of full and of sliding layers. Which of a file's spellings wins is transformers' order.
+    /// The rotary embedding of full and of sliding layers. Which of a file's spellings wins is
+    /// transformers' order.
     fn ropes(&self, gemma: bool) -> Result<[RopeConfig; 2], String> {
         if gemma {
-            // The newer files have one entry per kind of layer; the older spelling changes the full layers alone.
+            // The newer files have one entry per kind of layer; the older spelling changes the full
+            // layers alone.
             let of_kind = |kind: &str| -> Map<String, Value> {
-                let parameters = self.rope_parameters.as_ref().and_then(|all| all.get(kind)?.as_object());
+                let parameters =
+                    self.rope_parameters.as_ref().and_then(|all| all.get(kind)?.as_object());
                 parameters.cloned().unwrap_or_default()
             };
             let mut full = of_kind("full_attention");
             full.extend(self.rope_scaling.clone().unwrap_or_default());
             return Ok([
                 self.rope(&full, self.rope_theta.unwrap_or(1_000_000.0))?,
-                self.rope(&of_kind("sliding_attention"), self.rope_local_base_freq.unwrap_or(10_000.0))?,
+                self.rope(
+                    &of_kind("sliding_attention"),
+                    self.rope_local_base_freq.unwrap_or(10_000.0),
+                )?,
             ]);
         }
         let spellings = [&self.rope_scaling, &self.rope_parameters];
@@ -376,7 +399,8 @@ impl Fields {
         let mut parameters = first.cloned().unwrap_or_default();
         if let Some((kind, _)) = parameters.iter().find(|(_, value)| value.is_object()) {
             return Err(format!(
-                "the rope settings have an entry {kind:?} for a kind of layer; of this model_type all layers have the same"
+                "the rope settings have an entry {kind:?} for a kind of layer; of this model_type \
+                 all layers have the same"
             ));
         }
         if let Some(tokens) = self.original_max_position_embeddings {
@@ -388,12 +412,14 @@ impl Fields {
 
     fn rope(&self, parameters: &Map<String, Value>, theta: f64) -> Result<RopeConfig, String> {
         let number = |name: &str| parameters.get(name).and_then(Value::as_f64);
-        let needed = |name: &str| number(name).ok_or_else(|| format!("the rope settings lack {name}"));
+        let needed =
+            |name: &str| number(name).ok_or_else(|| format!("the rope settings lack {name}"));
         if number("partial_rotary_factor").is_some_and(|part| part != 1.0) {
             return Err("partial_rotary_factor is not supported; only 1 is".into());
         }
         // A number of tokens, which some files write as 8192.0.
-        let context = number("original_max_position_embeddings").filter(|n| n.fract() == 0.0 && *n >= 1.0);
+        let context =
+            number("original_max_position_embeddings").filter(|n| n.fract() == 0.0 && *n >= 1.0);
         let original_max_positions = context.map_or(self.max_position_embeddings, |n| n as usize);
         let longer = self.max_position_embeddings as f64 / original_max_positions as f64;
         let kind = parameters.get("rope_type").or(parameters.get("type")).and_then(Value::as_str);
@@ -406,7 +432,8 @@ impl Fields {
             },
             "yarn" => {
                 let factor = number("factor").unwrap_or(longer);
-                let grown = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+                let grown =
+                    |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
                 // Zero is as good as absent there.
                 let given = |name: &str| number(name).filter(|value| *value != 0.0);
                 let inferred = match (given("mscale"), given("mscale_all_dim")) {
@@ -428,7 +455,9 @@ impl Fields {
                     let list = parameters.get(name).and_then(Value::as_array);
                     let list = list.ok_or_else(|| format!("the rope settings lack {name}"))?;
                     list.iter()
-                        .map(|value| value.as_f64().filter(|value| value.is_finite() && *value > 0.0))
+                        .map(|value| {
+                            value.as_f64().filter(|value| value.is_finite() && *value > 0.0)
+                        })
                         .collect::<Option<_>>()
                         .ok_or_else(|| format!("{name} is no list of positive numbers"))
                 };
@@ -452,7 +481,8 @@ impl Fields {
             },
             other => {
                 return Err(format!(
-                    "rope_type {other:?} is not supported; default, linear, dynamic, yarn, longrope and llama3 are"
+                    "rope_type {other:?} is not supported; default, linear, dynamic, yarn, \
+                     longrope and llama3 are"
                 ));
             }
         };

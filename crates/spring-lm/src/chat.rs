@@ -111,7 +111,9 @@ impl ChatTemplate {
         let template = self.environment.get_template(NAME).map_err(fail)?;
         let messages: Value = messages
             .iter()
-            .map(|message| Value::from_pairs([("role", message.role.name()), ("content", message.content)]))
+            .map(|message| {
+                Value::from_pairs([("role", message.role.name()), ("content", message.content)])
+            })
             .collect();
         let none = || Value::from(());
         let fixed = [
@@ -120,9 +122,12 @@ impl ChatTemplate {
             ("documents".into(), none()),
             ("add_generation_prompt".into(), add_generation_prompt.into()),
         ];
-        let tokens = self.tokens.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str())));
+        let tokens =
+            self.tokens.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str())));
         let mut text = Bounded(Vec::new());
-        template.render_captured_to(Value::from_pairs(tokens.chain(fixed)), &mut text).map_err(fail)?;
+        template
+            .render_captured_to(Value::from_pairs(tokens.chain(fixed)), &mut text)
+            .map_err(fail)?;
         String::from_utf8(text.0).map_err(|e| ModelError::Config {
             file: self.file.clone(),
             reason: format!("chat template: {e}"),
@@ -133,15 +138,20 @@ impl ChatTemplate {
 fn failure(file: &str, error: &minijinja::Error) -> ModelError {
     let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
     let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    let source = std::error::Error::source(error).map_or(String::new(), |source| format!(": {source}"));
-    ModelError::Config { file: file.into(), reason: format!("chat template: {line}{detail}{source}") }
+    let source =
+        std::error::Error::source(error).map_or(String::new(), |source| format!(": {source}"));
+    ModelError::Config {
+        file: file.into(),
+        reason: format!("chat template: {line}{detail}{source}"),
+    }
 }
 
 /// The source that transformers takes for a conversation without tools, and the file it is from.
 fn choose(files: &ModelFiles, settings: &TokenSettings) -> Result<Option<(String, String)>> {
     let config = files.file("tokenizer_config.json");
     // Template files come before the configuration's entry.
-    let own = files.chat_template.iter().map(|bytes| (DEFAULT, files.file("chat_template.jinja"), bytes));
+    let own =
+        files.chat_template.iter().map(|bytes| (DEFAULT, files.file("chat_template.jinja"), bytes));
     let more = files
         .chat_templates
         .iter()
@@ -157,15 +167,21 @@ fn choose(files: &ModelFiles, settings: &TokenSettings) -> Result<Option<(String
     if named.is_empty() {
         let bad = |what: &str| ModelError::Config {
             file: config.clone(),
-            reason: format!("chat_template is {what}; a text, or a list of objects with name and template, is wanted"),
+            reason: format!(
+                "chat_template is {what}; a text, or a list of objects with name and template, is wanted"
+            ),
         };
         match &settings.chat_template {
             None => return Ok(None),
             Some(serde_json::Value::String(source)) => return Ok(Some((source.clone(), config))),
             Some(serde_json::Value::Array(list)) => {
                 for entry in list {
-                    let text = |key: &str| entry.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
-                    let entry = text("name").zip(text("template")).ok_or_else(|| bad("a list with other entries"))?;
+                    let text = |key: &str| {
+                        entry.get(key).and_then(serde_json::Value::as_str).map(str::to_owned)
+                    };
+                    let entry = text("name")
+                        .zip(text("template"))
+                        .ok_or_else(|| bad("a list with other entries"))?;
                     named.push((entry.0, config.clone(), entry.1));
                 }
             }
@@ -180,7 +196,8 @@ fn choose(files: &ModelFiles, settings: &TokenSettings) -> Result<Option<(String
             Err(ModelError::Config {
                 file: config,
                 reason: format!(
-                    "none of the model's chat templates ({}) is called {DEFAULT:?}: name the one to use so, or put it \
+                    "none of the model's chat templates ({}) is called {DEFAULT:?}: name the one \
+                     to use so, or put it \
                      into chat_template.jinja",
                     names.join(", ")
                 ),
@@ -191,11 +208,15 @@ fn choose(files: &ModelFiles, settings: &TokenSettings) -> Result<Option<(String
 
 /// Now, in Python's notation of times.
 fn strftime_now(format: &str) -> std::result::Result<String, minijinja::Error> {
-    let fail = |reason: String| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, reason);
+    let fail =
+        |reason: String| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, reason);
     let now = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(seconds) => {
-            let seconds = seconds.parse().map_err(|_| fail(format!("SOURCE_DATE_EPOCH = {seconds:?} is no whole number of seconds")))?;
-            let time = jiff::Timestamp::from_second(seconds).map_err(|e| fail(format!("SOURCE_DATE_EPOCH: {e}")))?;
+            let seconds = seconds.parse().map_err(|_| {
+                fail(format!("SOURCE_DATE_EPOCH = {seconds:?} is no whole number of seconds"))
+            })?;
+            let time = jiff::Timestamp::from_second(seconds)
+                .map_err(|e| fail(format!("SOURCE_DATE_EPOCH: {e}")))?;
             time.to_zoned(jiff::tz::TimeZone::UTC)
         }
         Err(_) => jiff::Zoned::now(),
@@ -205,8 +226,8 @@ fn strftime_now(format: &str) -> std::result::Result<String, minijinja::Error> {
 
 /// A time in Python's notation.
 fn written(format: &str, now: &jiff::Zoned) -> std::result::Result<String, jiff::Error> {
-    // Where Python's notation is another: the C locale's forms, a naive time's empty zone, and six digits
-    // of a second.
+    // Where Python's notation is another: the C locale's forms, a naive time's empty zone, and six
+    // digits of a second.
     let mut notation = String::with_capacity(format.len());
     let mut rest = format;
     while let Some((before, after)) = rest.split_once('%') {
@@ -254,10 +275,14 @@ mod tests {
 
     #[test]
     fn times_are_written_as_python_writes_them() {
-        let now = jiff::Timestamp::from_second(1_764_374_400).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+        let now =
+            jiff::Timestamp::from_second(1_764_374_400).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
         for (format, text) in [
             ("%d %b %Y", "29 Nov 2025"),
-            ("%Y-%m-%d %H:%M:%S %A %B %j %-d %y %p %I %Z|", "2025-11-29 00:00:00 Saturday November 333 29 25 AM 12 |"),
+            (
+                "%Y-%m-%d %H:%M:%S %A %B %j %-d %y %p %I %Z|",
+                "2025-11-29 00:00:00 Saturday November 333 29 25 AM 12 |",
+            ),
             ("%c; %x; %X; %f; %%", "Sat Nov 29 00:00:00 2025; 11/29/25; 00:00:00; 000000; %"),
         ] {
             assert_eq!(written(format, &now).unwrap(), text);

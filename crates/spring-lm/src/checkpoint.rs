@@ -14,7 +14,8 @@ use crate::{ModelConfig, ModelError, Result, Weights, special::TokenSettings};
 
 /// The files of one model.
 ///
-/// Config and tokenizer are small and read at once; the weights are read shard by shard while loading.
+/// Config and tokenizer are small and read at once; the weights are read shard by shard while
+/// loading.
 #[derive(Debug, Clone)]
 pub struct ModelFiles {
     label: String,
@@ -37,16 +38,17 @@ enum Shard {
     Bytes(&'static [u8]),
 }
 
-/// Larger configuration files are refused: parsed JSON takes up to 32 times its text. The longest, an index of shards, has
-/// some MB.
+/// Larger configuration files are refused: parsed JSON takes up to 32 times its text. The longest,
+/// an index of shards, has some MB.
 const MAX_CONFIG: u64 = 16 << 20;
 /// The biggest tokenizers in the wild have about 40 MB.
 const MAX_TOKENIZER: u64 = 128 << 20;
 
 impl ModelFiles {
-    /// The files of a folder: `config.json`, `model.safetensors` or the shards that `model.safetensors.index.json`
-    /// lists, and, where they are there, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`,
-    /// `added_tokens.json`, `chat_template.jinja`, `chat_templates/*.jinja` and `generation_config.json`.
+    /// The files of a folder: `config.json`, `model.safetensors` or the shards that
+    /// `model.safetensors.index.json` lists, and, where they are there, `tokenizer.json`,
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`,
+    /// `chat_template.jinja`, `chat_templates/*.jinja` and `generation_config.json`.
     ///
     /// # Errors
     ///
@@ -56,7 +58,9 @@ impl ModelFiles {
         if !dir.join("config.json").exists() && dir.join("adapter_config.json").exists() {
             return Err(ModelError::Config {
                 file: dir.display().to_string(),
-                reason: "the folder holds a PEFT adapter: give it by --adapter, and its base by --model".into(),
+                reason:
+                    "the folder holds a PEFT adapter: give it by --adapter, and its base by --model"
+                        .into(),
             });
         }
         let config = read_small(&dir.join("config.json"))?.into();
@@ -118,10 +122,19 @@ impl ModelFiles {
         if settings.added.is_empty() {
             return Vec::new();
         }
-        let file: Option<File> = self.tokenizer.as_deref().and_then(|json| serde_json::from_slice(json).ok());
-        let known: BTreeSet<String> =
-            file.into_iter().flat_map(|file| file.added_tokens).map(|token| token.content).collect();
-        settings.added.into_iter().map(|token| token.content).filter(|text| !known.contains(text)).collect()
+        let file: Option<File> =
+            self.tokenizer.as_deref().and_then(|json| serde_json::from_slice(json).ok());
+        let known: BTreeSet<String> = file
+            .into_iter()
+            .flat_map(|file| file.added_tokens)
+            .map(|token| token.content)
+            .collect();
+        settings
+            .added
+            .into_iter()
+            .map(|token| token.content)
+            .filter(|text| !known.contains(text))
+            .collect()
     }
 
     /// Whether there is a `tokenizer.json`.
@@ -158,10 +171,12 @@ impl ModelFiles {
         format!("{}/{name}", self.label)
     }
 
-    /// Identifies config, tokenizer, chat template and weights: adapters and states carry it, and refuse another base.
+    /// Identifies config, tokenizer, chat template and weights: adapters and states carry it, and
+    /// refuse another base.
     ///
-    /// SHA-256 over them, in hexadecimal. Of a weights file above 64 MiB, the length and 64 evenly spaced blocks
-    /// of 64 KiB stand for the whole: training changes all of a file, and reading it all would cost as much as loading.
+    /// SHA-256 over them, in hexadecimal. Of a weights file above 64 MiB, the length and 64 evenly
+    /// spaced blocks of 64 KiB stand for the whole: training changes all of a file, and reading it
+    /// all would cost as much as loading.
     ///
     /// # Errors
     ///
@@ -280,13 +295,21 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// What to do about a folder without weights that can be read.
 pub(crate) fn without_weights(dir: &Path) -> String {
-    let names = std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let other = names
-        .filter(|name| [".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack"].iter().any(|end| name.ends_with(end)))
+        .filter(|name| {
+            [".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        })
         .min();
     match other {
         Some(name) => format!(
-            "{name} is there, {WEIGHTS} is needed: convert it with transformers (from_pretrained(...), then \
+            "{name} is there, {WEIGHTS} is needed: convert it with transformers \
+             (from_pretrained(...), then \
              save_pretrained(...) writes safetensors), or take a copy of the model that has them"
         ),
         None => format!("neither {WEIGHTS} nor {INDEX} is there"),
@@ -317,13 +340,19 @@ impl ModelFiles {
             weight_map: BTreeMap<String, String>,
         }
         let index = dir.join(INDEX);
-        let fail = |reason: String| ModelError::Config { file: index.display().to_string(), reason };
-        let list: Index = crate::json::parse(&read_small(&index)?).map_err(&fail).and_then(|json| {
-            serde_json::from_value(json).map_err(|_| fail("weight_map is no object of file names".into()))
-        })?;
+        let fail =
+            |reason: String| ModelError::Config { file: index.display().to_string(), reason };
+        let list: Index =
+            crate::json::parse(&read_small(&index)?).map_err(&fail).and_then(|json| {
+                serde_json::from_value(json)
+                    .map_err(|_| fail("weight_map is no object of file names".into()))
+            })?;
         let names: BTreeSet<String> = list.weight_map.into_values().collect();
         // A name from a file may not lead out of the folder.
-        match names.iter().find(|name| Path::new(name).file_name().is_none_or(|n| n != name.as_str())) {
+        match names
+            .iter()
+            .find(|name| Path::new(name).file_name().is_none_or(|n| n != name.as_str()))
+        {
             Some(name) => Err(fail(format!("{name:?} is not a plain file name"))),
             None => Ok(names),
         }

@@ -82,22 +82,23 @@ pub struct ModelConfig {
     pub multimodal: bool,
     /// The token that begins a text, if the model has one.
     pub bos: Option<u32>,
-    /// The tokens that end a text; the first is the one written after a response. A file may name none: see
-    /// [`end_token`](Self::end_token).
+    /// The tokens that end a text; the first is the one written after a response. A file may name
+    /// none: see [`end_token`](Self::end_token).
     pub eos: Vec<u32>,
 }
 
 impl ModelConfig {
     /// Reads a `config.json`; `file` is how errors name it.
     ///
-    /// Fields that the file omits have transformers' defaults. Both spellings of the rotary settings are read:
-    /// `rope_theta`/`rope_scaling`/`rope_local_base_freq` and the newer `rope_parameters`. Of a multimodal file the text
-    /// part is taken. Gemma 3's `attn_logit_softcapping` is ignored, as transformers does.
+    /// Fields that the file omits have transformers' defaults. Both spellings of the rotary
+    /// settings are read: `rope_theta`/`rope_scaling`/`rope_local_base_freq` and the newer
+    /// `rope_parameters`. Of a multimodal file the text part is taken. Gemma 3's
+    /// `attn_logit_softcapping` is ignored, as transformers does.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Config`] for malformed JSON, an architecture or option that this crate does not run, or sizes
-    /// that contradict each other.
+    /// [`ModelError::Config`] for malformed JSON, an architecture or option that this crate does
+    /// not run, or sizes that contradict each other.
     pub fn from_json(json: &[u8], file: &str) -> Result<Self> {
         let fail = |reason: String| ModelError::Config { file: file.into(), reason };
         let value = crate::json::parse(json).map_err(fail)?;
@@ -106,8 +107,8 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Takes the end tokens of a `generation_config.json`, if it names any: a model that was tuned to chat may end its
-    /// turns with another token than its base.
+    /// Takes the end tokens of a `generation_config.json`, if it names any: a model that was tuned
+    /// to chat may end its turns with another token than its base.
     ///
     /// # Errors
     ///
@@ -118,8 +119,10 @@ impl ModelConfig {
             eos_token_id: Option<architecture::OneOrMany>,
         }
         let fail = |reason: String| ModelError::Config { file: file.into(), reason };
-        let generation: Generation = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
-        let eos = generation.eos_token_id.map(architecture::OneOrMany::into_vec).unwrap_or_default();
+        let generation: Generation =
+            serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
+        let eos =
+            generation.eos_token_id.map(architecture::OneOrMany::into_vec).unwrap_or_default();
         if !eos.is_empty() {
             self.eos = eos;
             self.check().map_err(fail)?;
@@ -131,18 +134,20 @@ impl ModelConfig {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Config`] if the files name none: such a model can be run and its ids scored, but nothing would end
-    /// what it writes.
+    /// [`ModelError::Config`] if the files name none: such a model can be run and its ids scored,
+    /// but nothing would end what it writes.
     pub fn end_token(&self) -> Result<u32> {
         self.eos.first().copied().ok_or_else(|| ModelError::Config {
             file: "config.json".into(),
-            reason: "eos_token_id is missing: a response would never end; name the token there or in generation_config.json"
+            reason: "eos_token_id is missing: a response would never end; name the token there or \
+                     in generation_config.json"
                 .into(),
         })
     }
 
     fn check(&self) -> std::result::Result<(), String> {
-        // Far above any released model; they keep a hostile file from overflowing or asking for absurd memory.
+        // Far above any released model; they keep a hostile file from overflowing or asking for
+        // absurd memory.
         let bounded = [
             ("vocab_size", self.vocab_size, 1 << 22),
             ("hidden_size", self.hidden_size, 1 << 17),
@@ -163,7 +168,10 @@ impl ModelConfig {
             ));
         }
         if !self.head_dim.is_multiple_of(2) {
-            return Err(format!("head_dim is {}; rotary embeddings need an even number", self.head_dim));
+            return Err(format!(
+                "head_dim is {}; rotary embeddings need an even number",
+                self.head_dim
+            ));
         }
         for (name, value) in [
             ("rms_norm_eps", self.rms_norm_eps),
@@ -180,7 +188,10 @@ impl ModelConfig {
                 RopeScaling::Dynamic { factor, .. } => {
                     // The exponent of its formula divides by the width less two.
                     if *factor < 1.0 || self.head_dim < 4 {
-                        return Err(format!("rope_type dynamic with factor {factor} and head_dim {}", self.head_dim));
+                        return Err(format!(
+                            "rope_type dynamic with factor {factor} and head_dim {}",
+                            self.head_dim
+                        ));
                     }
                     check_positive("factor", *factor)?;
                 }
@@ -207,7 +218,12 @@ impl ModelConfig {
                         }
                     }
                 }
-                &RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, .. } => {
+                &RopeScaling::Llama3 {
+                    factor,
+                    low_freq_factor: low,
+                    high_freq_factor: high,
+                    ..
+                } => {
                     check_positive("factor", factor)?;
                     check_positive("low_freq_factor", low)?;
                     check_positive("high_freq_factor", high - low)
@@ -215,7 +231,9 @@ impl ModelConfig {
                 }
             }
         }
-        if let Some(id) = self.bos.iter().chain(&self.eos).find(|id| **id as usize >= self.vocab_size) {
+        if let Some(id) =
+            self.bos.iter().chain(&self.eos).find(|id| **id as usize >= self.vocab_size)
+        {
             return Err(format!("token id {id} is outside the vocabulary of {}", self.vocab_size));
         }
         Ok(())
@@ -244,7 +262,11 @@ impl ModelConfig {
     }
 }
 
-pub(crate) fn check_size(name: &str, value: usize, limit: usize) -> std::result::Result<(), String> {
+pub(crate) fn check_size(
+    name: &str,
+    value: usize,
+    limit: usize,
+) -> std::result::Result<(), String> {
     match value {
         value if (1..=limit).contains(&value) => Ok(()),
         _ => Err(format!("{name} is {value}; it must be between 1 and {limit}")),
@@ -283,8 +305,10 @@ mod tests {
     #[test]
     fn both_rope_spellings_are_read() {
         let old = json(&[("rope_theta", 5e5.into())]);
-        let new =
-            json(&[("rope_parameters", serde_json::json!({"rope_theta": 5e5, "rope_type": "default"}))]);
+        let new = json(&[(
+            "rope_parameters",
+            serde_json::json!({"rope_theta": 5e5, "rope_type": "default"}),
+        )]);
         for file in [old, new] {
             assert_eq!(ModelConfig::from_json(&file, "c").unwrap().rope.theta, 5e5);
         }
@@ -297,9 +321,14 @@ mod tests {
     #[test]
     fn of_two_rope_spellings_the_one_that_transformers_prefers_is_read() {
         let scaling = serde_json::json!({"rope_type": "linear", "factor": 4.0});
-        let parameters = serde_json::json!({"rope_type": "linear", "factor": 8.0, "rope_theta": 7.0});
-        let both = read(&[("rope_scaling", scaling.clone()), ("rope_parameters", parameters.clone())]);
-        assert_eq!(both.rope, RopeConfig { theta: 1e4, scaling: RopeScaling::Linear { factor: 4.0 } });
+        let parameters =
+            serde_json::json!({"rope_type": "linear", "factor": 8.0, "rope_theta": 7.0});
+        let both =
+            read(&[("rope_scaling", scaling.clone()), ("rope_parameters", parameters.clone())]);
+        assert_eq!(
+            both.rope,
+            RopeConfig { theta: 1e4, scaling: RopeScaling::Linear { factor: 4.0 } }
+        );
         let empty = serde_json::json!({});
         for change in [
             [("rope_scaling", scaling.clone()), ("rope_parameters", empty.clone())],
@@ -309,10 +338,16 @@ mod tests {
         }
         let gemma = read(&[
             ("model_type", "gemma3_text".into()),
-            ("rope_parameters", serde_json::json!({"full_attention": parameters, "sliding_attention": null})),
+            (
+                "rope_parameters",
+                serde_json::json!({"full_attention": parameters, "sliding_attention": null}),
+            ),
             ("rope_scaling", scaling),
         ]);
-        assert_eq!(gemma.rope, RopeConfig { theta: 7.0, scaling: RopeScaling::Linear { factor: 4.0 } });
+        assert_eq!(
+            gemma.rope,
+            RopeConfig { theta: 7.0, scaling: RopeScaling::Linear { factor: 4.0 } }
+        );
         assert_eq!(gemma.sliding_rope, RopeConfig { theta: 1e4, scaling: RopeScaling::None });
     }
 
@@ -329,8 +364,10 @@ mod tests {
             (64.into(), serde_json::Value::Null, 64),
             (().into(), ().into(), 2048),
         ] {
-            let file =
-                read(&[("rope_scaling", settings(inside)), ("original_max_position_embeddings", beside)]);
+            let file = read(&[
+                ("rope_scaling", settings(inside)),
+                ("original_max_position_embeddings", beside),
+            ]);
             let RopeScaling::Llama3 { original_max_positions, .. } = file.rope.scaling else {
                 panic!("{:?}", file.rope)
             };
@@ -362,8 +399,10 @@ mod tests {
             let file = read(&[("eos_token_id", none.clone())]);
             let error = file.end_token().unwrap_err().to_string();
             assert!(error.contains("eos_token_id"), "{error}");
-            let generation = |eos| serde_json::to_vec(&serde_json::json!({ "eos_token_id": eos })).unwrap();
-            let named = file.with_generation_config(&generation(serde_json::json!([7, 8])), "g").unwrap();
+            let generation =
+                |eos| serde_json::to_vec(&serde_json::json!({ "eos_token_id": eos })).unwrap();
+            let named =
+                file.with_generation_config(&generation(serde_json::json!([7, 8])), "g").unwrap();
             assert_eq!(named.end_token().unwrap(), 7);
             assert_eq!(named.with_generation_config(&generation(none), "g").unwrap().eos, [7, 8]);
         }
@@ -387,7 +426,8 @@ mod tests {
             (("vocab_size", u32::MAX.into()), "vocab_size"),
             (("eos_token_id", 4000.into()), "4000"),
         ] {
-            let error = ModelConfig::from_json(&json(&[change]), "x/config.json").unwrap_err().to_string();
+            let error =
+                ModelConfig::from_json(&json(&[change]), "x/config.json").unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("x/config.json"), "{error}");
         }
     }

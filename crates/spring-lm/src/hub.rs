@@ -44,7 +44,8 @@ pub(crate) struct Settings {
 
 impl Settings {
     fn from_env(progress: bool) -> Self {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let variable =
+            |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let home = variable("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
             let cache = variable("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
                 let home = variable("HOME").or_else(|| variable("USERPROFILE"));
@@ -57,7 +58,8 @@ impl Settings {
             let path = variable("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
             fs::read_to_string(path).ok()
         };
-        let token = variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN")).or_else(from_file);
+        let token =
+            variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN")).or_else(from_file);
         let on = |name: &str| {
             variable(name).is_some_and(|value| {
                 ["1", "on", "yes", "true"].contains(&value.trim().to_ascii_lowercase().as_str())
@@ -75,20 +77,21 @@ impl Settings {
 }
 
 impl ModelFiles {
-    /// Downloads a model, named `owner/name` or `owner/name@revision`, or takes it from the cache, whichever program
-    /// filled it.
+    /// Downloads a model, named `owner/name` or `owner/name@revision`, or takes it from the cache,
+    /// whichever program filled it.
     ///
-    /// The environment decides as for every program of the hub's family: `HF_ENDPOINT` is the server, `HF_HUB_CACHE`
-    /// or `HF_HOME` the folder of the cache, `HF_TOKEN` or the file of a login the access token, and
-    /// `HF_HUB_OFFLINE` forbids the network. A model that is whole in the cache is taken from there without asking. A
-    /// server that cannot be reached counts as no network: what the cache has is used if configuration, tokenizer and
-    /// weights are there. That a model lacks a file is known when the server has said so (404), which is noted in the
+    /// The environment decides as for every program of the hub's family: `HF_ENDPOINT` is the
+    /// server, `HF_HUB_CACHE` or `HF_HOME` the folder of the cache, `HF_TOKEN` or the file of a
+    /// login the access token, and `HF_HUB_OFFLINE` forbids the network. A model that is whole in
+    /// the cache is taken from there without asking. A server that cannot be reached counts as no
+    /// network: what the cache has is used if configuration, tokenizer and weights are there. That
+    /// a model lacks a file is known when the server has said so (404), which is noted in the
     /// cache; no other failure counts as that.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Hub`] for a malformed name, a missing file, a model that wants a token or a licence to be
-    /// accepted, or a failed download; otherwise as [`from_dir`](Self::from_dir).
+    /// [`ModelError::Hub`] for a malformed name, a missing file, a model that wants a token or a
+    /// licence to be accepted, or a failed download; otherwise as [`from_dir`](Self::from_dir).
     pub fn from_hub(name: &str, progress: bool) -> Result<Self> {
         from_settings(name, &Settings::from_env(progress))
     }
@@ -174,7 +177,9 @@ impl Model<'_> {
     fn download(&self, client: &Client<'_>) -> std::result::Result<PathBuf, Failure> {
         let config = client.get(self.id, self.revision, CONFIG)?;
         let Answer::Found(config) = config else {
-            return Err(Failure::Refused(format!("the model has no {CONFIG}: it is none of a kind that is run here")));
+            return Err(Failure::Refused(format!(
+                "the model has no {CONFIG}: it is none of a kind that is run here"
+            )));
         };
         let commit = match config.commit() {
             Some(commit) => commit.to_owned(),
@@ -186,22 +191,33 @@ impl Model<'_> {
         let reference = self.folder.join("refs").join(self.revision);
         if self.revision != commit {
             let parent = reference.parent().unwrap_or(&reference);
-            fs::create_dir_all(parent).and_then(|()| fs::write(&reference, &commit)).map_err(|e| io(&reference, e))?;
+            fs::create_dir_all(parent)
+                .and_then(|()| fs::write(&reference, &commit))
+                .map_err(|e| io(&reference, e))?;
         }
         for file in OPTIONAL {
             self.find(client, file, &commit, &dir)?;
         }
         if !self.find(client, WEIGHTS, &commit, &dir)? {
             if !self.find(client, INDEX, &commit, &dir)? {
-                let pickle = client.get(self.id, &commit, PICKLE).is_ok_and(|answer| matches!(answer, Answer::Found(_)));
-                let has = if pickle { format!("{PICKLE} is there, ") } else { without_weights(&dir) + "; " };
+                let pickle = client
+                    .get(self.id, &commit, PICKLE)
+                    .is_ok_and(|answer| matches!(answer, Answer::Found(_)));
+                let has = if pickle {
+                    format!("{PICKLE} is there, ")
+                } else {
+                    without_weights(&dir) + "; "
+                };
                 return Err(Failure::Refused(format!(
-                    "{has}{WEIGHTS} is needed: take a revision or a copy of the model that has safetensors"
+                    "{has}{WEIGHTS} is needed: take a revision or a copy of the model that has \
+                     safetensors"
                 )));
             }
             for shard in ModelFiles::shard_names(&dir).map_err(Failure::Model)? {
                 if !self.find(client, &shard, &commit, &dir)? {
-                    return Err(Failure::Refused(format!("{INDEX} lists {shard}, which the model does not have")));
+                    return Err(Failure::Refused(format!(
+                        "{INDEX} lists {shard}, which the model does not have"
+                    )));
                 }
             }
         }
@@ -227,7 +243,10 @@ impl Model<'_> {
             Answer::Found(found) => found.store(&self.folder, dir, file).map(|()| true),
             Answer::Lacking => {
                 if let Err(error) = note(&lacking) {
-                    tracing::debug!("{}: {error}; the server will be asked again", lacking.display());
+                    tracing::debug!(
+                        "{}: {error}; the server will be asked again",
+                        lacking.display()
+                    );
                 }
                 Ok(false)
             }
@@ -247,14 +266,18 @@ enum Failure {
 
 /// Whether a snapshot has what a model cannot do without.
 fn is_usable(dir: &Path) -> bool {
-    let index = || ModelFiles::shard_names(dir).is_ok_and(|names| names.iter().all(|name| dir.join(name).exists()));
+    let index = || {
+        ModelFiles::shard_names(dir)
+            .is_ok_and(|names| names.iter().all(|name| dir.join(name).exists()))
+    };
     dir.join(CONFIG).exists() && (dir.join(WEIGHTS).exists() || index())
 }
 
 /// Whether nothing is to be asked of the server: each file is there, or known to be lacking.
 fn is_whole(dir: &Path) -> bool {
     let lacking = lacking(dir);
-    is_usable(dir) && OPTIONAL.iter().all(|file| dir.join(file).exists() || lacking.join(file).exists())
+    is_usable(dir)
+        && OPTIONAL.iter().all(|file| dir.join(file).exists() || lacking.join(file).exists())
 }
 
 /// `models--owner--name/.no_exist/COMMIT` of `models--owner--name/snapshots/COMMIT`.

@@ -16,8 +16,9 @@ fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     if bytes.starts_with(GIT_LFS) {
         return Err(GIT_LFS_ADVICE.into());
     }
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| format!("not UTF-8 from byte {} on: convert it to UTF-8", e.valid_up_to() + 1))?;
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        format!("not UTF-8 from byte {} on: convert it to UTF-8", e.valid_up_to() + 1)
+    })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_json::from_str(text).map_err(|e| not_json(&e, text))
 }
@@ -33,11 +34,16 @@ fn not_json(error: &serde_json::Error, text: &str) -> String {
     let place = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let rest = place.get(column.saturating_sub(1)..).unwrap_or_default();
     let hint = ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| {
-        rest.starts_with(word) || place.get(column.saturating_sub(2)..).is_some_and(|rest| rest.starts_with(word))
+        rest.starts_with(word)
+            || place.get(column.saturating_sub(2)..).is_some_and(|rest| rest.starts_with(word))
     });
     match hint {
-        Some(word) => format!("line {line}, column {column}: {word} is no JSON; write a number or null"),
-        None if error.is_eof() => format!("the file ends too early, in line {line}: it is cut short"),
+        Some(word) => {
+            format!("line {line}, column {column}: {word} is no JSON; write a number or null")
+        }
+        None if error.is_eof() => {
+            format!("the file ends too early, in line {line}: it is cut short")
+        }
         None => {
             let message = error.to_string();
             let what = message.split(" at line ").next().unwrap_or_default();

@@ -87,8 +87,8 @@ pub trait Train: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If the input is bad, the loss diverges, or `progress` asks to stop; the adapter that training
-    /// started from is unchanged.
+    /// If the input is bad, the loss diverges, or `progress` asks to stop; the adapter that
+    /// training started from is unchanged.
     fn train(
         &self,
         request: TrainRequest<'_>,

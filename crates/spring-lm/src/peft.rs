@@ -18,8 +18,10 @@ use crate::{
 };
 
 const PREFIX: &str = "base_model.model.";
-/// Where the blocks of a text model are, and those of a multimodal one by its newer and its older layout.
-const BLOCKS: [&str; 3] = ["model.layers.", "model.language_model.layers.", "language_model.model.layers."];
+/// Where the blocks of a text model are, and those of a multimodal one by its newer and its older
+/// layout.
+const BLOCKS: [&str; 3] =
+    ["model.layers.", "model.language_model.layers.", "language_model.model.layers."];
 /// Where a folder that this crate wrote notes its base model; PEFT ignores it.
 const FINGERPRINT: &str = "spring.json";
 const CONFIG: &str = "adapter_config.json";
@@ -84,31 +86,36 @@ const METHODS: &[&str] = &[
 /// The version of PEFT whose keys these are.
 const VERSION: (u64, u64) = (0, 21);
 
-/// Ways to start that change A and B alone. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA change the base's weights too.
+/// Ways to start that change A and B alone. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA change the
+/// base's weights too.
 const STARTS: &[&str] = &["gaussian", "orthogonal", "eva"];
 
 /// A pattern of a user's file is matched against some hundred module names.
 const MAX_PATTERN: usize = 4096;
 
 /// Keys of methods that are off at these defaults (PEFT 0.21).
-const DEFAULTS: &[(&str, &str)] = &[("megatron_core", "megatron.core"), ("qalora_group_size", "16")];
+const DEFAULTS: &[(&str, &str)] =
+    &[("megatron_core", "megatron.core"), ("qalora_group_size", "16")];
 
 impl Adapter {
     /// Loads a PEFT folder.
     ///
-    /// Every key of its configuration is looked at: one of a method that this crate does not implement is accepted
-    /// when it is null, false, empty or PEFT's default, and refused by name otherwise; one that PEFT 0.21 does not
-    /// know either is passed over with a warning, as PEFT does, unless the file says that a newer PEFT wrote it.
+    /// Every key of its configuration is looked at: one of a method that this crate does not
+    /// implement is accepted when it is null, false, empty or PEFT's default, and refused by name
+    /// otherwise; one that PEFT 0.21 does not know either is passed over with a warning, as PEFT
+    /// does, unless the file says that a newer PEFT wrote it.
     ///
-    /// Ranks and scales that differ between layers are brought to one: factors of a smaller rank are filled with
-    /// zeros, and B takes up the ratio of the scales. A layer that is not adapted has factors of zeros. Either changes
-    /// what the adapter says by no more than rounding. Factors of a multimodal model's vision part are left out, with
-    /// one warning. The adapter's fingerprint is empty unless this crate wrote the folder.
+    /// Ranks and scales that differ between layers are brought to one: factors of a smaller rank
+    /// are filled with zeros, and B takes up the ratio of the scales. A layer that is not adapted
+    /// has factors of zeros. Either changes what the adapter says by no more than rounding. Factors
+    /// of a multimodal model's vision part are left out, with one warning. The adapter's
+    /// fingerprint is empty unless this crate wrote the folder.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Io`] for a missing file, [`ModelError::Adapter`] for everything that would not load whole,
-    /// embeddings and output heads beside the factors among it: those need [`load_peft_for`](Self::load_peft_for).
+    /// [`ModelError::Io`] for a missing file, [`ModelError::Adapter`] for everything that would not
+    /// load whole, embeddings and output heads beside the factors among it: those need
+    /// [`load_peft_for`](Self::load_peft_for).
     pub fn load_peft(dir: impl AsRef<Path>) -> Result<Self> {
         load(dir.as_ref(), None)
     }
@@ -117,33 +124,39 @@ impl Adapter {
     ///
     /// # Errors
     ///
-    /// As [`load_peft`](Self::load_peft), and [`ModelError::Adapter`] if the embeddings or the head in the folder are
-    /// others than the base's.
+    /// As [`load_peft`](Self::load_peft), and [`ModelError::Adapter`] if the embeddings or the head
+    /// in the folder are others than the base's.
     pub fn load_peft_for(dir: impl AsRef<Path>, base: &ModelFiles) -> Result<Self> {
         load(dir.as_ref(), Some(base))
     }
 
     /// Writes a folder that PEFT loads, creating it if need be.
     ///
-    /// `base` is the base model's folder or its name on the hub, with `@revision` if it has one: PEFT's `AutoPeftModel`
-    /// and converters load the base by it.
+    /// `base` is the base model's folder or its name on the hub, with `@revision` if it has one:
+    /// PEFT's `AutoPeftModel` and converters load the base by it.
     ///
     /// # Errors
     ///
     /// [`ModelError::Io`], naming the file.
     pub fn save_peft(&self, dir: impl AsRef<Path>, base: Option<&str>) -> Result<()> {
         let dir = dir.as_ref();
-        let fail = |reason: String| ModelError::Adapter { adapter: dir.display().to_string(), reason };
+        let fail =
+            |reason: String| ModelError::Adapter { adapter: dir.display().to_string(), reason };
         let names: Vec<_> = self.config.targets.iter().map(|p| p.name()).collect();
         let (target_modules, layers_to_transform) = match (&self.config.layers, self.nested) {
             // A list would name the vision part's layers too.
             (layers, true) => {
                 let blocks = layers.as_ref().map_or(r"\d+".into(), |list| {
-                    format!("({})", list.iter().map(ToString::to_string).collect::<Vec<_>>().join("|"))
+                    format!(
+                        "({})",
+                        list.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")
+                    )
                 });
                 let names = names.join("|");
                 (
-                    json!(format!(r".*language_model\.layers\.{blocks}\.(self_attn|mlp)\.({names})")),
+                    json!(format!(
+                        r".*language_model\.layers\.{blocks}\.(self_attn|mlp)\.({names})"
+                    )),
                     Value::Null,
                 )
             }
@@ -151,7 +164,9 @@ impl Adapter {
         };
         // A folder may hold an @ too.
         let (base, revision) = match base.and_then(|base| base.split_once('@')) {
-            Some((name, revision)) if !Path::new(base.unwrap_or_default()).exists() => (Some(name), Some(revision)),
+            Some((name, revision)) if !Path::new(base.unwrap_or_default()).exists() => {
+                (Some(name), Some(revision))
+            }
             _ => (base, None),
         };
         let config = json!({
@@ -161,13 +176,15 @@ impl Adapter {
             "layers_to_transform": layers_to_transform, "base_model_name_or_path": base, "revision": revision,
         });
         let prefix = format!("{PREFIX}model.{}", if self.nested { "language_model." } else { "" });
-        let weights =
-            self.to_safetensors(&prefix, [("format".to_string(), "pt".to_string())].into()).map_err(fail)?;
+        let weights = self
+            .to_safetensors(&prefix, [("format".to_string(), "pt".to_string())].into())
+            .map_err(fail)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             std::fs::write(&path, bytes).map_err(|source| ModelError::Io { path, source })
         };
-        std::fs::create_dir_all(dir).map_err(|source| ModelError::Io { path: dir.into(), source })?;
+        std::fs::create_dir_all(dir)
+            .map_err(|source| ModelError::Io { path: dir.into(), source })?;
         write("adapter_config.json", format!("{config:#}\n").as_bytes())?;
         write(FINGERPRINT, format!("{}\n", json!({ "base": self.base })).as_bytes())?;
         write("adapter_model.safetensors", &weights)
@@ -184,20 +201,27 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
     let in_config = |reason: String| fail(format!("{CONFIG}: {reason}"));
     let json = match crate::json::parse(&bytes).map_err(in_config)? {
         Value::Object(json) => json,
-        other => return Err(in_config(format!("{} where an object is wanted", crate::json::kind(&other)))),
+        other => {
+            return Err(in_config(format!(
+                "{} where an object is wanted",
+                crate::json::kind(&other)
+            )));
+        }
     };
     let patterns = Patterns::read(&bytes).map_err(in_config)?;
     let (mut config, targets) = parse_config(&json, &label).map_err(in_config)?;
     let fingerprint = match read_small(&dir.join(FINGERPRINT)) {
         Ok(bytes) => {
-            let value = crate::json::parse(&bytes).map_err(|e| fail(format!("{FINGERPRINT}: {e}")))?;
+            let value =
+                crate::json::parse(&bytes).map_err(|e| fail(format!("{FINGERPRINT}: {e}")))?;
             value["base"].as_str().unwrap_or_default().to_owned()
         }
         Err(_) => String::new(),
     };
     let file = Weights::open(&dir.join(FACTORS))?;
     let names = file.names();
-    let vision = names.iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(is_vision)).count();
+    let vision =
+        names.iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(is_vision)).count();
     if vision > 0 {
         tracing::warn!("{label}: {vision} factors of the vision part are left out");
     }
@@ -236,7 +260,10 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
 fn not_a_folder_of_peft(dir: &Path) -> Option<String> {
     let has = |name: &str| dir.join(name).exists();
     if dir.is_file() {
-        return Some("a file; give the folder that holds adapter_config.json and adapter_model.safetensors".into());
+        return Some(
+            "a file; give the folder that holds adapter_config.json and adapter_model.safetensors"
+                .into(),
+        );
     }
     if !has(CONFIG) && has("config.json") {
         return Some("the folder holds a model, not an adapter: give it by --model".into());
@@ -246,9 +273,12 @@ fn not_a_folder_of_peft(dir: &Path) -> Option<String> {
     }
     if !has(FACTORS) && has("adapter_model.bin") {
         return Some(
-            "adapter_model.bin is a pickle, which may hold a program and is not read; PEFT writes it anew as \
-             adapter_model.safetensors: python -c \"from safetensors.torch import save_file; import torch; \
-             save_file({k: v.contiguous() for k, v in torch.load('adapter_model.bin', weights_only=True).items()}, \
+            "adapter_model.bin is a pickle, which may hold a program and is not read; PEFT writes \
+             it anew as \
+             adapter_model.safetensors: python -c \"from safetensors.torch import save_file; \
+             import torch; \
+             save_file({k: v.contiguous() for k, v in torch.load('adapter_model.bin', \
+             weights_only=True).items()}, \
              'adapter_model.safetensors', {'format': 'pt'})\""
                 .into(),
         );
@@ -256,7 +286,8 @@ fn not_a_folder_of_peft(dir: &Path) -> Option<String> {
     None
 }
 
-const MLX: &str = "an adapter of mlx-lm (fine_tune_type, adapters.safetensors), whose factors have other names and \
+const MLX: &str = "an adapter of mlx-lm (fine_tune_type, adapters.safetensors), whose factors have \
+                   other names and \
                    shapes; convert it to PEFT's layout first";
 
 /// The path of a layer in its model, as PEFT's patterns see it.
@@ -297,7 +328,8 @@ fn end_factors(name: &str) -> String {
     let end = if name.contains("lm_head") { "lm_head" } else { "embed_tokens" };
     format!(
         "tensor {name} adapts {end}; only the linear layers inside the blocks are supported. Train it with \
-         exclude_modules = [\"{end}\"], or merge it into its base with PEFT's merge_and_unload and give the result by \
+         exclude_modules = [\"{end}\"], or merge it into its base with PEFT's merge_and_unload and \
+         give the result by \
          --model"
     )
 }
@@ -313,7 +345,9 @@ fn check_ends(
     }
     let names = ends.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     let Some(base) = base else {
-        return Err(format!("it holds {names} beside its factors, which can only be read together with the base model"));
+        return Err(format!(
+            "it holds {names} beside its factors, which can only be read together with the base model"
+        ));
     };
     let mut own: BTreeMap<String, Array2<f32>> = BTreeMap::new();
     for shard in base.weights() {
@@ -331,7 +365,8 @@ fn check_ends(
         let matrix = file.matrix(name).map_err(|e| e.to_string())?;
         if theirs != Some(&matrix) {
             return Err(format!(
-                "tensor {name} replaces the base's embeddings or head, which is not supported; merge the adapter into \
+                "tensor {name} replaces the base's embeddings or head, which is not supported; \
+                 merge the adapter into \
                  its base with PEFT's merge_and_unload and give the result by --model"
             ));
         }
@@ -339,14 +374,16 @@ fn check_ends(
     Ok(())
 }
 
-/// One rank and one scale for all: smaller ranks are filled with zeros, B takes up the ratio of the scales, and layers
-/// without factors get zeros.
+/// One rank and one scale for all: smaller ranks are filled with zeros, B takes up the ratio of the
+/// scales, and layers without factors get zeros.
 fn bring_to_one_shape(
     config: &mut LoraConfig,
     layers: &mut BTreeMap<(usize, Projection), LoraPair>,
     alpha: impl Fn(usize, Projection) -> Option<f64>,
 ) {
-    let scale = |rank: usize, alpha: f64, config: &LoraConfig| LoraConfig { rank, alpha, ..config.clone() }.scale();
+    let scale = |rank: usize, alpha: f64, config: &LoraConfig| {
+        LoraConfig { rank, alpha, ..config.clone() }.scale()
+    };
     let own = scale(config.rank, config.alpha, config);
     let common = if own == 0.0 { 1.0 } else { own };
     let rank = layers.values().map(|pair| pair.a.nrows()).max().unwrap_or(config.rank);
@@ -357,7 +394,8 @@ fn bring_to_one_shape(
             pair.b.mapv_inplace(|x| (f64::from(x) * factor) as f32);
         }
         if pair.a.nrows() < rank {
-            let or_zero = |matrix: &Array2<f32>, at: (usize, usize)| matrix.get(at).copied().unwrap_or(0.0);
+            let or_zero =
+                |matrix: &Array2<f32>, at: (usize, usize)| matrix.get(at).copied().unwrap_or(0.0);
             let a = Array2::from_shape_fn((rank, pair.a.ncols()), |at| or_zero(&pair.a, at));
             let b = Array2::from_shape_fn((pair.b.nrows(), rank), |at| or_zero(&pair.b, at));
             *pair = LoraPair { a, b };
@@ -369,7 +407,10 @@ fn bring_to_one_shape(
     }
     let blocks: BTreeSet<usize> = layers.keys().map(|(layer, _)| *layer).collect();
     for &projection in &config.targets {
-        let like = layers.iter().find(|((_, found), _)| *found == projection).map(|(_, pair)| (pair.a.dim(), pair.b.dim()));
+        let like = layers
+            .iter()
+            .find(|((_, found), _)| *found == projection)
+            .map(|(_, pair)| (pair.a.dim(), pair.b.dim()));
         let Some((a, b)) = like else { continue };
         for &layer in &blocks {
             let zeros = || LoraPair { a: Array2::zeros(a), b: Array2::zeros(b) };
@@ -378,7 +419,8 @@ fn bring_to_one_shape(
     }
 }
 
-/// `rank_pattern` and `alpha_pattern`, in the order of the file: of several that fit a module the first counts.
+/// `rank_pattern` and `alpha_pattern`, in the order of the file: of several that fit a module the
+/// first counts.
 #[derive(Debug, Default)]
 struct Patterns {
     ranks: Vec<(Regex, usize)>,
@@ -395,7 +437,9 @@ impl Patterns {
         let fields: Fields = serde_json::from_slice(json).map_err(|_| {
             "rank_pattern and alpha_pattern map names of modules to numbers; something else was found".to_owned()
         })?;
-        let compile = |name: &str, pairs: Option<Pairs>| -> std::result::Result<Vec<(Regex, f64)>, String> {
+        let compile = |name: &str,
+                       pairs: Option<Pairs>|
+         -> std::result::Result<Vec<(Regex, f64)>, String> {
             let pairs = pairs.map_or_else(Vec::new, |pairs| pairs.0);
             pairs
                 .into_iter()
@@ -403,8 +447,9 @@ impl Patterns {
                     if pattern.len() > MAX_PATTERN {
                         return Err(format!("{name}: a pattern longer than {MAX_PATTERN} bytes"));
                     }
-                    let regex = Regex::new(&format!(r"^(.*\.)?({pattern})$"))
-                        .map_err(|e| format!("{name}: {pattern:?} is no regular expression: {e}"))?;
+                    let regex = Regex::new(&format!(r"^(.*\.)?({pattern})$")).map_err(|e| {
+                        format!("{name}: {pattern:?} is no regular expression: {e}")
+                    })?;
                     Ok((regex, value))
                 })
                 .collect()
@@ -413,8 +458,12 @@ impl Patterns {
         let ranks = ranks
             .into_iter()
             .map(|(pattern, rank)| match rank {
-                rank if rank.fract() == 0.0 && (1.0..=1024.0).contains(&rank) => Ok((pattern, rank as usize)),
-                rank => Err(format!("rank_pattern has the rank {rank}; whole numbers from 1 to 1024 are allowed")),
+                rank if rank.fract() == 0.0 && (1.0..=1024.0).contains(&rank) => {
+                    Ok((pattern, rank as usize))
+                }
+                rank => Err(format!(
+                    "rank_pattern has the rank {rank}; whole numbers from 1 to 1024 are allowed"
+                )),
             })
             .collect::<std::result::Result<_, _>>()?;
         Ok(Self { ranks, alphas: compile("alpha_pattern", fields.alpha_pattern)? })
@@ -430,7 +479,10 @@ impl Patterns {
 }
 
 fn first<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {
-    patterns.iter().find(|(pattern, _)| pattern.is_match(module).unwrap_or(false)).map(|(_, value)| *value)
+    patterns
+        .iter()
+        .find(|(pattern, _)| pattern.is_match(module).unwrap_or(false))
+        .map(|(_, value)| *value)
 }
 
 /// A JSON object in the order of its file.
@@ -438,7 +490,9 @@ fn first<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {
 struct Pairs(Vec<(String, f64)>);
 
 impl<'de> serde::Deserialize<'de> for Pairs {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Self, D::Error> {
         struct Visitor;
         impl<'de> serde::de::Visitor<'de> for Visitor {
             type Value = Pairs;
@@ -447,7 +501,10 @@ impl<'de> serde::Deserialize<'de> for Pairs {
                 f.write_str("an object of numbers")
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> std::result::Result<Pairs, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> std::result::Result<Pairs, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
@@ -459,27 +516,38 @@ impl<'de> serde::Deserialize<'de> for Pairs {
     }
 }
 
-fn parse_config(json: &Map<String, Value>, label: &str) -> std::result::Result<(LoraConfig, Targets), String> {
+fn parse_config(
+    json: &Map<String, Value>,
+    label: &str,
+) -> std::result::Result<(LoraConfig, Targets), String> {
     let number = |key: &str, default: f64| match json.get(key) {
         None => Ok(default),
         Some(value) => value.as_f64().ok_or_else(|| format!("{key} = {value}; a number is wanted")),
     };
     match json.get("peft_type") {
         Some(Value::String(kind)) if kind == "LORA" => {}
-        Some(Value::String(kind)) => return Err(format!("peft_type is {kind}; only LORA is supported")),
+        Some(Value::String(kind)) => {
+            return Err(format!("peft_type is {kind}; only LORA is supported"));
+        }
         _ if json.contains_key("fine_tune_type") => return Err(MLX.into()),
         _ => return Err("peft_type is missing; only LORA is supported".into()),
     }
     if let Some(bias) = json.get("bias").filter(|bias| !bias.is_null() && *bias != "none") {
         return Err(format!("bias = {bias} is not supported"));
     }
-    let newer = json.get("peft_version").and_then(Value::as_str).and_then(version).is_some_and(|v| v > VERSION);
+    let newer = json
+        .get("peft_version")
+        .and_then(Value::as_str)
+        .and_then(version)
+        .is_some_and(|v| v > VERSION);
     for (key, value) in json {
         let off = match value {
             Value::Null | Value::Bool(false) => true,
             Value::Array(list) => list.is_empty(),
             Value::Object(map) => map.is_empty(),
-            Value::String(text) => text.is_empty() || DEFAULTS.contains(&(key.as_str(), text.as_str())),
+            Value::String(text) => {
+                text.is_empty() || DEFAULTS.contains(&(key.as_str(), text.as_str()))
+            }
             other => DEFAULTS.contains(&(key.as_str(), other.to_string().as_str())),
         };
         if off || READ.contains(&key.as_str()) {
@@ -490,7 +558,8 @@ fn parse_config(json: &Map<String, Value>, label: &str) -> std::result::Result<(
         }
         if newer {
             return Err(format!(
-                "{key} = {value} is not known, and a newer PEFT than {}.{} wrote the file: it may change the model",
+                "{key} = {value} is not known, and a newer PEFT than {}.{} wrote the file: it may \
+                 change the model",
                 VERSION.0, VERSION.1
             ));
         }
@@ -499,7 +568,8 @@ fn parse_config(json: &Map<String, Value>, label: &str) -> std::result::Result<(
     match json.get("init_lora_weights") {
         Some(Value::String(start)) if !STARTS.contains(&start.as_str()) => {
             return Err(format!(
-                "init_lora_weights = {start:?} changes the base's weights; convert it to a plain LoRA with PEFT first"
+                "init_lora_weights = {start:?} changes the base's weights; convert it to a plain \
+                 LoRA with PEFT first"
             ));
         }
         _ => {}
@@ -522,7 +592,9 @@ fn parse_config(json: &Map<String, Value>, label: &str) -> std::result::Result<(
         Some(value) => {
             let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
             let list: Option<BTreeSet<usize>> = list.iter().map(block).collect();
-            Some(list.ok_or_else(|| format!("layers_to_transform = {value} is no list of block numbers"))?)
+            Some(list.ok_or_else(|| {
+                format!("layers_to_transform = {value} is no list of block numbers")
+            })?)
         }
     };
     let plain = |value: &Value| match value {
@@ -600,7 +672,8 @@ impl Modules {
         match self {
             Self::All | Self::Found => true,
             Self::Names(names) => names.iter().any(|name| is_suffix(path, name)),
-            // A pattern that runs into the library's limit of steps matches nothing, and the factors then do not fit.
+            // A pattern that runs into the library's limit of steps matches nothing, and the
+            // factors then do not fit.
             Self::Pattern(pattern) => pattern.is_match(path).unwrap_or(false),
         }
     }
@@ -615,7 +688,8 @@ impl Targets {
             && self.blocks.as_ref().is_none_or(|blocks| blocks.contains(&layer))
     }
 
-    /// Compares the factors of a file with what its configuration says; fills in the targets and gives the blocks.
+    /// Compares the factors of a file with what its configuration says; fills in the targets and
+    /// gives the blocks.
     fn check(
         &self,
         targets: &mut Vec<Projection>,
@@ -623,8 +697,10 @@ impl Targets {
         place: &str,
     ) -> std::result::Result<Option<Vec<usize>>, String> {
         let blocks: BTreeSet<usize> = layers.keys().map(|(layer, _)| *layer).collect();
-        *targets =
-            Projection::ALL.into_iter().filter(|p| layers.keys().any(|(_, found)| found == p)).collect();
+        *targets = Projection::ALL
+            .into_iter()
+            .filter(|p| layers.keys().any(|(_, found)| found == p))
+            .collect();
         for &layer in &blocks {
             for projection in Projection::ALL {
                 let (wanted, name) = (self.contains(layer, projection, place), projection.name());
@@ -642,7 +718,8 @@ impl Targets {
                 }
             }
         }
-        // PEFT passes over names that no module has; one of a block that the file lacks would be a file cut short.
+        // PEFT passes over names that no module has; one of a block that the file lacks would be a
+        // file cut short.
         if let Modules::Names(names) = &self.modules {
             let lacks = |name: &&String| {
                 let block = block_of(name).filter(|block| !blocks.contains(block));
@@ -652,11 +729,15 @@ impl Targets {
                 })
             };
             if let Some(name) = names.iter().find(lacks) {
-                return Err(format!("target_modules names {name:?}, for which there are no factors"));
+                return Err(format!(
+                    "target_modules names {name:?}, for which there are no factors"
+                ));
             }
         }
         if let Some(missing) = self.blocks.iter().flatten().find(|block| !blocks.contains(block)) {
-            return Err(format!("layers_to_transform names {missing}, for which there are no factors"));
+            return Err(format!(
+                "layers_to_transform names {missing}, for which there are no factors"
+            ));
         }
         let all = match &self.modules {
             _ if self.blocks.is_some() => false,
@@ -757,14 +838,19 @@ mod tests {
 
     #[test]
     fn the_first_pattern_of_the_file_that_fits_gives_rank_and_scale() {
-        let json = br#"{"rank_pattern": {"v_proj": 2, "layers.1.*v_proj": 4, "self_attn.q_proj": 8},
+        let json =
+            br#"{"rank_pattern": {"v_proj": 2, "layers.1.*v_proj": 4, "self_attn.q_proj": 8},
                         "alpha_pattern": {"z": 1, "(q|v)_proj": 6, "a": 3}}"#;
         let patterns = Patterns::read(json).unwrap();
         let of = |module| (patterns.rank(module), patterns.alpha(module));
         assert_eq!(of("model.layers.1.self_attn.v_proj"), (Some(2), Some(6.0)));
         assert_eq!(of("model.layers.0.self_attn.q_proj"), (Some(8), Some(6.0)));
         assert_eq!(of("model.layers.0.self_attn.k_proj"), (None, None));
-        for bad in [r#"{"rank_pattern": {"v": 0}}"#, r#"{"alpha_pattern": [1]}"#, r#"{"rank_pattern": {"(": 1}}"#] {
+        for bad in [
+            r#"{"rank_pattern": {"v": 0}}"#,
+            r#"{"alpha_pattern": [1]}"#,
+            r#"{"rank_pattern": {"(": 1}}"#,
+        ] {
             assert!(Patterns::read(bad.as_bytes()).is_err(), "{bad}");
         }
     }
@@ -796,7 +882,8 @@ mod tests {
         }
     }
 
-    /// What a file with factors for these places gives under a `target_modules` and a `layers_to_transform`.
+    /// What a file with factors for these places gives under a `target_modules` and a
+    /// `layers_to_transform`.
     fn blocks(
         places: &[(usize, Projection)],
         modules: Value,
@@ -818,12 +905,20 @@ mod tests {
         let both = [(0, Q), (0, V), (1, Q), (1, V)];
         let [text, newer, older] = BLOCKS;
         assert_eq!(blocks(&both, json!(["q_proj", "v_proj"]), Value::Null, text), Ok(None));
-        assert_eq!(blocks(&both, json!(["self_attn.q_proj", "v_proj"]), Value::Null, text), Ok(None));
-        assert_eq!(blocks(&both, r".*self_attn\.[qv]_proj".into(), Value::Null, text), Ok(Some(vec![0, 1])));
+        assert_eq!(
+            blocks(&both, json!(["self_attn.q_proj", "v_proj"]), Value::Null, text),
+            Ok(None)
+        );
+        assert_eq!(
+            blocks(&both, r".*self_attn\.[qv]_proj".into(), Value::Null, text),
+            Ok(Some(vec![0, 1]))
+        );
         let deeper = r"model\.language_model\.layers\.\d+\.self_attn\.(q|v)_proj";
         assert_eq!(blocks(&both, deeper.into(), Value::Null, newer), Ok(Some(vec![0, 1])));
         // The layout that a file does not have is not the one that its pattern is for.
-        assert!(blocks(&both, deeper.into(), Value::Null, older).unwrap_err().contains("not among"));
+        assert!(
+            blocks(&both, deeper.into(), Value::Null, older).unwrap_err().contains("not among")
+        );
         let deeper = r"language_model\.model\.layers\.\d+\.self_attn\.(q|v)_proj";
         assert_eq!(blocks(&both, deeper.into(), Value::Null, older), Ok(Some(vec![0, 1])));
         let whole = json!(["language_model.model.layers.1.self_attn.q_proj"]);
@@ -834,8 +929,14 @@ mod tests {
         assert_eq!(blocks(&places, own.into(), Value::Null, text), Ok(Some(vec![0, 1])));
         assert_eq!(blocks(&both, Value::Null, Value::Null, text), Ok(None));
         // PEFT passes over names that no module has.
-        assert_eq!(blocks(&both, json!(["q_proj", "v_proj", "c_attn"]), Value::Null, text), Ok(None));
-        assert_eq!(blocks(&both, json!(["q_proj", "v_proj"]), json!([1, 0]), text), Ok(Some(vec![0, 1])));
+        assert_eq!(
+            blocks(&both, json!(["q_proj", "v_proj", "c_attn"]), Value::Null, text),
+            Ok(None)
+        );
+        assert_eq!(
+            blocks(&both, json!(["q_proj", "v_proj"]), json!([1, 0]), text),
+            Ok(Some(vec![0, 1]))
+        );
         assert_eq!(blocks(&[(2, Q)], json!(["q_proj"]), json!(2), text), Ok(Some(vec![2])));
         assert_eq!(
             blocks(&[(1, Q)], json!(["layers.1.self_attn.q_proj"]), Value::Null, text),
@@ -862,8 +963,8 @@ mod tests {
 
     #[test]
     fn a_folder_of_the_older_multimodal_layout_is_read() {
-        let folder =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/gemma3-multimodal/adapter");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures/parity/gemma3-multimodal/adapter");
         let newer = Adapter::load_peft(&folder).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let bytes = std::fs::read(folder.join("adapter_model.safetensors")).unwrap();

@@ -32,7 +32,8 @@ pub enum Projection {
 
 impl Projection {
     /// All of them, in the order of a checkpoint.
-    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+    pub const ALL: [Self; 7] =
+        [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 
     /// The name of the linear layer, such as `q_proj`.
     pub fn name(self) -> &'static str {

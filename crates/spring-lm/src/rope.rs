@@ -1,4 +1,5 @@
-//! Rotary position embeddings (RoFormer, arXiv 2104.09864) and how their frequencies are scaled for long contexts.
+//! Rotary position embeddings (RoFormer, arXiv 2104.09864) and how their frequencies are scaled for
+//! long contexts.
 
 /// The frequencies of a rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,8 +28,8 @@ pub enum RopeScaling {
         /// The context up to which nothing changes, in tokens.
         max_positions: usize,
     },
-    /// Long wavelengths divided by a factor, short ones kept, a ramp between, and attention sharpened
-    /// (`yarn`, arXiv 2309.00071).
+    /// Long wavelengths divided by a factor, short ones kept, a ramp between, and attention
+    /// sharpened (`yarn`, arXiv 2309.00071).
     Yarn {
         /// The divisor of the long wavelengths.
         factor: f64,
@@ -55,7 +56,8 @@ pub enum RopeScaling {
         /// Context of the first training, in tokens.
         original_max_positions: usize,
     },
-    /// Long wavelengths divided by a factor, short ones kept, those between interpolated (`llama3`, Llama 3.1).
+    /// Long wavelengths divided by a factor, short ones kept, those between interpolated (`llama3`,
+    /// Llama 3.1).
     Llama3 {
         /// The divisor of the long wavelengths.
         factor: f64,
@@ -69,9 +71,11 @@ pub enum RopeScaling {
 }
 
 impl RopeConfig {
-    /// Radians per position of each pair of coordinates; `head_dim / 2` numbers, in f32 as transformers computes them.
+    /// Radians per position of each pair of coordinates; `head_dim / 2` numbers, in f32 as
+    /// transformers computes them.
     ///
-    /// `reach` is how many positions the texts of a pass go up to: the kinds `dynamic` and `longrope` choose by it.
+    /// `reach` is how many positions the texts of a pass go up to: the kinds `dynamic` and
+    /// `longrope` choose by it.
     pub fn frequencies(&self, head_dim: usize, reach: usize) -> Vec<f32> {
         let powers = |theta: f32| {
             (0..head_dim / 2).map(move |i| theta.powf((2 * i) as f32 / head_dim as f32))
@@ -79,17 +83,27 @@ impl RopeConfig {
         let plain = |theta: f64| powers(theta as f32).map(|power| 1.0 / power);
         match &self.scaling {
             RopeScaling::None => plain(self.theta).collect(),
-            RopeScaling::Linear { factor } => plain(self.theta).map(|f| f / *factor as f32).collect(),
+            RopeScaling::Linear { factor } => {
+                plain(self.theta).map(|f| f / *factor as f32).collect()
+            }
             RopeScaling::Dynamic { factor, max_positions } => {
                 let longer = reach.max(*max_positions) as f64 / *max_positions as f64;
                 let dim = head_dim as f64;
                 let growth = (factor * longer - (factor - 1.0)).powf(dim / (dim - 2.0));
                 plain(self.theta * growth).collect()
             }
-            RopeScaling::Yarn { factor, beta_fast, beta_slow, original_max_positions, truncate, .. } => {
+            RopeScaling::Yarn {
+                factor,
+                beta_fast,
+                beta_slow,
+                original_max_positions,
+                truncate,
+                ..
+            } => {
                 let place = |turns: f64| {
                     let context = *original_max_positions as f64;
-                    head_dim as f64 * (context / (turns * std::f64::consts::TAU)).ln() / (2.0 * self.theta.ln())
+                    head_dim as f64 * (context / (turns * std::f64::consts::TAU)).ln()
+                        / (2.0 * self.theta.ln())
                 };
                 let (low, high) = (place(*beta_fast), place(*beta_slow));
                 let (low, high) = if *truncate { (low.floor(), high.ceil()) } else { (low, high) };
@@ -106,9 +120,17 @@ impl RopeConfig {
             }
             RopeScaling::LongRope { short, long, original_max_positions, .. } => {
                 let divisors = if reach > *original_max_positions { long } else { short };
-                powers(self.theta as f32).zip(divisors).map(|(power, d)| 1.0 / (*d as f32 * power)).collect()
+                powers(self.theta as f32)
+                    .zip(divisors)
+                    .map(|(power, d)| 1.0 / (*d as f32 * power))
+                    .collect()
             }
-            &RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
+            &RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_positions,
+            } => {
                 let (factor, context) = (factor as f32, original_max_positions as f32);
                 let (low, high) = (low_freq_factor as f32, high_freq_factor as f32);
                 plain(self.theta)
@@ -131,9 +153,8 @@ impl RopeConfig {
     /// What cosines and sines are multiplied by.
     pub fn attention_factor(&self) -> f32 {
         match self.scaling {
-            RopeScaling::Yarn { attention_factor, .. } | RopeScaling::LongRope { attention_factor, .. } => {
-                attention_factor as f32
-            }
+            RopeScaling::Yarn { attention_factor, .. }
+            | RopeScaling::LongRope { attention_factor, .. } => attention_factor as f32,
             _ => 1.0,
         }
     }
@@ -179,7 +200,10 @@ mod tests {
             let rope = config(parameters.clone()).rope;
             let found = rope.frequencies(8, reach);
             for (found, wanted) in found.iter().zip(frequencies) {
-                assert!((f64::from(*found) / wanted - 1.0).abs() < 1e-6, "{parameters}: {found} {wanted}");
+                assert!(
+                    (f64::from(*found) / wanted - 1.0).abs() < 1e-6,
+                    "{parameters}: {found} {wanted}"
+                );
             }
             assert_eq!(found.len(), 4);
             assert!((f64::from(rope.attention_factor()) / attention - 1.0).abs() < 1e-6);

@@ -32,7 +32,9 @@ impl Sequence {
         config.check_ids(&self.context)?;
         config.check_ids(&self.response)?;
         if self.context.is_empty() || self.response.is_empty() {
-            return Err(ModelError::Sequence("a context and a response need at least one token each".into()));
+            return Err(ModelError::Sequence(
+                "a context and a response need at least one token each".into(),
+            ));
         }
         config.check_length(self.len())
     }
@@ -63,7 +65,8 @@ impl ModelConfig {
         if tokens <= self.max_positions {
             return Ok(());
         }
-        let reason = format!("{tokens} tokens do not fit the model's context of {}", self.max_positions);
+        let reason =
+            format!("{tokens} tokens do not fit the model's context of {}", self.max_positions);
         Err(ModelError::Sequence(reason))
     }
 }

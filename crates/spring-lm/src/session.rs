@@ -32,7 +32,8 @@ pub trait Session: Send {
     ///
     /// # Errors
     ///
-    /// If there is no such row or no room for the tokens, or an id is unknown; the row is as before.
+    /// If there is no such row or no room for the tokens, or an id is unknown; the row is as
+    /// before.
     fn read(&mut self, row: RowId, tokens: &[u32]) -> Result<()>;
 
     /// A new row that has read its context and has room for `room` more tokens.

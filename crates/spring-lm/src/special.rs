@@ -18,7 +18,11 @@ const NAMES: [&str; 7] =
 const CLASS_DEFAULTS: &[(&str, &[(&str, &str)])] = &[
     (
         "Qwen2Tokenizer",
-        &[("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")],
+        &[
+            ("eos_token", "<|endoftext|>"),
+            ("unk_token", "<|endoftext|>"),
+            ("pad_token", "<|endoftext|>"),
+        ],
     ),
     (
         "GemmaTokenizer",
@@ -32,7 +36,11 @@ const CLASS_DEFAULTS: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "GPT2Tokenizer",
-        &[("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")],
+        &[
+            ("bos_token", "<|endoftext|>"),
+            ("eos_token", "<|endoftext|>"),
+            ("unk_token", "<|endoftext|>"),
+        ],
     ),
 ];
 
@@ -62,7 +70,11 @@ impl TokenSettings {
             Some(Value::Object(tokens)) => {
                 for (id, token) in by_id(tokens) {
                     let token = added_token(&token).ok_or_else(|| {
-                        bad(files, CONFIG, format!("{DECODER}, token {id}: no object with a text content"))
+                        bad(
+                            files,
+                            CONFIG,
+                            format!("{DECODER}, token {id}: no object with a text content"),
+                        )
                     })?;
                     added.push(token);
                 }
@@ -72,8 +84,11 @@ impl TokenSettings {
                 let map = object(files, MAP, files.special_tokens_map.as_deref())?;
                 config.extend(map.into_iter().flatten());
                 let named: Vec<String> = config.values().filter_map(text).collect();
-                let older = object(files, ADDED, files.added_tokens.as_deref())?.unwrap_or_default();
-                for (_, content) in by_id(older.into_iter().map(|(text, id)| (id.to_string(), text.into())).collect()) {
+                let older =
+                    object(files, ADDED, files.added_tokens.as_deref())?.unwrap_or_default();
+                for (_, content) in by_id(
+                    older.into_iter().map(|(text, id)| (id.to_string(), text.into())).collect(),
+                ) {
                     let Value::String(content) = content else { continue };
                     let special = named.contains(&content);
                     added.push(AddedToken::from(content, special).normalized(!special));
@@ -86,7 +101,8 @@ impl TokenSettings {
             token.special |= named.iter().any(|(_, text)| *text == token.content);
         }
         let extra = ["additional_special_tokens", "extra_special_tokens"];
-        let listed = extra.iter().filter_map(|key| config.get(*key)?.as_array()).flatten().filter_map(text);
+        let listed =
+            extra.iter().filter_map(|key| config.get(*key)?.as_array()).flatten().filter_map(text);
         for content in named.iter().map(|(_, text)| text.clone()).chain(listed) {
             if !added.iter().any(|token| token.content == content) {
                 added.push(AddedToken::from(content, true));
@@ -113,11 +129,19 @@ fn bad(files: &ModelFiles, name: &str, reason: String) -> ModelError {
     ModelError::Config { file: files.file(name), reason }
 }
 
-fn object(files: &ModelFiles, name: &str, json: Option<&[u8]>) -> Result<Option<Map<String, Value>>> {
+fn object(
+    files: &ModelFiles,
+    name: &str,
+    json: Option<&[u8]>,
+) -> Result<Option<Map<String, Value>>> {
     let Some(json) = json else { return Ok(None) };
     match crate::json::parse(json).map_err(|reason| bad(files, name, reason))? {
         Value::Object(map) => Ok(Some(map)),
-        other => Err(bad(files, name, format!("{} where an object is wanted", crate::json::kind(&other)))),
+        other => Err(bad(
+            files,
+            name,
+            format!("{} where an object is wanted", crate::json::kind(&other)),
+        )),
     }
 }
 
@@ -148,20 +172,29 @@ fn added_token(value: &Value) -> Option<AddedToken> {
 fn named(files: &ModelFiles, config: &Map<String, Value>) -> Result<Vec<(String, String)>> {
     let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
     let class = class.strip_suffix("Fast").unwrap_or(class);
-    let defaults = CLASS_DEFAULTS.iter().find(|(name, _)| *name == class).map_or(&[][..], |(_, list)| list);
+    let defaults =
+        CLASS_DEFAULTS.iter().find(|(name, _)| *name == class).map_or(&[][..], |(_, list)| list);
     let mut named = Vec::new();
     for name in NAMES {
         let token = match config.get(name) {
-            None => defaults.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned()),
+            None => defaults
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, text)| (*text).to_owned()),
             Some(Value::Null) => None,
             Some(value) => Some(text(value).ok_or_else(|| {
-                bad(files, CONFIG, format!("{name} is {}; a text is wanted", crate::json::kind(value)))
+                bad(
+                    files,
+                    CONFIG,
+                    format!("{name} is {}; a text is wanted", crate::json::kind(value)),
+                )
             })?),
         };
         named.extend(token.map(|text| (name.to_owned(), text)));
     }
     // A model's own names are variables too.
-    let others = config.iter().filter(|(key, _)| key.ends_with("_token") && !NAMES.contains(&key.as_str()));
+    let others =
+        config.iter().filter(|(key, _)| key.ends_with("_token") && !NAMES.contains(&key.as_str()));
     named.extend(others.filter_map(|(key, value)| Some((key.clone(), text(value)?))));
     if let Some(Value::Object(extra)) = config.get("extra_special_tokens") {
         named.extend(extra.iter().filter_map(|(key, value)| Some((key.clone(), text(value)?))));

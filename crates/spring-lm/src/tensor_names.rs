@@ -1,7 +1,7 @@
 //! How checkpoints name their tensors.
 
-/// The name that a text model's checkpoint has for a tensor of a multimodal one, or of a model saved
-/// without its head; all spellings in the wild are known.
+/// The name that a text model's checkpoint has for a tensor of a multimodal one, or of a model
+/// saved without its head; all spellings in the wild are known.
 pub fn canonical(name: &str) -> String {
     if ["layers.", "embed_tokens.", "norm."].iter().any(|first| name.starts_with(first)) {
         return format!("model.{name}");

@@ -42,10 +42,11 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Tokenizer`] if it is malformed; [`ModelError::Config`] for another file that is, or a template
-    /// that cannot be read or fails on a plain question. One that knows more tokens than the model (`vocab_size`) is
-    /// only warned of: some families share a tokenizer in which their text models lack a token for images. Whatever
-    /// runs the model refuses ids outside its vocabulary.
+    /// [`ModelError::Tokenizer`] if it is malformed; [`ModelError::Config`] for another file that
+    /// is, or a template that cannot be read or fails on a plain question. One that knows more
+    /// tokens than the model (`vocab_size`) is only warned of: some families share a tokenizer in
+    /// which their text models lack a token for images. Whatever runs the model refuses ids outside
+    /// its vocabulary.
     pub fn load(files: &ModelFiles, vocab_size: usize) -> Result<Self> {
         let file = files.file("tokenizer.json");
         let fail = |reason: String| ModelError::Tokenizer { file: file.clone(), reason };
@@ -71,8 +72,11 @@ impl Tokenizer {
             // Templates hold white space as ordinary text.
             None => !is_blank(&token.content) && source.contains(&token.content),
         };
-        let mut control: Vec<(u32, AddedToken)> =
-            added.iter().filter(|(_, token)| steers(token)).map(|(id, token)| (*id, token.clone())).collect();
+        let mut control: Vec<(u32, AddedToken)> = added
+            .iter()
+            .filter(|(_, token)| steers(token))
+            .map(|(id, token)| (*id, token.clone()))
+            .collect();
         control.sort_by_key(|(id, _)| *id);
         let chat = template.map(|template| Chat {
             template,
@@ -90,8 +94,10 @@ impl Tokenizer {
         let end = end.filter(|id| (*id as usize) < vocab_size);
         // Text that spells a token of these stays text, whatever the token's own flag says.
         let mut plain = inner;
-        let flagged: Vec<AddedToken> =
-            control.iter().map(|(_, token)| AddedToken { special: true, ..token.clone() }).collect();
+        let flagged: Vec<AddedToken> = control
+            .iter()
+            .map(|(_, token)| AddedToken { special: true, ..token.clone() })
+            .collect();
         plain.add_special_tokens(&flagged);
         plain.set_encode_special_tokens(true);
         let control = control.into_iter().map(|(id, _)| id).collect();
@@ -109,12 +115,14 @@ impl Tokenizer {
 
     /// The ids of a text, without the special tokens that a template would add.
     ///
-    /// Text that spells a token which steers the model is read as plain text, so that no user can forge the end of a
-    /// turn: special tokens, those that the model's template writes, and whatever a normalizer turns into one.
+    /// Text that spells a token which steers the model is read as plain text, so that no user can
+    /// forge the end of a turn: special tokens, those that the model's template writes, and
+    /// whatever a normalizer turns into one.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Tokenizer`] if the library refuses the text, or has no other ids for it than a control token's.
+    /// [`ModelError::Tokenizer`] if the library refuses the text, or has no other ids for it than a
+    /// control token's.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.plain.encode_char_offsets(text, false).map_err(|e| self.fail(&e))?;
         let ids = encoding.get_ids();
@@ -123,13 +131,17 @@ impl Tokenizer {
         };
         // The vocabulary itself holds the token as a word: its characters are read apart.
         let (first, after) = encoding.get_offsets()[at];
-        let byte = |character: usize| text.char_indices().nth(character).map_or(text.len(), |(byte, _)| byte);
+        let byte = |character: usize| {
+            text.char_indices().nth(character).map_or(text.len(), |(byte, _)| byte)
+        };
         let middle = byte(first + after.saturating_sub(first) / 2);
         if middle == 0 || middle == text.len() {
             let token = self.plain.id_to_token(ids[at]).unwrap_or_default();
             return Err(ModelError::Tokenizer {
                 file: self.file.clone(),
-                reason: format!("the text {text:?} has no other token than {token:?}, which steers the model"),
+                reason: format!(
+                    "the text {text:?} has no other token than {token:?}, which steers the model"
+                ),
             });
         }
         let mut ids = self.encode(&text[..middle])?;
@@ -151,8 +163,8 @@ impl Tokenizer {
         self.chat.is_some()
     }
 
-    /// The token that begins a text without a template: what the tokenizer's own files say, be it none, and
-    /// `configured` where they say nothing.
+    /// The token that begins a text without a template: what the tokenizer's own files say, be it
+    /// none, and `configured` where they say nothing.
     pub fn begin_token(&self, configured: Option<u32>) -> Option<u32> {
         match self.begin {
             Begin::Said(token) => token,
@@ -160,8 +172,8 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens that end a response, the one that is written after it first: what the template writes after a turn,
-    /// then the tokenizer's own end, then those `configured`.
+    /// The tokens that end a response, the one that is written after it first: what the template
+    /// writes after a turn, then the tokenizer's own end, then those `configured`.
     pub fn end_tokens(&self, configured: &[u32]) -> Vec<u32> {
         let mut ends: Vec<u32> = Vec::new();
         for id in self.end_of_turn().into_iter().chain(self.end).chain(configured.iter().copied()) {
@@ -172,16 +184,17 @@ impl Tokenizer {
         ends
     }
 
-    /// The ids of a conversation under the model's chat template, up to where its next turn begins; `None` for a model
-    /// without a template.
+    /// The ids of a conversation under the model's chat template, up to where its next turn begins;
+    /// `None` for a model without a template.
     ///
-    /// They are those of transformers' `apply_chat_template`, unless a message brings in a token that steers the
-    /// model: then the messages are encoded apart from the template's own text, so that the token stays plain text.
+    /// They are those of transformers' `apply_chat_template`, unless a message brings in a token
+    /// that steers the model: then the messages are encoded apart from the template's own text, so
+    /// that the token stays plain text.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Config`] if the template refuses the conversation (some want the roles to alternate),
-    /// [`ModelError::Tokenizer`] if the library refuses a text.
+    /// [`ModelError::Config`] if the template refuses the conversation (some want the roles to
+    /// alternate), [`ModelError::Tokenizer`] if the library refuses a text.
     pub fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Option<Vec<u32>>> {
         let Some(chat) = &self.chat else { return Ok(None) };
         let whole = self.ids(&chat.inner, &chat.template.render(messages, true)?)?;
@@ -225,19 +238,22 @@ impl Tokenizer {
     }
 
     fn holds_control(&self, chat: &Chat, text: &str) -> bool {
-        self.ids(&chat.inner, text).is_ok_and(|ids| ids.iter().any(|id| self.control.binary_search(id).is_ok()))
+        self.ids(&chat.inner, text)
+            .is_ok_and(|ids| ids.iter().any(|id| self.control.binary_search(id).is_ok()))
     }
 
     fn forged(&self) -> ModelError {
         ModelError::Tokenizer {
             file: self.file.clone(),
-            reason: "a message spells a token that steers the model, and the chat template does not let messages be \
+            reason: "a message spells a token that steers the model, and the chat template does \
+                     not let messages be \
                      encoded apart from it: take the token out of the text"
                 .into(),
         }
     }
 
-    /// The token that ends the model's own turns under its chat template; `None` without a template.
+    /// The token that ends the model's own turns under its chat template; `None` without a
+    /// template.
     pub fn end_of_turn(&self) -> Option<u32> {
         self.chat.as_ref()?.end_of_turn
     }
@@ -246,8 +262,10 @@ impl Tokenizer {
     fn find_end_of_turn(&self) -> Option<u32> {
         let chat = self.chat.as_ref()?;
         let mark = mark(0);
-        let messages =
-            [Message { role: Role::User, content: "-" }, Message { role: Role::Assistant, content: &mark }];
+        let messages = [
+            Message { role: Role::User, content: "-" },
+            Message { role: Role::Assistant, content: &mark },
+        ];
         let rendered = chat.template.render(&messages, false).ok()?;
         let after = rendered.rsplit_once(&mark)?.1.trim_start();
         let follows = chat.tokens.iter().filter(|(token, _)| after.starts_with(token.as_str()));
@@ -258,7 +276,8 @@ impl Tokenizer {
     /// the vocabularies with byte fallback have them.
     pub fn is_byte(&self, id: u32) -> bool {
         let piece = self.plain.id_to_token(id);
-        piece.and_then(|piece| piece.strip_prefix("<0x")?.strip_suffix('>').map(str::len)) == Some(2)
+        piece.and_then(|piece| piece.strip_prefix("<0x")?.strip_suffix('>').map(str::len))
+            == Some(2)
     }
 
     /// The text of some ids; special tokens are left out.
@@ -267,8 +286,11 @@ impl Tokenizer {
     ///
     /// [`ModelError::Tokenizer`] if the library cannot decode them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let Some(chat) = &self.chat else { return self.plain.decode(ids, true).map_err(|e| self.fail(&e)) };
-        let shown: Vec<u32> = ids.iter().copied().filter(|id| Some(*id) != chat.end_of_turn).collect();
+        let Some(chat) = &self.chat else {
+            return self.plain.decode(ids, true).map_err(|e| self.fail(&e));
+        };
+        let shown: Vec<u32> =
+            ids.iter().copied().filter(|id| Some(*id) != chat.end_of_turn).collect();
         chat.inner.decode(&shown, true).map_err(|e| self.fail(&e))
     }
 }
@@ -280,8 +302,11 @@ fn is_blank(text: &str) -> bool {
 /// Adds what `tokenizer.json` does not have, in the order of the file that names it.
 fn add_tokens(tokenizer: &mut tokenizers::Tokenizer, tokens: &[AddedToken]) {
     let known = tokenizer.get_added_tokens_decoder();
-    let new: Vec<AddedToken> =
-        tokens.iter().filter(|token| !known.values().any(|known| known == *token)).cloned().collect();
+    let new: Vec<AddedToken> = tokens
+        .iter()
+        .filter(|token| !known.values().any(|known| known == *token))
+        .cloned()
+        .collect();
     if !new.is_empty() {
         tokenizer.add_tokens(&new);
     }
@@ -307,7 +332,8 @@ fn begin(
         Some([]) => Begin::Said(None),
         Some([first, ..]) => Begin::Said(Some(*first)),
         None => {
-            let first = full.get_ids().first().filter(|first| bare.get_ids().first() != Some(first));
+            let first =
+                full.get_ids().first().filter(|first| bare.get_ids().first() != Some(first));
             Begin::Said(first.copied())
         }
     })
@@ -315,14 +341,16 @@ fn begin(
 
 /// The library panics on some malformed files; here that is an error like any other.
 fn read(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
-    // The usual damage, a file that is cut short, is found without the panic's message on the terminal.
+    // The usual damage, a file that is cut short, is found without the panic's message on the
+    // terminal.
     crate::json::check(bytes)?;
     std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
         .map_err(|_| "the tokenizers library cannot read it".to_owned())?
         .map_err(|e| e.to_string())
 }
 
-/// Stands for a message in a rendered template: characters of private use, which no template looks for.
+/// Stands for a message in a rendered template: characters of private use, which no template looks
+/// for.
 fn mark(index: usize) -> String {
     format!("\u{f8f0}{index}\u{f8f1}")
 }

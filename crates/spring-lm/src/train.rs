@@ -83,7 +83,8 @@ impl TrainConfig {
         ] {
             require(name, value, value.is_finite() && value > 0.0, "a positive number")?;
         }
-        for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2), ("warmup", self.warmup)] {
+        for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2), ("warmup", self.warmup)]
+        {
             in_range(name, value, 0.0..1.0, "at least 0 and below 1")?;
         }
         for (name, value) in [("weight_decay", self.weight_decay), ("anchor", self.anchor)] {
@@ -137,7 +138,12 @@ pub struct TrainRequest<'a> {
 
 impl<'a> TrainRequest<'a> {
     /// The training of a fresh adapter.
-    pub fn new(lora: &'a LoraConfig, examples: &'a [Sequence], config: &'a TrainConfig, seed: u64) -> Self {
+    pub fn new(
+        lora: &'a LoraConfig,
+        examples: &'a [Sequence],
+        config: &'a TrainConfig,
+        seed: u64,
+    ) -> Self {
         Self { start: None, lora, examples, config, seed }
     }
 

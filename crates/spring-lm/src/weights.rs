@@ -1,8 +1,8 @@
 //! One safetensors file, read tensor by tensor.
 //!
-//! Numbers are read in blocks and converted at once into their final type, so that loading needs the memory of the
-//! weights and one block. A mapped file would need no less, and a file that is cut short under a running program
-//! would end it; here that is an error.
+//! Numbers are read in blocks and converted at once into their final type, so that loading needs
+//! the memory of the weights and one block. A mapped file would need no less, and a file that is
+//! cut short under a running program would end it; here that is an error.
 
 use std::{
     fs::File,
@@ -20,7 +20,8 @@ use crate::{ModelError, Result};
 const MAX_HEADER: u64 = 100_000_000;
 const BLOCK: usize = 1 << 20;
 
-/// An open weights file whose header was checked: no tensor lies outside the file, and none over another.
+/// An open weights file whose header was checked: no tensor lies outside the file, and none over
+/// another.
 #[derive(Debug)]
 pub struct Weights<'a> {
     label: String,
@@ -92,7 +93,8 @@ impl<'a> Weights<'a> {
         let mut header = vec![0; size as usize];
         source.read_at(8, &mut header).map_err(|e| fail(e.to_string()))?;
         // Reading checks that every tensor's offsets fit its shape and follow the one before.
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| fail(e.to_string()))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|e| fail(e.to_string()))?;
         let start = size + 8;
         if start.checked_add(metadata.data_len() as u64) != Some(len) {
             return Err(fail(format!(
@@ -124,20 +126,28 @@ impl<'a> Weights<'a> {
     }
 
     /// The numbers of a tensor, which must be there, in blocks as f32.
-    fn for_each_block(&self, name: &str, mut visit: impl FnMut(&mut dyn Iterator<Item = f32>)) -> Result<()> {
-        let missing = || ModelError::MissingTensor { file: self.label.clone(), tensor: name.into() };
+    fn for_each_block(
+        &self,
+        name: &str,
+        mut visit: impl FnMut(&mut dyn Iterator<Item = f32>),
+    ) -> Result<()> {
+        let missing =
+            || ModelError::MissingTensor { file: self.label.clone(), tensor: name.into() };
         let info = self.metadata.info(name).ok_or_else(missing)?;
         let (mut at, end) = (info.data_offsets.0, info.data_offsets.1);
         let mut block = vec![0; BLOCK.min(end - at)];
         while at < end {
             let block = &mut block[..BLOCK.min(end - at)];
-            self.source.read_at(self.start + at as u64, block).map_err(|e| ModelError::Weights {
-                file: self.label.clone(),
-                reason: format!("{name}: {e}"),
+            self.source.read_at(self.start + at as u64, block).map_err(|e| {
+                ModelError::Weights { file: self.label.clone(), reason: format!("{name}: {e}") }
             })?;
             match info.dtype {
-                Dtype::F32 => visit(&mut block.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
-                Dtype::F16 => visit(&mut block.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
+                Dtype::F32 => {
+                    visit(&mut block.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)))
+                }
+                Dtype::F16 => {
+                    visit(&mut block.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()))
+                }
                 Dtype::BF16 => {
                     visit(&mut block.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()))
                 }
@@ -161,7 +171,12 @@ impl<'a> Weights<'a> {
     ///
     /// [`ModelError::Tensor`] if it has another shape or is of no float type,
     /// [`ModelError::Weights`] if the file cannot be read.
-    pub fn numbers<T>(&self, name: &str, shape: &[usize], convert: impl Fn(f32) -> T) -> Result<Vec<T>> {
+    pub fn numbers<T>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        convert: impl Fn(f32) -> T,
+    ) -> Result<Vec<T>> {
         let found = self.shape(name).unwrap_or(&[]);
         if found != shape {
             return Err(ModelError::Tensor {
@@ -184,7 +199,8 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Tensor`] if the tensor is none, [`ModelError::Weights`] if the file cannot be read.
+    /// [`ModelError::Tensor`] if the tensor is none, [`ModelError::Weights`] if the file cannot be
+    /// read.
     pub fn matrix(&self, name: &str) -> Result<Array2<f32>> {
         let fail = |found| ModelError::Tensor {
             file: self.label.clone(),
@@ -195,7 +211,8 @@ impl<'a> Weights<'a> {
         let &[rows, columns] = self.shape(name).unwrap_or(&[]) else {
             return Err(fail(format!("of shape {:?}", self.shape(name).unwrap_or(&[]))));
         };
-        Array2::from_shape_vec((rows, columns), self.read(name, |x| x)?).map_err(|e| fail(e.to_string()))
+        Array2::from_shape_vec((rows, columns), self.read(name, |x| x)?)
+            .map_err(|e| fail(e.to_string()))
     }
 }
 

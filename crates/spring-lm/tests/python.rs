@@ -21,7 +21,8 @@ struct Rendered {
 
 #[test]
 fn templates_are_rendered_as_by_transformers() {
-    let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, text)| (name.into(), text.into()));
+    let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")]
+        .map(|(name, text)| (name.into(), text.into()));
     let messages = [
         Message { role: Role::User, content: " héllo <b>\n it's" },
         Message { role: Role::Assistant, content: "B" },
@@ -59,7 +60,8 @@ fn load(files: &BTreeMap<String, serde_json::Value>) -> spring_lm::Result<Tokeni
     for (name, content) in files {
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content.as_str().map_or_else(|| content.to_string(), str::to_owned)).unwrap();
+        fs::write(path, content.as_str().map_or_else(|| content.to_string(), str::to_owned))
+            .unwrap();
     }
     Tokenizer::load(&ModelFiles::from_dir(dir.path())?, 322)
 }
@@ -78,7 +80,8 @@ fn chatml(normalized: bool) -> Tokenizer {
     let mut files: BTreeMap<String, serde_json::Value> =
         read::<Vec<Tokens>>("tokens.json").swap_remove(0).files;
     let config = files.get_mut("tokenizer_config.json").unwrap();
-    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(tiny().join("tokenizer.json")).unwrap()).unwrap();
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&fs::read(tiny().join("tokenizer.json")).unwrap()).unwrap();
     if normalized {
         config["added_tokens_decoder"]["319"]["normalized"] = true.into();
         json["normalizer"] = serde_json::json!({"type": "NFKC"});
@@ -108,7 +111,10 @@ fn no_text_of_a_user_becomes_a_control_token() {
         let tokenizer = chatml(normalized);
         let own = |ids: &[u32]| ids.iter().filter(|id| [320, 321].contains(*id)).count();
         assert_eq!(own(&tokenizer.encode(forged).unwrap()), 0, "{forged}");
-        let ids = tokenizer.encode_chat(&[Message { role: Role::User, content: forged }]).unwrap().unwrap();
+        let ids = tokenizer
+            .encode_chat(&[Message { role: Role::User, content: forged }])
+            .unwrap()
+            .unwrap();
         // The template's own three.
         assert_eq!(own(&ids), 3, "{forged}: {ids:?}");
     }
@@ -116,7 +122,11 @@ fn no_text_of_a_user_becomes_a_control_token() {
     let mut files = read::<Vec<Tokens>>("tokens.json").swap_remove(0).files;
     files.get_mut("tokenizer_config.json").unwrap()["chat_template"] =
         "{% for m in messages %}<{{ m.content }}im_end|>{% endfor %}".into();
-    let ids = load(&files).unwrap().encode_chat(&[Message { role: Role::User, content: "|" }]).unwrap().unwrap();
+    let ids = load(&files)
+        .unwrap()
+        .encode_chat(&[Message { role: Role::User, content: "|" }])
+        .unwrap()
+        .unwrap();
     assert!(!ids.contains(&321), "{ids:?}");
 }
 

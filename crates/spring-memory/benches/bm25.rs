@@ -52,7 +52,8 @@ fn bm25(criterion: &mut Criterion) {
         bencher.iter_batched(
             || (0..200).map(|_| text(&mut rng, 15)).collect::<Vec<_>>(),
             |queries| {
-                let scores = queries.iter().zip(0..).map(|(query, key)| index.leave_one_out(key, query, 1));
+                let scores =
+                    queries.iter().zip(0..).map(|(query, key)| index.leave_one_out(key, query, 1));
                 scores.map(Option::unwrap_or_default).sum::<f64>()
             },
             BatchSize::SmallInput,

@@ -1,4 +1,5 @@
-//! Dense search, exact and through the graph, over 1,000, 10,000 and 100,000 vectors of 256 dimensions.
+//! Dense search, exact and through the graph, over 1,000, 10,000 and 100,000 vectors of 256
+//! dimensions.
 //!
 //! Recall beside speed, and other widths of search: `cargo run --release --example dense_recall`.
 

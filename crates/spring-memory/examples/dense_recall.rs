@@ -1,9 +1,10 @@
 //! Recall and speed of dense search, exact against the graphs, in one run: prints the tables of
 //! docs/results/memory.md.
 //!
-//! `cargo run --release -p spring-memory --features hnsw_rs --example dense_recall [COUNT…]`, by default
-//! 1000, 10000, 30000 and 100000. Vectors have 256 dimensions; "clustered" are fifty around each of many
-//! centres, as texts of one topic are, "uniform" point anywhere, the hardest case there is.
+//! `cargo run --release -p spring-memory --features hnsw_rs --example dense_recall [COUNT…]`, by
+//! default 1000, 10000, 30000 and 100000. Vectors have 256 dimensions; "clustered" are fifty around
+//! each of many centres, as texts of one topic are, "uniform" point anywhere, the hardest case
+//! there is.
 
 use std::{error::Error, time::Instant};
 
@@ -125,9 +126,11 @@ fn measure(count: usize, clustered: bool) -> Result<(), Box<dyn Error>> {
         for (ef_search, rates) in widths {
             index.set_ef_search(ef_search)?;
             let recall = index.recall(&queries, K)?.unwrap_or_default();
-            let (rate, load) = (median(rates), load.map_or(String::new(), |load| format!("{load:.2}")));
+            let (rate, load) =
+                (median(rates), load.map_or(String::new(), |load| format!("{load:.2}")));
             println!(
-                "| {count} | {kind} | {name}, ef {ef_search} | {recall:.3} | {rate:.0} | {build:.1} | {load} |"
+                "| {count} | {kind} | {name}, ef {ef_search} | {recall:.3} | {rate:.0} | \
+                 {build:.1} | {load} |"
             );
         }
     }

@@ -1,6 +1,6 @@
-//! Searches a history in JSON Lines: `cargo run -p spring-memory --example search_history FILE "query"
-//! [FROM]`, for example with `2026-01-01T00:00:00Z` as FROM. Without arguments it searches a small history of
-//! its own.
+//! Searches a history in JSON Lines: `cargo run -p spring-memory --example search_history FILE
+//! "query" [FROM]`, for example with `2026-01-01T00:00:00Z` as FROM. Without arguments it searches
+//! a small history of its own.
 
 use std::{
     error::Error,
@@ -8,7 +8,9 @@ use std::{
     io::{BufRead, BufReader},
 };
 
-use spring_memory::{HistoryConfig, HistoryIndex, Interaction, JsonlReader, SearchFilter, SearchRequest};
+use spring_memory::{
+    HistoryConfig, HistoryIndex, Interaction, JsonlReader, SearchFilter, SearchRequest,
+};
 
 const SAMPLE: &str = r#"{"user":"ada","id":"1","time":"2026-01-05T08:00:00Z","prompt":"Review a lamp","response":"Bright, but it hums."}
 {"user":"ada","id":"2","time":"2026-01-19T20:15:00Z","prompt":"Review a kettle","response":"Boils fast. No hum."}

@@ -324,7 +324,8 @@ impl Bm25Index {
                     Some(&term) => term,
                     None => {
                         let text = text.into_owned();
-                        let term = self.terms.insert(Term { text: text.clone(), postings: Vec::new() });
+                        let term =
+                            self.terms.insert(Term { text: text.clone(), postings: Vec::new() });
                         self.by_text.insert(text, term);
                         term
                     }
@@ -333,7 +334,8 @@ impl Bm25Index {
             })
             .collect();
         counts.sort_unstable();
-        self.statistics.add(query.length, counts.iter().map(|&(term, _)| self.terms[term].postings.len()));
+        self.statistics
+            .add(query.length, counts.iter().map(|&(term, _)| self.terms[term].postings.len()));
         let document = self.documents.vacant_key();
         let terms = counts
             .into_iter()
@@ -410,7 +412,8 @@ impl Bm25Index {
         if k == 0 || k > others {
             return None;
         }
-        let mut scores: Vec<f64> = self.matching(query, Some(left_out)).iter().map(|hit| hit.score).collect();
+        let mut scores: Vec<f64> =
+            self.matching(query, Some(left_out)).iter().map(|hit| hit.score).collect();
         let without_term = others - scores.len();
         scores.extend(std::iter::repeat_n(0.0, without_term.min(k)));
         let (_, score, _) = scores.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
@@ -445,7 +448,8 @@ impl Bm25Index {
                     seen[slot] = true;
                     found.push(slot);
                 }
-                scores[slot] += weight * formula.saturation(posting.count, self.documents[slot].length);
+                scores[slot] +=
+                    weight * formula.saturation(posting.count, self.documents[slot].length);
             }
         }
         let scale = self.scale(&query, &formula, left_out);
@@ -483,8 +487,11 @@ impl Bm25Index {
         }
         let mut own = 0.0;
         for QueryTerm { text, count } in &query.terms {
-            let frequency = self.by_text.get(text.as_ref()).map_or(0, |&term| self.frequency(term, left_out));
-            own += f64::from(*count) * formula.idf(frequency) * formula.saturation(*count, query.length);
+            let frequency =
+                self.by_text.get(text.as_ref()).map_or(0, |&term| self.frequency(term, left_out));
+            own += f64::from(*count)
+                * formula.idf(frequency)
+                * formula.saturation(*count, query.length);
         }
         if own > 0.0 { own.recip() } else { 0.0 }
     }

@@ -40,7 +40,9 @@ impl BufferItem {
     }
 
     pub(crate) fn check(&self) -> Result<(), BufferError> {
-        for (name, value) in [("novelty", self.novelty), ("quality", self.quality), ("score", self.score)] {
+        for (name, value) in
+            [("novelty", self.novelty), ("quality", self.quality), ("score", self.score)]
+        {
             if !value.is_finite() {
                 return Err(BufferError::NotFinite { key: self.key, name, value });
             }
@@ -210,14 +212,22 @@ impl ResidualBuffer {
 
     /// An empty buffer under another policy.
     pub fn with_policy(capacity: usize, policy: Box<dyn BufferPolicy>) -> Self {
-        Self { policy: policy.into(), capacity, items: BTreeMap::new(), order: EvictionOrder::default() }
+        Self {
+            policy: policy.into(),
+            capacity,
+            items: BTreeMap::new(),
+            order: EvictionOrder::default(),
+        }
     }
 
     /// The buffer that the snapshot was taken of.
     ///
     /// # Errors
     /// Another policy's snapshot, or one that no buffer can have made.
-    pub fn restore(snapshot: BufferSnapshot, policy: Box<dyn BufferPolicy>) -> Result<Self, BufferError> {
+    pub fn restore(
+        snapshot: BufferSnapshot,
+        policy: Box<dyn BufferPolicy>,
+    ) -> Result<Self, BufferError> {
         let BufferSnapshot { policy: found, capacity, items } = snapshot;
         if found != policy.name() {
             return Err(BufferError::OtherPolicy { found, expected: policy.name().to_owned() });
@@ -301,7 +311,8 @@ impl ResidualBuffer {
         }
         let mut candidates = self.items.clone();
         candidates.extend(given);
-        let retained = self.policy.retain(candidates.into_values().collect(), self.capacity, embeddings)?;
+        let retained =
+            self.policy.retain(candidates.into_values().collect(), self.capacity, embeddings)?;
         self.items = retained.kept.into_iter().map(|item| (item.key, item)).collect();
         Ok(retained.evicted)
     }

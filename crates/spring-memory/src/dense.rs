@@ -229,7 +229,11 @@ impl DenseIndex {
     ///
     /// # Errors
     /// A name that is not a plain file name, or a folder that cannot be written to.
-    pub fn save_graph(&mut self, dir: &Path, name: &str) -> Result<Option<GraphStamp>, GraphDumpError> {
+    pub fn save_graph(
+        &mut self,
+        dir: &Path,
+        name: &str,
+    ) -> Result<Option<GraphStamp>, GraphDumpError> {
         self.refresh();
         if self.graph.as_ref().is_some_and(|graph| graph.tombstones() > 0) {
             self.build();

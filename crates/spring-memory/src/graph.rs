@@ -1,8 +1,9 @@
 //! An HNSW graph (Malkov and Yashunin 2016) over flat arrays.
 //!
 //! Own code beside the hnsw_rs crate: at 10,000 vectors it is built three to four times as fast and
-//! searched seven to ten times as fast, and its links can be kept on disk and read back without trust
-//! (docs/results/memory.md has the numbers; `hnsw_rs` among the settings is the crate itself).
+//! searched seven to ten times as fast, and its links can be kept on disk and read back without
+//! trust (docs/results/memory.md has the numbers; `hnsw_rs` among the settings is the crate
+//! itself).
 
 mod construction;
 mod layers;

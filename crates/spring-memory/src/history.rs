@@ -13,8 +13,8 @@ use spring_numerics::{SettingError, setters};
 use thiserror::Error;
 
 use crate::{
-    Bm25Config, Bm25Index, DenseConfig, DenseIndex, Hit, Interaction, RRF_CONSTANT, VectorError, VectorStore,
-    reciprocal_rank_fusion,
+    Bm25Config, Bm25Index, DenseConfig, DenseIndex, Hit, Interaction, RRF_CONSTANT, VectorError,
+    VectorStore, reciprocal_rank_fusion,
 };
 
 /// Which fields of an interaction are the document that BM25 sees.
@@ -241,7 +241,8 @@ impl HistoryIndex {
             }
             (None, None) => {}
         }
-        self.bm25.add(key, &self.config.fields.document(&interaction.prompt, &interaction.response));
+        self.bm25
+            .add(key, &self.config.fields.document(&interaction.prompt, &interaction.response));
         self.moments.insert(key, (interaction.time, period));
         Ok(())
     }
@@ -267,11 +268,16 @@ impl HistoryIndex {
     /// A dense or hybrid search without a fitting embedding.
     pub fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, SearchError> {
         let accepts = |key: u64| {
-            self.moments.get(&key).is_some_and(|&(time, period)| request.filter.accepts(time, period))
+            self.moments
+                .get(&key)
+                .is_some_and(|&(time, period)| request.filter.accepts(time, period))
         };
         let dense = |k: usize| -> Result<Vec<Hit>, SearchError> {
             let vector = request.embedding.ok_or(SearchError::NoEmbedding)?;
-            Ok(self.dense.as_ref().map_or(Ok(Vec::new()), |dense| dense.search(vector, k, accepts))?)
+            Ok(self
+                .dense
+                .as_ref()
+                .map_or(Ok(Vec::new()), |dense| dense.search(vector, k, accepts))?)
         };
         match request.mode {
             SearchMode::Bm25 => Ok(self.bm25.search(request.text, request.k, accepts)),
@@ -288,7 +294,8 @@ impl HistoryIndex {
 
     /// The keys of all texts that a filter is about.
     pub fn keys(&self, filter: &SearchFilter) -> BTreeSet<u64> {
-        let accepted = self.moments.iter().filter(|(_, (time, period))| filter.accepts(*time, *period));
+        let accepted =
+            self.moments.iter().filter(|(_, (time, period))| filter.accepts(*time, *period));
         accepted.map(|(&key, _)| key).collect()
     }
 }

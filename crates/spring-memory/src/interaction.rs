@@ -69,7 +69,9 @@ fn rfc3339<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::E
 fn not_blank<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.trim().is_empty() {
-        return Err(de::Error::custom("response is blank: there is nothing to learn from it, drop the line"));
+        return Err(de::Error::custom(
+            "response is blank: there is nothing to learn from it, drop the line",
+        ));
     }
     Ok(text)
 }
@@ -85,7 +87,8 @@ mod tests {
     fn reads_and_writes_json() {
         let interaction: Interaction = serde_json::from_str(LINE).unwrap();
         assert_eq!(interaction.time.to_string(), "2026-01-31T07:30:00Z");
-        let again: Interaction = serde_json::from_str(&serde_json::to_string(&interaction).unwrap()).unwrap();
+        let again: Interaction =
+            serde_json::from_str(&serde_json::to_string(&interaction).unwrap()).unwrap();
         assert_eq!(again, interaction);
     }
 
@@ -97,9 +100,13 @@ mod tests {
             serde_json::from_str::<Interaction>(&line).unwrap_err().to_string()
         };
         assert!(refused(r#""prompt":"p","#, "").contains("missing field `prompt`"));
-        assert!(refused(r#""prompt":"p""#, r#""prompt":"p","mood":1"#).contains("unknown field `mood`"));
+        assert!(
+            refused(r#""prompt":"p""#, r#""prompt":"p","mood":1"#).contains("unknown field `mood`")
+        );
         assert!(refused(r#""response":"r""#, r#""response":" \n""#).contains("response is blank"));
-        assert!(refused("2026-01-31T09:30:00+02:00", "2026-01-31T09:30:00").contains("not RFC 3339"));
+        assert!(
+            refused("2026-01-31T09:30:00+02:00", "2026-01-31T09:30:00").contains("not RFC 3339")
+        );
         assert!(refused(r#""ada""#, r#""""#).contains("user id is blank"));
         assert!(refused(r#""id":"1""#, r#""id":1"#).contains("invalid type"));
     }

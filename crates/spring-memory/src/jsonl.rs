@@ -65,7 +65,9 @@ pub enum JsonlError {
         limit: usize,
     },
     /// The prompt or the response has more bytes than allowed.
-    #[error("{label}:{line}: {field} has {bytes} bytes, more than {limit}: shorten it or raise the limit")]
+    #[error(
+        "{label}:{line}: {field} has {bytes} bytes, more than {limit}: shorten it or raise the limit"
+    )]
     FieldTooLong {
         /// The file's label.
         label: String,
@@ -240,7 +242,9 @@ impl<R: BufRead> JsonlReader<R> {
             Ok(text) => text,
             Err(error) => {
                 let byte = error.valid_up_to() + 1;
-                return Err(kind.map_or(JsonlError::NotUtf8 { label: label.clone(), line, byte }, other));
+                return Err(
+                    kind.map_or(JsonlError::NotUtf8 { label: label.clone(), line, byte }, other)
+                );
             }
         };
         if let Some(kind) = kind {
@@ -269,10 +273,12 @@ impl<R: BufRead> JsonlReader<R> {
         }
         let interaction: Interaction = match serde_json::from_str(text) {
             Ok(interaction) => interaction,
-            Err(error) => match without_lone_surrogates(text).map(|text| serde_json::from_str(&text)) {
-                Some(Ok(interaction)) => interaction,
-                _ => return Err(refuse(&error)),
-            },
+            Err(error) => {
+                match without_lone_surrogates(text).map(|text| serde_json::from_str(&text)) {
+                    Some(Ok(interaction)) => interaction,
+                    _ => return Err(refuse(&error)),
+                }
+            }
         };
         for (field, bytes, limit) in [
             ("prompt", interaction.prompt.len(), self.limits.prompt),
@@ -286,8 +292,7 @@ impl<R: BufRead> JsonlReader<R> {
     }
 }
 
-const LIST: &str =
-    "a JSON list; one object a line is needed: `jq -c .[]` takes the list apart";
+const LIST: &str = "a JSON list; one object a line is needed: `jq -c .[]` takes the list apart";
 const LAMP: &str = "a LaMP file; `spring data convert` makes lines of it";
 const CARRIAGE_RETURNS: &str =
     "its lines end with carriage returns alone; convert them to line feeds (`tr '\\r' '\\n'`)";
@@ -318,7 +323,9 @@ fn kind_of(line: &[u8]) -> Option<&'static str> {
         _ if holds(b"}\r{") => Some(CARRIAGE_RETURNS),
         // A pretty printer's first line, or a list of records.
         Some(b'[') if line == b"[" || line[1..].trim_ascii_start().starts_with(b"{") => Some(LIST),
-        Some(b'{') if line == b"{" => Some("one JSON object over several lines; one object a line is needed (`jq -c .`)"),
+        Some(b'{') if line == b"{" => {
+            Some("one JSON object over several lines; one object a line is needed (`jq -c .`)")
+        }
         _ => None,
     }
 }
@@ -376,8 +383,8 @@ pub fn without_lone_surrogates(json: &str) -> Option<String> {
     found.then(|| out + &json[copied..])
 }
 
-/// The parser's message without its own line count, cut to a length and with control characters escaped: it
-/// may quote the input.
+/// The parser's message without its own line count, cut to a length and with control characters
+/// escaped: it may quote the input.
 fn printable(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

@@ -18,18 +18,20 @@ mod vectors;
 
 pub use bm25::{Bm25Config, Bm25Index, Bm25Variant};
 pub use buffer::{
-    BufferError, BufferItem, BufferSnapshot, DEFAULT_CAPACITY, Embeddings, NoEmbeddings, ResidualBuffer,
+    BufferError, BufferItem, BufferSnapshot, DEFAULT_CAPACITY, Embeddings, NoEmbeddings,
+    ResidualBuffer,
 };
 #[cfg(feature = "hnsw_rs")]
 pub use dense::HnswRsIndex;
 pub use dense::{
-    DenseConfig, DenseIndex, ExactIndex, GraphDumpError, GraphOrigin, GraphStamp, IndexKind, Points,
-    VectorIndex,
+    DenseConfig, DenseIndex, ExactIndex, GraphDumpError, GraphOrigin, GraphStamp, IndexKind,
+    Points, VectorIndex,
 };
 pub use fusion::{RRF_CONSTANT, reciprocal_rank_fusion};
 pub use graph::{HnswIndex, Layers};
 pub use history::{
-    DocumentFields, HistoryConfig, HistoryIndex, SearchError, SearchFilter, SearchMode, SearchRequest,
+    DocumentFields, HistoryConfig, HistoryIndex, SearchError, SearchFilter, SearchMode,
+    SearchRequest,
 };
 pub use hit::Hit;
 pub use id::{IdError, InteractionId, MAX_ID_BYTES, UserId};

@@ -73,7 +73,9 @@ impl fmt::Display for EvictionReason {
             Self::Outranked { rank, lowest_kept: Some(lowest) } => {
                 write!(f, "rank {rank:.4}, the lowest kept has {lowest:.4}")
             }
-            Self::Outranked { rank, lowest_kept: None } => write!(f, "rank {rank:.4}, no room for its group"),
+            Self::Outranked { rank, lowest_kept: None } => {
+                write!(f, "rank {rank:.4}, no room for its group")
+            }
             Self::Redundant { nearest, distance } => {
                 write!(f, "at cosine distance {distance:.4} of the kept item {nearest}")
             }
@@ -140,7 +142,9 @@ pub trait BufferPolicy: fmt::Debug + Send + Sync {
 }
 
 /// Checks the candidates and sorts them.
-pub(crate) fn by_key(candidates: Vec<BufferItem>) -> Result<BTreeMap<u64, BufferItem>, BufferError> {
+pub(crate) fn by_key(
+    candidates: Vec<BufferItem>,
+) -> Result<BTreeMap<u64, BufferItem>, BufferError> {
     let mut items = BTreeMap::new();
     for item in candidates {
         item.check()?;
@@ -369,7 +373,8 @@ impl BufferPolicy for Diversity {
             let Some((place, _)) = farthest else { break };
             let chosen = open.swap_remove(place);
             for candidate in &mut open {
-                let cosine: f64 = candidate.direction.iter().zip(&chosen.direction).map(|(a, b)| a * b).sum();
+                let cosine: f64 =
+                    candidate.direction.iter().zip(&chosen.direction).map(|(a, b)| a * b).sum();
                 let distance = 1.0 - cosine.clamp(-1.0, 1.0);
                 if distance < candidate.distance {
                     (candidate.distance, candidate.nearest) = (distance, chosen.item.key);

@@ -38,7 +38,10 @@ mod tests {
 
     #[test]
     fn whitespace_is_pythons_split() {
-        assert_eq!(Tokenizer::Whitespace.terms(" A b,\tA\u{1c}c\u{a0}d\n"), ["A", "b,", "A", "c", "d"]);
+        assert_eq!(
+            Tokenizer::Whitespace.terms(" A b,\tA\u{1c}c\u{a0}d\n"),
+            ["A", "b,", "A", "c", "d"]
+        );
         assert!(Tokenizer::Whitespace.terms(" \n").is_empty());
     }
 

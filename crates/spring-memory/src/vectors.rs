@@ -126,7 +126,11 @@ impl VectorStore {
     }
 
     /// Some rows, given with their keys, with their similarity to a query of length 1.
-    pub(crate) fn compare(&self, query: &[f32], rows: impl Iterator<Item = (usize, u64)>) -> Vec<Hit> {
+    pub(crate) fn compare(
+        &self,
+        query: &[f32],
+        rows: impl Iterator<Item = (usize, u64)>,
+    ) -> Vec<Hit> {
         dispatch(Compare { store: self, query, rows })
     }
 

@@ -33,11 +33,15 @@ fn okapi_equals_rank_bm25() {
         for QueryCase { query, scores } in &case.queries {
             for (key, &expected) in scores.iter().enumerate() {
                 let score = index.score(query, key as u64).unwrap();
-                assert!((score - expected).abs() < 1e-6, "{query:?} on {key}: {score}, rank_bm25 {expected}");
+                assert!(
+                    (score - expected).abs() < 1e-6,
+                    "{query:?} on {key}: {score}, rank_bm25 {expected}"
+                );
                 negative += usize::from(expected < 0.0);
             }
-            let shares_a_term =
-                |document: &str| query.split(' ').any(|term| document.split(' ').any(|d| d == term));
+            let shares_a_term = |document: &str| {
+                query.split(' ').any(|term| document.split(' ').any(|d| d == term))
+            };
             let mut ranking: Vec<(f64, usize)> = scores
                 .iter()
                 .enumerate()
@@ -110,7 +114,8 @@ fn stop_words_leave_documents_and_queries() {
 fn a_copy_of_the_query_scores_one_when_normalised() {
     for variant in [Bm25Variant::Okapi, Bm25Variant::Lucene] {
         let mut index =
-            Bm25Index::new(Bm25Config::default().with_variant(variant).with_normalise(true)).unwrap();
+            Bm25Index::new(Bm25Config::default().with_variant(variant).with_normalise(true))
+                .unwrap();
         for (key, text) in ["to be or not", "a b c d", "x y z", "x b"].iter().enumerate() {
             index.add(key as u64, text);
         }
@@ -125,7 +130,9 @@ fn a_copy_of_the_query_scores_one_when_normalised() {
 #[test]
 fn filters_leave_scores_alone() {
     let mut index = Bm25Index::default();
-    for (key, text) in ["one fish", "two fish", "red bird", "blue bird", "old fish"].iter().enumerate() {
+    for (key, text) in
+        ["one fish", "two fish", "red bird", "blue bird", "old fish"].iter().enumerate()
+    {
         index.add(key as u64, text);
     }
     let all = index.search("old fish", 5, |_| true);
@@ -162,7 +169,10 @@ fn config() -> impl Strategy<Value = Bm25Config> {
     })
 }
 
-fn fresh<'t>(config: &Bm25Config, texts: impl IntoIterator<Item = (&'t u64, &'t String)>) -> Bm25Index {
+fn fresh<'t>(
+    config: &Bm25Config,
+    texts: impl IntoIterator<Item = (&'t u64, &'t String)>,
+) -> Bm25Index {
     let mut index = Bm25Index::new(config.clone()).expect("settings in range");
     for (&key, text) in texts {
         index.add(key, text);
@@ -171,7 +181,8 @@ fn fresh<'t>(config: &Bm25Config, texts: impl IntoIterator<Item = (&'t u64, &'t 
 }
 
 proptest! {
-    /// After any adds, replacements and removals every score is that of a fresh index, to the last bit.
+    /// After any adds, replacements and removals every score is that of a fresh index, to the last
+    /// bit.
     #[test]
     fn incremental_equals_fresh(config in config(), changes in changes(), query in text()) {
         let mut index = Bm25Index::new(config.clone()).unwrap();
@@ -226,7 +237,8 @@ proptest! {
 }
 
 proptest! {
-    /// The crate rank_bm25, a port of the Python package of that name, after any adding and removing.
+    /// The crate rank_bm25, a port of the Python package of that name, after any adding and
+    /// removing.
     #[test]
     fn what_is_left_scores_as_in_the_crate_rank_bm25(
         documents in prop::collection::vec(prop::collection::vec(0..12u8, 1..9), 2..12),

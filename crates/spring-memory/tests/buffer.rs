@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use spring_memory::{
-    BufferError, BufferItem, BufferPolicy, BufferPolicyConfig, BufferSnapshot, Diversity, Embeddings,
-    Evicted, EvictionReason, NoEmbeddings, Residual, ResidualBuffer, Retained, Standing,
+    BufferError, BufferItem, BufferPolicy, BufferPolicyConfig, BufferSnapshot, Diversity,
+    Embeddings, Evicted, EvictionReason, NoEmbeddings, Residual, ResidualBuffer, Retained,
+    Standing,
 };
 
 fn item(key: u64, period: u32, score: f64) -> BufferItem {
@@ -77,7 +78,8 @@ fn reservoir_samples_evenly_and_ignores_scores() {
 #[test]
 fn diversity_drops_the_near_copy() {
     let vectors: BTreeMap<u64, Vec<f32>> =
-        [(1, vec![1.0, 0.0]), (2, vec![0.99, 0.01]), (3, vec![0.0, 2.0]), (4, vec![-1.0, 0.1])].into();
+        [(1, vec![1.0, 0.0]), (2, vec![0.99, 0.01]), (3, vec![0.0, 2.0]), (4, vec![-1.0, 0.1])]
+            .into();
     let items = [item(1, 1, 0.0), item(2, 1, -1.0), item(3, 1, -2.0), item(4, 1, -3.0)];
     let retained = Diversity.retain(items.to_vec(), 3, &vectors).unwrap();
     assert_eq!(keys(&retained.kept), [1, 3, 4]);
@@ -99,7 +101,8 @@ fn bad_input_names_the_key_and_changes_nothing() {
     let mut buffer = ResidualBuffer::new(3);
     buffer.update(vec![item(1, 1, 0.0)], &NoEmbeddings).unwrap();
     let before = buffer.snapshot();
-    let error = buffer.update(vec![item(2, 1, 0.0), item(3, 1, f64::NAN)], &NoEmbeddings).unwrap_err();
+    let error =
+        buffer.update(vec![item(2, 1, 0.0), item(3, 1, f64::NAN)], &NoEmbeddings).unwrap_err();
     assert!(error.to_string().starts_with("buffer item 3: quality is NaN"), "{error}");
     let infinite = BufferItem::new(4, 1, f64::NEG_INFINITY, 0.0, 0.0);
     assert!(buffer.update(vec![infinite], &NoEmbeddings).is_err());
@@ -112,12 +115,19 @@ fn bad_input_names_the_key_and_changes_nothing() {
 fn restoring_refuses_what_no_buffer_wrote() {
     let snapshot = BufferSnapshot::new("residual", 1, vec![item(1, 1, 0.0)]);
     let restore = |snapshot: &BufferSnapshot, policy: BufferPolicyConfig| {
-        ResidualBuffer::restore(snapshot.clone(), policy.init().unwrap()).map(|buffer| buffer.snapshot())
+        ResidualBuffer::restore(snapshot.clone(), policy.init().unwrap())
+            .map(|buffer| buffer.snapshot())
     };
     assert_eq!(restore(&snapshot, BufferPolicyConfig::Residual).as_ref(), Ok(&snapshot));
-    assert!(matches!(restore(&snapshot, BufferPolicyConfig::Recency), Err(BufferError::OtherPolicy { .. })));
+    assert!(matches!(
+        restore(&snapshot, BufferPolicyConfig::Recency),
+        Err(BufferError::OtherPolicy { .. })
+    ));
     let over = BufferSnapshot::new("residual", 1, vec![item(1, 1, 0.0), item(2, 1, 0.0)]);
-    assert!(matches!(restore(&over, BufferPolicyConfig::Residual), Err(BufferError::OverCapacity { .. })));
+    assert!(matches!(
+        restore(&over, BufferPolicyConfig::Residual),
+        Err(BufferError::OverCapacity { .. })
+    ));
 }
 
 #[test]
@@ -129,7 +139,11 @@ fn policies_are_chosen_by_name() {
         (r#"{"kind":"residual"}"#, Residual, "residual"),
         (r#""reservoir""#, Reservoir { seed: 0 }, "reservoir"),
         (r#"{"kind":"reservoir"}"#, Reservoir { seed: 0 }, "reservoir"),
-        (r#"{"kind":"reservoir","seed":18446744073709551615}"#, Reservoir { seed: u64::MAX }, "reservoir"),
+        (
+            r#"{"kind":"reservoir","seed":18446744073709551615}"#,
+            Reservoir { seed: u64::MAX },
+            "reservoir",
+        ),
         // As earlier versions wrote it.
         (r#"{"reservoir":{"seed":3}}"#, Reservoir { seed: 3 }, "reservoir"),
         (r#"{"reservoir":{}}"#, Reservoir { seed: 0 }, "reservoir"),
@@ -193,7 +207,10 @@ fn policy() -> impl Strategy<Value = BufferPolicyConfig> {
 /// Few distinct scores, so that there are ties.
 fn items() -> impl Strategy<Value = Vec<BufferItem>> {
     prop::collection::btree_map(0..60u64, (1..5u32, -3..3i32), 0..30).prop_map(|items| {
-        items.into_iter().map(|(key, (period, score))| item(key, period, f64::from(score))).collect()
+        items
+            .into_iter()
+            .map(|(key, (period, score))| item(key, period, f64::from(score)))
+            .collect()
     })
 }
 
@@ -212,8 +229,8 @@ impl Embeddings for Circle {
 }
 
 proptest! {
-    /// Every policy keeps min(n, capacity), loses nothing unnamed, and does not depend on the order of the
-    /// candidates.
+    /// Every policy keeps min(n, capacity), loses nothing unnamed, and does not depend on the order
+    /// of the candidates.
     #[test]
     fn retaining_is_exact_and_order_free(
         policy in policy(), items in items().prop_shuffle(), capacity in 0..25usize,
@@ -230,7 +247,8 @@ proptest! {
         prop_assert_eq!(policy.retain(sorted, capacity, &Circle::new()).unwrap(), retained);
     }
 
-    /// Under a policy with standings, items that arrive one by one leave the same buffer as all at once.
+    /// Under a policy with standings, items that arrive one by one leave the same buffer as all at
+    /// once.
     #[test]
     fn streaming_equals_batch(policy in policy(), items in items().prop_shuffle(), capacity in 0..25usize) {
         prop_assume!(policy != BufferPolicyConfig::Diversity);
@@ -242,8 +260,8 @@ proptest! {
         prop_assert_eq!(keys(buffer.items()), keys(&batch.kept));
     }
 
-    /// Inserting, re-scoring and removing, in any order, equals asking the policy about what there is at each
-    /// moment.
+    /// Inserting, re-scoring and removing, in any order, equals asking the policy about what there
+    /// is at each moment.
     #[test]
     fn updates_equal_retain(
         policy in policy(),

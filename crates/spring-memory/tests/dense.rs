@@ -20,7 +20,10 @@ fn bad_vectors_are_named() {
     assert_eq!(index.add(3, &[f32::NAN; 8]), no_direction("vector 3"));
     assert_eq!(index.add(4, &[f32::INFINITY; 8]), no_direction("vector 4"));
     let error = index.add(5, &[1.0]).unwrap_err();
-    assert_eq!(error.to_string(), "vector 5 has 1 dimensions, the index 8: embed both with the same model");
+    assert_eq!(
+        error.to_string(),
+        "vector 5 has 1 dimensions, the index 8: embed both with the same model"
+    );
     assert_eq!(index.search(&[0.0; 8], 1, |_| true).map(|_| false), no_direction("the query"));
     assert_eq!(index.len(), 1);
     // The smallest and the largest numbers have a direction.

@@ -6,9 +6,7 @@ use std::fs;
 
 use common::{Numbers, answers, filled, queries, small_graph};
 use proptest::prelude::*;
-use spring_memory::{
-    DenseIndex, Embeddings, GraphDumpError, GraphOrigin, GraphStamp, VectorStore,
-};
+use spring_memory::{DenseIndex, Embeddings, GraphDumpError, GraphOrigin, GraphStamp, VectorStore};
 
 struct Saved {
     dir: tempfile::TempDir,
@@ -99,10 +97,11 @@ fn a_saved_graph_has_nothing_of_a_removed_vector() {
 #[test]
 fn a_mismatch_of_any_kind_is_rebuilt_with_its_reason() {
     let Saved { dir, index, stamp } = saved();
-    let rebuilt = |index: &mut DenseIndex, name: &str| match index.load_graph(dir.path(), name, &stamp) {
-        GraphOrigin::Rebuilt(reason) => reason,
-        other => panic!("{other:?}"),
-    };
+    let rebuilt =
+        |index: &mut DenseIndex, name: &str| match index.load_graph(dir.path(), name, &stamp) {
+            GraphOrigin::Rebuilt(reason) => reason,
+            other => panic!("{other:?}"),
+        };
     assert!(rebuilt(&mut vectors_of(&index), "u2").contains("cannot read"));
     assert!(rebuilt(&mut vectors_of(&index), "../u1").contains("cannot name"));
     let mut changed = vectors_of(&index);
@@ -131,7 +130,10 @@ fn a_graph_that_cannot_be_written_is_an_error() {
     let error = index.save_graph(&dir.path().join("absent"), "u").unwrap_err();
     assert!(matches!(&error, GraphDumpError::Io { .. }), "{error}");
     for name in ["", "a/b", "..", "a\0", &"x".repeat(65)] {
-        assert!(matches!(index.save_graph(dir.path(), name), Err(GraphDumpError::Name { .. })), "{name}");
+        assert!(
+            matches!(index.save_graph(dir.path(), name), Err(GraphDumpError::Name { .. })),
+            "{name}"
+        );
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     fs::create_dir(dir.path().join("u.hnsw.graph")).unwrap();
@@ -141,8 +143,8 @@ fn a_graph_that_cannot_be_written_is_an_error() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever is done to the file, loading ends with a graph, and the answers are those of a sound
-    /// one.
+    /// Whatever is done to the file, loading ends with a graph, and the answers are those of a
+    /// sound one.
     #[test]
     fn damaged_dumps_are_never_believed(
         place in any::<prop::sample::Index>(),
@@ -170,7 +172,8 @@ proptest! {
         prop_assert_eq!(answers(&loaded), answers(&index));
     }
 
-    /// Any changes, refreshed at any moments: a wide search finds exactly what is there, at exact scores.
+    /// Any changes, refreshed at any moments: a wide search finds exactly what is there, at exact
+    /// scores.
     #[test]
     fn changes_equal_the_exact_store(
         changes in prop::collection::vec((0..60u64, prop::option::of(0..40usize), any::<bool>()), 1..80),

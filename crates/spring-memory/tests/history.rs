@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 use spring_memory::{
-    Bm25Config, DenseConfig, DocumentFields, HistoryConfig, HistoryIndex, Hit, Interaction, RRF_CONSTANT,
-    SearchError, SearchFilter, SearchMode, SearchRequest, VectorError, reciprocal_rank_fusion,
+    Bm25Config, DenseConfig, DocumentFields, HistoryConfig, HistoryIndex, Hit, Interaction,
+    RRF_CONSTANT, SearchError, SearchFilter, SearchMode, SearchRequest, VectorError,
+    reciprocal_rank_fusion,
 };
 
 fn interaction(day: i8, prompt: &str, response: &str) -> Interaction {
@@ -22,7 +23,9 @@ fn history(fields: DocumentFields) -> HistoryIndex {
         (4, "kettle", "hums and leaks", None, None),
     ] {
         let vector = vector.as_ref().map(<[f32; 2]>::as_slice);
-        index.add(day as u64, &interaction(day, prompt, response), period, vector).expect("a good vector");
+        index
+            .add(day as u64, &interaction(day, prompt, response), period, vector)
+            .expect("a good vector");
     }
     index
 }
@@ -45,7 +48,10 @@ fn each_mode_finds_its_own() {
     let without = SearchRequest::new("lamp", 3).with_mode(SearchMode::Hybrid, None);
     assert_eq!(index.search(&without), Err(SearchError::NoEmbedding));
     let short = SearchRequest::new("lamp", 3).with_mode(SearchMode::Dense, Some(&[1.0]));
-    assert!(matches!(index.search(&short), Err(SearchError::Vector(VectorError::Dimensions { .. }))));
+    assert!(matches!(
+        index.search(&short),
+        Err(SearchError::Vector(VectorError::Dimensions { .. }))
+    ));
     assert_eq!("hybrid".parse(), Ok(SearchMode::Hybrid));
     assert!("best".parse::<SearchMode>().is_err());
 }
@@ -56,7 +62,10 @@ fn fields_choose_what_is_searched() {
     assert_eq!(hums(DocumentFields::Both).len(), 2);
     assert_eq!(hums(DocumentFields::Response).len(), 2);
     assert!(hums(DocumentFields::Prompt).is_empty());
-    assert!(keys(history(DocumentFields::Response).search(&request(SearchMode::Bm25, "lamp"))).is_empty());
+    assert!(
+        keys(history(DocumentFields::Response).search(&request(SearchMode::Bm25, "lamp")))
+            .is_empty()
+    );
 }
 
 #[test]
@@ -75,7 +84,10 @@ fn times_and_periods_filter_every_mode() {
         for mode in [SearchMode::Bm25, SearchMode::Dense, SearchMode::Hybrid] {
             let text = "lamp kettle novel hums";
             let hits = keys(index.search(&request(mode, text).with_filter(filter.clone())));
-            assert!(!hits.is_empty() && hits.iter().all(|key| expected.contains(key)), "{mode:?} {hits:?}");
+            assert!(
+                !hits.is_empty() && hits.iter().all(|key| expected.contains(key)),
+                "{mode:?} {hits:?}"
+            );
         }
         let json = serde_json::to_string(&filter).expect("JSON");
         assert_eq!(serde_json::from_str::<SearchFilter>(&json).expect("JSON"), filter);
@@ -108,7 +120,8 @@ fn settings_are_checked_and_unknown_keys_refused() {
     let dense = DenseConfig::default().with_links(300);
     assert!(HistoryIndex::new(HistoryConfig::default().with_dense(dense)).is_err());
     let config: HistoryConfig =
-        serde_json::from_str(r#"{"fields":"prompt","bm25":{"variant":"lucene"}}"#).expect("known keys");
+        serde_json::from_str(r#"{"fields":"prompt","bm25":{"variant":"lucene"}}"#)
+            .expect("known keys");
     assert_eq!(config.fields, DocumentFields::Prompt);
     assert!(serde_json::from_str::<HistoryConfig>(r#"{"dense":{"lynx":3}}"#).is_err());
 }

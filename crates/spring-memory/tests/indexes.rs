@@ -1,5 +1,5 @@
-//! One suite for every index of dense search: recall, deletion, determinism. `hnsw_rs` takes part in builds
-//! with that feature.
+//! One suite for every index of dense search: recall, deletion, determinism. `hnsw_rs` takes part
+//! in builds with that feature.
 
 mod common;
 
@@ -27,7 +27,8 @@ fn is_graph(config: DenseConfig) -> bool {
 fn kinds_are_chosen_by_name() {
     for config in configs() {
         let name = config.init().unwrap().name();
-        let read: DenseConfig = serde_json::from_value(serde_json::json!({ "index": name })).unwrap();
+        let read: DenseConfig =
+            serde_json::from_value(serde_json::json!({ "index": name })).unwrap();
         assert_eq!(read.index, config.index);
     }
     // The default is not written: records stay as they were before there was a choice.
@@ -45,7 +46,8 @@ fn kinds_are_chosen_by_name() {
 #[test]
 fn an_index_finds_most_of_the_nearest_points_with_their_similarities() {
     let store = filled(small_graph(), 0..500);
-    let vectors: Vec<f32> = (0..500).flat_map(|key| store.embedding(key).unwrap().to_vec()).collect();
+    let vectors: Vec<f32> =
+        (0..500).flat_map(|key| store.embedding(key).unwrap().to_vec()).collect();
     let points = Points::new(&vectors, 8).unwrap();
     for config in configs() {
         let mut index = config.init().unwrap();
@@ -62,8 +64,11 @@ fn an_index_finds_most_of_the_nearest_points_with_their_similarities() {
                 assert_eq!(similarity.to_bits(), points.similarity(point, &query).to_bits());
             }
             let mut order: Vec<usize> = (0..points.len()).collect();
-            order.sort_by(|&a, &b| points.similarity(b, &query).total_cmp(&points.similarity(a, &query)));
-            found += order[..10].iter().filter(|point| near.iter().any(|(p, _)| p == *point)).count();
+            order.sort_by(|&a, &b| {
+                points.similarity(b, &query).total_cmp(&points.similarity(a, &query))
+            });
+            found +=
+                order[..10].iter().filter(|point| near.iter().any(|(p, _)| p == *point)).count();
         }
         assert!(found >= if is_graph(config) { 180 } else { 200 }, "{index:?}: {found} of 200");
     }
@@ -88,7 +93,8 @@ fn an_index_finds_what_exact_search_finds() {
     }
 }
 
-/// hnsw_rs is the reference: with the same settings its graph, which keeps more links, finds little more.
+/// hnsw_rs is the reference: with the same settings its graph, which keeps more links, finds little
+/// more.
 #[cfg(feature = "hnsw_rs")]
 #[test]
 fn the_own_graph_finds_what_hnsw_rs_finds() {

@@ -24,9 +24,11 @@ fn only_error(bytes: &[u8]) -> JsonlError {
 
 #[test]
 fn lines_are_counted_and_blank_ones_skipped() {
-    let text = format!("\u{feff}{}\r\n\n \t\n{}\n\n{}", line("1", "x"), line("2", "y"), line("3", "z"));
+    let text =
+        format!("\u{feff}{}\r\n\n \t\n{}\n\n{}", line("1", "x"), line("2", "y"), line("3", "z"));
     let records: Vec<_> = read(text.as_bytes()).into_iter().map(Result::unwrap).collect();
-    let found: Vec<_> = records.iter().map(|(line, i)| (*line, i.id.as_str(), i.response.as_str())).collect();
+    let found: Vec<_> =
+        records.iter().map(|(line, i)| (*line, i.id.as_str(), i.response.as_str())).collect();
     assert_eq!(found, [(1, "1", "x"), (4, "2", "y"), (6, "3", "z")]);
     assert!(read(b"").is_empty());
     assert!(read(b"\xef\xbb\xbf\n").is_empty());
@@ -38,14 +40,23 @@ fn every_defect_is_one_clear_error_and_reading_goes_on() {
         (b"{\"user\"", "f.jsonl:2: not JSON at byte 7: EOF"),
         (b"[1] x", "f.jsonl:2: a JSON list; one object a line"),
         (br#"["ada","1","2026-01-31T09:30:00Z","p","r"]"#, "f.jsonl:2: not an interaction: a list"),
-        (br#"{"user":"ada","id":1}"#, "f.jsonl:2: not an interaction: `id` is a number: a text is needed"),
-        (br#"{"time":1714554000}"#, "f.jsonl:2: not an interaction: `time` is a number: an RFC 3339"),
+        (
+            br#"{"user":"ada","id":1}"#,
+            "f.jsonl:2: not an interaction: `id` is a number: a text is needed",
+        ),
+        (
+            br#"{"time":1714554000}"#,
+            "f.jsonl:2: not an interaction: `time` is a number: an RFC 3339",
+        ),
         (br#"{"prompt":null}"#, "f.jsonl:2: not an interaction: `prompt` is null"),
         (b"7", "f.jsonl:2: not an interaction: a number; an object is needed"),
         (b"\xff{}", "f.jsonl:2: not UTF-8 from byte 1"),
         (br#"{"user":"ada"}"#, "f.jsonl:2: not an interaction: missing field `id`"),
         (br#"{"user":"","id":"1"}"#, "f.jsonl:2: not an interaction: user id is blank"),
-        (br#"{"time":"yesterday"}"#, "f.jsonl:2: not an interaction: time \"yesterday\" is not RFC 3339"),
+        (
+            br#"{"time":"yesterday"}"#,
+            "f.jsonl:2: not an interaction: time \"yesterday\" is not RFC 3339",
+        ),
         (br#"{"response":" "}"#, "f.jsonl:2: not an interaction: response is blank"),
         (b"{\"a\x1bb\":1}", "f.jsonl:2: not JSON at byte 4: control character"),
     ];
@@ -75,10 +86,15 @@ fn messages_are_short_and_printable() {
 #[test]
 fn long_lines_and_fields_are_errors() {
     let limits = JsonlLimits::default().with_line(120).with_prompt(10).with_response(20);
-    let text =
-        format!("{}\n{}\n{}\n", line("1", &"x".repeat(100)), line("2", &"x".repeat(21)), line("3", "y"));
+    let text = format!(
+        "{}\n{}\n{}\n",
+        line("1", &"x".repeat(100)),
+        line("2", &"x".repeat(21)),
+        line("3", "y")
+    );
     let records: Vec<_> =
-        JsonlReader::with_limits(BufReader::with_capacity(16, text.as_bytes()), "f", limits).collect();
+        JsonlReader::with_limits(BufReader::with_capacity(16, text.as_bytes()), "f", limits)
+            .collect();
     assert_eq!(records.len(), 3, "{records:?}");
     assert!(matches!(records[0], Err(JsonlError::LineTooLong { line: 1, limit: 120, .. })));
     let field = &records[1];

@@ -13,8 +13,13 @@ use spring_metrics::{UserScores, bootstrap, meteor, paired_test, rouge};
 fn text(rng: &mut ChaCha8Rng, words: usize) -> String {
     let stems = ["walk", "garden", "quick", "letter", "relate", "shop", "winter", "train"];
     let ends = ["", "s", "ed", "ing", "ly"];
-    let mut word =
-        || format!("{}{}", stems[rng.random_range(0..stems.len())], ends[rng.random_range(0..ends.len())]);
+    let mut word = || {
+        format!(
+            "{}{}",
+            stems[rng.random_range(0..stems.len())],
+            ends[rng.random_range(0..ends.len())]
+        )
+    };
     (0..words).map(|_| word()).collect::<Vec<_>>().join(" ")
 }
 
@@ -22,8 +27,12 @@ fn metrics(c: &mut Criterion) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let [prediction, reference] = [(); 2].map(|()| text(&mut rng, 200));
     let mut group = c.benchmark_group("texts of 200 words");
-    group.bench_function("rouge", |b| b.iter(|| rouge(black_box(&prediction), black_box(&reference))));
-    group.bench_function("meteor", |b| b.iter(|| meteor(black_box(&prediction), black_box(&reference))));
+    group.bench_function("rouge", |b| {
+        b.iter(|| rouge(black_box(&prediction), black_box(&reference)))
+    });
+    group.bench_function("meteor", |b| {
+        b.iter(|| meteor(black_box(&prediction), black_box(&reference)))
+    });
     group.finish();
 }
 

@@ -43,8 +43,14 @@ impl ContinualScores {
     pub const DEFINITIONS: [(&'static str, &'static str); 4] = [
         ("average", "mean over i of R[T][i]"),
         ("backward transfer", "mean over i < T of how much better R[T][i] is than R[i][i]"),
-        ("forward transfer", "mean over i > 1 of how much better R[i-1][i] is than the base on period i"),
-        ("forgetting", "mean over i of how much better the best R[t][i] over all t is than R[T][i]"),
+        (
+            "forward transfer",
+            "mean over i > 1 of how much better R[i-1][i] is than the base on period i",
+        ),
+        (
+            "forgetting",
+            "mean over i of how much better the best R[t][i] over all t is than R[T][i]",
+        ),
     ];
 
     /// The numbers of a matrix with `matrix[t][i]` after period t + 1 on period i + 1, and the
@@ -62,7 +68,9 @@ impl ContinualScores {
         let earlier = 0..(matrix.len() - 1).min(n);
         Self {
             average: mean((0..n).filter_map(end)),
-            backward_transfer: mean(earlier.filter_map(|i| Some(direction.gain(end(i)?, cell(i, i)?)))),
+            backward_transfer: mean(
+                earlier.filter_map(|i| Some(direction.gain(end(i)?, cell(i, i)?))),
+            ),
             forward_transfer: mean(
                 (1..n).filter_map(|i| Some(direction.gain(cell(i - 1, i)?, (*base.get(i)?)?))),
             ),

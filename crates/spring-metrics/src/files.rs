@@ -46,7 +46,10 @@ pub fn score_files(predictions: &Path, references: &Path) -> Result<TextScores> 
 /// # Errors
 ///
 /// As [`score_files`].
-pub fn read_string_pairs(predictions: &Path, references: &Path) -> Result<(Vec<String>, Vec<String>)> {
+pub fn read_string_pairs(
+    predictions: &Path,
+    references: &Path,
+) -> Result<(Vec<String>, Vec<String>)> {
     let (mut predicted, mut expected) = (Strings::open(predictions)?, Strings::open(references)?);
     let mut pairs = (Vec::new(), Vec::new());
     while let Some((prediction, reference)) = both(&mut predicted, &mut expected)? {
@@ -101,8 +104,11 @@ impl Strings {
                 continue;
             }
             self.strings += 1;
-            let line =
-                if self.line == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
+            let line = if self.line == 1 {
+                line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line)
+            } else {
+                &line
+            };
             return match serde_json::from_slice(line) {
                 Ok(text) => Ok(Some(text)),
                 Err(error) => {

@@ -24,7 +24,9 @@ pub fn label_scores(predictions: &[String], references: &[String]) -> Option<Lab
     let pairs: Vec<(&str, &str)> =
         predictions.iter().zip(references).map(|(p, r)| (p.trim(), r.trim())).collect();
     let labels: BTreeSet<&str> = pairs.iter().map(|(_, reference)| *reference).collect();
-    let count = |keep: &dyn Fn(&(&str, &str)) -> bool| pairs.iter().filter(|pair| keep(pair)).count() as f64;
+    let count = |keep: &dyn Fn(&(&str, &str)) -> bool| {
+        pairs.iter().filter(|pair| keep(pair)).count() as f64
+    };
     let f1 = |label: &str| {
         let hits = count(&|pair| *pair == (label, label));
         2.0 * hits / (count(&|pair| pair.0 == label) + count(&|pair| pair.1 == label))
@@ -53,8 +55,8 @@ pub struct NumberScores {
 
 /// Compares ratings from 1 to 5. A prediction that is not a number counts as the end of that scale
 /// that is farther from its reference, as in LaMP's evaluation, whatever references there are;
-/// `None` if there is nothing to compare or a reference is not a finite number. Both slices have the
-/// same length.
+/// `None` if there is nothing to compare or a reference is not a finite number. Both slices have
+/// the same length.
 pub fn number_scores(predictions: &[String], references: &[String]) -> Option<NumberScores> {
     let number = |text: &String| text.trim().parse::<f64>().ok().filter(|x| x.is_finite());
     let references: Vec<f64> = references.iter().map(number).collect::<Option<_>>()?;

@@ -17,5 +17,7 @@ pub use files::{read_string_pairs, score_files};
 pub use labels::{LabelScores, NumberScores, label_scores, number_scores};
 pub use meteor::meteor;
 pub use rouge::{Rouge, rouge};
-pub use statistics::{Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test};
+pub use statistics::{
+    Interval, PairedTest, UserScores, average_seeds, bootstrap, holm, paired_test,
+};
 pub use text::TextScores;

@@ -48,7 +48,8 @@ fn align(prediction: &mut Words, reference: &mut Words) -> Vec<(usize, usize)> {
     for (position, word) in &*reference {
         free.entry(word).or_default().push(*position);
     }
-    let latest = |(position, word): &(usize, String)| Some((*position, free.get_mut(word.as_str())?.pop()?));
+    let latest =
+        |(position, word): &(usize, String)| Some((*position, free.get_mut(word.as_str())?.pop()?));
     let matches: Vec<(usize, usize)> = prediction.iter().rev().filter_map(latest).collect();
     let (mut from, mut to): (Vec<usize>, Vec<usize>) = matches.iter().copied().unzip();
     from.sort_unstable();

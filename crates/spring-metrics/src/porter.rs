@@ -10,7 +10,9 @@ pub(super) fn stem(word: &str) -> String {
     }
     let mut word: Vec<char> = word.chars().collect();
     if word.len() > 2 {
-        for step in [plural, participle, final_y, double_suffix, suffix, last_suffix, final_e, final_l] {
+        for step in
+            [plural, participle, final_y, double_suffix, suffix, last_suffix, final_e, final_l]
+        {
             word = step(word);
         }
     }
@@ -108,7 +110,9 @@ fn participle(word: Word) -> Word {
         return if measure(stem) > 0 { with(stem, "ee") } else { word };
     }
     let has_vowel = |stem: &&[char]| consonants(stem).contains(&false);
-    let Some(stem) = ["ed", "ing"].iter().find_map(|suffix| without(&word, suffix).filter(has_vowel)) else {
+    let Some(stem) =
+        ["ed", "ing"].iter().find_map(|suffix| without(&word, suffix).filter(has_vowel))
+    else {
         return word;
     };
     let restored = [("at", "ate"), ("bl", "ble"), ("iz", "ize")];
@@ -125,8 +129,9 @@ fn participle(word: Word) -> Word {
 
 /// Step 1c.
 fn final_y(word: Word) -> Word {
-    let after_consonant =
-        |_: &str, stem: &[char]| stem.len() > 1 && consonants(stem).last().copied().unwrap_or(false);
+    let after_consonant = |_: &str, stem: &[char]| {
+        stem.len() > 1 && consonants(stem).last().copied().unwrap_or(false)
+    };
     replace(word, &[("y", "i")], after_consonant)
 }
 
@@ -183,8 +188,8 @@ fn suffix(word: Word) -> Word {
 /// Step 4.
 fn last_suffix(word: Word) -> Word {
     let suffixes = [
-        "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion", "ou", "ism",
-        "ate", "iti", "ous", "ive", "ize",
+        "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "ion",
+        "ou", "ism", "ate", "iti", "ous", "ive", "ize",
     ];
     replace(word, &suffixes.map(|suffix| (suffix, "")), |suffix, stem| {
         measure(stem) > 1 && (suffix != "ion" || matches!(stem.last(), Some('s' | 't')))

@@ -23,7 +23,11 @@ pub fn rouge(prediction: &str, reference: &str) -> Rouge {
     Rouge {
         rouge1: ngrams(&prediction, &reference, 1),
         rouge2: ngrams(&prediction, &reference, 2),
-        rouge_l: f_measure(longest_common(&prediction, &reference), prediction.len(), reference.len()),
+        rouge_l: f_measure(
+            longest_common(&prediction, &reference),
+            prediction.len(),
+            reference.len(),
+        ),
     }
 }
 

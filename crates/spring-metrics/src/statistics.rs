@@ -53,7 +53,8 @@ pub fn bootstrap(scores: &UserScores, seed: u64) -> Option<Interval> {
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let draw = |_| (0..users).map(|_| values[rng.random_range(0..users)]).sum::<f64>() / users as f64;
+    let draw =
+        |_| (0..users).map(|_| values[rng.random_range(0..users)]).sum::<f64>() / users as f64;
     let mut means: Vec<f64> = (0..RESAMPLES).map(draw).collect();
     means.sort_by(f64::total_cmp);
     let quantile = |q: f64| means[((RESAMPLES - 1) as f64 * q).round() as usize];
@@ -73,8 +74,9 @@ pub struct PairedTest {
     pub p: f64,
     /// The same after Holm's correction over the m methods of a table; [`holm`] sets it.
     pub p_holm: f64,
-    /// The smallest `p_holm` that this number of users can give, whatever their differences: m · 2/2ⁿ up
-    /// to 13 users, m/10,001 above. Where it is above 0.05, no difference can be significant.
+    /// The smallest `p_holm` that this number of users can give, whatever their differences: m ·
+    /// 2/2ⁿ up to 13 users, m/10,001 above. Where it is above 0.05, no difference can be
+    /// significant.
     pub least_p_holm: f64,
     /// sd / √n of the users' differences. `None` for one user.
     pub standard_error: Option<f64>,
@@ -121,7 +123,9 @@ fn sign_flips(values: &[f64], seed: u64) -> f64 {
     };
     if n <= EXACT {
         let patterns = 1u32 << n;
-        let hits = (0..patterns).filter(|pattern| reaches(flipped(&mut |i| pattern >> i & 1 == 1))).count();
+        let hits = (0..patterns)
+            .filter(|pattern| reaches(flipped(&mut |i| pattern >> i & 1 == 1)))
+            .count();
         return hits as f64 / f64::from(patterns);
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -206,7 +210,10 @@ mod tests {
         assert_eq!((same.p, same.minimum_detectable), (1.0, Some(0.0)));
         // t(0.975, 3) = 3.182446, t(0.8, 3) = 0.978472, sd = 1.290994.
         assert!((test.minimum_detectable.unwrap() - 4.160918 * 1.290994 / 2.0).abs() < 1e-4);
-        assert_eq!(paired_test(&scores(&[1.0]), &scores(&[0.0]), 0).unwrap().minimum_detectable, None);
+        assert_eq!(
+            paired_test(&scores(&[1.0]), &scores(&[0.0]), 0).unwrap().minimum_detectable,
+            None
+        );
         assert!(paired_test(&scores(&[1.0]), &UserScores::new(), 0).is_none());
     }
 
@@ -222,8 +229,12 @@ mod tests {
 
     #[test]
     fn what_can_be_found_depends_on_the_number_of_tests() {
-        let test = paired_test(&scores(&[2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), &scores(&[1.0; 6]), 0).unwrap();
-        assert_eq!((test.p, test.least_p_holm, test.can_be_significant()), (2.0 / 64.0, 2.0 / 64.0, true));
+        let test =
+            paired_test(&scores(&[2.0, 3.0, 4.0, 5.0, 6.0, 7.0]), &scores(&[1.0; 6]), 0).unwrap();
+        assert_eq!(
+            (test.p, test.least_p_holm, test.can_be_significant()),
+            (2.0 / 64.0, 2.0 / 64.0, true)
+        );
         let mut two = [test; 2];
         holm(&mut two);
         // The smallest p that six users can give, and yet not significant.

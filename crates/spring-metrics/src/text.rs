@@ -27,7 +27,8 @@ impl TextScores {
 
     /// The mean; `None` of nothing.
     pub fn mean(scores: &[Self]) -> Option<Self> {
-        let of = |value: fn(&Self) -> f64| scores.iter().map(value).sum::<f64>() / scores.len() as f64;
+        let of =
+            |value: fn(&Self) -> f64| scores.iter().map(value).sum::<f64>() / scores.len() as f64;
         (!scores.is_empty()).then(|| Self {
             rouge1: of(|s| s.rouge1),
             rouge2: of(|s| s.rouge2),
@@ -52,8 +53,12 @@ mod tests {
             let scores = TextScores::of(text("prediction"), text("reference"));
             let scores = serde_json::to_value(scores).unwrap();
             for metric in ["rouge1", "rouge2", "rougeL", "meteor"] {
-                let (ours, theirs) = (scores[metric].as_f64().unwrap(), pair[metric].as_f64().unwrap());
-                assert!((ours - theirs).abs() < 1e-6, "{metric}: {ours} instead of {theirs} for {pair}");
+                let (ours, theirs) =
+                    (scores[metric].as_f64().unwrap(), pair[metric].as_f64().unwrap());
+                assert!(
+                    (ours - theirs).abs() < 1e-6,
+                    "{metric}: {ours} instead of {theirs} for {pair}"
+                );
             }
         }
     }

@@ -38,7 +38,9 @@ impl Damage {
                 let at = to.index(len);
                 bytes.splice(at..at, piece);
             }
-            Self::Noise(at, noise) => drop(bytes.splice(at.index(len)..at.index(len), noise.iter().copied())),
+            Self::Noise(at, noise) => {
+                drop(bytes.splice(at.index(len)..at.index(len), noise.iter().copied()))
+            }
         }
         bytes
     }

@@ -1,7 +1,9 @@
-//! The forward pass, scoring, a training step and decoding, on the project's built-in model of 5 million parameters.
+//! The forward pass, scoring, a training step and decoding, on the project's built-in model of 5
+//! million parameters.
 //!
-//! `SPRING_BENCH_LARGE=1 cargo bench -p spring-model` adds SmolLM2-135M's shape with random weights, which takes ten
-//! minutes. The built-in model lies in spring-cli's folder; from a package without it its benches skip themselves.
+//! `SPRING_BENCH_LARGE=1 cargo bench -p spring-model` adds SmolLM2-135M's shape with random
+//! weights, which takes ten minutes. The built-in model lies in spring-cli's folder; from a package
+//! without it its benches skip themselves.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -15,8 +17,8 @@ use std::{
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use spring_model::{
-    Adapter, AnyModel, Decode, Device, LoraConfig, ModelFiles, Precision, PretrainConfig, PretrainStart,
-    RowId, Score, Sequence, Train, TrainConfig, TrainRequest,
+    Adapter, AnyModel, Decode, Device, LoraConfig, ModelFiles, Precision, PretrainConfig,
+    PretrainStart, RowId, Score, Sequence, Train, TrainConfig, TrainRequest,
 };
 
 /// Keeps freed memory for the next tensor.
@@ -70,17 +72,25 @@ fn sequence(seed: usize, length: usize) -> Sequence {
 /// `short` is the length of those texts of which there are 64.
 fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
     let adapters: Vec<Arc<Adapter>> = (0..64)
-        .map(|seed| Adapter::init(&LoraConfig::default(), model.config(), model.fingerprint(), seed).unwrap())
+        .map(|seed| {
+            Adapter::init(&LoraConfig::default(), model.config(), model.fingerprint(), seed)
+                .unwrap()
+        })
         .map(Arc::new)
         .collect();
     let mut group = c.benchmark_group(name);
     // Every run takes long and much the same; many would tell no more.
-    group.sample_size(10).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
+    group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .measurement_time(Duration::from_secs(3));
     group.warm_up_time(Duration::from_millis(500));
 
     let row = vec![tokens(0, 512)];
     group.throughput(Throughput::Elements(512));
-    group.bench_function("forward, 1 x 512", |b| b.iter(|| black_box(model.logits(&row, None).unwrap())));
+    group.bench_function("forward, 1 x 512", |b| {
+        b.iter(|| black_box(model.logits(&row, None).unwrap()))
+    });
 
     let sequences: Vec<Sequence> = (0..64).map(|seed| sequence(seed, short)).collect();
     group.throughput(Throughput::Elements(64 * short as u64));
@@ -107,18 +117,20 @@ fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
     });
 
     let context = tokens(0, 224);
-    // Two branches are a user's answer with a retrieved text: one adapter. More rows are as many users.
+    // Two branches are a user's answer with a retrieved text: one adapter. More rows are as many
+    // users.
     for (rows, count) in [(1, 1), (2, 1), (8, 8), (64, 64)] {
         group.throughput(Throughput::Elements(rows as u64));
-        group.bench_function(format!("decode, a token after 224, {rows} rows, {count} adapters"), |b| {
-            b.iter_custom(|steps| decode(model, &context, (rows, &adapters[..count]), steps))
-        });
+        group.bench_function(
+            format!("decode, a token after 224, {rows} rows, {count} adapters"),
+            |b| b.iter_custom(|steps| decode(model, &context, (rows, &adapters[..count]), steps)),
+        );
     }
     group.finish();
 }
 
-/// The time of `steps` tokens; reading the context is not in it. No more than 32 follow each other, so that they stay
-/// near their place.
+/// The time of `steps` tokens; reading the context is not in it. No more than 32 follow each other,
+/// so that they stay near their place.
 fn decode(
     model: &AnyModel,
     context: &[u32],
@@ -130,7 +142,9 @@ fn decode(
         let now = left.min(32);
         let mut session = model.session().unwrap();
         let rows: Vec<RowId> = (0..rows)
-            .map(|row| session.join(context, Some(adapters[row % adapters.len()].clone()), now).unwrap())
+            .map(|row| {
+                session.join(context, Some(adapters[row % adapters.len()].clone()), now).unwrap()
+            })
             .collect();
         let begin = Instant::now();
         for token in tokens(1, now) {

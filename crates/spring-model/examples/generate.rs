@@ -22,7 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(ids) => ids,
         None => model.config().bos.into_iter().chain(tokenizer.encode(prompt)?).collect(),
     };
-    let stop: Vec<u32> = tokenizer.end_of_turn().into_iter().chain(model.config().eos.clone()).collect();
+    let stop: Vec<u32> =
+        tokenizer.end_of_turn().into_iter().chain(model.config().eos.clone()).collect();
 
     let (most, mut written) = (100, Vec::new());
     let mut session = model.session()?;

@@ -102,7 +102,9 @@ fn compare(dir: &Path, device: Device, precision: Precision) -> Result<[Option<f
     };
     let base = difference(&model.logits(&rows, None)?, &reference, "logits")?;
     let adapted = adapter
-        .map(|adapter| difference(&model.logits(&rows, Some(&adapter))?, &reference, "adapter_logits"))
+        .map(|adapter| {
+            difference(&model.logits(&rows, Some(&adapter))?, &reference, "adapter_logits")
+        })
         .transpose()?;
     Ok([Some(base), adapted])
 }
@@ -120,5 +122,9 @@ fn difference(ours: &[f32], reference: &SafeTensors<'_>, name: &str) -> Result<f
     }
     let theirs = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
     // NaN must not pass for agreement.
-    Ok(ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, |max, d| if d <= max { max } else { d }))
+    Ok(ours
+        .iter()
+        .zip(theirs)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |max, d| if d <= max { max } else { d }))
 }

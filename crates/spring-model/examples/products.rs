@@ -27,7 +27,8 @@ const SHAPES: [(&str, [usize; 3]); 4] = [
 fn main() {
     println!("| product | burn-flex |\n|---|---|");
     for (name, [m, k, n]) in SHAPES {
-        let random = |shape| Tensor::<Flex, 2>::random(shape, Distribution::Default, &Default::default());
+        let random =
+            |shape| Tensor::<Flex, 2>::random(shape, Distribution::Default, &Default::default());
         let (x, weight) = (random([m, k]), random([n, k]));
         let seconds = (0..100).map(|_| {
             let start = Instant::now();

@@ -15,7 +15,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let model = AnyModel::load(&ModelFiles::from_dir(model)?, Device::Cpu)?;
     let tokenizer = model.tokenizer()?;
     let sequence = Sequence {
-        context: model.config().bos.into_iter().chain(tokenizer.encode(&format!("{prompt}\n\n"))?).collect(),
+        context: model
+            .config()
+            .bos
+            .into_iter()
+            .chain(tokenizer.encode(&format!("{prompt}\n\n"))?)
+            .collect(),
         response: tokenizer.encode(response)?,
     };
     // Base and adapter are rows of one batch.

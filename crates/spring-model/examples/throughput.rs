@@ -1,6 +1,7 @@
 //! Tokens per second of scoring, training and decoding, for Llama shapes with random weights.
 //!
-//! cargo run --release -p spring-model --features cuda --example throughput -- --device cuda --precision bf16 100m 1b
+//! cargo run --release -p spring-model --features cuda --example throughput -- --device cuda
+//! --precision bf16 100m 1b
 //!
 //! Shapes: 5m (the built-in model's), 100m, 1b. The table goes to standard output, as Markdown.
 
@@ -39,9 +40,33 @@ struct Shape {
 }
 
 const SHAPES: [Shape; 3] = [
-    Shape { name: "5m", vocabulary: 4096, hidden: 256, inner: 704, layers: 6, heads: 8, kv_heads: 4 },
-    Shape { name: "100m", vocabulary: 32_000, hidden: 640, inner: 1728, layers: 18, heads: 10, kv_heads: 5 },
-    Shape { name: "1b", vocabulary: 32_000, hidden: 2048, inner: 5632, layers: 22, heads: 32, kv_heads: 4 },
+    Shape {
+        name: "5m",
+        vocabulary: 4096,
+        hidden: 256,
+        inner: 704,
+        layers: 6,
+        heads: 8,
+        kv_heads: 4,
+    },
+    Shape {
+        name: "100m",
+        vocabulary: 32_000,
+        hidden: 640,
+        inner: 1728,
+        layers: 18,
+        heads: 10,
+        kv_heads: 5,
+    },
+    Shape {
+        name: "1b",
+        vocabulary: 32_000,
+        hidden: 2048,
+        inner: 5632,
+        layers: 22,
+        heads: 32,
+        kv_heads: 4,
+    },
 ];
 
 fn main() -> Result<(), Error> {
@@ -53,7 +78,10 @@ fn main() -> Result<(), Error> {
             "--device" => device = value()?.parse()?,
             "--precision" => precision = value()?.parse()?,
             name => shapes.push(
-                SHAPES.iter().find(|shape| shape.name == name).ok_or_else(|| format!("no shape {name}"))?,
+                SHAPES
+                    .iter()
+                    .find(|shape| shape.name == name)
+                    .ok_or_else(|| format!("no shape {name}"))?,
             ),
         }
     }
@@ -75,7 +103,8 @@ fn main() -> Result<(), Error> {
 fn measure(model: &AnyModel) -> Result<[f64; 5], Error> {
     let adapters = (0..8)
         .map(|seed| {
-            Adapter::init(&LoraConfig::default(), model.config(), model.fingerprint(), seed).map(Arc::new)
+            Adapter::init(&LoraConfig::default(), model.config(), model.fingerprint(), seed)
+                .map(Arc::new)
         })
         .collect::<Result<Vec<_>, _>>()?;
     let token = |i: usize| 3 + (i * 7919 % 4000) as u32;
@@ -116,7 +145,13 @@ fn measure(model: &AnyModel) -> Result<[f64; 5], Error> {
         let rate = (64 * rows.len()) as f64 / start.elapsed().as_secs_f64();
         Ok(rate)
     };
-    Ok([score, train, decode(1, &adapters[..1])?, decode(2, &adapters[..1])?, decode(16, &adapters)?])
+    Ok([
+        score,
+        train,
+        decode(1, &adapters[..1])?,
+        decode(2, &adapters[..1])?,
+        decode(16, &adapters)?,
+    ])
 }
 
 /// The best of three runs after one that warms up.
@@ -164,7 +199,10 @@ fn write(dir: &Path, shape: &Shape) -> Result<usize, Error> {
     let (mut header, mut at) = (serde_json::Map::new(), 0);
     for (name, dims) in tensors {
         let end = at + 2 * dims.iter().product::<usize>();
-        header.insert(name, serde_json::json!({"dtype": "F16", "shape": dims, "data_offsets": [at, end]}));
+        header.insert(
+            name,
+            serde_json::json!({"dtype": "F16", "shape": dims, "data_offsets": [at, end]}),
+        );
         at = end;
     }
     let header = serde_json::Value::Object(header).to_string();

@@ -1,4 +1,5 @@
-//! Trains a LoRA adapter on the lines of a text file and saves it as a folder that Python's PEFT loads.
+//! Trains a LoRA adapter on the lines of a text file and saves it as a folder that Python's PEFT
+//! loads.
 //!
 //! cargo run --release -p spring-model --example train -- MODEL lines.txt ADAPTER
 
@@ -6,7 +7,9 @@
 
 use std::ops::ControlFlow;
 
-use spring_model::{AnyModel, Device, LoraConfig, ModelFiles, Sequence, Train, TrainConfig, TrainRequest};
+use spring_model::{
+    AnyModel, Device, LoraConfig, ModelFiles, Sequence, Train, TrainConfig, TrainRequest,
+};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -25,11 +28,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::default() };
     let lora = LoraConfig::default();
     let outcome = model.train(TrainRequest::new(&lora, &examples, &config, 0), &mut |step| {
-        let loss = step.loss.map_or(String::new(), |loss| format!(", loss {loss:.3} nats per token"));
+        let loss =
+            step.loss.map_or(String::new(), |loss| format!(", loss {loss:.3} nats per token"));
         println!("step {} of {}{loss}", step.done, step.steps);
         ControlFlow::Continue(())
     })?;
     outcome.adapter.save_peft(folder, Some(base))?;
-    println!("{folder}: {} numbers, trained on {} tokens", outcome.adapter.num_params(), outcome.tokens);
+    println!(
+        "{folder}: {} numbers, trained on {} tokens",
+        outcome.adapter.num_params(),
+        outcome.tokens
+    );
     Ok(())
 }

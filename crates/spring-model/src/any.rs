@@ -5,8 +5,8 @@ use std::{fmt, ops::ControlFlow, str::FromStr, sync::Arc};
 use ndarray::Array2;
 use spring_lm::{
     AdaptOutcome, Adapter, Branch, BranchVisitor, Decode, Embed, Message, ModelConfig, ModelError,
-    ModelFiles, ModelInfo, Result, Score, ScoreRow, Session, Tokenize, Tokenizer, Train, TrainRequest,
-    TrainStep,
+    ModelFiles, ModelInfo, Result, Score, ScoreRow, Session, Tokenize, Tokenizer, Train,
+    TrainRequest, TrainStep,
 };
 
 use crate::{CausalLm, ModelBackend, Precision, Workers};
@@ -62,14 +62,17 @@ impl FromStr for Device {
     type Err = ModelError;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|device| device.name() == name).ok_or_else(|| ModelError::Device {
-            device: name.into(),
-            reason: "unknown; cpu, wgpu and cuda are the choices".into(),
+        Self::ALL.into_iter().find(|device| device.name() == name).ok_or_else(|| {
+            ModelError::Device {
+                device: name.into(),
+                reason: "unknown; cpu, wgpu and cuda are the choices".into(),
+            }
         })
     }
 }
 
-/// A base model whose backend was chosen at run time: a [`LanguageModel`](spring_lm::LanguageModel).
+/// A base model whose backend was chosen at run time: a
+/// [`LanguageModel`](spring_lm::LanguageModel).
 pub struct AnyModel {
     inner: Arc<dyn ErasedModel>,
     /// `None` for a folder without one, which is enough for token ids.
@@ -81,7 +84,10 @@ pub struct AnyModel {
 
 impl fmt::Debug for AnyModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AnyModel").field("device", &self.device).field("config", self.config()).finish()
+        f.debug_struct("AnyModel")
+            .field("device", &self.device)
+            .field("config", self.config())
+            .finish()
     }
 }
 
@@ -90,8 +96,8 @@ impl AnyModel {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Device`] if the device is not compiled in, naming the feature that brings it; otherwise what is
-    /// wrong with the files.
+    /// [`ModelError::Device`] if the device is not compiled in, naming the feature that brings it;
+    /// otherwise what is wrong with the files.
     pub fn load(files: &ModelFiles, device: Device) -> Result<Self> {
         Self::load_as(files, Precision::F32, device)
     }
@@ -100,7 +106,8 @@ impl AnyModel {
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load), and [`ModelError::Device`] for half precision on the CPU, which has no arithmetic for it.
+    /// As [`load`](Self::load), and [`ModelError::Device`] for half precision on the CPU, which has
+    /// no arithmetic for it.
     pub fn load_as(files: &ModelFiles, precision: Precision, device: Device) -> Result<Self> {
         Self::load_with(files, precision, device, Workers::default())
     }
@@ -118,10 +125,14 @@ impl AnyModel {
     ) -> Result<Self> {
         let inner = load_on(files, precision, device, workers)?;
         let vocabulary = inner.config().vocab_size;
-        let tokenizer = files.has_tokenizer().then(|| Tokenizer::load(files, vocabulary)).transpose()?;
+        let tokenizer =
+            files.has_tokenizer().then(|| Tokenizer::load(files, vocabulary)).transpose()?;
         let info = ModelInfo::new(inner.fingerprint(), inner.config(), tokenizer.as_ref());
         if info.eos.is_empty() {
-            tracing::warn!("{}: eos_token_id is missing, so no token ends a response", files.label());
+            tracing::warn!(
+                "{}: eos_token_id is missing, so no token ends a response",
+                files.label()
+            );
         }
         Ok(Self { inner, tokenizer, info, label: files.label().into(), device })
     }
@@ -170,14 +181,20 @@ fn load_on(
         #[cfg(feature = "cpu")]
         Device::Cpu if precision != Precision::F32 => Err(ModelError::Device {
             device: device.name().into(),
-            reason: format!("{precision} would be slower than f32 there; half precision is for GPUs"),
+            reason: format!(
+                "{precision} would be slower than f32 there; half precision is for GPUs"
+            ),
         }),
         #[cfg(feature = "cpu")]
         Device::Cpu => load_model::<burn::backend::Flex>(files, precision, workers),
         #[cfg(feature = "wgpu")]
-        Device::Wgpu => on_gpu(device, || load_model::<burn::backend::Wgpu>(files, precision, workers)),
+        Device::Wgpu => {
+            on_gpu(device, || load_model::<burn::backend::Wgpu>(files, precision, workers))
+        }
         #[cfg(feature = "cuda")]
-        Device::Cuda => on_gpu(device, || load_model::<burn::backend::Cuda>(files, precision, workers)),
+        Device::Cuda => {
+            on_gpu(device, || load_model::<burn::backend::Cuda>(files, precision, workers))
+        }
         #[allow(unreachable_patterns)]
         absent => Err(absent.absent()),
     }
@@ -196,9 +213,13 @@ fn load_model<B: ModelBackend>(
 /// Drivers that are missing make burn panic; here that becomes an error.
 #[cfg(any(test, feature = "wgpu", feature = "cuda"))]
 pub(crate) fn on_gpu<T>(device: Device, start: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(start)).map_err(|_| ModelError::Device {
-        device: device.name().into(),
-        reason: "the driver failed (its message is above); is there such a device, and its driver?".into(),
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(start)).map_err(|_| {
+        ModelError::Device {
+            device: device.name().into(),
+            reason:
+                "the driver failed (its message is above); is there such a device, and its driver?"
+                    .into(),
+        }
     })?
 }
 
@@ -299,7 +320,10 @@ mod tests {
     fn a_driver_that_panics_is_an_error() {
         let error = on_gpu::<()>(Device::Cuda, || panic!("no driver")).unwrap_err().to_string();
         assert!(error.contains("device cuda") && error.contains("driver"), "{error}");
-        assert!(matches!(on_gpu::<()>(Device::Wgpu, || Err(ModelError::Stopped)), Err(ModelError::Stopped)));
+        assert!(matches!(
+            on_gpu::<()>(Device::Wgpu, || Err(ModelError::Stopped)),
+            Err(ModelError::Stopped)
+        ));
         assert_eq!(on_gpu(Device::Wgpu, || Ok(1)).unwrap(), 1);
     }
 }

@@ -1,8 +1,9 @@
 //! What the transformer asks of a backend beyond burn's own operations.
 //!
-//! Every operation has a default that is composed of burn's, in [`composed`]; a backend may bring a faster one, as the CPU
-//! does. In training each is one node of the graph with a gradient of its own: composed, autodiff keeps every
-//! intermediate result, attention's `[heads, queries, keys]` several times over.
+//! Every operation has a default that is composed of burn's, in [`composed`]; a backend may bring a
+//! faster one, as the CPU does. In training each is one node of the graph with a gradient of its
+//! own: composed, autodiff keeps every intermediate result, attention's `[heads, queries, keys]`
+//! several times over.
 
 mod autodiff;
 mod composed;
@@ -23,18 +24,20 @@ use crate::{Activation, cache::LayerCache};
 ///
 /// For a backend of your own, `impl ModelBackend for MyBackend {}` is all.
 pub trait ModelBackend: Backend {
-    /// Whether [`grouped_attention`](Self::grouped_attention) reads its mask as a tensor; if not, none is made.
+    /// Whether [`grouped_attention`](Self::grouped_attention) reads its mask as a tensor; if not,
+    /// none is made.
     const MASK_TENSOR: bool = true;
 
-    /// How many tokens, padding included, run in one pass unless the caller says otherwise. A GPU is fastest when a pass keeps
-    /// it busy, a processor when a pass fits its caches.
+    /// How many tokens, padding included, run in one pass unless the caller says otherwise. A GPU
+    /// is fastest when a pass keeps it busy, a processor when a pass fits its caches.
     const TOKENS_AT_ONCE: usize = 16_384;
 
-    /// Whether several passes run side by side on the threads of [`Workers`](crate::Workers); not on
-    /// a device that one pass keeps busy. Results do not depend on it.
+    /// Whether several passes run side by side on the threads of [`Workers`](crate::Workers); not
+    /// on a device that one pass keeps busy. Results do not depend on it.
     const SIDE_BY_SIDE: bool = false;
 
-    /// The product `x·Wᵀ` of f32 activations and weights of any float type, in the weights' type; the result is f32 again.
+    /// The product `x·Wᵀ` of f32 activations and weights of any float type, in the weights' type;
+    /// the result is f32 again.
     ///
     /// # Shapes
     ///
@@ -45,8 +48,8 @@ pub trait ModelBackend: Backend {
         composed::project(x, weight)
     }
 
-    /// The same, where a row's numbers may depend on no more than `rows` says, to the last bit if the
-    /// backend can.
+    /// The same, where a row's numbers may depend on no more than `rows` says, to the last bit if
+    /// the backend can.
     fn project_rows(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, rows: Rows) -> Tensor<Self, 2> {
         let _ = rows;
         Self::project(x, weight)
@@ -78,7 +81,8 @@ pub trait ModelBackend: Backend {
         composed::rms_norm(x, weight, epsilon)
     }
 
-    /// The gradients of [`rms_norm`](Self::rms_norm) with respect to `x` and, if `of_weight`, to the weight.
+    /// The gradients of [`rms_norm`](Self::rms_norm) with respect to `x` and, if `of_weight`, to
+    /// the weight.
     fn rms_norm_backward(
         x: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
@@ -89,7 +93,8 @@ pub trait ModelBackend: Backend {
         composed::rms_norm_backward(x, weight, epsilon, gradient, of_weight)
     }
 
-    /// Turns the two halves of each head by its position's angles (rotary embedding in the half-split layout).
+    /// Turns the two halves of each head by its position's angles (rotary embedding in the
+    /// half-split layout).
     ///
     /// # Shapes
     ///
@@ -104,7 +109,11 @@ pub trait ModelBackend: Backend {
     /// # Shapes
     ///
     /// all `[n, width]`
-    fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
+    fn gated(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        activation: Activation,
+    ) -> Tensor<Self, 2> {
         composed::gated(gate, up, activation)
     }
 
@@ -118,7 +127,8 @@ pub trait ModelBackend: Backend {
         composed::gated_backward(gate, up, activation, gradient)
     }
 
-    /// Attention with grouped heads: `softmax(scale · QKᵀ)·V`, each query over the keys that it may see.
+    /// Attention with grouped heads: `softmax(scale · QKᵀ)·V`, each query over the keys that it may
+    /// see.
     ///
     /// # Shapes
     ///
@@ -134,8 +144,9 @@ pub trait ModelBackend: Backend {
         composed::grouped_attention(query, key, value, mask, scale)
     }
 
-    /// The gradients of [`grouped_attention`](Self::grouped_attention) with respect to query, key and value. The weights are computed
-    /// anew: to keep them would take `[heads, queries, keys]` numbers per layer.
+    /// The gradients of [`grouped_attention`](Self::grouped_attention) with respect to query, key
+    /// and value. The weights are computed anew: to keep them would take `[heads, queries, keys]`
+    /// numbers per layer.
     fn grouped_attention_backward(
         query: Tensor<Self, 4>,
         key: Tensor<Self, 4>,
@@ -166,13 +177,18 @@ pub trait ModelBackend: Backend {
         composed::cached_attention(query, key, value, parts, scale)
     }
 
-    /// Writes the columns from `start` on of a cache of keys or values, in place if nothing else holds its buffer.
+    /// Writes the columns from `start` on of a cache of keys or values, in place if nothing else
+    /// holds its buffer.
     ///
     /// # Shapes
     ///
     /// - cache, output: `[rows, kv_heads, capacity, dim]`
     /// - columns: `[rows, length, kv_heads, dim]`
-    fn write_columns(cache: Tensor<Self, 4>, columns: Tensor<Self, 4>, start: usize) -> Tensor<Self, 4> {
+    fn write_columns(
+        cache: Tensor<Self, 4>,
+        columns: Tensor<Self, 4>,
+        start: usize,
+    ) -> Tensor<Self, 4> {
         composed::write_columns(cache, columns, start)
     }
 
@@ -195,7 +211,8 @@ pub trait ModelBackend: Backend {
         composed::log_likelihoods(logits, targets)
     }
 
-    /// The same, and the gradient of −Σ log-likelihood with respect to the logits: softmax − onehot.
+    /// The same, and the gradient of −Σ log-likelihood with respect to the logits: softmax −
+    /// onehot.
     fn cross_entropy(
         logits: Tensor<Self, 2>,
         targets: Tensor<Self, 1, Int>,
@@ -214,8 +231,9 @@ impl ModelBackend for burn::backend::Cuda {}
 pub struct Mask<B: Backend> {
     /// The same as ranges.
     pub visible: Visible,
-    /// True where attention is forbidden, `[rows, kv_heads, group, queries, keys]`: in full, as it is read once per layer and
-    /// a broadcast one is slow to read. `None` when all is allowed, or if the backend wants none.
+    /// True where attention is forbidden, `[rows, kv_heads, group, queries, keys]`: in full, as it
+    /// is read once per layer and a broadcast one is slow to read. `None` when all is allowed, or
+    /// if the backend wants none.
     pub tensor: Option<Tensor<B, 5, Bool>>,
 }
 
@@ -278,7 +296,8 @@ pub struct Visible {
 }
 
 impl Visible {
-    /// Columns that a query of a row sees. A padding query sees itself alone: a row with nothing allowed would be NaN.
+    /// Columns that a query of a row sees. A padding query sees itself alone: a row with nothing
+    /// allowed would be NaN.
     pub fn columns(&self, row: usize, query: usize) -> Range<usize> {
         let column = self.start + query;
         let pad = self.pads.get(row).copied().unwrap_or(0);

@@ -42,7 +42,9 @@ pub(crate) fn length_buckets(lengths: &[usize], rows: usize, tokens: usize) -> V
     let mut buckets: Vec<Vec<usize>> = Vec::new();
     for i in order {
         match buckets.last_mut() {
-            Some(last) if last.len() < rows && (last.len() + 1) * lengths[last[0]] <= tokens => last.push(i),
+            Some(last) if last.len() < rows && (last.len() + 1) * lengths[last[0]] <= tokens => {
+                last.push(i)
+            }
             _ => buckets.push(vec![i]),
         }
     }

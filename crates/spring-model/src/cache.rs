@@ -85,8 +85,8 @@ impl<B: ModelBackend> RowCache<B> {
         self.layers.get_mut(layer)
     }
 
-    /// The columns that the next queries may see: no padding, nothing later, and nothing that a window
-    /// leaves behind.
+    /// The columns that the next queries may see: no padding, nothing later, and nothing that a
+    /// window leaves behind.
     pub(crate) fn visible(&self, window: Option<usize>) -> Visible {
         let pads = if self.pad > 0 { vec![self.pad] } else { Vec::new() };
         Visible { start: self.len, pads, window }
@@ -121,9 +121,9 @@ impl<B: ModelBackend> LayerCache<B> {
     fn grow(&mut self, len: usize, shape: [usize; 4], device: &B::Device) {
         let new = || Tensor::zeros(shape, device);
         self.tensors = Some(match self.tensors.take() {
-            Some(old) if len > 0 => old.map(|old| {
-                B::write_columns(new(), old.slice_dim(2, 0..len).swap_dims(1, 2), 0)
-            }),
+            Some(old) if len > 0 => {
+                old.map(|old| B::write_columns(new(), old.slice_dim(2, 0..len).swap_dims(1, 2), 0))
+            }
             _ => [new(), new()],
         });
     }
@@ -143,11 +143,9 @@ impl<B: ModelBackend> LayerCache<B> {
         // Taken out, so that nothing else holds the buffers and they are written in place.
         let Some([keys, values]) = self.tensors.take() else { return [key, value] };
         let filled = start + key.dims()[1];
-        let written =
-            [B::write_columns(keys, key, start), B::write_columns(values, value, start)];
-        let seen = written
-            .each_ref()
-            .map(|cache| cache.clone().slice_dim(2, 0..filled).swap_dims(1, 2));
+        let written = [B::write_columns(keys, key, start), B::write_columns(values, value, start)];
+        let seen =
+            written.each_ref().map(|cache| cache.clone().slice_dim(2, 0..filled).swap_dims(1, 2));
         self.tensors = Some(written);
         seen
     }

@@ -4,13 +4,15 @@ use burn::tensor::{Int, Tensor, TensorData};
 use ndarray::{Array2, Axis};
 
 use crate::{
-    CausalLm, ModelBackend, ModelError, Result, batch::length_buckets, lora::LoraRows, to_host::to_host,
+    CausalLm, ModelBackend, ModelError, Result, batch::length_buckets, lora::LoraRows,
+    to_host::to_host,
 };
 
 const ROWS_AT_ONCE: usize = 64;
 
 impl<B: ModelBackend> CausalLm<B> {
-    /// The base model's embedding of each token sequence: the mean of its final hidden states, of length 1.
+    /// The base model's embedding of each token sequence: the mean of its final hidden states, of
+    /// length 1.
     ///
     /// # Shapes
     ///
@@ -41,7 +43,8 @@ impl<B: ModelBackend> CausalLm<B> {
                 weights.extend((0..length).map(|i| if i < own { 1.0 / own as f32 } else { 0.0 }));
             }
             let shape = [bucket.len(), length];
-            let tokens = Tensor::<B, 2, Int>::from_data(TensorData::new(tokens, shape), &self.device);
+            let tokens =
+                Tensor::<B, 2, Int>::from_data(TensorData::new(tokens, shape), &self.device);
             let weights = TensorData::new(weights, [bucket.len(), 1, length]);
             let weights = Tensor::<B, 3>::from_data(weights, &self.device);
             let none = vec![None; bucket.len()];
@@ -51,7 +54,11 @@ impl<B: ModelBackend> CausalLm<B> {
             })?;
             for (&row, mean) in bucket.iter().zip(means.chunks_exact(width)) {
                 let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-                embeddings.index_axis_mut(Axis(0), row).iter_mut().zip(mean).for_each(|(e, x)| *e = x / norm);
+                embeddings
+                    .index_axis_mut(Axis(0), row)
+                    .iter_mut()
+                    .zip(mean)
+                    .for_each(|(e, x)| *e = x / norm);
             }
         }
         Ok(embeddings)

@@ -1,5 +1,5 @@
-//! The output head in chunks: log-likelihoods, the training loss and its gradient, without ever holding
-//! `[tokens, vocabulary]` whole.
+//! The output head in chunks: log-likelihoods, the training loss and its gradient, without ever
+//! holding `[tokens, vocabulary]` whole.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
@@ -60,17 +60,23 @@ impl<B: ModelBackend> Head<B> {
     /// - hidden: `[positions, hidden]`
     /// - targets: `[positions]`
     /// - output: `[positions]`
-    pub(crate) fn log_likelihoods(&self, hidden: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    pub(crate) fn log_likelihoods(
+        &self,
+        hidden: Tensor<B, 2>,
+        targets: Tensor<B, 1, Int>,
+    ) -> Tensor<B, 1> {
         let parts = self
             .chunks(hidden, targets)
             .map(|(hidden, targets)| B::log_likelihoods(self.logits(hidden), targets));
         Tensor::cat(parts.collect(), 0)
     }
 
-    /// Cross entropy of the targets times `scale`, in nats, and its gradient with respect to the hidden states.
+    /// Cross entropy of the targets times `scale`, in nats, and its gradient with respect to the
+    /// hidden states.
     ///
-    /// The head is frozen, so this gradient is all that training needs of it: `scale · (softmax(h·Wᵀ) − onehot)·W`, chunk
-    /// by chunk. With `scale` one over the number of a step's targets, the parts of the step add up to its mean loss.
+    /// The head is frozen, so this gradient is all that training needs of it: `scale ·
+    /// (softmax(h·Wᵀ) − onehot)·W`, chunk by chunk. With `scale` one over the number of a step's
+    /// targets, the parts of the step add up to its mean loss.
     ///
     /// # Shapes
     ///
@@ -120,8 +126,13 @@ impl<B: ModelBackend> Head<B> {
         (loss, Tensor::cat(gradients, 0).mul_scalar(scale), of_weight.mul_scalar(scale))
     }
 
-    /// Log-likelihoods of the targets, and the gradient of their negative sum with respect to the logits before the cap.
-    fn error(&self, hidden: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> (Tensor<B, 1>, Tensor<B, 2>) {
+    /// Log-likelihoods of the targets, and the gradient of their negative sum with respect to the
+    /// logits before the cap.
+    fn error(
+        &self,
+        hidden: Tensor<B, 2>,
+        targets: Tensor<B, 1, Int>,
+    ) -> (Tensor<B, 1>, Tensor<B, 2>) {
         let logits = self.logits(hidden);
         let Some(cap) = self.softcap else { return B::cross_entropy(logits, targets) };
         let (likelihoods, error) = B::cross_entropy(logits.clone(), targets);

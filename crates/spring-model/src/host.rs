@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use ndarray::Array2;
 use spring_lm::{
-    AdaptOutcome, Adapter, Branch, BranchVisitor, Embed, Result, Score, ScoreRow, Train, TrainRequest,
-    TrainStep,
+    AdaptOutcome, Adapter, Branch, BranchVisitor, Embed, Result, Score, ScoreRow, Train,
+    TrainRequest, TrainStep,
 };
 
 use crate::{CausalLm, Lora, ModelBackend};
@@ -16,7 +16,10 @@ struct Attached<'a, B: ModelBackend> {
 }
 
 impl<'a, B: ModelBackend> Attached<'a, B> {
-    fn new(model: &CausalLm<B>, adapters: impl Iterator<Item = Option<&'a Adapter>>) -> Result<Self> {
+    fn new(
+        model: &CausalLm<B>,
+        adapters: impl Iterator<Item = Option<&'a Adapter>>,
+    ) -> Result<Self> {
         let mut loras: Vec<(&'a Adapter, Lora<B>)> = Vec::new();
         for adapter in adapters.flatten() {
             if !loras.iter().any(|(known, _)| std::ptr::eq(*known, adapter)) {
@@ -35,7 +38,8 @@ impl<'a, B: ModelBackend> Attached<'a, B> {
 impl<B: ModelBackend> Score for CausalLm<B> {
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>> {
         let loras = Attached::new(self, rows.iter().map(|(_, adapter)| *adapter))?;
-        let rows: Vec<_> = rows.iter().map(|(sequence, adapter)| (*sequence, loras.get(*adapter))).collect();
+        let rows: Vec<_> =
+            rows.iter().map(|(sequence, adapter)| (*sequence, loras.get(*adapter))).collect();
         self.score(&rows)
     }
 

@@ -29,10 +29,10 @@ pub use pretrain::{AnyPretrainer, PretrainConfig, PretrainStart, Pretrainer};
 pub use session::DecodingSession;
 // What a user of this crate gives and gets.
 pub use spring_lm::{
-    Activation, AdaptOutcome, Adapter, AdapterHash, Branch, BranchVisitor, Decode, Detokenizer, Embed,
-    LanguageModel, LayerKind, LoraConfig, LoraPair, Message, ModelConfig, ModelError, ModelFiles,
-    ModelInfo, Projection, Result, Role, RowId, Score, ScoreRow, Sequence, Session, Tokenize, Tokenizer,
-    Train, TrainConfig, TrainRequest, TrainStep,
+    Activation, AdaptOutcome, Adapter, AdapterHash, Branch, BranchVisitor, Decode, Detokenizer,
+    Embed, LanguageModel, LayerKind, LoraConfig, LoraPair, Message, ModelConfig, ModelError,
+    ModelFiles, ModelInfo, Projection, Result, Role, RowId, Score, ScoreRow, Sequence, Session,
+    Tokenize, Tokenizer, Train, TrainConfig, TrainRequest, TrainStep,
 };
 pub use transformer::Transformer;
 pub use workers::Workers;
@@ -84,9 +84,10 @@ impl std::str::FromStr for Precision {
     type Err = ModelError;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| {
-            ModelError::setting("precision", name, "f32, f16 or bf16")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|precision| precision.name() == name)
+            .ok_or_else(|| ModelError::setting("precision", name, "f32, f16 or bf16"))
     }
 }
 
@@ -114,8 +115,9 @@ impl<B: ModelBackend> CausalLm<B> {
         Self::load_as(files, Precision::F32, device)
     }
 
-    /// Loads a model with its matrices in another float type than f32: half the memory, and on a GPU with fast matrix
-    /// units a multiple of the speed. Norms, attention, adapters and logits stay in f32.
+    /// Loads a model with its matrices in another float type than f32: half the memory, and on a
+    /// GPU with fast matrix units a multiple of the speed. Norms, attention, adapters and logits
+    /// stay in f32.
     ///
     /// # Errors
     ///
@@ -154,8 +156,8 @@ impl<B: ModelBackend> CausalLm<B> {
         self
     }
 
-    /// Sets the threads that its passes share; default as many as the machine runs at a time. Several
-    /// models may be given the same budget.
+    /// Sets the threads that its passes share; default as many as the machine runs at a time.
+    /// Several models may be given the same budget.
     pub fn with_workers(mut self, workers: Workers) -> Self {
         self.workers = workers;
         self
@@ -180,7 +182,8 @@ impl<B: ModelBackend> CausalLm<B> {
         Lora::from_adapter(adapter, &self.config, &self.fingerprint, &self.device)
     }
 
-    /// Logits of every position, for comparison with other implementations; all rows carry the same adapter, or none.
+    /// Logits of every position, for comparison with other implementations; all rows carry the same
+    /// adapter, or none.
     ///
     /// # Shapes
     ///
@@ -199,7 +202,10 @@ impl<B: ModelBackend> CausalLm<B> {
             self.config.check_ids(row)?;
         }
         let ids: Vec<i64> = rows.iter().flatten().map(|id| i64::from(*id)).collect();
-        let tokens = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [rows.len(), length]), &self.device);
+        let tokens = Tensor::<B, 2, Int>::from_data(
+            TensorData::new(ids, [rows.len(), length]),
+            &self.device,
+        );
         let adapters = vec![lora; rows.len()];
         self.workers.pass(|| {
             let hidden = self.transformer.forward(tokens, &LoraRows::new(&adapters));

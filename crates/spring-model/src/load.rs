@@ -28,8 +28,12 @@ pub(crate) fn tensor<B: Backend>(
     };
     let flat = [shape.iter().product::<usize>() / columns, columns];
     let data = match dtype {
-        DType::F16 => TensorData::new(file.numbers(name, shape, |x| f16::from_f32(change(x)))?, flat),
-        DType::BF16 => TensorData::new(file.numbers(name, shape, |x| bf16::from_f32(change(x)))?, flat),
+        DType::F16 => {
+            TensorData::new(file.numbers(name, shape, |x| f16::from_f32(change(x)))?, flat)
+        }
+        DType::BF16 => {
+            TensorData::new(file.numbers(name, shape, |x| bf16::from_f32(change(x)))?, flat)
+        }
         _ => TensorData::new(file.numbers(name, shape, change)?, flat),
     };
     if let Some((place, value)) = odd.get() {

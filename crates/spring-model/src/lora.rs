@@ -81,9 +81,12 @@ impl<B: Backend> Lora<B> {
 
     /// The same adapter on the autodiff backend, every factor tracked.
     pub(crate) fn tracked<A: AutodiffBackend<InnerBackend = B>>(&self) -> Lora<A> {
-        let lift = |tensor: &Tensor<B, 2>| Tensor::<A, 2>::from_inner(tensor.clone()).require_grad();
+        let lift =
+            |tensor: &Tensor<B, 2>| Tensor::<A, 2>::from_inner(tensor.clone()).require_grad();
         let layers = self.layers.iter().map(|layer| {
-            layer.each_ref().map(|slot| slot.as_ref().map(|f| Factors { a: lift(&f.a), b: lift(&f.b) }))
+            layer
+                .each_ref()
+                .map(|slot| slot.as_ref().map(|f| Factors { a: lift(&f.a), b: lift(&f.b) }))
         });
         Lora { layers: layers.collect(), scale: self.scale }
     }
@@ -92,7 +95,8 @@ impl<B: Backend> Lora<B> {
 fn download<B: Backend>(tensor: &Tensor<B, 2>) -> Result<Array2<f32>> {
     let [rows, columns] = tensor.dims();
     let numbers = to_host(tensor.clone())?;
-    Array2::from_shape_vec((rows, columns), numbers).map_err(|e| ModelError::Sequence(e.to_string()))
+    Array2::from_shape_vec((rows, columns), numbers)
+        .map_err(|e| ModelError::Sequence(e.to_string()))
 }
 
 fn upload<B: Backend>(matrix: &Array2<f32>, device: &B::Device) -> Tensor<B, 2> {
@@ -100,8 +104,8 @@ fn upload<B: Backend>(matrix: &Array2<f32>, device: &B::Device) -> Tensor<B, 2> 
     Tensor::from_data(TensorData::new(numbers, [matrix.nrows(), matrix.ncols()]), device)
 }
 
-/// Inverted dropout on the input of A, keyed by (row's seed, layer, projection): a row's numbers depend neither on the
-/// backend nor on the rows and the padding beside it.
+/// Inverted dropout on the input of A, keyed by (row's seed, layer, projection): a row's numbers
+/// depend neither on the backend nor on the rows and the padding beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Dropout {
     pub probability: f64,
@@ -129,7 +133,8 @@ impl Dropout {
         let mut mask = Vec::with_capacity(shape[0] * shape[1]);
         for seed in &self.seeds[rows] {
             let mut rng = keyed_rng(*seed, layer, projection);
-            let draws = (0..per_row).map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep });
+            let draws =
+                (0..per_row).map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep });
             mask.extend(draws);
         }
         let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
@@ -139,7 +144,8 @@ impl Dropout {
 
 /// Which rows of a batch carry which adapter.
 ///
-/// Neighbouring rows with the same adapter form one span, so a batch of one user costs one pair of products per layer.
+/// Neighbouring rows with the same adapter form one span, so a batch of one user costs one pair of
+/// products per layer.
 #[derive(Debug, Clone)]
 pub struct LoraRows<'a, B: Backend> {
     spans: Vec<(Range<usize>, &'a Lora<B>)>,
@@ -153,7 +159,9 @@ impl<'a, B: Backend> LoraRows<'a, B> {
         for (row, lora) in rows.iter().enumerate() {
             let Some(lora) = *lora else { continue };
             match spans.last_mut() {
-                Some((span, last)) if span.end == row && std::ptr::eq(*last, lora) => span.end = row + 1,
+                Some((span, last)) if span.end == row && std::ptr::eq(*last, lora) => {
+                    span.end = row + 1
+                }
                 _ => spans.push((row..row + 1, lora)),
             }
         }

@@ -1,8 +1,9 @@
 //! Training all parameters of a model: from random weights, or on from a checkpoint.
 //!
-//! Matrices inside the blocks are trained with Muon (Jordan et al. 2024), which needs about half the tokens of AdamW for
-//! the same loss; embeddings, head, norms and biases with AdamW. One learning rate serves both, because Muon's
-//! update is scaled to the root mean square of AdamW's (Liu et al. 2025, arXiv 2502.16982).
+//! Matrices inside the blocks are trained with Muon (Jordan et al. 2024), which needs about half
+//! the tokens of AdamW for the same loss; embeddings, head, norms and biases with AdamW. One
+//! learning rate serves both, because Muon's update is scaled to the root mean square of AdamW's
+//! (Liu et al. 2025, arXiv 2502.16982).
 
 mod any;
 
@@ -11,15 +12,17 @@ use std::{fmt, fs, path::Path};
 use burn::{
     backend::Autodiff,
     module::{AutodiffModule, Param},
-    optim::{AdamW, AdamWConfig, AdjustLrFn, Muon, MuonConfig, SimpleOptimizer, decay::WeightDecayConfig},
+    optim::{
+        AdamW, AdamWConfig, AdjustLrFn, Muon, MuonConfig, SimpleOptimizer, decay::WeightDecayConfig,
+    },
     record::{FullPrecisionSettings, NamedMpkBytesRecorder, Recorder},
     tensor::{DType, Tensor, TensorData},
 };
 use half::f16;
 use rand::Rng;
-use spring_numerics::key;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use spring_numerics::key;
 
 use crate::{
     CausalLm, ModelBackend, ModelConfig, ModelError, ModelFiles, Precision, Result, Sequence,
@@ -47,8 +50,9 @@ pub struct PretrainConfig {
     pub steps: usize,
     /// Part of the steps over which the rate rises from 0. Default 0.03.
     pub warmup: f64,
-    /// Part of the steps over which the rate falls linearly to 0 at the end; between the two it stays at its peak, so
-    /// that a run can be made longer as long as its decay has not begun. Default 0.5.
+    /// Part of the steps over which the rate falls linearly to 0 at the end; between the two it
+    /// stays at its peak, so that a run can be made longer as long as its decay has not begun.
+    /// Default 0.5.
     pub decay: f64,
     /// Decoupled weight decay of the matrices inside the blocks. Default 0.1.
     pub weight_decay: f64,
@@ -76,7 +80,9 @@ impl PretrainConfig {
     ///
     /// [`ModelError::Setting`], naming the first bad one.
     pub fn check(&self) -> Result<()> {
-        for (name, value) in [("learning_rate", self.learning_rate), ("max_grad_norm", self.max_grad_norm)] {
+        for (name, value) in
+            [("learning_rate", self.learning_rate), ("max_grad_norm", self.max_grad_norm)]
+        {
             if !(value.is_finite() && value > 0.0) {
                 return Err(ModelError::setting(name, value, "a positive number"));
             }
@@ -87,7 +93,11 @@ impl PretrainConfig {
             }
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(ModelError::setting("weight_decay", self.weight_decay, "0 or a positive number"));
+            return Err(ModelError::setting(
+                "weight_decay",
+                self.weight_decay,
+                "0 or a positive number",
+            ));
         }
         if self.steps == 0 {
             return Err(ModelError::setting("steps", self.steps, "at least 1"));
@@ -113,10 +123,11 @@ struct Progress {
 }
 
 impl<B: ModelBackend> CausalLm<B> {
-    /// A model of the shape that a `config.json` describes, with random weights that depend on `seed` alone.
+    /// A model of the shape that a `config.json` describes, with random weights that depend on
+    /// `seed` alone.
     ///
-    /// Matrices are uniform with standard deviation 0.02, smaller by √(2 · layers) where they write into the residual
-    /// stream (GPT-2's rule); norms are 1 and biases 0.
+    /// Matrices are uniform with standard deviation 0.02, smaller by √(2 · layers) where they write
+    /// into the residual stream (GPT-2's rule); norms are 1 and biases 0.
     ///
     /// # Errors
     ///
@@ -125,7 +136,8 @@ impl<B: ModelBackend> CausalLm<B> {
         let config = ModelConfig::from_json(config_json, "config.json")?;
         let mut rng = key::stream(seed, 0);
         let transformer = Transformer::build(&config, |name, shape| {
-            let into_residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+            let into_residual =
+                name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
             let deviation = match into_residual {
                 true => INITIAL_DEVIATION / (2.0 * config.num_layers as f64).sqrt(),
                 false => INITIAL_DEVIATION,
@@ -160,7 +172,10 @@ type MuonMoments<B> = Vec<MuonMoment<B>>;
 impl<B: ModelBackend> fmt::Debug for Pretrainer<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { config, step, .. } = self;
-        f.debug_struct("Pretrainer").field("config", config).field("step", step).finish_non_exhaustive()
+        f.debug_struct("Pretrainer")
+            .field("config", config)
+            .field("step", step)
+            .finish_non_exhaustive()
     }
 }
 
@@ -183,12 +198,13 @@ impl<B: ModelBackend> Pretrainer<B> {
         })
     }
 
-    /// Goes on from a folder that [`save_checkpoint`](Self::save_checkpoint) wrote: the same steps follow as without
-    /// the break. The number of steps may be another one.
+    /// Goes on from a folder that [`save_checkpoint`](Self::save_checkpoint) wrote: the same steps
+    /// follow as without the break. The number of steps may be another one.
     ///
     /// # Errors
     ///
-    /// As [`CausalLm::load`], and [`ModelError::Io`] or [`ModelError::Config`] if the optimisers' part is missing or damaged.
+    /// As [`CausalLm::load`], and [`ModelError::Io`] or [`ModelError::Config`] if the optimisers'
+    /// part is missing or damaged.
     pub fn resume(dir: &Path, config: &PretrainConfig, device: B::Device) -> Result<Self> {
         let model = CausalLm::load(&ModelFiles::from_dir(dir)?, device.clone())?;
         let mut trainer = Self::new(model, config)?;
@@ -197,8 +213,8 @@ impl<B: ModelBackend> Pretrainer<B> {
             file: dir.join(name).display().to_string(),
             reason,
         };
-        let progress: Progress =
-            serde_json::from_slice(&read(PROGRESS)?).map_err(|e| damaged(PROGRESS, e.to_string()))?;
+        let progress: Progress = serde_json::from_slice(&read(PROGRESS)?)
+            .map_err(|e| damaged(PROGRESS, e.to_string()))?;
         let recorder = NamedMpkBytesRecorder::<FullPrecisionSettings>::default();
         let (muon, adamw): (MuonMoments<B>, Vec<AdamMoment<B>>) =
             Recorder::<B>::load(&recorder, read(MOMENTS)?, &device)
@@ -220,8 +236,8 @@ impl<B: ModelBackend> Pretrainer<B> {
         self.step
     }
 
-    /// One update on the mean loss over all response tokens of a batch; a text whose every token is to be learned has one
-    /// token of context.
+    /// One update on the mean loss over all response tokens of a batch; a text whose every token is
+    /// to be learned has one token of context.
     ///
     /// # Errors
     ///
@@ -254,7 +270,8 @@ impl<B: ModelBackend> Pretrainer<B> {
     /// [`ModelError::NotFinite`] if training diverged.
     pub fn take_loss(&mut self) -> Result<f32> {
         let count = self.losses.len();
-        let losses = Tensor::cat(std::mem::take(&mut self.losses), 0).sum().div_scalar(count as f64);
+        let losses =
+            Tensor::cat(std::mem::take(&mut self.losses), 0).sum().div_scalar(count as f64);
         let loss = to_host(losses)?.first().copied().unwrap_or(f32::NAN);
         match loss.is_finite() {
             true => Ok(loss),
@@ -262,7 +279,8 @@ impl<B: ModelBackend> Pretrainer<B> {
         }
     }
 
-    /// Writes `model.safetensors`, which with the `config.json` and tokenizer that the model was made with is a model folder.
+    /// Writes `model.safetensors`, which with the `config.json` and tokenizer that the model was
+    /// made with is a model folder.
     ///
     /// # Errors
     ///
@@ -275,24 +293,31 @@ impl<B: ModelBackend> Pretrainer<B> {
             let is_vector = name.ends_with("norm.weight") || name.ends_with("bias");
             let shape = if is_vector { vec![columns] } else { vec![rows, columns] };
             // The other direction of what loading does.
-            let offset =
-                if self.model.config.norm_offset && name.ends_with("norm.weight") { 1.0 } else { 0.0 };
+            let offset = if self.model.config.norm_offset && name.ends_with("norm.weight") {
+                1.0
+            } else {
+                0.0
+            };
             let numbers = to_host(parameter.val())?.into_iter().map(|x| x - offset);
             let (dtype, bytes): (_, Vec<u8>) = match precision {
                 Precision::F32 => (Dtype::F32, numbers.flat_map(f32::to_le_bytes).collect()),
                 Precision::F16 => {
                     (Dtype::F16, numbers.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect())
                 }
-                Precision::Bf16 => return Err(ModelError::setting("precision", precision, "f32 or f16")),
+                Precision::Bf16 => {
+                    return Err(ModelError::setting("precision", precision, "f32 or f16"));
+                }
             };
             tensors.push((name, dtype, shape, bytes));
         }
         let path = dir.join("model.safetensors");
-        let fail = |reason: String| ModelError::Weights { file: path.display().to_string(), reason };
+        let fail =
+            |reason: String| ModelError::Weights { file: path.display().to_string(), reason };
         let views = tensors
             .iter()
             .map(|(name, dtype, shape, bytes)| {
-                let view = TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| fail(e.to_string()))?;
+                let view = TensorView::new(*dtype, shape.clone(), bytes)
+                    .map_err(|e| fail(e.to_string()))?;
                 Ok((name.as_str(), view))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -300,7 +325,8 @@ impl<B: ModelBackend> Pretrainer<B> {
         fs::write(&path, bytes).map_err(|source| io(&path, source))
     }
 
-    /// Writes all that [`resume`](Self::resume) needs into a folder that holds the model's `config.json`.
+    /// Writes all that [`resume`](Self::resume) needs into a folder that holds the model's
+    /// `config.json`.
     ///
     /// Write into a new folder and rename it: a crash then leaves the old checkpoint.
     ///
@@ -320,22 +346,29 @@ impl<B: ModelBackend> Pretrainer<B> {
     }
 
     /// Scaled loss and the gradient of every parameter.
-    fn gradients(&self, rows: &[&Sequence], scale: f64) -> (Tensor<B, 1>, Vec<Option<Tensor<B, 2>>>) {
+    fn gradients(
+        &self,
+        rows: &[&Sequence],
+        scale: f64,
+    ) -> (Tensor<B, 1>, Vec<Option<Tensor<B, 2>>>) {
         let mut tracked = Transformer::<Autodiff<B>>::from_inner(self.model.transformer.clone());
         for (_, parameter) in tracked.parameters_mut() {
             *parameter = Param::initialized(parameter.id, parameter.val().require_grad());
         }
         let batch = Batch::<Autodiff<B>>::new(rows, &self.model.device);
-        let hidden =
-            tracked.forward(batch.inputs, &LoraRows::new(&vec![None; rows.len()])).select(0, batch.positions);
+        let hidden = tracked
+            .forward(batch.inputs, &LoraRows::new(&vec![None; rows.len()]))
+            .select(0, batch.positions);
         let head = self.model.transformer.head();
         let (loss, of_hidden, of_head) =
             head.cross_entropy_trained(hidden.clone().inner(), batch.targets.inner(), scale);
         let mut found = (hidden * Tensor::from_inner(of_hidden)).sum().backward();
         let parameters = tracked.parameters_mut();
         let head = parameters.iter().position(|(name, _)| name == "lm_head.weight").unwrap_or(0);
-        let mut gradients: Vec<Option<Tensor<B, 2>>> =
-            parameters.into_iter().map(|(_, parameter)| parameter.val().grad_remove(&mut found)).collect();
+        let mut gradients: Vec<Option<Tensor<B, 2>>> = parameters
+            .into_iter()
+            .map(|(_, parameter)| parameter.val().grad_remove(&mut found))
+            .collect();
         // A tied head is the embedding, which is the first parameter and has a gradient of its own.
         gradients[head] = Some(match gradients[head].take() {
             Some(gradient) => gradient + of_head,
@@ -351,13 +384,16 @@ impl<B: ModelBackend> Pretrainer<B> {
             .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
             .with_weight_decay(Some(WeightDecayConfig { penalty: decay }))
             .build();
-        let adamw = AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8).with_weight_decay(0.0).build();
+        let adamw =
+            AdamWConfig::new().with_beta_2(0.95).with_epsilon(1e-8).with_weight_decay(0.0).build();
         let squares = gradients.iter().flatten().map(|g| g.clone().square().sum()).collect();
         let norm = Tensor::cat(squares, 0).sum().sqrt();
-        let scale = norm.add_scalar(1e-6).recip().mul_scalar(self.config.max_grad_norm).clamp_max(1.0);
+        let scale =
+            norm.add_scalar(1e-6).recip().mul_scalar(self.config.max_grad_norm).clamp_max(1.0);
         let rate = self.config.rate(self.step);
         let parameters = self.model.transformer.parameters_mut();
-        for (i, ((name, parameter), gradient)) in parameters.into_iter().zip(gradients).enumerate() {
+        for (i, ((name, parameter), gradient)) in parameters.into_iter().zip(gradients).enumerate()
+        {
             let Some(gradient) = gradient else { continue };
             let (value, gradient) = (parameter.val(), gradient * scale.clone().reshape([1, 1]));
             let updated = if name.ends_with("proj.weight") {

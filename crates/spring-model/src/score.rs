@@ -6,8 +6,8 @@ use crate::{
     CausalLm, ModelBackend, ModelError, Result, Sequence,
     batch::{Batch, length_buckets},
     head::chunk_len,
-    to_host::to_host,
     lora::{Lora, LoraRows},
+    to_host::to_host,
 };
 
 const ROWS_AT_ONCE: usize = 64;
@@ -61,10 +61,12 @@ impl<B: ModelBackend> CausalLm<B> {
         Ok(bucket.into_iter().map(own).collect())
     }
 
-    /// Hands the next-token distributions of several branches to `visit`, position by position of one response.
+    /// Hands the next-token distributions of several branches to `visit`, position by position of
+    /// one response.
     ///
-    /// The branches are the rows of one batch: each has its own context and adapter, all are given the same response
-    /// tokens. `visit` gets the position in the response and the branches' log-probabilities, `[branches, vocabulary]`.
+    /// The branches are the rows of one batch: each has its own context and adapter, all are given
+    /// the same response tokens. `visit` gets the position in the response and the branches'
+    /// log-probabilities, `[branches, vocabulary]`.
     ///
     /// # Errors
     ///
@@ -87,7 +89,8 @@ impl<B: ModelBackend> CausalLm<B> {
         let lora = LoraRows::new(&adapters);
         let hidden = self.workers.pass(|| self.transformer.forward(batch.inputs, &lora));
         let width = self.config.hidden_size;
-        // `[branches * positions, hidden]` to `[positions * branches, hidden]`: what is mixed lies together.
+        // `[branches * positions, hidden]` to `[positions * branches, hidden]`: what is mixed lies
+        // together.
         let hidden = hidden
             .select(0, batch.positions)
             .reshape([branches.len(), response.len(), width])

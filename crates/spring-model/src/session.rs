@@ -9,11 +9,8 @@ use std::{
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use crate::{
-    Adapter, CausalLm, Lora, ModelBackend, ModelError, Result, RowId, Session,
-    cache::RowCache,
-    lora::LoraRows,
-    to_host::to_host,
-    transformer::CachedRow,
+    Adapter, CausalLm, Lora, ModelBackend, ModelError, Result, RowId, Session, cache::RowCache,
+    lora::LoraRows, to_host::to_host, transformer::CachedRow,
 };
 
 /// A [`Session`] on a model of this crate.
@@ -59,9 +56,9 @@ fn check_room<B: ModelBackend>(id: RowId, row: &Row<B>, wanted: usize) -> Result
 }
 
 impl<B: ModelBackend> DecodingSession<B> {
-    /// As [`Session::join`], with padding before the context: what the row gives is, to the last bit
-    /// on the CPU, what it gives as a row of a padded batch, as branches have been scored and decoded
-    /// from the beginning.
+    /// As [`Session::join`], with padding before the context: what the row gives is, to the last
+    /// bit on the CPU, what it gives as a row of a padded batch, as branches have been scored and
+    /// decoded from the beginning.
     fn join_padded(
         &mut self,
         context: &[u32],
@@ -113,10 +110,8 @@ impl<B: ModelBackend> DecodingSession<B> {
         let ids: Vec<i64> =
             rows.iter().flat_map(|(_, tokens)| *tokens).map(|id| i64::from(*id)).collect();
         let count = ids.len();
-        let loras: Vec<Option<Arc<Lora<B>>>> = rows
-            .iter()
-            .flat_map(|(row, tokens)| tokens.iter().map(|_| row.lora.clone()))
-            .collect();
+        let loras: Vec<Option<Arc<Lora<B>>>> =
+            rows.iter().flat_map(|(row, tokens)| tokens.iter().map(|_| row.lora.clone())).collect();
         let loras: Vec<Option<&Lora<B>>> = loras.iter().map(Option::as_deref).collect();
         let lora = LoraRows::new(&loras);
         let mut cached: Vec<CachedRow<'_, B>> = rows

@@ -1,4 +1,5 @@
-//! Training an adapter: response-only loss, AdamW, one norm over all factors, warm-up and linear decay.
+//! Training an adapter: response-only loss, AdamW, one norm over all factors, warm-up and linear
+//! decay.
 
 mod watch;
 
@@ -14,8 +15,8 @@ use rand::seq::SliceRandom;
 use spring_numerics::key;
 
 use crate::{
-    AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TrainConfig, TrainRequest,
-    TrainStep,
+    AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TrainConfig,
+    TrainRequest, TrainStep,
     batch::{Batch, length_buckets},
     lora::{Dropout, Lora, LoraRows},
     transformer::Transformer,
@@ -25,15 +26,17 @@ use watch::Watch;
 impl<B: ModelBackend> CausalLm<B> {
     /// Trains an adapter on responses.
     ///
-    /// The order of batches, the initial factors and the dropout depend on the seed alone. The base is untracked: it
-    /// costs no gradient memory. The gradient of the head is taken in chunks, so `[tokens, vocabulary]` is never whole.
-    /// `progress` is called after each step and may ask to stop.
+    /// The order of batches, the initial factors and the dropout depend on the seed alone. The base
+    /// is untracked: it costs no gradient memory. The gradient of the head is taken in chunks, so
+    /// `[tokens, vocabulary]` is never whole. `progress` is called after each step and may ask to
+    /// stop.
     ///
     /// # Errors
     ///
-    /// [`ModelError::Setting`] or [`ModelError::Sequence`] for bad input, [`ModelError::Adapter`] if `start` is another
-    /// model's, [`ModelError::NotFinite`], [`ModelError::GradientNotFinite`] or [`ModelError::Diverged`] if training diverged
-    /// (looked at every `loss_interval` steps), [`ModelError::Stopped`] on request.
+    /// [`ModelError::Setting`] or [`ModelError::Sequence`] for bad input, [`ModelError::Adapter`]
+    /// if `start` is another model's, [`ModelError::NotFinite`], [`ModelError::GradientNotFinite`]
+    /// or [`ModelError::Diverged`] if training diverged (looked at every `loss_interval` steps),
+    /// [`ModelError::Stopped`] on request.
     pub fn train(
         &self,
         request: TrainRequest<'_>,
@@ -48,14 +51,16 @@ impl<B: ModelBackend> CausalLm<B> {
             Some(adapter) if adapter.config == *lora => adapter.clone(),
             Some(adapter) => {
                 let reason = format!(
-                    "it has the shape {:?}, but {lora:?} is asked for; an adapter keeps its shape, so keep the settings of [lora]",
+                    "it has the shape {:?}, but {lora:?} is asked for; an adapter keeps its shape, \
+                     so keep the settings of [lora]",
                     adapter.config
                 );
                 return Err(ModelError::Adapter { adapter: "to go on from".into(), reason });
             }
             None => Adapter::init(lora, &self.config, &self.fingerprint, seed)?,
         };
-        let weights = Lora::<B>::from_adapter(&start, &self.config, &self.fingerprint, &self.device)?;
+        let weights =
+            Lora::<B>::from_adapter(&start, &self.config, &self.fingerprint, &self.device)?;
         let dropout = start.config.dropout;
         let mut trainer = Trainer::new(self, weights, config);
         let (steps, mut tokens, mut step) = (config.steps(examples.len()), 0, 0);
@@ -67,7 +72,9 @@ impl<B: ModelBackend> CausalLm<B> {
             for batch in order.chunks(config.batch_size) {
                 let batch: Vec<&Sequence> = batch.iter().map(|i| &examples[*i]).collect();
                 tokens += batch.iter().map(|s| s.response.len()).sum::<usize>();
-                let seeds = (0..batch.len()).map(|row| key::split(key::split(seed, step as u64), row as u64)).collect();
+                let seeds = (0..batch.len())
+                    .map(|row| key::split(key::split(seed, step as u64), row as u64))
+                    .collect();
                 let dropout = Dropout { probability: dropout, seeds };
                 watch.push(trainer.step(&batch, config.rate(step, steps), Some(dropout)));
                 step += 1;
@@ -76,8 +83,13 @@ impl<B: ModelBackend> CausalLm<B> {
                     losses.push(loss);
                     gradient_norm = Some(norm);
                 }
-                if progress(TrainStep { done: step, steps, loss: losses.last().copied(), gradient_norm })
-                    .is_break()
+                if progress(TrainStep {
+                    done: step,
+                    steps,
+                    loss: losses.last().copied(),
+                    gradient_norm,
+                })
+                .is_break()
                 {
                     return Err(ModelError::Stopped);
                 }
@@ -85,7 +97,8 @@ impl<B: ModelBackend> CausalLm<B> {
         }
         let adapter = trainer.weights.to_adapter(&start)?;
         // The last update comes after the last loss that was read.
-        if adapter.pairs().any(|(_, _, pair)| pair.a.iter().chain(&pair.b).any(|x| !x.is_finite())) {
+        if adapter.pairs().any(|(_, _, pair)| pair.a.iter().chain(&pair.b).any(|x| !x.is_finite()))
+        {
             return Err(ModelError::NotFinite { step, loss: f32::NAN });
         }
         Ok(AdaptOutcome { adapter, steps, tokens, losses })
@@ -132,15 +145,31 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
             .with_weight_decay(config.weight_decay as f32)
             .build();
         let moments = weights.factors().map(|_| None).collect();
-        // Parameters without gradient stay so when they are lifted: the graph holds no gradient of the base.
+        // Parameters without gradient stay so when they are lifted: the graph holds no gradient of
+        // the base.
         let transformer = Transformer::from_inner(model.transformer.clone());
         let &TrainConfig { max_grad_norm, checkpoint_layers, anchor, .. } = config;
         let anchor = (anchor > 0.0).then(|| (weights.factors().cloned().collect(), anchor));
-        Self { model, transformer, weights, anchor, optimizer, moments, max_grad_norm, checkpoint_layers }
+        Self {
+            model,
+            transformer,
+            weights,
+            anchor,
+            optimizer,
+            moments,
+            max_grad_norm,
+            checkpoint_layers,
+        }
     }
 
-    /// One update. Rows of similar length run together, a few at a time; their gradients add up to the batch's.
-    fn step(&mut self, batch: &[&Sequence], rate: LearningRate, dropout: Option<Dropout>) -> Step<B> {
+    /// One update. Rows of similar length run together, a few at a time; their gradients add up to
+    /// the batch's.
+    fn step(
+        &mut self,
+        batch: &[&Sequence],
+        rate: LearningRate,
+        dropout: Option<Dropout>,
+    ) -> Step<B> {
         let targets: usize = batch.iter().map(|sequence| sequence.response.len()).sum();
         let lengths: Vec<usize> = batch.iter().map(|sequence| sequence.len()).collect();
         let (mut losses, mut gradients) = (Vec::new(), vec![None; self.moments.len()]);
@@ -177,13 +206,15 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         lora.dropout = dropout;
         let hidden = self.transformer.forward(batch.inputs, &lora).select(0, batch.positions);
         let head = self.model.transformer.head();
-        let (loss, gradient) = head.cross_entropy(hidden.clone().inner(), batch.targets.inner(), scale);
+        let (loss, gradient) =
+            head.cross_entropy(hidden.clone().inner(), batch.targets.inner(), scale);
         // The head's gradient is known; this product hands it to everything below.
         let mut gradients = (hidden * Tensor::from_inner(gradient)).sum().backward();
         (loss, tracked.factors().map(|factor| factor.grad_remove(&mut gradients)).collect())
     }
 
-    /// The same with one block's graph at a time: forward without any, then from the last block to the first.
+    /// The same with one block's graph at a time: forward without any, then from the last block to
+    /// the first.
     fn gradients_by_layer(
         &self,
         rows: &[&Sequence],
@@ -206,12 +237,15 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let mut lora = LoraRows::new(&vec![Some(&tracked); rows.len()]);
         lora.dropout = dropout;
         let pass = self.transformer.pass(shape, &lora, device);
-        let track =
-            |x: Option<Tensor<B, 2>>| x.map(|x| Tensor::<Autodiff<B>, 2>::from_inner(x).require_grad());
+        let track = |x: Option<Tensor<B, 2>>| {
+            x.map(|x| Tensor::<Autodiff<B>, 2>::from_inner(x).require_grad())
+        };
         let mut factors = vec![None; self.moments.len()];
         let Some(last) = track(inputs.pop()) else { return (Tensor::zeros([1], device), factors) };
-        let hidden = self.transformer.normalize(last.clone()).select(0, Tensor::from_inner(batch.positions));
-        let (loss, slope) = plain.head().cross_entropy(hidden.clone().inner(), batch.targets, scale);
+        let hidden =
+            self.transformer.normalize(last.clone()).select(0, Tensor::from_inner(batch.positions));
+        let (loss, slope) =
+            plain.head().cross_entropy(hidden.clone().inner(), batch.targets, scale);
         let mut gradients = (hidden * Tensor::from_inner(slope)).sum().backward();
         let mut gradient = last.grad_remove(&mut gradients);
         while let (Some(x), Some(slope)) = (track(inputs.pop()), gradient.take()) {
@@ -235,12 +269,14 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let squares = gradients.iter().flatten().map(|g| g.clone().square().sum()).collect();
         let norm = Tensor::cat(squares, 0).sum().sqrt();
         // As torch's clip_grad_norm_: scale by max / (norm + 1e-6), never up.
-        let scale = norm.clone().add_scalar(1e-6).recip().mul_scalar(self.max_grad_norm).clamp_max(1.0);
+        let scale =
+            norm.clone().add_scalar(1e-6).recip().mul_scalar(self.max_grad_norm).clamp_max(1.0);
         let factors = self.weights.factors_mut().zip(gradients).zip(&mut self.moments);
         for (place, ((factor, gradient), moments)) in factors.enumerate() {
             let Some(gradient) = gradient else { continue };
             let gradient = gradient * scale.clone().reshape([1, 1]);
-            let (updated, state) = self.optimizer.step(rate, factor.clone(), gradient, moments.take());
+            let (updated, state) =
+                self.optimizer.step(rate, factor.clone(), gradient, moments.take());
             // Decoupled as AdamW's decay: of the factor before the step.
             *factor = match &self.anchor {
                 Some((start, anchor)) => {

@@ -1,8 +1,9 @@
-//! The decoder-only transformer of all supported architectures: embeddings, rotary attention with grouped heads, gated
-//! feed-forward, norms. What differs between architectures is in [`ModelConfig`].
+//! The decoder-only transformer of all supported architectures: embeddings, rotary attention with
+//! grouped heads, gated feed-forward, norms. What differs between architectures is in
+//! [`ModelConfig`].
 //!
-//! Weights keep the names and the `[out, in]` layout of the checkpoint. They are parameters without gradient: the
-//! base is frozen, and what is trained is in [`LoraRows`].
+//! Weights keep the names and the `[out, in]` layout of the checkpoint. They are parameters without
+//! gradient: the base is frozen, and what is trained is in [`LoraRows`].
 
 use std::collections::HashMap;
 
@@ -38,7 +39,8 @@ pub struct Transformer<B: Backend> {
 struct Layer<B: Backend> {
     input_layernorm: RmsNorm<B>,
     self_attn: Attention<B>,
-    /// Before the feed-forward layer in most architectures; with sandwich norms, after the attention.
+    /// Before the feed-forward layer in most architectures; with sandwich norms, after the
+    /// attention.
     post_attention_layernorm: RmsNorm<B>,
     /// Sandwich norms: before and after the feed-forward layer.
     feedforward_layernorms: Option<(RmsNorm<B>, RmsNorm<B>)>,
@@ -126,16 +128,29 @@ impl<B: ModelBackend> Transformer<B> {
             let file = file?;
             for stored in file.names() {
                 let name = match canonical(&stored) {
-                    // One matrix, stored under either name; the embedding's counts if both are there.
-                    head if tied && head == HEAD && !weights.contains_key(EMBEDDING) => EMBEDDING.into(),
+                    // One matrix, stored under either name; the embedding's counts if both are
+                    // there.
+                    head if tied && head == HEAD && !weights.contains_key(EMBEDDING) => {
+                        EMBEDDING.into()
+                    }
                     name => name,
                 };
                 match wanted.get(&name) {
                     Some(shape) => {
                         let dtype = if shape.len() == 2 { dtype } else { DType::F32 };
-                        let offset =
-                            if config.norm_offset && name.ends_with("norm.weight") { 1.0 } else { 0.0 };
-                        let tensor = load::tensor::<B>(&file, &stored, shape, dtype, |x| x + offset, device)?;
+                        let offset = if config.norm_offset && name.ends_with("norm.weight") {
+                            1.0
+                        } else {
+                            0.0
+                        };
+                        let tensor = load::tensor::<B>(
+                            &file,
+                            &stored,
+                            shape,
+                            dtype,
+                            |x| x + offset,
+                            device,
+                        )?;
                         weights.insert(name, tensor);
                     }
                     None if config.multimodal && is_vision(&stored) => vision += 1,
@@ -147,7 +162,11 @@ impl<B: ModelBackend> Transformer<B> {
             tracing::warn!("{}: {vision} tensors of the vision part are left out", files.label());
         }
         if let Some(first) = unknown.first() {
-            tracing::warn!("{}: {} tensors are not used, {first} for one", files.label(), unknown.len());
+            tracing::warn!(
+                "{}: {} tensors are not used, {first} for one",
+                files.label(),
+                unknown.len()
+            );
         }
         Self::build(config, |name, _| match weights.remove(&name) {
             Some(tensor) => Ok(tensor),
@@ -176,7 +195,11 @@ impl<B: ModelBackend> Transformer<B> {
             layers,
             norm: RmsNorm::new(take("model.norm.weight".into())?, config),
             embed_tokens: take("model.embed_tokens.weight".into())?,
-            lm_head: if config.tie_word_embeddings { None } else { Some(take("lm_head.weight".into())?) },
+            lm_head: if config.tie_word_embeddings {
+                None
+            } else {
+                Some(take("lm_head.weight".into())?)
+            },
             config: config.clone(),
         })
     }
@@ -190,8 +213,13 @@ impl<B: ModelBackend> Transformer<B> {
         ];
         all.extend(self.lm_head.as_mut().map(|head| ("lm_head.weight".to_owned(), head)));
         for (i, layer) in self.layers.iter_mut().enumerate() {
-            let Layer { input_layernorm, self_attn, post_attention_layernorm, feedforward_layernorms, mlp } =
-                layer;
+            let Layer {
+                input_layernorm,
+                self_attn,
+                post_attention_layernorm,
+                feedforward_layernorms,
+                mlp,
+            } = layer;
             let Attention { q_proj, k_proj, v_proj, o_proj, q_k_norms } = self_attn;
             let Mlp { gate_proj, up_proj, down_proj } = mlp;
             let mut norms = vec![
@@ -199,14 +227,19 @@ impl<B: ModelBackend> Transformer<B> {
                 ("post_attention_layernorm", post_attention_layernorm),
             ];
             if let Some((before, after)) = feedforward_layernorms {
-                norms.extend([("pre_feedforward_layernorm", before), ("post_feedforward_layernorm", after)]);
+                norms.extend([
+                    ("pre_feedforward_layernorm", before),
+                    ("post_feedforward_layernorm", after),
+                ]);
             }
             if let Some((q_norm, k_norm)) = q_k_norms {
                 norms.extend([("self_attn.q_norm", q_norm), ("self_attn.k_norm", k_norm)]);
             }
             let prefix = format!("model.layers.{i}");
             all.extend(
-                norms.into_iter().map(|(name, norm)| (format!("{prefix}.{name}.weight"), &mut norm.weight)),
+                norms
+                    .into_iter()
+                    .map(|(name, norm)| (format!("{prefix}.{name}.weight"), &mut norm.weight)),
             );
             let linears = [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj];
             for (projection, linear) in Projection::ALL.into_iter().zip(linears) {
@@ -226,13 +259,18 @@ impl<B: ModelBackend> Transformer<B> {
         }
     }
 
-    /// Normalised final hidden states; rows are padded on the right, where causality keeps padding from being seen.
+    /// Normalised final hidden states; rows are padded on the right, where causality keeps padding
+    /// from being seen.
     ///
     /// # Shapes
     ///
     /// - tokens: `[rows, length]`
     /// - output: `[rows * length, hidden]`
-    pub(crate) fn forward(&self, tokens: Tensor<B, 2, Int>, lora: &LoraRows<'_, B>) -> Tensor<B, 2> {
+    pub(crate) fn forward(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        lora: &LoraRows<'_, B>,
+    ) -> Tensor<B, 2> {
         let pass = self.pass(tokens.dims(), lora, &tokens.device());
         let mut x = self.embed(tokens);
         for layer in 0..self.layers.len() {
@@ -241,8 +279,8 @@ impl<B: ModelBackend> Transformer<B> {
         self.normalize(x)
     }
 
-    /// The same for tokens that follow those in the rows' caches, in one pass: linear layers see the
-    /// tokens of all rows below each other, attention sees each row's own cache.
+    /// The same for tokens that follow those in the rows' caches, in one pass: linear layers see
+    /// the tokens of all rows below each other, attention sees each row's own cache.
     ///
     /// # Shapes
     ///
@@ -308,11 +346,13 @@ impl<B: ModelBackend> Transformer<B> {
                 let queries = columns.reshape([length, 1]).expand([length, length]);
                 let mut forbidden = keys.clone().greater(queries.clone());
                 if let Some(window) = window.filter(|window| *window < length) {
-                    forbidden = forbidden.bool_or(keys.add_scalar(window as i64).lower_equal(queries));
+                    forbidden =
+                        forbidden.bool_or(keys.add_scalar(window as i64).lower_equal(queries));
                 }
                 self.for_all_heads(forbidden.reshape([1, 1, 1, length, length]), rows)
             });
-            let mask = Mask { visible: Visible { start: 0, pads: Vec::new(), window }, tensor: mask };
+            let mask =
+                Mask { visible: Visible { start: 0, pads: Vec::new(), window }, tensor: mask };
             self.view(kind, [1, length], &positions, vec![mask], device)
         };
         Pass { lora, rows, length, parts: Vec::new(), of: Rows::Batch, views: self.views(view) }
@@ -337,8 +377,8 @@ impl<B: ModelBackend> Transformer<B> {
             LayerKind::Sliding => &self.config.sliding_rope,
         };
         let dim = self.config.head_dim;
-        let [cos, sin] =
-            rotation::tables::<B>(rope, dim, positions, device).map(|t| t.reshape([rows, length, dim / 2]));
+        let [cos, sin] = rotation::tables::<B>(rope, dim, positions, device)
+            .map(|t| t.reshape([rows, length, dim / 2]));
         View { cos, sin, masks }
     }
 
@@ -376,10 +416,20 @@ impl<B: ModelBackend> Transformer<B> {
         pass: &Pass<'_, B>,
         caches: Option<Vec<&mut LayerCache<B>>>,
     ) -> Tensor<B, 2> {
-        let Layer { input_layernorm, self_attn, post_attention_layernorm, feedforward_layernorms, mlp } =
-            &self.layers[layer];
-        let mut attended =
-            self_attn.forward(input_layernorm.forward(x.clone()), layer, pass, &self.config, caches);
+        let Layer {
+            input_layernorm,
+            self_attn,
+            post_attention_layernorm,
+            feedforward_layernorms,
+            mlp,
+        } = &self.layers[layer];
+        let mut attended = self_attn.forward(
+            input_layernorm.forward(x.clone()),
+            layer,
+            pass,
+            &self.config,
+            caches,
+        );
         if feedforward_layernorms.is_some() {
             attended = post_attention_layernorm.forward(attended);
         }
@@ -409,13 +459,15 @@ impl<B: Backend> Layer<B> {
     ) -> Result<Self> {
         let mut linear = |projection: Projection| {
             let name = format!("model.layers.{layer}.{}", projection.path());
-            let bias = config.has_bias(projection).then(|| take(format!("{name}.bias"))).transpose()?;
+            let bias =
+                config.has_bias(projection).then(|| take(format!("{name}.bias"))).transpose()?;
             Ok(Linear { weight: take(format!("{name}.weight"))?, bias })
         };
         let [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj] =
             Projection::ALL.map(&mut linear);
-        let mut norm =
-            |name: &str| Ok(RmsNorm::new(take(format!("model.layers.{layer}.{name}.weight"))?, config));
+        let mut norm = |name: &str| {
+            Ok(RmsNorm::new(take(format!("model.layers.{layer}.{name}.weight"))?, config))
+        };
         let mut pair = |wanted: bool, first: &str, second: &str| match wanted {
             true => Ok(Some((norm(first)?, norm(second)?))),
             false => Ok(None),
@@ -454,8 +506,10 @@ impl<B: ModelBackend> Attention<B> {
         let (heads, kv_heads) = (config.num_heads, config.num_kv_heads);
         let mut query = self.q_proj.forward(&x, layer, Projection::Q, pass);
         let mut key = self.k_proj.forward(&x, layer, Projection::K, pass);
-        let value =
-            self.v_proj.forward(&x, layer, Projection::V, pass).reshape([rows, length, kv_heads, dim]);
+        let value = self
+            .v_proj
+            .forward(&x, layer, Projection::V, pass)
+            .reshape([rows, length, kv_heads, dim]);
         if let Some((q_norm, k_norm)) = &self.q_k_norms {
             query = q_norm.forward(query.reshape([rows * length * heads, dim]));
             key = k_norm.forward(key.reshape([rows * length * kv_heads, dim]));
@@ -473,9 +527,7 @@ impl<B: ModelBackend> Attention<B> {
                     .collect();
                 B::cached_attention(query, key, value, &mut parts, config.query_scale)
             }
-            (None, [mask, ..]) => {
-                B::grouped_attention(query, key, value, mask, config.query_scale)
-            }
+            (None, [mask, ..]) => B::grouped_attention(query, key, value, mask, config.query_scale),
             (None, []) => return x,
         };
         let mixed = mixed.reshape([rows * length, heads * dim]);
@@ -540,8 +592,10 @@ fn wanted(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     if !config.tie_word_embeddings {
         wanted.push(("lm_head.weight".into(), embedding));
     }
-    let mut norms =
-        vec![("input_layernorm", config.hidden_size), ("post_attention_layernorm", config.hidden_size)];
+    let mut norms = vec![
+        ("input_layernorm", config.hidden_size),
+        ("post_attention_layernorm", config.hidden_size),
+    ];
     if config.sandwich_norms {
         norms.extend([
             ("pre_feedforward_layernorm", config.hidden_size),
@@ -549,7 +603,8 @@ fn wanted(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         ]);
     }
     if config.qk_norm {
-        norms.extend([("self_attn.q_norm", config.head_dim), ("self_attn.k_norm", config.head_dim)]);
+        norms
+            .extend([("self_attn.q_norm", config.head_dim), ("self_attn.k_norm", config.head_dim)]);
     }
     for layer in 0..config.num_layers {
         for (norm, width) in &norms {
@@ -567,8 +622,8 @@ fn wanted(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     wanted
 }
 
-/// A tensor inside a block that this model would not use means that the weights and config.json do not fit; others
-/// are only counted.
+/// A tensor inside a block that this model would not use means that the weights and config.json do
+/// not fit; others are only counted.
 fn check_unused(
     file: &Weights<'_>,
     stored: &str,
@@ -584,7 +639,8 @@ fn check_unused(
             return Err(ModelError::Config {
                 file: file.label().into(),
                 reason: format!(
-                    "tensor {stored} is no part of a {} model with this config.json: weights and config.json do \
+                    "tensor {stored} is no part of a {} model with this config.json: weights and \
+                     config.json do \
                      not belong together, or the model is of another kind than it says",
                     config.model_type
                 ),

@@ -51,13 +51,15 @@ fn with_bytes(decoder: Value) -> AnyModel {
     load(folder.path())
 }
 
-/// As Llama's, Gemma's and those of Mistral's first tokenizers are, and bytes with no space to strip.
+/// As Llama's, Gemma's and those of Mistral's first tokenizers are, and bytes with no space to
+/// strip.
 fn models() -> Vec<AnyModel> {
     let spaces = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
     let bytes = json!({"type": "ByteFallback"});
     let fuse = json!({"type": "Fuse"});
     let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
-    let marks = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
+    let marks =
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
     let sequence = |decoders: &[&Value]| json!({"type": "Sequence", "decoders": decoders});
     vec![
         load(&tiny()),

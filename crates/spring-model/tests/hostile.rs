@@ -46,7 +46,10 @@ fn named(error: &spring_model::ModelError, file: &str) -> bool {
     let said = error.to_string();
     // Files are checked against each other: any of them may be the one that is named, or the
     // setting, or the sequence that does not fit what the changed file says.
-    said.contains(file) || said.contains("json") || said.contains("safetensors") || said.contains("token")
+    said.contains(file)
+        || said.contains("json")
+        || said.contains("safetensors")
+        || said.contains("token")
 }
 
 fn damaged(sound: &[u8], kind: u8, at: Index, noise: &[u8]) -> Vec<u8> {
@@ -153,12 +156,22 @@ fn files_longer_than_any_model_has_are_refused() {
     for (file, limit) in [("config.json", 16_u64 << 20), ("tokenizer.json", 128 << 20)] {
         let folder = with(&fixture(), &MODEL, file, b"");
         // A hole: it takes no room on the disk.
-        fs::File::options().write(true).open(folder.path().join(file)).unwrap().set_len(limit + 1).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(folder.path().join(file))
+            .unwrap()
+            .set_len(limit + 1)
+            .unwrap();
         let error = use_model(folder.path()).unwrap_err().to_string();
         assert!(error.contains(file) && error.contains("longer than"), "{error}");
     }
     let adapter = with(&fixture().join("adapter"), &PEFT, PEFT[0], b"");
-    fs::File::options().write(true).open(adapter.path().join(PEFT[0])).unwrap().set_len(1 << 30).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(adapter.path().join(PEFT[0]))
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
     assert!(Adapter::load_peft(adapter.path()).unwrap_err().to_string().contains("longer than"));
 }
 

@@ -6,7 +6,9 @@
 use std::{io::Write, ops::ControlFlow, path::Path};
 
 use burn::backend::Flex;
-use spring_model::{CausalLm, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig, TrainRequest};
+use spring_model::{
+    CausalLm, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig, TrainRequest,
+};
 
 const VOCABULARY: usize = 40_000;
 const WIDTH: usize = 512;
@@ -39,7 +41,10 @@ fn write_model(dir: &Path) -> usize {
     let (mut header, mut at) = (serde_json::Map::new(), 0);
     for (name, shape) in tensors {
         let end = at + 2 * shape.iter().product::<usize>();
-        header.insert(name, serde_json::json!({"dtype": "F16", "shape": shape, "data_offsets": [at, end]}));
+        header.insert(
+            name,
+            serde_json::json!({"dtype": "F16", "shape": shape, "data_offsets": [at, end]}),
+        );
         at = end;
     }
     let header = serde_json::Value::Object(header).to_string();
@@ -79,7 +84,10 @@ fn loading_needs_the_weights_and_training_no_second_copy() {
         let (model, grown) =
             peak(|| CausalLm::<Flex>::load_as(&files, precision, Default::default()).unwrap());
         assert!(grown > weights / 2, "nothing was loaded as {precision}: {grown} of {weights}");
-        assert!(grown as f64 <= 1.3 * weights as f64, "loading {weights} bytes as {precision} took {grown}");
+        assert!(
+            grown as f64 <= 1.3 * weights as f64,
+            "loading {weights} bytes as {precision} took {grown}"
+        );
         drop(model);
     }
 

@@ -10,8 +10,8 @@ use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, tensor::TensorView};
 use spring_model::{
-    Adapter, AdapterHash, CausalLm, DecodingSession, LoraConfig, ModelError, ModelFiles, Projection, RowId, Sequence,
-    Session, TrainConfig, TrainRequest, Workers,
+    Adapter, AdapterHash, CausalLm, DecodingSession, LoraConfig, ModelError, ModelFiles,
+    Projection, RowId, Sequence, Session, TrainConfig, TrainRequest, Workers,
 };
 
 fn fixture(name: &str) -> CausalLm<Flex> {
@@ -73,7 +73,8 @@ fn adapters(model: &CausalLm<Flex>) -> Vec<Arc<Adapter>> {
             },
             ..LoraConfig::default()
         };
-        let ids = |from: u64| (0..6).map(|i| 3 + ((from + seed * 11 + i * 7) % 90) as u32).collect();
+        let ids =
+            |from: u64| (0..6).map(|i| 3 + ((from + seed * 11 + i * 7) % 90) as u32).collect();
         let example = Sequence { context: ids(0), response: ids(50) };
         let config = TrainConfig { epochs: 1, learning_rate: 0.05, ..TrainConfig::default() };
         let examples = [example];
@@ -175,12 +176,8 @@ fn in_company(
 /// Also with windows, norms of heads, and products that are shared between threads.
 #[test]
 fn a_row_is_the_same_in_any_company_and_for_any_number_of_threads() {
-    let models: [fn() -> CausalLm<Flex>; 4] = [
-        || fixture("tiny-llama"),
-        || fixture("parity/gemma3"),
-        || fixture("parity/qwen3"),
-        wide,
-    ];
+    let models: [fn() -> CausalLm<Flex>; 4] =
+        [|| fixture("tiny-llama"), || fixture("parity/gemma3"), || fixture("parity/qwen3"), wide];
     for (name, load) in ["tiny-llama", "gemma3", "qwen3", "wide"].into_iter().zip(models) {
         let one = Arc::new(load().with_workers(Workers::new(1)));
         let adapters = adapters(&one);

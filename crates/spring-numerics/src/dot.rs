@@ -75,7 +75,9 @@ mod tests {
     fn it_is_the_sum_of_the_products() {
         let mut state = 1u64;
         let mut number = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
         };
         for length in [0, 1, 31, 32, 33, 64, 100, 256] {

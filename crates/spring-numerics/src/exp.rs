@@ -103,7 +103,10 @@ mod tests {
                 let b = shift - step as f32 * 0.05;
                 let exact = f64::from(shift) + (f64::from(b) - f64::from(shift)).exp().ln_1p();
                 let error = (f64::from(log_add_exp(shift, b)) - exact).abs();
-                assert!(error < 3e-7 + f64::from(f32::EPSILON) * exact.abs(), "{shift} {b}: {error}");
+                assert!(
+                    error < 3e-7 + f64::from(f32::EPSILON) * exact.abs(),
+                    "{shift} {b}: {error}"
+                );
                 assert_eq!(log_add_exp(shift, b), log_add_exp(b, shift));
             }
         }

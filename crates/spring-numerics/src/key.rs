@@ -62,13 +62,16 @@ mod tests {
     #[test]
     fn the_numbers_stay() {
         assert_eq!(seed(7, "ada", 3, "adapter"), seed(7, "ada", 3, "adapter"));
-        for other in
-            [seed(8, "ada", 3, "adapter"), seed(7, "ad", 3, "aadapter"), seed(7, "ada", 4, "adapter")]
-        {
+        for other in [
+            seed(8, "ada", 3, "adapter"),
+            seed(7, "ad", 3, "aadapter"),
+            seed(7, "ada", 4, "adapter"),
+        ] {
             assert_ne!(seed(7, "ada", 3, "adapter"), other);
         }
         // The first outputs of the reference implementation, started at 1234567.
-        let reference = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        let reference =
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
         assert_eq!([0, 1, 2].map(|index| split(1_234_567, index)), reference);
     }
 

@@ -31,7 +31,12 @@ pub fn fold(values: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> [f32; LA
 
 /// As [`fold`], over two slices of one length.
 #[inline(always)]
-pub fn fold_pairs(xs: &[f32], ys: &[f32], start: f32, f: impl Fn(f32, f32, f32) -> f32) -> [f32; LANES] {
+pub fn fold_pairs(
+    xs: &[f32],
+    ys: &[f32],
+    start: f32,
+    f: impl Fn(f32, f32, f32) -> f32,
+) -> [f32; LANES] {
     let mut lanes = [start; LANES];
     let (x_chunks, x_rest) = xs.as_chunks::<LANES>();
     let (y_chunks, y_rest) = ys.as_chunks::<LANES>();
@@ -119,7 +124,9 @@ mod tests {
     use super::*;
 
     fn numbers(count: usize) -> Vec<f32> {
-        (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 2f32.powi(23)).collect()
+        (0..count as u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 2f32.powi(23))
+            .collect()
     }
 
     #[test]
@@ -131,7 +138,8 @@ mod tests {
         }
         for count in [0, 1, 15, 16, 17, 100, 5000] {
             let (xs, ys) = (numbers(count), numbers(count + 1).split_off(1));
-            let close = |value: f32, exact: f64| (f64::from(value) - exact).abs() <= 1e-5 * exact + 1e-6;
+            let close =
+                |value: f32, exact: f64| (f64::from(value) - exact).abs() <= 1e-5 * exact + 1e-6;
             let exact: f64 = xs.iter().map(|&x| f64::from(x)).sum();
             assert!(
                 close(sum(&xs, |x| x), exact)

@@ -87,7 +87,9 @@ mod tests {
             let total: f64 = into.iter().map(|&x| f64::from(x).exp()).sum();
             assert!((total - 1.0).abs() < 1e-5, "{total}");
         }
-        for (values, highest) in [(vec![], f32::NEG_INFINITY), (vec![1.0, f32::INFINITY], f32::INFINITY)] {
+        for (values, highest) in
+            [(vec![], f32::NEG_INFINITY), (vec![1.0, f32::INFINITY], f32::INFINITY)]
+        {
             assert_eq!(LogSumExp::of(&values).highest, highest);
         }
         assert!(LogSumExp::of(&[1.0, f32::NAN]).highest.is_nan());

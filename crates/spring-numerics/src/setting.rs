@@ -45,7 +45,12 @@ impl SettingError {
 ///
 /// # Errors
 /// If it is not.
-pub fn require(name: &str, value: impl Display, is_allowed: bool, allowed: &str) -> Result<(), SettingError> {
+pub fn require(
+    name: &str,
+    value: impl Display,
+    is_allowed: bool,
+    allowed: &str,
+) -> Result<(), SettingError> {
     if is_allowed { Ok(()) } else { Err(SettingError::new(name, value, allowed)) }
 }
 

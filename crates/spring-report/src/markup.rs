@@ -15,8 +15,9 @@ const MOST_ROWS: usize = 500;
 
 /// A text of the data: what no page may contain becomes U+FFFD, and maud escapes the rest.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    let is_bad =
-        |c: char| matches!(c, '\u{fffe}' | '\u{ffff}') || c.is_control() && !matches!(c, '\n' | '\t');
+    let is_bad = |c: char| {
+        matches!(c, '\u{fffe}' | '\u{ffff}') || c.is_control() && !matches!(c, '\n' | '\t')
+    };
     match text.contains(is_bad) {
         true => text.replace(is_bad, "\u{fffd}").into(),
         false => text.into(),
@@ -150,7 +151,12 @@ pub(crate) fn folded_table(label: &str, columns: &[Column], rows: &[Vec<Markup>]
 }
 
 /// A table that is folded away whole.
-pub(crate) fn details(summary: &str, label: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Markup {
+pub(crate) fn details(
+    summary: &str,
+    label: &str,
+    columns: &[Column],
+    rows: &[Vec<Markup>],
+) -> Markup {
     let (shown, rest) = rows.split_at(rows.len().min(MOST_ROWS));
     html! {
         details {

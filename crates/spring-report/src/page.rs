@@ -116,8 +116,12 @@ impl<'a> Page<'a> {
     }
 
     fn item_columns(&self) -> Vec<Column> {
-        let terms =
-            [Column::Word("from period"), Column::Number("N"), Column::Number("Q"), Column::Number("S")];
+        let terms = [
+            Column::Word("from period"),
+            Column::Number("N"),
+            Column::Number("Q"),
+            Column::Number("S"),
+        ];
         terms.into_iter().chain(self.text_columns()).collect()
     }
 

@@ -21,8 +21,14 @@ type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
 /// A colour by its place in the light and its name in the style sheet. The hues are of Okabe and
 /// Ito's palette, which the colour-blind can tell apart, darkened for contrast.
-const INKS: [(RGBColor, &str); 6] =
-    [(TEXT, "text"), (GRID, "grid"), (GREY, "grey"), (RED, "red"), (GREEN, "green"), (BLUE, "blue")];
+const INKS: [(RGBColor, &str); 6] = [
+    (TEXT, "text"),
+    (GRID, "grid"),
+    (GREY, "grey"),
+    (RED, "red"),
+    (GREEN, "green"),
+    (BLUE, "blue"),
+];
 const TEXT: RGBColor = RGBColor(0x3a, 0x3f, 0x47);
 const GRID: RGBColor = RGBColor(0xe0, 0xe3, 0xe8);
 pub(crate) const GREY: RGBColor = RGBColor(0x75, 0x7b, 0x85);
@@ -34,7 +40,10 @@ pub(crate) const BLUE: RGBColor = RGBColor(0x00, 0x62, 0xa6);
 pub(crate) fn ink_rules() -> String {
     let rule = |(RGBColor(r, g, b), name): &(RGBColor, &str)| {
         let hex = format!("#{r:02X}{g:02X}{b:02X}");
-        format!("svg [fill=\"{hex}\"]{{fill:var(--{name})}}svg [stroke=\"{hex}\"]{{stroke:var(--{name})}}\n")
+        format!(
+            "svg [fill=\"{hex}\"]{{fill:var(--{name})}}svg \
+             [stroke=\"{hex}\"]{{stroke:var(--{name})}}\n"
+        )
     };
     INKS.iter().map(rule).collect()
 }
@@ -73,7 +82,8 @@ pub(crate) struct Line {
 
 /// Values per period; "" if there is nothing to draw.
 pub(crate) fn lines(plot: &'static str, unit: &str, lines: &[Line]) -> Result<String> {
-    let points = || lines.iter().flat_map(|line| &line.points).filter(|(_, value)| value.is_finite());
+    let points =
+        || lines.iter().flat_map(|line| &line.points).filter(|(_, value)| value.is_finite());
     let periods = || points().map(|(period, _)| *period);
     let (Some(first), Some(last), Some(y)) =
         (periods().min(), periods().max(), padded(points().map(|(_, value)| *value)))
@@ -100,17 +110,17 @@ pub(crate) fn lines(plot: &'static str, unit: &str, lines: &[Line]) -> Result<St
             let points = || points.iter().cloned();
             chart.draw_series(LineSeries::new(points(), color.stroke_width(2)))?;
             match mark {
-                Mark::Disc => chart.draw_series(points().map(|p| Circle::new(p, 5, color.filled())))?,
-                Mark::Triangle => {
-                    chart.draw_series(points().map(|p| TriangleMarker::new(p, 6, color.filled())))?
+                Mark::Disc => {
+                    chart.draw_series(points().map(|p| Circle::new(p, 5, color.filled())))?
                 }
+                Mark::Triangle => chart
+                    .draw_series(points().map(|p| TriangleMarker::new(p, 6, color.filled())))?,
                 Mark::Cross => {
                     chart.draw_series(points().map(|p| Cross::new(p, 5, color.stroke_width(2))))?
                 }
-                Mark::Square => chart.draw_series(
-                    points()
-                        .map(|p| EmptyElement::at(p) + Rectangle::new([(-4, -4), (4, 4)], color.filled())),
-                )?,
+                Mark::Square => chart.draw_series(points().map(|p| {
+                    EmptyElement::at(p) + Rectangle::new([(-4, -4), (4, 4)], color.filled())
+                }))?,
             };
         }
         Ok(())
@@ -121,9 +131,10 @@ pub(crate) fn lines(plot: &'static str, unit: &str, lines: &[Line]) -> Result<St
 /// none.
 pub(crate) fn drift(periods: &[PeriodRecord]) -> Result<String> {
     let texts = || periods.iter().flat_map(|period| &period.scores);
-    let (Some(score), Some(novelty)) =
-        (padded(texts().map(|t| t.score.score)), padded(texts().map(|t| t.score.novelty).chain([0.0])))
-    else {
+    let (Some(score), Some(novelty)) = (
+        padded(texts().map(|t| t.score.score)),
+        padded(texts().map(|t| t.score.novelty).chain([0.0])),
+    ) else {
         return Ok(String::new());
     };
     both("drift score", (900, 480), (360, 460), |area| {
@@ -189,11 +200,16 @@ fn panel(
             let ends = [(start, cutoff), (stop, cutoff)];
             chart.draw_series([DashedPathElement::new(ends, 4, 3, TEXT.stroke_width(1))])?;
         }
-        let points =
-            period.scores.iter().enumerate().map(|(i, t)| ((start + 0.5 + i as f64, value(t)), t.selected));
+        let points = period
+            .scores
+            .iter()
+            .enumerate()
+            .map(|(i, t)| ((start + 0.5 + i as f64, value(t)), t.selected));
         let points = points.filter(|((_, y), _)| y.is_finite());
         let (taken, left): (Vec<_>, Vec<_>) = points.partition(|(_, selected)| selected.is_some());
-        chart.draw_series(left.iter().map(|(p, _)| Circle::new(*p, radius - 1, GREY.stroke_width(1))))?;
+        chart.draw_series(
+            left.iter().map(|(p, _)| Circle::new(*p, radius - 1, GREY.stroke_width(1))),
+        )?;
         chart.draw_series(taken.iter().map(|(p, _)| Circle::new(*p, radius, BLUE.filled())))?;
         start = stop;
     }
@@ -208,7 +224,8 @@ pub(crate) fn sparkline(values: &[f32]) -> Result<String> {
     };
     svg("training loss", (160, 36), |area| {
         let last = (values.len() - 1) as f64;
-        let mut chart = ChartBuilder::on(area).margin(4).build_cartesian_2d(0.0..last, y.clone())?;
+        let mut chart =
+            ChartBuilder::on(area).margin(4).build_cartesian_2d(0.0..last, y.clone())?;
         let points = values.iter().enumerate().map(|(i, v)| (i as f64, *v));
         chart.draw_series(LineSeries::new(points, BLUE.stroke_width(2)))?;
         chart.draw_series([Circle::new((last, values[values.len() - 1]), 3, BLUE.filled())])?;
@@ -241,9 +258,9 @@ pub(crate) fn histogram(
         counts[(((value - range.start) / width) as usize).min(bins - 1)] += 1;
     }
     let most = counts.iter().copied().max().unwrap_or(0);
-    let Some(x) =
-        padded(sample.iter().copied().chain([range.start + width]).chain(markers.iter().map(|m| m.value)))
-    else {
+    let Some(x) = padded(
+        sample.iter().copied().chain([range.start + width]).chain(markers.iter().map(|m| m.value)),
+    ) else {
         return Ok(String::new());
     };
     both(plot, (900, 280), (360, 260), |area| {

@@ -9,7 +9,8 @@ use spring_eval::{Half, RunLine, Start, Suite, SuiteData, SuiteOutcome, Summary,
 use crate::{
     Result,
     markup::{
-        Column, bold_if, cell, clean, count, details, facts, links, number, page, percent, section, table,
+        Column, bold_if, cell, clean, count, details, facts, links, number, page, percent, section,
+        table,
     },
 };
 
@@ -77,7 +78,9 @@ impl Group<'_> {
 fn groups(summary: &Summary) -> Vec<Vec<&SummaryRow>> {
     let mut groups: Vec<Vec<&SummaryRow>> = Vec::new();
     for row in &summary.rows {
-        let same = |group: &&mut Vec<&SummaryRow>| group[0].data == row.data && group[0].budget == row.budget;
+        let same = |group: &&mut Vec<&SummaryRow>| {
+            group[0].data == row.data && group[0].budget == row.budget
+        };
         match groups.last_mut().filter(same) {
             Some(group) => group.push(row),
             None => groups.push(vec![row]),

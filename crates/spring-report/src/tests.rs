@@ -55,9 +55,11 @@ impl Data {
         let mut data = Self::empty();
         for period in 1..=3 {
             let first = n * u64::from(period - 1);
-            data.texts
-                .extend((first..first + n).map(|seq| (seq, text(seq, "A review, rather short.", "steady"))));
-            data.periods.push(record(period, (first..first + n).map(|seq| scored(seq, n)).collect()));
+            data.texts.extend(
+                (first..first + n).map(|seq| (seq, text(seq, "A review, rather short.", "steady"))),
+            );
+            data.periods
+                .push(record(period, (first..first + n).map(|seq| scored(seq, n)).collect()));
         }
         let item = |seq: u64| {
             BufferItem::new(seq, 1 + (seq / n) as u32, 0.125, -4.5, -2.125 - seq as f64 / 100.0)
@@ -81,7 +83,8 @@ impl Data {
             retriever: "bm25".into(),
             fusion: None,
             decoding: None,
-            gate: GateDecision::keeping(vec![0], "open: best score 4.2500").with_threshold(3.5, 4.25),
+            gate: GateDecision::keeping(vec![0], "open: best score 4.2500")
+                .with_threshold(3.5, 4.25),
             retrieved: (0..3)
                 .map(|seq| RetrievedText {
                     seq,
@@ -213,7 +216,10 @@ fn numbers_are_where_they_belong() {
     };
 
     has("learned", "better in period 2 (by 0.500); worse in period 3 (by 0.125)");
-    has("learned", "Over all held-out texts after the first period it is better by 0.187 nats per token");
+    has(
+        "learned",
+        "Over all held-out texts after the first period it is better by 0.187 nats per token",
+    );
     has(
         "learned",
         "Where the gate opened (3 texts, the first period's included), reading the buffer along made \
@@ -230,7 +236,10 @@ fn numbers_are_where_they_belong() {
     has("buffer", "18 more");
     has("buffer", "at cosine distance 0.2500 of the kept item 1");
     has("gate", "The threshold σ is the 0.75 quantile of these scores: 3.50");
-    has("text", "the best match in the buffer scored 4.25, the threshold is 3.50. 1 text was read along");
+    has(
+        "text",
+        "the best match in the buffer scored 4.25, the threshold is 3.50. 1 text was read along",
+    );
     has("text", "Mean over the text: 50\u{a0}%");
     has("text", "the prompt lost its first 9 tokens");
 
@@ -242,7 +251,10 @@ fn numbers_are_where_they_belong() {
     let tokens = data.tokens.iter().cloned();
     assert_eq!(
         shades,
-        ["--s:0.50", "--s:0.25", "--s:1.00", "--s:0.25"].into_iter().zip(tokens).collect::<Vec<_>>()
+        ["--s:0.50", "--s:0.25", "--s:1.00", "--s:0.25"]
+            .into_iter()
+            .zip(tokens)
+            .collect::<Vec<_>>()
     );
 }
 
@@ -268,8 +280,8 @@ fn plots_have_a_point_for_every_text() {
 
 #[test]
 fn no_text_of_the_data_becomes_markup() {
-    let visible =
-        "</td></svg><script>alert(1)</script><img src='x' onerror=\"alert(2)\"/>&amp;\u{fffd}\u{202e}]]>";
+    let visible = "</td></svg><script>alert(1)</script><img src='x' \
+                   onerror=\"alert(2)\"/>&amp;\u{fffd}\u{202e}]]>";
     let mut data = Data::full(9);
     let tame = parsed(&data.html()).descendants().filter(Node::is_element).count();
     let id = HOSTILE.replace('\u{0}', "");
@@ -315,7 +327,10 @@ fn nothing_comes_from_elsewhere() {
     let html = Data::full(9).html();
     let page = parsed(&html);
     for node in page.descendants().filter(Node::is_element) {
-        assert!(!matches!(node.tag_name().name(), "script" | "link" | "img" | "iframe" | "image" | "use"));
+        assert!(!matches!(
+            node.tag_name().name(),
+            "script" | "link" | "img" | "iframe" | "image" | "use"
+        ));
         let href = node.attribute("href").unwrap_or("#");
         assert!(href.starts_with('#'), "{href}");
         assert!(node.attribute("src").is_none());

@@ -53,9 +53,11 @@ fn the_page_tells_everything_and_no_name_becomes_markup() {
     suite.data[0].users = 3;
     suite.budgets = vec![spring_eval::Budget::Epochs, spring_eval::Budget::Steps];
     let page = suite_html(&suite, &run(&suite, dir.path())).unwrap();
-    let document =
-        Document::parse_with_options(page.trim_start_matches("<!DOCTYPE html>\n"), ParsingOptions::default())
-            .unwrap();
+    let document = Document::parse_with_options(
+        page.trim_start_matches("<!DOCTYPE html>\n"),
+        ParsingOptions::default(),
+    )
+    .unwrap();
     assert!(!page.contains("<script>") && !page.contains("synth <b>"));
     let text: String = document.descendants().filter_map(|node| node.text()).collect();
     for said in [
@@ -86,7 +88,8 @@ fn the_page_says_on_whom_settings_were_chosen() {
     let among = ["static", "spring:rho=0.5"].map(|name| name.parse().unwrap()).to_vec();
     suite.choose = vec![Choice::new("tuned", among)];
     let outcome = run(&suite, dir.path());
-    let users: Vec<String> = outcome.data[0].users.iter().map(|user| user.user.to_string()).collect();
+    let users: Vec<String> =
+        outcome.data[0].users.iter().map(|user| user.user.to_string()).collect();
     let page = suite_html(&suite, &outcome).unwrap();
     let said = format!("Chosen on: {}, {}. Reported on:", users[0], users[2]);
     assert!(page.contains(&said), "{said}");
@@ -106,8 +109,7 @@ fn labels_and_ratings_have_their_own_columns() {
     let words = |i: usize| -> String {
         (1..6).map(|k| things[i * k % 7]).collect::<Vec<_>>().join(" ") + &format!(" {i} {}", i * i)
     };
-    let tag =
-        |i: usize| serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]});
+    let tag = |i: usize| serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]});
     let rating = |i: usize| {
         let score = (1 + i % 5).to_string();
         serde_json::json!({"id": i.to_string(), "text": words(i), "score": score})

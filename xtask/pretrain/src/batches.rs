@@ -86,13 +86,17 @@ impl<'a> Batches<'a> {
     /// If the tokenizer refuses a text.
     pub fn batch(&mut self, step: usize) -> Result<Batch> {
         let places = step * self.rows..(step + 1) * self.rows;
-        let targets: Vec<(usize, usize)> = places.map(|place| (place, self.target(place))).collect();
+        let targets: Vec<(usize, usize)> =
+            places.map(|place| (place, self.target(place))).collect();
         let made: Vec<(Sequence, bool)> = targets
             .into_par_iter()
             .map(|(place, target)| self.sequence(place, target))
             .collect::<Result<_>>()?;
         let with_related = made.iter().filter(|(_, related)| *related).count();
-        Ok(Batch { sequences: made.into_iter().map(|(sequence, _)| sequence).collect(), with_related })
+        Ok(Batch {
+            sequences: made.into_iter().map(|(sequence, _)| sequence).collect(),
+            with_related,
+        })
     }
 
     /// The text at a place of the run: epoch after epoch, each in an order of its own.

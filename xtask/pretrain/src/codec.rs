@@ -80,7 +80,9 @@ impl Codec {
     pub fn read(file: &Path) -> Result<Self> {
         let inner = read(file)?;
         let id = |token: &str| {
-            inner.token_to_id(token).with_context(|| format!("{} has no token {token}", file.display()))
+            inner
+                .token_to_id(token)
+                .with_context(|| format!("{} has no token {token}", file.display()))
         };
         let [_, begin, end] = [id(SPECIAL[0])?, id(SPECIAL[1])?, id(SPECIAL[2])?];
         Ok(Self::new(inner, begin, end))

@@ -52,7 +52,8 @@ pub fn write_files(dir: &Path, config: &Value, dtype: &str, codec: &Codec) -> Re
     let mut config = config.clone();
     config["dtype"] = dtype.into();
     write_json(&dir.join("config.json"), &config)?;
-    let generation = json!({ "bos_token_id": codec.begin, "eos_token_id": codec.end, "pad_token_id": 0 });
+    let generation =
+        json!({ "bos_token_id": codec.begin, "eos_token_id": codec.end, "pad_token_id": 0 });
     write_json(&dir.join("generation_config.json"), &generation)?;
     let tokenizer = json!({
         "bos_token": SPECIAL[1],
@@ -71,7 +72,8 @@ pub fn write_files(dir: &Path, config: &Value, dtype: &str, codec: &Codec) -> Re
 ///
 /// If the file cannot be written.
 pub fn write_json(file: &Path, value: &Value) -> Result<()> {
-    fs::write(file, format!("{value:#}\n")).with_context(|| format!("cannot write {}", file.display()))
+    fs::write(file, format!("{value:#}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Reads JSON.

@@ -13,7 +13,8 @@ pub fn readme(
     progress: &Progress,
     report: &Report,
 ) -> String {
-    let file_names: Vec<_> = settings.data.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    let file_names: Vec<_> =
+        settings.data.iter().filter_map(|path| path.file_name()?.to_str()).collect();
     let embeddings = if config.tie_word_embeddings { "tied" } else { "untied" };
     let share = 100.0 * progress.with_related as f64 / progress.sequences.max(1) as f64;
     let start = match &settings.start {

@@ -42,7 +42,8 @@ impl Related {
         let sample = order.iter().take(SAMPLE).map(|i| texts[*i].response.as_str());
         stop_words.extend(template_stop_words(sample, Tokenizer::Words, COMMON));
 
-        let config = Bm25Config::default().with_tokenizer(Tokenizer::Words).with_stop_words(stop_words);
+        let config =
+            Bm25Config::default().with_tokenizer(Tokenizer::Words).with_stop_words(stop_words);
         let mut index = Bm25Index::new(config)?;
         for (key, text) in texts.iter().enumerate() {
             index.add(key as u64, &whole(text));
@@ -59,8 +60,11 @@ impl Related {
     /// The same by the prompt alone; `None` if all its words are its template's or common.
     pub fn to_prompt(&self, prompt: &str, count: usize) -> Option<Vec<usize>> {
         let config = self.index.config();
-        let own =
-            config.tokenizer.terms(prompt).iter().any(|term| !config.stop_words.contains(term.as_ref()));
+        let own = config
+            .tokenizer
+            .terms(prompt)
+            .iter()
+            .any(|term| !config.stop_words.contains(term.as_ref()));
         own.then(|| self.search(prompt, None, count))
     }
 

@@ -149,8 +149,12 @@ struct Scored {
 impl Target {
     fn tally(&self, scores: &[f32], sequence: &Sequence) -> Scored {
         let first = sequence.context.len();
-        let token =
-            |j: usize| Tally { texts: 0, tokens: 1, bytes: self.bytes[j], nats: -f64::from(scores[j]) };
+        let token = |j: usize| Tally {
+            texts: 0,
+            tokens: 1,
+            bytes: self.bytes[j],
+            nats: -f64::from(scores[j]),
+        };
         let mut total = Tally { texts: 1, ..Tally::default() };
         let mut positions = ranges();
         for j in 0..scores.len() {
@@ -255,8 +259,11 @@ pub fn measure(
         bar.inc(chunk.len() as u64);
     }
 
-    let mut report = Report { positions: ranges(), positions_related: ranges(), ..Report::default() };
-    for (i, (target, [random, by_target, by_prompt])) in valid.targets.iter().zip(places).enumerate() {
+    let mut report =
+        Report { positions: ranges(), positions_related: ranges(), ..Report::default() };
+    for (i, (target, [random, by_target, by_prompt])) in
+        valid.targets.iter().zip(places).enumerate()
+    {
         let plain = target.tally(&scores[i], all[i]);
         let at = |place: Option<usize>| {
             let place = valid.plain.len() + place?;
@@ -271,7 +278,9 @@ pub fn measure(
         if let Some(related) = &by_target {
             add_positions(&mut report.positions_related, &related.positions);
         }
-        for (table, related) in [(&mut report.by_target, by_target), (&mut report.by_prompt, at(by_prompt))] {
+        for (table, related) in
+            [(&mut report.by_target, by_target), (&mut report.by_prompt, at(by_prompt))]
+        {
             if let (Some(related), Some(random)) = (related, &random) {
                 for group in [ALL, &target.group] {
                     let row = table.entry(group.into()).or_default();
@@ -300,7 +309,8 @@ impl Report {
         )?;
         writeln!(
             out,
-            "| response given its prompt | texts | tokens | nats/token | nats/byte |\n|---|---|---|---|---|"
+            "| response given its prompt | texts | tokens | nats/token | nats/byte \
+             |\n|---|---|---|---|---|"
         )?;
         for (group, tally) in &self.plain {
             let Tally { texts, tokens, .. } = tally;
@@ -316,7 +326,10 @@ impl Report {
             ("behind two related texts, found by the whole target", &self.positions_related),
         ] {
             writeln!(out, "\nBy the token's position in its sequence, {title}:\n")?;
-            writeln!(out, "| position | texts | tokens | nats/token | nats/byte |\n|---|---|---|---|---|")?;
+            writeln!(
+                out,
+                "| position | texts | tokens | nats/token | nats/byte |\n|---|---|---|---|---|"
+            )?;
             for (from, to, tally) in positions.iter().filter(|(.., tally)| tally.tokens > 0) {
                 let Tally { texts, tokens, .. } = tally;
                 let (token, byte) = (tally.per_token(), tally.per_byte());
@@ -344,7 +357,8 @@ impl Report {
             )?;
             for (group, row) in table {
                 let Tally { texts, tokens, .. } = row.none;
-                let [none, related, random] = [&row.none, &row.related, &row.random].map(Tally::per_byte);
+                let [none, related, random] =
+                    [&row.none, &row.related, &row.random].map(Tally::per_byte);
                 let (gain, error) = row.gain();
                 writeln!(
                     out,

@@ -30,7 +30,8 @@ impl Show {
 
     /// Does something that takes a while, and says how long it took.
     pub fn say<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
-        let (spinner, began) = (ProgressBar::new_spinner().with_message(what.to_owned()), Instant::now());
+        let (spinner, began) =
+            (ProgressBar::new_spinner().with_message(what.to_owned()), Instant::now());
         spinner.enable_steady_tick(Duration::from_millis(200));
         let result = work();
         spinner.finish_and_clear();
@@ -57,7 +58,9 @@ impl Show {
         let line = format!("{loss:.3} nats/token, {rate:.0} tokens/s");
         if let Some(held_out) = held_out {
             let (token, byte) = (held_out.per_token(), held_out.per_byte());
-            self.note(&format!("step {step}: {line}; held out {token:.4} nats/token, {byte:.4} nats/byte"));
+            self.note(&format!(
+                "step {step}: {line}; held out {token:.4} nats/token, {byte:.4} nats/byte"
+            ));
         } else if !self.terminal {
             self.note(&format!("step {step}: {line}"));
         }

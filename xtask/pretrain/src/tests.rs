@@ -79,8 +79,9 @@ fn texts_are_split_by_themselves_and_not_by_their_place() {
     let dir = tempfile::tempdir().unwrap();
     let mut lines: Vec<String> = texts(30).iter().map(line).collect();
     lines.push(lines[3].clone());
-    let read =
-        |lines: &[String], seed| Texts::read(&[write(dir.path(), "a.jsonl", lines)], None, 5, seed).unwrap();
+    let read = |lines: &[String], seed| {
+        Texts::read(&[write(dir.path(), "a.jsonl", lines)], None, 5, seed).unwrap()
+    };
     let one = read(&lines, 1);
     assert_eq!((one.train.len(), one.valid.len(), one.repeated), (25, 5, 1));
     assert!(one.valid.iter().all(|text| !one.train.contains(text)));
@@ -132,7 +133,10 @@ fn a_tokenizer_is_that_of_the_layout() {
     let file = dir.path().join("tokenizer.json");
     codec.write(&file).unwrap();
     let again = Codec::read(&file).unwrap();
-    assert_eq!(again.encode("This is text \u{e9}").unwrap(), codec.encode("This is text \u{e9}").unwrap());
+    assert_eq!(
+        again.encode("This is text \u{e9}").unwrap(),
+        codec.encode("This is text \u{e9}").unwrap()
+    );
     let json = folder::read_json(&file).unwrap();
     assert_eq!(json["pre_tokenizer"]["add_prefix_space"], false);
     assert_eq!(json["post_processor"]["single"][0]["SpecialToken"]["id"], "<|begin|>");
@@ -175,7 +179,10 @@ fn related_texts_share_words_and_are_never_the_target() {
         let found = related.to_text(text, Some(i), 3);
         assert_eq!(found.len(), 3);
         assert!(!found.contains(&i));
-        assert!(found.iter().all(|other| other % TOPICS.len() == i % TOPICS.len()), "{i}: {found:?}");
+        assert!(
+            found.iter().all(|other| other % TOPICS.len() == i % TOPICS.len()),
+            "{i}: {found:?}"
+        );
     }
     // The stories' prompts have a topic, the reviews' have nothing of their own.
     let found = related.to_prompt(&texts[2].prompt, 2).unwrap();
@@ -206,7 +213,8 @@ fn a_batch_depends_on_its_step_alone() {
     let share = with as f64 / sequences.len() as f64;
     assert!((0.3..0.7).contains(&share), "{share}");
     // An end token closes every text: those with related texts have more than one.
-    let ends = |sequence: &&&Sequence| sequence.response.iter().filter(|id| **id == codec.end).count() > 1;
+    let ends =
+        |sequence: &&&Sequence| sequence.response.iter().filter(|id| **id == codec.end).count() > 1;
     assert_eq!(sequences.iter().filter(ends).count(), with);
     // The first epoch has every text once, as a target.
     let mut targets: Vec<usize> = Vec::new();
@@ -265,7 +273,11 @@ fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
     let data = write(dir.path(), "a.jsonl", &lines);
     let out = |name: &str| dir.path().join(name);
     let settings = |name: &str, more: &str| {
-        settings(&format!("pretrain {} --out {} {SMALL} {more}", data.display(), out(name).display()))
+        settings(&format!(
+            "pretrain {} --out {} {SMALL} {more}",
+            data.display(),
+            out(name).display()
+        ))
     };
     let weights = |name: &str| fs::read(out(name).join("checkpoint/model.safetensors")).unwrap();
 
@@ -310,7 +322,8 @@ fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
     // The model's own weights are a better start than random ones, and are measured as they were at
     // the end.
     let model_dir = out("straight").join("model");
-    run(&settings("further", &format!("--start {}", model_dir.display())), &|done| done == 1).unwrap();
+    run(&settings("further", &format!("--start {}", model_dir.display())), &|done| done == 1)
+        .unwrap();
     assert!(log("further")[1][2].parse::<f64>().unwrap() < number(1, 2) - 0.1);
     let only = self::settings(&format!(
         "pretrain {} --valid 4 --report-only {}",
@@ -328,7 +341,8 @@ fn a_run_learns_and_goes_on_after_a_break_as_if_there_were_none() {
     let texts = Texts::read(&[data], None, 4, 1).unwrap();
     let (mut nats, mut bytes) = (0.0, 0);
     for text in &texts.valid {
-        let encoded = spring_core::prompt::encode_pair(&model, &text.prompt, &text.response, 256).unwrap();
+        let encoded =
+            spring_core::prompt::encode_pair(&model, &text.prompt, &text.response, 256).unwrap();
         let scores = model.score(&[(&encoded.sequence, None)]).unwrap();
         nats -= scores[0].iter().map(|score| f64::from(*score)).sum::<f64>();
         bytes += encoded.response_bytes;
@@ -343,17 +357,23 @@ fn sequences_are_laid_out_as_for_serving() {
     let lines: Vec<String> = texts(48).iter().map(line).collect();
     let data = write(dir.path(), "a.jsonl", &lines);
     let out = dir.path().join("run");
-    run(&settings(&format!("pretrain {} --out {} {SMALL}", data.display(), out.display())), &|_| false)
-        .unwrap();
-    let model = AnyModel::load(&ModelFiles::from_dir(out.join("model")).unwrap(), Device::Cpu).unwrap();
+    run(
+        &settings(&format!("pretrain {} --out {} {SMALL}", data.display(), out.display())),
+        &|_| false,
+    )
+    .unwrap();
+    let model =
+        AnyModel::load(&ModelFiles::from_dir(out.join("model")).unwrap(), Device::Cpu).unwrap();
     let codec = Codec::read(&out.join("model/tokenizer.json")).unwrap();
     let (target, earlier) = (text(1), [text(2), text(3)]);
     let pairs: Vec<Pair> = earlier.iter().map(|text| codec.pair(text).unwrap()).collect();
     let pair = codec.pair(&target).unwrap();
 
-    let encoded = spring_core::prompt::encode_pair(&model, &target.prompt, &target.response, 256).unwrap();
+    let encoded =
+        spring_core::prompt::encode_pair(&model, &target.prompt, &target.response, 256).unwrap();
     assert_eq!(to_score(codec.begin, &[], &pair, 256), encoded.sequence);
-    let short = spring_core::prompt::encode_pair(&model, &target.prompt, &target.response, 20).unwrap();
+    let short =
+        spring_core::prompt::encode_pair(&model, &target.prompt, &target.response, 20).unwrap();
     assert_eq!(to_score(codec.begin, &[], &pair, 20), short.sequence);
 
     let retrieved: Vec<RetrievedPair<'_>> = earlier
@@ -366,10 +386,14 @@ fn sequences_are_laid_out_as_for_serving() {
             response: &text.response,
         })
         .collect();
-    let contexts = spring_core::prompt::contexts(&model, &target.prompt, &retrieved, Some(8)).unwrap();
+    let contexts =
+        spring_core::prompt::contexts(&model, &target.prompt, &retrieved, Some(8)).unwrap();
     let earlier: Vec<&Pair> = pairs.iter().collect();
     assert_eq!(to_score(codec.begin, &earlier, &pair, 256).context, contexts.retrieval.unwrap());
     let learned = to_learn(codec.begin, &earlier, &pair, 256);
     let scored = to_score(codec.begin, &earlier, &pair, 256);
-    assert_eq!([learned.context, learned.response].concat(), [scored.context, scored.response].concat());
+    assert_eq!(
+        [learned.context, learned.response].concat(),
+        [scored.context, scored.response].concat()
+    );
 }

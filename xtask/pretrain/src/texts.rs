@@ -83,13 +83,18 @@ impl Texts {
                 }
             }
         }
-        ensure!(texts.len() > valid, "{} texts are too few to keep {valid} from training", texts.len());
+        ensure!(
+            texts.len() > valid,
+            "{} texts are too few to keep {valid} from training",
+            texts.len()
+        );
         let mut ranks: Vec<u64> = texts.iter().map(|(rank, _)| *rank).collect();
         ranks.sort_unstable();
         // Two ranks of 64 bits do not meet.
         let bound = ranks[valid];
         let mut whole = Sha256::new();
-        let (mut train, mut kept) = (Vec::with_capacity(texts.len() - valid), Vec::with_capacity(valid));
+        let (mut train, mut kept) =
+            (Vec::with_capacity(texts.len() - valid), Vec::with_capacity(valid));
         for (rank, text) in texts {
             whole.update(rank.to_le_bytes());
             if rank < bound { kept.push(text) } else { train.push(text) }
@@ -110,7 +115,10 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let file = BufReader::with_capacity(1 << 20, file);
     match path.extension().is_some_and(|extension| extension == "zst") {
-        true => Ok(Box::new(BufReader::with_capacity(1 << 20, Frames { source: Some(file), decoder: None }))),
+        true => Ok(Box::new(BufReader::with_capacity(
+            1 << 20,
+            Frames { source: Some(file), decoder: None },
+        ))),
         false => Ok(Box::new(file)),
     }
 }

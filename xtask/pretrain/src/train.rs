@@ -83,7 +83,8 @@ pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
         texts.valid.len(),
         texts.repeated
     ));
-    let (codec, config) = show.say("tokenizer", || model(settings, &texts, checkpoint.as_deref()))?;
+    let (codec, config) =
+        show.say("tokenizer", || model(settings, &texts, checkpoint.as_deref()))?;
     let context = config["max_position_embeddings"].as_u64().unwrap_or(1024) as usize;
     let related = match settings.texts.related > 0.0 {
         true => Some(show.say("indexing texts", || Related::new(&texts.train, settings.seed))?),
@@ -92,7 +93,11 @@ pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
     let mut batches = Batches::new(
         &texts.train,
         &codec,
-        Before { related: related.as_ref(), share: settings.texts.related, copies: settings.texts.copies },
+        Before {
+            related: related.as_ref(),
+            share: settings.texts.related,
+            copies: settings.texts.copies,
+        },
         context,
         training.batch_tokens,
         settings.seed,
@@ -123,7 +128,9 @@ pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
             files = ModelFiles::from_dir(dir)?;
             PretrainStart::Model(&files)
         }
-        (None, None) => PretrainStart::Random { config_json: config_json.as_bytes(), seed: settings.seed },
+        (None, None) => {
+            PretrainStart::Random { config_json: config_json.as_bytes(), seed: settings.seed }
+        }
     };
     let mut trainer = AnyModel::pretrain(start, &training.config(), settings.device)?;
     let valid = Valid::new(&texts.valid, &codec, context)?;
@@ -171,7 +178,13 @@ pub fn run(settings: &Settings, stop: &dyn Fn(usize) -> bool) -> Result<End> {
             if let Some(loss) = loss {
                 let mut scorer = |rows: &[Sequence]| trainer.score(rows);
                 let held_out = measures.then(|| report::plain(&valid, &mut scorer)).transpose()?;
-                log.line(done, &progress, loss, held_out.as_ref(), training.config().rate(done - 1))?;
+                log.line(
+                    done,
+                    &progress,
+                    loss,
+                    held_out.as_ref(),
+                    training.config().rate(done - 1),
+                )?;
                 show.logged(done, &progress, loss, held_out.as_ref());
             }
             show.stepped();
@@ -235,7 +248,8 @@ pub fn report_only(settings: &Settings, dir: &Path) -> Result<Report> {
         let rows: Vec<_> = rows.iter().map(|sequence| (sequence, None)).collect();
         model.score(&rows)
     };
-    let report = report::measure(&texts, &valid, &codec, &related, settings.seed, &mut scorer, &scored)?;
+    let report =
+        report::measure(&texts, &valid, &codec, &related, settings.seed, &mut scorer, &scored)?;
     scored.finish_and_clear();
     Ok(report)
 }
@@ -262,7 +276,10 @@ fn model(settings: &Settings, texts: &Texts, checkpoint: Option<&Path>) -> Resul
 fn codec_of(dir: &Path, config: &ModelConfig) -> Result<Codec> {
     match (config.bos, config.eos.first()) {
         (Some(begin), Some(end)) => Codec::of_model(dir, begin, *end),
-        _ => bail!("the model in {} names no token that begins or none that ends a text", dir.display()),
+        _ => bail!(
+            "the model in {} names no token that begins or none that ends a text",
+            dir.display()
+        ),
     }
 }
 
@@ -284,8 +301,7 @@ struct Log {
     file: fs::File,
 }
 
-const COLUMNS: &str =
-    "step,tokens,train_nats_per_token,valid_nats_per_token,valid_nats_per_byte,learning_rate,seconds";
+const COLUMNS: &str = "step,tokens,train_nats_per_token,valid_nats_per_token,valid_nats_per_byte,learning_rate,seconds";
 
 impl Log {
     /// Opens the log of a run that is at `step`: later lines, of steps that will be done again, are
@@ -299,7 +315,8 @@ impl Log {
         let is_past = |line: &&str| {
             line.split(',').next().and_then(|s| s.parse().ok()).is_some_and(|s: usize| s <= step)
         };
-        let lines: Vec<&str> = [COLUMNS].into_iter().chain(before.lines().filter(is_past)).collect();
+        let lines: Vec<&str> =
+            [COLUMNS].into_iter().chain(before.lines().filter(is_past)).collect();
         fs::write(path, lines.join("\n") + "\n").with_context(cannot)?;
         Ok(Self { file: fs::OpenOptions::new().append(true).open(path).with_context(cannot)? })
     }
@@ -313,7 +330,9 @@ impl Log {
         rate: f64,
     ) -> Result<()> {
         let [token, byte] = match held_out {
-            Some(tally) => [tally.per_token(), tally.per_byte()].map(|number| format!("{number:.5}")),
+            Some(tally) => {
+                [tally.per_token(), tally.per_byte()].map(|number| format!("{number:.5}"))
+            }
             None => Default::default(),
         };
         let Progress { tokens, seconds, .. } = progress;

@@ -46,11 +46,18 @@ const LAYERS: &[Layer] = &[
     layer("spring-cli", PROGRAM),
 ];
 
-const LEAVES: &[&str] = &["spring-numerics", "spring-drift", "spring-memory", "spring-fuse", "spring-lm"];
+const LEAVES: &[&str] =
+    &["spring-numerics", "spring-drift", "spring-memory", "spring-fuse", "spring-lm"];
 
 /// The loop over the leaves and the store. A language model comes in by the traits of spring-lm.
-const CORE: &[&str] =
-    &["spring-numerics", "spring-drift", "spring-memory", "spring-fuse", "spring-lm", "spring-store"];
+const CORE: &[&str] = &[
+    "spring-numerics",
+    "spring-drift",
+    "spring-memory",
+    "spring-fuse",
+    "spring-lm",
+    "spring-store",
+];
 
 const SERVE: &[&str] = &[
     "spring-numerics",
@@ -262,8 +269,11 @@ fn burn(package: &Package<'_>, packages: &[Package<'_>], sources: &Sources) -> V
             let first = named.names.first().map_or("", String::as_str);
             // A name alone may be a variable; a crate's path goes on.
             if named.names.len() > 1 && (first == "burn" || first.starts_with("burn_")) {
-                let message =
-                    format!("names {}, which only {} may", named.names.join("::"), MAY_NAME_BURN.join(", "));
+                let message = format!(
+                    "names {}, which only {} may",
+                    named.names.join("::"),
+                    MAY_NAME_BURN.join(", ")
+                );
                 findings.push(Finding::new(file, named.line, message));
             }
         }
@@ -357,7 +367,8 @@ mod tests {
         let bare = "[package]\nname = \"spring-lm\"\n";
         let (_folder, tree) = tree(&[("a/Cargo.toml", bare), ("a/src/lib.rs", "//! A crate.\n")]);
         let sources = parse(&tree).unwrap();
-        let found: Vec<String> = check(&tree, &sources).unwrap().iter().map(Finding::to_string).collect();
+        let found: Vec<String> =
+            check(&tree, &sources).unwrap().iter().map(Finding::to_string).collect();
         for part in ["lints", "description", "keywords", "LICENSE-MIT", "forbid(unsafe_code)"] {
             assert!(found.iter().any(|line| line.contains(part)), "{part} in {found:?}");
         }

@@ -144,7 +144,8 @@ struct Crate<'a> {
 impl<'a> Crate<'a> {
     fn new(package: &Package<'_>, sources: &'a Sources) -> Self {
         let source = format!("{}/src/", package.folder);
-        let root = if sources.contains_key(&format!("{source}lib.rs")) { "lib.rs" } else { "main.rs" };
+        let root =
+            if sources.contains_key(&format!("{source}lib.rs")) { "lib.rs" } else { "main.rs" };
         let mut modules = BTreeMap::new();
         for (file, parsed) in sources {
             let Some(inside) = file.strip_prefix(&source) else { continue };
@@ -152,8 +153,11 @@ impl<'a> Crate<'a> {
                 continue;
             }
             let name = inside.trim_end_matches(".rs").trim_end_matches("/mod");
-            let module =
-                if inside == root { Module::new() } else { name.split('/').map(str::to_owned).collect() };
+            let module = if inside == root {
+                Module::new()
+            } else {
+                name.split('/').map(str::to_owned).collect()
+            };
             add(&mut modules, module, file, parsed);
         }
         let mut this = Self { modules };

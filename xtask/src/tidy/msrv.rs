@@ -12,8 +12,12 @@ use crate::step::Step;
 ///
 /// Cargo could not be started or does not know the workspace.
 pub fn check() -> Result<Vec<Finding>> {
-    let step =
-        Step::cargo("metadata", "metadata").args(["--locked", "--format-version", "1", "--all-features"]);
+    let step = Step::cargo("metadata", "metadata").args([
+        "--locked",
+        "--format-version",
+        "1",
+        "--all-features",
+    ]);
     let output = step.process().output().with_context(|| format!("cannot start `{step}`"))?;
     ensure!(output.status.success(), "`{step}`: {}", String::from_utf8_lossy(&output.stderr));
     newer(&serde_json::from_slice(&output.stdout).context("cargo's metadata are not JSON")?)
@@ -26,7 +30,8 @@ fn newer(metadata: &Value) -> Result<Vec<Finding>> {
     let promised = ours.filter_map(rust_version).min();
     let promised = promised.context("no package of the workspace has a rust-version")?;
     let others = packages.iter().filter(|package| !package["source"].is_null());
-    let asking = others.filter(|package| rust_version(package).is_some_and(|asked| asked > promised));
+    let asking =
+        others.filter(|package| rust_version(package).is_some_and(|asked| asked > promised));
     Ok(asking
         .map(|package| {
             let message = format!(

@@ -46,7 +46,8 @@ pub type Sources = BTreeMap<String, Source>;
 pub fn parse(tree: &Tree) -> Result<Sources> {
     tree.with_extension("rs")
         .map(|file| {
-            let parsed = syn::parse_file(&file.text).with_context(|| format!("{} is not Rust", file.path))?;
+            let parsed = syn::parse_file(&file.text)
+                .with_context(|| format!("{} is not Rust", file.path))?;
             let mut source = Source::default();
             source.visit_file(&parsed);
             Ok((file.path.clone(), source))

@@ -4,7 +4,7 @@
 use super::{Finding, TextFile, Tree};
 
 /// Columns of a line of Rust, comments included; `max_width` of rustfmt.toml is the same.
-const CODE_COLUMNS: usize = 110;
+const CODE_COLUMNS: usize = 100;
 
 /// Columns of a line of Markdown. A line holds one sentence, so it is longer than a line of code.
 const MARKDOWN_COLUMNS: usize = 400;
@@ -49,7 +49,9 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
             }
             if is_rust && is_test(&file.path) {
                 for path in OUTSIDE.iter().filter(|path| line.contains(&format!("\"{path}"))) {
-                    found(format!("reads {path}… outside its package: link it under tests/fixtures"));
+                    found(format!(
+                        "reads {path}… outside its package: link it under tests/fixtures"
+                    ));
                 }
             }
             for host in HOSTS.iter().filter(|host| line.contains(*host)) {

@@ -36,7 +36,8 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     let learned = match &one {
         Some(user) => {
             let mut bars = Bars::new(args.quiet);
-            let records = interrupt::or_interrupted(adapt(&model, &store, user, periods, &mut bars))?;
+            let records =
+                interrupt::or_interrupted(adapt(&model, &store, user, periods, &mut bars))?;
             bars.finish();
             records.iter().try_for_each(|record| print(args, user, record))?;
             records.len()
@@ -52,7 +53,11 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
         // Nothing was learned, so the settings cannot have failed.
         store.set_config(&config)?;
     }
-    if args.json { Ok(()) } else { output::line("nothing new to learn; `spring ingest` adds interactions") }
+    if args.json {
+        Ok(())
+    } else {
+        output::line("nothing new to learn; `spring ingest` adds interactions")
+    }
 }
 
 /// Learns the new texts of all users; gives the number of periods learned.
@@ -75,7 +80,9 @@ fn everyone(
     match done.failed {
         0 => Ok(done.periods),
         1 => bail!("one user was not updated, as said above; what the others learned is kept"),
-        failed => bail!("{failed} users were not updated, as said above; what the others learned is kept"),
+        failed => {
+            bail!("{failed} users were not updated, as said above; what the others learned is kept")
+        }
     }
 }
 
@@ -99,12 +106,18 @@ impl Follow for Printing<'_> {
         Box::new(Bars::new(self.args.quiet || !self.is_alone))
     }
 
-    fn done(&self, user: &UserId, learned: spring_core::Result<Vec<LearnedPeriod>>) -> ControlFlow<()> {
+    fn done(
+        &self,
+        user: &UserId,
+        learned: spring_core::Result<Vec<LearnedPeriod>>,
+    ) -> ControlFlow<()> {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         match learned {
             Ok(records) => {
                 done.periods += records.len();
-                if let Err(error) = records.iter().try_for_each(|record| print(self.args, user, record)) {
+                if let Err(error) =
+                    records.iter().try_for_each(|record| print(self.args, user, record))
+                {
                     done.stopped = Some(error);
                     return ControlFlow::Break(());
                 }

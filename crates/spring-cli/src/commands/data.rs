@@ -32,7 +32,10 @@ pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
         ("texts", texts.to_string()),
         ("texts a user (least, median, most)", format!("{least}, {median}, {most}")),
         ("blank texts left out", blank.to_string()),
-        ("odd entries left out", found.first_odd.map_or("0".into(), |first| format!("{} ({first})", found.odd))),
+        (
+            "odd entries left out",
+            found.first_odd.map_or("0".into(), |first| format!("{} ({first})", found.odd)),
+        ),
         ("questions (answered in the file)", format!("{queries} ({answered})")),
         ("words", found.words.to_string()),
         ("words a text", words),
@@ -44,9 +47,14 @@ pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
 }
 
 pub fn convert(command: &ConvertArgs) -> Result<()> {
-    let left_out = data::visit_texts(&command.file, command.outputs.as_deref(), |text| output::json(&text))?;
+    let left_out =
+        data::visit_texts(&command.file, command.outputs.as_deref(), |text| output::json(&text))?;
     if left_out.blank > 0 {
-        eprintln!("spring: {}: {} blank texts are left out", command.file.display(), left_out.blank);
+        eprintln!(
+            "spring: {}: {} blank texts are left out",
+            command.file.display(),
+            left_out.blank
+        );
     }
     if let Some(first) = left_out.first_odd {
         let (file, odd) = (command.file.display(), left_out.odd);

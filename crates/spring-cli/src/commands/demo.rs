@@ -5,8 +5,8 @@ use std::{collections::HashMap, path::Path};
 use anyhow::{Context, Result};
 use serde_json::json;
 use spring_core::{
-    Config, Periods, Settings, SqliteStore, StoredInteraction, Tokenize, UserModel, adapt, drift_signal,
-    ingest_jsonl,
+    Config, Periods, Settings, SqliteStore, StoredInteraction, Tokenize, UserModel, adapt,
+    drift_signal, ingest_jsonl,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord},
     spring_fuse::SamplerConfig,
     spring_memory::UserId,
@@ -103,12 +103,14 @@ fn learn<'m>(model: &'m AnyModel, bars: &mut Bars) -> spring_core::Result<Result
     let mut config = settings.config;
     config.decoding.max_new_tokens = Some(96);
     // A model this small repeats itself when it decodes greedily.
-    config.decoding.sampler =
-        SamplerConfig::default().with_temperature(0.7).with_top_p(Some(0.9));
+    config.decoding.sampler = SamplerConfig::default().with_temperature(0.7).with_top_p(Some(0.9));
     let person = person.with_config(config);
     let answer = person.generate(PROMPT, bars)?;
-    let tokens =
-        answer.trace.iter().map(|token| model.decode_text(&[token.token])).collect::<Result<_, _>>()?;
+    let tokens = answer
+        .trace
+        .iter()
+        .map(|token| model.decode_text(&[token.token]))
+        .collect::<Result<_, _>>()?;
     Ok(Ok(Demo { user, learned, losses, texts, person, answer, tokens }))
 }
 
@@ -137,7 +139,8 @@ fn show(demo: &Demo<'_>) -> Result<()> {
     }
     let later = || demo.learned.iter().skip(1).flat_map(|learned| &learned.record.scores);
     let noise = later().filter(|score| label(score.seq) == "noise").count();
-    let learned = later().filter(|score| label(score.seq) == "noise" && score.selected.is_some()).count();
+    let learned =
+        later().filter(|score| label(score.seq) == "noise" && score.selected.is_some()).count();
     output::line(&format!(
         "\nThe labels in the data, which the method never reads: {learned} of {noise} noise \
          messages after the first period were selected."
@@ -180,7 +183,8 @@ fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {
 }
 
 fn write_report(demo: &Demo<'_>, path: &Path) -> Result<()> {
-    let periods: Vec<PeriodRecord> = demo.learned.iter().map(|learned| learned.record.clone()).collect();
+    let periods: Vec<PeriodRecord> =
+        demo.learned.iter().map(|learned| learned.record.clone()).collect();
     let page = html(&UserReport {
         user: &demo.user,
         model: "the built-in model of 5 million parameters",

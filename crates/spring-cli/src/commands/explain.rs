@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use spring_core::{
-    Access, Config, DecodingConfig, LearnedText, PeriodSignal, RetrieverKind, Store, StoredInteraction,
-    UserSummary, drift_signal, learned_texts, path_to, provenance,
+    Access, Config, DecodingConfig, LearnedText, PeriodSignal, RetrieverKind, Store,
+    StoredInteraction, UserSummary, drift_signal, learned_texts, path_to, provenance,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_drift::DriftReading,
     spring_memory::{BufferItem, UserId},
@@ -40,7 +40,9 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
         let mut signals = drift_signal(signal_config, &path_to(&store, &user, number)?)?;
         signals.retain(|signal| signal.generation == number);
         if args.json {
-            return output::json(&json!({"user": summary, "periods": [learned], "signals": signals}));
+            return output::json(
+                &json!({"user": summary, "periods": [learned], "signals": signals}),
+            );
         }
         let texts = texts_of(&store, &user, &learned.record)?;
         return period(&learned, signals.first(), &texts, command.rows);
@@ -131,7 +133,8 @@ fn chosen(choice: &impl Serialize) -> String {
 /// Settings without their kind and without those that are off: "margin 2, k 2".
 fn settings(of: &impl Serialize) -> String {
     let Value::Object(settings) = value_of(of) else { return String::new() };
-    let is_on = |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    let is_on =
+        |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
     let settings = settings.iter().filter(|(key, value)| *key != "kind" && is_on(value));
     settings.map(|(key, value)| format!("{key} {}", plain(value))).collect::<Vec<_>>().join(", ")
 }
@@ -152,7 +155,8 @@ fn plain(value: &Value) -> String {
 /// "mean novelty −0.41 nats/token (95 %: −0.50 to −0.32)", then whether the user is drifting and
 /// why.
 pub fn drift(reading: &DriftReading) -> String {
-    let band = reading.band.map_or(String::new(), |(low, high)| format!(" (95 %: {low:.3} to {high:.3})"));
+    let band =
+        reading.band.map_or(String::new(), |(low, high)| format!(" (95 %: {low:.3} to {high:.3})"));
     let drifting = if reading.drifting { "drifting" } else { "not drifting" };
     format!("recent mean N {:.3} nats/token{band}; {drifting}: {}", reading.mean, reading.evidence)
 }
@@ -187,10 +191,16 @@ fn why(args: &Args, store: &Store, user: &UserId, text: &str, rows: usize) -> Re
 }
 
 /// What was learned of the texts of a time.
-fn learned_between(args: &Args, store: &Store, summary: &UserSummary, command: &ExplainArgs) -> Result<()> {
+fn learned_between(
+    args: &Args,
+    store: &Store,
+    summary: &UserSummary,
+    command: &ExplainArgs,
+) -> Result<()> {
     let in_time = |text: &LearnedText| {
         let time = text.interaction.time;
-        command.since.is_none_or(|since| time >= since) && command.until.is_none_or(|until| time < until)
+        command.since.is_none_or(|since| time >= since)
+            && command.until.is_none_or(|until| time < until)
     };
     let mut learned = learned_texts(store, &summary.user, summary.generation)?;
     learned.retain(in_time);
@@ -199,7 +209,8 @@ fn learned_between(args: &Args, store: &Store, summary: &UserSummary, command: &
             "user": summary, "since": command.since, "until": command.until, "learned": learned
         }));
     }
-    let name = |time: Option<Timestamp>, none: &str| time.map_or(none.to_owned(), |time| time.to_string());
+    let name =
+        |time: Option<Timestamp>, none: &str| time.map_or(none.to_owned(), |time| time.to_string());
     output::line(&format!(
         "{} texts written from {} to {} were learned (generation {} in use)",
         learned.len(),
@@ -218,8 +229,18 @@ fn learned_between(args: &Args, store: &Store, summary: &UserSummary, command: &
 }
 
 fn learned_table<'a>(texts: impl Iterator<Item = (Option<f64>, &'a LearnedText)>) -> Result<()> {
-    let mut table =
-        output::table(&["written", "id", "period", "generation", "learned", "N", "Q", "S", "BM25", "text"]);
+    let mut table = output::table(&[
+        "written",
+        "id",
+        "period",
+        "generation",
+        "learned",
+        "N",
+        "Q",
+        "S",
+        "BM25",
+        "text",
+    ]);
     let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
     for (score, text) in texts {
         table.add_row([
@@ -271,7 +292,10 @@ pub fn period(
         record.held_out
     ))?;
     output::line(&format!("  by {}", method(&record.config)))?;
-    output::line(&format!("  selected {}: {}", record.selection.selected, record.selection.reason))?;
+    output::line(&format!(
+        "  selected {}: {}",
+        record.selection.selected, record.selection.reason
+    ))?;
     output::line(&format!(
         "  novelty N: mean {}, sd {}; weighted quality αQ: sd {}; rank correlation of S with N {}, with Q {}",
         number(statistics.novelty_mean),
@@ -283,7 +307,8 @@ pub fn period(
     if let Some(signal) = signal {
         output::line(&format!("  drift signal: {}", drift(&signal.reading)))?;
     }
-    let losses: Vec<String> = record.update.losses.iter().map(|loss| format!("{loss:.3}")).collect();
+    let losses: Vec<String> =
+        record.update.losses.iter().map(|loss| format!("{loss:.3}")).collect();
     output::line(&format!(
         "  learned in {} steps over {} tokens; loss {} nats/token",
         record.update.steps,
@@ -354,7 +379,11 @@ pub fn buffer_table(
 }
 
 /// Why an answer is as it is; at most `tokens` of its tokens are shown.
-pub fn answer(record: &AnswerRecord, texts: &HashMap<u64, StoredInteraction>, tokens: usize) -> Result<()> {
+pub fn answer(
+    record: &AnswerRecord,
+    texts: &HashMap<u64, StoredInteraction>,
+    tokens: usize,
+) -> Result<()> {
     output::line(&format!("gate {}", record.gate.reason))?;
     let mut table = output::table(&["retrieved", record.retriever.as_str(), "used", "text"]);
     for found in record.retrieved.iter().take(5) {
@@ -362,7 +391,12 @@ pub fn answer(record: &AnswerRecord, texts: &HashMap<u64, StoredInteraction>, to
             excerpt(&format!("{} {}", text.interaction.prompt, text.interaction.response), 70)
         });
         let used = if found.used { "yes" } else { "no" };
-        table.add_row([excerpt(found.id.as_str(), 24), format!("{:.3}", found.score), used.into(), text]);
+        table.add_row([
+            excerpt(found.id.as_str(), 24),
+            format!("{:.3}", found.score),
+            used.into(),
+            text,
+        ]);
     }
     if !record.retrieved.is_empty() {
         output::line(&table.to_string())?;

@@ -36,7 +36,8 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     if !command.stop.is_empty() {
         config.decoding.stop.clone_from(&command.stop);
     }
-    config.decoding.sampler.temperature = command.temperature.unwrap_or(config.decoding.sampler.temperature);
+    config.decoding.sampler.temperature =
+        command.temperature.unwrap_or(config.decoding.sampler.temperature);
     config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
 
     let model = session::model_of(&store, args)?;
@@ -49,7 +50,10 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     printer.finish(&answer.text)?;
 
     if !writable {
-        eprintln!("spring: warning: {} cannot be written, so this answer is not on record", path.display());
+        eprintln!(
+            "spring: warning: {} cannot be written, so this answer is not on record",
+            path.display()
+        );
     } else if let Err(error) = store.record_answer(&version, &answer) {
         eprintln!("spring: warning: this answer is not on record: {error}");
     }
@@ -64,7 +68,11 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
         }
         if command.explain {
             output::line("")?;
-            super::explain::answer(&answer, &super::explain::by_seq(person.bank().texts().to_vec()), TOKENS)?;
+            super::explain::answer(
+                &answer,
+                &super::explain::by_seq(person.bank().texts().to_vec()),
+                TOKENS,
+            )?;
         }
     }
     match answer.ended {

@@ -111,7 +111,8 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     output::line(&match signals.last() {
         Some(signal) => format!("Now: {}", super::explain::drift(&signal.reading)),
         None => {
-            "No drift signal yet: it begins with the second period, when there is an adapter to compare with"
+            "No drift signal yet: it begins with the second period, when there is an adapter to \
+             compare with"
                 .into()
         }
     })?;
@@ -162,8 +163,11 @@ impl Drift {
 
     /// "−0.412 [−0.500, −0.324]"
     fn recent(&self) -> String {
-        let Some(reading) = self.signal.as_ref().map(|signal| &signal.reading) else { return number(None) };
-        let band = reading.band.map_or(String::new(), |(low, high)| format!(" [{low:.3}, {high:.3}]"));
+        let Some(reading) = self.signal.as_ref().map(|signal| &signal.reading) else {
+            return number(None);
+        };
+        let band =
+            reading.band.map_or(String::new(), |(low, high)| format!(" [{low:.3}, {high:.3}]"));
         format!("{:.3}{band}", reading.mean)
     }
 }

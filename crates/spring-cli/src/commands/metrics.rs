@@ -19,8 +19,9 @@ pub fn run(args: &Args, command: &MetricsArgs) -> Result<()> {
         }
         MetricKind::Numbers => {
             let (predicted, expected) = read_string_pairs(predictions, references)?;
-            let scores = number_scores(&predicted, &expected)
-                .with_context(|| format!("{}: a reference is not a number", references.display()))?;
+            let scores = number_scores(&predicted, &expected).with_context(|| {
+                format!("{}: a reference is not a number", references.display())
+            })?;
             print(args, &scores)
         }
     }

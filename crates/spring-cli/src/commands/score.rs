@@ -21,7 +21,9 @@ const PAGE: usize = 256;
 pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
     let model = embedded::load_model(&command.model, args)?;
     let adapter = match &command.adapter {
-        Some(folder) => Some(Adapter::load_peft_for(folder, &embedded::model_files(&command.model)?)?),
+        Some(folder) => {
+            Some(Adapter::load_peft_for(folder, &embedded::model_files(&command.model)?)?)
+        }
         None => None,
     };
     // Nothing is trained, so a text may use the whole context.
@@ -47,7 +49,8 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
                 let alone = losses(&model, &[adapter.as_ref()], std::slice::from_ref(encoded))?;
                 if alone.iter().any(|loss| !loss.per_token().is_finite()) {
                     bail!(
-                        "{file}:{}: the model gives this text no finite likelihood: its weights, or the adapter's, are \
+                        "{file}:{}: the model gives this text no finite likelihood: its weights, \
+                         or the adapter's, are \
                          too large or damaged",
                         text.seq
                     );
@@ -65,7 +68,10 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
         bail!("{}: no interactions", path.display());
     }
     if cut > 0 {
-        eprintln!("spring: warning: {cut} of {} texts were longer than the context and were cut", loss.texts);
+        eprintln!(
+            "spring: warning: {cut} of {} texts were longer than the context and were cut",
+            loss.texts
+        );
     }
     if args.json {
         return output::json(&json!({

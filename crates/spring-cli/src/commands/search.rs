@@ -20,7 +20,8 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
     let mut store = session::open(path, Access::ReadOnly)?;
     let user = session::user_id(&command.user, path)?;
     let settings = store.settings().config.search.clone();
-    let (mode, limit) = (command.mode.unwrap_or(settings.mode), command.limit.unwrap_or(settings.limit));
+    let (mode, limit) =
+        (command.mode.unwrap_or(settings.mode), command.limit.unwrap_or(settings.limit));
     store.user(&user)?;
     let model = match mode {
         SearchMode::Bm25 => None,

@@ -23,11 +23,17 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
     let model = embedded::load_learner(&suite.model, args)?;
     if command.estimate {
         let estimate = estimate_suite(&model, &suite)?;
-        return if args.json { output::json(&estimate) } else { output::line(&in_words(&estimate)) };
+        return if args.json {
+            output::json(&estimate)
+        } else {
+            output::line(&in_words(&estimate))
+        };
     }
     let folder = command.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&suite.name));
     let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {msg} [{elapsed}]") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{spinner} {bar:24} {pos}/{len} {msg} [{elapsed}]")
+    {
         bar.set_style(style.progress_chars("=> "));
     }
     bar.enable_steady_tick(Duration::from_millis(200));
@@ -65,7 +71,9 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
     };
     bar.finish_and_clear();
     let outcome = match result {
-        Err(spring_eval::Error::Core(error)) if error.is_stopped() => return Err(Interrupted.into()),
+        Err(spring_eval::Error::Core(error)) if error.is_stopped() => {
+            return Err(Interrupted.into());
+        }
         other => other?,
     };
     let page = outcome.folder.join("report.html");
@@ -97,10 +105,14 @@ fn overrule(suite: &mut Suite, command: &SuiteArgs) -> Result<()> {
         suite.model.clone_from(model);
     }
     for setting in &command.data {
-        let (name, file) = setting.split_once('=').with_context(|| format!("--data {setting}: NAME=FILE"))?;
+        let (name, file) =
+            setting.split_once('=').with_context(|| format!("--data {setting}: NAME=FILE"))?;
         let Some(data) = suite.data.iter_mut().find(|data| data.name == name) else {
             let names: Vec<&str> = suite.data.iter().map(|data| data.name.as_str()).collect();
-            bail!("--data {setting}: the suite has no data set {name:?}, only {}", names.join(", "));
+            bail!(
+                "--data {setting}: the suite has no data set {name:?}, only {}",
+                names.join(", ")
+            );
         };
         file.clone_into(&mut data.path);
     }
@@ -133,8 +145,12 @@ fn print(summary: &Summary) -> Result<()> {
         }
     }
     for (data, budget) in groups {
-        let rows =
-            || summary.rows.iter().filter(|row| (row.data.as_str(), row.budget.name()) == (data, budget));
+        let rows = || {
+            summary
+                .rows
+                .iter()
+                .filter(|row| (row.data.as_str(), row.budget.name()) == (data, budget))
+        };
         let users = rows().next().map_or(0, |row| row.per_byte.users);
         output::line(&format!(
             "\n{data}, budget {budget}: loss on the newest test part after the first period, mean \
@@ -152,7 +168,8 @@ fn print(summary: &Summary) -> Result<()> {
             "tokens",
         ]);
         for row in rows() {
-            let wide = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
+            let wide =
+                |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
             let test = row.difference;
             table.add_row([
                 row.label.clone(),
@@ -169,15 +186,19 @@ fn print(summary: &Summary) -> Result<()> {
         output::line(&table.to_string())?;
         if let Some(test) = rows().find_map(|row| row.difference) {
             let users = test.difference.users;
-            let least =
-                format!("the smallest corrected p that {users} users can give is {:.4}", test.least_p_holm);
+            let least = format!(
+                "the smallest corrected p that {users} users can give is {:.4}",
+                test.least_p_holm
+            );
             output::line(&match test.can_be_significant() {
                 true => least,
                 false => format!("{least}: no difference can be significant at 0.05"),
             })?;
         }
         for row in rows() {
-            let Some(test) = row.adapter_difference.filter(|_| row.adapter_alone.is_some()) else { continue };
+            let Some(test) = row.adapter_difference.filter(|_| row.adapter_alone.is_some()) else {
+                continue;
+            };
             output::line(&format!(
                 "{}, adapters alone: {:.4} (p {:.3}, corrected {:.3})",
                 row.label, test.difference.mean, test.p, test.p_holm
@@ -187,9 +208,11 @@ fn print(summary: &Summary) -> Result<()> {
     if !summary.choices.is_empty() {
         output::line("\nsettings, chosen on other users than those above (nats/byte there):")?;
         let last = |candidate: &&Candidate| {
-            let of =
-                |other: &&Candidate| (&other.choice, other.budget) == (&candidate.choice, candidate.budget);
-            candidate.best && summary.choices.iter().filter(of).all(|other| other.stage <= candidate.stage)
+            let of = |other: &&Candidate| {
+                (&other.choice, other.budget) == (&candidate.choice, candidate.budget)
+            };
+            candidate.best
+                && summary.choices.iter().filter(of).all(|other| other.stage <= candidate.stage)
         };
         for candidate in summary.choices.iter().filter(last) {
             let (choice, budget) = (&candidate.choice, candidate.budget.name());

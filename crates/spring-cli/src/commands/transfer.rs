@@ -18,10 +18,13 @@ pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
     let user = session::user_id(&command.user, path)?;
     let mut bars = Bars::new(args.quiet);
     bars.say("writing");
-    let exported = interrupt::or_interrupted(store.export(&user, &command.out, &mut reading(&mut bars)))?;
+    let exported =
+        interrupt::or_interrupted(store.export(&user, &command.out, &mut reading(&mut bars)))?;
     bars.finish();
     if args.json {
-        return output::json(&json!({"folder": command.out.display().to_string(), "exported": exported}));
+        return output::json(
+            &json!({"folder": command.out.display().to_string(), "exported": exported}),
+        );
     }
     output::line(&format!(
         "exported user {user} to {}: {} interactions, {} generations, {} records of generated \
@@ -40,7 +43,8 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     let mut bars = Bars::new(args.quiet);
     bars.say("reading");
     let fits = |adapter: &Adapter| adapter.check(model.config(), model.fingerprint());
-    let imported = interrupt::or_interrupted(store.import(&command.folder, &fits, &mut reading(&mut bars)))?;
+    let imported =
+        interrupt::or_interrupted(store.import(&command.folder, &fits, &mut reading(&mut bars)))?;
     bars.finish();
     if imported.settings_differ {
         eprintln!(

@@ -13,8 +13,16 @@ const PAGE: usize = 1000;
 
 pub fn run(args: &Args, command: &UsersArgs) -> Result<()> {
     let store = session::open(&command.state.state, Access::ReadOnly)?;
-    let headings =
-        ["user", "interactions", "not learned yet", "first", "last", "periods", "generation", "buffer"];
+    let headings = [
+        "user",
+        "interactions",
+        "not learned yet",
+        "first",
+        "last",
+        "periods",
+        "generation",
+        "buffer",
+    ];
     let mut last: Option<UserId> = None;
     let mut any = false;
     loop {

@@ -20,7 +20,10 @@ pub fn model() -> &'static AnyModel {
 }
 
 pub fn config() -> Config {
-    Config { training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() }, ..Config::default() }
+    Config {
+        training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() },
+        ..Config::default()
+    }
 }
 
 pub fn settings(config: Config) -> Settings {

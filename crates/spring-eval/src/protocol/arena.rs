@@ -40,10 +40,14 @@ impl<'a> Arena<'a> {
             tests.push(encode(model, config, &split.test)?);
             let mut other = Vec::new();
             for (place, text) in split.test.iter().enumerate() {
-                if let Some(response) = Truth::of(&text.interaction).and_then(|truth| truth.counterpart) {
+                if let Some(response) =
+                    Truth::of(&text.interaction).and_then(|truth| truth.counterpart)
+                {
                     let mut text = text.clone();
                     text.interaction.response = response;
-                    other.extend(encode(model, config, &[text])?.into_iter().map(|encoded| (place, encoded)));
+                    other.extend(
+                        encode(model, config, &[text])?.into_iter().map(|encoded| (place, encoded)),
+                    );
                 }
             }
             counterparts.push(other);
@@ -53,7 +57,11 @@ impl<'a> Arena<'a> {
     }
 
     /// The model as it trains with the budget of some periods.
-    pub(crate) fn trainer(&self, periods: RangeInclusive<usize>, replayed: Vec<Sequence>) -> Budgeted<'a> {
+    pub(crate) fn trainer(
+        &self,
+        periods: RangeInclusive<usize>,
+        replayed: Vec<Sequence>,
+    ) -> Budgeted<'a> {
         // By the suite's epochs, whatever a method has for itself.
         let epochs = self.protocol.config.training.epochs;
         let tokens: usize = self.tokens[periods].iter().map(|tokens| tokens * epochs).sum();

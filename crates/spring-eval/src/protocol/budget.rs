@@ -54,8 +54,8 @@ impl Train for Budgeted<'_> {
         if request.start.is_none() {
             config.anchor = 0.0;
         }
-        let request =
-            TrainRequest::new(request.lora, &examples, &config, request.seed).starting_from(request.start);
+        let request = TrainRequest::new(request.lora, &examples, &config, request.seed)
+            .starting_from(request.start);
         self.model.train(request, progress)
     }
 }

@@ -1,6 +1,8 @@
 //! What is done once for all methods: the domain adapter, and the base's scores.
 
-use spring_core::{Config, Event, LanguageModel, Progress, StoredInteraction, key, mean_log_likelihood};
+use spring_core::{
+    Config, Event, LanguageModel, Progress, StoredInteraction, key, mean_log_likelihood,
+};
 use spring_lm::{Adapter, Sequence, TrainRequest};
 
 use crate::{Error, Result, Split, loss::encode};
@@ -32,7 +34,11 @@ pub fn domain_adapter(
 }
 
 /// The base's log-likelihood of every training text that has none yet, once for all methods.
-pub(crate) fn score_base(model: &dyn LanguageModel, config: &Config, splits: &mut [Split]) -> Result<()> {
+pub(crate) fn score_base(
+    model: &dyn LanguageModel,
+    config: &Config,
+    splits: &mut [Split],
+) -> Result<()> {
     for split in splits {
         let unscored: Vec<usize> =
             (0..split.train.len()).filter(|place| split.train[*place].base.is_none()).collect();

@@ -33,8 +33,12 @@ pub fn run_other_user(
     let alone = Config { gate: GateConfig::Never {}, ..config.clone() };
     for t in 0..splits.len() {
         // A user with fewer periods lends the last adapter.
-        let adapters: Vec<Option<&Adapter>> =
-            others.iter().filter_map(|own| own.get(t).or(own.last())).take(OTHER_USERS).map(Some).collect();
+        let adapters: Vec<Option<&Adapter>> = others
+            .iter()
+            .filter_map(|own| own.get(t).or(own.last()))
+            .take(OTHER_USERS)
+            .map(Some)
+            .collect();
         if adapters.is_empty() {
             return Err(Error::NotEnough("the method other_user needs at least two users".into()));
         }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use spring_lm::{
-    AdaptOutcome, Adapter, Branch, BranchVisitor, LanguageModel, ModelError, Score, ScoreRow, Train,
-    TrainRequest, TrainStep,
+    AdaptOutcome, Adapter, Branch, BranchVisitor, LanguageModel, ModelError, Score, ScoreRow,
+    Train, TrainRequest, TrainStep,
 };
 
 use crate::FusedLoss;
@@ -150,8 +150,9 @@ impl Train for Remembering<'_> {
             (&example.context, &example.response).hash(&mut hasher);
         }
         let has_room = |outcome: &AdaptOutcome| self.memo.has_room_for(&outcome.adapter);
-        self.memo
-            .remember(&self.memo.trained, hasher.finish(), has_room, || self.model.train(request, progress))
+        self.memo.remember(&self.memo.trained, hasher.finish(), has_room, || {
+            self.model.train(request, progress)
+        })
     }
 }
 

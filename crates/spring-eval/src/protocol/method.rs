@@ -108,7 +108,8 @@ impl MethodKind {
 }
 
 const DRIFT: [&str; 6] = ["drift", "buffer", "bm25", "retrieval", "training", "lora"];
-const SPRING: [&str; 8] = ["drift", "buffer", "bm25", "retrieval", "training", "lora", "gate", "fusion"];
+const SPRING: [&str; 8] =
+    ["drift", "buffer", "bm25", "retrieval", "training", "lora", "gate", "fusion"];
 const READING: [&str; 3] = ["gate", "bm25", "retrieval"];
 const RANDOM: [&str; 4] = ["training", "lora", "drift.selection", "drift.cold_start"];
 
@@ -127,18 +128,22 @@ fn built_in() -> Vec<MethodKind> {
     };
     vec![
         nothing(MethodKind::new("base", "base", || Frozen)),
-        nothing(MethodKind::new("domain", "domain adapter", Domain::default)).starting(Starts::AtDomain),
-        nothing(MethodKind::new("other_user", "another user's", || Frozen)).starting(Starts::WithOthers),
+        nothing(MethodKind::new("domain", "domain adapter", Domain::default))
+            .starting(Starts::AtDomain),
+        nothing(MethodKind::new("other_user", "another user's", || Frozen))
+            .starting(Starts::WithOthers),
         prompt("rag", "BM25 in the prompt", Prompt::found),
         prompt("recency", "latest in the prompt", Prompt::latest),
         texts("static", "static (period 1)", Trains::First),
         texts("everything", "everything", Trains::Everything),
         texts("random", "random, same count", Trains::AsManyTexts).with_settings(&RANDOM),
         // How many tokens SPRInG selects from another start is not known without running it.
-        texts("random_tokens", "random, same tokens", Trains::AsManyTokens).starting(Starts::WithTheRun),
+        texts("random_tokens", "random, same tokens", Trains::AsManyTokens)
+            .starting(Starts::WithTheRun),
         texts("replay", "everything, replay", Trains::Replay),
         texts("cumulative", "cumulative retraining", Trains::SoFar),
-        texts("l2", "everything, L2 to the last", Trains::Everything).with_defaults(&["training.anchor=10"]),
+        texts("l2", "everything, L2 to the last", Trains::Everything)
+            .with_defaults(&["training.anchor=10"]),
         spring("spring_adapter", "SPRInG, adapter only", Reads::Nothing, &DRIFT),
         spring("spring", "SPRInG", Reads::Buffer, &SPRING),
     ]
@@ -379,7 +384,10 @@ impl Method {
             .ok_or_else(|| fail(format!("a setting is written key=value, not {setting:?}")))?;
         let (key, value) = (key.trim(), value.trim());
         if !self.has(key, value) {
-            return Err(fail(format!("there is no setting {key:?} of it; {}", self.settings_help())));
+            return Err(fail(format!(
+                "there is no setting {key:?} of it; {}",
+                self.settings_help()
+            )));
         }
         if key == START && ![Start::Base, Start::Domain].map(Start::name).contains(&value) {
             return Err(fail(format!("{key}={value}: expected base or domain")));
@@ -411,10 +419,14 @@ impl Method {
     }
 
     fn settings_help(&self) -> String {
-        let short: Vec<&str> = SHORT.iter().map(|short| short.0).filter(|name| self.has(name, "")).collect();
+        let short: Vec<&str> =
+            SHORT.iter().map(|short| short.0).filter(|name| self.has(name, "")).collect();
         let start = if self.kind.starts == Starts::Anywhere { ", and start" } else { "" };
-        let short =
-            if short.is_empty() { String::new() } else { format!(", for short {}", short.join(", ")) };
+        let short = if short.is_empty() {
+            String::new()
+        } else {
+            format!(", for short {}", short.join(", "))
+        };
         let names = self.settings_names().join(", ");
         format!("its settings are those of {names}{short}{start}")
     }
@@ -510,7 +522,10 @@ mod tests {
         assert_eq!(config.drift.selection, Selection::TopFraction { fraction: 0.1 });
         assert_eq!(method.label(), "SPRInG, rho 0.1, alpha 2");
         let retrieval: Method = "everything+retrieval".parse().unwrap();
-        assert_eq!((retrieval.kind().trains, retrieval.reads()), (Trains::Everything, Reads::Buffer));
+        assert_eq!(
+            (retrieval.kind().trains, retrieval.reads()),
+            (Trains::Everything, Reads::Buffer)
+        );
         let tuned: Method = "everything:learning_rate=3e-3,epochs=4,start=domain".parse().unwrap();
         let training = tuned.configure(&Config::default()).unwrap().training;
         assert_eq!((training.learning_rate, training.epochs), (3e-3, 4));
@@ -538,7 +553,9 @@ mod tests {
         assert_eq!(config_of("l2").training.anchor, 10.0);
         assert_eq!(config_of("l2:strength=0.5").training.anchor, 0.5);
         assert_eq!(config_of("everything").training.anchor, 0.0);
-        let ScorerConfig::Spring { alpha, .. } = config_of("no_novelty").drift.scorer else { panic!() };
+        let ScorerConfig::Spring { alpha, .. } = config_of("no_novelty").drift.scorer else {
+            panic!()
+        };
         assert_eq!(alpha, Alpha::new(f64::INFINITY).unwrap());
         let reservoir = BufferPolicyConfig::Reservoir { seed: 0 };
         assert_eq!(config_of("random_buffer").buffer.policy, reservoir);

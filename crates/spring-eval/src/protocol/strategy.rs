@@ -117,7 +117,11 @@ impl Answer {
     }
 
     /// The model that answers.
-    pub(crate) fn user_model<'m>(&self, base: &'m dyn LanguageModel, config: &Config) -> UserModel<'m> {
+    pub(crate) fn user_model<'m>(
+        &self,
+        base: &'m dyn LanguageModel,
+        config: &Config,
+    ) -> UserModel<'m> {
         UserModel::new(base, config.clone(), self.memories.clone(), self.bank.clone())
     }
 

@@ -34,8 +34,8 @@ fn lines(user: &UserId) -> String {
     (0..30).map(line).collect()
 }
 
-/// The numbers of the texts in the buffer after each period, as `adapt` leaves them in a state, and the periods that
-/// it cut.
+/// The numbers of the texts in the buffer after each period, as `adapt` leaves them in a state, and
+/// the periods that it cut.
 fn adapted(model: &AnyModel, config: &Config, user: &UserId) -> (Vec<Vec<u64>>, Vec<Split>) {
     let fingerprint = model.info().fingerprint.clone();
     let settings = Settings { model: "tiny".into(), fingerprint, config: config.clone() };

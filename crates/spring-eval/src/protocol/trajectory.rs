@@ -59,7 +59,11 @@ impl Leader {
         let (mut config, start) = ready(&method, protocol, input)?;
         spring.prepare(&mut config, start.clone())?;
         let knowledge = spring.knowledge.clone();
-        Ok(Self { method, spring, reference: Reference { config, start, knowledge, learned: vec![] } })
+        Ok(Self {
+            method,
+            spring,
+            reference: Reference { config, start, knowledge, learned: vec![] },
+        })
     }
 
     /// Learns a period; gives its record.
@@ -90,7 +94,11 @@ impl Leader {
 }
 
 impl<'a> Trajectory<'a> {
-    pub(super) fn new(method: &'a Method, protocol: &Protocol, input: UserInput<'_>) -> Result<Self> {
+    pub(super) fn new(
+        method: &'a Method,
+        protocol: &Protocol,
+        input: UserInput<'_>,
+    ) -> Result<Self> {
         let (mut config, start) = ready(method, protocol, input)?;
         let mut strategy = method.strategy();
         strategy.prepare(&mut config, start)?;
@@ -124,14 +132,21 @@ impl<'a> Trajectory<'a> {
     fn answer(&self, period: &Period<'_>) -> Result<Answer> {
         let own = self.strategy.answer(period)?;
         match period.reference {
-            Some(reference) if self.method.reads() == Reads::Buffer && own.reads != Reads::Buffer => {
+            Some(reference)
+                if self.method.reads() == Reads::Buffer && own.reads != Reads::Buffer =>
+            {
                 reference.lend_buffer(own.memories.adapter, period.model(), period.config())
             }
             _ => Ok(own),
         }
     }
 
-    fn evaluate(&mut self, period: &Period<'_>, answer: &Answer, progress: &mut dyn Progress) -> Result<()> {
+    fn evaluate(
+        &mut self,
+        period: &Period<'_>,
+        answer: &Answer,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
         let row = evaluate::row(period, &self.method.kind().name, answer)?;
         self.run.open.push(row.get(period.place).map_or(0, |loss| loss.open_fused.texts));
         if answer.reads == Reads::Buffer {
@@ -166,7 +181,8 @@ impl<'a> Trajectory<'a> {
             period.into_iter().map(|(seq, truth)| (truth, learned.contains(&seq))).collect();
         let mut pairs = Vec::new();
         for (place, counterpart) in &arena.counterparts[t] {
-            let rows = [(&arena.tests[t][*place].sequence, adapter), (&counterpart.sequence, adapter)];
+            let rows =
+                [(&arena.tests[t][*place].sequence, adapter), (&counterpart.sequence, adapter)];
             let scores = arena.model.score(&rows).map_err(spring_core::Error::from)?;
             let mean = |tokens: &Vec<f32>| spring_core::mean_log_likelihood(tokens);
             pairs.push((mean(&scores[0]), mean(&scores[1])));
@@ -181,11 +197,14 @@ impl<'a> Trajectory<'a> {
 
     /// How the last period's texts were scored, kind by kind.
     fn kinds(&self, period: &[(u64, Truth)], before: usize) -> Vec<KindScores> {
-        let truths: HashMap<u64, &Truth> = period.iter().map(|(seq, truth)| (*seq, truth)).collect();
+        let truths: HashMap<u64, &Truth> =
+            period.iter().map(|(seq, truth)| (*seq, truth)).collect();
         let scored = self.learned.record.iter().flat_map(|record| &record.scores);
         let mut kinds: BTreeMap<TextKind, Vec<KindScores>> = BTreeMap::new();
         for text in scored.filter(|text| text.adapter.is_some()) {
-            let Some(kind) = truths.get(&text.seq).map(|truth| truth.kind(before)) else { continue };
+            let Some(kind) = truths.get(&text.seq).map(|truth| truth.kind(before)) else {
+                continue;
+            };
             let DriftScore { novelty, quality, score, .. } = text.score;
             let selected = usize::from(text.selected.is_some());
             kinds.entry(kind).or_default().push(KindScores {

@@ -38,8 +38,10 @@ impl Choice {
         if self.name.is_empty() || self.among.is_empty() {
             return Err("choose: a name, and at least one method among which to choose".into());
         }
-        for (method, setting) in
-            self.among.iter().flat_map(|method| self.then.iter().flatten().map(move |s| (method, s)))
+        for (method, setting) in self
+            .among
+            .iter()
+            .flat_map(|method| self.then.iter().flatten().map(move |s| (method, s)))
         {
             method.with(setting).map_err(|error| error.to_string())?;
         }
@@ -54,7 +56,9 @@ impl Choice {
 
     /// The candidates of a stage, where `best` is the best one of the stage before.
     fn stage(&self, stage: usize, best: Option<&Method>) -> Vec<Method> {
-        let (Some(before), Some(best)) = (stage.checked_sub(1), best) else { return self.among.clone() };
+        let (Some(before), Some(best)) = (stage.checked_sub(1), best) else {
+            return self.among.clone();
+        };
         let settings = self.then.get(before).into_iter().flatten();
         let changed = settings.filter_map(|setting| best.with(setting).ok());
         std::iter::once(best.clone()).chain(changed).collect()
@@ -67,7 +71,12 @@ pub(super) fn stages(suite: &Suite) -> usize {
 }
 
 /// The candidates of a stage under a budget, after the stages before it.
-pub(super) fn stage(suite: &Suite, stage: usize, before: &[Candidate], budget: Budget) -> Vec<Method> {
+pub(super) fn stage(
+    suite: &Suite,
+    stage: usize,
+    before: &[Candidate],
+    budget: Budget,
+) -> Vec<Method> {
     let of = |choice: &Choice| {
         let best = chosen(choice, before, budget);
         choice.stage(stage, best.as_ref())

@@ -18,7 +18,11 @@ pub(super) struct Cost {
 /// What some methods cost for a user of a suite over all seeds and budgets, roughly; `periods` are
 /// the tokens of each period's training and test parts. What is the same for several methods,
 /// budgets or seeds counts once, as [`Memo`](crate::Memo) makes it.
-pub(super) fn cost_of(methods: &[Method], suite: &Suite, periods: &[(usize, usize)]) -> Result<Cost> {
+pub(super) fn cost_of(
+    methods: &[Method],
+    suite: &Suite,
+    periods: &[(usize, usize)],
+) -> Result<Cost> {
     let seeds = suite.seeds.len() as f64;
     let mut parts = Parts::default();
     // The base's scores of all that is learned, whatever the seed.
@@ -108,7 +112,8 @@ fn one(
             false => format!("{alike} {t}"),
         };
         if part > 0.0 {
-            let once = if equal_steps { suite.config.training.epochs } else { training.epochs } as f64;
+            let once =
+                if equal_steps { suite.config.training.epochs } else { training.epochs } as f64;
             let trained = if equal_steps && trains != Trains::SoFar { 1.0 } else { part };
             parts.train(&what, seeds * once * train * trained);
         }
@@ -157,7 +162,9 @@ mod tests {
 
     fn cost(methods: &[&str], more: &str) -> Cost {
         let names = methods.join("', '");
-        let toml = format!("name = 'x'\nmethods = ['{names}']\n{more}\n[[data]]\nname = 'd'\npath = 'd'\n");
+        let toml = format!(
+            "name = 'x'\nmethods = ['{names}']\n{more}\n[[data]]\nname = 'd'\npath = 'd'\n"
+        );
         let suite = Suite::from_toml(&toml, "x.toml").unwrap();
         cost_of(&suite.methods, &suite, &[(100, 10), (200, 10)]).unwrap()
     }
@@ -167,9 +174,15 @@ mod tests {
         // Two epochs of the first period, and of 30 % of the second.
         let (first, spring) = (2.0 * 100.0, 2.0 * 0.3 * 200.0);
         assert_eq!(cost(&["base"], "").train, first + spring);
-        assert_eq!(cost(&["spring", "spring_adapter", "no_gate", "static"], "").train, first + spring);
+        assert_eq!(
+            cost(&["spring", "spring_adapter", "no_gate", "static"], "").train,
+            first + spring
+        );
         assert_eq!(cost(&["spring:rho=0.5"], "").train, first + spring + 2.0 * 0.5 * 200.0);
-        assert_eq!(cost(&["everything", "everything+retrieval"], "").train, first + spring + 2.0 * 200.0);
+        assert_eq!(
+            cost(&["everything", "everything+retrieval"], "").train,
+            first + spring + 2.0 * 200.0
+        );
         assert_eq!(cost(&["cumulative"], "").train, first + spring + 2.0 * 300.0);
         assert_eq!(cost(&["spring:epochs=4"], "").train, first + spring + 4.0 * (100.0 + 60.0));
         // Under both budgets the first period and everything are the same training.

@@ -26,7 +26,11 @@ pub struct Estimate {
 /// Texts that the speed is measured on.
 const SAMPLE: usize = 8;
 
-pub(super) fn estimate(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Result<Estimate> {
+pub(super) fn estimate(
+    model: &dyn LanguageModel,
+    suite: &Suite,
+    data: &[LoadedData],
+) -> Result<Estimate> {
     let mut estimate = Estimate::default();
     let mut sample: Vec<Encoded> = Vec::new();
     let (mut train, mut score) = (0.0, 0.0);

@@ -8,8 +8,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use spring_numerics::digest::Digest;
 use spring_lm::Adapter;
+use spring_numerics::digest::Digest;
 
 use super::Suite;
 use crate::{Error, Result};
@@ -26,7 +26,8 @@ pub(super) fn claim(folder: &Path, suite: &Suite, origins: &[String]) -> Result<
         Ok(there) => {
             // The first line that is missing says what is different.
             let missing = settings.lines().find(|line| !there.lines().any(|known| known == *line));
-            let missing = missing.map_or(String::new(), |line| format!(" (it does not say {line:?})"));
+            let missing =
+                missing.map_or(String::new(), |line| format!(" (it does not say {line:?})"));
             Err(fail(format!(
                 "the folder holds a run with other settings, another model or other data, or of another \
                  version of the program{missing}; choose another folder, or delete it"
@@ -47,13 +48,18 @@ pub(super) fn claim(folder: &Path, suite: &Suite, origins: &[String]) -> Result<
 pub(super) fn hash_of(path: &Path) -> Result<String> {
     let mut digest = Digest::new();
     let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut digest));
-    copied.map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })?;
+    copied.map_err(|error| Error::File {
+        file: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
     Ok(digest.hex())
 }
 
 pub(super) fn save_adapters(folder: &Path, adapters: &[Adapter]) -> Result<()> {
-    fs::create_dir_all(folder)
-        .map_err(|error| Error::File { file: folder.display().to_string(), reason: error.to_string() })?;
+    fs::create_dir_all(folder).map_err(|error| Error::File {
+        file: folder.display().to_string(),
+        reason: error.to_string(),
+    })?;
     // The first one comes last: where it is, all of them are.
     for (t, adapter) in adapters.iter().enumerate().rev() {
         write(&folder.join(t.to_string()), &adapter.to_bytes().map_err(spring_core::Error::from)?)?;
@@ -70,8 +76,10 @@ pub(super) fn load_adapters(folder: &Path) -> Result<Vec<Adapter>> {
 }
 
 pub(super) fn read_adapter(path: &Path) -> Result<Adapter> {
-    let bytes = fs::read(path)
-        .map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })?;
+    let bytes = fs::read(path).map_err(|error| Error::File {
+        file: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
     Ok(Adapter::from_bytes(&bytes).map_err(spring_core::Error::from)?)
 }
 
@@ -79,7 +87,10 @@ pub(super) fn read_adapter(path: &Path) -> Result<Adapter> {
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = path.with_extension("partial");
     let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    written.map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })
+    written.map_err(|error| Error::File {
+        file: path.display().to_string(),
+        reason: error.to_string(),
+    })
 }
 
 pub(super) fn unwritable(error: serde_json::Error) -> Error {
@@ -124,7 +135,10 @@ pub(super) fn append(path: &Path) -> Result<File> {
         file.set_len(whole as u64)?;
         Ok(file)
     };
-    open().map_err(|error| Error::File { file: path.display().to_string(), reason: error.to_string() })
+    open().map_err(|error| Error::File {
+        file: path.display().to_string(),
+        reason: error.to_string(),
+    })
 }
 
 pub(super) fn append_line(file: &Mutex<File>, line: &impl Serialize) -> Result<()> {
@@ -133,5 +147,6 @@ pub(super) fn append_line(file: &Mutex<File>, line: &impl Serialize) -> Result<(
         Ok(mut file) => file.write_all(line.as_bytes()).and_then(|()| file.sync_data()),
         Err(_) => return Err(Error::NotEnough("another user's run failed".into())),
     };
-    written.map_err(|error| Error::File { file: "the run's folder".into(), reason: error.to_string() })
+    written
+        .map_err(|error| Error::File { file: "the run's folder".into(), reason: error.to_string() })
 }

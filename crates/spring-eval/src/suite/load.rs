@@ -113,7 +113,8 @@ pub(super) fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
         loaded.keep_back(if suite.choose.is_empty() { 1 } else { 2 });
     }
     if !suite.choose.is_empty() && loaded.users.len() == 1 {
-        let reason = "only one user can be evaluated; choosing on one half of the users takes two".into();
+        let reason =
+            "only one user can be evaluated; choosing on one half of the users takes two".into();
         return Err(Error::File { file: data.path.clone(), reason });
     }
     if loaded.users.is_empty() {

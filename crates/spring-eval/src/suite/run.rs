@@ -24,15 +24,15 @@ use super::{
     choice::{Choice, candidates, chosen, stage, stages},
     estimate,
     folder::{
-        append, append_line, claim, load_adapters, read_adapter, read_lines, save_adapters, unwritable,
-        write,
+        append, append_line, claim, load_adapters, read_adapter, read_lines, save_adapters,
+        unwritable, write,
     },
     load::{LoadedData, load_data},
     runs::Runs,
 };
 use crate::{
-    Budget, Error, Half, Memo, Method, MethodRun, Protocol, Result, RunKey, RunLine, Split, SuiteData,
-    SuiteUser, UserInput, domain_adapter, run_other_user, run_user,
+    Budget, Error, Half, Memo, Method, MethodRun, Protocol, Result, RunKey, RunLine, Split,
+    SuiteData, SuiteUser, UserInput, domain_adapter, run_other_user, run_user,
 };
 
 /// Where a suite stands.
@@ -112,7 +112,10 @@ pub fn run_suite(
             not_run: not_run(suite, loaded),
         })
         .collect();
-    write(&folder.join("users.json"), serde_json::to_string_pretty(&users).map_err(unwritable)?.as_bytes())?;
+    write(
+        &folder.join("users.json"),
+        serde_json::to_string_pretty(&users).map_err(unwritable)?.as_bytes(),
+    )?;
 
     let lends = suite.wants("other_user");
     let jobs = jobs(suite, &data);
@@ -139,7 +142,8 @@ pub fn run_suite(
     for at in 0..stages(suite) {
         let goes_on = at + 1 < stages(suite);
         runner.run(&mut choosers, goes_on, &|budget| distinct(stage(suite, at, &tried, budget)))?;
-        let found = candidates(suite, at, &tried, &runner.runs.lines(choosing.iter().map(|job| &job.key)));
+        let found =
+            candidates(suite, at, &tried, &runner.runs.lines(choosing.iter().map(|job| &job.key)));
         tried.extend(found);
     }
     runner.run(&mut User::group(&reporting), false, &|budget| {
@@ -186,8 +190,12 @@ fn not_run(suite: &Suite, loaded: &LoadedData) -> Vec<String> {
         return vec![];
     }
     let choices = suite.choose.iter().flat_map(Choice::expected);
-    let needing =
-        suite.methods.iter().cloned().chain(choices).filter(|method| method.needs_domain(suite.start));
+    let needing = suite
+        .methods
+        .iter()
+        .cloned()
+        .chain(choices)
+        .filter(|method| method.needs_domain(suite.start));
     distinct(needing).iter().map(|method| method.name().to_owned()).collect()
 }
 
@@ -214,7 +222,8 @@ fn jobs<'a>(suite: &Suite, data: &'a [LoadedData]) -> Vec<Job<'a>> {
         for &budget in &suite.budgets {
             for &seed in &suite.seeds {
                 for (place, (user, splits)) in loaded.users.iter().enumerate() {
-                    let key = RunKey { data: loaded.name.clone(), budget, seed, user: user.clone() };
+                    let key =
+                        RunKey { data: loaded.name.clone(), budget, seed, user: user.clone() };
                     jobs.push(Job { key, half: suite.half(place), splits });
                 }
             }
@@ -296,7 +305,8 @@ impl Runner<'_> {
             user.jobs.iter().try_for_each(|job| {
                 let is_whole = !self.lends || has_adapters(&job.key);
                 let is_known = |method: &Method| {
-                    method.is_of_others() || is_whole && self.runs.has_method(&job.key, method.name())
+                    method.is_of_others()
+                        || is_whole && self.runs.has_method(&job.key, method.name())
                 };
                 let has_domain = self.domains.contains_key(&(job.key.data.clone(), job.key.seed));
                 let mut missing = methods(job.key.budget);
@@ -327,8 +337,9 @@ impl Runner<'_> {
 
     fn run_one(&self, job: &Job<'_>, methods: Vec<Method>, memo: &Memo) -> Result<()> {
         let config = Config { seed: job.key.seed, ..self.suite.config_on(&job.key.data) };
-        let protocol =
-            Protocol::new(config, methods).with_budget(job.key.budget).with_generation(self.suite.generation);
+        let protocol = Protocol::new(config, methods)
+            .with_budget(job.key.budget)
+            .with_generation(self.suite.generation);
         let domain = self.domains.get(&(job.key.data.clone(), job.key.seed));
         let input = UserInput::new(&job.key.user, job.splits).with_domain(domain, self.suite.start);
         let mut progress = |_: Event<'_>| (self.watch)(SuiteEvent::Step);
@@ -406,12 +417,14 @@ fn lend(
             .collect();
         let own = group.iter().position(|other| other.key == job.key).unwrap_or(0);
         let others = (1..group.len()).take(3).map(|step| &group[(own + step) % group.len()].key);
-        let adapters =
-            others.map(|key| load_adapters(&adapters_of(folder, key))).collect::<Result<Vec<_>>>()?;
+        let adapters = others
+            .map(|key| load_adapters(&adapters_of(folder, key)))
+            .collect::<Result<Vec<_>>>()?;
         let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
         let config = suite.config_on(&job.key.data);
-        let run = run_other_user(model, &config, job.splits, &adapters, suite.generation, &mut progress)
-            .map_err(|error| named(error, &job.key.user))?;
+        let run =
+            run_other_user(model, &config, job.splits, &adapters, suite.generation, &mut progress)
+                .map_err(|error| named(error, &job.key.user))?;
         let line = OtherLine { key: job.key.clone(), run };
         append_line(&file, &line)?;
         Ok((line.key, line.run))
@@ -455,6 +468,8 @@ fn named(error: Error, user: &UserId) -> Error {
 fn stop_if(flow: ControlFlow<()>) -> Result<()> {
     match flow {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(spring_core::Error::from(spring_lm::ModelError::Stopped).into()),
+        ControlFlow::Break(()) => {
+            Err(spring_core::Error::from(spring_lm::ModelError::Stopped).into())
+        }
     }
 }

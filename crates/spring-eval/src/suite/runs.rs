@@ -45,7 +45,8 @@ impl Runs {
     /// What is known of some runs, in their order.
     pub(super) fn lines<'k>(&self, keys: impl Iterator<Item = &'k RunKey>) -> Vec<RunLine> {
         let known = self.known();
-        keys.filter_map(|key| Some(RunLine { key: key.clone(), run: known.get(key)?.clone() })).collect()
+        keys.filter_map(|key| Some(RunLine { key: key.clone(), run: known.get(key)?.clone() }))
+            .collect()
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<RunKey, UserRun>> {

@@ -24,7 +24,8 @@ pub(super) fn adapter_scores(lines: &[&RunLine], method: &Method) -> UserScores 
         if run.adapter_matrix.is_empty() {
             return after_first(run).per_byte();
         }
-        after_first(&MethodRun { matrix: run.adapter_matrix.clone(), ..MethodRun::default() }).per_byte()
+        after_first(&MethodRun { matrix: run.adapter_matrix.clone(), ..MethodRun::default() })
+            .per_byte()
     })
 }
 

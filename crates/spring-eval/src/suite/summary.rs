@@ -8,8 +8,8 @@ use spring_data::{
     synth::{DetectionScores, KindScores, TextKind},
 };
 use spring_metrics::{
-    ContinualScores, Interval, LabelScores, NumberScores, PairedTest, TextScores, UserScores, bootstrap,
-    holm, label_scores, number_scores, paired_test,
+    ContinualScores, Interval, LabelScores, NumberScores, PairedTest, TextScores, UserScores,
+    bootstrap, holm, label_scores, number_scores, paired_test,
 };
 
 use super::{
@@ -98,7 +98,12 @@ pub struct SummaryRow {
 const SEED: u64 = 0;
 
 impl Summary {
-    pub(super) fn of(suite: &Suite, data: &[SuiteData], lines: &[RunLine], choices: Vec<Candidate>) -> Self {
+    pub(super) fn of(
+        suite: &Suite,
+        data: &[SuiteData],
+        lines: &[RunLine],
+        choices: Vec<Candidate>,
+    ) -> Self {
         let against = suite.reference().to_owned();
         let mut rows = Vec::new();
         for data in data {
@@ -110,7 +115,8 @@ impl Summary {
                 let methods = shown(suite, &choices, budget);
                 let run = methods.iter().find(|method| method.name == against);
                 let run = run.map(|method| method.runs.clone());
-                let scores = |of: &dyn Fn(&Method) -> UserScores| run.as_ref().map(of).unwrap_or_default();
+                let scores =
+                    |of: &dyn Fn(&Method) -> UserScores| run.as_ref().map(of).unwrap_or_default();
                 let reference = scores(&|run| primary_scores(&lines, run.name()));
                 let adapter_reference = scores(&|run| adapter_scores(&lines, run));
                 let mut group: Vec<SummaryRow> = methods
@@ -118,18 +124,24 @@ impl Summary {
                     .filter_map(|method| {
                         let runs = method.runs.name();
                         let own = primary_scores(&lines, runs);
-                        let difference =
-                            (method.name != against).then(|| paired_test(&own, &reference, SEED)).flatten();
+                        let difference = (method.name != against)
+                            .then(|| paired_test(&own, &reference, SEED))
+                            .flatten();
                         let per_byte = bootstrap(&own, SEED)?;
                         let mut row = row(&lines, runs, per_byte, difference);
                         row.adapter_difference = (method.name != against)
                             .then(|| {
-                                paired_test(&adapter_scores(&lines, &method.runs), &adapter_reference, SEED)
+                                paired_test(
+                                    &adapter_scores(&lines, &method.runs),
+                                    &adapter_reference,
+                                    SEED,
+                                )
                             })
                             .flatten();
                         (row.data, row.budget) = (data.data.clone(), budget);
                         (row.method, row.label) = (method.name.to_owned(), method.label);
-                        let (predicted, written) = answers(&lines, runs, data.task == Some(Task::Lamp1));
+                        let (predicted, written) =
+                            answers(&lines, runs, data.task == Some(Task::Lamp1));
                         match data.task {
                             Some(Task::Lamp1 | Task::Lamp2) => {
                                 row.labels = label_scores(&predicted, &written)
@@ -323,19 +335,25 @@ fn mean(scores: &UserScores) -> Option<f64> {
     (!scores.is_empty()).then(|| scores.values().sum::<f64>() / scores.len() as f64)
 }
 
-fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<PairedTest>) -> SummaryRow {
+fn row(
+    lines: &[&RunLine],
+    method: &str,
+    per_byte: Interval,
+    difference: Option<PairedTest>,
+) -> SummaryRow {
     let all = |value: &dyn Fn(&MethodRun, &RunLine) -> Option<f64>| {
         mean(&of_users(lines, method, |run, line| value(run, line).unwrap_or(f64::NAN)))
     };
     let part = |part: usize, whole: usize| Some(part as f64 / whole as f64);
-    // The forward transfer is measured from the base; where that is not a method of the suite there is
-    // none.
+    // The forward transfer is measured from the base; where that is not a method of the suite there
+    // is none.
     let continual = |run: &MethodRun, line: &RunLine| {
         let none = MethodRun::default();
         run.continual(line.run.methods.get("base").unwrap_or(&none))
     };
-    let alone =
-        |value: fn(&Loss) -> f64| all(&|run, _| run.adapter_diagonal_after_first().as_ref().map(value));
+    let alone = |value: fn(&Loss) -> f64| {
+        all(&|run, _| run.adapter_diagonal_after_first().as_ref().map(value))
+    };
     let generated = |value: fn(&TextScores) -> f64| {
         all(&|run, _| {
             let texts = run.generated.iter();
@@ -350,7 +368,8 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
             (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
         })
     };
-    let detection = DetectionScores::pooled(lines.iter().filter_map(|line| line.run.detection.as_ref()));
+    let detection =
+        DetectionScores::pooled(lines.iter().filter_map(|line| line.run.detection.as_ref()));
     SummaryRow {
         data: String::new(),
         budget: Budget::Epochs,
@@ -359,7 +378,9 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
         runs: method.to_owned(),
         per_byte,
         per_token: all(&|run, _| Some(after_first(run).per_token())).unwrap_or(f64::NAN),
-        adapter_alone: alone(Loss::per_byte).zip(alone(Loss::per_token)).map(|(byte, token)| [byte, token]),
+        adapter_alone: alone(Loss::per_byte)
+            .zip(alone(Loss::per_token))
+            .map(|(byte, token)| [byte, token]),
         difference,
         adapter_difference: None,
         continual: ContinualScores {
@@ -380,11 +401,13 @@ fn row(lines: &[&RunLine], method: &str, per_byte: Interval, difference: Option<
         })
         .unwrap_or(0.0),
         seconds: all(&|run, _| Some(run.seconds)).unwrap_or(0.0),
-        generated: generated(|s| s.rouge1).zip(generated(|s| s.meteor)).map(|(rouge1, meteor)| TextScores {
-            rouge1,
-            rouge2: generated(|s| s.rouge2).unwrap_or(f64::NAN),
-            rouge_l: generated(|s| s.rouge_l).unwrap_or(f64::NAN),
-            meteor,
+        generated: generated(|s| s.rouge1).zip(generated(|s| s.meteor)).map(|(rouge1, meteor)| {
+            TextScores {
+                rouge1,
+                rouge2: generated(|s| s.rouge2).unwrap_or(f64::NAN),
+                rouge_l: generated(|s| s.rouge_l).unwrap_or(f64::NAN),
+                meteor,
+            }
         }),
         labels: None,
         numbers: None,

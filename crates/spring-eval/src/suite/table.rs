@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use crate::{Error, Result};
 
 /// A table with a heading. Cells that hold texts of the data go through [`text`].
-pub(super) fn csv<'r>(heading: &[&str], rows: impl Iterator<Item = Vec<Cow<'r, str>>>) -> Result<String> {
+pub(super) fn csv<'r>(
+    heading: &[&str],
+    rows: impl Iterator<Item = Vec<Cow<'r, str>>>,
+) -> Result<String> {
     let fail = |reason: String| Error::Table { reason };
     let mut writer = csv::Writer::from_writer(vec![]);
     writer.write_record(heading).map_err(|error| fail(error.to_string()))?;

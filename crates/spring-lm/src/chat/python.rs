@@ -33,7 +33,10 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter(REMAINDER, remainder);
     // A Python string is a sequence of its characters, and a dict has a length and items too.
     environment.add_test("sequence", |value: &Value| {
-        matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
+        matches!(
+            value.kind(),
+            ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined
+        )
     });
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     environment.add_test("number", |value: &Value| {
@@ -69,7 +72,8 @@ fn arguments<const N: usize>(
 
 /// A text of at most a length, cut at a word unless `killwords`.
 fn truncate(text: &Value, positional: Rest<Value>, named: Kwargs) -> Result<String, Error> {
-    let [length, kill, end, leeway] = arguments(["length", "killwords", "end", "leeway"], &positional, &named)?;
+    let [length, kill, end, leeway] =
+        arguments(["length", "killwords", "end", "leeway"], &positional, &named)?;
     let number = |value: Option<Value>, default: usize| value.map_or(Ok(default), usize::try_from);
     let (length, leeway) = (number(length, 255)?, number(leeway, 5)?);
     let end = end.map_or("...".into(), |end| python_str(&end));
@@ -88,7 +92,12 @@ fn truncate(text: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Stri
 }
 
 /// The engine's filter takes its settings by name alone.
-fn word_wrap(state: &State, text: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
+fn word_wrap(
+    state: &State,
+    text: &Value,
+    positional: Rest<Value>,
+    named: Kwargs,
+) -> Result<Value, Error> {
     let names = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
     let given = arguments(names, &positional, &named)?;
     let named = names.into_iter().zip(given).filter_map(|(name, value)| Some((name, value?)));
@@ -106,13 +115,21 @@ fn int(value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, E
     let parsed = match value.as_str() {
         Some(text) => {
             let text = text.trim().replace('_', "");
-            let whole = (2..=36).contains(&base).then(|| i128::from_str_radix(&text, base).ok()).flatten();
-            whole.or_else(|| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|n| n.trunc() as i128))
+            let whole =
+                (2..=36).contains(&base).then(|| i128::from_str_radix(&text, base).ok()).flatten();
+            whole.or_else(|| {
+                text.parse::<f64>()
+                    .ok()
+                    .filter(|number| number.is_finite())
+                    .map(|n| n.trunc() as i128)
+            })
         }
         None => match value.kind() {
             ValueKind::Bool => Some(i128::from(value.is_true())),
             ValueKind::Number if value.is_integer() => return Ok(value.clone()),
-            ValueKind::Number => f64::try_from(value.clone()).ok().map(|number| number.trunc() as i128),
+            ValueKind::Number => {
+                f64::try_from(value.clone()).ok().map(|number| number.trunc() as i128)
+            }
             _ => None,
         },
     };
@@ -206,7 +223,12 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
     }
 }
 
-fn map_method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+fn map_method(
+    state: &mut State,
+    value: &Value,
+    name: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     match name {
         "copy" => from_args(args).map(|()| value.clone()),
         "clear" | "pop" | "popitem" | "setdefault" | "update" => Err(immutable("dict", name)),
@@ -226,7 +248,9 @@ fn sequence_method(value: &Value, name: &str, args: &[Value]) -> Result<Value, E
             let items: Vec<Value> = value.try_iter()?.collect();
             let range = slice(items.len(), from, to);
             let place = items[range.clone()].iter().position(|item| item == wanted);
-            place.map(|at| Value::from(range.start + at)).ok_or_else(|| bad("the value is not in the list"))
+            place
+                .map(|at| Value::from(range.start + at))
+                .ok_or_else(|| bad("the value is not in the list"))
         }
         "append" | "clear" | "extend" | "insert" | "pop" | "remove" | "reverse" | "sort" => {
             Err(immutable("list", name))
@@ -297,12 +321,20 @@ fn list<'a>(items: impl IntoIterator<Item = &'a str>) -> Value {
 /// The lines of a text, ended by any of Python's line ends.
 fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
     let is_end = |c: char| {
-        matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+        matches!(
+            c,
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
+                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
     };
     let mut lines = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(is_end) {
-        let ends = if rest[at..].starts_with("\r\n") { 2 } else { rest[at..].chars().next().map_or(1, char::len_utf8) };
+        let ends = if rest[at..].starts_with("\r\n") {
+            2
+        } else {
+            rest[at..].chars().next().map_or(1, char::len_utf8)
+        };
         lines.push(&rest[..if keep_ends { at + ends } else { at }]);
         rest = &rest[at + ends..];
     }
@@ -313,7 +345,12 @@ fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
 }
 
 /// `split` and `rsplit`, without a separator at runs of white space.
-fn split<'a>(text: &'a str, separator: Option<&str>, limit: Option<i64>, from_right: bool) -> Result<Value, Error> {
+fn split<'a>(
+    text: &'a str,
+    separator: Option<&str>,
+    limit: Option<i64>,
+    from_right: bool,
+) -> Result<Value, Error> {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let mut parts: Vec<&'a str> = Vec::new();
     match separator {
@@ -334,7 +371,9 @@ fn split<'a>(text: &'a str, separator: Option<&str>, limit: Option<i64>, from_ri
             while !rest.is_empty() {
                 let end = match (limit.is_some_and(|limit| parts.len() == limit), from_right) {
                     (true, _) => None,
-                    (false, true) => rest.rfind(is_space).map(|at| (rest[at..].chars().next().map_or(at, |c| at + c.len_utf8()), at)),
+                    (false, true) => rest.rfind(is_space).map(|at| {
+                        (rest[at..].chars().next().map_or(at, |c| at + c.len_utf8()), at)
+                    }),
                     (false, false) => rest.find(is_space).map(|at| (at, at)),
                 };
                 match (end, from_right) {
@@ -379,13 +418,24 @@ fn all_cased(text: &str, wanted: impl Fn(char) -> bool, other: impl Fn(char) -> 
     text.chars().any(&wanted) && !text.chars().any(other)
 }
 
-fn string_method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+fn string_method(
+    state: &mut State,
+    value: &Value,
+    name: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     let Some(text) = value.as_str() else { return Err(Error::from(ErrorKind::UnknownMethod)) };
     let all = |test: fn(char) -> bool| Ok(Value::from(!text.is_empty() && text.chars().all(test)));
     let strip = |left: bool, right: bool| -> Result<Value, Error> {
         let (chars,): (Option<&Value>,) = from_args(args)?;
         let chars: Option<Vec<char>> = match chars.filter(|chars| !chars.is_none()) {
-            Some(chars) => Some(chars.as_str().ok_or_else(|| bad("strip: the characters are no string"))?.chars().collect()),
+            Some(chars) => Some(
+                chars
+                    .as_str()
+                    .ok_or_else(|| bad("strip: the characters are no string"))?
+                    .chars()
+                    .collect(),
+            ),
             None => None,
         };
         let test = |c: char| chars.as_ref().map_or(is_space(c), |chars| chars.contains(&c));
@@ -398,7 +448,9 @@ fn string_method(state: &mut State, value: &Value, name: &str, args: &[Value]) -
         let fits = |affix: &str| if end { part.ends_with(affix) } else { part.starts_with(affix) };
         match (affixes.as_str(), affixes.is_tuple()) {
             (Some(affix), _) => Ok(Value::from(fits(affix))),
-            (None, true) => Ok(Value::from(affixes.try_iter()?.any(|a| a.as_str().is_some_and(&fits)))),
+            (None, true) => {
+                Ok(Value::from(affixes.try_iter()?.any(|a| a.as_str().is_some_and(&fits))))
+            }
             (None, false) => Err(bad(format!("{name}: a string or a tuple of strings is wanted"))),
         }
     };
@@ -417,14 +469,16 @@ fn string_method(state: &mut State, value: &Value, name: &str, args: &[Value]) -
         let named_separator: Option<Value> = named.get("sep")?;
         let named_limit: Option<i64> = named.get("maxsplit")?;
         named.assert_all_used()?;
-        let separator = positional.first().cloned().or(named_separator).filter(|value| !value.is_none());
+        let separator =
+            positional.first().cloned().or(named_separator).filter(|value| !value.is_none());
         let limit = match positional.get(1) {
             Some(limit) => Some(i64::try_from(limit.clone())?),
             None => named_limit,
         };
         match &separator {
             Some(value) => {
-                let separator = value.as_str().ok_or_else(|| bad("split: the separator is no string"))?;
+                let separator =
+                    value.as_str().ok_or_else(|| bad("split: the separator is no string"))?;
                 split(text, Some(separator), limit, from_right)
             }
             None => split(text, None, limit, from_right),
@@ -437,7 +491,9 @@ fn string_method(state: &mut State, value: &Value, name: &str, args: &[Value]) -
     let partition = |from_right: bool| -> Result<Value, Error> {
         let (separator,): (&str,) = from_args(args)?;
         let parts = match (text.split_once(separator), text.rsplit_once(separator)) {
-            (Some((before, _)), _) if !from_right => [before, separator, &text[before.len() + separator.len()..]],
+            (Some((before, _)), _) if !from_right => {
+                [before, separator, &text[before.len() + separator.len()..]]
+            }
             (_, Some((before, after))) => [before, separator, after],
             _ if from_right => ["", "", text],
             _ => [text, "", ""],
@@ -477,12 +533,10 @@ fn string_method(state: &mut State, value: &Value, name: &str, args: &[Value]) -
             named.assert_all_used()?;
             Ok(list(lines(text, positional.first().map_or(keep.unwrap_or(false), Value::is_true))))
         }
-        "removeprefix" => {
-            from_args(args).map(|(prefix,): (&str,)| Value::from(text.strip_prefix(prefix).unwrap_or(text)))
-        }
-        "removesuffix" => {
-            from_args(args).map(|(suffix,): (&str,)| Value::from(text.strip_suffix(suffix).unwrap_or(text)))
-        }
+        "removeprefix" => from_args(args)
+            .map(|(prefix,): (&str,)| Value::from(text.strip_prefix(prefix).unwrap_or(text))),
+        "removesuffix" => from_args(args)
+            .map(|(suffix,): (&str,)| Value::from(text.strip_suffix(suffix).unwrap_or(text))),
         "count" => {
             let (wanted, from, to): (&str, Option<i64>, Option<i64>) = from_args(args)?;
             Ok(Value::from(part(text, from, to).text.matches(wanted).count()))
@@ -491,7 +545,10 @@ fn string_method(state: &mut State, value: &Value, name: &str, args: &[Value]) -
             let (items,): (&Value,) = from_args(args)?;
             let items: Vec<Value> = sequence(items)?.try_iter()?.collect();
             if let Some(item) = items.iter().find(|item| item.as_str().is_none()) {
-                return Err(bad(format!("join: a string is wanted, not a value of kind {}", item.kind())));
+                return Err(bad(format!(
+                    "join: a string is wanted, not a value of kind {}",
+                    item.kind()
+                )));
             }
             state.consume_fuel((items.len() * text.len()) as u64 / 64)?;
             Ok(Value::from(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(text)))
@@ -499,7 +556,11 @@ fn string_method(state: &mut State, value: &Value, name: &str, args: &[Value]) -
         "title" => Ok(Value::from(title(text))),
         "swapcase" => {
             let swap = |c: char| -> String {
-                if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() }
+                if c.is_uppercase() {
+                    c.to_lowercase().collect()
+                } else {
+                    c.to_uppercase().collect()
+                }
             };
             Ok(Value::from(text.chars().map(swap).collect::<String>()))
         }
@@ -537,13 +598,19 @@ enum Digit {
 fn digit_kind(c: char) -> Option<Digit> {
     static DECIMAL: std::sync::LazyLock<Option<fancy_regex::Regex>> =
         std::sync::LazyLock::new(|| fancy_regex::Regex::new(r"^\p{Nd}$").ok());
-    let decimal = DECIMAL.as_ref().and_then(|regex| regex.is_match(c.encode_utf8(&mut [0; 4])).ok());
+    let decimal =
+        DECIMAL.as_ref().and_then(|regex| regex.is_match(c.encode_utf8(&mut [0; 4])).ok());
     match c {
         _ if decimal == Some(true) => Some(Digit::Decimal),
-        '\u{b2}' | '\u{b3}' | '\u{b9}' | '\u{2070}' | '\u{2074}'..='\u{2079}' | '\u{2080}'..='\u{2089}' => {
+        '\u{b2}'
+        | '\u{b3}'
+        | '\u{b9}'
+        | '\u{2070}'
+        | '\u{2074}'..='\u{2079}'
+        | '\u{2080}'..='\u{2089}' => Some(Digit::Other),
+        '\u{2460}'..='\u{2468}' | '\u{2474}'..='\u{247c}' | '\u{2488}'..='\u{2490}' => {
             Some(Digit::Other)
         }
-        '\u{2460}'..='\u{2468}' | '\u{2474}'..='\u{247c}' | '\u{2488}'..='\u{2490}' => Some(Digit::Other),
         _ => None,
     }
 }

@@ -25,7 +25,9 @@ pub(super) fn rewrite(source: &str) -> String {
                 end(&tokens, begin + 2, source.len())
             }
             Some(b'%') => {
-                let first = begin + 2 + usize::from(matches!(source.as_bytes().get(begin + 2), Some(b'-' | b'+')));
+                let first = begin
+                    + 2
+                    + usize::from(matches!(source.as_bytes().get(begin + 2), Some(b'-' | b'+')));
                 let tokens = tokens(&source, first, "%}");
                 let after = end(&tokens, first, source.len());
                 match tokens.first().map(|token| &source[token.range.clone()]) {
@@ -68,7 +70,10 @@ fn apply(source: &str, mut edits: Vec<Edit>) -> String {
 }
 
 fn find(source: &str, from: usize, text: &str) -> usize {
-    source.get(from..).and_then(|rest| rest.find(text)).map_or(source.len(), |at| from + at + text.len())
+    source
+        .get(from..)
+        .and_then(|rest| rest.find(text))
+        .map_or(source.len(), |at| from + at + text.len())
 }
 
 /// The place after `{% endraw %}`.
@@ -165,7 +170,9 @@ fn number_len(rest: &str) -> usize {
         from + rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len())
     };
     let whole = digits(0);
-    let fraction = rest[whole..].strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let fraction = rest[whole..]
+        .strip_prefix('.')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     if fraction { digits(whole + 1) } else { whole }
 }
 
@@ -174,15 +181,22 @@ fn statement(source: &str, name: Option<&str>, tokens: &[Token], edits: &mut Vec
     let Some(first) = tokens.first() else { return };
     match name {
         Some("generation") => edits.push(Edit { range: first.range.clone(), text: "with".into() }),
-        Some("endgeneration") => edits.push(Edit { range: first.range.clone(), text: "endwith".into() }),
+        Some("endgeneration") => {
+            edits.push(Edit { range: first.range.clone(), text: "endwith".into() })
+        }
         Some("for") => {
             let is = |token: &Token, words: &[&str]| {
-                token.kind == Kind::Name && token.depth == 0 && words.contains(&&source[token.range.clone()])
+                token.kind == Kind::Name
+                    && token.depth == 0
+                    && words.contains(&&source[token.range.clone()])
             };
             let Some(keyword) = tokens.iter().position(|token| is(token, &["in"])) else { return };
             let after = &tokens[keyword + 1..];
-            let stop = after.iter().position(|t| t.kind == Kind::End || is(t, &["if", "recursive"]));
-            let Some((first, last)) = stop.and_then(|stop| Some((after.first()?, after[..stop].last()?))) else {
+            let stop =
+                after.iter().position(|t| t.kind == Kind::End || is(t, &["if", "recursive"]));
+            let Some((first, last)) =
+                stop.and_then(|stop| Some((after.first()?, after[..stop].last()?)))
+            else {
                 return;
             };
             edits.push(insert(first.range.start, "("));
@@ -198,7 +212,8 @@ fn remainders(source: &str, tokens: &[Token], edits: &mut Vec<Edit>) {
         if sign.kind != Kind::Sign || &source[sign.range.clone()] != "%" {
             continue;
         }
-        let (Some(left), Some(right)) = (left_side(source, &tokens[..index]), right_side(source, &tokens[index + 1..]))
+        let (Some(left), Some(right)) =
+            (left_side(source, &tokens[..index]), right_side(source, &tokens[index + 1..]))
         else {
             continue;
         };
@@ -208,7 +223,8 @@ fn remainders(source: &str, tokens: &[Token], edits: &mut Vec<Edit>) {
     }
 }
 
-const KEYWORDS: [&str; 10] = ["and", "or", "not", "in", "is", "if", "elif", "else", "set", "recursive"];
+const KEYWORDS: [&str; 10] =
+    ["and", "or", "not", "in", "is", "if", "elif", "else", "set", "recursive"];
 
 /// Whether a token ends an operand, so that a sign after it has two sides.
 fn ends_operand(source: &str, token: &Token) -> bool {
@@ -232,11 +248,19 @@ fn left_side(source: &str, before: &[Token]) -> Option<usize> {
         if token.depth > depth {
             continue;
         }
-        let operand_before = index.checked_sub(1).is_some_and(|before_it| ends_operand(source, &before[before_it]));
+        let operand_before =
+            index.checked_sub(1).is_some_and(|before_it| ends_operand(source, &before[before_it]));
         match token.kind {
             Kind::Name if KEYWORDS.contains(&text) => break,
             Kind::Sign if matches!(text, "+" | "-") && !operand_before => {}
-            Kind::Sign if matches!(text, "+" | "-" | "~" | "," | ":" | "=" | "==" | "!=" | "<" | ">" | "<=" | ">=") => break,
+            Kind::Sign
+                if matches!(
+                    text,
+                    "+" | "-" | "~" | "," | ":" | "=" | "==" | "!=" | "<" | ">" | "<=" | ">="
+                ) =>
+            {
+                break;
+            }
             _ => {}
         }
         begin = Some(token.range.start);
@@ -250,7 +274,8 @@ fn right_side(source: &str, after: &[Token]) -> Option<usize> {
     let depth = rest.peek()?.depth;
     // A bracket is passed over with all that it encloses.
     let close = |rest: &mut std::iter::Peekable<std::slice::Iter<'_, Token>>| {
-        rest.find(|token| token.depth == depth && matches!(text(token), ")" | "]" | "}")).map(|t| t.range.end)
+        rest.find(|token| token.depth == depth && matches!(text(token), ")" | "]" | "}"))
+            .map(|t| t.range.end)
     };
     let mut end = None;
     loop {
@@ -262,7 +287,8 @@ fn right_side(source: &str, after: &[Token]) -> Option<usize> {
             _ => return end,
         };
         while let Some(token) = rest.next_if(|token| {
-            matches!(text(token), "." | "|" | "(" | "[") || (token.kind == Kind::Text && first.kind == Kind::Text)
+            matches!(text(token), "." | "|" | "(" | "[")
+                || (token.kind == Kind::Text && first.kind == Kind::Text)
         }) {
             end = match text(token) {
                 "." | "|" => Some(rest.next()?.range.end),
@@ -292,7 +318,9 @@ fn escapes(source: &str, tokens: &[Token], edits: &mut Vec<Edit>) {
                 'v' => "\\x0b".to_owned(),
                 '\n' => String::new(),
                 'U' => {
-                    let digits = source.get(begin + 2..begin + 10).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                    let digits = source
+                        .get(begin + 2..begin + 10)
+                        .and_then(|hex| u32::from_str_radix(hex, 16).ok());
                     let Some(c) = digits.and_then(char::from_u32) else { continue };
                     edits.push(Edit { range: begin..begin + 10, text: c.to_string() });
                     continue;
@@ -313,21 +341,33 @@ mod tests {
         for (source, expected) in [
             ("a\r\nb\rc{{ '\r\n' }}", "a\nb\nc{{ '\n' }}"),
             ("{%- generation -%}x{%endgeneration%}", "{%- with -%}x{%endwith%}"),
-            ("{# {% generation %} #}{{ '{% generation %}' }}", "{# {% generation %} #}{{ '{% generation %}' }}"),
+            (
+                "{# {% generation %} #}{{ '{% generation %}' }}",
+                "{# {% generation %} #}{{ '{% generation %}' }}",
+            ),
             ("{% raw %}{% generation %}{%- endraw %}", "{% raw %}{% generation %}{%- endraw %}"),
             (
                 "{% for a, b in x.items() if a in y %}",
                 "{% for a, b in (x.items())|python_sequence if a in y %}",
             ),
-            ("{%- for c in (a if b else d) -%}", "{%- for c in ((a if b else d))|python_sequence -%}"),
+            (
+                "{%- for c in (a if b else d) -%}",
+                "{%- for c in ((a if b else d))|python_sequence -%}",
+            ),
             ("{% for m in n recursive %}", "{% for m in (n)|python_sequence recursive %}"),
             ("{% if loop.index0 % 2 == 0 %}", "{% if (loop.index0 )|python_remainder( 2) == 0 %}"),
             (
                 "{% if (a == 'u') != (loop.index0 % 2 == 0) %}",
                 "{% if (a == 'u') != ((loop.index0 )|python_remainder( 2) == 0) %}",
             ),
-            ("{{ '%s: %s' % (m.role, m.content) }}", "{{ ('%s: %s' )|python_remainder( (m.role, m.content)) }}"),
-            ("{{ a + b * c % -d.e(1)[0]|f % 3 }}", "{{ a + ((b * c )|python_remainder( -d.e(1)[0]|f) )|python_remainder( 3) }}"),
+            (
+                "{{ '%s: %s' % (m.role, m.content) }}",
+                "{{ ('%s: %s' )|python_remainder( (m.role, m.content)) }}",
+            ),
+            (
+                "{{ a + b * c % -d.e(1)[0]|f % 3 }}",
+                "{{ a + ((b * c )|python_remainder( -d.e(1)[0]|f) )|python_remainder( 3) }}",
+            ),
             ("{{ {'a': {'b': 1}} }}% }}", "{{ {'a': {'b': 1}} }}% }}"),
             (r"{{ 'a\/b' ~ '\U0001F600' }}", r"{{ 'a\\/b' ~ '😀' }}"),
             ("{{ 'open", "{{ 'open"),

@@ -70,7 +70,9 @@ fn float_repr(value: f64) -> String {
             plain if plain.contains('.') => plain,
             plain => plain + ".0",
         },
-        exponent => format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+        exponent => {
+            format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+        }
     }
 }
 
@@ -233,9 +235,10 @@ impl Json {
                 '\u{8}' => write!(self.out, "\\b"),
                 '\u{c}' => write!(self.out, "\\f"),
                 c if u32::from(c) < 0x20 => write!(self.out, "\\u{:04x}", u32::from(c)),
-                c if self.ascii && !(' '..='~').contains(&c) => {
-                    c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(self.out, "\\u{unit:04x}"))
-                }
+                c if self.ascii && !(' '..='~').contains(&c) => c
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .try_for_each(|unit| write!(self.out, "\\u{unit:04x}")),
                 c => write!(self.out, "{c}"),
             };
         }

@@ -41,7 +41,8 @@ pub(super) struct Found {
 
 impl<'a> Client<'a> {
     pub(super) fn new(settings: &'a Settings) -> Self {
-        // Redirects are followed here: their headers name the commit, and another host gets no token.
+        // Redirects are followed here: their headers name the commit, and another host gets no
+        // token.
         let agent = ureq::AgentBuilder::new()
             .redirects(0)
             .timeout_connect(Duration::from_secs(20))
@@ -67,7 +68,9 @@ impl<'a> Client<'a> {
                 200..=299 => {
                     return Ok(Answer::Found(Box::new(Found {
                         etag: etag.or_else(|| header("etag")),
-                        size: size.or_else(|| header("content-length").and_then(|text| text.parse().ok())),
+                        size: size.or_else(|| {
+                            header("content-length").and_then(|text| text.parse().ok())
+                        }),
                         commit: commit.filter(|commit| is_plain(commit)),
                         label: file.into(),
                         progress: self.settings.progress,
@@ -76,10 +79,20 @@ impl<'a> Client<'a> {
                 }
                 300..=399 => {
                     let next = header("location").and_then(|to| join(&url, &to));
-                    url = next.ok_or_else(|| Failure::Refused(format!("{url}: a redirect that leads nowhere")))?;
+                    url = next.ok_or_else(|| {
+                        Failure::Refused(format!("{url}: a redirect that leads nowhere"))
+                    })?;
                 }
-                404 if header("x-error-code").is_none_or(|code| code == "EntryNotFound") => return Ok(Answer::Lacking),
-                status => return Err(Failure::Refused(self.refusal(status, header("x-error-code").as_deref(), &url))),
+                404 if header("x-error-code").is_none_or(|code| code == "EntryNotFound") => {
+                    return Ok(Answer::Lacking);
+                }
+                status => {
+                    return Err(Failure::Refused(self.refusal(
+                        status,
+                        header("x-error-code").as_deref(),
+                        &url,
+                    )));
+                }
             }
         }
         Err(Failure::Refused(format!("{file}: more than {REDIRECTS} redirects")))
@@ -99,7 +112,9 @@ impl<'a> Client<'a> {
         read.map_err(|e| Failure::Unreachable(format!("{url}: {e}")))?;
         let json = crate::json::parse(&bytes).map_err(|reason| fail(&reason))?;
         let commit = json.get("sha").and_then(|sha| sha.as_str()).filter(|sha| is_plain(sha));
-        commit.map(str::to_owned).ok_or_else(|| fail("the server does not say which commit this is"))
+        commit
+            .map(str::to_owned)
+            .ok_or_else(|| fail("the server does not say which commit this is"))
     }
 
     fn send(&self, url: &str) -> Result<ureq::Response, Failure> {
@@ -152,7 +167,9 @@ impl<'a> Client<'a> {
                 format!("there is no such model, or it is private: check its name ({token})")
             }
             (403, _) => format!("access is forbidden ({token})"),
-            _ => format!("{url}: status {status}; whether the model has this file is not known, try again"),
+            _ => format!(
+                "{url}: status {status}; whether the model has this file is not known, try again"
+            ),
         }
     }
 }
@@ -176,7 +193,10 @@ impl Found {
         for folder in [&blobs, &snapshot.to_path_buf()] {
             fs::create_dir_all(folder).map_err(io(folder))?;
         }
-        let tag = self.etag.as_deref().map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned());
+        let tag = self
+            .etag
+            .as_deref()
+            .map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned());
         let known = tag.filter(|tag| is_plain(tag));
         let blob = match known {
             Some(tag) if blobs.join(&tag).exists() => tag,
@@ -190,10 +210,13 @@ impl Found {
         let partial = blobs.join(format!("{}.{}.incomplete", self.label, std::process::id()));
         let io = |source| Failure::Model(ModelError::Io { path: partial.clone(), source });
         let bar = match self.progress {
-            true => indicatif::ProgressBar::new(self.size.unwrap_or_default()).with_message(self.label.clone()),
+            true => indicatif::ProgressBar::new(self.size.unwrap_or_default())
+                .with_message(self.label.clone()),
             false => indicatif::ProgressBar::hidden(),
         };
-        let style = indicatif::ProgressStyle::with_template("{msg} {bytes} of {total_bytes} {bytes_per_sec}");
+        let style = indicatif::ProgressStyle::with_template(
+            "{msg} {bytes} of {total_bytes} {bytes_per_sec}",
+        );
         bar.set_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
         let mut file = fs::File::create(&partial).map_err(io)?;
         let (mut hash, mut buffer, mut total) = (Digest::new(), vec![0; 1 << 16], 0_u64);
@@ -230,7 +253,8 @@ impl Found {
 
 /// Whether a header's word can be a file's name.
 fn is_plain(word: &str) -> bool {
-    (1..=128).contains(&word.len()) && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    (1..=128).contains(&word.len())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
 }
 
 /// A link's target, seen from the page that it stands on.

@@ -36,7 +36,9 @@ fn serve(manner: Manner, files: BTreeMap<String, Vec<u8>>) -> Server {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&requests);
     std::thread::spawn(move || {
-        listener.incoming().for_each(|stream| answer(stream.unwrap(), manner, &files, port, &noted));
+        listener
+            .incoming()
+            .for_each(|stream| answer(stream.unwrap(), manner, &files, port, &noted));
     });
     Server { address: format!("http://127.0.0.1:{port}"), requests }
 }
@@ -51,11 +53,15 @@ fn answer(
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(io::Result::ok);
     let request = lines.next().unwrap_or_default();
     let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    let token = headers.iter().any(|header| header.to_ascii_lowercase() == "authorization: bearer hf_abc");
+    let token =
+        headers.iter().any(|header| header.to_ascii_lowercase() == "authorization: bearer hf_abc");
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     noted.lock().unwrap().push(format!("{path} {token}"));
     let mut send = |status: &str, headers: &str, body: &[u8]| {
-        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n",
+            body.len()
+        );
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
     };
     // The storage behind the hub wants no token.
@@ -65,7 +71,8 @@ fn answer(
     if path.starts_with("/api/models/some-body/tiny/revision/") {
         return send("200 OK", "", format!("{{\"sha\": \"{COMMIT}\"}}").as_bytes());
     }
-    let resolved = path.strip_prefix("/some-body/tiny/resolve/").and_then(|rest| rest.split_once('/'));
+    let resolved =
+        path.strip_prefix("/some-body/tiny/resolve/").and_then(|rest| rest.split_once('/'));
     let known = |revision: &str| [COMMIT, "main", "refs%2Fpr%2F1"].contains(&revision);
     let name = match resolved {
         Some((revision, name)) if known(revision) => name,
@@ -84,9 +91,14 @@ fn answer(
         (Manner::Mirror, _) | (_, None) => send("200 OK", &format!("etag: W/{tag}\r\n"), body),
         (_, Some(_)) => {
             // Another host for weights, where the token has no business.
-            let host = if name.ends_with(".safetensors") { format!("http://localhost:{port}") } else { String::new() };
+            let host = if name.ends_with(".safetensors") {
+                format!("http://localhost:{port}")
+            } else {
+                String::new()
+            };
             let headers = format!(
-                "x-repo-commit: {COMMIT}\r\nx-linked-etag: {tag}\r\nx-linked-size: {}\r\nlocation: {host}/stored/{name}\r\n",
+                "x-repo-commit: {COMMIT}\r\nx-linked-etag: {tag}\r\nx-linked-size: {}\r\nlocation: \
+                 {host}/stored/{name}\r\n",
                 body.len()
             );
             send("302 Found", &headers, b"");
@@ -97,7 +109,11 @@ fn answer(
 /// A model that is as small as one can be; the weights are not looked at here.
 fn model() -> BTreeMap<String, Vec<u8>> {
     let weights = safetensors::serialize(
-        [("x", safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4]).unwrap())],
+        [(
+            "x",
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0; 4])
+                .unwrap(),
+        )],
         None,
     );
     [
@@ -131,7 +147,8 @@ const NOBODY: &str = "http://127.0.0.1:9";
 fn a_model_is_fetched_once_and_its_cache_has_the_common_layout() {
     let cache = tempfile::tempdir().unwrap();
     let server = serve(Manner::Hub, model());
-    let settings = Settings { token: Some("hf_abc".into()), ..settings(&server.address, cache.path()) };
+    let settings =
+        Settings { token: Some("hf_abc".into()), ..settings(&server.address, cache.path()) };
     let whole = fetch(&settings).unwrap();
     let root = cache.path().join("models--some-body--tiny");
     assert_eq!(fs::read_to_string(root.join("refs/main")).unwrap(), COMMIT);
@@ -141,7 +158,10 @@ fn a_model_is_fetched_once_and_its_cache_has_the_common_layout() {
     assert!(root.join(LACKING).join(COMMIT).join("generation_config.json").exists());
     // The token stays with the hub, and after the first file the commit is asked for.
     let requests = server.requests.lock().unwrap().clone();
-    assert!(requests.iter().all(|line| line.ends_with("true") == !(line.contains("/stored/model"))), "{requests:?}");
+    assert!(
+        requests.iter().all(|line| line.ends_with("true") == !(line.contains("/stored/model"))),
+        "{requests:?}"
+    );
     assert_eq!(requests.iter().filter(|line| line.contains("/resolve/main/")).count(), 1);
     // Nothing is asked again.
     assert_eq!(fetch(&Settings { endpoint: NOBODY.into(), ..settings.clone() }).unwrap(), whole);
@@ -164,7 +184,9 @@ fn a_revision_may_have_slashes() {
     let settings = settings(&server.address, cache.path());
     from_settings("some-body/tiny@refs/pr/1", &settings).unwrap();
     assert!(cache.path().join("models--some-body--tiny/refs/refs/pr/1").exists());
-    for bad in ["some-body/tiny@../x", "some-body/tiny@/x", "some-body/tiny@a//b", "tiny", "a/b/c", "a/.b"] {
+    for bad in
+        ["some-body/tiny@../x", "some-body/tiny@/x", "some-body/tiny@a//b", "tiny", "a/b/c", "a/.b"]
+    {
         let error = from_settings(bad, &settings).unwrap_err().to_string();
         assert!(error.contains("owner/name"), "{bad}: {error}");
     }
@@ -182,7 +204,10 @@ fn gated_and_unknown_models_are_told_apart() {
     let error = fetch(&Settings { token: Some("hf_other".into()), ..plain.clone() }).unwrap_err();
     assert!(error.contains("has no access"), "{error}");
     fetch(&Settings { token: Some("hf_abc".into()), ..plain }).unwrap();
-    let unknown = from_settings("some-body/else", &settings(&serve(Manner::Hub, model()).address, cache.path()));
+    let unknown = from_settings(
+        "some-body/else",
+        &settings(&serve(Manner::Hub, model()).address, cache.path()),
+    );
     let error = unknown.unwrap_err().to_string();
     assert!(error.contains("no such model") && error.contains("HF_TOKEN"), "{error}");
 }
@@ -200,7 +225,10 @@ fn a_cache_that_another_program_filled_works_without_network() {
     assert_eq!(fetch(&offline).unwrap(), whole);
     assert_eq!(fetch(&Settings { offline: false, ..offline.clone() }).unwrap(), whole);
     // Without weights a copy is none.
-    fs::remove_file(cache.path().join("models--some-body--tiny/snapshots").join(COMMIT).join(WEIGHTS)).unwrap();
+    fs::remove_file(
+        cache.path().join("models--some-body--tiny/snapshots").join(COMMIT).join(WEIGHTS),
+    )
+    .unwrap();
     assert!(fetch(&offline).unwrap_err().contains("weights"));
     assert!(fetch(&Settings { offline: false, ..offline }).unwrap_err().contains("try again"));
 }
@@ -208,7 +236,8 @@ fn a_cache_that_another_program_filled_works_without_network() {
 #[test]
 fn only_a_404_says_that_a_model_lacks_a_file() {
     let cache = tempfile::tempdir().unwrap();
-    let error = fetch(&settings(&serve(Manner::Broken, model()).address, cache.path())).unwrap_err();
+    let error =
+        fetch(&settings(&serve(Manner::Broken, model()).address, cache.path())).unwrap_err();
     assert!(OPTIONAL.iter().any(|file| error.contains(file)) && error.contains("500"), "{error}");
     assert!(fetch(&settings(&serve(Manner::Hub, model()).address, cache.path())).is_ok());
 }

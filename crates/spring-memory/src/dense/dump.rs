@@ -91,8 +91,8 @@ pub(crate) fn read(
     if (stamp.links, stamp.ef_construction) != (config.links, config.ef_construction) {
         return Err("the dump was built with other settings".to_owned());
     }
-    let bytes =
-        contents(&path, stamp.bytes).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let bytes = contents(&path, stamp.bytes)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     if bytes.len() as u64 != stamp.bytes || sha256_hex(&bytes) != stamp.file {
         return Err(format!("{} is not the file that was written", path.display()));
     }

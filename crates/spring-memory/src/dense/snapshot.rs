@@ -30,7 +30,8 @@ struct Distinct {
 impl Distinct {
     /// In the order of their first keys.
     fn new(store: &VectorStore, keys: &[u64]) -> Self {
-        let rows: Vec<&[f32]> = keys.iter().map(|&key| store.get(key).unwrap_or_default()).collect();
+        let rows: Vec<&[f32]> =
+            keys.iter().map(|&key| store.get(key).unwrap_or_default()).collect();
         let bits = |&place: &u32| rows[place as usize].iter().map(|number| number.to_bits());
         let mut sorted: Vec<u32> = (0..keys.len() as u32).collect();
         sorted.sort_unstable_by(|a, b| bits(a).cmp(bits(b)).then(a.cmp(b)));

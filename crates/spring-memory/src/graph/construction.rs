@@ -156,7 +156,10 @@ mod tests {
                 count as f64 / (links as f64).powi(level as i32),
             );
             // Three standard deviations; a point alone in its layer has no link there.
-            assert!((size - wanted).abs() <= 3.0 * wanted.sqrt() + 1.0, "layer {level}: {size} of {wanted}");
+            assert!(
+                (size - wanted).abs() <= 3.0 * wanted.sqrt() + 1.0,
+                "layer {level}: {size} of {wanted}"
+            );
         }
         // From the entry, which has a link in each layer but perhaps the highest.
         let entry = layers.entry() as usize;

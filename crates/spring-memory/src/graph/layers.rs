@@ -176,7 +176,13 @@ impl Query<'_> {
     /// Follows the links of the nearest points until none leads nearer than the `ef` nearest found,
     /// which are returned in no order.
     #[inline(always)]
-    pub(crate) fn widen<S: Simd>(&self, simd: S, layer: &impl Links, start: Near, ef: usize) -> Vec<Near> {
+    pub(crate) fn widen<S: Simd>(
+        &self,
+        simd: S,
+        layer: &impl Links,
+        start: Near,
+        ef: usize,
+    ) -> Vec<Near> {
         let points = self.vectors.len() / self.query.len();
         // A bit for each point is cleared sooner than memory for it is shared between threads.
         let mut seen = vec![0u64; points.div_ceil(64)];
@@ -232,8 +238,16 @@ mod tests {
 
     #[test]
     fn the_order_of_near_is_that_of_the_numbers() {
-        let ascending =
-            [(-1.0, 9), (-0.5, 3), (-0.0, 7), (0.0, 7), (1e-30, 0), (0.5, 1), (0.5, 2), (1.0, u32::MAX)];
+        let ascending = [
+            (-1.0, 9),
+            (-0.5, 3),
+            (-0.0, 7),
+            (0.0, 7),
+            (1e-30, 0),
+            (0.5, 1),
+            (0.5, 2),
+            (1.0, u32::MAX),
+        ];
         for (similarity, point) in ascending {
             let near = Near::new(similarity, point);
             assert_eq!((near.similarity().to_bits(), near.point()), (similarity.to_bits(), point));
@@ -250,7 +264,11 @@ mod tests {
         ];
         let layers = || Layers::new(0, 3, &lists);
         assert!(layers().is_sound(3));
-        assert!(!layers().is_sound(2) && !layers().is_sound(4) && !Layers::new(3, 3, &lists).is_sound(3));
+        assert!(
+            !layers().is_sound(2)
+                && !layers().is_sound(4)
+                && !Layers::new(3, 3, &lists).is_sound(3)
+        );
         assert!(!Layers::new(0, 3, &lists[..0]).is_sound(3));
         let damaged = |damage: fn(&mut Layer)| {
             let mut layers = layers();

@@ -9,7 +9,8 @@ pub struct Numbers(pub u64);
 
 impl Numbers {
     fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
@@ -19,7 +20,11 @@ impl Numbers {
 }
 
 pub fn small_graph() -> DenseConfig {
-    DenseConfig::default().with_exact_below(100).with_links(8).with_ef_construction(40).with_ef_search(40)
+    DenseConfig::default()
+        .with_exact_below(100)
+        .with_links(8)
+        .with_ef_construction(40)
+        .with_ef_search(40)
 }
 
 pub fn filled(config: DenseConfig, keys: impl IntoIterator<Item = u64>) -> DenseIndex {
@@ -37,5 +42,8 @@ pub fn queries(count: usize) -> Vec<Vec<f32>> {
 }
 
 pub fn answers(index: &DenseIndex) -> Vec<Vec<Hit>> {
-    queries(30).iter().map(|query| index.search(query, 10, |_| true).expect("a good query")).collect()
+    queries(30)
+        .iter()
+        .map(|query| index.search(query, 10, |_| true).expect("a good query"))
+        .collect()
 }

@@ -126,7 +126,11 @@ impl<B: ModelBackend, C: CheckpointStrategy> ModelBackend for Autodiff<B, C> {
         })
     }
 
-    fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
+    fn gated(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        activation: Activation,
+    ) -> Tensor<Self, 2> {
         let (gate, up) = (unwrap(gate), unwrap(up));
         let nodes = [gate.node, up.node];
         let (gate, up) = (wrap::<B, 2>(gate.primitive), wrap::<B, 2>(up.primitive));
@@ -149,7 +153,8 @@ impl<B: ModelBackend, C: CheckpointStrategy> ModelBackend for Autodiff<B, C> {
         let inputs = [query, key, value].map(unwrap);
         let nodes = inputs.each_ref().map(|input| input.node.clone());
         let inputs = inputs.map(|input| wrap::<B, 4>(input.primitive));
-        let mask = Mask { visible: mask.visible.clone(), tensor: mask.tensor.clone().map(Tensor::inner) };
+        let mask =
+            Mask { visible: mask.visible.clone(), tensor: mask.tensor.clone().map(Tensor::inner) };
         let [query, key, value] = inputs.clone();
         wrap(match Attention.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {

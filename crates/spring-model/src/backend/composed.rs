@@ -18,7 +18,11 @@ fn inverse_rms<B: Backend>(x: Tensor<B, 2>, epsilon: f64) -> Tensor<B, 2> {
     x.square().mean_dim(1).add_scalar(epsilon).sqrt().recip()
 }
 
-pub(super) fn rms_norm<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>, epsilon: f64) -> Tensor<B, 2> {
+pub(super) fn rms_norm<B: Backend>(
+    x: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    epsilon: f64,
+) -> Tensor<B, 2> {
     let inverse = inverse_rms(x.clone(), epsilon);
     x * inverse * weight
 }
@@ -39,7 +43,11 @@ pub(super) fn rms_norm_backward<B: Backend>(
     ((scaled - normal * along) * inverse, weight_gradient)
 }
 
-pub(super) fn rotate<B: Backend>(x: Tensor<B, 4>, cos: Tensor<B, 3>, sin: Tensor<B, 3>) -> Tensor<B, 4> {
+pub(super) fn rotate<B: Backend>(
+    x: Tensor<B, 4>,
+    cos: Tensor<B, 3>,
+    sin: Tensor<B, 3>,
+) -> Tensor<B, 4> {
     let half = x.dims()[3] / 2;
     let (first, second) = (x.clone().slice_dim(3, 0..half), x.slice_dim(3, half..2 * half));
     let (cos, sin) = (cos.unsqueeze_dim::<4>(2), sin.unsqueeze_dim::<4>(2));
@@ -76,26 +84,29 @@ pub(super) fn gated_backward<B: Backend>(
         // σ(x)·(1 + x·(1 − σ(x)))
         Activation::Silu => {
             let sigmoid = activation::sigmoid(x.clone());
-            let slope = sigmoid.clone() * (sigmoid.clone().neg().add_scalar(1.0) * x.clone()).add_scalar(1.0);
+            let slope = sigmoid.clone()
+                * (sigmoid.clone().neg().add_scalar(1.0) * x.clone()).add_scalar(1.0);
             (x * sigmoid, slope)
         }
         // With t = tanh(u): (1 + t)/2 + x/2·(1 − t²)·u'
         Activation::GeluTanh => {
             let square = x.clone().square();
-            let inner =
-                (square.clone().mul_scalar(GELU_CUBIC).add_scalar(1.0) * x.clone()).mul_scalar(GELU_SCALE);
+            let inner = (square.clone().mul_scalar(GELU_CUBIC).add_scalar(1.0) * x.clone())
+                .mul_scalar(GELU_SCALE);
             let tanh = inner.tanh();
-            let inner_slope = square.mul_scalar(3.0 * GELU_CUBIC).add_scalar(1.0).mul_scalar(GELU_SCALE);
+            let inner_slope =
+                square.mul_scalar(3.0 * GELU_CUBIC).add_scalar(1.0).mul_scalar(GELU_SCALE);
             let half = tanh.clone().add_scalar(1.0).mul_scalar(0.5);
-            let bend = tanh.square().neg().add_scalar(1.0) * inner_slope * x.clone().mul_scalar(0.5);
+            let bend =
+                tanh.square().neg().add_scalar(1.0) * inner_slope * x.clone().mul_scalar(0.5);
             (x * half.clone(), half + bend)
         }
     };
     [gradient.clone() * up * slope, gradient * value]
 }
 
-/// `[rows, length, kv_heads * group, dim]` as `[rows, kv_heads, group * length, dim]`: the queries of a group stand below each
-/// other, so that one product serves them all and no key is copied.
+/// `[rows, length, kv_heads * group, dim]` as `[rows, kv_heads, group * length, dim]`: the queries
+/// of a group stand below each other, so that one product serves them all and no key is copied.
 fn by_group<B: Backend>(x: Tensor<B, 4>, kv_heads: usize) -> Tensor<B, 4> {
     let [rows, length, heads, dim] = x.dims();
     let group = heads / kv_heads;
@@ -119,7 +130,8 @@ fn by_position<B: Backend>(x: Tensor<B, 4>, length: usize) -> Tensor<B, 4> {
     ])
 }
 
-/// Attention's weights, `[rows, kv_heads, group * queries, keys]`, of queries and keys `[rows, kv_heads, …, dim]`.
+/// Attention's weights, `[rows, kv_heads, group * queries, keys]`, of queries and keys `[rows,
+/// kv_heads, …, dim]`.
 fn weights<B: Backend>(
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,
@@ -128,9 +140,11 @@ fn weights<B: Backend>(
 ) -> Tensor<B, 4> {
     let [rows, kv_heads, queries, _] = query.dims();
     let keys = key.dims()[2];
-    let mut scores = query.matmul(key.transpose()).reshape([rows, kv_heads, queries / length, length, keys]);
+    let mut scores =
+        query.matmul(key.transpose()).reshape([rows, kv_heads, queries / length, length, keys]);
     if let Some(mask) = &mask.tensor {
-        // exp(−∞) is 0 at once; the exponential of a large negative number takes the slow path of underflow.
+        // exp(−∞) is 0 at once; the exponential of a large negative number takes the slow path of
+        // underflow.
         scores = scores.mask_fill(mask.clone(), f32::NEG_INFINITY);
     }
     activation::softmax(scores, 4).reshape([rows, kv_heads, queries, keys])
@@ -149,7 +163,8 @@ pub(super) fn grouped_attention<B: Backend>(
     by_position(weights(query, key, mask, length).matmul(value), length)
 }
 
-/// With P the weights and dP = dO·Vᵀ: dS = P ⊙ (dP − Σ dP ⊙ P); a masked score has P = 0 and so no gradient.
+/// With P the weights and dP = dO·Vᵀ: dS = P ⊙ (dP − Σ dP ⊙ P); a masked score has P = 0 and so no
+/// gradient.
 pub(super) fn grouped_attention_backward<B: Backend>(
     query: Tensor<B, 4>,
     key: Tensor<B, 4>,
@@ -204,8 +219,8 @@ pub(super) fn cached_attention<B: ModelBackend>(
     for part in parts {
         let tokens = at..at + part.length;
         at = tokens.end;
-        let [query, key, value] = [&query, &key, &value]
-            .map(|x| x.clone().slice([tokens.clone()]).swap_dims(0, 1));
+        let [query, key, value] =
+            [&query, &key, &value].map(|x| x.clone().slice([tokens.clone()]).swap_dims(0, 1));
         let [key, value] = part.write(key, value);
         let part = B::grouped_attention(query, key, value, part.mask, scale);
         mixed.push(part.swap_dims(0, 1));
@@ -222,7 +237,10 @@ pub(super) fn write_columns<B: Backend>(
     cache.slice_assign([0..rows, 0..heads, start..start + length, 0..dim], columns.swap_dims(1, 2))
 }
 
-pub(super) fn log_likelihoods<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+pub(super) fn log_likelihoods<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+) -> Tensor<B, 1> {
     let count = targets.dims()[0];
     activation::log_softmax(logits, 1).gather(1, targets.reshape([count, 1])).reshape([count])
 }

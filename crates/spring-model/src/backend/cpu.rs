@@ -32,7 +32,8 @@ type Numbers = FloatTensor<Flex>;
 /// The numbers behind a tensor, without gaps.
 fn compact<const D: usize>(tensor: Tensor<Flex, D>) -> Numbers {
     let numbers = tensor.into_primitive().tensor();
-    // Does nothing but count if there are no gaps; the first handle goes, so that the second may write.
+    // Does nothing but count if there are no gaps; the first handle goes, so that the second may
+    // write.
     numbers.to_contiguous()
 }
 
@@ -86,7 +87,8 @@ fn for_each_block(
     for first in (0..queries).step_by(QUERIES) {
         let queries = first..(first + QUERIES).min(queries);
         let seen = queries.clone().map(|query| visible.columns(row, query));
-        let columns = seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or_default();
+        let columns =
+            seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or_default();
         work(queries, columns);
     }
 }
@@ -130,7 +132,9 @@ impl ModelBackend for Flex {
             return composed::project(x, weight);
         }
         let (x, numbers) = (compact(x), weight.clone().into_primitive().tensor());
-        let Some(weight) = numbers.as_slice::<f32>() else { return composed::project(tensor(x), weight) };
+        let Some(weight) = numbers.as_slice::<f32>() else {
+            return composed::project(tensor(x), weight);
+        };
         let mut output = vec![0.0; rows * outputs];
         multiply(&mut output, x.storage(), weight, width, Rows::Batch);
         from_vec(output, [rows, outputs])
@@ -201,7 +205,8 @@ impl ModelBackend for Flex {
         let width = x.dims()[1];
         let (x, weight, mut gradient) = (compact(x), compact(weight), compact(gradient));
         let mut weight_gradient = vec![0.0; width];
-        let (xs, weight, gs) = (x.storage::<f32>(), weight.storage::<f32>(), gradient.storage_mut::<f32>());
+        let (xs, weight, gs) =
+            (x.storage::<f32>(), weight.storage::<f32>(), gradient.storage_mut::<f32>());
         dispatch(
             #[inline(always)]
             || {
@@ -231,7 +236,8 @@ impl ModelBackend for Flex {
             return x;
         }
         let (mut x, cos, sin) = (compact(x), compact(cos), compact(sin));
-        let (numbers, cos, sin) = (x.storage_mut::<f32>(), cos.storage::<f32>(), sin.storage::<f32>());
+        let (numbers, cos, sin) =
+            (x.storage_mut::<f32>(), cos.storage::<f32>(), sin.storage::<f32>());
         dispatch(
             #[inline(always)]
             || {
@@ -250,7 +256,11 @@ impl ModelBackend for Flex {
         tensor(x)
     }
 
-    fn gated(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
+    fn gated(
+        gate: Tensor<Self, 2>,
+        up: Tensor<Self, 2>,
+        activation: Activation,
+    ) -> Tensor<Self, 2> {
         let (mut gate, up) = (compact(gate), compact(up));
         let (gates, ups) = (gate.storage_mut::<f32>(), up.storage::<f32>());
         match activation {
@@ -332,7 +342,10 @@ impl ModelBackend for Flex {
             let rows: Vec<FewOfRow<'_>> = (0..rows).map(of_row).collect();
             return from_vec(few_queries(&query, &rows, [tokens, heads, kv_heads], scale), shape);
         }
-        from_vec(many_queries(&Heads::new(query), shape, kv_heads, [&key, &value], &mask.visible, scale), shape)
+        from_vec(
+            many_queries(&Heads::new(query), shape, kv_heads, [&key, &value], &mask.visible, scale),
+            shape,
+        )
     }
 
     fn cached_attention(
@@ -351,15 +364,19 @@ impl ModelBackend for Flex {
         for part in parts.iter_mut() {
             let tokens = at..at + part.length;
             at = tokens.end;
-            let [key, value] = [&key, &value]
-                .map(|x| x.clone().slice([tokens.clone()]).swap_dims(0, 1));
+            let [key, value] =
+                [&key, &value].map(|x| x.clone().slice([tokens.clone()]).swap_dims(0, 1));
             let seen = part.write(key, value).map(Heads::new);
             all.push((tokens, seen, &part.mask.visible));
         }
         let rows: Vec<FewOfRow<'_>> = all
             .iter()
-            .map(|(tokens, [key, value], visible)| {
-                FewOfRow { tokens: tokens.clone(), key, value, row: 0, visible }
+            .map(|(tokens, [key, value], visible)| FewOfRow {
+                tokens: tokens.clone(),
+                key,
+                value,
+                row: 0,
+                visible,
             })
             .collect();
         let query = Heads::new(query);
@@ -384,59 +401,78 @@ impl ModelBackend for Flex {
         let mut of_key = vec![0.0; rows * keys * kv_heads * dim];
         let mut of_value = of_key.clone();
         let mut buffers = [(); 2].map(|()| vec![0.0; queries.min(QUERIES) * keys]);
-        let mut backward = |row: usize, head: usize, of_block: Range<usize>, columns: Range<usize>| {
-            let kv_head = head * kv_heads / heads;
-            let query = query.matrix(row, head, of_block.clone());
-            let gradient = gradient.matrix(row, head, of_block.clone());
-            let key = key.matrix(row, kv_head, columns.clone());
-            let value = value.matrix(row, kv_head, columns.clone());
-            let count = of_block.len() * columns.len();
-            let [scores, of_scores] = &mut buffers;
-            let (scores, of_scores) = (&mut scores[..count], &mut of_scores[..count]);
-            let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
-            weights(scores, query, key, scale, seen);
-            product(of_scores, columns.len(), gradient, value.transposed(), 1.0, false, Parallelism::None);
-            dispatch(
-                #[inline(always)]
-                || {
-                    let rows = scores.chunks_exact(columns.len());
-                    for (weights, gradients) in rows.zip(of_scores.chunks_exact_mut(columns.len())) {
-                        let total = dot(weights, gradients);
-                        for (gradient, weight) in gradients.iter_mut().zip(weights) {
-                            *gradient = (*gradient - total) * weight;
+        let mut backward =
+            |row: usize, head: usize, of_block: Range<usize>, columns: Range<usize>| {
+                let kv_head = head * kv_heads / heads;
+                let query = query.matrix(row, head, of_block.clone());
+                let gradient = gradient.matrix(row, head, of_block.clone());
+                let key = key.matrix(row, kv_head, columns.clone());
+                let value = value.matrix(row, kv_head, columns.clone());
+                let count = of_block.len() * columns.len();
+                let [scores, of_scores] = &mut buffers;
+                let (scores, of_scores) = (&mut scores[..count], &mut of_scores[..count]);
+                let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
+                weights(scores, query, key, scale, seen);
+                product(
+                    of_scores,
+                    columns.len(),
+                    gradient,
+                    value.transposed(),
+                    1.0,
+                    false,
+                    Parallelism::None,
+                );
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        let rows = scores.chunks_exact(columns.len());
+                        for (weights, gradients) in
+                            rows.zip(of_scores.chunks_exact_mut(columns.len()))
+                        {
+                            let total = dot(weights, gradients);
+                            for (gradient, weight) in gradients.iter_mut().zip(weights) {
+                                *gradient = (*gradient - total) * weight;
+                            }
                         }
-                    }
-                },
-            );
-            let block = |data| Matrix {
-                data,
-                rows: of_block.len(),
-                columns: columns.len(),
-                strides: [columns.len(), 1],
+                    },
+                );
+                let block = |data| Matrix {
+                    data,
+                    rows: of_block.len(),
+                    columns: columns.len(),
+                    strides: [columns.len(), 1],
+                };
+                let (weights, of_scores) = (block(scores), block(of_scores));
+                let at_key = ((row * keys + columns.start) * kv_heads + kv_head) * dim;
+                let at_query = ((row * queries + of_block.start) * heads + head) * dim;
+                product(
+                    &mut of_value[at_key..],
+                    kv_heads * dim,
+                    weights.transposed(),
+                    gradient,
+                    1.0,
+                    true,
+                    Parallelism::None,
+                );
+                product(
+                    &mut of_key[at_key..],
+                    kv_heads * dim,
+                    of_scores.transposed(),
+                    query,
+                    scale,
+                    true,
+                    Parallelism::None,
+                );
+                product(
+                    &mut of_query[at_query..],
+                    heads * dim,
+                    of_scores,
+                    key,
+                    scale,
+                    false,
+                    Parallelism::None,
+                );
             };
-            let (weights, of_scores) = (block(scores), block(of_scores));
-            let at_key = ((row * keys + columns.start) * kv_heads + kv_head) * dim;
-            let at_query = ((row * queries + of_block.start) * heads + head) * dim;
-            product(
-                &mut of_value[at_key..],
-                kv_heads * dim,
-                weights.transposed(),
-                gradient,
-                1.0,
-                true,
-                Parallelism::None,
-            );
-            product(
-                &mut of_key[at_key..],
-                kv_heads * dim,
-                of_scores.transposed(),
-                query,
-                scale,
-                true,
-                Parallelism::None,
-            );
-            product(&mut of_query[at_query..], heads * dim, of_scores, key, scale, false, Parallelism::None);
-        };
         for row in 0..rows {
             for head in 0..heads {
                 for_each_block(&mask.visible, row, queries, |queries, columns| {
@@ -448,15 +484,22 @@ impl ModelBackend for Flex {
     }
 
     // burn-flex's `slice_assign` holds the buffer twice and so copies it whole, for every token.
-    fn write_columns(cache: Tensor<Self, 4>, columns: Tensor<Self, 4>, start: usize) -> Tensor<Self, 4> {
+    fn write_columns(
+        cache: Tensor<Self, 4>,
+        columns: Tensor<Self, 4>,
+        start: usize,
+    ) -> Tensor<Self, 4> {
         let ([_, heads, capacity, dim], [rows, length, ..]) = (cache.dims(), columns.dims());
         let (mut cache, columns) = (compact(cache), Heads::new(columns));
         let numbers = cache.storage_mut::<f32>();
         for row in 0..rows {
             for head in 0..heads {
                 let from = columns.matrix(row, head, 0..length);
-                let into = &mut numbers[((row * heads + head) * capacity + start) * dim..][..length * dim];
-                for (into, from) in into.chunks_exact_mut(dim).zip(from.data.chunks(from.strides[0])) {
+                let into =
+                    &mut numbers[((row * heads + head) * capacity + start) * dim..][..length * dim];
+                for (into, from) in
+                    into.chunks_exact_mut(dim).zip(from.data.chunks(from.strides[0]))
+                {
                     into.copy_from_slice(&from[..dim]);
                 }
             }
@@ -493,7 +536,8 @@ impl ModelBackend for Flex {
             || {
                 for (logits, target) in logits.chunks_exact(vocabulary).zip(targets.iter::<i64>()) {
                     let highest = max(logits);
-                    output.push(logits[target as usize] - highest - sum_of_exp(logits, highest).ln());
+                    output
+                        .push(logits[target as usize] - highest - sum_of_exp(logits, highest).ln());
                 }
             },
         );
@@ -511,7 +555,9 @@ impl ModelBackend for Flex {
         dispatch(
             #[inline(always)]
             || {
-                for (logits, target) in numbers.chunks_exact_mut(vocabulary).zip(targets.iter::<i64>()) {
+                for (logits, target) in
+                    numbers.chunks_exact_mut(vocabulary).zip(targets.iter::<i64>())
+                {
                     let target = target as usize;
                     let (highest, of_target) = (max(logits), logits[target]);
                     for logit in logits.iter_mut() {
@@ -622,7 +668,8 @@ struct FewOfRow<'a> {
     visible: &'a Visible,
 }
 
-/// Attention of a few queries of each row: those of all heads that share a head of keys go together.
+/// Attention of a few queries of each row: those of all heads that share a head of keys go
+/// together.
 ///
 /// # Shapes
 ///

@@ -1,5 +1,5 @@
-//! Products and attention of a few rows, as decoding has them: bound by the memory that is read, so that nothing is read
-//! twice and nothing rearranged.
+//! Products and attention of a few rows, as decoding has them: bound by the memory that is read, so
+//! that nothing is read twice and nothing rearranged.
 
 use std::{hint::black_box, ops::Range};
 
@@ -60,8 +60,11 @@ impl WithSimd for FewRows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { into, x, weight: Matrix { data, rows: outputs, columns: width, strides: [stride, _] } } =
-            self;
+        let Self {
+            into,
+            x,
+            weight: Matrix { data, rows: outputs, columns: width, strides: [stride, _] },
+        } = self;
         let row = |i: usize| &x[i * width..(i + 1) * width];
         let weights = |o: usize| &data[o * stride..][..width];
         let rows = x.len() / width;
@@ -78,7 +81,9 @@ impl WithSimd for FewRows<'_> {
                     }
                     i += 4;
                 } else if i + 2 <= rows {
-                    for (i, dots) in dots(simd, [row(i), row(i + 1)], weights).into_iter().enumerate() {
+                    for (i, dots) in
+                        dots(simd, [row(i), row(i + 1)], weights).into_iter().enumerate()
+                    {
                         into[at + i * outputs..][..4].copy_from_slice(&dots);
                     }
                     i += 2;
@@ -98,8 +103,9 @@ impl WithSimd for FewRows<'_> {
     }
 }
 
-/// Reads numbers in their order into the cache, one of each line: processors foresee this, and do not foresee the reading of
-/// several rows side by side: with it decoding takes half to three quarters of the time (docs/results/performance.md).
+/// Reads numbers in their order into the cache, one of each line: processors foresee this, and do
+/// not foresee the reading of several rows side by side: with it decoding takes half to three
+/// quarters of the time (docs/results/performance.md).
 #[inline(always)]
 fn touch(numbers: &[f32]) {
     const LINE: usize = 64 / size_of::<f32>();
@@ -110,7 +116,11 @@ fn touch(numbers: &[f32]) {
 
 /// Every x times every y.
 #[inline(always)]
-fn dots<S: Simd, const X: usize, const Y: usize>(simd: S, xs: [&[f32]; X], ys: [&[f32]; Y]) -> [[f32; Y]; X] {
+fn dots<S: Simd, const X: usize, const Y: usize>(
+    simd: S,
+    xs: [&[f32]; X],
+    ys: [&[f32]; Y],
+) -> [[f32; Y]; X] {
     let xs = xs.map(S::as_simd_f32s);
     let ys = ys.map(S::as_simd_f32s);
     let whole = ys[0].0.len();
@@ -204,7 +214,8 @@ fn mix_values<S: Simd, const X: usize>(
     X
 }
 
-/// The same for the columns from `at` on, W vectors of them at a time; gives the first column that is left.
+/// The same for the columns from `at` on, W vectors of them at a time; gives the first column that
+/// is left.
 #[inline(always)]
 fn mix_columns<S: Simd, const X: usize, const W: usize>(
     simd: S,

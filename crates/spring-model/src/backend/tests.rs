@@ -13,7 +13,8 @@ type Tracked = Autodiff<Flex>;
 /// Numbers between −2.5 and 3.25 in no order.
 fn tensor<B: Backend, const D: usize>(k: usize, shape: [usize; D]) -> Tensor<B, D> {
     let count = shape.iter().product();
-    let numbers: Vec<f32> = (0..count).map(|i: usize| ((i * k + i / 7) % 24) as f32 / 4.0 - 2.5).collect();
+    let numbers: Vec<f32> =
+        (0..count).map(|i: usize| ((i * k + i / 7) % 24) as f32 / 4.0 - 2.5).collect();
     Tensor::from_data(TensorData::new(numbers, shape), &Default::default())
 }
 
@@ -34,7 +35,10 @@ fn check<const N: usize, const D: usize, const E: usize>(
         let inputs = inputs.clone().map(|input| input.detach().require_grad());
         let output = work(inputs.clone());
         let mut gradients = (output.clone() * tensor(11, output.dims())).sum().backward();
-        (output.inner(), inputs.map(|input| input.grad_remove(&mut gradients).expect("a tracked input")))
+        (
+            output.inner(),
+            inputs.map(|input| input.grad_remove(&mut gradients).expect("a tracked input")),
+        )
     };
     let ((value, gradients), (wanted, wanted_gradients)) = (run(&ours), run(&reference));
     assert_near(value, wanted, "value");
@@ -50,7 +54,8 @@ mod defaults {
     #[test]
     fn gradients_equal_those_of_the_cpu() {
         let (x, weight, gradient) = (tensor(5, [3, 40]), tensor(7, [1, 40]), tensor(11, [3, 40]));
-        let ours = composed::rms_norm_backward(x.clone(), weight.clone(), 1e-5, gradient.clone(), true);
+        let ours =
+            composed::rms_norm_backward(x.clone(), weight.clone(), 1e-5, gradient.clone(), true);
         let cpu = Flex::rms_norm_backward(x.clone(), weight, 1e-5, gradient.clone(), true);
         assert_near(ours.0, cpu.0, "x");
         assert_near(ours.1.unwrap(), cpu.1.unwrap(), "weight");
@@ -59,13 +64,16 @@ mod defaults {
             let (gate, up, activation, gradient) = arguments.clone();
             let ours = composed::gated_backward(gate, up, activation, gradient);
             let (gate, up, activation, gradient) = arguments;
-            for (ours, cpu) in ours.into_iter().zip(Flex::gated_backward(gate, up, activation, gradient)) {
+            for (ours, cpu) in
+                ours.into_iter().zip(Flex::gated_backward(gate, up, activation, gradient))
+            {
                 assert_near(ours, cpu, "gate or up");
             }
         }
         let visible = Visible { start: 0, pads: vec![0, 3], window: Some(4) };
         let mask = mask::<Flex>(visible, [2, 2, 2, 9, 9]);
-        let inputs = || [tensor(5, [2, 9, 4, 6]), tensor(7, [2, 9, 2, 6]), tensor(13, [2, 9, 2, 6])];
+        let inputs =
+            || [tensor(5, [2, 9, 4, 6]), tensor(7, [2, 9, 2, 6]), tensor(13, [2, 9, 2, 6])];
         let gradient = tensor(11, [2, 9, 4, 6]);
         let [q, k, v] = inputs();
         let ours = composed::grouped_attention_backward(q, k, v, &mask, 0.4, gradient.clone());
@@ -84,10 +92,12 @@ fn columns_equal_the_composed_and_are_written_in_place() {
     let wanted = composed::write_columns(cache.clone(), columns.clone(), 5);
     assert_near(Flex::write_columns(cache, columns.clone(), 5), wanted.clone(), "contiguous");
     // The same numbers, heads before positions.
-    let view = Tensor::<Flex, 4>::from_data(columns.swap_dims(1, 2).into_data(), &Default::default())
-        .swap_dims(1, 2);
+    let view =
+        Tensor::<Flex, 4>::from_data(columns.swap_dims(1, 2).into_data(), &Default::default())
+            .swap_dims(1, 2);
     let cache: Tensor<Flex, 4> = tensor(5, [2, 4, 9, 6]);
-    let numbers = |cache: &Tensor<Flex, 4>| cache.clone().into_primitive().tensor().storage::<f32>().as_ptr();
+    let numbers =
+        |cache: &Tensor<Flex, 4>| cache.clone().into_primitive().tensor().storage::<f32>().as_ptr();
     let before = numbers(&cache);
     let cache = Flex::write_columns(cache, view, 5);
     assert_eq!(numbers(&cache), before);
@@ -166,7 +176,8 @@ fn attention_equals_the_composed() {
             tensor(7, [rows, keys, kv_heads, dim]),
             tensor(13, [rows, keys, kv_heads, dim]),
         ];
-        let attend = |[q, k, v]: [Tensor<Tracked, 4>; 3]| Tracked::grouped_attention(q, k, v, &mask, 0.3);
+        let attend =
+            |[q, k, v]: [Tensor<Tracked, 4>; 3]| Tracked::grouped_attention(q, k, v, &mask, 0.3);
         check(inputs, attend, |[q, k, v]| composed::grouped_attention(q, k, v, &mask, 0.3));
     }
 }
@@ -179,8 +190,9 @@ fn attention_reads_a_part_of_a_cache() {
     let copied = Tensor::<Flex, 4>::from_data(filled.to_data(), &Default::default());
     let mask = Mask { visible: Visible { start: 3, pads: Vec::new(), window: None }, tensor: None };
     let query = tensor::<Flex, 4>(5, [2, 9, 4, 8]);
-    let [part, whole] = [filled, copied]
-        .map(|keys| Flex::grouped_attention(query.clone(), keys.clone(), keys, &mask, 0.3).into_data());
+    let [part, whole] = [filled, copied].map(|keys| {
+        Flex::grouped_attention(query.clone(), keys.clone(), keys, &mask, 0.3).into_data()
+    });
     assert_eq!(part, whole);
 }
 

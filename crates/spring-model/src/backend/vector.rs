@@ -142,14 +142,19 @@ mod tests {
     /// result.
     #[test]
     fn a_product_is_the_same_by_any_number_of_threads() {
-        for (rows, inner, columns) in [(17, 700, 200), (60, 576, 64), (130, 1536, 96), (200, 96, 1000)] {
+        for (rows, inner, columns) in
+            [(17, 700, 200), (60, 576, 64), (130, 1536, 96), (200, 96, 1000)]
+        {
             let numbers = |count: usize, seed: u32| -> Vec<f32> {
-                let number = |i: u32| (i.wrapping_mul(seed) >> 8) as f32 / (1u32 << 24) as f32 - 0.5;
+                let number =
+                    |i: u32| (i.wrapping_mul(seed) >> 8) as f32 / (1u32 << 24) as f32 - 0.5;
                 (0..count as u32).map(number).collect()
             };
-            let (lhs, rhs) = (numbers(rows * inner, 2_654_435_761), numbers(columns * inner, 2_246_822_519));
+            let (lhs, rhs) =
+                (numbers(rows * inner, 2_654_435_761), numbers(columns * inner, 2_246_822_519));
             let product = |parallelism| {
-                let matrix = |data, rows| Matrix { data, rows, columns: inner, strides: [inner, 1] };
+                let matrix =
+                    |data, rows| Matrix { data, rows, columns: inner, strides: [inner, 1] };
                 let (lhs, rhs) = (matrix(&lhs, rows), matrix(&rhs, columns).transposed());
                 let mut into = vec![0.0; rows * columns];
                 product(&mut into, columns, lhs, rhs, 1.0, false, parallelism);

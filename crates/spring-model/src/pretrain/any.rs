@@ -130,7 +130,9 @@ fn pretrain_on<B: ModelBackend>(
         PretrainStart::Random { config_json, seed } => {
             Pretrainer::new(CausalLm::<B>::init(config_json, seed, device)?, config)?
         }
-        PretrainStart::Model(files) => Pretrainer::new(CausalLm::<B>::load(files, device)?, config)?,
+        PretrainStart::Model(files) => {
+            Pretrainer::new(CausalLm::<B>::load(files, device)?, config)?
+        }
         PretrainStart::Checkpoint(dir) => Pretrainer::<B>::resume(dir, config, device)?,
     }))
 }

@@ -12,7 +12,8 @@ const FAMILIES: [&str; 5] = ["llama3-rope", "mistral", "qwen2-shards", "qwen3", 
 
 fn config(family: &str) -> Vec<u8> {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
-    fs::read(PathBuf::from(here).join("tests/fixtures/parity").join(family).join("config.json")).unwrap()
+    fs::read(PathBuf::from(here).join("tests/fixtures/parity").join(family).join("config.json"))
+        .unwrap()
 }
 
 /// Random weights, larger than those that training starts from, so that no gradient is lost in
@@ -31,7 +32,8 @@ fn model(family: &str) -> CausalLm<Flex> {
 
 /// Rows of several lengths, some with more than one token of context.
 fn batch(number: u32) -> Vec<Sequence> {
-    let ids = |from: u32, count: u32| (from..from + count).map(|i| (i * 31 + number * 7) % 90).collect();
+    let ids =
+        |from: u32, count: u32| (from..from + count).map(|i| (i * 31 + number * 7) % 90).collect();
     let row = |context, response| Sequence {
         context: ids(context + response, context),
         response: ids(context, response),
@@ -58,7 +60,8 @@ fn the_gradient_of_every_parameter_equals_the_plain_one() {
         let rows: Vec<&Sequence> = rows.iter().collect();
         let (loss, gradients) = trainer.gradients(&rows, 0.05);
 
-        let mut tracked = Transformer::<Autodiff<Flex>>::from_inner(trainer.model.transformer.clone());
+        let mut tracked =
+            Transformer::<Autodiff<Flex>>::from_inner(trainer.model.transformer.clone());
         for (_, parameter) in tracked.parameters_mut() {
             *parameter = Param::initialized(parameter.id, parameter.val().require_grad());
         }
@@ -66,8 +69,10 @@ fn the_gradient_of_every_parameter_equals_the_plain_one() {
         let count = batch.targets.dims()[0];
         let hidden = tracked.forward(batch.inputs, &LoraRows::new(&vec![None; rows.len()]));
         let logits = tracked.head().logits(hidden.select(0, batch.positions));
-        let plain =
-            log_softmax(logits, 1).gather(1, batch.targets.reshape([count, 1])).sum().mul_scalar(-0.05);
+        let plain = log_softmax(logits, 1)
+            .gather(1, batch.targets.reshape([count, 1]))
+            .sum()
+            .mul_scalar(-0.05);
         let mut found = plain.backward();
 
         let plain_loss = plain.inner().into_scalar();
@@ -79,7 +84,10 @@ fn the_gradient_of_every_parameter_equals_the_plain_one() {
             let largest = plain.clone().abs().max().into_scalar();
             let apart = (gradient.unwrap() - plain).abs().max().into_scalar();
             assert!(largest > 0.0, "{family}, {name}: no gradient");
-            assert!(apart < 1e-5 * largest.max(1.0), "{family}, {name}: {apart} apart of {largest}");
+            assert!(
+                apart < 1e-5 * largest.max(1.0),
+                "{family}, {name}: {apart} apart of {largest}"
+            );
         }
     }
 }
@@ -171,7 +179,8 @@ fn what_is_saved_gives_the_same_logits() {
         fs::write(dir.path().join("config.json"), config(family)).unwrap();
         let logits = |model: &CausalLm<Flex>| model.logits(&rows, None).unwrap();
         let load = || {
-            CausalLm::<Flex>::load(&ModelFiles::from_dir(dir.path()).unwrap(), Default::default()).unwrap()
+            CausalLm::<Flex>::load(&ModelFiles::from_dir(dir.path()).unwrap(), Default::default())
+                .unwrap()
         };
         trainer.save(dir.path(), Precision::F32).unwrap();
         assert_eq!(logits(&load()), logits(trainer.model()), "{family}");
@@ -185,7 +194,8 @@ fn what_is_saved_gives_the_same_logits() {
 
 #[test]
 fn random_weights_depend_on_the_seed_alone() {
-    let make = |seed| trainer(CausalLm::init(&config("qwen3"), seed, Default::default()).unwrap(), 1);
+    let make =
+        |seed| trainer(CausalLm::init(&config("qwen3"), seed, Default::default()).unwrap(), 1);
     assert_eq!(weights(&make(1)), weights(&make(1)));
     let (one, other) = (weights(&make(1)), weights(&make(2)));
     for ((name, one), (_, other)) in one.iter().zip(&other) {

@@ -23,7 +23,8 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn tiny_on<B: ModelBackend>() -> CausalLm<B> {
-    CausalLm::load(&ModelFiles::from_dir(fixture("tiny-llama")).unwrap(), Default::default()).unwrap()
+    CausalLm::load(&ModelFiles::from_dir(fixture("tiny-llama")).unwrap(), Default::default())
+        .unwrap()
 }
 
 fn tiny() -> CausalLm<Flex> {
@@ -57,7 +58,8 @@ fn batches() -> Vec<Vec<Sequence>> {
     let (lengths, starts) = (integers(&file, "lengths"), integers(&file, "response_start"));
     let sequences: Vec<Sequence> = (0..lengths.len())
         .map(|row| {
-            let row_ids: Vec<u32> = ids[row * width..][..lengths[row]].iter().map(|id| *id as u32).collect();
+            let row_ids: Vec<u32> =
+                ids[row * width..][..lengths[row]].iter().map(|id| *id as u32).collect();
             let (context, response) = row_ids.split_at(starts[row]);
             Sequence { context: context.to_vec(), response: response.to_vec() }
         })
@@ -80,7 +82,8 @@ fn steps_equal_torch<B: ModelBackend>(steps: usize, tolerance: f32, of_weights: 
         assert!((rate - expected["lr"].as_f64().unwrap()).abs() < 1e-12, "step {i}: rate {rate}");
         let step = trainer.step(&batch.iter().collect::<Vec<_>>(), rate, None);
         for (name, seen) in [("loss", step.loss), ("gradient_norm", step.gradient_norm)] {
-            let (seen, expected) = (f64::from(to_host(seen).unwrap()[0]), expected[name].as_f64().unwrap());
+            let (seen, expected) =
+                (f64::from(to_host(seen).unwrap()[0]), expected[name].as_f64().unwrap());
             assert!(
                 (seen - expected).abs() < f64::from(tolerance) * expected.max(1.0),
                 "step {i}: {name} {seen}, torch {expected}"
@@ -129,9 +132,12 @@ fn chunked_gradient_equals_the_plain_one() {
     };
     for softcap in [None, Some(0.7)] {
         let hidden =
-            Tensor::<B, 2>::from_data(TensorData::new(numbers(7 * 5, 31), [7, 5]), &device).require_grad();
-        let weight = Tensor::<B, 2>::from_data(TensorData::new(numbers(11 * 5, 57), [11, 5]), &device);
-        let targets = Tensor::from_data(TensorData::new(vec![3i64, 0, 10, 7, 7, 1, 5], [7]), &device);
+            Tensor::<B, 2>::from_data(TensorData::new(numbers(7 * 5, 31), [7, 5]), &device)
+                .require_grad();
+        let weight =
+            Tensor::<B, 2>::from_data(TensorData::new(numbers(11 * 5, 57), [11, 5]), &device);
+        let targets =
+            Tensor::from_data(TensorData::new(vec![3i64, 0, 10, 7, 7, 1, 5], [7]), &device);
         let log_probs = Head { weight: weight.clone(), softcap }.log_probs(hidden.clone());
         let plain = log_probs.gather(1, targets.clone().reshape([7, 1])).mean().neg();
         let mut gradients = plain.backward();
@@ -147,18 +153,27 @@ fn chunked_gradient_equals_the_plain_one() {
 fn the_base_has_no_gradient() {
     struct Tracked(usize);
     impl burn::module::ModuleVisitor<Autodiff<Flex>> for Tracked {
-        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<Autodiff<Flex>, D>>) {
+        fn visit_float<const D: usize>(
+            &mut self,
+            param: &burn::module::Param<Tensor<Autodiff<Flex>, D>>,
+        ) {
             self.0 += usize::from(param.val().is_require_grad());
         }
     }
     let model = tiny();
-    let adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let adapter =
+        Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &TrainConfig::default());
     let mut tracked = Tracked(0);
     burn::module::Module::visit(&trainer.transformer, &mut tracked);
     assert_eq!(tracked.0, 0);
     assert_eq!(
-        trainer.weights.tracked::<Autodiff<Flex>>().factors().filter(|f| f.is_require_grad()).count(),
+        trainer
+            .weights
+            .tracked::<Autodiff<Flex>>()
+            .factors()
+            .filter(|f| f.is_require_grad())
+            .count(),
         8
     );
 }
@@ -181,9 +196,10 @@ fn a_seed_decides_the_result_and_a_stop_keeps_nothing() {
     assert_eq!((first.steps, first.losses.len()), (4, 1));
     assert_eq!(first.tokens, 2 * examples.iter().map(|s| s.response.len()).sum::<usize>());
 
-    let stopped = model.train(TrainRequest::new(&LoraConfig::default(), &examples, &config, 7), |step| {
-        if step.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let stopped =
+        model.train(TrainRequest::new(&LoraConfig::default(), &examples, &config, 7), |step| {
+            if step.done == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
     assert!(matches!(stopped, Err(ModelError::Stopped)));
 }
 
@@ -250,14 +266,17 @@ fn an_adapter_keeps_its_shape_and_must_be_whole() {
     let model = tiny();
     let run = |start: &Adapter, lora: &LoraConfig| {
         model.train(
-            TrainRequest::new(lora, &batches()[0], &TrainConfig::default(), 1).starting_from(Some(start)),
+            TrainRequest::new(lora, &batches()[0], &TrainConfig::default(), 1)
+                .starting_from(Some(start)),
             |_| ControlFlow::Continue(()),
         )
     };
-    let start = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let start =
+        Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     let other = LoraConfig { rank: 4, ..LoraConfig::default() };
     assert!(run(&start, &other).unwrap_err().to_string().contains("[lora]"));
-    let kept = start.pairs().filter(|(layer, projection, _)| (*layer, *projection) != (1, Projection::V));
+    let kept =
+        start.pairs().filter(|(layer, projection, _)| (*layer, *projection) != (1, Projection::V));
     let kept = kept.map(|(layer, projection, pair)| (layer, projection, pair.clone()));
     let start = Adapter::from_pairs(start.config.clone(), &start.base, kept).unwrap();
     let error = run(&start, &LoraConfig::default()).unwrap_err().to_string();
@@ -268,10 +287,12 @@ fn an_adapter_keeps_its_shape_and_must_be_whole() {
 fn one_step_learns_something() {
     let model = tiny();
     let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
-    let start = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let start =
+        Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     let outcome = model
         .train(
-            TrainRequest::new(&LoraConfig::default(), &batches()[0], &config, 1).starting_from(Some(&start)),
+            TrainRequest::new(&LoraConfig::default(), &batches()[0], &config, 1)
+                .starting_from(Some(&start)),
             |_| ControlFlow::Continue(()),
         )
         .unwrap();
@@ -282,7 +303,8 @@ fn one_step_learns_something() {
 #[test]
 fn a_diverging_run_is_an_error() {
     let model = tiny();
-    let mut adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let mut adapter =
+        Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     for (_, _, pair) in adapter.pairs_mut() {
         pair.b.fill(f32::MAX);
         pair.a.fill(f32::MAX);
@@ -299,7 +321,8 @@ fn a_diverging_run_is_an_error() {
 #[test]
 fn a_gradient_that_overflows_is_an_error() {
     let model = tiny();
-    let mut adapter = Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    let mut adapter =
+        Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     // Their product is small, so the loss is sound; the gradient of A goes through B, and its
     // square is beyond f32.
     for (_, _, pair) in adapter.pairs_mut() {
@@ -340,7 +363,10 @@ fn a_loss_far_above_the_first_is_an_error() {
     watch.read(7).unwrap();
     watch.push(step(8.8));
     let grown = watch.read(8);
-    assert!(matches!(grown, Err(ModelError::Diverged { step: 8, first: 3.0, loss: 8.8 })), "{grown:?}");
+    assert!(
+        matches!(grown, Err(ModelError::Diverged { step: 8, first: 3.0, loss: 8.8 })),
+        "{grown:?}"
+    );
 }
 
 /// A model that is sure of its own words has much to lose.
@@ -349,7 +375,8 @@ fn a_run_with_an_absurd_rate_ends_as_diverged() {
     let mut model = tiny();
     for (name, parameter) in model.transformer.parameters_mut() {
         if name == "lm_head.weight" {
-            *parameter = burn::module::Param::initialized(parameter.id, parameter.val().mul_scalar(8.0));
+            *parameter =
+                burn::module::Param::initialized(parameter.id, parameter.val().mul_scalar(8.0));
         }
     }
     let mut ids = vec![1, 40, 41];
@@ -360,7 +387,8 @@ fn a_run_with_an_absurd_rate_ends_as_diverged() {
     }
     let example = Sequence { context: ids[..3].to_vec(), response: ids[3..].to_vec() };
     let run = |learning_rate| {
-        let config = TrainConfig { learning_rate, epochs: 20, loss_interval: 1, ..TrainConfig::default() };
+        let config =
+            TrainConfig { learning_rate, epochs: 20, loss_interval: 1, ..TrainConfig::default() };
         model.train(
             TrainRequest::new(&LoraConfig::default(), std::slice::from_ref(&example), &config, 1),
             |step| {
@@ -397,10 +425,14 @@ fn an_anchor_holds_the_factors_near_where_they_started() {
     let examples: Vec<Sequence> = batches().concat();
     let start = peft_weights("adamw/start.safetensors");
     let trained = |anchor: f64| {
-        let config = TrainConfig { learning_rate: 3e-3, anchor, epochs: 1, ..TrainConfig::default() };
+        let config =
+            TrainConfig { learning_rate: 3e-3, anchor, epochs: 1, ..TrainConfig::default() };
         let go = |_| ControlFlow::Continue(());
         model
-            .train(TrainRequest::new(&start.config, &examples, &config, 0).starting_from(Some(&start)), go)
+            .train(
+                TrainRequest::new(&start.config, &examples, &config, 0).starting_from(Some(&start)),
+                go,
+            )
             .unwrap()
             .adapter
     };

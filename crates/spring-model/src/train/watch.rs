@@ -32,10 +32,12 @@ impl<B: Backend> Watch<B> {
     /// above the first interval's plus ln of the vocabulary. No run that learns comes near that.
     pub(super) fn read(&mut self, step: usize) -> Result<(f32, f32)> {
         let count = self.losses.len() as f64;
-        let mut read = vec![Tensor::cat(std::mem::take(&mut self.losses), 0).sum().div_scalar(count)];
+        let mut read =
+            vec![Tensor::cat(std::mem::take(&mut self.losses), 0).sum().div_scalar(count)];
         read.append(&mut self.norms);
         let read = to_host(Tensor::cat(read, 0))?;
-        let (loss, norms) = read.split_first().map_or((f32::NAN, &[][..]), |(loss, norms)| (*loss, norms));
+        let (loss, norms) =
+            read.split_first().map_or((f32::NAN, &[][..]), |(loss, norms)| (*loss, norms));
         if !loss.is_finite() {
             return Err(ModelError::NotFinite { step, loss });
         }

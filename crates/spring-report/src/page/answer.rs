@@ -56,11 +56,13 @@ impl Page<'_> {
     /// The text, each token shaded by what came from the retrieval branch.
     fn written(&self, answer: &AnswerRecord) -> Markup {
         let tokens = self.report.tokens;
-        let (Some(mean), true) = (answer.retrieval_share(), tokens.len() == answer.trace.len()) else {
+        let (Some(mean), true) = (answer.retrieval_share(), tokens.len() == answer.trace.len())
+        else {
             return html! { div.written { (clean(&answer.text)) } "\n" };
         };
         let shares = answer.trace.iter().map(|trace| trace.retrieval_share);
-        let shares = shares.map(|share| if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 });
+        let shares =
+            shares.map(|share| if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 });
         let shade = |share: f32| format!("--s:{share:.2}");
         html! {
             p.legend {

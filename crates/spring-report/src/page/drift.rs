@@ -12,7 +12,9 @@ use spring_core::{
 use super::{Page, date, label};
 use crate::{
     Result,
-    markup::{Column, cell, clean, count, details, excerpt, facts, figure, folded_table, key, number},
+    markup::{
+        Column, cell, clean, count, details, excerpt, facts, figure, folded_table, key, number,
+    },
     plots,
 };
 
@@ -73,9 +75,11 @@ impl Page<'_> {
 
     fn period(&self, period: &PeriodRecord) -> Result<Markup> {
         let statistics = &period.statistics;
-        let mut selected: Vec<_> = period.scores.iter().filter(|text| text.selected.is_some()).collect();
+        let mut selected: Vec<_> =
+            period.scores.iter().filter(|text| text.selected.is_some()).collect();
         selected.sort_by_key(|text| text.selected);
-        let mut left: Vec<_> = period.scores.iter().filter(|text| text.selected.is_none()).collect();
+        let mut left: Vec<_> =
+            period.scores.iter().filter(|text| text.selected.is_none()).collect();
         left.sort_by(|a, b| b.score.score.total_cmp(&a.score.score));
 
         let columns = |first: Option<Column>| {

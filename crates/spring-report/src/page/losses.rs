@@ -130,7 +130,8 @@ impl Page<'_> {
         let fused: Loss = losses.iter().map(|l| l.spring.open_fused).sum();
         let alone: Loss = losses.iter().map(|l| l.spring.open_adapter).sum();
         sentences.push(match fused.texts {
-            0 => "The gate stayed closed for every held-out text, so retrieval changed nothing.".into(),
+            0 => "The gate stayed closed for every held-out text, so retrieval changed nothing."
+                .into(),
             n => format!(
                 "Where the gate opened ({}, the first period's included), reading the buffer along \
                  made the prediction {}.",
@@ -156,7 +157,8 @@ fn against_static(later: &[&PeriodLosses]) -> [String; 2] {
         let periods: Vec<String> = found.iter().map(|l| l.period.to_string()).collect();
         let by: Vec<String> = found.iter().map(|l| thousandths(gain(l))).collect();
         let plural = if found.len() == 1 { "" } else { "s" };
-        (!found.is_empty()).then(|| format!("in period{plural} {} (by {})", listed(&periods), listed(&by)))
+        (!found.is_empty())
+            .then(|| format!("in period{plural} {} (by {})", listed(&periods), listed(&by)))
     };
     let none = || "in no period".to_owned();
     let parts: Vec<String> = [

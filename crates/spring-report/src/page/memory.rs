@@ -64,7 +64,11 @@ impl Page<'_> {
                 let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let mean = scores.iter().sum::<f64>() / scores.len() as f64;
                 let numbers = [number(mean, 3), number(highest, 3)];
-                [period.to_string(), scores.len().to_string()].into_iter().chain(numbers).map(cell).collect()
+                [period.to_string(), scores.len().to_string()]
+                    .into_iter()
+                    .chain(numbers)
+                    .map(cell)
+                    .collect()
             })
             .collect();
         let columns = [
@@ -97,9 +101,14 @@ impl Page<'_> {
                 number(threshold, 2)
             ),
             (Some(threshold), _) => {
-                format!("The threshold σ is {}. A text that scores less is not read.", number(threshold, 2))
+                format!(
+                    "The threshold σ is {}. A text that scores less is not read.",
+                    number(threshold, 2)
+                )
             }
-            (None, GateConfig::Quantile { min_calibration, .. }) if calibration.len() < min_calibration => {
+            (None, GateConfig::Quantile { min_calibration, .. })
+                if calibration.len() < min_calibration =>
+            {
                 format!(
                     "There is no threshold: {} in the sample, and at least {min_calibration} are \
                      needed. The gate stays closed.",

@@ -17,8 +17,12 @@ type Matrix = Vec<Vec<Option<f64>>>;
 
 impl Group<'_> {
     pub(super) fn over_time(&self) -> Result<Markup> {
-        let inks =
-            [(plots::BLUE, "blue"), (plots::RED, "red"), (plots::GREEN, "green"), (plots::GREY, "grey")];
+        let inks = [
+            (plots::BLUE, "blue"),
+            (plots::RED, "red"),
+            (plots::GREEN, "green"),
+            (plots::GREY, "grey"),
+        ];
         let marks = [Mark::Disc, Mark::Triangle, Mark::Square];
         let look = |place: usize| (inks[place % 4], marks[place / 4]);
         let shown: Vec<_> = self.rows.iter().take(LINES).enumerate().collect();
@@ -54,7 +58,8 @@ impl Group<'_> {
 
     /// Periods, and the mean loss of a method right after each.
     fn diagonal(&self, method: &str) -> Vec<(u32, f64)> {
-        let runs: Vec<_> = self.lines.iter().filter_map(|line| line.run.methods.get(method)).collect();
+        let runs: Vec<_> =
+            self.lines.iter().filter_map(|line| line.run.methods.get(method)).collect();
         let periods = runs.iter().map(|run| run.matrix.len()).max().unwrap_or(0);
         let points = (0..periods).map(|t| {
             let losses = runs.iter().filter_map(|run| run.matrix.get(t)?.get(t));
@@ -69,14 +74,16 @@ impl Group<'_> {
             self.lines.iter().copied().filter(|line| line.run.periods.len() == periods).collect();
         let cells = |method: &str| -> Matrix {
             let cell = |t: usize, i: usize| {
-                let value =
-                    |line: &&RunLine| Some(line.run.methods.get(method)?.matrix.get(t)?.get(i)?.per_byte());
+                let value = |line: &&RunLine| {
+                    Some(line.run.methods.get(method)?.matrix.get(t)?.get(i)?.per_byte())
+                };
                 mean(full.iter().filter_map(value))
             };
             (0..periods).map(|t| (0..periods).map(|i| cell(t, i)).collect()).collect()
         };
         let all: Vec<_> = self.rows.iter().map(|row| (row, cells(&row.runs))).collect();
-        let values = || all.iter().flat_map(|(_, matrix)| matrix.iter().flatten().flatten().copied());
+        let values =
+            || all.iter().flat_map(|(_, matrix)| matrix.iter().flatten().flatten().copied());
         let range = values().fold(f64::INFINITY, f64::min)..=values().fold(0.0, f64::max);
         let ticks: Vec<String> = (1..=periods).map(|t| t.to_string()).collect();
         html! {
@@ -106,7 +113,8 @@ impl Group<'_> {
     pub(super) fn drift(&self) -> Markup {
         let mut users: Vec<(&str, Matrix)> = Vec::new();
         for line in &self.lines {
-            let novelty: Vec<Option<f64>> = line.run.periods.iter().map(|period| period.novelty).collect();
+            let novelty: Vec<Option<f64>> =
+                line.run.periods.iter().map(|period| period.novelty).collect();
             let name = line.key.user.as_str();
             match users.iter_mut().find(|(user, _)| *user == name) {
                 Some((_, seeds)) => seeds.push(novelty),

@@ -5,7 +5,9 @@ use spring_eval::SummaryRow;
 use spring_metrics::{ContinualScores, PairedTest};
 
 use super::Group;
-use crate::markup::{Column, bold_if, cell, cell_with, clean, count, details, number, percent, table};
+use crate::markup::{
+    Column, bold_if, cell, cell_with, clean, count, details, number, percent, table,
+};
 
 fn none() -> Markup {
     cell("–")
@@ -14,7 +16,8 @@ fn none() -> Markup {
 /// A difference with its interval, p after and before Holm's correction, and what would be found.
 fn tested(test: Option<PairedTest>) -> [Markup; 3] {
     let Some(test) = test else { return [none(), none(), none()] };
-    let interval = format!("{} to {}", number(test.difference.low, 4), number(test.difference.high, 4));
+    let interval =
+        format!("{} to {}", number(test.difference.low, 4), number(test.difference.high, 4));
     [
         cell_with(number(test.difference.mean, 4), interval),
         cell_with(number(test.p_holm, 3), number(test.p, 3)),
@@ -175,7 +178,8 @@ impl Group<'_> {
             Column::Number("Q"),
             Column::Number("S"),
         ];
-        let summary = "How each kind of text was scored: means before learning, over users and seeds";
+        let summary =
+            "How each kind of text was scored: means before learning, over users and seeds";
         details(summary, "Scores by kind of text", &columns, &rows)
     }
 }

@@ -102,10 +102,7 @@ pub fn record(period: u32, parent: u32) -> PeriodRecord {
             seconds: 1.5,
         },
         evicted: vec![
-            Evicted::new(
-                item,
-                EvictionReason::Outranked { rank: HARD[1], lowest_kept: None },
-            ),
+            Evicted::new(item, EvictionReason::Outranked { rank: HARD[1], lowest_kept: None }),
             Evicted::new(item, EvictionReason::Redundant { nearest: 4, distance: 0.25 }),
         ],
         gate_threshold: Some(HARD[2]),

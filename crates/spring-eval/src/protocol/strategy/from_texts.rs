@@ -48,7 +48,8 @@ impl FromTexts {
             Trains::AsManyTokens => {
                 let wanted = period.spring_tokens();
                 let encoded = encode(period.model(), period.config(), period.texts())?;
-                let lengths: Vec<usize> = encoded.iter().map(|text| text.sequence.response.len()).collect();
+                let lengths: Vec<usize> =
+                    encoded.iter().map(|text| text.sequence.response.len()).collect();
                 in_time(period.texts(), up_to(&shuffled(period), &lengths, wanted))
             }
         })
@@ -123,7 +124,10 @@ fn replayed(period: &Period<'_>) -> Result<Vec<Sequence>> {
     Ok(encoded.into_iter().map(|text| text.sequence).collect())
 }
 
-fn in_time(texts: &[StoredInteraction], chosen: impl Iterator<Item = usize>) -> Vec<StoredInteraction> {
+fn in_time(
+    texts: &[StoredInteraction],
+    chosen: impl Iterator<Item = usize>,
+) -> Vec<StoredInteraction> {
     let mut places: Vec<usize> = chosen.collect();
     places.sort_unstable();
     places.into_iter().map(|place| texts[place].clone()).collect()

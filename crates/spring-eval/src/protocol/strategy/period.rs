@@ -2,7 +2,9 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
-use spring_core::{Config, Event, LanguageModel, Progress, StoredInteraction, key, spring_memory::UserId};
+use spring_core::{
+    Config, Event, LanguageModel, Progress, StoredInteraction, key, spring_memory::UserId,
+};
 use spring_lm::{Adapter, Sequence, Train, TrainRequest, TrainStep};
 
 use super::reference::Reference;
@@ -111,7 +113,11 @@ impl<'a> Period<'a> {
         self.train_as(Training { start, texts, replayed: vec![], since_first: false }, progress)
     }
 
-    pub(super) fn train_as(&self, training: Training<'_>, progress: &mut dyn Progress) -> Result<Trained> {
+    pub(super) fn train_as(
+        &self,
+        training: Training<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Trained> {
         let config = self.config;
         let encoded = encode(self.model(), config, training.texts)?;
         let examples: Vec<Sequence> = encoded.into_iter().map(|text| text.sequence).collect();
@@ -120,8 +126,8 @@ impl<'a> Period<'a> {
             progress.on(Event::Training { done: step.done, steps: step.steps, loss: step.loss })
         };
         let first = if training.since_first { 0 } else { self.place };
-        let request =
-            TrainRequest::new(&config.lora, &examples, &config.training, seed).starting_from(training.start);
+        let request = TrainRequest::new(&config.lora, &examples, &config.training, seed)
+            .starting_from(training.start);
         let outcome = self
             .trainer(first..=self.place, training.replayed)
             .train(request, &mut step)
@@ -130,7 +136,11 @@ impl<'a> Period<'a> {
     }
 
     /// The model as it trains with the budget of some periods.
-    pub(super) fn trainer(&self, periods: RangeInclusive<usize>, replayed: Vec<Sequence>) -> Budgeted<'a> {
+    pub(super) fn trainer(
+        &self,
+        periods: RangeInclusive<usize>,
+        replayed: Vec<Sequence>,
+    ) -> Budgeted<'a> {
         self.arena.trainer(periods, replayed)
     }
 

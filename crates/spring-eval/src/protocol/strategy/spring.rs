@@ -44,9 +44,11 @@ impl Strategy for Spring {
 
     fn learn(&mut self, period: &Period<'_>, progress: &mut dyn Progress) -> Result<Learned> {
         // What the reference learned in the same way is not learned again.
-        let same =
-            period.reference().filter(|reference| reference.learns_like(&self.config, self.start.as_deref()));
-        if let Some((reference, learned)) = same.and_then(|same| Some((same, same.learned.last()?))) {
+        let same = period
+            .reference()
+            .filter(|reference| reference.learns_like(&self.config, self.start.as_deref()));
+        if let Some((reference, learned)) = same.and_then(|same| Some((same, same.learned.last()?)))
+        {
             self.knowledge.clone_from(&reference.knowledge);
             return Ok(learned.clone());
         }
