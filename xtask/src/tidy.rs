@@ -147,7 +147,9 @@ impl Tree {
     fn is_text(path: &Path) -> bool {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some(extension) => Self::EXTENSIONS.contains(&extension),
-            None => path.parent().is_some_and(|folder| folder.ends_with(".ci")),
+            None => path
+                .parent()
+                .is_some_and(|folder| folder.file_name().is_some_and(|name| name == ".ci")),
         }
     }
 

@@ -262,8 +262,8 @@ fn settings_and_base_are_compared() {
     assert!(import(&other, &folder).unwrap().settings_differ);
     assert_eq!(other.settings().config, Config::default());
     let foreign = Settings { fingerprint: "f00d".into(), ..settings(Config::default()) };
-    let mut foreign = SqliteStore::in_memory(&foreign).unwrap();
-    let error = import(&mut foreign, &folder).unwrap_err().to_string();
+    let foreign = SqliteStore::in_memory(&foreign).unwrap();
+    let error = import(&foreign, &folder).unwrap_err().to_string();
     assert!(error.contains("user.json: learned on another base model"), "{error}");
 }
 

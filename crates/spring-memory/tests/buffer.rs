@@ -18,7 +18,11 @@ fn keys<'i>(items: impl IntoIterator<Item = &'i BufferItem>) -> Vec<u64> {
 }
 
 fn retained(policy: BufferPolicyConfig, items: &[BufferItem], capacity: usize) -> Retained {
-    policy.init().unwrap().retain(items.to_vec(), capacity, &NoEmbeddings).expect("finite scores")
+    policy
+        .init()
+        .expect("a sound policy")
+        .retain(items.to_vec(), capacity, &NoEmbeddings)
+        .expect("finite scores")
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn answer(
     let request = lines.next().unwrap_or_default();
     let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
     let token =
-        headers.iter().any(|header| header.to_ascii_lowercase() == "authorization: bearer hf_abc");
+        headers.iter().any(|header| header.eq_ignore_ascii_case("authorization: bearer hf_abc"));
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     noted.lock().unwrap().push(format!("{path} {token}"));
     let mut send = |status: &str, headers: &str, body: &[u8]| {
@@ -159,7 +159,7 @@ fn a_model_is_fetched_once_and_its_cache_has_the_common_layout() {
     // The token stays with the hub, and after the first file the commit is asked for.
     let requests = server.requests.lock().unwrap().clone();
     assert!(
-        requests.iter().all(|line| line.ends_with("true") == !(line.contains("/stored/model"))),
+        requests.iter().all(|line| line.ends_with("true") != (line.contains("/stored/model"))),
         "{requests:?}"
     );
     assert_eq!(requests.iter().filter(|line| line.contains("/resolve/main/")).count(), 1);

@@ -19,8 +19,11 @@ impl<'v> Points<'v> {
     /// Vectors one after the other, each with this number of dimensions; `None` unless that divides
     /// them.
     pub fn new(vectors: &'v [f32], dimensions: usize) -> Option<Self> {
-        let divides =
-            if dimensions == 0 { vectors.is_empty() } else { vectors.len() % dimensions == 0 };
+        let divides = if dimensions == 0 {
+            vectors.is_empty()
+        } else {
+            vectors.len().is_multiple_of(dimensions)
+        };
         divides.then_some(Self { vectors, dimensions })
     }
 
