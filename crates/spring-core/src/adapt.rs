@@ -121,11 +121,14 @@ impl Adapting<'_> {
         let period =
             Period::new(planned.number, &texts).holding_out(planned.members.len() - texts.len());
         let mut renewing = Renewing { store, lease, inner: progress, lost: None };
-        let Learned { base, embeddings, record } =
+        let Learned { base, embeddings, fit, record } =
             match (learner.learn(period, &mut renewing), renewing.lost) {
                 (_, Some(lost)) => return Err(lost),
                 (learned, None) => learned?,
             };
+        if fit.is_worse() {
+            return Err(Error::Worse { period: planned.number, fit });
+        }
         let Memories { adapter, buffer, calibration, .. } = learner.model().memories();
         let commit = PeriodCommit {
             cut,

@@ -86,6 +86,19 @@ pub enum Error {
         /// The id that is taken.
         id: InteractionId,
     },
+    /// An update that explains the texts that it was trained on worse than what it started from.
+    #[error(
+        "period {period}: the update explains the {texts} texts that it learned from worse than \
+         before, {after:.3} nats per token instead of {before:.3}; nothing was committed, and the \
+         generation before stays in use; lower training.learning_rate or training.epochs",
+        texts = fit.texts, after = fit.after, before = fit.before
+    )]
+    Worse {
+        /// The period.
+        period: u32,
+        /// Both losses.
+        fit: crate::Fit,
+    },
     /// An error about one user, with the user's name in front.
     #[error("user {user}: {source}")]
     User {

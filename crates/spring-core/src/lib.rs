@@ -32,7 +32,7 @@ pub use ingest::ingest_jsonl;
 pub use learner::{Learner, Period};
 pub use memories::{Memories, RetrievalBank};
 pub use period::{
-    Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties,
+    Fit, Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties,
 };
 pub use progress::{Event, Progress, reading};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};

@@ -75,8 +75,34 @@ pub struct Learned {
     pub base: Vec<(u64, f64)>,
     /// Embeddings computed on the way.
     pub embeddings: EmbeddingMap,
+    /// How well the texts that were trained on are explained, before and after.
+    pub fit: Fit,
     /// The record of every decision.
     pub record: PeriodRecord,
+}
+
+/// Mean loss of the texts that a period trained on, in nats per token, each text with the same
+/// weight.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Fit {
+    /// Under the memories that the period started from: their adapter, or the base alone.
+    pub before: f64,
+    /// Under the new adapter.
+    pub after: f64,
+    /// The number of texts.
+    pub texts: usize,
+}
+
+impl Fit {
+    /// What dropout and the last bits of a sum may make worse, in nats per token.
+    const TOLERANCE: f64 = 1e-3;
+
+    /// Whether the update did harm by its own measure: a finite divergence, which no gradient that
+    /// is NaN gives away.
+    pub fn is_worse(&self) -> bool {
+        self.texts > 0 && (self.after.is_nan() || self.after > self.before + Self::TOLERANCE)
+    }
 }
 
 /// Mean of a response's log-likelihoods, nats per token.
@@ -121,7 +147,9 @@ pub fn learn_period(
         .zip(encoded.iter().zip(&observations))
         .map(|(text, (encoded, observation))| (text.seq, (encoded, observation.base)))
         .collect();
-    let items = rescore(model, config, scorer.as_ref(), &candidates, &measured, &adapter)?;
+    let (items, losses) =
+        rescore(model, config, scorer.as_ref(), &candidates, &measured, &adapter)?;
+    let fit = fit(&chosen, &observations, texts, &candidates, &losses);
     let mut embeddings = EmbeddingMap::new();
     let mut known = input.embeddings.clone();
     if config.needs_embeddings() {
@@ -187,6 +215,7 @@ pub fn learn_period(
         learned: Learned {
             base: texts.iter().zip(&observations).map(|(text, o)| (text.seq, o.base)).collect(),
             embeddings,
+            fit,
             record,
         },
     })
@@ -346,7 +375,7 @@ fn buffer_candidates<'a>(
 }
 
 /// Scores the texts that may stay in the buffer under the new adapter; those of the period are
-/// encoded and `measured` under the base already.
+/// encoded and `measured` under the base already. Gives their losses too, nats per token.
 fn rescore(
     model: &dyn LanguageModel,
     config: &Config,
@@ -354,7 +383,7 @@ fn rescore(
     candidates: &[(&StoredInteraction, u32)],
     measured: &HashMap<u64, (&Encoded, f64)>,
     adapter: &Adapter,
-) -> Result<Vec<BufferItem>> {
+) -> Result<(Vec<BufferItem>, Vec<f64>)> {
     let (mut encoded, mut known) = (Vec::new(), Vec::new());
     for (text, _) in candidates {
         let measured = measured.get(&text.seq);
@@ -369,7 +398,28 @@ fn rescore(
     let items = candidates.iter().zip(scores).map(|((text, period), score)| {
         BufferItem::new(text.seq, *period, score.novelty, score.quality, score.score)
     });
-    Ok(items.collect())
+    let losses = observations.iter().map(|observation| -observation.current());
+    Ok((items.collect(), losses.collect()))
+}
+
+/// How well the chosen texts are explained before and after.
+fn fit(
+    chosen: &[usize],
+    before: &[Observation],
+    texts: &[StoredInteraction],
+    candidates: &[(&StoredInteraction, u32)],
+    after: &[f64],
+) -> Fit {
+    let after: HashMap<u64, f64> =
+        candidates.iter().zip(after).map(|((text, _), loss)| (text.seq, *loss)).collect();
+    let mean = |loss: &dyn Fn(usize) -> f64| {
+        chosen.iter().map(|i| loss(*i)).sum::<f64>() / chosen.len().max(1) as f64
+    };
+    Fit {
+        before: mean(&|i| -before[i].current()),
+        after: mean(&|i| after.get(&texts[i].seq).copied().unwrap_or(f64::NAN)),
+        texts: chosen.len(),
+    }
 }
 
 #[cfg(test)]
