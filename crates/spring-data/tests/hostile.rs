@@ -272,7 +272,11 @@ fn sound_files_are_read() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400), piece in 1..9_usize) {
@@ -293,8 +297,13 @@ proptest! {
     }
 
     #[test]
-    fn damaged_files(sound in any_sound(), changes in prop::collection::vec(damage(), 1..4), piece in 1..99_usize) {
-        let bytes = changes.iter().fold(sound.text().into_bytes(), |bytes, change| change.of(bytes));
+    fn damaged_files(
+        sound in any_sound(),
+        changes in prop::collection::vec(damage(), 1..4),
+        piece in 1..99_usize,
+    ) {
+        let bytes =
+            changes.iter().fold(sound.text().into_bytes(), |bytes, change| change.of(bytes));
         read(&bytes, piece)?;
     }
 
@@ -309,7 +318,9 @@ proptest! {
 
     #[test]
     fn doubled_and_strange_keys(
-        sound in any_sound(), at in any::<Index>(), odd in odd_text(),
+        sound in any_sound(),
+        at in any::<Index>(),
+        odd in odd_text(),
         key in prop::sample::select(vec!["id", "user_id", "input", "profile", "query", "text", "title", "task", "golds", "user", "x", ""]),
     ) {
         let Sound { mut value, lines } = sound;
@@ -325,11 +336,20 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn damaged_files_on_disk(sound in any_sound(), changes in prop::collection::vec(damage(), 0..3)) {
-        read_file(&changes.iter().fold(sound.text().into_bytes(), |bytes, change| change.of(bytes)))?;
+    fn damaged_files_on_disk(
+        sound in any_sound(),
+        changes in prop::collection::vec(damage(), 0..3),
+    ) {
+        read_file(
+            &changes.iter().fold(sound.text().into_bytes(), |bytes, change| change.of(bytes)),
+        )?;
     }
 
     #[test]

@@ -233,7 +233,9 @@ proptest! {
     /// of the candidates.
     #[test]
     fn retaining_is_exact_and_order_free(
-        policy in policy(), items in items().prop_shuffle(), capacity in 0..25usize,
+        policy in policy(),
+        items in items().prop_shuffle(),
+        capacity in 0..25usize,
     ) {
         let policy = policy.init().unwrap();
         let retained = policy.retain(items.clone(), capacity, &Circle::new()).unwrap();
@@ -250,7 +252,11 @@ proptest! {
     /// Under a policy with standings, items that arrive one by one leave the same buffer as all at
     /// once.
     #[test]
-    fn streaming_equals_batch(policy in policy(), items in items().prop_shuffle(), capacity in 0..25usize) {
+    fn streaming_equals_batch(
+        policy in policy(),
+        items in items().prop_shuffle(),
+        capacity in 0..25usize,
+    ) {
         prop_assume!(policy != BufferPolicyConfig::Diversity);
         let mut buffer = ResidualBuffer::with_policy(capacity, policy.init().unwrap());
         for item in &items {
@@ -272,28 +278,43 @@ proptest! {
         let mut model: BTreeMap<u64, BufferItem> = BTreeMap::new();
         for (items, removed) in updates {
             model.extend(items.iter().map(|item| (item.key, *item)));
-            let expected =
-                policy.init().unwrap().retain(model.values().copied().collect(), capacity, &Circle::new()).unwrap();
+            let expected = policy
+                .init()
+                .unwrap()
+                .retain(model.values().copied().collect(), capacity, &Circle::new())
+                .unwrap();
             let evicted = buffer.update(items, &Circle::new()).unwrap();
             prop_assert_eq!(&evicted, &expected.evicted);
             model = expected.kept.iter().map(|item| (item.key, *item)).collect();
             if let Some(key) = removed {
                 prop_assert_eq!(buffer.remove(key), model.remove(&key));
             }
-            prop_assert_eq!(buffer.items().copied().collect::<Vec<_>>(), model.values().copied().collect::<Vec<_>>());
+            prop_assert_eq!(
+                buffer.items().copied().collect::<Vec<_>>(),
+                model.values().copied().collect::<Vec<_>>()
+            );
         }
     }
 
     /// A stored buffer comes back the same, to the last bit, and goes on the same.
     #[test]
-    fn snapshots_round_trip(policy in policy(), scores in prop::collection::vec(-1e3..1e3f64, 0..20), more in items()) {
+    fn snapshots_round_trip(
+        policy in policy(),
+        scores in prop::collection::vec(-1e3..1e3f64, 0..20),
+        more in items(),
+    ) {
         let mut buffer = ResidualBuffer::with_policy(8, policy.init().unwrap());
         let items = scores.iter().enumerate().map(|(n, &score)| item(n as u64, 1, score)).collect();
         buffer.update(items, &Circle::new()).unwrap();
         let json = serde_json::to_string(&buffer.snapshot()).unwrap();
-        let mut restored = ResidualBuffer::restore(serde_json::from_str(&json).unwrap(), policy.init().unwrap()).unwrap();
+        let mut restored =
+            ResidualBuffer::restore(serde_json::from_str(&json).unwrap(), policy.init().unwrap())
+                .unwrap();
         prop_assert_eq!(restored.snapshot(), buffer.snapshot());
-        prop_assert_eq!(restored.update(more.clone(), &Circle::new()), buffer.update(more, &Circle::new()));
+        prop_assert_eq!(
+            restored.update(more.clone(), &Circle::new()),
+            buffer.update(more, &Circle::new())
+        );
         prop_assert_eq!(restored.snapshot(), buffer.snapshot());
     }
 

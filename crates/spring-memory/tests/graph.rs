@@ -179,7 +179,10 @@ proptest! {
         changes in prop::collection::vec((0..60u64, prop::option::of(0..40usize), any::<bool>()), 1..80),
     ) {
         let config = small_graph().with_exact_below(10);
-        let palette: Vec<Vec<f32>> = { let mut n = Numbers(3); (0..40).map(|_| n.vector(8)).collect() };
+        let palette: Vec<Vec<f32>> = {
+            let mut n = Numbers(3);
+            (0..40).map(|_| n.vector(8)).collect()
+        };
         let mut index = DenseIndex::new(8, config).unwrap();
         let mut exact = VectorStore::new(8);
         for (key, vector, refresh) in changes {

@@ -147,7 +147,9 @@ proptest! {
         let lines = bytes.split(|&b| b == b'\n').count() as u64;
         let limits = JsonlLimits::default().with_line(60);
         let mut before = 0;
-        for record in JsonlReader::with_limits(BufReader::with_capacity(piece, bytes.as_slice()), "f", limits) {
+        for record in
+            JsonlReader::with_limits(BufReader::with_capacity(piece, bytes.as_slice()), "f", limits)
+        {
             let line = record.map_or_else(|error| error.line(), |(line, _)| line);
             prop_assert!(line > before && line <= lines);
             before = line;
@@ -173,8 +175,12 @@ proptest! {
     /// What is written comes back equal.
     #[test]
     fn round_trip(
-        user in "[^\\p{Cc}\\s]{1,20}", id in "[^\\p{Cc}\\s]{1,20}", seconds in -1_000_000_000..4_000_000_000i64,
-        prompt in any::<String>(), response in any::<String>(), number in any::<f64>(),
+        user in "[^\\p{Cc}\\s]{1,20}",
+        id in "[^\\p{Cc}\\s]{1,20}",
+        seconds in -1_000_000_000..4_000_000_000i64,
+        prompt in any::<String>(),
+        response in any::<String>(),
+        number in any::<f64>(),
     ) {
         prop_assume!(!response.trim().is_empty() && number.is_finite());
         let (user, id) = (user.as_str().try_into().unwrap(), id.as_str().try_into().unwrap());
