@@ -84,7 +84,8 @@ pub enum Command {
     /// Read a whole state and say whether anything in it is damaged.
     #[command(
         after_help = "With --json, one line per user with the SHA-256 of all that is kept of\n\
-        them, except for the times at which it was computed.\n\nExample:\n  spring check --state me.db"
+        them, except for the times at which it was computed.\n\nExample:\n  spring check --state \
+        me.db"
     )]
     Check(CheckArgs),
     /// Write a response as a user would.

@@ -207,7 +207,8 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
         let golds = serde_json::json!({"task": format!("LaMP_{task}"), "golds": golds});
         fs::write(&outputs, golds.to_string()).unwrap();
         let toml = format!(
-            "name = 'labels'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 }}\n\
+            "name = 'labels'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 \
+             }}\n\
              [[data]]\nname = 'lamp'\npath = '{}'\noutputs = '{}'\n",
             path.display(),
             outputs.display()

@@ -66,7 +66,8 @@ pub enum JsonlError {
     },
     /// The prompt or the response has more bytes than allowed.
     #[error(
-        "{label}:{line}: {field} has {bytes} bytes, more than {limit}: shorten it or raise the limit"
+        "{label}:{line}: {field} has {bytes} bytes, more than {limit}: shorten it or raise the \
+         limit"
     )]
     FieldTooLong {
         /// The file's label.

@@ -343,7 +343,8 @@ fn load_chat(template: serde_json::Value) -> spring_model::Result<Tokenizer> {
         std::fs::copy(fixture("tiny-llama").join(name), dir.path().join(name)).unwrap();
     }
     let config = serde_json::json!({
-        "bos_token": {"content": "<|begin|>", "special": true}, "eos_token": "<|end|>", "chat_template": template
+        "bos_token": {"content": "<|begin|>", "special": true}, "eos_token": "<|end|>",
+        "chat_template": template
     });
     std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
     Tokenizer::load(&ModelFiles::from_dir(dir.path()).unwrap(), 320)

@@ -145,7 +145,8 @@ impl Training {
 }
 
 const EXAMPLES: &str = "\
-Ctrl-C ends the run after the step at hand, with a checkpoint; --resume goes on with the same batches.
+Ctrl-C ends the run after the step at hand, with a checkpoint; --resume goes on with the same \
+batches.
 
 Examples:
   cargo xtask pretrain texts.jsonl.zst --out run --steps 2000

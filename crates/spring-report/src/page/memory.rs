@@ -86,8 +86,8 @@ impl Page<'_> {
             p {
                 "A prompt is compared with the buffer by BM25: shared words, rare ones counting \
                  more. How high is high enough differs from person to person, so the gate asks how \
-                 alike this person's own texts are: each text of the buffer looks for its best match \
-                 among the others."
+                 alike this person's own texts are: each text of the buffer looks for its best \
+                 match among the others."
             }
             "\n"
         };
