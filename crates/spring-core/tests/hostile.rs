@@ -138,9 +138,16 @@ proptest! {
     fn numbers_of_any_size_are_read_or_refused(
         line in any::<Index>(),
         number in prop_oneof![
-        Just("-1".to_owned()), Just("0".into()), Just("9223372036854775807".into()), Just("1e308".into()),
-        Just("nan".into()), Just("inf".into()), Just("\"\"".into()), Just("[]".into()), Just("{}".into()),
-    ],
+            Just("-1".to_owned()),
+            Just("0".into()),
+            Just("9223372036854775807".into()),
+            Just("1e308".into()),
+            Just("nan".into()),
+            Just("inf".into()),
+            Just("\"\"".into()),
+            Just("[]".into()),
+            Just("{}".into()),
+        ],
     ) {
         let lines: Vec<&str> = documented().lines().collect();
         let keys: Vec<usize> = (0..lines.len()).filter(|i| lines[*i].contains(" = ")).collect();

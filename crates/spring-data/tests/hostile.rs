@@ -58,16 +58,24 @@ fn sound_files() -> Vec<Sound> {
     });
     let longlamp = json!([
         {"reviewerId": "A1", "input": "Generate …", "output": "It floats.", "profile": [
-            {"description": "a boat", "overall": "5.0", "reviewText": "It floats.", "summary": "Good"}]},
+            {"description": "a boat", "overall": "5.0", "reviewText": "It floats.",
+             "summary": "Good"}]},
         {"reviewerId": "B2", "input": "Generate …", "output": "Too small.", "profile": [
             {"description": "a hat", "overall": 1.0, "reviewText": "Too small.", "summary": "Bad"}]}
     ]);
     let posts = json!([{"author": "A1", "input": "Generate …", "output": "A post.", "profile": [
         {"author": "A1", "content": "My first post.", "id": "t1", "summary": "about tea"}]}]);
     let oppu = json!([{"user_id": 12, "profile": [{"id": "a", "text": "Fine.", "score": "5"}],
-        "query": [{"id": "q1", "input": "What is the score"}, {"id": "q2", "input": "And", "gold": 3}]}]);
+        "query": [
+            {"id": "q1", "input": "What is the score"},
+            {"id": "q2", "input": "And", "gold": 3}]}]);
     let golds = json!([{"id": "q1", "output": "3"}, {"id": 310, "output": 5}]);
-    let text = |id: u32| json!({"user": "ada", "id": id.to_string(), "time": "2024-01-02T03:04:05Z", "prompt": "p", "response": "r"});
+    let text = |id: u32| {
+        json!({
+            "user": "ada", "id": id.to_string(), "time": "2024-01-02T03:04:05Z", "prompt": "p",
+            "response": "r"
+        })
+    };
     let lists = lamp.into_iter().chain([longlamp.clone(), posts, oppu.clone(), golds.clone()]);
     let lists = lists.map(|value| Sound { value, lines: false });
     let lines =
@@ -287,8 +295,9 @@ proptest! {
     #[test]
     fn arbitrary_tokens(
         tokens in prop::collection::vec(prop::sample::select(vec![
-            "[", "]", "{", "}", ",", ":", "\"", "\\", "\n", " ", "1", "null", "\"id\"", "\"golds\"", "\"task\"", "\"profile\"",
-            "\"query\"", "\"input\"", "\"output\"", "\"text\"", "\"user\"", "{\"golds\":[", "[{\"id\":1,\"profile\":[",
+            "[", "]", "{", "}", ",", ":", "\"", "\\", "\n", " ", "1", "null", "\"id\"", "\"golds\"",
+            "\"task\"", "\"profile\"", "\"query\"", "\"input\"", "\"output\"", "\"text\"", "\"user\"",
+            "{\"golds\":[", "[{\"id\":1,\"profile\":[",
             "{\"id\":\"a\",\"text\":\"t\"}", "]}", "{\"id\":1,\"output\":2}",
         ]), 0..40),
         piece in 1..9_usize,
@@ -321,7 +330,10 @@ proptest! {
         sound in any_sound(),
         at in any::<Index>(),
         odd in odd_text(),
-        key in prop::sample::select(vec!["id", "user_id", "input", "profile", "query", "text", "title", "task", "golds", "user", "x", ""]),
+        key in prop::sample::select(vec![
+            "id", "user_id", "input", "profile", "query", "text", "title", "task", "golds", "user",
+            "x", "",
+        ]),
     ) {
         let Sound { mut value, lines } = sound;
         let mut place = at.index(count(&value));

@@ -22,8 +22,13 @@ fn values(scores: &[DriftScore]) -> Vec<f64> {
 }
 
 prop_compose! {
-    fn any_observation()(base in -20.0..0.0, adapter in proptest::option::of(-20.0..0.0), order in 0u64..1000)
-        -> Observation { observation(base, adapter, order) }
+    fn any_observation()(
+        base in -20.0..0.0,
+        adapter in proptest::option::of(-20.0..0.0),
+        order in 0u64..1000,
+    ) -> Observation {
+        observation(base, adapter, order)
+    }
 }
 
 #[test]

@@ -295,10 +295,18 @@ prop_compose! {
 
 prop_compose! {
     fn sampling()(
-        temperature in 0.1f32..3.0, top_k in prop::option::of(1usize..50),
-        top_p in prop::option::of(0.01f32..=1.0), min_p in prop::option::of(0.0f32..=1.0), seed: u64,
+        temperature in 0.1f32..3.0,
+        top_k in prop::option::of(1usize..50),
+        top_p in prop::option::of(0.01f32..=1.0),
+        min_p in prop::option::of(0.0f32..=1.0),
+        seed: u64,
     ) -> SamplerConfig {
-        SamplerConfig::default().with_temperature(temperature).with_top_k(top_k).with_top_p(top_p).with_min_p(min_p).with_seed(seed)
+        SamplerConfig::default()
+            .with_temperature(temperature)
+            .with_top_k(top_k)
+            .with_top_p(top_p)
+            .with_min_p(min_p)
+            .with_seed(seed)
     }
 }
 

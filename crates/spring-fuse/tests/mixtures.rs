@@ -56,7 +56,10 @@ fn close(actual: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
 
 prop_compose! {
     fn logits(vocabulary: usize)(
-        logits in prop::collection::vec(prop_oneof![9 => -30.0f32..30.0, 1 => Just(NEG_INF)], vocabulary),
+        logits in prop::collection::vec(
+            prop_oneof![9 => -30.0f32..30.0, 1 => Just(NEG_INF)],
+            vocabulary,
+        ),
     ) -> Vec<f32> {
         logits
     }

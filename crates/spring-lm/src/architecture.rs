@@ -358,13 +358,18 @@ impl Fields {
                     })
                     .collect::<Result<_, _>>()?,
                 None if model_type.starts_with("gemma3") => {
-                    let pattern =
-                        self.sliding_window_pattern.or(self._sliding_window_pattern).unwrap_or(6).max(1);
-                    (1..=count).map(|i| if i.is_multiple_of(pattern) { Full } else { Sliding }).collect()
+                    let pattern = self.sliding_window_pattern.or(self._sliding_window_pattern);
+                    let pattern = pattern.unwrap_or(6).max(1);
+                    (1..=count)
+                        .map(|i| if i.is_multiple_of(pattern) { Full } else { Sliding })
+                        .collect()
                 }
                 None => {
-                    let first =
-                        if window.is_some() { self.max_window_layers.unwrap_or(count) } else { count };
+                    let first = if window.is_some() {
+                        self.max_window_layers.unwrap_or(count)
+                    } else {
+                        count
+                    };
                     (0..count).map(|i| if i < first { Full } else { Sliding }).collect()
                 }
             },

@@ -331,8 +331,7 @@ fn end_factors(name: &str) -> String {
     format!(
         "tensor {name} adapts {end}; only the linear layers inside the blocks are supported. \
          Train it with exclude_modules = [\"{end}\"], or merge it into its base with PEFT's \
-         merge_and_unload and give the result by \
-         --model"
+         merge_and_unload and give the result by --model"
     )
 }
 
@@ -439,7 +438,8 @@ impl Patterns {
         }
         let fields: Fields = serde_json::from_slice(json).map_err(|_| {
             "rank_pattern and alpha_pattern map names of modules to numbers; something else was \
-             found".to_owned()
+             found"
+                .to_owned()
         })?;
         let compile = |name: &str,
                        pairs: Option<Pairs>|
@@ -663,12 +663,16 @@ impl Modules {
         };
         match value {
             Value::String(all) if all == "all-linear" => Ok(Self::All),
-            Value::String(pattern) if pattern.len() <= MAX_PATTERN => Regex::new(&format!("^(?:{pattern})$"))
-                .map(Self::Pattern)
-                .map_err(|e| format!("{key} is no regular expression: {e}")),
+            Value::String(pattern) if pattern.len() <= MAX_PATTERN => {
+                Regex::new(&format!("^(?:{pattern})$"))
+                    .map(Self::Pattern)
+                    .map_err(|e| format!("{key} is no regular expression: {e}"))
+            }
             value => strings(value).filter(|list| !list.is_empty()).map(Self::Names).ok_or_else(|| {
-                format!("{key} = {value}; a list of names, a regular expression or \"all-linear\" \
-                         is wanted")
+                format!(
+                    "{key} = {value}; a list of names, a regular expression or \"all-linear\" is \
+                     wanted"
+                )
             }),
         }
     }

@@ -83,9 +83,10 @@ fn diversity_drops_the_near_copy() {
     let items = [item(1, 1, 0.0), item(2, 1, -1.0), item(3, 1, -2.0), item(4, 1, -3.0)];
     let retained = Diversity.retain(items.to_vec(), 3, &vectors).unwrap();
     assert_eq!(keys(&retained.kept), [1, 3, 4]);
-    assert!(
-        matches!(retained.evicted[0].reason, EvictionReason::Redundant { nearest: 1, distance } if distance < 0.001)
-    );
+    assert!(matches!(
+        retained.evicted[0].reason,
+        EvictionReason::Redundant { nearest: 1, distance } if distance < 0.001
+    ));
     let missing = Diversity.retain(items.to_vec(), 3, &NoEmbeddings);
     assert_eq!(missing, Err(BufferError::NoEmbedding { key: 1 }));
     let short = BTreeMap::from([(1, vec![1.0]), (2, vec![1.0, 2.0])]);

@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use spring_memory::{Interaction, JsonlError, JsonlLimits, JsonlReader};
 
 fn line(id: &str, response: &str) -> String {
-    format!(
-        r#"{{"user":"ada","id":"{id}","time":"2026-01-31T09:30:00Z","prompt":"p","response":"{response}"}}"#
-    )
+    let texts = format!(r#""prompt":"p","response":"{response}""#);
+    format!(r#"{{"user":"ada","id":"{id}","time":"2026-01-31T09:30:00Z",{texts}}}"#)
 }
 
 fn read(bytes: &[u8]) -> Vec<Result<(u64, Interaction), JsonlError>> {
@@ -219,7 +218,10 @@ fn a_file_of_another_kind_says_what_takes_it() {
 
 #[test]
 fn half_a_character_is_replaced_and_whole_ones_stay() {
-    let line = r#"{"user":"ada","id":"1","time":"2026-01-31T09:30:00Z","prompt":"\ud83d \ud83d\ude00","response":"\\ud83d"}"#;
+    let line = concat!(
+        r#"{"user":"ada","id":"1","time":"2026-01-31T09:30:00Z","#,
+        r#""prompt":"\ud83d \ud83d\ude00","response":"\\ud83d"}"#,
+    );
     let (_, read) = JsonlReader::new(line.as_bytes(), "f").next().unwrap().unwrap();
     assert_eq!((read.prompt.as_str(), read.response.as_str()), ("\u{fffd} 😀", "\\ud83d"));
 }

@@ -87,8 +87,8 @@ fn main() -> Result<(), Error> {
     }
     println!("Tokens per second on {device}, {precision}; LoRA of rank 8 on q and v.\n");
     println!(
-        "| parameters | score, 16 x 512 | train, 16 x 512 | decode, 1 row | 2 rows | 16 rows, 8 \
-         adapters |"
+        "| parameters | score, 16 x 512 | train, 16 x 512 | decode, 1 row | 2 rows \
+         | 16 rows, 8 adapters |"
     );
     println!("|---|---|---|---|---|---|");
     for shape in shapes {

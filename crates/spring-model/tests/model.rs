@@ -360,7 +360,9 @@ fn conversations_have_the_ids_of_transformers() {
     for case in fixture["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
         let template = fixture["templates"][name].clone();
-        let named = serde_json::json!([{"name": "tool_use", "template": ""}, {"name": "default", "template": template}]);
+        let named = serde_json::json!([
+            {"name": "tool_use", "template": ""}, {"name": "default", "template": template}
+        ]);
         for template in [template, named] {
             let tokenizer = chat_tokenizer(template);
             let roles = |name| serde_json::from_value::<Role>(name).unwrap();

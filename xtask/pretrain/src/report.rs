@@ -382,7 +382,9 @@ impl Report {
         let positions = |positions: &[(usize, usize, Tally)]| -> Vec<_> {
             let ranges = positions.iter().filter(|(.., sum)| sum.tokens > 0);
             ranges
-                .map(|(from, to, sum)| serde_json::json!({ "from": from, "to": to, "sum": tally(sum) }))
+                .map(|(from, to, sum)| {
+                    serde_json::json!({ "from": from, "to": to, "sum": tally(sum) })
+                })
                 .collect()
         };
         let comparisons =

@@ -66,8 +66,8 @@ impl Page<'_> {
                 "The latest texts of each period are held out: nothing learns from them. They are \
                  predicted right after the period was learned. " em { "Perplexity" } " is e to the \
                  power of the nats per token: the model is as unsure as if it chose among that \
-                 many equally likely tokens at each step. Lower is better. The " em { "static adapter" }
-                " learned the first period and was never updated."
+                 many equally likely tokens at each step. Lower is better. The "
+                em { "static adapter" } " learned the first period and was never updated."
             }
             "\n"
             p.finding { (self.verdict()) } "\n"

@@ -30,8 +30,8 @@ impl Page<'_> {
         html! {
             p {
                 "Selected texts compete for " (count(last.config.buffer.capacity, "place"))
-                " by their S under the adapter " em { "after" } " the update: what it still explains \
-                 badly stays. They are read at generation time and are not training data."
+                " by their S under the adapter " em { "after" } " the update: what it still \
+                 explains badly stays. They are read at generation time and are not training data."
             }
             "\n"
             @if buffer.is_empty() {
