@@ -296,8 +296,8 @@ proptest! {
     fn arbitrary_tokens(
         tokens in prop::collection::vec(prop::sample::select(vec![
             "[", "]", "{", "}", ",", ":", "\"", "\\", "\n", " ", "1", "null", "\"id\"", "\"golds\"",
-            "\"task\"", "\"profile\"", "\"query\"", "\"input\"", "\"output\"", "\"text\"", "\"user\"",
-            "{\"golds\":[", "[{\"id\":1,\"profile\":[",
+            "\"task\"", "\"profile\"", "\"query\"", "\"input\"", "\"output\"", "\"text\"",
+            "\"user\"", "{\"golds\":[", "[{\"id\":1,\"profile\":[",
             "{\"id\":\"a\",\"text\":\"t\"}", "]}", "{\"id\":1,\"output\":2}",
         ]), 0..40),
         piece in 1..9_usize,
