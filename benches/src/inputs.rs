@@ -96,10 +96,14 @@ pub fn read_vectors(
 /// Writes a model folder of SmolLM2-135M's shape with random weights.
 pub fn write_random_135m(folder: &Path) -> Result<()> {
     let config = serde_json::json!({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152, "hidden_size": 576,
-        "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
-        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 100_000.0, "hidden_act": "silu",
-        "attention_bias": false, "mlp_bias": false, "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152,
+        "hidden_size": 576,
+        "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 100_000.0,
+        "hidden_act": "silu",
+        "attention_bias": false, "mlp_bias": false, "tie_word_embeddings": true, "bos_token_id": 1,
+        "eos_token_id": 2
     })
     .to_string();
     fs::write(folder.join("config.json"), &config)?;

@@ -343,8 +343,10 @@ fn texts(ids: std::ops::Range<u32>) -> String {
         let subject = subjects[i as usize % subjects.len()];
         let canary = format!("{CANARY}-{user}-{i}.");
         let value = json!({
-            "user": user, "id": canary, "time": format!("2024-03-01T{:02}:{:02}:00Z", i / 60, i % 60),
-            "prompt": format!("About {subject}, {canary}"), "response": format!("{canary} {user} likes {subject}."),
+            "user": user, "id": canary,
+            "time": format!("2024-03-01T{:02}:{:02}:00Z", i / 60, i % 60),
+            "prompt": format!("About {subject}, {canary}"),
+            "response": format!("{canary} {user} likes {subject}."),
             "meta": {"note": canary},
         });
         format!("{value}\n")

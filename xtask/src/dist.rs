@@ -136,7 +136,10 @@ mod tests {
 
     #[test]
     fn cargo_says_where_the_binary_lies() {
-        let binary = r#"{"reason":"compiler-artifact","target":{"name":"spring"},"executable":"/t/release/spring"}"#;
+        let binary = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"spring"},"#,
+            r#""executable":"/t/release/spring"}"#,
+        );
         assert_eq!(executable(binary), Some("/t/release/spring".into()));
         let library =
             r#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}"#;

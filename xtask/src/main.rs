@@ -298,8 +298,8 @@ mod tests {
         };
         assert_eq!(
             parity.step().to_string(),
-            "cargo run --quiet --package spring-model --example parity --features cuda -- --device cuda \
-             --precision f32 --tolerance 0.5 a b"
+            "cargo run --quiet --package spring-model --example parity --features cuda -- \
+             --device cuda --precision f32 --tolerance 0.5 a b"
         );
     }
 

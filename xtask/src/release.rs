@@ -163,7 +163,8 @@ fn address(manifest: &Table) -> Vec<String> {
     let is_known = text(manifest, &["workspace", "package", "repository"]).is_some();
     (!is_known)
         .then(|| {
-            "[workspace.package] has no repository: where would a reader of the package report a bug?"
+            "[workspace.package] has no repository: where would a reader of the package report a \
+             bug?"
                 .to_owned()
         })
         .into_iter()

@@ -84,7 +84,8 @@ pub enum Command {
     /// Read a whole state and say whether anything in it is damaged.
     #[command(
         after_help = "With --json, one line per user with the SHA-256 of all that is kept of\n\
-        them, except for the times at which it was computed.\n\nExample:\n  spring check --state me.db"
+        them, except for the times at which it was computed.\n\n\
+        Example:\n  spring check --state me.db"
     )]
     Check(CheckArgs),
     /// Write a response as a user would.
@@ -307,7 +308,11 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N")]
     pub max_new_tokens: Option<usize>,
     /// End the answer before this text; may be given several times.
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
     pub stop: Vec<String>,
     /// Print the answer as it is written, as on a terminal, into a pipe or a file too.
     #[arg(long)]

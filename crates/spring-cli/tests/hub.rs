@@ -65,7 +65,8 @@ fn fixtures() -> PathBuf {
 fn score(model: &str, endpoint: &str, home: &Path) -> Output {
     let texts = home.join("texts.jsonl");
     let text = serde_json::json!({
-        "user": "u", "id": "1", "time": "2024-01-01T00:00:00Z", "prompt": "Rain.", "response": "The kettle sings."
+        "user": "u", "id": "1", "time": "2024-01-01T00:00:00Z", "prompt": "Rain.",
+        "response": "The kettle sings."
     });
     std::fs::write(&texts, format!("{text}\n")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_spring"))

@@ -40,7 +40,8 @@ fn texts(user: usize) -> String {
         let word = canary(user);
         let value = serde_json::json!({
             "user": USERS[user], "id": format!("{i}"), "time": format!("2024-03-01T10:{i:02}:00Z"),
-            "prompt": format!("What about {word} {}?", i % 3), "response": format!("It is {word}, number {i}."),
+            "prompt": format!("What about {word} {}?", i % 3),
+            "response": format!("It is {word}, number {i}."),
             "meta": {"note": word},
         });
         format!("{value}\n")

@@ -25,7 +25,8 @@ fn search_by_words_meaning_and_both() {
         let what = ["kettle", "lamp", "novel"][day % 3];
         let value = serde_json::json!({
             "user": "ada", "id": format!("{day}"), "time": format!("2024-03-{day:02}T10:00:00Z"),
-            "prompt": format!("Review a {what}"), "response": format!("The {what} of day {day} is fine."),
+            "prompt": format!("Review a {what}"),
+            "response": format!("The {what} of day {day} is fine."),
         });
         format!("{value}\n")
     };

@@ -27,7 +27,8 @@ fn command(args: &[&str]) -> Command {
 fn texts(user: &str, count: usize) -> String {
     let line = |i: usize| {
         let value = serde_json::json!({
-            "user": user, "id": format!("{i}"), "time": format!("2024-03-01T10:{:02}:{:02}Z", i / 60, i % 60),
+            "user": user, "id": format!("{i}"),
+            "time": format!("2024-03-01T10:{:02}:{:02}Z", i / 60, i % 60),
             "prompt": format!("Number {i}?"), "response": format!("{user} says {i}, of course."),
         });
         format!("{value}\n")
@@ -381,7 +382,8 @@ impl Disk {
             run("mount", &["-t", "tmpfs", "-o", &options, "tmpfs", folder.to_str().unwrap()]);
         if !is_mounted {
             eprintln!(
-                "skipped: no right to mount a small file system, so no disk here is full or protected"
+                "skipped: no right to mount a small file system, so no disk here is full or \
+                 protected"
             );
         }
         is_mounted.then_some(Self(folder))

@@ -50,7 +50,8 @@ fn lines(users: usize, texts: std::ops::Range<usize>) -> String {
     let line = |(who, text): (usize, usize)| {
         let time = format!("2024-01-{:02}T{:02}:00:00Z", text / 24 % 28 + 1, text % 24);
         let line = serde_json::json!({
-            "user": user(who), "id": text.to_string(), "time": time, "prompt": format!("Line {text}"),
+            "user": user(who), "id": text.to_string(), "time": time,
+            "prompt": format!("Line {text}"),
             "response": format!("This is line {text} of a short history.")
         });
         format!("{line}\n")

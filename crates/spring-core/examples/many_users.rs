@@ -3,7 +3,8 @@
 //! stored for everybody.
 //!
 //! ```sh
-//! cargo run --release -p spring-core --example many_users -- 10000 100 2     # users, texts of each, jobs
+//! # users, texts of each, jobs
+//! cargo run --release -p spring-core --example many_users -- 10000 100 2
 //! ```
 
 use std::{

@@ -115,10 +115,16 @@ fn ingest_line(store: &SqliteStore) -> Result<()> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn settings_are_read_or_refused_with_their_place(changes in prop::collection::vec(damage(), 1..4)) {
+    fn settings_are_read_or_refused_with_their_place(
+        changes in prop::collection::vec(damage(), 1..4),
+    ) {
         let bytes = changes.iter().fold(documented().as_bytes().to_vec(), |bytes, change| {
             if bytes.is_empty() { bytes } else { change.of(&bytes) }
         });
@@ -129,17 +135,31 @@ proptest! {
     }
 
     #[test]
-    fn numbers_of_any_size_are_read_or_refused(line in any::<Index>(), number in prop_oneof![
-        Just("-1".to_owned()), Just("0".into()), Just("9223372036854775807".into()), Just("1e308".into()),
-        Just("nan".into()), Just("inf".into()), Just("\"\"".into()), Just("[]".into()), Just("{}".into()),
-    ]) {
+    fn numbers_of_any_size_are_read_or_refused(
+        line in any::<Index>(),
+        number in prop_oneof![
+            Just("-1".to_owned()),
+            Just("0".into()),
+            Just("9223372036854775807".into()),
+            Just("1e308".into()),
+            Just("nan".into()),
+            Just("inf".into()),
+            Just("\"\"".into()),
+            Just("[]".into()),
+            Just("{}".into()),
+        ],
+    ) {
         let lines: Vec<&str> = documented().lines().collect();
         let keys: Vec<usize> = (0..lines.len()).filter(|i| lines[*i].contains(" = ")).collect();
         let changed = keys[line.index(keys.len())];
-        let text: Vec<String> = lines.iter().enumerate().map(|(i, line)| match line.split_once(" = ") {
-            Some((key, _)) if i == changed => format!("{key} = {number}"),
-            _ => (*line).to_owned(),
-        }).collect();
+        let text: Vec<String> = lines
+            .iter()
+            .enumerate()
+            .map(|(i, line)| match line.split_once(" = ") {
+                Some((key, _)) if i == changed => format!("{key} = {number}"),
+                _ => (*line).to_owned(),
+            })
+            .collect();
         match Config::from_toml(&text.join("\n"), "spring.toml") {
             Err(error) => prop_assert!(error.to_string().contains("spring.toml"), "{}", error),
             Ok(config) => prop_assert!(config.check().is_ok()),
@@ -158,7 +178,10 @@ proptest! {
             }
             Ok(report) => {
                 let users = store.users(None, 9).unwrap();
-                prop_assert_eq!(users.iter().map(|user| user.interactions).sum::<u64>(), report.added);
+                prop_assert_eq!(
+                    users.iter().map(|user| user.interactions).sum::<u64>(),
+                    report.added
+                );
             }
         }
     }
@@ -167,7 +190,8 @@ proptest! {
     fn stored_adapters_are_read_or_refused(change in damage()) {
         static SOUND: OnceLock<Vec<u8>> = OnceLock::new();
         let sound = SOUND.get_or_init(|| {
-            let fresh = Adapter::init(&config().lora, model().config(), model().fingerprint(), 1).unwrap();
+            let fresh =
+                Adapter::init(&config().lora, model().config(), model().fingerprint(), 1).unwrap();
             fresh.to_bytes().unwrap()
         });
         match Adapter::from_bytes(&change.of(sound)) {
@@ -181,10 +205,16 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn a_damaged_state_is_used_or_refused_by_name(changes in prop::collection::vec(damage(), 1..3)) {
+    fn a_damaged_state_is_used_or_refused_by_name(
+        changes in prop::collection::vec(damage(), 1..3),
+    ) {
         let bytes = changes.iter().fold(state_file().to_vec(), |bytes, change| {
             if bytes.is_empty() { bytes } else { change.of(&bytes) }
         });

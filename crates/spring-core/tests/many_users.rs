@@ -112,10 +112,10 @@ fn two_train_different_users_and_the_same_one_not() {
     let mut meanwhile = |event: Event<'_>| {
         if matches!(event, Event::Training { done: 1, .. }) {
             let error = adapt(model(), &second, &user("cy"), TWO, &mut ()).unwrap_err();
-            assert!(
-                matches!(&error, Error::Store(StoreError::Leased { holder, .. }) if holder.starts_with("process ")),
-                "{error}"
-            );
+            let Error::Store(StoreError::Leased { holder, .. }) = &error else {
+                panic!("{error}");
+            };
+            assert!(holder.starts_with("process "), "{error}");
             refused += 1;
         }
         ControlFlow::Continue(())

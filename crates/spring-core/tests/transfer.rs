@@ -36,7 +36,10 @@ fn live(store: &Store) {
         .generate("About soup", &mut ())
         .unwrap();
     store.record_answer(&store.version(&ada).unwrap(), &answer).unwrap();
-    let odd = r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#;
+    let odd = concat!(
+        r#"{"user":"ada","id":"../odd","time":"1969-12-31T23:59:59.000000001Z","prompt":"","#,
+        r#""response":"\u0000 ü","meta":{"b":[1.5,null],"a":0}}"#,
+    );
     ingest(store, odd);
 }
 

@@ -38,7 +38,8 @@ fn history(user: &str, count: usize) -> String {
         .map(|i| {
             let (subject, mood) = (subjects[i % 5], if i < count / 2 { "lovely" } else { "dull" });
             serde_json::json!({
-                "user": user, "id": format!("{i}"), "time": format!("2024-01-{:02}T08:00:00Z", i + 1),
+                "user": user, "id": format!("{i}"),
+                "time": format!("2024-01-{:02}T08:00:00Z", i + 1),
                 "prompt": format!("About {subject}"), "response": format!("{user} finds {subject} \
                     {mood} on day {i}.")
             })
@@ -355,7 +356,8 @@ fn chat_model() -> AnyModel {
     let chat: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixtures.join("chat.json")).unwrap()).unwrap();
     let config = serde_json::json!({
-        "bos_token": "<|begin|>", "eos_token": "<|end|>", "chat_template": chat["templates"]["turns"]
+        "bos_token": "<|begin|>", "eos_token": "<|end|>",
+        "chat_template": chat["templates"]["turns"]
     });
     std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
     AnyModel::load(&ModelFiles::from_dir(dir.path()).unwrap(), Device::Cpu).unwrap()

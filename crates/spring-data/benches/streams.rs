@@ -31,7 +31,8 @@ fn files(c: &mut Criterion) {
         .map(|user| {
             let profile: Vec<_> = (0..20).map(|i| entry(user * 20 + i)).collect();
             serde_json::json!({
-                "id": user.to_string(), "input": "Generate a headline for the following article: …", "profile": profile
+                "id": user.to_string(), "input": "Generate a headline for the following article: …",
+                "profile": profile
             })
         })
         .collect();

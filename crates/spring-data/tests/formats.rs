@@ -109,9 +109,12 @@ fn longlamp() -> [(Task, Value); 3] {
     [
         (
             Task::ProductReview,
-            json!({"reviewerId": "A1", "input": "Generate …", "output": "It floats well.", "profile": [
-                {"description": "a boat", "overall": "5.0", "reviewText": "It floats.", "summary": "Good"},
-                {"description": "a hat", "overall": 1.0, "reviewText": "Too small.", "summary": "Bad"}]}),
+            json!({"reviewerId": "A1", "input": "Generate …", "output": "It floats well.",
+                "profile": [
+                    {"description": "a boat", "overall": "5.0", "reviewText": "It floats.",
+                     "summary": "Good"},
+                    {"description": "a hat", "overall": 1.0, "reviewText": "Too small.",
+                     "summary": "Bad"}]}),
         ),
         (
             Task::AbstractGeneration,
@@ -124,7 +127,8 @@ fn longlamp() -> [(Task, Value); 3] {
             json!({"author": "A1", "input": "Generate …", "output": "My third post.", "profile": [
                 {"author": "A1", "content": "My first post.", "id": "t1", "summary": "about tea"},
                 {"author": "A1", "content": " ", "id": "t0", "summary": "nothing"},
-                {"author": "A1", "content": "My second post.", "id": "t2", "summary": "about rain"}]}),
+                {"author": "A1", "content": "My second post.", "id": "t2",
+                 "summary": "about rain"}]}),
         ),
     ]
 }
@@ -180,10 +184,13 @@ fn oppus_histories_have_several_questions() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["user_id", "user_name"] {
         let record = json!([{name: 12, "profile": [{"id": "a", "text": "Fine.", "score": "5"}],
-            "query": [{"id": "q1", "input": "What is the score of …"}, {"id": "q2", "input": "And of …"}]}]);
+            "query": [
+                {"id": "q1", "input": "What is the score of …"},
+                {"id": "q2", "input": "And of …"}]}]);
         let path = file(&dir, "user_top_100_history.json", record.to_string());
         assert_eq!(data::open(&path).unwrap().format(), Format::History(Some(Task::Lamp3)));
-        let golds = json!({"task": "LaMP_3", "golds": [{"id": "q2", "output": "3"}, {"id": "q1", "output": "5"}]});
+        let golds = json!({"task": "LaMP_3", "golds": [
+            {"id": "q2", "output": "3"}, {"id": "q1", "output": "5"}]});
         let golds = file(&dir, "golds.json", golds.to_string());
         let read = streams(&path, Some(&golds));
         assert_eq!(read[0].user.as_str(), "12");
@@ -244,7 +251,12 @@ fn records_of_one_user_are_merged() {
 #[test]
 fn our_lines_stay_strict() {
     let dir = tempfile::tempdir().unwrap();
-    let line = |id: u32| json!({"user": "ada", "id": id.to_string(), "time": "2024-01-02T03:04:05Z", "prompt": "p", "response": "r"});
+    let line = |id: u32| {
+        json!({
+            "user": "ada", "id": id.to_string(), "time": "2024-01-02T03:04:05Z", "prompt": "p",
+            "response": "r"
+        })
+    };
     let path = file(&dir, "good.jsonl", format!("\n{}\n{}\n", line(1), line(2)));
     assert_eq!(data::open(&path).unwrap().format(), Format::Interactions);
     assert_eq!(streams(&path, None)[0].texts.len(), 2);
@@ -428,7 +440,9 @@ fn the_task_is_that_of_the_whole_file() {
         of(json!([record(category, json!([{"text": "a", "title": "t", "category": null}]))])),
         "LaMP-2"
     );
-    let cites = json!([{"user_id": 1, "profile": [{"title": "t", "citation": "c", "id": "1"}], "query": []}]);
+    let cites = json!([{
+        "user_id": 1, "profile": [{"title": "t", "citation": "c", "id": "1"}], "query": []
+    }]);
     assert_eq!(of(cites), "LaMP-1, OPPU's layout");
 }
 
@@ -486,7 +500,10 @@ fn two_texts_with_one_id_are_refused_by_all() {
 #[test]
 fn half_a_character_does_not_refuse_a_file() {
     let dir = tempfile::tempdir().unwrap();
-    let text = r#"[{"id": "1", "input": "Paraphrase the following tweet", "profile": [{"id": "1", "text": "a \ud83d b"}]}]"#;
+    let text = concat!(
+        r#"[{"id": "1", "input": "Paraphrase the following tweet", "#,
+        r#""profile": [{"id": "1", "text": "a \ud83d b"}]}]"#,
+    );
     let path = file(&dir, "half.json", text.as_bytes());
     let streams = data::read_streams(&path, None, &|_| true).unwrap();
     assert_eq!(streams[0].texts[0].response, "a \u{fffd} b");

@@ -58,16 +58,24 @@ fn sound_files() -> Vec<Sound> {
     });
     let longlamp = json!([
         {"reviewerId": "A1", "input": "Generate …", "output": "It floats.", "profile": [
-            {"description": "a boat", "overall": "5.0", "reviewText": "It floats.", "summary": "Good"}]},
+            {"description": "a boat", "overall": "5.0", "reviewText": "It floats.",
+             "summary": "Good"}]},
         {"reviewerId": "B2", "input": "Generate …", "output": "Too small.", "profile": [
             {"description": "a hat", "overall": 1.0, "reviewText": "Too small.", "summary": "Bad"}]}
     ]);
     let posts = json!([{"author": "A1", "input": "Generate …", "output": "A post.", "profile": [
         {"author": "A1", "content": "My first post.", "id": "t1", "summary": "about tea"}]}]);
     let oppu = json!([{"user_id": 12, "profile": [{"id": "a", "text": "Fine.", "score": "5"}],
-        "query": [{"id": "q1", "input": "What is the score"}, {"id": "q2", "input": "And", "gold": 3}]}]);
+        "query": [
+            {"id": "q1", "input": "What is the score"},
+            {"id": "q2", "input": "And", "gold": 3}]}]);
     let golds = json!([{"id": "q1", "output": "3"}, {"id": 310, "output": 5}]);
-    let text = |id: u32| json!({"user": "ada", "id": id.to_string(), "time": "2024-01-02T03:04:05Z", "prompt": "p", "response": "r"});
+    let text = |id: u32| {
+        json!({
+            "user": "ada", "id": id.to_string(), "time": "2024-01-02T03:04:05Z", "prompt": "p",
+            "response": "r"
+        })
+    };
     let lists = lamp.into_iter().chain([longlamp.clone(), posts, oppu.clone(), golds.clone()]);
     let lists = lists.map(|value| Sound { value, lines: false });
     let lines =
@@ -272,7 +280,11 @@ fn sound_files_are_read() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..400), piece in 1..9_usize) {
@@ -283,8 +295,9 @@ proptest! {
     #[test]
     fn arbitrary_tokens(
         tokens in prop::collection::vec(prop::sample::select(vec![
-            "[", "]", "{", "}", ",", ":", "\"", "\\", "\n", " ", "1", "null", "\"id\"", "\"golds\"", "\"task\"", "\"profile\"",
-            "\"query\"", "\"input\"", "\"output\"", "\"text\"", "\"user\"", "{\"golds\":[", "[{\"id\":1,\"profile\":[",
+            "[", "]", "{", "}", ",", ":", "\"", "\\", "\n", " ", "1", "null", "\"id\"", "\"golds\"",
+            "\"task\"", "\"profile\"", "\"query\"", "\"input\"", "\"output\"", "\"text\"",
+            "\"user\"", "{\"golds\":[", "[{\"id\":1,\"profile\":[",
             "{\"id\":\"a\",\"text\":\"t\"}", "]}", "{\"id\":1,\"output\":2}",
         ]), 0..40),
         piece in 1..9_usize,
@@ -293,8 +306,13 @@ proptest! {
     }
 
     #[test]
-    fn damaged_files(sound in any_sound(), changes in prop::collection::vec(damage(), 1..4), piece in 1..99_usize) {
-        let bytes = changes.iter().fold(sound.text().into_bytes(), |bytes, change| change.of(bytes));
+    fn damaged_files(
+        sound in any_sound(),
+        changes in prop::collection::vec(damage(), 1..4),
+        piece in 1..99_usize,
+    ) {
+        let bytes =
+            changes.iter().fold(sound.text().into_bytes(), |bytes, change| change.of(bytes));
         read(&bytes, piece)?;
     }
 
@@ -309,8 +327,13 @@ proptest! {
 
     #[test]
     fn doubled_and_strange_keys(
-        sound in any_sound(), at in any::<Index>(), odd in odd_text(),
-        key in prop::sample::select(vec!["id", "user_id", "input", "profile", "query", "text", "title", "task", "golds", "user", "x", ""]),
+        sound in any_sound(),
+        at in any::<Index>(),
+        odd in odd_text(),
+        key in prop::sample::select(vec![
+            "id", "user_id", "input", "profile", "query", "text", "title", "task", "golds", "user",
+            "x", "",
+        ]),
     ) {
         let Sound { mut value, lines } = sound;
         let mut place = at.index(count(&value));
@@ -325,11 +348,20 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn damaged_files_on_disk(sound in any_sound(), changes in prop::collection::vec(damage(), 0..3)) {
-        read_file(&changes.iter().fold(sound.text().into_bytes(), |bytes, change| change.of(bytes)))?;
+    fn damaged_files_on_disk(
+        sound in any_sound(),
+        changes in prop::collection::vec(damage(), 0..3),
+    ) {
+        read_file(
+            &changes.iter().fold(sound.text().into_bytes(), |bytes, change| change.of(bytes)),
+        )?;
     }
 
     #[test]

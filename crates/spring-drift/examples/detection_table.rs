@@ -13,7 +13,8 @@ const STREAMS: u64 = 500;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let first_seed: u64 = std::env::args().nth(1).map_or(Ok(0), |argument| argument.parse())?;
     println!(
-        "| stream | spread | shift | detector | changes found | median delay | 90 % within | false alarms |"
+        "| stream | spread | shift | detector | changes found | median delay | 90 % within | false \
+         alarms |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for scenario in Scenario::ALL {

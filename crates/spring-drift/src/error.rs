@@ -9,7 +9,8 @@ use thiserror::Error;
 pub enum DriftError {
     /// A NaN or an infinity in the input, or a sum of finite inputs that overflows.
     #[error(
-        "item {index}: {field} is {value}; give finite numbers only, and leave out what could not be scored"
+        "item {index}: {field} is {value}; give finite numbers only, and leave out what could not \
+         be scored"
     )]
     NotFinite {
         /// Position in the slice that was passed, from 0.
@@ -21,7 +22,8 @@ pub enum DriftError {
     },
     /// Scores and observations do not pair up.
     #[error(
-        "{scores} scores for {observations} observations; pass one score per observation, in the same order"
+        "{scores} scores for {observations} observations; pass one score per observation, in the \
+         same order"
     )]
     LengthMismatch {
         /// Number of scores passed.

@@ -265,7 +265,8 @@ proptest! {
     fn page_hinkley_has_no_unit(seed: u64, scale in 0.1..10.0, shift in -5.0..5.0) {
         let stream = StreamConfig::new(Scenario::Recurring).with_shift(0.45).generate(seed);
         let moved: Vec<f64> = stream.iter().map(|value| value * scale + shift).collect();
-        let at = |alarms: Vec<Change>| alarms.iter().map(|a| (a.detected, a.since)).collect::<Vec<_>>();
+        let at =
+            |alarms: Vec<Change>| alarms.iter().map(|a| (a.detected, a.since)).collect::<Vec<_>>();
         prop_assert_eq!(at(alarms("page_hinkley", &stream)), at(alarms("page_hinkley", &moved)));
     }
 
@@ -274,7 +275,9 @@ proptest! {
     fn changes_are_consistent(stream in prop::collection::vec(-3.0..3.0, 0..300)) {
         for name in NAMES {
             for change in alarms(name, &stream) {
-                prop_assert!(change.since <= change.detected && (change.detected as usize) < stream.len());
+                prop_assert!(
+                    change.since <= change.detected && (change.detected as usize) < stream.len()
+                );
                 let part = &stream[change.since as usize..=change.detected as usize];
                 let mean = part.iter().sum::<f64>() / part.len() as f64;
                 prop_assert!((mean - change.after).abs() < 1e-9, "{name}: {mean} {change:?}");
@@ -292,8 +295,12 @@ proptest! {
         let readings = run();
         prop_assert_eq!(&readings, &run());
         for reading in readings {
-            prop_assert!(reading.band.is_none_or(|(low, high)| low <= reading.mean && reading.mean <= high));
-            prop_assert!(!reading.drifting || reading.change.is_some_and(|change| change.is_rise()));
+            prop_assert!(
+                reading.band.is_none_or(|(low, high)| low <= reading.mean && reading.mean <= high)
+            );
+            prop_assert!(
+                !reading.drifting || reading.change.is_some_and(|change| change.is_rise())
+            );
         }
     }
 }

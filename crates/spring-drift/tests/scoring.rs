@@ -22,8 +22,13 @@ fn values(scores: &[DriftScore]) -> Vec<f64> {
 }
 
 prop_compose! {
-    fn any_observation()(base in -20.0..0.0, adapter in proptest::option::of(-20.0..0.0), order in 0u64..1000)
-        -> Observation { observation(base, adapter, order) }
+    fn any_observation()(
+        base in -20.0..0.0,
+        adapter in proptest::option::of(-20.0..0.0),
+        order in 0u64..1000,
+    ) -> Observation {
+        observation(base, adapter, order)
+    }
 }
 
 #[test]
@@ -174,10 +179,13 @@ proptest! {
     ) {
         let moved: Vec<Observation> = shuffled.iter().map(|&index| input[index]).collect();
         let configs = NAMES.map(|name| name.parse().unwrap());
-        let standardized = ScorerConfig::Spring { alpha: Alpha::default(), standardize: Standardize::Period };
+        let standardized =
+            ScorerConfig::Spring { alpha: Alpha::default(), standardize: Standardize::Period };
         for config in configs.into_iter().chain([standardized]) {
             let scores = config.init().unwrap().score(&input).unwrap();
-            for (score, &index) in config.init().unwrap().score(&moved).unwrap().iter().zip(&shuffled) {
+            for (score, &index) in
+                config.init().unwrap().score(&moved).unwrap().iter().zip(&shuffled)
+            {
                 prop_assert!((score.score - scores[index].score).abs() < 1e-9);
                 prop_assert_eq!(score.novelty, scores[index].novelty);
             }
@@ -187,12 +195,16 @@ proptest! {
     /// z-scores do not depend on the unit or the zero of the likelihoods.
     #[test]
     fn standardized_scores_have_no_unit(
-        input in prop::collection::vec((-9.0..-1.0, -9.0..-1.0), 3..20), scale in 0.1..10.0, shift in -5.0..5.0,
+        input in prop::collection::vec((-9.0..-1.0, -9.0..-1.0), 3..20),
+        scale in 0.1..10.0,
+        shift in -5.0..5.0,
     ) {
         let spring = Spring::default().with_standardize(Standardize::Period);
         let at = |scale: f64, shift: f64| -> Vec<f64> {
-            let observations: Vec<Observation> = input.iter()
-                .map(|&(base, adapter)| observation(base * scale + shift, Some(adapter * scale), 0)).collect();
+            let observations: Vec<Observation> = input
+                .iter()
+                .map(|&(base, adapter)| observation(base * scale + shift, Some(adapter * scale), 0))
+                .collect();
             values(&spring.score(&observations).unwrap())
         };
         for (plain, changed) in at(1.0, 0.0).iter().zip(at(scale, shift)) {
@@ -202,10 +214,14 @@ proptest! {
 
     #[test]
     fn random_is_a_function_of_seed_and_order(
-        seed: u64, other: u64, orders in prop::collection::hash_set(any::<u64>(), 2..20),
+        seed: u64,
+        other: u64,
+        orders in prop::collection::hash_set(any::<u64>(), 2..20),
     ) {
-        let input: Vec<Observation> = orders.iter().map(|&order| observation(-1.0, None, order)).collect();
-        let at = |seed| values(&ScorerConfig::Random { seed }.init().unwrap().score(&input).unwrap());
+        let input: Vec<Observation> =
+            orders.iter().map(|&order| observation(-1.0, None, order)).collect();
+        let at =
+            |seed| values(&ScorerConfig::Random { seed }.init().unwrap().score(&input).unwrap());
         prop_assert_eq!(at(seed), at(seed));
         prop_assert!(at(seed).iter().all(|score| (0.0..1.0).contains(score)));
         prop_assume!(seed != other);

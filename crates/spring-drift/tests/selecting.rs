@@ -142,7 +142,8 @@ prop_compose! {
 proptest! {
     #[test]
     fn the_fraction_is_the_ceiling(percent in 0usize..=100, n in 0usize..500) {
-        let taken = indices(Selection::TopFraction { fraction: percent as f64 / 100.0 }, &vec![0.0; n]);
+        let taken =
+            indices(Selection::TopFraction { fraction: percent as f64 / 100.0 }, &vec![0.0; n]);
         prop_assert_eq!(taken.len(), (percent * n).div_ceil(100));
     }
 
@@ -164,17 +165,23 @@ proptest! {
         let threshold = f64::from(threshold);
         let mut taken = indices(Selection::Threshold { threshold }, &values);
         taken.sort_unstable();
-        let reached: Vec<usize> = (0..values.len()).filter(|&index| values[index] >= threshold).collect();
+        let reached: Vec<usize> =
+            (0..values.len()).filter(|&index| values[index] >= threshold).collect();
         prop_assert_eq!(taken, reached);
     }
 
     /// Rank correlation is symmetric in direction and blind to any monotonic change of scale.
     #[test]
-    fn rank_correlation_sees_ranks_only(pairs in prop::collection::vec((-9i32..9, -9i32..9), 2..30)) {
+    fn rank_correlation_sees_ranks_only(
+        pairs in prop::collection::vec((-9i32..9, -9i32..9), 2..30),
+    ) {
         let of = |change: fn(f64) -> f64| {
-            let scores: Vec<DriftScore> = pairs.iter().map(|&(novelty, score)| {
-                DriftScore::new(f64::from(novelty), 0.0, change(f64::from(score)))
-            }).collect();
+            let scores: Vec<DriftScore> = pairs
+                .iter()
+                .map(|&(novelty, score)| {
+                    DriftScore::new(f64::from(novelty), 0.0, change(f64::from(score)))
+                })
+                .collect();
             ScoreStatistics::of(&scores, Alpha::default()).unwrap().score_novelty_correlation
         };
         let plain = of(|v| v);

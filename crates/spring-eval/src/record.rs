@@ -304,7 +304,8 @@ impl SuiteData {
         if !self.not_run.is_empty() {
             let methods = self.not_run.join(", ");
             notices.push(format!(
-                "{}: not run, as there are too few users to keep one back for the domain adapter: {methods}",
+                "{}: not run, as there are too few users to keep one back for the domain adapter: \
+                 {methods}",
                 self.data
             ));
         }

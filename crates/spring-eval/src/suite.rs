@@ -251,7 +251,8 @@ impl Suite {
             || self.name.contains(['/', '\\'])
             || self.name.starts_with('.')
         {
-            "name: it becomes a folder, so it is not empty, does not begin with a dot and holds no slash"
+            "name: it becomes a folder, so it is not empty, does not begin with a dot and holds no \
+             slash"
         } else if self.methods.is_empty() || names.len() < self.methods.len() + self.choose.len() {
             "methods: at least one, each once, and no choice has the name of another or of a method"
         } else if !self.choose.is_empty() && self.data.iter().any(|data| data.users < 2) {

@@ -170,13 +170,19 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
         let entry = |i: usize| match task {
             1 => {
                 let (title, text) = (words(i), words(i + 100));
-                serde_json::json!({"id": i.to_string(), "title": title, "abstract": text, "date": "2012"})
+                serde_json::json!({
+                    "id": i.to_string(), "title": title, "abstract": text, "date": "2012"
+                })
             }
             2 => {
-                serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]})
+                serde_json::json!({
+                    "id": i.to_string(), "description": words(i), "tag": things[i % 3]
+                })
             }
             _ => {
-                serde_json::json!({"id": i.to_string(), "text": words(i), "score": (1 + i % 5).to_string()})
+                serde_json::json!({
+                    "id": i.to_string(), "text": words(i), "score": (1 + i % 5).to_string()
+                })
             }
         };
         let profile: Vec<_> = (0..texts).map(entry).collect();
@@ -185,7 +191,9 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
             2 => "Which tag does this movie relate to?",
             _ => "What is the score of the following review?",
         };
-        serde_json::json!({"id": format!("{name} asks"), "user_id": name, "input": input, "profile": profile})
+        serde_json::json!({
+            "id": format!("{name} asks"), "user_id": name, "input": input, "profile": profile
+        })
     };
     for task in 1..4 {
         // The last user has the same text again and again, which leaves nothing to test.
@@ -207,7 +215,8 @@ fn labels_and_ratings_of_lamp_are_judged_as_such_and_left_out_users_are_named() 
         let golds = serde_json::json!({"task": format!("LaMP_{task}"), "golds": golds});
         fs::write(&outputs, golds.to_string()).unwrap();
         let toml = format!(
-            "name = 'labels'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 }}\n\
+            "name = 'labels'\nmethods = ['base', 'static']\ngeneration = {{ texts = 1, tokens = 3 \
+             }}\n\
              [[data]]\nname = 'lamp'\npath = '{}'\noutputs = '{}'\n",
             path.display(),
             outputs.display()

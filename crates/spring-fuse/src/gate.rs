@@ -289,7 +289,8 @@ fn closed(threshold_and_best: Option<(f64, f64)>, why: String) -> GateDecision {
 ///
 /// ```
 /// use spring_fuse::{Calibration, Candidate, GateConfig};
-/// let gate = serde_json::from_str::<GateConfig>(r#"{"kind": "fixed", "threshold": 2.0}"#)?.init()?;
+/// let gate: GateConfig = serde_json::from_str(r#"{"kind": "fixed", "threshold": 2.0}"#)?;
+/// let gate = gate.init()?;
 /// let decision = gate.decide(&[2.5, 1.0].map(Candidate::new), &Calibration::default());
 /// assert_eq!((decision.kept, decision.margin), (vec![0], Some(0.5)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -164,9 +164,12 @@ mod tests {
         /// Eighths, so that many are equal and sums are exact.
         #[test]
         fn what_is_drawn_is_in_the_nucleus(
-            eighths in prop::collection::vec(0u8..=8, 1..200), share in 0.01f64..1.0, least in 0u8..=8,
+            eighths in prop::collection::vec(0u8..=8, 1..200),
+            share in 0.01f64..1.0,
+            least in 0u8..=8,
         ) {
-            let mut weights: Vec<f32> = eighths.into_iter().map(|eighths| f32::from(eighths) / 8.0).collect();
+            let mut weights: Vec<f32> =
+                eighths.into_iter().map(|eighths| f32::from(eighths) / 8.0).collect();
             weights[0] = 1.0;
             first_draws(&weights, share, f32::from(least) / 8.0)?;
         }

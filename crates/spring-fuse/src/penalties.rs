@@ -112,8 +112,10 @@ vectorized! {
     fn mean(log_probs: &[f32]) -> f32 {
         let (mut total, mut count) = (0.0f64, 0.0f64);
         for block in log_probs.chunks(BLOCK) {
-            total += f64::from(sum(block, |value| if value > f32::NEG_INFINITY { value } else { 0.0 }));
-            count += f64::from(sum(block, |value| if value > f32::NEG_INFINITY { 1.0 } else { 0.0 }));
+            total +=
+                f64::from(sum(block, |value| if value > f32::NEG_INFINITY { value } else { 0.0 }));
+            count +=
+                f64::from(sum(block, |value| if value > f32::NEG_INFINITY { 1.0 } else { 0.0 }));
         }
         (total / count.max(1.0)) as f32
     }

@@ -120,7 +120,11 @@ vectorized! {
     fn weigh(values: &mut [f32], highest: f32, temperature: f32, least: f32) {
         for value in values {
             let log_weight = (*value - highest) / temperature;
-            *value = if *value >= least && log_weight > EXP_FLOOR { exp_minimax(log_weight) } else { 0.0 };
+            *value = if *value >= least && log_weight > EXP_FLOOR {
+                exp_minimax(log_weight)
+            } else {
+                0.0
+            };
         }
     }
 }

@@ -123,7 +123,9 @@ vectorized! {
     /// The tokens whose values are in the range, which are few.
     fn collect(values: Values<'_>, range: Range<f32>, few: &mut Vec<Ranked>) {
         let (low, above) = (range.start, range.end);
-        for (index, (block, highest)) in values.all.chunks(SMALL_BLOCK).zip(values.highest).enumerate() {
+        for (index, (block, highest)) in
+            values.all.chunks(SMALL_BLOCK).zip(values.highest).enumerate()
+        {
             let within = |value: f32| value >= low && value < above;
             if *highest < low || sum(block, |value| f32::from(u8::from(within(value)))) == 0.0 {
                 continue;
@@ -139,9 +141,13 @@ vectorized! {
     /// How many values reach each bound; the bounds rise.
     fn reaching(values: Values<'_>, bounds: [f32; BOUNDS]) -> [usize; BOUNDS] {
         let mut totals = [0; BOUNDS];
-        for (block, highest) in values.all.chunks(BLOCK).zip(values.highest.chunks(BLOCK / SMALL_BLOCK)) {
+        for (block, highest) in
+            values.all.chunks(BLOCK).zip(values.highest.chunks(BLOCK / SMALL_BLOCK))
+        {
             let highest = max(highest);
-            for (total, bound) in totals.iter_mut().zip(bounds).take_while(|(_, bound)| *bound <= highest) {
+            for (total, bound) in
+                totals.iter_mut().zip(bounds).take_while(|(_, bound)| *bound <= highest)
+            {
                 // Exact: a block has far fewer values than f32 can count.
                 *total += sum(block, |value| if value >= bound { 1.0 } else { 0.0 }) as usize;
             }

@@ -295,10 +295,18 @@ prop_compose! {
 
 prop_compose! {
     fn sampling()(
-        temperature in 0.1f32..3.0, top_k in prop::option::of(1usize..50),
-        top_p in prop::option::of(0.01f32..=1.0), min_p in prop::option::of(0.0f32..=1.0), seed: u64,
+        temperature in 0.1f32..3.0,
+        top_k in prop::option::of(1usize..50),
+        top_p in prop::option::of(0.01f32..=1.0),
+        min_p in prop::option::of(0.0f32..=1.0),
+        seed: u64,
     ) -> SamplerConfig {
-        SamplerConfig::default().with_temperature(temperature).with_top_k(top_k).with_top_p(top_p).with_min_p(min_p).with_seed(seed)
+        SamplerConfig::default()
+            .with_temperature(temperature)
+            .with_top_k(top_k)
+            .with_top_p(top_p)
+            .with_min_p(min_p)
+            .with_seed(seed)
     }
 }
 
@@ -311,7 +319,11 @@ proptest! {
     }
 
     #[test]
-    fn draws_are_functions_of_seed_and_step(values in distribution(), config in sampling(), step: u64) {
+    fn draws_are_functions_of_seed_and_step(
+        values in distribution(),
+        config in sampling(),
+        step: u64,
+    ) {
         let first = choose(config, &values, step);
         prop_assert_eq!(first, choose(config, &values, step));
         // Nor does it matter what the same sampler chose before.
@@ -328,11 +340,20 @@ proptest! {
     /// Penalties touch the tokens seen and no others, in whatever order these came.
     #[test]
     fn penalties_touch_what_was_seen(
-        values in distribution(), history in prop::collection::vec(0usize..300, 0..20),
-        repetition in 0.5f32..2.0, frequency in -1.0f32..1.0, presence in -1.0f32..1.0,
+        values in distribution(),
+        history in prop::collection::vec(0usize..300, 0..20),
+        repetition in 0.5f32..2.0,
+        frequency in -1.0f32..1.0,
+        presence in -1.0f32..1.0,
     ) {
-        let mut history: Vec<u32> = history.iter().map(|token| (token % values.len()) as u32).collect();
-        let mut penalizer = Penalties::default().with_repetition(repetition).with_frequency(frequency).with_presence(presence).init().unwrap();
+        let mut history: Vec<u32> =
+            history.iter().map(|token| (token % values.len()) as u32).collect();
+        let mut penalizer = Penalties::default()
+            .with_repetition(repetition)
+            .with_frequency(frequency)
+            .with_presence(presence)
+            .init()
+            .unwrap();
         let mut apply = |history: &[u32]| {
             let mut out = values.clone();
             penalizer.apply(&mut out, history).unwrap();
@@ -345,8 +366,11 @@ proptest! {
             let count = history.iter().filter(|&&seen| seen as usize == token).count() as f32;
             let above = before - zero;
             let repeated = zero + if above < 0.0 { above * repetition } else { above / repetition };
-            let expected = if count == 0.0 { before } else { repeated - presence - frequency * count };
-            prop_assert!((after - expected).abs() < 1e-3 * expected.abs().max(1.0) || after == expected);
+            let expected =
+                if count == 0.0 { before } else { repeated - presence - frequency * count };
+            prop_assert!(
+                (after - expected).abs() < 1e-3 * expected.abs().max(1.0) || after == expected
+            );
         }
         history.reverse();
         prop_assert_eq!(apply(&history), penalized);

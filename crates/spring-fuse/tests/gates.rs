@@ -144,23 +144,31 @@ proptest! {
         let mut sorted = sample;
         sorted.sort_by(|a, b| a.partial_cmp(b).unwrap());
         let position = q * (sorted.len() - 1) as f64;
-        let naive: f64 = sorted.iter().enumerate()
-            .map(|(index, value)| value * (1.0 - (index as f64 - position).abs()).max(0.0)).sum();
+        let naive: f64 = sorted
+            .iter()
+            .enumerate()
+            .map(|(index, value)| value * (1.0 - (index as f64 - position).abs()).max(0.0))
+            .sum();
         prop_assert!((quantile - naive).abs() < 1e-9, "{} {}", quantile, naive);
     }
 
     /// A stricter gate keeps no more, and a better best score never closes a gate that was open.
     #[test]
     fn gates_are_monotonic(
-        mut scores in prop::collection::vec(-2.0..9.0, 1..6), sample in prop::collection::vec(0.0..9.0, 8..30),
-        low in 0.0..1.0, step in 0.0..1.0, better in 0.0..5.0,
+        mut scores in prop::collection::vec(-2.0..9.0, 1..6),
+        sample in prop::collection::vec(0.0..9.0, 8..30),
+        low in 0.0..1.0,
+        step in 0.0..1.0,
+        better in 0.0..5.0,
     ) {
         scores.sort_by(|a: &f64, b| b.partial_cmp(a).unwrap());
-        let strictness = |level: f64| [
-            GateConfig::Quantile { quantile: level.min(1.0), min_calibration: 8, k: 2 },
-            GateConfig::Fixed { threshold: level * 9.0, k: 2 },
-            GateConfig::Margin { margin: level * 4.0, k: 2 },
-        ];
+        let strictness = |level: f64| {
+            [
+                GateConfig::Quantile { quantile: level.min(1.0), min_calibration: 8, k: 2 },
+                GateConfig::Fixed { threshold: level * 9.0, k: 2 },
+                GateConfig::Margin { margin: level * 4.0, k: 2 },
+            ]
+        };
         for (lax, strict) in strictness(low).into_iter().zip(strictness(low + step)) {
             let lax_kept = decide(lax, &scores, &sample).kept;
             let kept = decide(strict, &scores, &sample).kept;
@@ -175,20 +183,26 @@ proptest! {
 
     #[test]
     fn decisions_agree_with_themselves(
-        mut scores in prop::collection::vec(-2.0..9.0, 0..6), sample in prop::collection::vec(-1.0..9.0, 0..20),
+        mut scores in prop::collection::vec(-2.0..9.0, 0..6),
+        sample in prop::collection::vec(-1.0..9.0, 0..20),
     ) {
         scores.sort_by(|a: &f64, b| b.partial_cmp(a).unwrap());
         for name in ["quantile", "always", "never"] {
             let decision = decide(name.parse().unwrap(), &scores, &sample);
             prop_assert_eq!(decision.open, !decision.kept.is_empty());
             prop_assert_eq!(decision.reason.starts_with("open"), decision.open);
-            prop_assert!(decision.kept.len() <= 2 && decision.kept.iter().all(|&index| scores[index] > 0.0));
+            prop_assert!(
+                decision.kept.len() <= 2 && decision.kept.iter().all(|&index| scores[index] > 0.0)
+            );
             if let Some(threshold) = decision.threshold {
                 prop_assert!(decision.kept.iter().all(|&index| scores[index] >= threshold));
                 prop_assert!((decision.margin.unwrap() - (scores[0] - threshold)).abs() < 1e-12);
             }
             let json = serde_json::to_string(&decision).unwrap();
-            prop_assert_eq!(serde_json::from_str::<GateDecision>(&json).unwrap().kept, decision.kept);
+            prop_assert_eq!(
+                serde_json::from_str::<GateDecision>(&json).unwrap().kept,
+                decision.kept
+            );
         }
     }
 }

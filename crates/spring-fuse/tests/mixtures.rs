@@ -56,7 +56,10 @@ fn close(actual: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
 
 prop_compose! {
     fn logits(vocabulary: usize)(
-        logits in prop::collection::vec(prop_oneof![9 => -30.0f32..30.0, 1 => Just(NEG_INF)], vocabulary),
+        logits in prop::collection::vec(
+            prop_oneof![9 => -30.0f32..30.0, 1 => Just(NEG_INF)],
+            vocabulary,
+        ),
     ) -> Vec<f32> {
         logits
     }
@@ -335,14 +338,21 @@ proptest! {
     #[test]
     fn mixtures_are_their_definitions((branches, weights) in weighted(), beta in 0.0f32..3.0) {
         let exact = |token: usize, branch: usize| f64::from(branches[branch][token]);
-        let over_tokens = |f: &dyn Fn(usize) -> f64| -> Vec<f64> { (0..branches[0].len()).map(f).collect() };
+        let over_tokens =
+            |f: &dyn Fn(usize) -> f64| -> Vec<f64> { (0..branches[0].len()).map(f).collect() };
         let weighted_sum = |f: &dyn Fn(usize) -> f64| -> f64 {
             weights.iter().enumerate().map(|(branch, &weight)| f64::from(weight) * f(branch)).sum()
         };
         let (out, _) = mix(&mut Probability, &branches, &weights).unwrap();
-        close(&out, &over_tokens(&|token| weighted_sum(&|branch| exact(token, branch).exp()).ln()))?;
+        close(
+            &out,
+            &over_tokens(&|token| weighted_sum(&|branch| exact(token, branch).exp()).ln()),
+        )?;
         let (out, _) = mix(&mut LogLinear, &branches, &weights).unwrap();
-        close(&out, &normalized(&over_tokens(&|token| weighted_sum(&|branch| exact(token, branch)))))?;
+        close(
+            &out,
+            &normalized(&over_tokens(&|token| weighted_sum(&|branch| exact(token, branch)))),
+        )?;
         let contrast = Contrastive::default().with_beta(beta).with_plausibility(f32::MIN_POSITIVE);
         let (out, _) = mix(&mut { contrast }, &branches[..2], &[0.5, 0.5]).unwrap();
         let difference = over_tokens(&|token| match exact(token, 1) {
@@ -351,7 +361,10 @@ proptest! {
         });
         for (&actual, &expected) in out.iter().zip(&normalized(&difference)) {
             // z0 at its floor makes numbers of 1e4, which f32 holds to 1e-3.
-            prop_assert!((f64::from(actual) - expected).abs() < 0.02 || f64::from(actual) == expected, "{actual} {expected}");
+            prop_assert!(
+                (f64::from(actual) - expected).abs() < 0.02 || f64::from(actual) == expected,
+                "{actual} {expected}"
+            );
         }
     }
 
@@ -360,7 +373,8 @@ proptest! {
     #[test]
     fn the_ends_of_lambda_are_exact(branches in branches(), chosen in 0usize..4) {
         let chosen = chosen % branches.len();
-        let weights: Vec<f32> = (0..branches.len()).map(|branch| if branch == chosen { 1.0 } else { 0.0 }).collect();
+        let weights: Vec<f32> =
+            (0..branches.len()).map(|branch| if branch == chosen { 1.0 } else { 0.0 }).collect();
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         for mut mixture in all_mixtures() {
             let (out, _) = mix(&mut *mixture, &branches, &weights).unwrap();
@@ -381,13 +395,19 @@ proptest! {
             (Just((branches, weights)), Just(order).prop_shuffle())
         })
     ) {
-        let renamed: Vec<Vec<f32>> =
-            branches.iter().map(|branch| order.iter().map(|&token| branch[token]).collect()).collect();
+        let renamed: Vec<Vec<f32>> = branches
+            .iter()
+            .map(|branch| order.iter().map(|&token| branch[token]).collect())
+            .collect();
         for mut mixture in all_mixtures() {
             let (plain, _) = mix(&mut *mixture, &branches, &weights).unwrap();
             let (out, _) = mix(&mut *mixture, &renamed, &weights).unwrap();
             for (new, &token) in out.iter().zip(&order) {
-                prop_assert!((new - plain[token]).abs() < 1e-4 || *new == plain[token], "{}", mixture.name());
+                prop_assert!(
+                    (new - plain[token]).abs() < 1e-4 || *new == plain[token],
+                    "{}",
+                    mixture.name()
+                );
             }
         }
     }
@@ -412,11 +432,14 @@ proptest! {
     fn the_divergence_is_its_definition(branches in branches()) {
         let views: Vec<&[f32]> = branches.iter().map(Vec::as_slice).collect();
         let n = branches.len() as f64;
-        let exact: f64 = (0..branches[0].len()).map(|token| {
-            let p: Vec<f64> = branches.iter().map(|branch| f64::from(branch[token]).exp()).collect();
-            let mean = p.iter().sum::<f64>() / n;
-            p.iter().filter(|&&p| p > 0.0).map(|p| p * (p / mean).ln()).sum::<f64>() / n
-        }).sum();
+        let exact: f64 = (0..branches[0].len())
+            .map(|token| {
+                let p: Vec<f64> =
+                    branches.iter().map(|branch| f64::from(branch[token]).exp()).collect();
+                let mean = p.iter().sum::<f64>() / n;
+                p.iter().filter(|&&p| p > 0.0).map(|p| p * (p / mean).ln()).sum::<f64>() / n
+            })
+            .sum();
         let divergence = jensen_shannon(&views).unwrap();
         prop_assert!((f64::from(divergence) - exact).abs() < 1e-5, "{divergence} {exact}");
         prop_assert!((0.0..=n.ln() as f32).contains(&divergence));

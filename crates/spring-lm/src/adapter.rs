@@ -203,7 +203,8 @@ impl Adapter {
                 && pair.b.dim() == (d_out, self.config.rank);
             if !fits {
                 return fail(format!(
-                    "layer {layer} {}: A {:?}, B {:?}; the model has {} layers and wants A {:?}, B {:?}",
+                    "layer {layer} {}: A {:?}, B {:?}; the model has {} layers and wants A {:?}, B \
+                     {:?}",
                     projection.name(),
                     pair.a.dim(),
                     pair.b.dim(),

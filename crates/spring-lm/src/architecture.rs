@@ -180,27 +180,34 @@ fn shown(value: &Value) -> String {
 fn defaults(model_type: &str) -> Value {
     match model_type {
         "mistral" => json!({
-            "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+            "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+            "num_hidden_layers": 32,
             "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "silu",
-            "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "bos_token_id": 1, "eos_token_id": 2,
+            "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "bos_token_id": 1,
+            "eos_token_id": 2,
             "sliding_window": 4096
         }),
         "qwen2" | "qwen3" => json!({
-            "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
+            "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016,
+            "num_hidden_layers": 32,
             "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "silu",
             "head_dim": if model_type == "qwen3" { Some(128) } else { None },
             "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "sliding_window": 4096,
             "max_window_layers": 28
         }),
         "gemma3_text" | "gemma3" => json!({
-            "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+            "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216,
+            "num_hidden_layers": 26,
             "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
-            "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 131072, "rms_norm_eps": 1e-6,
-            "bos_token_id": 2, "eos_token_id": 1, "tie_word_embeddings": true, "query_pre_attn_scalar": 256,
+            "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-6,
+            "bos_token_id": 2, "eos_token_id": 1, "tie_word_embeddings": true,
+            "query_pre_attn_scalar": 256,
             "sliding_window": 4096
         }),
         _ => json!({
-            "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+            "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
+            "num_hidden_layers": 32,
             "num_attention_heads": 32, "hidden_act": "silu", "max_position_embeddings": 2048,
             "rms_norm_eps": 1e-6, "bos_token_id": 1, "eos_token_id": 2
         }),
@@ -345,18 +352,24 @@ impl Fields {
                         "full_attention" => Ok(Full),
                         "sliding_attention" => Ok(Sliding),
                         other => Err(format!(
-                            "layer_types names {other:?}; full_attention and sliding_attention are supported"
+                            "layer_types names {other:?}; full_attention and sliding_attention are \
+                             supported"
                         )),
                     })
                     .collect::<Result<_, _>>()?,
                 None if model_type.starts_with("gemma3") => {
-                    let pattern =
-                        self.sliding_window_pattern.or(self._sliding_window_pattern).unwrap_or(6).max(1);
-                    (1..=count).map(|i| if i.is_multiple_of(pattern) { Full } else { Sliding }).collect()
+                    let pattern = self.sliding_window_pattern.or(self._sliding_window_pattern);
+                    let pattern = pattern.unwrap_or(6).max(1);
+                    (1..=count)
+                        .map(|i| if i.is_multiple_of(pattern) { Full } else { Sliding })
+                        .collect()
                 }
                 None => {
-                    let first =
-                        if window.is_some() { self.max_window_layers.unwrap_or(count) } else { count };
+                    let first = if window.is_some() {
+                        self.max_window_layers.unwrap_or(count)
+                    } else {
+                        count
+                    };
                     (0..count).map(|i| if i < first { Full } else { Sliding }).collect()
                 }
             },

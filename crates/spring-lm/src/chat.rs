@@ -168,7 +168,8 @@ fn choose(files: &ModelFiles, settings: &TokenSettings) -> Result<Option<(String
         let bad = |what: &str| ModelError::Config {
             file: config.clone(),
             reason: format!(
-                "chat_template is {what}; a text, or a list of objects with name and template, is wanted"
+                "chat_template is {what}; a text, or a list of objects with name and template, is \
+                 wanted"
             ),
         };
         match &settings.chat_template {

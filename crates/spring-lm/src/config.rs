@@ -355,7 +355,8 @@ mod tests {
     fn the_first_context_beside_the_rope_settings_comes_before_theirs() {
         let settings = |tokens: serde_json::Value| {
             serde_json::json!({
-                "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
                 "original_max_position_embeddings": tokens
             })
         };

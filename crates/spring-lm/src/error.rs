@@ -87,7 +87,8 @@ pub enum ModelError {
     Setting(SettingError),
     /// Training met a loss or a factor that is not a finite number; nothing was kept.
     #[error(
-        "the loss was {loss} around step {step}: lower the learning rate; the earlier adapter is unchanged"
+        "the loss was {loss} around step {step}: lower the learning rate; the earlier adapter is \
+         unchanged"
     )]
     NotFinite {
         /// The optimiser step after which it was seen.

@@ -160,7 +160,8 @@ impl Model<'_> {
         match is_usable(dir) {
             true => ModelFiles::from_dir(dir),
             false => Err(self.fail(format!(
-                "the copy in the cache, {}, lacks {CONFIG} or weights, and {how} they cannot be downloaded",
+                "the copy in the cache, {}, lacks {CONFIG} or weights, and {how} they cannot be \
+                 downloaded",
                 dir.display()
             ))),
         }

@@ -171,9 +171,11 @@ impl Adapter {
         };
         let config = json!({
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": true, "bias": "none",
-            "r": self.config.rank, "lora_alpha": self.config.alpha, "lora_dropout": self.config.dropout,
+            "r": self.config.rank, "lora_alpha": self.config.alpha,
+            "lora_dropout": self.config.dropout,
             "use_rslora": self.config.use_rslora, "target_modules": target_modules,
-            "layers_to_transform": layers_to_transform, "base_model_name_or_path": base, "revision": revision,
+            "layers_to_transform": layers_to_transform, "base_model_name_or_path": base,
+            "revision": revision,
         });
         let prefix = format!("{PREFIX}model.{}", if self.nested { "language_model." } else { "" });
         let weights = self
@@ -327,10 +329,9 @@ fn is_end(name: &str) -> bool {
 fn end_factors(name: &str) -> String {
     let end = if name.contains("lm_head") { "lm_head" } else { "embed_tokens" };
     format!(
-        "tensor {name} adapts {end}; only the linear layers inside the blocks are supported. Train it with \
-         exclude_modules = [\"{end}\"], or merge it into its base with PEFT's merge_and_unload and \
-         give the result by \
-         --model"
+        "tensor {name} adapts {end}; only the linear layers inside the blocks are supported. \
+         Train it with exclude_modules = [\"{end}\"], or merge it into its base with PEFT's \
+         merge_and_unload and give the result by --model"
     )
 }
 
@@ -346,7 +347,8 @@ fn check_ends(
     let names = ends.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
     let Some(base) = base else {
         return Err(format!(
-            "it holds {names} beside its factors, which can only be read together with the base model"
+            "it holds {names} beside its factors, which can only be read together with the base \
+             model"
         ));
     };
     let mut own: BTreeMap<String, Array2<f32>> = BTreeMap::new();
@@ -435,7 +437,9 @@ impl Patterns {
             alpha_pattern: Option<Pairs>,
         }
         let fields: Fields = serde_json::from_slice(json).map_err(|_| {
-            "rank_pattern and alpha_pattern map names of modules to numbers; something else was found".to_owned()
+            "rank_pattern and alpha_pattern map names of modules to numbers; something else was \
+             found"
+                .to_owned()
         })?;
         let compile = |name: &str,
                        pairs: Option<Pairs>|
@@ -659,11 +663,16 @@ impl Modules {
         };
         match value {
             Value::String(all) if all == "all-linear" => Ok(Self::All),
-            Value::String(pattern) if pattern.len() <= MAX_PATTERN => Regex::new(&format!("^(?:{pattern})$"))
-                .map(Self::Pattern)
-                .map_err(|e| format!("{key} is no regular expression: {e}")),
+            Value::String(pattern) if pattern.len() <= MAX_PATTERN => {
+                Regex::new(&format!("^(?:{pattern})$"))
+                    .map(Self::Pattern)
+                    .map_err(|e| format!("{key} is no regular expression: {e}"))
+            }
             value => strings(value).filter(|list| !list.is_empty()).map(Self::Names).ok_or_else(|| {
-                format!("{key} = {value}; a list of names, a regular expression or \"all-linear\" is wanted")
+                format!(
+                    "{key} = {value}; a list of names, a regular expression or \"all-linear\" is \
+                     wanted"
+                )
             }),
         }
     }
@@ -829,7 +838,8 @@ mod tests {
         assert_eq!((config.rank, config.alpha), (8, 8.0));
         // A newer PEFT's key may change the model.
         let json = json!({
-            "peft_type": "LORA", "target_modules": ["q_proj"], "peft_version": "0.22.0", "use_x": true
+            "peft_type": "LORA", "target_modules": ["q_proj"], "peft_version": "0.22.0",
+            "use_x": true
         });
         assert!(parse_config(json.as_object().unwrap(), "test").unwrap_err().contains("use_x"));
         let json = json!({"fine_tune_type": "lora", "num_layers": 16});
@@ -891,7 +901,8 @@ mod tests {
         place: &str,
     ) -> std::result::Result<Option<Vec<usize>>, String> {
         let json = json!({
-            "peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": modules, "layers_to_transform": blocks
+            "peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": modules,
+            "layers_to_transform": blocks
         });
         let (mut config, targets) = parse_config(json.as_object().unwrap(), "test").unwrap();
         let pair = LoraPair { a: ndarray::array![[1.0]], b: ndarray::array![[1.0]] };

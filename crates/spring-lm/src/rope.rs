@@ -178,14 +178,18 @@ mod tests {
     #[test]
     fn frequencies_are_those_of_transformers() {
         let yarn = serde_json::json!({
-            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 1e6
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32,
+            "rope_theta": 1e6
         });
         let scaled = serde_json::json!({
-            "rope_type": "yarn", "factor": 40.0, "mscale": 1.0, "mscale_all_dim": 0.8, "beta_fast": 16,
-            "beta_slow": 2, "truncate": false, "original_max_position_embeddings": 64.0, "rope_theta": 1e4
+            "rope_type": "yarn", "factor": 40.0, "mscale": 1.0, "mscale_all_dim": 0.8,
+            "beta_fast": 16,
+            "beta_slow": 2, "truncate": false, "original_max_position_embeddings": 64.0,
+            "rope_theta": 1e4
         });
         let long = serde_json::json!({
-            "type": "longrope", "short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [2.0, 3.0, 4.0, 5.0],
+            "type": "longrope", "short_factor": [1.0, 1.1, 1.2, 1.3],
+            "long_factor": [2.0, 3.0, 4.0, 5.0],
             "original_max_position_embeddings": 64, "rope_theta": 1e4
         });
         let dynamic = serde_json::json!({"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4});

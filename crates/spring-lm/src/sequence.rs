@@ -49,7 +49,8 @@ impl ModelConfig {
     pub fn check_ids(&self, ids: &[u32]) -> Result<()> {
         match ids.iter().find(|id| **id as usize >= self.vocab_size) {
             Some(id) => Err(ModelError::Sequence(format!(
-                "token id {id} is outside the vocabulary of {}; the tokenizer belongs to another model",
+                "token id {id} is outside the vocabulary of {}; the tokenizer belongs to another \
+                 model",
                 self.vocab_size
             ))),
             None => Ok(()),

@@ -12,10 +12,17 @@ use spring_memory::{
     HistoryConfig, HistoryIndex, Interaction, JsonlReader, SearchFilter, SearchRequest,
 };
 
-const SAMPLE: &str = r#"{"user":"ada","id":"1","time":"2026-01-05T08:00:00Z","prompt":"Review a lamp","response":"Bright, but it hums."}
-{"user":"ada","id":"2","time":"2026-01-19T20:15:00Z","prompt":"Review a kettle","response":"Boils fast. No hum."}
-{"user":"ada","id":"3","time":"2026-02-02T07:30:00Z","prompt":"Review a novel","response":"Slow start, fine end."}
-"#;
+const SAMPLE: &str = concat!(
+    r#"{"user":"ada","id":"1","time":"2026-01-05T08:00:00Z","prompt":"Review a lamp","#,
+    r#""response":"Bright, but it hums."}"#,
+    "\n",
+    r#"{"user":"ada","id":"2","time":"2026-01-19T20:15:00Z","prompt":"Review a kettle","#,
+    r#""response":"Boils fast. No hum."}"#,
+    "\n",
+    r#"{"user":"ada","id":"3","time":"2026-02-02T07:30:00Z","prompt":"Review a novel","#,
+    r#""response":"Slow start, fine end."}"#,
+    "\n",
+);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

@@ -66,7 +66,8 @@ pub enum JsonlError {
     },
     /// The prompt or the response has more bytes than allowed.
     #[error(
-        "{label}:{line}: {field} has {bytes} bytes, more than {limit}: shorten it or raise the limit"
+        "{label}:{line}: {field} has {bytes} bytes, more than {limit}: shorten it or raise the \
+         limit"
     )]
     FieldTooLong {
         /// The file's label.
@@ -149,7 +150,10 @@ impl JsonlError {
 ///
 /// ```
 /// use spring_memory::JsonlReader;
-/// let text = r#"{"user":"ada","id":"1","time":"2026-01-31T09:30:00Z","prompt":"Hi","response":"Hello"}"#;
+/// let text = concat!(
+///     r#"{"user":"ada","id":"1","time":"2026-01-31T09:30:00Z","#,
+///     r#""prompt":"Hi","response":"Hello"}"#,
+/// );
 /// let (line, interaction) = JsonlReader::new(text.as_bytes(), "ada.jsonl").next().unwrap()?;
 /// assert_eq!((line, interaction.response.as_str()), (1, "Hello"));
 /// # Ok::<(), spring_memory::JsonlError>(())

@@ -193,7 +193,9 @@ proptest! {
                     let replaced = index.add(key, &text);
                     prop_assert_eq!(replaced, texts.insert(key, text).is_some());
                 }
-                Change::Remove(key) => prop_assert_eq!(index.remove(key), texts.remove(&key).is_some()),
+                Change::Remove(key) => {
+                    prop_assert_eq!(index.remove(key), texts.remove(&key).is_some())
+                }
             }
             let fresh = fresh(&config, &texts);
             prop_assert_eq!(index.len(), texts.len());
@@ -216,7 +218,8 @@ proptest! {
         let index = fresh(&config, &texts);
         for key in texts.keys() {
             let others = fresh(&config, texts.iter().filter(|(other, _)| *other != key));
-            let mut scores: Vec<f64> = others.keys().map(|k| others.score(&query, k).unwrap()).collect();
+            let mut scores: Vec<f64> =
+                others.keys().map(|k| others.score(&query, k).unwrap()).collect();
             scores.sort_by(|a, b| b.total_cmp(a));
             prop_assert_eq!(index.leave_one_out(*key, &query, k), scores.get(k - 1).copied());
         }
@@ -225,7 +228,11 @@ proptest! {
 
     /// No text panics, and every score is a number.
     #[test]
-    fn any_text_scores(config in config(), texts in prop::collection::vec(".*", 0..6), query in ".*") {
+    fn any_text_scores(
+        config in config(),
+        texts in prop::collection::vec(".*", 0..6),
+        query in ".*",
+    ) {
         let mut index = Bm25Index::new(config).unwrap();
         for (key, text) in texts.iter().enumerate() {
             index.add(key as u64, text);

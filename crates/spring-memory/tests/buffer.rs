@@ -87,9 +87,10 @@ fn diversity_drops_the_near_copy() {
     let items = [item(1, 1, 0.0), item(2, 1, -1.0), item(3, 1, -2.0), item(4, 1, -3.0)];
     let retained = Diversity.retain(items.to_vec(), 3, &vectors).unwrap();
     assert_eq!(keys(&retained.kept), [1, 3, 4]);
-    assert!(
-        matches!(retained.evicted[0].reason, EvictionReason::Redundant { nearest: 1, distance } if distance < 0.001)
-    );
+    assert!(matches!(
+        retained.evicted[0].reason,
+        EvictionReason::Redundant { nearest: 1, distance } if distance < 0.001
+    ));
     let missing = Diversity.retain(items.to_vec(), 3, &NoEmbeddings);
     assert_eq!(missing, Err(BufferError::NoEmbedding { key: 1 }));
     let short = BTreeMap::from([(1, vec![1.0]), (2, vec![1.0, 2.0])]);
@@ -237,7 +238,9 @@ proptest! {
     /// of the candidates.
     #[test]
     fn retaining_is_exact_and_order_free(
-        policy in policy(), items in items().prop_shuffle(), capacity in 0..25usize,
+        policy in policy(),
+        items in items().prop_shuffle(),
+        capacity in 0..25usize,
     ) {
         let policy = policy.init().unwrap();
         let retained = policy.retain(items.clone(), capacity, &Circle::new()).unwrap();
@@ -254,7 +257,11 @@ proptest! {
     /// Under a policy with standings, items that arrive one by one leave the same buffer as all at
     /// once.
     #[test]
-    fn streaming_equals_batch(policy in policy(), items in items().prop_shuffle(), capacity in 0..25usize) {
+    fn streaming_equals_batch(
+        policy in policy(),
+        items in items().prop_shuffle(),
+        capacity in 0..25usize,
+    ) {
         prop_assume!(policy != BufferPolicyConfig::Diversity);
         let mut buffer = ResidualBuffer::with_policy(capacity, policy.init().unwrap());
         for item in &items {
@@ -276,28 +283,43 @@ proptest! {
         let mut model: BTreeMap<u64, BufferItem> = BTreeMap::new();
         for (items, removed) in updates {
             model.extend(items.iter().map(|item| (item.key, *item)));
-            let expected =
-                policy.init().unwrap().retain(model.values().copied().collect(), capacity, &Circle::new()).unwrap();
+            let expected = policy
+                .init()
+                .unwrap()
+                .retain(model.values().copied().collect(), capacity, &Circle::new())
+                .unwrap();
             let evicted = buffer.update(items, &Circle::new()).unwrap();
             prop_assert_eq!(&evicted, &expected.evicted);
             model = expected.kept.iter().map(|item| (item.key, *item)).collect();
             if let Some(key) = removed {
                 prop_assert_eq!(buffer.remove(key), model.remove(&key));
             }
-            prop_assert_eq!(buffer.items().copied().collect::<Vec<_>>(), model.values().copied().collect::<Vec<_>>());
+            prop_assert_eq!(
+                buffer.items().copied().collect::<Vec<_>>(),
+                model.values().copied().collect::<Vec<_>>()
+            );
         }
     }
 
     /// A stored buffer comes back the same, to the last bit, and goes on the same.
     #[test]
-    fn snapshots_round_trip(policy in policy(), scores in prop::collection::vec(-1e3..1e3f64, 0..20), more in items()) {
+    fn snapshots_round_trip(
+        policy in policy(),
+        scores in prop::collection::vec(-1e3..1e3f64, 0..20),
+        more in items(),
+    ) {
         let mut buffer = ResidualBuffer::with_policy(8, policy.init().unwrap());
         let items = scores.iter().enumerate().map(|(n, &score)| item(n as u64, 1, score)).collect();
         buffer.update(items, &Circle::new()).unwrap();
         let json = serde_json::to_string(&buffer.snapshot()).unwrap();
-        let mut restored = ResidualBuffer::restore(serde_json::from_str(&json).unwrap(), policy.init().unwrap()).unwrap();
+        let mut restored =
+            ResidualBuffer::restore(serde_json::from_str(&json).unwrap(), policy.init().unwrap())
+                .unwrap();
         prop_assert_eq!(restored.snapshot(), buffer.snapshot());
-        prop_assert_eq!(restored.update(more.clone(), &Circle::new()), buffer.update(more, &Circle::new()));
+        prop_assert_eq!(
+            restored.update(more.clone(), &Circle::new()),
+            buffer.update(more, &Circle::new())
+        );
         prop_assert_eq!(restored.snapshot(), buffer.snapshot());
     }
 

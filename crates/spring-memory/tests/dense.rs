@@ -74,7 +74,8 @@ proptest! {
         prop_assert_eq!(hits.len(), k.min(model.len()));
         for hit in &hits {
             let vector = &model[&hit.key];
-            let dot: f64 = vector.iter().zip(&query).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            let dot: f64 =
+                vector.iter().zip(&query).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
             prop_assert!((hit.score - dot / norm(vector) / norm(&query)).abs() < 1e-6);
         }
         prop_assert!(hits.windows(2).all(|pair| pair[0].ranking_order(&pair[1]).is_lt()));

@@ -115,7 +115,10 @@ fn a_mismatch_of_any_kind_is_rebuilt_with_its_reason() {
     assert!(rebuilt(&mut other, "u1").contains("other settings"));
     assert!(other.has_graph());
     // A stamp as an earlier version wrote it.
-    let old = r#"{"format":1,"platform":"64-bit little-endian","links":8,"ef_construction":40,"vectors":"","graph":"","data":""}"#;
+    let old = concat!(
+        r#"{"format":1,"platform":"64-bit little-endian","links":8,"ef_construction":40,"#,
+        r#""vectors":"","graph":"","data":""}"#,
+    );
     let old: GraphStamp = serde_json::from_str(old).unwrap();
     match vectors_of(&index).load_graph(dir.path(), "u1", &old) {
         GraphOrigin::Rebuilt(reason) => assert!(reason.contains("another version"), "{reason}"),
@@ -176,10 +179,16 @@ proptest! {
     /// scores.
     #[test]
     fn changes_equal_the_exact_store(
-        changes in prop::collection::vec((0..60u64, prop::option::of(0..40usize), any::<bool>()), 1..80),
+        changes in prop::collection::vec(
+            (0..60u64, prop::option::of(0..40usize), any::<bool>()),
+            1..80,
+        ),
     ) {
         let config = small_graph().with_exact_below(10);
-        let palette: Vec<Vec<f32>> = { let mut n = Numbers(3); (0..40).map(|_| n.vector(8)).collect() };
+        let palette: Vec<Vec<f32>> = {
+            let mut n = Numbers(3);
+            (0..40).map(|_| n.vector(8)).collect()
+        };
         let mut index = DenseIndex::new(8, config).unwrap();
         let mut exact = VectorStore::new(8);
         for (key, vector, refresh) in changes {

@@ -130,7 +130,8 @@ proptest! {
     /// Fusing orders by the sum of reciprocal ranks, whatever the scores.
     #[test]
     fn fusion_sums_reciprocal_ranks(
-        rankings in prop::collection::vec(prop::collection::hash_set(0..20u64, 0..8), 0..4), k in 0..25usize,
+        rankings in prop::collection::vec(prop::collection::hash_set(0..20u64, 0..8), 0..4),
+        k in 0..25usize,
     ) {
         let rankings: Vec<Vec<Hit>> = rankings
             .into_iter()
@@ -140,7 +141,8 @@ proptest! {
         let fused = reciprocal_rank_fusion(&slices, RRF_CONSTANT, k);
         let mut expected: Vec<Hit> = (0..20)
             .map(|key| {
-                let places = rankings.iter().filter_map(|r| r.iter().position(|hit| hit.key == key));
+                let places =
+                    rankings.iter().filter_map(|r| r.iter().position(|hit| hit.key == key));
                 Hit::new(key, places.map(|place| 1.0 / (61.0 + place as f64)).sum())
             })
             .filter(|hit| hit.score > 0.0)

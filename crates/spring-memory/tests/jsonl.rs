@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use spring_memory::{Interaction, JsonlError, JsonlLimits, JsonlReader};
 
 fn line(id: &str, response: &str) -> String {
-    format!(
-        r#"{{"user":"ada","id":"{id}","time":"2026-01-31T09:30:00Z","prompt":"p","response":"{response}"}}"#
-    )
+    let texts = format!(r#""prompt":"p","response":"{response}""#);
+    format!(r#"{{"user":"ada","id":"{id}","time":"2026-01-31T09:30:00Z",{texts}}}"#)
 }
 
 fn read(bytes: &[u8]) -> Vec<Result<(u64, Interaction), JsonlError>> {
@@ -147,7 +146,9 @@ proptest! {
         let lines = bytes.split(|&b| b == b'\n').count() as u64;
         let limits = JsonlLimits::default().with_line(60);
         let mut before = 0;
-        for record in JsonlReader::with_limits(BufReader::with_capacity(piece, bytes.as_slice()), "f", limits) {
+        for record in
+            JsonlReader::with_limits(BufReader::with_capacity(piece, bytes.as_slice()), "f", limits)
+        {
             let line = record.map_or_else(|error| error.line(), |(line, _)| line);
             prop_assert!(line > before && line <= lines);
             before = line;
@@ -173,8 +174,12 @@ proptest! {
     /// What is written comes back equal.
     #[test]
     fn round_trip(
-        user in "[^\\p{Cc}\\s]{1,20}", id in "[^\\p{Cc}\\s]{1,20}", seconds in -1_000_000_000..4_000_000_000i64,
-        prompt in any::<String>(), response in any::<String>(), number in any::<f64>(),
+        user in "[^\\p{Cc}\\s]{1,20}",
+        id in "[^\\p{Cc}\\s]{1,20}",
+        seconds in -1_000_000_000..4_000_000_000i64,
+        prompt in any::<String>(),
+        response in any::<String>(),
+        number in any::<f64>(),
     ) {
         prop_assume!(!response.trim().is_empty() && number.is_finite());
         let (user, id) = (user.as_str().try_into().unwrap(), id.as_str().try_into().unwrap());
@@ -213,7 +218,10 @@ fn a_file_of_another_kind_says_what_takes_it() {
 
 #[test]
 fn half_a_character_is_replaced_and_whole_ones_stay() {
-    let line = r#"{"user":"ada","id":"1","time":"2026-01-31T09:30:00Z","prompt":"\ud83d \ud83d\ude00","response":"\\ud83d"}"#;
+    let line = concat!(
+        r#"{"user":"ada","id":"1","time":"2026-01-31T09:30:00Z","#,
+        r#""prompt":"\ud83d \ud83d\ude00","response":"\\ud83d"}"#,
+    );
     let (_, read) = JsonlReader::new(line.as_bytes(), "f").next().unwrap().unwrap();
     assert_eq!((read.prompt.as_str(), read.response.as_str()), ("\u{fffd} 😀", "\\ud83d"));
 }

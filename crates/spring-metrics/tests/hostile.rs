@@ -47,7 +47,11 @@ impl Damage {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn damaged_files_of_strings(changes in prop::collection::vec(damage(), 1..4)) {
@@ -61,7 +65,10 @@ proptest! {
             score_files(&broken, &whole).err(),
             score_files(&whole, &broken).err(),
             read_string_pairs(&broken, &whole).err(),
-        ].into_iter().flatten() {
+        ]
+        .into_iter()
+        .flatten()
+        {
             let said = error.to_string();
             prop_assert!(said.contains("f.json") && said.chars().count() < 1000, "{}", said);
         }

@@ -43,7 +43,8 @@ fn large(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let config = br#"{
         "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
-        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "rms_norm_eps": 1e-5,
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+        "rms_norm_eps": 1e-5,
         "max_position_embeddings": 2048, "rope_theta": 100000.0, "tie_word_embeddings": true
     }"#;
     std::fs::write(folder.path().join("config.json"), config).unwrap();

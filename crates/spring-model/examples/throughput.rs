@@ -87,7 +87,8 @@ fn main() -> Result<(), Error> {
     }
     println!("Tokens per second on {device}, {precision}; LoRA of rank 8 on q and v.\n");
     println!(
-        "| parameters | score, 16 x 512 | train, 16 x 512 | decode, 1 row | 2 rows | 16 rows, 8 adapters |"
+        "| parameters | score, 16 x 512 | train, 16 x 512 | decode, 1 row | 2 rows \
+         | 16 rows, 8 adapters |"
     );
     println!("|---|---|---|---|---|---|");
     for shape in shapes {
@@ -171,7 +172,8 @@ fn write(dir: &Path, shape: &Shape) -> Result<usize, Error> {
     let &Shape { vocabulary, hidden, inner, layers, heads, kv_heads, .. } = shape;
     let kv = hidden / heads * kv_heads;
     let config = serde_json::json!({
-        "model_type": "llama", "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": inner,
+        "model_type": "llama", "vocab_size": vocabulary, "hidden_size": hidden,
+        "intermediate_size": inner,
         "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
         "max_position_embeddings": 2048, "tie_word_embeddings": true
     });

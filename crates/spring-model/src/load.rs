@@ -40,7 +40,8 @@ pub(crate) fn tensor<B: Backend>(
         return Err(ModelError::Config {
             file: file.label().into(),
             reason: format!(
-                "tensor {name} holds {value} in row {}, column {}: the weights are damaged; fetch them again",
+                "tensor {name} holds {value} in row {}, column {}: the weights are damaged; fetch \
+                 them again",
                 place / columns + 1,
                 place % columns + 1
             ),

@@ -85,7 +85,8 @@ fn the_parts_of_a_text_are_the_whole_for_any_tokens() {
     let runs = prop::collection::vec(
         prop_oneof![
             3 => prop::collection::vec(0..VOCABULARY as u32, 1..4),
-            1 => "[aé日🦀 ]{1,3}".prop_map(|text| text.bytes().map(|byte| 3 + u32::from(byte)).collect()),
+            1 => "[aé日🦀 ]{1,3}"
+                .prop_map(|text| text.bytes().map(|byte| 3 + u32::from(byte)).collect()),
             1 => prop::collection::vec(257..VOCABULARY as u32, 1..4),
         ],
         0..12,

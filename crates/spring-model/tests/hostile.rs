@@ -176,11 +176,18 @@ fn files_longer_than_any_model_has_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn damaged_model_files(
-        file in prop::sample::select(vec!["config.json", "model.safetensors"]), kind in 0..3_u8, at in any::<Index>(), noise in prop::collection::vec(any::<u8>(), 1..24)
+        file in prop::sample::select(vec!["config.json", "model.safetensors"]),
+        kind in 0..3_u8,
+        at in any::<Index>(),
+        noise in prop::collection::vec(any::<u8>(), 1..24),
     ) {
         let bytes = damaged(&fs::read(fixture().join(file)).unwrap(), kind, at, &noise);
         let folder = with(&fixture(), &MODEL, file, &bytes);
@@ -190,7 +197,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_tokenizers(kind in 0..3_u8, at in any::<Index>(), noise in prop::collection::vec(any::<u8>(), 1..24)) {
+    fn damaged_tokenizers(
+        kind in 0..3_u8,
+        at in any::<Index>(),
+        noise in prop::collection::vec(any::<u8>(), 1..24),
+    ) {
         let bytes = damaged(&fs::read(fixture().join("tokenizer.json")).unwrap(), kind, at, &noise);
         let folder = with(&fixture(), &MODEL, "tokenizer.json", &bytes);
         if let Err(error) = use_model(folder.path()) {
@@ -199,7 +210,10 @@ proptest! {
     }
 
     #[test]
-    fn damaged_headers_of_weights(at in 0..6000_usize, noise in prop::collection::vec(any::<u8>(), 1..24)) {
+    fn damaged_headers_of_weights(
+        at in 0..6000_usize,
+        noise in prop::collection::vec(any::<u8>(), 1..24),
+    ) {
         let mut bytes = fs::read(fixture().join("model.safetensors")).unwrap();
         bytes.iter_mut().skip(at).zip(&noise).for_each(|(byte, noise)| *byte = *noise);
         let folder = with(&fixture(), &MODEL, "model.safetensors", &bytes);
@@ -228,7 +242,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_templates(kind in 0..3_u8, at in any::<Index>(), noise in prop::collection::vec(any::<u8>(), 1..24)) {
+    fn damaged_templates(
+        kind in 0..3_u8,
+        at in any::<Index>(),
+        noise in prop::collection::vec(any::<u8>(), 1..24),
+    ) {
         if let Err(error) = use_template(&damaged(TEMPLATE.as_bytes(), kind, at, &noise)) {
             prop_assert!(error.to_string().contains("chat_template.jinja"), "{}", error);
         }
@@ -244,13 +262,18 @@ proptest! {
 
     #[test]
     fn damaged_peft_folders(
-        file in 0..PEFT.len(), kind in 0..3_u8, at in any::<Index>(), noise in prop::collection::vec(any::<u8>(), 1..24)
+        file in 0..PEFT.len(),
+        kind in 0..3_u8,
+        at in any::<Index>(),
+        noise in prop::collection::vec(any::<u8>(), 1..24),
     ) {
         let folder = fixture().join("adapter");
         let bytes = damaged(&fs::read(folder.join(PEFT[file])).unwrap(), kind, at, &noise);
         let copy = with(&folder, &PEFT, PEFT[file], &bytes);
         match Adapter::load_peft(copy.path()) {
-            Err(error) => prop_assert!(error.to_string().contains(copy.path().to_str().unwrap()), "{}", error),
+            Err(error) => {
+                prop_assert!(error.to_string().contains(copy.path().to_str().unwrap()), "{}", error)
+            }
             Ok(adapter) => drop(adapter.to_bytes().unwrap()),
         }
     }

@@ -16,7 +16,8 @@ const WIDTH: usize = 512;
 /// A model whose embedding is most of it, in half precision.
 fn write_model(dir: &Path) -> usize {
     let config = serde_json::json!({
-        "model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": WIDTH, "intermediate_size": 64,
+        "model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": WIDTH,
+        "intermediate_size": 64,
         "num_hidden_layers": 1, "num_attention_heads": 4, "tie_word_embeddings": true
     });
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();

@@ -343,7 +343,8 @@ fn load_chat(template: serde_json::Value) -> spring_model::Result<Tokenizer> {
         std::fs::copy(fixture("tiny-llama").join(name), dir.path().join(name)).unwrap();
     }
     let config = serde_json::json!({
-        "bos_token": {"content": "<|begin|>", "special": true}, "eos_token": "<|end|>", "chat_template": template
+        "bos_token": {"content": "<|begin|>", "special": true}, "eos_token": "<|end|>",
+        "chat_template": template
     });
     std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
     Tokenizer::load(&ModelFiles::from_dir(dir.path()).unwrap(), 320)
@@ -359,7 +360,9 @@ fn conversations_have_the_ids_of_transformers() {
     for case in fixture["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
         let template = fixture["templates"][name].clone();
-        let named = serde_json::json!([{"name": "tool_use", "template": ""}, {"name": "default", "template": template}]);
+        let named = serde_json::json!([
+            {"name": "tool_use", "template": ""}, {"name": "default", "template": template}
+        ]);
         for template in [template, named] {
             let tokenizer = chat_tokenizer(template);
             let roles = |name| serde_json::from_value::<Role>(name).unwrap();

@@ -25,7 +25,8 @@ fn wide() -> CausalLm<Flex> {
     const INNER: usize = 1040;
     const VOCABULARY: usize = 1100;
     let config = serde_json::json!({
-        "model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_hidden_layers": 1,
+        "model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": WIDTH,
+        "num_hidden_layers": 1,
         "intermediate_size": INNER, "num_attention_heads": 4, "num_key_value_heads": 2,
         "max_position_embeddings": 256, "tie_word_embeddings": true
     });

@@ -25,7 +25,10 @@ macro_rules! setters {
     ($type:ty { $($setter:ident($field:ident: $value:ty);)+ }) => {
         impl $type {
             $(
-                #[doc = concat!("The same with another [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[doc = concat!(
+                    "The same with another [`", stringify!($field), "`](Self::",
+                    stringify!($field), ").",
+                )]
                 #[must_use]
                 pub fn $setter(mut self, $field: $value) -> Self {
                     self.$field = $field;

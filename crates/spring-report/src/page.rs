@@ -55,13 +55,14 @@ impl<'a> Page<'a> {
         let UserReport { periods, losses, buffer, answer, .. } = self.report;
         let about = html! {
             p {
-                "The base model (" (clean(self.report.model)) ") never changes. SPRInG gives it two \
-                 memories of this one person. The first is an " em { "adapter" } ": a small set of \
-                 extra weights, trained after each period of time; after the first one, only on the \
-                 texts that bring something new. The second is a " em { "buffer" } ": the texts that \
-                 the adapter still explains worst, kept word for word. At generation a strict "
-                em { "gate" } " decides whether texts of the buffer resemble the prompt enough to be \
-                 read along; if none does, the adapter writes alone."
+                "The base model (" (clean(self.report.model)) ") never changes. SPRInG gives it \
+                 two memories of this one person. The first is an " em { "adapter" } ": a small \
+                 set of extra weights, trained after each period of time; after the first one, \
+                 only on the texts that bring something new. The second is a " em { "buffer" }
+                ": the texts that the adapter still explains worst, kept word for word. At \
+                 generation a strict "
+                em { "gate" } " decides whether texts of the buffer resemble the prompt enough to \
+                 be read along; if none does, the adapter writes alone."
             }
             "\n"
         };

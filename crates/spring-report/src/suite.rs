@@ -179,8 +179,8 @@ fn choices(users: &[SuiteData], summary: &Summary) -> Markup {
     html! {
         p.note {
             "Settings were chosen on one half of the users; every other number on this page is of \
-             the other half. A data set's users, those with most texts first, go into the two halves \
-             by turns. Chosen on: " (clean(&names(Half::Choosing))) ". Reported on: "
+             the other half. A data set's users, those with most texts first, go into the two \
+             halves by turns. Chosen on: " (clean(&names(Half::Choosing))) ". Reported on: "
             (clean(&names(Half::Reporting))) "."
         }
         "\n"
@@ -198,9 +198,9 @@ fn definitions() -> Markup {
     let terms = [
         (
             "period",
-            "A user's texts in the order of time, cut into parts of equal count. The latest of each \
-             part are its test texts; test texts that nearly equal a training text (more than 80 % \
-             of their words in common) are left out.",
+            "A user's texts in the order of time, cut into parts of equal count. The latest of \
+             each part are its test texts; test texts that nearly equal a training text (more \
+             than 80 % of their words in common) are left out.",
         ),
         (
             "budget “epochs”",
@@ -215,8 +215,8 @@ fn definitions() -> Markup {
         (
             "gated mixture",
             "The adapter's distribution mixed with its distribution after retrieved texts, where \
-             the gate opens. “+ retrieval” gives another method's adapter SPRInG's buffer, gate and \
-             mixture.",
+             the gate opens. “+ retrieval” gives another method's adapter SPRInG's buffer, gate \
+             and mixture.",
         ),
         (
             "interval, p",

@@ -222,8 +222,8 @@ fn numbers_are_where_they_belong() {
     );
     has(
         "learned",
-        "Where the gate opened (3 texts, the first period's included), reading the buffer along made \
-         the prediction better by 0.250",
+        "Where the gate opened (3 texts, the first period's included), reading the buffer along \
+         made the prediction better by 0.250",
     );
     has("learned", "as few as 4 held-out texts");
     has("learned", "148.45.000");

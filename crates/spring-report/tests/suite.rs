@@ -109,7 +109,11 @@ fn labels_and_ratings_have_their_own_columns() {
     let words = |i: usize| -> String {
         (1..6).map(|k| things[i * k % 7]).collect::<Vec<_>>().join(" ") + &format!(" {i} {}", i * i)
     };
-    let tag = |i: usize| serde_json::json!({"id": i.to_string(), "description": words(i), "tag": things[i % 3]});
+    let tag = |i: usize| {
+        serde_json::json!({
+            "id": i.to_string(), "description": words(i), "tag": things[i % 3]
+        })
+    };
     let rating = |i: usize| {
         let score = (1 + i % 5).to_string();
         serde_json::json!({"id": i.to_string(), "text": words(i), "score": score})

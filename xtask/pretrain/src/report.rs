@@ -374,14 +374,17 @@ impl Report {
     pub fn json(&self) -> serde_json::Value {
         let tally = |tally: &Tally| {
             serde_json::json!({
-                "texts": tally.texts, "tokens": tally.tokens, "bytes": tally.bytes, "nats": tally.nats,
+                "texts": tally.texts, "tokens": tally.tokens, "bytes": tally.bytes,
+                "nats": tally.nats,
                 "nats_per_token": tally.per_token(), "nats_per_byte": tally.per_byte(),
             })
         };
         let positions = |positions: &[(usize, usize, Tally)]| -> Vec<_> {
             let ranges = positions.iter().filter(|(.., sum)| sum.tokens > 0);
             ranges
-                .map(|(from, to, sum)| serde_json::json!({ "from": from, "to": to, "sum": tally(sum) }))
+                .map(|(from, to, sum)| {
+                    serde_json::json!({ "from": from, "to": to, "sum": tally(sum) })
+                })
                 .collect()
         };
         let comparisons =
@@ -389,7 +392,8 @@ impl Report {
                 let row = |row: &Comparison| {
                     let (gain, error) = row.gain();
                     serde_json::json!({
-                        "none": tally(&row.none), "related": tally(&row.related), "random": tally(&row.random),
+                        "none": tally(&row.none), "related": tally(&row.related),
+                        "random": tally(&row.random),
                         "related_less_random_nats_per_byte": gain, "standard_error": error,
                     })
                 };

@@ -7,7 +7,12 @@ use spring_model::{Device, PretrainConfig};
 
 /// Train a tokenizer and a small Llama from JSONL.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "spring-pretrain", bin_name = "cargo xtask pretrain", version, after_help = EXAMPLES)]
+#[command(
+    name = "spring-pretrain",
+    bin_name = "cargo xtask pretrain",
+    version,
+    after_help = EXAMPLES
+)]
 pub struct Settings {
     /// Texts: JSONL with "prompt" and "response", perhaps compressed (.zst)
     #[arg(required = true, value_name = "FILE")]
@@ -145,7 +150,8 @@ impl Training {
 }
 
 const EXAMPLES: &str = "\
-Ctrl-C ends the run after the step at hand, with a checkpoint; --resume goes on with the same batches.
+Ctrl-C ends the run after the step at hand, with a checkpoint; --resume goes on with the same \
+batches.
 
 Examples:
   cargo xtask pretrain texts.jsonl.zst --out run --steps 2000

@@ -301,7 +301,8 @@ struct Log {
     file: fs::File,
 }
 
-const COLUMNS: &str = "step,tokens,train_nats_per_token,valid_nats_per_token,valid_nats_per_byte,learning_rate,seconds";
+const COLUMNS: &str = "step,tokens,train_nats_per_token,valid_nats_per_token,\
+                       valid_nats_per_byte,learning_rate,seconds";
 
 impl Log {
     /// Opens the log of a run that is at `step`: later lines, of steps that will be done again, are

@@ -61,7 +61,11 @@ mod tests {
 
     #[test]
     fn a_dependency_that_asks_for_a_newer_rust_is_found() {
-        let package = |name: &str, source: Value, rust: Value| json!({"name": name, "version": "1.0.0", "source": source, "rust_version": rust});
+        let package = |name: &str, source: Value, rust: Value| {
+            json!({
+                "name": name, "version": "1.0.0", "source": source, "rust_version": rust
+            })
+        };
         let metadata = json!({"packages": [
             package("ours", Value::Null, json!("1.92")),
             package("old", json!("registry"), json!("1.70.0")),

@@ -108,7 +108,9 @@ impl Source {
                 TokenTree::Ident(ident) if ident == "crate" || ident == "super" => {
                     let line = ident.span().start().line;
                     let mut names = vec![ident.to_string()];
-                    let is_colon = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':');
+                    let is_colon = |token: &TokenTree| -> bool {
+                        matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':')
+                    };
                     while tokens.next_if(is_colon).is_some() && tokens.next_if(is_colon).is_some() {
                         let next = tokens.next_if(|token| matches!(token, TokenTree::Ident(_)));
                         let Some(TokenTree::Ident(name)) = next else { break };

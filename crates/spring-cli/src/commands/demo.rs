@@ -56,7 +56,8 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
     bars.finish();
     if args.json {
         output::json(&json!({
-            "periods": demo.learned, "losses": demo.losses, "buffer": demo.person.memories().buffer, "answer": demo.answer
+            "periods": demo.learned, "losses": demo.losses, "buffer": demo.person.memories().buffer,
+            "answer": demo.answer
         }))?;
     } else {
         show(&demo)?;

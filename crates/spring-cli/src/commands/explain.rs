@@ -63,7 +63,8 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     };
     if args.json {
         return output::json(&json!({
-            "user": summary, "periods": records, "signals": signals, "buffer": buffer, "calibration": calibration,
+            "user": summary, "periods": records, "signals": signals, "buffer": buffer,
+            "calibration": calibration,
             "answers": answers
         }));
     }
@@ -297,7 +298,8 @@ pub fn period(
         record.selection.selected, record.selection.reason
     ))?;
     output::line(&format!(
-        "  novelty N: mean {}, sd {}; weighted quality αQ: sd {}; rank correlation of S with N {}, with Q {}",
+        "  novelty N: mean {}, sd {}; weighted quality αQ: sd {}; rank correlation of S with N {}, \
+         with Q {}",
         number(statistics.novelty_mean),
         number(statistics.novelty_sd),
         number(statistics.weighted_quality_sd),

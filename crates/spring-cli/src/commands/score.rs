@@ -75,7 +75,8 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
     }
     if args.json {
         return output::json(&json!({
-            "texts": loss.texts, "tokens": loss.tokens, "bytes": loss.bytes, "nats_per_token": loss.per_token(),
+            "texts": loss.texts, "tokens": loss.tokens, "bytes": loss.bytes,
+            "nats_per_token": loss.per_token(),
             "nats_per_byte": loss.per_byte(), "perplexity": loss.perplexity(), "cut": cut
         }));
     }

@@ -128,7 +128,8 @@ fn overrule(suite: &mut Suite, command: &SuiteArgs) -> Result<()> {
 
 fn in_words(estimate: &Estimate) -> String {
     format!(
-        "{} runs (users, seeds, budgets): {:.2} M tokens to train on and {:.2} M to score, about {}",
+        "{} runs (users, seeds, budgets): {:.2} M tokens to train on and {:.2} M to score, about \
+         {}",
         estimate.jobs,
         estimate.train_millions,
         estimate.score_millions,

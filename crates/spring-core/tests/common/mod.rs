@@ -36,9 +36,10 @@ pub fn texts(user: &str, ids: impl IntoIterator<Item = usize>) -> String {
     let line = |i: usize| {
         let day = jiff::Timestamp::from_second(1_700_000_000 + 86_400 * i as i64).unwrap();
         let subject = subjects[i % 5];
+        let found = ["lovely", "dull", "odd"][i % 3];
         let value = serde_json::json!({
             "user": user, "id": format!("{i}"), "time": day, "prompt": format!("About {subject}"),
-            "response": format!("{user} finds {subject} {} on day {i}.", ["lovely", "dull", "odd"][i % 3]),
+            "response": format!("{user} finds {subject} {found} on day {i}."),
         });
         format!("{value}\n")
     };

@@ -29,8 +29,8 @@ pub(super) fn claim(folder: &Path, suite: &Suite, origins: &[String]) -> Result<
             let missing =
                 missing.map_or(String::new(), |line| format!(" (it does not say {line:?})"));
             Err(fail(format!(
-                "the folder holds a run with other settings, another model or other data, or of another \
-                 version of the program{missing}; choose another folder, or delete it"
+                "the folder holds a run with other settings, another model or other data, or of \
+                 another version of the program{missing}; choose another folder, or delete it"
             )))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -160,7 +160,8 @@ impl<'a> Client<'a> {
         };
         match (status, code) {
             (_, Some("GatedRepo")) => format!(
-                "the model is gated: accept its terms on its page, with the account of the token ({token})"
+                "the model is gated: accept its terms on its page, with the account of the token \
+                 ({token})"
             ),
             (_, Some("RevisionNotFound")) => "the model has no such revision".into(),
             (_, Some("RepoNotFound")) | (401, _) => {

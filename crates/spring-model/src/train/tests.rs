@@ -340,7 +340,10 @@ fn a_gradient_that_overflows_is_an_error() {
         |_| ControlFlow::Continue(()),
     );
     assert!(
-        matches!(run, Err(ModelError::GradientNotFinite { step: 1, norm }) if norm == f32::INFINITY),
+        matches!(
+            run,
+            Err(ModelError::GradientNotFinite { step: 1, norm }) if norm == f32::INFINITY
+        ),
         "{run:?}"
     );
 }

@@ -112,7 +112,8 @@ impl Page<'_> {
                 (folded_table(&label, &columns(Some(Column::Number("rank"))), &taken))
             }
             @if !left.is_empty() {
-                @let summary = format!("{} not selected, highest S first", count(left.len(), "text"));
+                @let summary =
+                    format!("{} not selected, highest S first", count(left.len(), "text"));
                 @let label = format!("Texts of period {} that were not selected", period.period);
                 (details(&summary, &label, &columns(None), &left))
             }

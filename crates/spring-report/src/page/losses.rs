@@ -54,7 +54,8 @@ impl Page<'_> {
             @for ((name, mark), ink) in METHODS.iter().zip(inks) { (key(ink, mark.sign(), name)) }
         };
         let plot = figure(
-            "Perplexity of held-out texts per period, for four methods; the table below has the numbers",
+            "Perplexity of held-out texts per period, for four methods; the table below has the \
+             numbers",
             &legend,
             plots::lines("held-out perplexity", "perplexity", &lines)?,
             "Perplexity of each period's held-out texts; the axis does not start at 0. Compare \
@@ -64,9 +65,9 @@ impl Page<'_> {
             p {
                 "The latest texts of each period are held out: nothing learns from them. They are \
                  predicted right after the period was learned. " em { "Perplexity" } " is e to the \
-                 power of the nats per token: the model is as unsure as if it chose among that many \
-                 equally likely tokens at each step. Lower is better. The " em { "static adapter" }
-                " learned the first period and was never updated."
+                 power of the nats per token: the model is as unsure as if it chose among that \
+                 many equally likely tokens at each step. Lower is better. The "
+                em { "static adapter" } " learned the first period and was never updated."
             }
             "\n"
             p.finding { (self.verdict()) } "\n"
@@ -104,8 +105,8 @@ impl Page<'_> {
         html! {
             (table("Losses on held-out texts", &columns, &rows))
             p.note {
-                "Upper number: perplexity; lower: nats per token, end tokens included. The best of a \
-                 row is bold. “Gate open” counts the texts for which retrieval took part."
+                "Upper number: perplexity; lower: nats per token, end tokens included. The best \
+                 of a row is bold. “Gate open” counts the texts for which retrieval took part."
             }
             "\n"
         }

@@ -30,8 +30,8 @@ impl Page<'_> {
         html! {
             p {
                 "Selected texts compete for " (count(last.config.buffer.capacity, "place"))
-                " by their S under the adapter " em { "after" } " the update: what it still explains \
-                 badly stays. They are read at generation time and are not training data."
+                " by their S under the adapter " em { "after" } " the update: what it still \
+                 explains badly stays. They are read at generation time and are not training data."
             }
             "\n"
             @if buffer.is_empty() {
@@ -86,8 +86,8 @@ impl Page<'_> {
             p {
                 "A prompt is compared with the buffer by BM25: shared words, rare ones counting \
                  more. How high is high enough differs from person to person, so the gate asks how \
-                 alike this person's own texts are: each text of the buffer looks for its best match \
-                 among the others."
+                 alike this person's own texts are: each text of the buffer looks for its best \
+                 match among the others."
             }
             "\n"
         };

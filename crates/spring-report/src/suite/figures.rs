@@ -90,8 +90,8 @@ impl Group<'_> {
             h3 { "The matrices R" } "\n"
             p.note {
                 "Row: after learning that period; column: the test part of that period. Nats per \
-                 byte, mean over the " (count(full.len(), "run")) " with " (periods) " periods; dark \
-                 is worse, one scale for all."
+                 byte, mean over the " (count(full.len(), "run")) " with " (periods) " periods; \
+                 dark is worse, one scale for all."
             }
             "\n"
             div.maps {

@@ -55,8 +55,8 @@ impl Group<'_> {
                  means over " (count(self.rows[0].per_byte.users, "user")) " with the 95\u{a0}% \
                  interval of a bootstrap over users; lower is better. “adapter”: without the \
                  retrieved texts. “Difference” is to " (clean(against)) ": below 0 is better than \
-                 it. “Detectable”: the smallest true difference that this number of users would show \
-                 with 80\u{a0}% power after the correction for all methods."
+                 it. “Detectable”: the smallest true difference that this number of users would \
+                 show with 80\u{a0}% power after the correction for all methods."
                 (least_p(self.rows.iter().filter_map(|row| row.difference.as_ref())))
             }
             "\n"
