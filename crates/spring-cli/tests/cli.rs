@@ -301,3 +301,24 @@ fn the_demo_tells_its_story_and_writes_its_report() {
     let page = std::fs::read_to_string(report).unwrap();
     assert!(page.contains("<svg") && !page.contains("<script") && !page.contains("http-equiv"));
 }
+
+/// Weights that are finite and guess: no gradient is NaN, and still nothing was learned.
+#[test]
+fn an_update_that_explains_its_own_texts_worse_is_not_committed() {
+    let place = Place::new();
+    place.ingested();
+    succeeds(&["adapt", "--state", &place.state]);
+    let more: String = (13..=20)
+        .map(|day| line("ada", &day.to_string(), day, &format!("Day {day} was long and loud.")))
+        .collect();
+    succeeds(&["ingest", "--state", &place.state, &place.file("more.jsonl", &more)]);
+    let absurd = ["adapt", "--state", &place.state, "--set", "training.learning_rate=1e12"];
+    let error = fails(&[&absurd[..], &["--user", "ada"]].concat());
+    for part in ["ada", "period 2", "learned from worse", "training.learning_rate"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(place.users()[0]["generation"], 1);
+    // The texts are still new: with the rate that works they are learned.
+    succeeds(&["adapt", "--state", &place.state]);
+    assert_eq!(place.users()[0]["generation"], 2);
+}

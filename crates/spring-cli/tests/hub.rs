@@ -12,6 +12,8 @@ use std::{
 
 use serde_json::Value;
 
+const COMMIT: &str = "0123456789abcdef";
+
 /// Serves the files of some model folders as a hub does; gives its address.
 fn serve(models: &'static [(&'static str, &'static str)]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -30,7 +32,9 @@ fn answer(mut stream: TcpStream, models: &[(&str, &str)]) {
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
     let file = models.iter().find_map(|(name, folder)| {
-        let file = path.strip_prefix(&format!("/{name}/resolve/main/"))?;
+        let file = ["main", COMMIT]
+            .iter()
+            .find_map(|revision| path.strip_prefix(&format!("/{name}/resolve/{revision}/")))?;
         std::fs::read(fixtures().join(folder).join(file)).ok()
     });
     let Some(file) = file else {
@@ -41,14 +45,15 @@ fn answer(mut stream: TcpStream, models: &[(&str, &str)]) {
     let range = headers
         .iter()
         .find_map(|h| h.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    let status = if range.is_some() { "206 Partial Content" } else { "200 OK" };
     let range = range.unwrap_or("0-".into());
     let (from, to) = range.split_once('-').unwrap();
     let from: usize = from.parse().unwrap();
     let to = to.parse().map_or(file.len(), |to: usize| (to + 1).min(file.len()));
     let head = format!(
-        "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes \
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-range: bytes \
          {from}-{}/{}\r\n\
-         etag: \"{:016x}\"\r\nx-repo-commit: 0123456789abcdef\r\nconnection: close\r\n\r\n",
+         etag: \"{:016x}\"\r\nx-repo-commit: {COMMIT}\r\nconnection: close\r\n\r\n",
         to - from,
         to - 1,
         file.len(),
@@ -112,6 +117,6 @@ fn what_cannot_be_downloaded_is_named() {
         assert_eq!(output.status.code(), Some(1), "{model}: {error}");
         assert!(error.contains(word) && !error.contains("panicked"), "{model}: {error}");
     }
-    let shards = home.path().join("hub/models--some-body--shards/snapshots/0123456789abcdef");
+    let shards = home.path().join("hub/models--some-body--shards/snapshots").join(COMMIT);
     assert!(shards.join("model-00002-of-00002.safetensors").exists());
 }

@@ -66,9 +66,7 @@ fn search_by_words_meaning_and_both() {
     let nothing = spring(&["search", "--state", &state, "--user", "ada", "teapot"]).unwrap();
     assert!(nothing.contains("nothing found in 10 texts"), "{nothing}");
     assert!(
-        search(&["--mode", "psychic", "kettle"])
-            .unwrap_err()
-            .contains("choose bm25, dense or hybrid")
+        search(&["--mode", "psychic", "kettle"]).unwrap_err().contains("bm25, dense or hybrid")
     );
     assert!(
         spring(&["search", "--state", &state, "--user", "eve", "kettle"])

@@ -426,6 +426,15 @@ fn fit(
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_update_is_worse_when_it_explains_what_it_learned_worse() {
+        let fit = |before, after, texts| Fit { before, after, texts }.is_worse();
+        assert!(!fit(3.0, 2.5, 4) && !fit(3.0, 3.0005, 4));
+        assert!(fit(3.0, 3.01, 1) && fit(3.0, f64::NAN, 4) && fit(3.0, f64::INFINITY, 4));
+        // Nothing was selected, so nothing was trained.
+        assert!(!fit(0.0, 0.0, 0));
+    }
+
     /// Users number their texts alike, each from 1.
     #[test]
     fn a_reservoir_is_drawn_per_user_and_seed_and_is_one_over_all_periods() {

@@ -401,7 +401,7 @@ fn what_no_export_wrote_is_refused_with_its_place() {
             "{\"base\":\"00",
             "generation 4 is of another base model",
         ),
-        ("adapters/3/adapter_config.json", "\"r\": 8", "\"r\": 80000000", "rank"),
+        ("adapters/3/adapter_config.json", "\"r\": 8", "\"r\": 80000000", "r = 80000000"),
         ("adapters/3/adapter_config.json", "\"q_proj\"", "\"k_proj\"", "adapter"),
     ] {
         let error = attack.replaced(file, from, to);
@@ -493,7 +493,8 @@ fn damage_anywhere_is_an_error_or_harmless() {
                 let user = imported.user;
                 UserModel::recall(model(), &store, &user, None).unwrap();
                 store.period_records(&user, None).unwrap();
-                prop_assert!(adapt(model(), &store, &user, Periods::default(), &mut ()).is_ok());
+                let adapted = adapt(model(), &store, &user, Periods::default(), &mut ());
+                prop_assert!(adapted.is_ok(), "{:?}: {:?}", path, adapted.err());
             }
         }
         Ok(())

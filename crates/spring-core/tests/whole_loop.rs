@@ -201,29 +201,6 @@ fn a_stopped_run_resumes_to_the_same_adapter() {
     );
 }
 
-/// Weights that are finite and guess: no gradient is NaN, and still nothing was learned.
-#[test]
-fn an_update_that_explains_its_own_texts_worse_is_not_committed() {
-    let ada = user("ada");
-    let mut store = store(config(), &[("ada", 12)]);
-    adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap();
-    let good = store.generation(&ada, None).unwrap();
-
-    let more: String = history("ada", 20).split_inclusive('\n').skip(12).collect();
-    ingest_jsonl(&store, more.as_bytes(), "more").unwrap();
-    let mut absurd = config();
-    absurd.training.learning_rate = 1e12;
-    store.set_config(&absurd).unwrap();
-    let error = adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap_err().to_string();
-    let wanted = ["ada", "period 2", "learned from worse", "training.learning_rate"];
-    assert!(wanted.iter().all(|part| error.contains(part)), "{error}");
-    assert_eq!(store.generation(&ada, None).unwrap(), good);
-
-    // The texts are still new: with a rate that works they are learned.
-    store.set_config(&config()).unwrap();
-    assert_eq!(adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap().len(), 1);
-}
-
 #[test]
 fn the_gate_decides_whether_a_second_branch_is_asked() {
     let ada = user("ada");
