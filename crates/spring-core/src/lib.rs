@@ -5,6 +5,7 @@ mod adapt;
 mod base;
 mod embedding;
 mod error;
+mod fit;
 mod forget;
 mod generate;
 mod ingest;
@@ -26,13 +27,14 @@ pub use adapt::{Follow, Periods, adapt, adapt_users};
 pub use base::{Base, check_base};
 pub use embedding::{embed_interaction, embed_text};
 pub use error::{Error, Result};
+pub use fit::Fit;
 pub use forget::forget_interaction;
 pub use generate::{FusedScore, TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
 pub use learner::{Learner, Period};
 pub use memories::{Memories, RetrievalBank};
 pub use period::{
-    Fit, Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties,
+    Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties,
 };
 pub use progress::{Event, Progress, reading};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};

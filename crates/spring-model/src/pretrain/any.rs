@@ -15,7 +15,8 @@ impl AnyModel {
     /// # Errors
     ///
     /// As [`CausalLm::init`], [`CausalLm::load`] or [`Pretrainer::resume`], and
-    /// [`ModelError::Device`](spring_lm::ModelError::Device) if the device is not compiled in or not there.
+    /// [`ModelError::Device`](spring_lm::ModelError::Device) if the device is not compiled in or
+    /// not there.
     pub fn pretrain(
         start: PretrainStart<'_>,
         config: &PretrainConfig,
