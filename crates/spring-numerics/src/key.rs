@@ -4,12 +4,14 @@
 //! [`split`] for the step and the row below that, and a numbered [`stream`] of ChaCha8 for what is
 //! drawn there. No two places share a generator.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+#[cfg(feature = "random")]
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
+#[cfg(feature = "digest")]
 use crate::digest::Digest;
 
 /// The seed of one purpose: the same for any order of users, any number of jobs and threads.
+#[cfg(feature = "digest")]
 pub fn seed(seed: u64, user: &str, period: u32, purpose: &str) -> u64 {
     let mut digest = Digest::new();
     digest.update_part(seed.to_le_bytes());
@@ -30,14 +32,17 @@ pub fn split(seed: u64, index: u64) -> u64 {
 }
 
 /// The `number`-th stream of random numbers of `seed`; those of one seed are independent.
+#[cfg(feature = "random")]
 pub fn stream(seed: u64, number: u64) -> ChaCha8Rng {
     Streams::new(seed).get(number)
 }
 
 /// The streams of one seed, for taking many.
+#[cfg(feature = "random")]
 #[derive(Debug, Clone)]
 pub struct Streams(ChaCha8Rng);
 
+#[cfg(feature = "random")]
 impl Streams {
     /// Of this seed.
     pub fn new(seed: u64) -> Self {
@@ -52,7 +57,7 @@ impl Streams {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "digest", feature = "random"))]
 mod tests {
     use rand::Rng;
 

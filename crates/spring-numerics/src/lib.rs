@@ -1,16 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "digest")]
 pub mod digest;
+#[cfg(feature = "simd")]
 pub mod dot;
 pub mod exp;
 pub mod key;
+#[cfg(feature = "simd")]
 pub mod lanes;
+#[cfg(feature = "simd")]
 pub mod log_sum_exp;
 mod named;
 pub mod round;
 mod setters;
 pub mod setting;
+#[cfg(feature = "simd")]
 pub mod simd;
 pub mod whitespace;
 
