@@ -94,7 +94,7 @@ pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
         Ok(found) if !found.is_file() => {
             return Err(Failure::State("not a file; name the state file itself".into()));
         }
-        Ok(_) => {}
+        Ok(found) => refuse_second_name(&found)?,
     }
     let mut connection = match access {
         Access::ReadOnly => connect_to_read(path)?,
@@ -119,6 +119,24 @@ pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
         migrate(&mut connection)?;
     }
     Ok(connection)
+}
+
+/// SQLite names its log after the file, so two names of one file have two logs, and what one process
+/// wrote is lost to the other.
+#[cfg(unix)]
+fn refuse_second_name(file: &fs::Metadata) -> Outcome<()> {
+    match std::os::unix::fs::MetadataExt::nlink(file) {
+        0 | 1 => Ok(()),
+        names => Err(Failure::State(format!(
+            "it has {names} names (hard links), and two of them used at once would lose texts; \
+             delete the others, or work on a copy"
+        ))),
+    }
+}
+
+#[cfg(not(unix))]
+fn refuse_second_name(_: &fs::Metadata) -> Outcome<()> {
+    Ok(())
 }
 
 /// One more connection to a file that was opened, by the name that [`resolve`] gave.

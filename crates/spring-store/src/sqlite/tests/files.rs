@@ -40,6 +40,24 @@ fn what_is_no_state_is_refused_and_left_alone() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_with_two_names_is_refused_under_both() {
+    let (folder, store) = on_file();
+    store.ingest(history("ada", 1)).unwrap();
+    drop(store);
+    let [path, second] = ["state.db", "other.db"].map(|name| folder.path().join(name));
+    fs::hard_link(&path, &second).unwrap();
+    for name in [&path, &second] {
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            let reason = reason(SqliteStore::open(name, access));
+            assert!(reason.starts_with("it has 2 names"), "{reason}");
+        }
+    }
+    fs::remove_file(&second).unwrap();
+    assert_eq!(open(&path).unwrap().users(None, 9).unwrap().len(), 1);
+}
+
 #[test]
 fn the_log_of_another_program_is_left_alone() {
     let (folder, store) = on_file();
