@@ -121,8 +121,8 @@ pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
     Ok(connection)
 }
 
-/// SQLite names its log after the file, so two names of one file have two logs, and what one process
-/// wrote is lost to the other.
+/// SQLite names its log after the file, so two names of one file have two logs, and what one
+/// process wrote is lost to the other.
 #[cfg(unix)]
 fn refuse_second_name(file: &fs::Metadata) -> Outcome<()> {
     match std::os::unix::fs::MetadataExt::nlink(file) {
