@@ -339,14 +339,26 @@ fn begin(
     })
 }
 
+/// No model has more tokens; a vocab_size above it is refused too.
+const MAX_IDS: u32 = 1 << 22;
+
 /// The library panics on some malformed files; here that is an error like any other.
 fn read(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
     // The usual damage, a file that is cut short, is found without the panic's message on the
     // terminal.
     crate::json::check(bytes)?;
-    std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
+    let tokenizer = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
         .map_err(|_| "the tokenizers library cannot read it".to_owned())?
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.to_string())?;
+    // The library numbers further tokens from the highest id on.
+    let added = tokenizer.get_added_tokens_decoder();
+    match added.into_iter().find(|(id, _)| *id >= MAX_IDS) {
+        Some((id, token)) => Err(format!(
+            "the added token {:?} has the id {id}; an id below {MAX_IDS} is wanted",
+            token.content
+        )),
+        None => Ok(tokenizer),
+    }
 }
 
 /// Stands for a message in a rendered template: characters of private use, which no template looks

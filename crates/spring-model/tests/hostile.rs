@@ -175,6 +175,18 @@ fn files_longer_than_any_model_has_are_refused() {
     assert!(Adapter::load_peft(adapter.path()).unwrap_err().to_string().contains("longer than"));
 }
 
+#[test]
+fn an_added_token_of_an_absurd_id_is_refused() {
+    let bytes = fs::read(fixture().join("tokenizer.json")).unwrap();
+    let mut file: Value = serde_json::from_slice(&bytes).unwrap();
+    let name = file["added_tokens"][0]["content"].as_str().unwrap().to_owned();
+    file["model"]["vocab"][name] = json!(u32::MAX);
+    let bytes = serde_json::to_vec(&file).unwrap();
+    let folder = with(&fixture(), &MODEL, "tokenizer.json", &bytes);
+    let error = use_model(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("4294967295"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 256,
