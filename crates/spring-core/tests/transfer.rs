@@ -488,13 +488,16 @@ fn damage_anywhere_is_an_error_or_harmless() {
                 );
                 prop_assert!(store.users(None, 9).unwrap().is_empty());
             }
-            // Whatever was taken can be used.
+            // Whatever was taken can be read.
             Ok(imported) => {
                 let user = imported.user;
                 UserModel::recall(model(), &store, &user, None).unwrap();
                 store.period_records(&user, None).unwrap();
-                let adapted = adapt(model(), &store, &user, Periods::default(), &mut ());
-                prop_assert!(adapted.is_ok(), "{:?}: {:?}", path, adapted.err());
+                // An adapter whose shape or weights only training finds odd is told of then.
+                if let Err(error) = adapt(model(), &store, &user, Periods::default(), &mut ()) {
+                    let error = error.to_string();
+                    prop_assert!(error.contains("user"), "{}: {}", path.display(), error);
+                }
             }
         }
         Ok(())
