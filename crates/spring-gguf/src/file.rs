@@ -87,6 +87,11 @@ impl GgufFile {
         &self.shards[0].path
     }
 
+    /// The paths of all the model's files, in the order of [`TensorInfo::shard`].
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+
     /// The metadata; of a model in several files, the first part's.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata

@@ -32,7 +32,7 @@ pub use limits::Limits;
 pub use matrix::Matrix;
 pub use metadata::{Array, Metadata, Value};
 pub use model::{Architecture, ModelKeys, RopeScaling, SlidingWindow, rotation_row};
-pub use product::Compute;
+pub use product::{Compute, Threads};
 pub use simd::Kernels;
 pub use vocabulary::{PreTokenizer, TokenKind, Vocabulary, VocabularyModel};
 

@@ -17,6 +17,9 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// Rows that lie side by side in memory; products are cut into parts at multiples of it.
+    pub const PANEL: usize = LANES;
+
     /// Packs rows as a file stores them; none if the columns are not whole blocks, there is no
     /// value, or `bytes` is not as long as the shape asks.
     ///

@@ -6,7 +6,7 @@
 mod blocks;
 
 use blocks::{random, values};
-use spring_gguf::{BlockFormat, Compute, Kernels, Matrix, QuantisedRows};
+use spring_gguf::{BlockFormat, Compute, Kernels, Matrix, QuantisedRows, Threads};
 
 const ROWS: usize = 40; // two panels and a half
 const COLUMNS: usize = 512;
@@ -134,6 +134,79 @@ fn threads_of_a_large_product_change_no_bit() {
     for threads in [2, 3, 7, 62, 63, 64] {
         assert!(all(Compute::new().with_threads(threads), &w, 3) == want, "{threads}");
     }
+}
+
+/// Threads without rayon, the pieces taken from the last to the first.
+struct Own(usize);
+
+impl Threads for Own {
+    fn count(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, pieces: usize, piece: &(dyn Fn(usize) + Sync)) {
+        assert!((2..=self.0).contains(&pieces), "{pieces} pieces for {} threads", self.0);
+        std::thread::scope(|scope| {
+            for number in (0..pieces).rev() {
+                scope.spawn(move || piece(number));
+            }
+        });
+    }
+}
+
+#[test]
+fn threads_of_the_caller_s_own_change_no_bit() {
+    for (format, columns) in [(BlockFormat::Q6_K, 1024), (BlockFormat::F32, 1000)] {
+        let bytes = random(format, 1000, columns, 5);
+        let w = Matrix::from_bytes(format, 1000, columns, &bytes).unwrap();
+        for rows in [1, 3, 40] {
+            let want = all(Compute::new().with_threads(1), &w, rows);
+            let (x, dy) = (inputs(rows, columns), inputs(rows, 1000));
+            for threads in [1, 2, 3, 7, 64] {
+                let (compute, own) = (Compute::new(), Own(threads));
+                let mut y = vec![f32::NAN; rows * 1000];
+                compute.exact_on(&own, &w, &x, &mut y);
+                assert!(bits(&y) == want[1], "exact {format}, {rows} rows, {threads} threads");
+                let mut dx = vec![f32::NAN; rows * columns];
+                compute.transposed_on(&own, &w, &dy, &mut dx);
+                assert!(bits(&dx) == want[2], "transposed {format}, {rows} rows, {threads}");
+                if !format.is_float() {
+                    y.fill(f32::NAN);
+                    compute.fast_on(&own, &w, &QuantisedRows::new(&x, columns), &mut y);
+                    assert!(bits(&y) == want[0], "fast {format}, {rows} rows, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_product_change_no_bit() {
+    let (w, _) = matrix(BlockFormat::Q5_0, COLUMNS);
+    for rows in [1, 5, 40] {
+        let x = inputs(rows, COLUMNS);
+        let quick = QuantisedRows::new(&x, COLUMNS);
+        let whole = [fast(Compute::new(), &w, &x), exact(Compute::new(), &w, &x)];
+        for part in [0..16, 16..40, 0..40, 32..40, 16..32, 16..16] {
+            let of = |all: &[f32]| {
+                let rows = all.chunks_exact(ROWS).flat_map(|row| &row[part.clone()]);
+                rows.map(|v| v.to_bits()).collect::<Vec<_>>()
+            };
+            let mut y = vec![f32::NAN; rows * part.len()];
+            Compute::new().fast_rows(&w, &quick, part.clone(), &mut y);
+            assert_eq!(bits(&y), of(&whole[0]), "{part:?}");
+            y.fill(f32::NAN);
+            Compute::new().exact_rows(&w, &x, part.clone(), &mut y);
+            assert_eq!(bits(&y), of(&whole[1]), "{part:?}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "rows 8..16 of a matrix with 40")]
+fn a_part_that_begins_inside_a_panel_is_refused() {
+    let (w, _) = matrix(BlockFormat::Q5_0, COLUMNS);
+    Compute::new().exact_rows(&w, &inputs(1, COLUMNS), 8..16, &mut [0.0; 8]);
 }
 
 #[test]

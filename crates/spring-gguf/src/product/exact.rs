@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::split::{Stripes, put};
 use super::{lanes, lanes_mut, values};
 use crate::simd::{LANES, Simd, Task};
 use crate::{Kernels, Matrix};
@@ -19,14 +20,15 @@ pub(super) fn panels(
     w: &Matrix,
     x: &[f32],
     panels: Range<usize>,
-    out: &mut [f32],
+    mut stripe: Stripes<'_>,
 ) {
     let columns = w.columns();
     let rows = x.len() / columns;
     let mut tile = [[0.0; LANES]; COLUMNS];
     // The chains of all rows, from one stretch of columns to the next.
     let mut sums = vec![0.0; rows * CHAINS * LANES];
-    for (panel, out) in panels.zip(out.chunks_exact_mut(rows * LANES)) {
+    let mut out = vec![0.0; rows * LANES];
+    for (place, panel) in panels.enumerate() {
         let panel = w.panel(panel);
         sums.fill(0.0);
         for first in (0..columns).step_by(COLUMNS) {
@@ -40,6 +42,7 @@ pub(super) fn panels(
                 *out = (a[i] + b[i]) + (c[i] + d[i]);
             }
         }
+        put(&mut stripe, place, &out);
     }
 }
 

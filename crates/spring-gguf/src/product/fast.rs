@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::split::{Stripes, put};
 use super::{lanes, lanes_mut};
 use crate::activations::{SHARED, Shared};
 use crate::simd::{LANES, Simd, Task};
@@ -15,7 +16,7 @@ pub(super) fn panels(
     w: &Matrix,
     x: &QuantisedRows,
     panels: Range<usize>,
-    out: &mut [f32],
+    stripe: Stripes<'_>,
 ) {
     let run = match w.format() {
         BlockFormat::Q4_0 => of_format::<Q4_0>,
@@ -34,27 +35,42 @@ pub(super) fn panels(
         // The caller has refused these.
         BlockFormat::F32 | BlockFormat::F16 | BlockFormat::BF16 => return,
     };
-    run(kernels, w, x, panels, out);
+    run(kernels, w, x, panels, stripe);
 }
+
+/// Bytes of the rows that are gone through together: what a middle cache holds with room.
+const BLOCK: usize = 192 << 10;
+/// Rows that are gone through together at least: unpacking for fewer would count.
+const LEAST: usize = 32;
 
 fn of_format<B: Blocks>(
     kernels: Kernels,
     w: &Matrix,
     x: &QuantisedRows,
     panels: Range<usize>,
-    out: &mut [f32],
+    mut stripe: Stripes<'_>,
 ) {
-    let rows = x.rows();
-    let mut unpacked = Unpacked { offset: B::OFFSET, ..Unpacked::default() };
-    for (panel, out) in panels.zip(out.chunks_exact_mut(rows * LANES)) {
-        let panel = w.panel(panel);
-        if rows == 1 {
+    let mut out = [0.0; LANES];
+    if x.rows() == 1 {
+        for (place, panel) in panels.enumerate() {
             // Each block is unpacked into registers.
-            kernels.run(Lone::<B>(panel, x.shared(), out, PhantomData));
-        } else {
-            // Each block is unpacked into memory of the nearest cache, once for all rows.
-            kernels.run(Fill::<B>(panel, &mut unpacked, PhantomData));
-            kernels.run(Tiles::<B::Shape>(&unpacked, x, out, PhantomData));
+            kernels.run(Lone::<B>(w.panel(panel), x.shared(), &mut out, PhantomData));
+            put(&mut stripe, place, &out);
+        }
+        return;
+    }
+    let mut unpacked = Unpacked { offset: B::OFFSET, ..Unpacked::default() };
+    let row_bytes = x.columns() / SHARED * size_of::<Shared>();
+    let each = (BLOCK / row_bytes).max(LEAST).min(x.rows());
+    let mut out = vec![0.0; each * LANES];
+    for (number, block) in stripe.chunks_mut(each).enumerate() {
+        let rows = number * each..number * each + block.len();
+        let out = &mut out[..rows.len() * LANES];
+        for (place, panel) in panels.clone().enumerate() {
+            // Each block is unpacked into memory of the nearest cache, once for all these rows.
+            kernels.run(Fill::<B>(w.panel(panel), &mut unpacked, PhantomData));
+            kernels.run(Tiles::<B::Shape>(&unpacked, x, rows.clone(), out, PhantomData));
+            put(block, place, out);
         }
     }
 }
@@ -142,17 +158,17 @@ impl<S: Simd, B: Blocks> Visit<S> for Place<'_, B> {
     }
 }
 
-/// The products of an unpacked panel with all rows, as few times over it as registers allow.
-struct Tiles<'a, H>(&'a Unpacked, &'a QuantisedRows, &'a mut [f32], PhantomData<H>);
+/// The products of an unpacked panel with some rows, as few times over it as registers allow.
+struct Tiles<'a, H>(&'a Unpacked, &'a QuantisedRows, Range<usize>, &'a mut [f32], PhantomData<H>);
 
 impl<H: Shape> Task for Tiles<'_, H> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Tiles(from, x, out, _) = self;
-        let mut row = 0;
-        while row < x.rows() {
-            let out = &mut out[row * LANES..];
-            row += match (x.rows() - row).min(S::ROWS) {
+        let Tiles(from, x, rows, out, _) = self;
+        let mut row = rows.start;
+        while row < rows.end {
+            let out = &mut out[(row - rows.start) * LANES..];
+            row += match (rows.end - row).min(S::ROWS) {
                 8.. => tile::<S, H, 8>(s, from, x, row, out),
                 4.. => tile::<S, H, 4>(s, from, x, row, out),
                 2.. => tile::<S, H, 2>(s, from, x, row, out),

@@ -5,6 +5,11 @@ mod fast;
 mod split;
 mod transposed;
 
+use std::ops::Range;
+
+use split::Rayon;
+pub use split::Threads;
+
 use crate::simd::{LANES, Simd, Task};
 use crate::unpack::*;
 use crate::{BlockFormat, Kernels, Matrix, QuantisedRows};
@@ -57,12 +62,38 @@ impl Compute {
     /// If the matrix is one of plain floats ([`BlockFormat::is_float`]: use [`Compute::exact`]), or
     /// the lengths do not fit.
     pub fn fast(self, w: &Matrix, x: &QuantisedRows, y: &mut [f32]) {
-        assert_eq!(x.columns(), w.columns(), "columns of the rows and of the matrix");
+        self.fast_on(&Rayon(self.threads), w, x, y);
+    }
+
+    /// [`Compute::fast`] on other threads than rayon's; [`Compute::threads`] does not count.
+    ///
+    /// # Panics
+    ///
+    /// As [`Compute::fast`].
+    pub fn fast_on(self, threads: &dyn Threads, w: &Matrix, x: &QuantisedRows, y: &mut [f32]) {
+        assert_fast(w, x);
         assert_eq!(y.len(), x.rows() * w.rows(), "values of the product");
-        assert!(!w.format().is_float(), "fast products are for blocks, not for {}", w.format());
-        split::by_panels(self, w, x.rows(), y, |panels, out| {
-            fast::panels(self.kernels, w, x, panels, out);
+        split::by_panels(threads, w, x.rows(), y, |panels, stripe| {
+            fast::panels(self.kernels, w, x, panels, stripe);
         });
+    }
+
+    /// Some rows of a matrix times every row `x`, on the calling thread: a part of
+    /// [`Compute::fast`] and equal to it to the last bit.
+    ///
+    /// `rows` begins at a multiple of [`Matrix::PANEL`] and ends at one or at the last row. `y` has
+    /// as many values as `rows` for each row of `x`, one row after the other.
+    ///
+    /// # Panics
+    ///
+    /// As [`Compute::fast`], and if `rows` lies outside the matrix or begins or ends inside a
+    /// panel.
+    pub fn fast_rows(self, w: &Matrix, x: &QuantisedRows, rows: Range<usize>, y: &mut [f32]) {
+        assert_fast(w, x);
+        assert_eq!(y.len(), x.rows() * rows.len(), "values of the product");
+        if let Some((panels, stripe)) = part(w, rows, y) {
+            fast::panels(self.kernels, w, x, panels, stripe);
+        }
     }
 
     /// `y = W x` for every row `x`, in 32-bit floats: blocks become floats on the way.
@@ -74,12 +105,34 @@ impl Compute {
     ///
     /// If the lengths do not fit.
     pub fn exact(self, w: &Matrix, x: &[f32], y: &mut [f32]) {
-        assert!(x.len().is_multiple_of(w.columns()), "values of the rows");
-        let rows = x.len() / w.columns();
+        self.exact_on(&Rayon(self.threads), w, x, y);
+    }
+
+    /// [`Compute::exact`] on other threads than rayon's; [`Compute::threads`] does not count.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths do not fit.
+    pub fn exact_on(self, threads: &dyn Threads, w: &Matrix, x: &[f32], y: &mut [f32]) {
+        let rows = rows_of(x, w.columns());
         assert_eq!(y.len(), rows * w.rows(), "values of the product");
-        split::by_panels(self, w, rows, y, |panels, out| {
-            exact::panels(self.kernels, w, x, panels, out);
+        split::by_panels(threads, w, rows, y, |panels, stripe| {
+            exact::panels(self.kernels, w, x, panels, stripe);
         });
+    }
+
+    /// Some rows of a matrix times every row `x`, on the calling thread: a part of
+    /// [`Compute::exact`]; see [`Compute::fast_rows`].
+    ///
+    /// # Panics
+    ///
+    /// If the lengths do not fit, and if `rows` lies outside the matrix or begins or ends inside
+    /// a panel.
+    pub fn exact_rows(self, w: &Matrix, x: &[f32], rows: Range<usize>, y: &mut [f32]) {
+        assert_eq!(y.len(), rows_of(x, w.columns()) * rows.len(), "values of the product");
+        if let Some((panels, stripe)) = part(w, rows, y) {
+            exact::panels(self.kernels, w, x, panels, stripe);
+        }
     }
 
     /// `dx = dy W` for every row `dy`, in 32-bit floats: what a gradient takes through the layer.
@@ -91,10 +144,48 @@ impl Compute {
     ///
     /// If the lengths do not fit.
     pub fn transposed(self, w: &Matrix, dy: &[f32], dx: &mut [f32]) {
-        assert!(dy.len().is_multiple_of(w.rows()), "values of the rows");
-        assert_eq!(dx.len(), dy.len() / w.rows() * w.columns(), "values of the product");
-        transposed::product(self, w, dy, dx);
+        self.transposed_on(&Rayon(self.threads), w, dy, dx);
     }
+
+    /// [`Compute::transposed`] on other threads than rayon's; [`Compute::threads`] does not count.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths do not fit.
+    pub fn transposed_on(self, threads: &dyn Threads, w: &Matrix, dy: &[f32], dx: &mut [f32]) {
+        let rows = rows_of(dy, w.rows());
+        assert_eq!(dx.len(), rows * w.columns(), "values of the product");
+        transposed::product(self.kernels, threads, w, dy, dx);
+    }
+}
+
+fn assert_fast(w: &Matrix, x: &QuantisedRows) {
+    assert_eq!(x.columns(), w.columns(), "columns of the rows and of the matrix");
+    assert!(!w.format().is_float(), "fast products are for blocks, not for {}", w.format());
+}
+
+fn rows_of(x: &[f32], columns: usize) -> usize {
+    assert!(x.len().is_multiple_of(columns), "{} values in rows of {columns}", x.len());
+    x.len() / columns
+}
+
+/// The panels of some rows of a matrix and the places of their values; none if there are none.
+fn part<'y>(
+    w: &Matrix,
+    rows: Range<usize>,
+    y: &'y mut [f32],
+) -> Option<(Range<usize>, split::Stripes<'y>)> {
+    let whole = |row: usize| row.is_multiple_of(LANES) || row == w.rows();
+    assert!(
+        rows.end <= w.rows() && whole(rows.start) && whole(rows.end),
+        "rows {rows:?} of a matrix with {}",
+        w.rows()
+    );
+    if y.is_empty() {
+        return None;
+    }
+    let stripe = y.chunks_exact_mut(rows.len()).collect();
+    Some((rows.start / LANES..rows.end.div_ceil(LANES), stripe))
 }
 
 /// Writes the values of a panel's 16 rows in the columns from `first` on; see [`Values::tile`].

@@ -1,10 +1,9 @@
 //! The product that takes a gradient through a layer.
 
-use rayon::prelude::*;
-
-use super::{Compute, lanes, lanes_mut, values};
-use crate::Matrix;
+use super::split::{Threads, share, stripes};
+use super::{lanes, lanes_mut, values};
 use crate::simd::{LANES, Simd, Task};
+use crate::{Kernels, Matrix};
 
 /// Columns that become floats together, and the least that a thread takes.
 const COLUMNS: usize = 64;
@@ -15,7 +14,13 @@ const TOGETHER: usize = 8;
 ///
 /// Lanes are rows of `dy` here, 16 of them, as all sums run over the rows of the matrix, which
 /// lie across the lanes of its panels.
-pub(super) fn product(compute: Compute, w: &Matrix, dy: &[f32], dx: &mut [f32]) {
+pub(super) fn product(
+    kernels: Kernels,
+    threads: &dyn Threads,
+    w: &Matrix,
+    dy: &[f32],
+    dx: &mut [f32],
+) {
     let (rows, columns) = (dy.len() / w.rows(), w.columns());
     if rows == 0 {
         return;
@@ -28,26 +33,29 @@ pub(super) fn product(compute: Compute, w: &Matrix, dy: &[f32], dx: &mut [f32]) 
             across[i * groups * LANES + row] = value;
         }
     }
-    // For each column the values of all rows.
-    let mut out = vec![0.0; columns * groups * LANES];
-    let each = COLUMNS * groups * LANES;
-    let part = |(piece, out): (usize, &mut [f32])| {
+    let pieces = columns.div_ceil(COLUMNS);
+    let each = COLUMNS * pieces.div_ceil(threads.count().clamp(1, pieces));
+    share(threads, stripes(dx, columns, each), |piece, mut stripe| {
+        // For each column the values of all rows.
+        let mut out = vec![0.0; COLUMNS * groups * LANES];
         let mut tile = [[0.0; LANES]; COLUMNS];
-        let tile = &mut tile[..out.len() / (groups * LANES)];
-        for (panel, across) in across.chunks_exact(LANES * groups * LANES).enumerate() {
-            values(compute.kernels, w.format(), w.panel(panel), piece * COLUMNS, tile);
-            compute.kernels.run(Panel { tile, across, groups, out });
+        let own = piece * each..columns.min((piece + 1) * each);
+        for first in own.clone().step_by(COLUMNS) {
+            let count = COLUMNS.min(own.end - first);
+            let (tile, out) = (&mut tile[..count], &mut out[..count * groups * LANES]);
+            out.fill(0.0);
+            for (panel, across) in across.chunks_exact(LANES * groups * LANES).enumerate() {
+                values(kernels, w.format(), w.panel(panel), first, tile);
+                kernels.run(Panel { tile, across, groups, out });
+            }
+            for (row, dx) in stripe.iter_mut().enumerate() {
+                let dx = &mut dx[first - own.start..][..count];
+                for (column, dx) in dx.iter_mut().enumerate() {
+                    *dx = out[column * groups * LANES + row];
+                }
+            }
         }
-    };
-    match compute.threads {
-        1 => out.chunks_mut(each).enumerate().for_each(part),
-        _ => out.par_chunks_mut(each).enumerate().for_each(part),
-    }
-    for (row, dx) in dx.chunks_exact_mut(columns).enumerate() {
-        for (column, dx) in dx.iter_mut().enumerate() {
-            *dx = out[column * groups * LANES + row];
-        }
-    }
+    });
 }
 
 /// Adds a panel's products with all rows, for some columns.
