@@ -1,3 +1,8 @@
+use std::borrow::Cow;
+
+use crate::Kernels;
+use crate::simd::{Layout, Simd, Task};
+
 /// Columns that share a scale.
 pub(crate) const SHARED: usize = 32;
 
@@ -16,6 +21,7 @@ const STEPS: f32 = 127.0 * 256.0;
 pub struct QuantisedRows {
     rows: usize,
     columns: usize,
+    layout: Layout,
     /// For each 32 columns those of all rows, as products read them.
     shared: Vec<Shared>,
 }
@@ -23,7 +29,7 @@ pub struct QuantisedRows {
 /// 32 values of a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Shared {
-    /// The high and the low bytes, both with a sign, of four codes each.
+    /// Four codes each, in the layout of the rows.
     pub(crate) codes: [[u32; 2]; SHARED / 4],
     /// What a code is multiplied with.
     pub(crate) scale: f32,
@@ -40,14 +46,23 @@ impl QuantisedRows {
     pub fn new(x: &[f32], columns: usize) -> QuantisedRows {
         assert!(columns > 0 && columns.is_multiple_of(SHARED), "{columns} columns");
         assert!(x.len().is_multiple_of(columns), "{} values in {columns} columns", x.len());
-        let rows = x.len() / columns;
+        let (kernels, rows) = (Kernels::detect(), x.len() / columns);
         let mut shared = vec![Shared::default(); x.len() / SHARED];
-        for (row, x) in x.chunks_exact(columns).enumerate() {
-            for (place, x) in x.as_chunks::<SHARED>().0.iter().enumerate() {
-                shared[place * rows + row] = Shared::new(x);
-            }
+        let layout = kernels.layout();
+        kernels.run(Quantise { x, columns, layout, to: &mut shared });
+        QuantisedRows { rows, columns, layout, shared }
+    }
+
+    /// The same rows as another instruction set reads them.
+    pub(crate) fn in_layout(&self, layout: Layout) -> Cow<'_, QuantisedRows> {
+        if self.layout == layout {
+            return Cow::Borrowed(self);
         }
-        QuantisedRows { rows, columns, shared }
+        let mut other = QuantisedRows { layout, ..self.clone() };
+        for words in other.shared.iter_mut().flat_map(|shared| &mut shared.codes) {
+            *words = layout.words(self.layout.codes(*words));
+        }
+        Cow::Owned(other)
     }
 
     /// The number of rows.
@@ -66,27 +81,81 @@ impl QuantisedRows {
     }
 }
 
+impl Layout {
+    /// Four codes in this layout.
+    #[inline(always)]
+    pub(crate) fn words(self, codes: [i32; 4]) -> [u32; 2] {
+        match self {
+            Layout::Bytes => {
+                // The low byte has a sign too, so the high one is the nearest.
+                let high = codes.map(|code| (code + 128) >> 8);
+                let low: [u8; 4] = std::array::from_fn(|i| (codes[i] - (high[i] << 8)) as u8);
+                [high.map(|high| high as u8), low].map(u32::from_le_bytes)
+            }
+            Layout::Pairs => {
+                let pair = |low: i32, high: i32| u32::from(low as u16) | ((high as u32) << 16);
+                [pair(codes[0], codes[2]), pair(codes[1], codes[3])]
+            }
+        }
+    }
+
+    /// [`Layout::words`] undone.
+    fn codes(self, words: [u32; 2]) -> [i32; 4] {
+        match self {
+            Layout::Bytes => {
+                let [high, low] = words.map(|word| word.to_le_bytes().map(|byte| byte as i8));
+                std::array::from_fn(|i| 256 * i32::from(high[i]) + i32::from(low[i]))
+            }
+            Layout::Pairs => {
+                std::array::from_fn(|i| i32::from((words[i % 2] >> (i / 2 * 16)) as i16))
+            }
+        }
+    }
+}
+
+struct Quantise<'a> {
+    x: &'a [f32],
+    columns: usize,
+    layout: Layout,
+    to: &'a mut [Shared],
+}
+
+impl Task for Quantise<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let rows = self.x.len() / self.columns;
+        for (row, x) in self.x.chunks_exact(self.columns).enumerate() {
+            for (place, x) in x.as_chunks::<SHARED>().0.iter().enumerate() {
+                self.to[place * rows + row] = Shared::new(x, self.layout);
+            }
+        }
+    }
+}
+
+/// Added to a float of at most 2²² and taken off again, it leaves the nearest integer, the even
+/// one of two: a call of the standard library for each value would take longer than the rest.
+const TO_INTEGER: f32 = 12_582_912.0;
+
 impl Shared {
-    fn new(x: &[f32; SHARED]) -> Shared {
+    #[inline(always)]
+    fn new(x: &[f32; SHARED], layout: Layout) -> Shared {
         // Integers compare as the magnitudes do, and those that are no numbers are the largest.
         let largest = x.iter().fold(0, |max, v| max.max(v.abs().to_bits()));
         let largest = f32::from_bits(largest);
-        let (scale, inverse) = match largest {
-            0.0 => (0.0, 0.0),
-            l if l.is_finite() => (l / STEPS, STEPS / l),
-            _ => (f32::NAN, 0.0),
-        };
-        // A subnormal's inverse may be infinite.
+        if !largest.is_finite() {
+            return Shared { scale: f32::NAN, ..Shared::default() };
+        }
+        let inverse = STEPS / largest;
+        // Of zero, or of a subnormal.
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
-        let mut out = Shared { scale, ..Shared::default() };
-        for (i, (words, four)) in out.codes.iter_mut().zip(x.as_chunks::<4>().0).enumerate() {
-            // The cast makes 0 of what is not a number.
-            let codes = four.map(|v| (v * inverse).round_ties_even().clamp(-STEPS, STEPS) as i32);
-            out.sums[i / 4] += codes.iter().sum::<i32>();
-            // The low byte has a sign too, so the high one is the nearest.
-            let high = codes.map(|code| (code + 128) >> 8);
-            let low: [u8; 4] = std::array::from_fn(|i| (codes[i] - (high[i] << 8)) as u8);
-            *words = [high.map(|high| high as u8), low].map(u32::from_le_bytes);
+        let mut out = Shared { scale: largest / STEPS, ..Shared::default() };
+        let integer = |v: f32| (v * inverse + TO_INTEGER).to_bits() as i32;
+        let codes = x.map(|v| integer(v) - TO_INTEGER.to_bits() as i32);
+        for (sum, codes) in out.sums.iter_mut().zip(codes.as_chunks::<{ SHARED / 2 }>().0) {
+            *sum = codes.iter().sum();
+        }
+        for (words, codes) in out.codes.iter_mut().zip(codes.as_chunks::<4>().0) {
+            *words = layout.words(*codes);
         }
         out
     }
@@ -96,9 +165,10 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn code(shared: &Shared, column: usize) -> i32 {
-        let [high, low] = shared.codes[column / 4].map(|w| w.to_le_bytes()[column % 4] as i8);
-        256 * i32::from(high) + i32::from(low)
+    const LAYOUTS: [Layout; 2] = [Layout::Bytes, Layout::Pairs];
+
+    fn code(rows: &QuantisedRows, shared: &Shared, column: usize) -> i32 {
+        rows.layout.codes(shared.codes[column / 4])[column % 4]
     }
 
     #[test]
@@ -109,12 +179,12 @@ mod tests {
         for (i, x) in x.iter().enumerate() {
             let (row, place, column) = (i / 64, i % 64 / 32, i % 32);
             let shared = &rows.shared()[place * 10 + row];
-            let error = shared.scale * code(shared, column) as f32 - x;
+            let error = shared.scale * code(&rows, shared, column) as f32 - x;
             assert!(error.abs() <= shared.scale * 0.51, "{error}");
         }
         for shared in rows.shared() {
             for (half, sum) in shared.sums.into_iter().enumerate() {
-                let codes = (16 * half..16 * half + 16).map(|column| code(shared, column));
+                let codes = (16 * half..16 * half + 16).map(|column| code(&rows, shared, column));
                 assert_eq!(sum, codes.sum::<i32>());
             }
         }
@@ -130,10 +200,26 @@ mod tests {
             assert!(rows.shared()[1].scale.is_nan());
         }
         for tiny in [0.0, 1e-45, -1e-40] {
-            assert!(Shared::new(&[tiny; 32]).scale.is_finite());
+            assert!(Shared::new(&[tiny; 32], Layout::Pairs).scale.is_finite());
         }
         for (largest, want) in [(f32::MAX, 32512), (f32::MIN, -32512)] {
-            assert_eq!(code(&Shared::new(&[largest; 32]), 0), want);
+            for layout in LAYOUTS {
+                let words = Shared::new(&[largest; 32], layout).codes[0];
+                assert_eq!(layout.codes(words), [want; 4]);
+            }
+        }
+    }
+
+    #[test]
+    fn layouts_hold_the_same_codes() {
+        let x: Vec<f32> = (0..96).map(|i| ((i * 37) % 97) as f32 - 48.0).collect();
+        let rows = QuantisedRows::new(&x, 32);
+        for layout in LAYOUTS {
+            let other = rows.in_layout(layout);
+            assert_eq!(*other.in_layout(rows.layout), rows);
+            for (a, b) in rows.shared.iter().zip(&other.shared) {
+                assert!((0..32).all(|i| code(&rows, a, i) == code(&other, b, i)));
+            }
         }
     }
 }

@@ -127,6 +127,15 @@ pub enum GgufError {
         /// What the file holds, with its article.
         found: String,
     },
+    /// The file holds something else than a LoRA adapter.
+    #[error("{path}: this GGUF file holds {found}, not a LoRA adapter; name an adapter's file",
+        path = path.display())]
+    Adapter {
+        /// The file.
+        path: PathBuf,
+        /// What the file holds, with its article.
+        found: String,
+    },
     /// The parts of a model in several files do not fit together.
     #[error("{path}: {problem}", path = path.display())]
     Shards {

@@ -166,7 +166,7 @@ impl GgufFile {
         let sliding_window = match keys.count("attention.sliding_window")? {
             Some(tokens) if tokens > 0 && gemma => Some(SlidingWindow {
                 tokens,
-                period: keys.size_or("attention.sliding_window_pattern", 6)?,
+                period: keys.window_period(layers)?,
                 rope_base: keys.number_or("rope.freq_base_swa", 10_000.0)?,
             }),
             _ => None,
@@ -342,6 +342,26 @@ impl Keys<'_> {
             None if default > 0 => Ok(default),
             _ => self.size(name),
         }
+    }
+
+    /// From one layer without a window to the next: a number, or, in files of newer converters,
+    /// for each layer whether it has the window.
+    fn window_period(&self, layers: usize) -> Result<usize> {
+        const KEY: &str = "attention.sliding_window_pattern";
+        let (key, value) = self.get(KEY);
+        let Some(each) = value.and_then(Value::as_bools) else { return self.size_or(KEY, 6) };
+        if each.len() != layers {
+            let problem = format!("is a list of {} and there are {layers} layers", each.len());
+            return Err(self.file.at_key(&key, problem));
+        }
+        // Where every layer has the window, the period is longer than there are layers.
+        let first = each.iter().position(|window| !window).unwrap_or(layers);
+        let period = first + 1;
+        if each.iter().enumerate().any(|(layer, window)| *window != (layer % period != first)) {
+            let problem = "has no period, which is not computed";
+            return Err(self.file.at_key(&key, problem));
+        }
+        Ok(period)
     }
 
     fn optional(&self, name: &str) -> Result<Option<f32>> {

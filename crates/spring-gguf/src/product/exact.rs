@@ -11,8 +11,6 @@ use crate::{Kernels, Matrix};
 const COLUMNS: usize = 256;
 /// Sums per value: one after the other they would wait for each other.
 const CHAINS: usize = 4;
-/// Rows that are computed together.
-const ROWS: usize = 4;
 
 /// Computes some panels; see [`super::split::by_panels`].
 pub(super) fn panels(
@@ -64,44 +62,57 @@ impl Task for Stretch<'_> {
         let mut row = 0;
         while row < rows {
             let (x, sums) = (&x[row * columns..], &mut sums[row * CHAINS * LANES..]);
-            row += match rows - row {
-                ROWS.. => add::<S, ROWS>(s, tile, x, columns, sums),
-                2.. => add::<S, 2>(s, tile, x, columns, sums),
-                _ => add::<S, 1>(s, tile, x, columns, sums),
+            row += match (rows - row).min(S::FLOAT_ROWS) {
+                // As many sums as registers hold: all chains at a time, or two of them.
+                4.. => add::<S, 4, CHAINS>(s, tile, x, columns, sums),
+                3.. => add::<S, 3, 2>(s, tile, x, columns, sums),
+                2.. => add::<S, 2, 2>(s, tile, x, columns, sums),
+                _ => add::<S, 1, CHAINS>(s, tile, x, columns, sums),
             };
         }
     }
 }
 
-/// Adds the products of some columns with `R` rows that lie `stride` apart.
+/// Adds the products of some columns with `R` rows that lie `stride` apart, `C` chains at a time.
 #[inline(always)]
-fn add<S: Simd, const R: usize>(
+fn add<S: Simd, const R: usize, const C: usize>(
     s: S,
     tile: &[[f32; LANES]],
     x: &[f32],
     stride: usize,
     sums: &mut [f32],
 ) -> usize {
-    let mut rows = [x; R];
-    let mut chains = [[s.splat(0.0); CHAINS]; R];
-    for (i, (row, chains)) in rows.iter_mut().zip(&mut chains).enumerate() {
-        *row = &x[i * stride..][..tile.len()];
-        for (j, chain) in chains.iter_mut().enumerate() {
-            *chain = s.floats(lanes(sums, i * CHAINS + j));
-        }
-    }
     // The number of columns of a stretch is a multiple of the chains but in the last one.
-    for (c, weights) in tile.chunks(CHAINS).enumerate() {
-        for (j, weights) in weights.iter().enumerate() {
-            let weights = s.floats(weights);
-            for (row, chains) in rows.iter().zip(&mut chains) {
-                chains[j] = s.fused(weights, s.splat(row[c * CHAINS + j]), chains[j]);
+    let (tile, rest) = tile.as_chunks::<CHAINS>();
+    let mut rows = [x; R];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &x[i * stride..][..tile.len() * CHAINS + rest.len()];
+    }
+    for first in (0..CHAINS).step_by(C) {
+        let mut chains = [[s.splat(0.0); C]; R];
+        for (i, chains) in chains.iter_mut().enumerate() {
+            for (j, chain) in chains.iter_mut().enumerate() {
+                *chain = s.floats(lanes(sums, i * CHAINS + first + j));
             }
         }
-    }
-    for (i, chains) in chains.into_iter().enumerate() {
-        for (j, chain) in chains.into_iter().enumerate() {
-            s.store(chain, lanes_mut(sums, i * CHAINS + j));
+        let mut column = |column: usize, j: usize, weights: &[f32; LANES]| {
+            let weights = s.floats(weights);
+            for (row, chains) in rows.iter().zip(&mut chains) {
+                chains[j] = s.fused(weights, s.splat(row[column]), chains[j]);
+            }
+        };
+        for (c, weights) in tile.iter().enumerate() {
+            for j in 0..C {
+                column(c * CHAINS + first + j, j, &weights[first + j]);
+            }
+        }
+        for (j, weights) in rest.iter().skip(first).take(C).enumerate() {
+            column(tile.len() * CHAINS + first + j, j, weights);
+        }
+        for (i, chains) in chains.into_iter().enumerate() {
+            for (j, chain) in chains.into_iter().enumerate() {
+                s.store(chain, lanes_mut(sums, i * CHAINS + first + j));
+            }
         }
     }
     R

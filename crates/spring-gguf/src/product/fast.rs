@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::split::{Stripes, put};
 use super::{lanes, lanes_mut};
 use crate::activations::{SHARED, Shared};
-use crate::simd::{LANES, Simd, Task};
+use crate::simd::{LANES, Layout, Simd, Task};
 use crate::unpack::*;
 use crate::{BlockFormat, Kernels, Matrix, QuantisedRows};
 
@@ -35,7 +35,7 @@ pub(super) fn panels(
         // The caller has refused these.
         BlockFormat::F32 | BlockFormat::F16 | BlockFormat::BF16 => return,
     };
-    run(kernels, w, x, panels, stripe);
+    run(kernels, w, &x.in_layout(kernels.layout()), panels, stripe);
 }
 
 /// Bytes of the rows that are gone through together: what a middle cache holds with room.
@@ -192,21 +192,41 @@ fn tile<S: Simd, H: Shape, const R: usize>(
 ) -> usize {
     let mut sums = [s.splat(0.0); R];
     for (number, words) in from.codes.chunks_exact(H::GROUP / 4).enumerate() {
-        let mut codes = [s.word(0); 8];
-        for (code, words) in codes.iter_mut().zip(words) {
-            *code = s.words(words);
-        }
         let scale = s.floats(lanes(&from.factors, 2 * number));
         let min = s.floats(lanes(&from.factors, 2 * number + 1));
-        let group = Group { codes, scale, min };
         let per_shared = SHARED / H::GROUP;
         let (place, half) = (number / per_shared, number % per_shared);
         let x: &[Shared; R] = match x.shared()[place * x.rows() + first..].first_chunk() {
             Some(rows) => rows,
             None => unreachable!("the caller has counted the rows"),
         };
-        for (sum, x) in sums.iter_mut().zip(x) {
-            *sum = add_group::<S, H>(s, *sum, &group, from.offset, x, half);
+        match S::LAYOUT {
+            Layout::Bytes => {
+                let mut codes = [s.word(0); 8];
+                for (code, words) in codes.iter_mut().zip(words) {
+                    *code = s.words(words);
+                }
+                let group = Group { codes, scale, min };
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = add_group::<S, H>(s, *sum, &group, from.offset, x, half);
+                }
+            }
+            // Spread codes are too many for the registers: each once for all rows.
+            Layout::Pairs => {
+                let mut dots = [[s.word(0); 2]; R];
+                for (dots, x) in dots.iter_mut().zip(x) {
+                    *dots = start(s, from.offset, x.total::<H>(half));
+                }
+                for (q, words) in words.iter().enumerate() {
+                    let codes = s.spread(s.words(words));
+                    for (dots, x) in dots.iter_mut().zip(x) {
+                        *dots = s.dot_wide(*dots, codes, &x.codes[half * (H::GROUP / 4) + q]);
+                    }
+                }
+                for ((sum, dots), x) in sums.iter_mut().zip(dots).zip(x) {
+                    *sum = scaled::<S, H>(s, *sum, dots, scale, min, x, half);
+                }
+            }
         }
     }
     for (i, sum) in sums.into_iter().enumerate() {
@@ -225,27 +245,49 @@ fn add_group<S: Simd, H: Shape>(
     x: &Shared,
     half: usize,
 ) -> S::Floats {
-    let total = match H::GROUP {
-        16 => x.sums[half],
-        _ => x.sums[0] + x.sums[1],
-    };
-    // Sums of 32 products of 8 and 16 bits fit 32 bits with room. The weights' codes are too
-    // large by the offset.
-    let (mut high, mut low) = (s.word(0), s.word((-offset * total) as u32));
+    let mut dots = start(s, offset, x.total::<H>(half));
     let codes = &x.codes[half * (H::GROUP / 4)..][..H::GROUP / 4];
-    for (code, &[x_high, x_low]) in weights.codes.iter().zip(codes) {
-        if H::WIDE {
-            high = s.dot_wide(high, *code, x_high);
-            low = s.dot_wide(low, *code, x_low);
-        } else {
-            high = s.dot(high, *code, x_high);
-            low = s.dot(low, *code, x_low);
+    for (code, x) in weights.codes.iter().zip(codes) {
+        let code = s.spread(*code);
+        dots = if H::WIDE { s.dot_wide(dots, code, x) } else { s.dot(dots, code, x) };
+    }
+    scaled::<S, H>(s, sum, dots, weights.scale, weights.min, x, half)
+}
+
+impl Shared {
+    /// The sum of the codes that a group of weights is multiplied with.
+    #[inline(always)]
+    fn total<H: Shape>(&self, half: usize) -> i32 {
+        match H::GROUP {
+            16 => self.sums[half],
+            _ => self.sums[0] + self.sums[1],
         }
     }
-    let dot = s.to_floats(s.sum(low, s.shift_left(high, 8)));
-    let mut sum = s.fused(dot, s.mul(weights.scale, s.splat(x.scale)), sum);
+}
+
+/// Where the sum of a group's products begins: the weights' codes are too large by the offset.
+///
+/// Sums of 32 products of 8 and 16 bits fit 32 bits with room.
+#[inline(always)]
+fn start<S: Simd>(s: S, offset: i32, total: i32) -> [S::Words; 2] {
+    [s.word(0), s.word((-offset * total) as u32)]
+}
+
+/// Adds a group's product, which is one of integers so far.
+#[inline(always)]
+fn scaled<S: Simd, H: Shape>(
+    s: S,
+    sum: S::Floats,
+    dots: [S::Words; 2],
+    scale: S::Floats,
+    min: S::Floats,
+    x: &Shared,
+    half: usize,
+) -> S::Floats {
+    let dot = s.to_floats(s.total(dots));
+    let mut sum = s.fused(dot, s.mul(scale, s.splat(x.scale)), sum);
     if H::MIN {
-        sum = s.fused(weights.min, s.splat(x.scale * total as f32), sum);
+        sum = s.fused(min, s.splat(x.scale * x.total::<H>(half) as f32), sum);
     }
     sum
 }

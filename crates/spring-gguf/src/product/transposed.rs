@@ -7,8 +7,11 @@ use crate::{Kernels, Matrix};
 
 /// Columns that become floats together, and the least that a thread takes.
 const COLUMNS: usize = 64;
-/// Columns that are summed together: their sums stay in registers.
-const TOGETHER: usize = 8;
+/// Panels that are added together: sums are loaded and stored once for all of them.
+const PANELS: usize = 4;
+
+/// Some columns of some panels.
+type Tile = [[[f32; LANES]; COLUMNS]; PANELS];
 
 /// `dx = dy W`.
 ///
@@ -38,15 +41,20 @@ pub(super) fn product(
     share(threads, stripes(dx, columns, each), |piece, mut stripe| {
         // For each column the values of all rows.
         let mut out = vec![0.0; COLUMNS * groups * LANES];
-        let mut tile = [[0.0; LANES]; COLUMNS];
+        let mut tile: Tile = [[[0.0; LANES]; COLUMNS]; PANELS];
         let own = piece * each..columns.min((piece + 1) * each);
         for first in own.clone().step_by(COLUMNS) {
             let count = COLUMNS.min(own.end - first);
-            let (tile, out) = (&mut tile[..count], &mut out[..count * groups * LANES]);
+            let out = &mut out[..count * groups * LANES];
             out.fill(0.0);
-            for (panel, across) in across.chunks_exact(LANES * groups * LANES).enumerate() {
-                values(kernels, w.format(), w.panel(panel), first, tile);
-                kernels.run(Panel { tile, across, groups, out });
+            for (number, across) in across.chunks(PANELS * LANES * groups * LANES).enumerate() {
+                let panels = across.len() / (LANES * groups * LANES);
+                let tile = &mut tile[..panels];
+                for (i, tile) in tile.iter_mut().enumerate() {
+                    let panel = w.panel(number * PANELS + i);
+                    values(kernels, w.format(), panel, first, &mut tile[..count]);
+                }
+                kernels.run(Panels { tile, across, groups, count, out });
             }
             for (row, dx) in stripe.iter_mut().enumerate() {
                 let dx = &mut dx[first - own.start..][..count];
@@ -58,55 +66,54 @@ pub(super) fn product(
     });
 }
 
-/// Adds a panel's products with all rows, for some columns.
-struct Panel<'a> {
-    tile: &'a [[f32; LANES]],
+/// Adds some panels' products with all rows, for some columns.
+struct Panels<'a> {
+    tile: &'a [[[f32; LANES]; COLUMNS]],
     across: &'a [f32],
     /// Groups of 16 rows.
     groups: usize,
+    /// Columns.
+    count: usize,
     out: &'a mut [f32],
 }
 
-impl Task for Panel<'_> {
+impl Task for Panels<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Panel { tile, across, groups, out } = self;
-        for group in 0..groups {
+    fn run<S: Simd>(mut self, s: S) {
+        for group in 0..self.groups {
             let mut column = 0;
-            while column < tile.len() {
-                let (tile, out) = (&tile[column..], &mut out[column * groups * LANES..]);
-                column += match tile.len() {
-                    TOGETHER.. => add::<S, TOGETHER>(s, tile, across, groups, group, out),
-                    _ => add::<S, 1>(s, tile, across, groups, group, out),
+            while column < self.count {
+                column += match (self.count - column).min(S::FLOAT_COLUMNS) {
+                    8.. => self.add::<S, 8>(s, group, column),
+                    4.. => self.add::<S, 4>(s, group, column),
+                    _ => self.add::<S, 1>(s, group, column),
                 };
             }
         }
     }
 }
 
-/// Adds a panel's products with 16 rows, for `N` columns.
-#[inline(always)]
-fn add<S: Simd, const N: usize>(
-    s: S,
-    tile: &[[f32; LANES]],
-    across: &[f32],
-    groups: usize,
-    group: usize,
-    out: &mut [f32],
-) -> usize {
-    let tile = &tile[..N];
-    let mut sums = [s.splat(0.0); N];
-    for (i, sum) in sums.iter_mut().enumerate() {
-        *sum = s.floats(lanes(out, i * groups + group));
-    }
-    for row in 0..LANES {
-        let dy = s.floats(lanes(across, row * groups + group));
-        for (sum, weights) in sums.iter_mut().zip(tile) {
-            *sum = s.fused(s.splat(weights[row]), dy, *sum);
+impl Panels<'_> {
+    /// Adds the products with 16 rows, for `N` columns, whose sums stay in registers.
+    #[inline(always)]
+    fn add<S: Simd, const N: usize>(&mut self, s: S, group: usize, column: usize) -> usize {
+        let mut sums = [s.splat(0.0); N];
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = s.floats(lanes(self.out, (column + i) * self.groups + group));
         }
+        for (number, tile) in self.tile.iter().enumerate() {
+            let tile = &tile[column..][..N];
+            for row in 0..LANES {
+                let place = (number * LANES + row) * self.groups + group;
+                let dy = s.floats(lanes(self.across, place));
+                for (sum, weights) in sums.iter_mut().zip(tile) {
+                    *sum = s.fused(s.splat(weights[row]), dy, *sum);
+                }
+            }
+        }
+        for (i, sum) in sums.into_iter().enumerate() {
+            s.store(sum, lanes_mut(self.out, (column + i) * self.groups + group));
+        }
+        N
     }
-    for (i, sum) in sums.into_iter().enumerate() {
-        s.store(sum, lanes_mut(out, i * groups + group));
-    }
-    N
 }

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Simd, Task};
+use super::{Layout, Simd, Task};
 
 /// Proof that the processor has what is used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,19 +44,21 @@ macro_rules! intrinsic {
 type Words = [__m256i; 2];
 type Floats = [__m256; 2];
 
-/// Sums of four products of bytes per lane; pairs of them must fit 16 bits.
+/// Sums of two products of 16 bits per lane.
 #[inline(always)]
 fn dot_one(sum: __m256i, codes: __m256i, x: __m256i) -> __m256i {
-    intrinsic!({
-        let pairs = _mm256_maddubs_epi16(codes, x);
-        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    })
+    intrinsic!(_mm256_add_epi32(sum, _mm256_madd_epi16(codes, x)))
 }
 
 impl Simd for Avx2 {
     type Words = Words;
     type Floats = Floats;
+    type Spread = [Words; 2];
     const ROWS: usize = 4;
+    // A vector is two of sixteen registers: sums of three rows in two chains, or of four columns.
+    const FLOAT_ROWS: usize = 3;
+    const FLOAT_COLUMNS: usize = 4;
+    const LAYOUT: Layout = Layout::Pairs;
 
     #[inline(always)]
     fn words(self, from: &[u8; 64]) -> Words {
@@ -136,17 +138,24 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
-    fn dot(self, sum: Words, codes: Words, x: u32) -> Words {
-        // Two products of at most 127 · 128 fit 16 bits.
-        let x = self.word(x);
-        [dot_one(sum[0], codes[0], x[0]), dot_one(sum[1], codes[1], x[1])]
+    fn spread(self, codes: Words) -> [Words; 2] {
+        let even = self.and(codes, self.word(0x00ff_00ff));
+        let odd = intrinsic!([_mm256_srli_epi16::<8>(codes[0]), _mm256_srli_epi16::<8>(codes[1]),]);
+        [even, odd]
     }
     #[inline(always)]
-    fn dot_wide(self, sum: Words, codes: Words, x: u32) -> Words {
-        // The top bit by itself: twice 128 · −128 fits as well.
-        let low = self.and(codes, self.word(0x7f7f_7f7f));
-        let high = self.and(codes, self.word(0x8080_8080));
-        self.dot(self.dot(sum, low, x), high, x)
+    fn dot(self, sums: [Words; 2], codes: [Words; 2], x: &[u32; 2]) -> [Words; 2] {
+        let [none, mut sum] = sums;
+        for (codes, x) in codes.into_iter().zip(x) {
+            // From memory to all lanes in one operation that the loads do.
+            let x = intrinsic!(_mm256_castps_si256(_mm256_broadcast_ss(&f32::from_bits(*x))));
+            sum = [dot_one(sum[0], codes[0], x), dot_one(sum[1], codes[1], x)];
+        }
+        [none, sum]
+    }
+    #[inline(always)]
+    fn total(self, [_, sum]: [Words; 2]) -> Words {
+        sum
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Simd, Task};
+use super::{Layout, Simd, Task};
 
 /// Proof that the processor has what is used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +45,11 @@ macro_rules! intrinsic {
 impl Simd for Avx512 {
     type Words = __m512i;
     type Floats = __m512;
+    type Spread = __m512i;
     const ROWS: usize = 8;
+    const FLOAT_ROWS: usize = 4;
+    const FLOAT_COLUMNS: usize = 8;
+    const LAYOUT: Layout = Layout::Bytes;
 
     #[inline(always)]
     fn words(self, from: &[u8; 64]) -> __m512i {
@@ -107,12 +111,19 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
-    fn dot(self, sum: __m512i, codes: __m512i, x: u32) -> __m512i {
-        intrinsic!(_mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(x as i32)))
+    fn spread(self, codes: __m512i) -> __m512i {
+        codes
     }
     #[inline(always)]
-    fn dot_wide(self, sum: __m512i, codes: __m512i, x: u32) -> __m512i {
-        self.dot(sum, codes, x)
+    fn dot(self, [high, low]: [__m512i; 2], codes: __m512i, x: &[u32; 2]) -> [__m512i; 2] {
+        intrinsic!([
+            _mm512_dpbusd_epi32(high, codes, _mm512_set1_epi32(x[0] as i32)),
+            _mm512_dpbusd_epi32(low, codes, _mm512_set1_epi32(x[1] as i32)),
+        ])
+    }
+    #[inline(always)]
+    fn total(self, [high, low]: [__m512i; 2]) -> __m512i {
+        self.sum(low, self.shift_left(high, 8))
     }
 
     #[inline(always)]

@@ -26,8 +26,16 @@ pub(crate) trait Simd: Copy + Send + Sync {
     type Words: Copy;
     /// 16 floats.
     type Floats: Copy;
+    /// Codes of four columns as [`Simd::dot`] takes them.
+    type Spread: Copy;
     /// Rows that are computed together: their sums and a group's codes fill the registers.
     const ROWS: usize;
+    /// Rows that are computed together in floats.
+    const FLOAT_ROWS: usize;
+    /// Columns of a transposed product that are computed together.
+    const FLOAT_COLUMNS: usize;
+    /// How codes of rows are laid out for [`Simd::dot`].
+    const LAYOUT: Layout;
 
     /// Loads 16 words.
     fn words(self, from: &[u8; 64]) -> Self::Words;
@@ -51,11 +59,22 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn multiply(self, a: Self::Words, b: Self::Words) -> Self::Words;
     /// Looks every byte, which is below 16, up in a table.
     fn look_up(self, codes: Self::Words, table: &[u8; 16]) -> Self::Words;
-    /// Adds to each lane the product of its four codes, each at most 127, with four bytes with a
-    /// sign.
-    fn dot(self, sum: Self::Words, codes: Self::Words, x: u32) -> Self::Words;
+    /// Prepares the codes of four columns, bytes without a sign, for several products.
+    fn spread(self, codes: Self::Words) -> Self::Spread;
+    /// Adds to each lane the product of its four codes, each at most 127, with the codes of a row
+    /// in this set's layout. The sum is in two parts, which [`Simd::total`] adds up.
+    fn dot(self, sums: [Self::Words; 2], codes: Self::Spread, x: &[u32; 2]) -> [Self::Words; 2];
     /// [`Simd::dot`] with codes up to 255.
-    fn dot_wide(self, sum: Self::Words, codes: Self::Words, x: u32) -> Self::Words;
+    fn dot_wide(
+        self,
+        sums: [Self::Words; 2],
+        codes: Self::Spread,
+        x: &[u32; 2],
+    ) -> [Self::Words; 2] {
+        self.dot(sums, codes, x)
+    }
+    /// The sum of what [`Simd::dot`] has added up.
+    fn total(self, sums: [Self::Words; 2]) -> Self::Words;
 
     /// Loads 16 floats.
     fn floats(self, from: &[f32; 16]) -> Self::Floats;
@@ -73,6 +92,16 @@ pub(crate) trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a · b + c`, rounded once.
     fn fused(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+}
+
+/// How four codes of 16 bits of a row lie in two words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// The high bytes, then the low ones, both with a sign: for products of bytes.
+    Bytes,
+    /// The first and the third code, then the second and the fourth: for products of 16 bits,
+    /// which take a word's bytes apart in two operations.
+    Pairs,
 }
 
 /// A computation that is compiled for each instruction set.
@@ -132,6 +161,19 @@ impl Kernels {
         }
     }
 
+    /// How codes of rows are laid out for this set.
+    pub(crate) fn layout(self) -> Layout {
+        match self.0 {
+            Set::Portable => portable::Portable::LAYOUT,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => avx2::Avx2::LAYOUT,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => avx512::Avx512::LAYOUT,
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => neon::Neon::LAYOUT,
+        }
+    }
+
     pub(crate) fn run(self, task: impl Task) {
         match self.0 {
             Set::Portable => task.run(portable::Portable),
@@ -165,7 +207,7 @@ mod tests {
             let other: [u8; 64] = std::array::from_fn(|i| (i * 101 + 200) as u8);
             let (a, b) = (s.words(&bytes), s.words(&other));
             let low = s.and(a, s.word(0x7f7f_7f7f));
-            let xs = [0x817f_0180, 0x7f7f_7f7f, 0x8080_8080, 0x0102_fffe];
+            let xs = [[1, -2, 300, -4000], [32_512; 4], [-32_512; 4], [-32_512, 32_512, 127, -128]];
             let mut words = vec![
                 a,
                 s.bytes(bytes[..16].try_into().unwrap()),
@@ -181,10 +223,11 @@ mod tests {
                 s.look_up(s.and(a, s.word(0x0f0f_0f0f)), bytes[..16].try_into().unwrap()),
             ];
             for x in xs {
-                words.push(s.dot(b, low, x));
-                words.push(s.dot_wide(b, a, x));
-                words.push(s.dot_wide(b, s.word(u32::MAX), x));
-                words.push(s.dot(b, s.word(0x7f7f_7f7f), x));
+                let (x, sums) = (&S::LAYOUT.words(x), [s.word(0), b]);
+                words.push(s.total(s.dot(sums, s.spread(low), x)));
+                words.push(s.total(s.dot_wide(sums, s.spread(a), x)));
+                words.push(s.total(s.dot_wide(sums, s.spread(s.word(u32::MAX)), x)));
+                words.push(s.total(s.dot(sums, s.spread(s.word(0x7f7f_7f7f)), x)));
             }
             for word in words {
                 let mut out = [0; 64];

@@ -5,7 +5,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Simd, Task};
+use super::{Layout, Simd, Task};
 
 /// Proof that the processor has what is used here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,10 +40,29 @@ macro_rules! intrinsic {
 type Words = [uint32x4_t; 4];
 type Floats = [float32x4_t; 4];
 
+/// Adds to each lane the product of its four codes, bytes of at most 127, with four with a sign.
+#[inline(always)]
+fn dot_bytes(sum: Words, codes: Words, x: u32) -> Words {
+    // Codes of at most 127 are the same bytes with a sign.
+    intrinsic!({
+        let x = vreinterpretq_s8_u32(vdupq_n_u32(x));
+        std::array::from_fn(|i| {
+            let codes = vreinterpretq_s8_u32(codes[i]);
+            let low = vpaddlq_s16(vmull_s8(vget_low_s8(codes), vget_low_s8(x)));
+            let high = vpaddlq_s16(vmull_s8(vget_high_s8(codes), vget_high_s8(x)));
+            vaddq_u32(sum[i], vreinterpretq_u32_s32(vpaddq_s32(low, high)))
+        })
+    })
+}
+
 impl Simd for Neon {
     type Words = Words;
     type Floats = Floats;
+    type Spread = Words;
     const ROWS: usize = 2;
+    const FLOAT_ROWS: usize = 1;
+    const FLOAT_COLUMNS: usize = 4;
+    const LAYOUT: Layout = Layout::Bytes;
 
     #[inline(always)]
     fn words(self, from: &[u8; 64]) -> Words {
@@ -136,25 +155,28 @@ impl Simd for Neon {
         })
     }
     #[inline(always)]
-    fn dot(self, sum: Words, codes: Words, x: u32) -> Words {
-        // Codes of at most 127 are the same bytes with a sign.
-        intrinsic!({
-            let x = vreinterpretq_s8_u32(vdupq_n_u32(x));
-            std::array::from_fn(|i| {
-                let codes = vreinterpretq_s8_u32(codes[i]);
-                let low = vpaddlq_s16(vmull_s8(vget_low_s8(codes), vget_low_s8(x)));
-                let high = vpaddlq_s16(vmull_s8(vget_high_s8(codes), vget_high_s8(x)));
-                vaddq_u32(sum[i], vreinterpretq_u32_s32(vpaddq_s32(low, high)))
-            })
-        })
+    fn spread(self, codes: Words) -> Words {
+        codes
     }
     #[inline(always)]
-    fn dot_wide(self, sum: Words, codes: Words, x: u32) -> Words {
+    fn dot(self, [high, low]: [Words; 2], codes: Words, x: &[u32; 2]) -> [Words; 2] {
+        [dot_bytes(high, codes, x[0]), dot_bytes(low, codes, x[1])]
+    }
+    #[inline(always)]
+    fn dot_wide(self, [high, low]: [Words; 2], codes: Words, x: &[u32; 2]) -> [Words; 2] {
         // A code is 128 more than the byte with a sign whose top bit is the other one.
-        let total: i32 = x.to_le_bytes().iter().map(|&byte| i32::from(byte as i8)).sum();
-        let offset = self.word((-128 * total) as u32);
+        let offset = |x: u32| {
+            let total: i32 = x.to_le_bytes().iter().map(|&byte| i32::from(byte as i8)).sum();
+            self.word((-128 * total) as u32)
+        };
         let signed = self.xor(codes, self.word(0x8080_8080));
-        self.dot(self.subtract(sum, offset), signed, x)
+        let high = self.subtract(high, offset(x[0]));
+        let low = self.subtract(low, offset(x[1]));
+        self.dot([high, low], signed, x)
+    }
+    #[inline(always)]
+    fn total(self, [high, low]: [Words; 2]) -> Words {
+        self.sum(low, self.shift_left(high, 8))
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Plain Rust, for processors without the others and as what they are compared with.
 
-use super::Simd;
+use super::{Layout, Simd};
 
 /// Lanes in arrays.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +13,11 @@ fn pairwise<T: Copy>(a: [T; 16], b: [T; 16], f: impl Fn(T, T) -> T) -> [T; 16] {
 impl Simd for Portable {
     type Words = [u32; 16];
     type Floats = [f32; 16];
+    type Spread = [u32; 16];
     const ROWS: usize = 4;
+    const FLOAT_ROWS: usize = 4;
+    const FLOAT_COLUMNS: usize = 8;
+    const LAYOUT: Layout = Layout::Pairs;
 
     fn words(self, from: &[u8; 64]) -> [u32; 16] {
         std::array::from_fn(|i| {
@@ -63,16 +67,21 @@ impl Simd for Portable {
             u32::from_le_bytes(word.to_le_bytes().map(|code| table[usize::from(code & 15)]))
         })
     }
-    fn dot(self, sum: [u32; 16], codes: [u32; 16], x: u32) -> [u32; 16] {
-        let x = x.to_le_bytes().map(|byte| i32::from(byte as i8));
-        pairwise(sum, codes, |sum, codes| {
+    fn spread(self, codes: [u32; 16]) -> [u32; 16] {
+        codes
+    }
+    fn dot(self, [none, sum]: [[u32; 16]; 2], codes: [u32; 16], x: &[u32; 2]) -> [[u32; 16]; 2] {
+        let half = |word: u32, high: u32| i32::from((word >> (16 * high)) as i16);
+        let x = [half(x[0], 0), half(x[1], 0), half(x[0], 1), half(x[1], 1)];
+        let sum = pairwise(sum, codes, |sum, codes| {
             let codes = codes.to_le_bytes();
             let dot: i32 = (0..4).map(|i| i32::from(codes[i]) * x[i]).sum();
             sum.wrapping_add(dot as u32)
-        })
+        });
+        [none, sum]
     }
-    fn dot_wide(self, sum: [u32; 16], codes: [u32; 16], x: u32) -> [u32; 16] {
-        self.dot(sum, codes, x)
+    fn total(self, [_, sum]: [[u32; 16]; 2]) -> [u32; 16] {
+        sum
     }
 
     fn floats(self, from: &[f32; 16]) -> [f32; 16] {
