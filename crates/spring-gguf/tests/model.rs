@@ -15,9 +15,13 @@ fn open(writer: Writer) -> (tempfile::TempDir, GgufFile) {
 }
 
 fn keys(name: &str) -> Writer {
+    keys_of(name, 1)
+}
+
+fn keys_of(name: &str, layers: u32) -> Writer {
     Writer::new()
         .string("general.architecture", name)
-        .u32(&format!("{name}.block_count"), 1)
+        .u32(&format!("{name}.block_count"), layers)
         .u32(&format!("{name}.embedding_length"), 8)
         .u32(&format!("{name}.attention.head_count"), 2)
         .u32(&format!("{name}.feed_forward_length"), 16)
@@ -69,6 +73,29 @@ fn stated_keys_are_taken() {
     let model = file.model_keys().unwrap();
     assert!(matches!(model.rope_scaling, RopeScaling::Linear { factor: 2.0, .. }));
     assert!(model.tensors().iter().any(|(name, _)| name == "blk.0.attn_v.bias"));
+}
+
+#[test]
+fn windows_may_be_listed_by_layer() {
+    let listed = |each: &[bool]| {
+        let (_dir, file) = open(
+            keys_of("gemma3", each.len() as u32)
+                .u32("gemma3.attention.sliding_window", 32)
+                .bools("gemma3.attention.sliding_window_pattern", each),
+        );
+        file.model_keys().map(|model| {
+            let window = model.sliding_window.unwrap();
+            (0..each.len()).map(|layer| window.is_in(layer)).collect::<Vec<_>>()
+        })
+    };
+    let every = |period: usize, layers: usize| -> Vec<bool> {
+        (1..=layers).map(|layer| layer % period != 0).collect()
+    };
+    for each in [every(6, 18), every(6, 26), every(2, 5), every(1, 3), every(9, 4)] {
+        assert_eq!(listed(&each).unwrap(), each);
+    }
+    let odd = listed(&[true, false, false, true]).unwrap_err().to_string();
+    assert!(odd.contains("sliding_window_pattern") && odd.contains("no period"), "{odd}");
 }
 
 #[test]

@@ -63,6 +63,11 @@ impl Writer {
         self.array(key, 6, values.len(), &items)
     }
 
+    pub fn bools(self, key: &str, values: &[bool]) -> Self {
+        let items: Vec<u8> = values.iter().map(|&value| value.into()).collect();
+        self.array(key, 7, values.len(), &items)
+    }
+
     fn array(self, key: &str, kind: u32, len: usize, items: &[u8]) -> Self {
         let mut value = kind.to_le_bytes().to_vec();
         value.extend((len as u64).to_le_bytes());
