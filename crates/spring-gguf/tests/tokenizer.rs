@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use spring_gguf::tokenizers::Tokenizer;
-use spring_gguf::{GgufFile, PreTokenizer, Result};
+use spring_gguf::{GgufFile, PreTokenizer, Result, VocabularyModel};
 use support::Writer;
 
 /// A real model's file, where it is at hand: in the folder that SPRING_MODELS names, or where
@@ -31,13 +32,17 @@ fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
 fn same_ids(name: &str, list: &str) {
     let Some(path) = model(name) else { return };
     let file = GgufFile::open(path).unwrap();
-    let mut tokenizer = file.tokenizer().unwrap();
-    let list: Vec<Vec<serde_json::Value>> = serde_json::from_str(list).unwrap();
+    check_ids(file.tokenizer().unwrap(), &serde_json::from_str::<Vec<Entry>>(list).unwrap());
+}
+
+type Entry = Vec<serde_json::Value>;
+
+fn check_ids(mut tokenizer: Tokenizer, list: &[Entry]) {
     assert!(list.len() >= 500);
     let mut wrong = Vec::new();
     for plain in [false, true] {
         tokenizer.set_encode_special_tokens(plain);
-        for entry in &list {
+        for entry in list {
             let text = entry[0].as_str().unwrap();
             let ids = if plain { entry.last().unwrap() } else { &entry[1] };
             let want: Vec<u32> = serde_json::from_value(ids.clone()).unwrap();
@@ -54,6 +59,27 @@ fn same_ids(name: &str, list: &str) {
 fn ids_of_smollm2_are_those_of_llama_cpp() {
     let list = include_str!("fixtures/smollm2.json");
     same_ids("SmolLM2-135M-Instruct.Q4_1.gguf", list);
+}
+
+#[test]
+fn ids_of_other_pre_tokenizers_are_those_of_llama_cpp() {
+    let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let file = GgufFile::open(path).unwrap();
+    let base: Vec<Entry> = serde_json::from_str(include_str!("fixtures/smollm2.json")).unwrap();
+    let others: BTreeMap<String, Vec<Entry>> =
+        serde_json::from_str(include_str!("fixtures/pre_tokenizers.json")).unwrap();
+    assert_eq!(others.len(), 5);
+    for (name, others) in others {
+        let mut vocabulary = file.vocabulary().unwrap();
+        vocabulary.model = VocabularyModel::BytePairs(PreTokenizer::from_name(&name).unwrap());
+        let mut list = base.clone();
+        for other in others {
+            let own = list.iter_mut().find(|entry| entry[0] == other[0]).unwrap();
+            *own = other;
+        }
+        eprintln!("{name}");
+        check_ids(vocabulary.tokenizer().unwrap(), &list);
+    }
 }
 
 #[test]

@@ -42,6 +42,17 @@ impl GgufFile {
     }
 }
 
+impl Vocabulary {
+    /// [`GgufFile::tokenizer`] of a vocabulary that has been read already.
+    ///
+    /// # Errors
+    ///
+    /// If the vocabulary makes no tokenizer.
+    pub fn tokenizer(&self) -> tokenizers::Result<Tokenizer> {
+        build(self)
+    }
+}
+
 fn build(vocabulary: &Vocabulary) -> tokenizers::Result<Tokenizer> {
     let mut tokenizer = match vocabulary.model {
         VocabularyModel::BytePairs(pre) => byte_pairs(vocabulary, pre)?,
