@@ -1,5 +1,6 @@
 """The model's tasks by transformers and peft on torch, CPU, float32."""
 
+import os
 import time
 import warnings
 
@@ -23,7 +24,13 @@ SYSTEM = f"transformers {transformers.__version__}, torch {torch.__version__.spl
 
 
 def load():
-    return transformers.AutoModelForCausalLM.from_pretrained(TASK["model"], dtype=torch.float32).eval()
+    folder, settings = TASK["model"], {}
+    if os.path.isfile(folder):
+        folder, settings = os.path.dirname(folder), {"gguf_file": os.path.basename(folder)}
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
+    if TASK.get("adapter"):
+        model = peft.PeftModel.from_pretrained(model, TASK["adapter"])
+    return model.eval()
 
 
 def inputs_and_labels(rows):

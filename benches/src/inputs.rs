@@ -3,13 +3,15 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, BufWriter, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Result;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use spring_model::{AnyModel, Device, Precision, PretrainConfig, PretrainStart};
+use spring_model::{
+    Adapter, AnyModel, Device, LoraConfig, ModelFiles, Precision, PretrainConfig, PretrainStart,
+};
 
 use crate::work::Row;
 
@@ -91,6 +93,31 @@ pub fn read_vectors(
         })),
         Err(error) => Some(Err(error.into())),
     }))
+}
+
+/// Writes adapters for a model: the first as a PEFT folder, all of them as GGUF files.
+pub fn write_adapters(
+    model: &Path,
+    folder: &Path,
+    count: usize,
+) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let config = ModelFiles::open(model)?.model_config()?;
+    let peft = folder.join("adapter");
+    let mut files = Vec::new();
+    for seed in 0..count as u64 {
+        let mut adapter = Adapter::init(&LoraConfig::default(), &config, "", seed)?;
+        let mut rng = rng(seed);
+        for (_, _, pair) in adapter.pairs_mut() {
+            pair.b.iter_mut().for_each(|value| *value = rng.random_range(-0.01..0.01));
+        }
+        if seed == 0 {
+            adapter.save_peft(&peft, None)?;
+        }
+        let file = folder.join(format!("adapter-{seed}.gguf"));
+        adapter.save_gguf(&file, &config)?;
+        files.push(file);
+    }
+    Ok((peft, files))
 }
 
 /// Writes a model folder of SmolLM2-135M's shape with random weights.

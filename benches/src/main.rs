@@ -3,6 +3,7 @@
 //! `cargo xtask bench --peers` builds and runs this.
 
 mod compare;
+mod greedy;
 mod inputs;
 mod ours;
 mod plan;
@@ -30,6 +31,25 @@ struct Cli {
 enum Task {
     /// Run the comparisons; print each section as a block of Markdown between markers.
     Compare(Compare),
+    /// Write a random adapter on all projections as a GGUF file; for python/gguf_lora.py.
+    Adapter {
+        /// The model's folder or GGUF file
+        model: PathBuf,
+        /// The file to write
+        out: PathBuf,
+    },
+    /// Continue prompts greedily; print ids and how far the best token was ahead, as JSON.
+    Greedy {
+        /// The model's folder or GGUF file
+        model: PathBuf,
+        /// A JSON list of texts
+        prompts: PathBuf,
+        /// Most tokens for each
+        tokens: usize,
+        /// A GGUF file
+        #[arg(long, value_name = "FILE")]
+        adapter: Option<PathBuf>,
+    },
     /// Be the worker of this project's side for one task.
     #[command(hide = true)]
     Work {
@@ -54,11 +74,14 @@ struct Compare {
     /// The worker of candle [default: it is left out]
     #[arg(long, value_name = "PATH")]
     candle: Option<PathBuf>,
+    /// Folder with the GGUF files of the sections of their names [default: these are left out]
+    #[arg(long, value_name = "DIR")]
+    gguf: Option<PathBuf>,
     /// How many times each system does the work, after one time that checks that all come to the
     /// same
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
-    /// These sections alone: model-5m, model-135m, bm25, dense, fuse, history, users
+    /// These sections alone: model-5m, model-135m, gguf-smollm2, gguf-gemma3, bm25, dense, fuse, history, users
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = plan::SECTIONS)]
     only: Vec<String>,
     /// Small work and one round, to see that everything runs; the numbers mean nothing
@@ -69,6 +92,10 @@ struct Compare {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Compare(settings) => compare::run(&settings),
+        Task::Adapter { model, out } => greedy::write_adapter(&model, &out),
+        Task::Greedy { model, prompts, tokens, adapter } => {
+            greedy::run(&model, &prompts, tokens, adapter.as_deref())
+        }
         Task::Work { file } => ours::work(&file),
     }
 }

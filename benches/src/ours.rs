@@ -22,7 +22,13 @@ pub fn work(path: &Path) -> Result<()> {
         .with_context(|| format!("{} is no task", path.display()))?;
     let system = concat!("spring ", env!("CARGO_PKG_VERSION"));
     match work {
-        Work::Score { model, rows, .. } => serve(system, model::score(&model, rows)?),
+        Work::Load { model, tokens } => serve(system, model::first_token(model, tokens)),
+        Work::Adapters { model, adapters, tokens, new_tokens, position, rows } => {
+            serve(system, model::adapters(&model, &adapters, tokens, new_tokens, position, rows)?)
+        }
+        Work::Score { model, rows, adapter, .. } => {
+            serve(system, model::score(&model, rows, adapter.as_deref())?)
+        }
         Work::Train { model, rows, steps, settings } => {
             serve(system, model::train(&model, rows, steps, &settings)?)
         }

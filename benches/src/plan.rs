@@ -11,8 +11,26 @@ use crate::{
 };
 
 /// The names of the sections.
-pub const SECTIONS: [&str; 7] =
-    ["model-5m", "model-135m", "bm25", "dense", "fuse", "history", "users"];
+pub const SECTIONS: [&str; 9] = [
+    "model-5m",
+    "model-135m",
+    "gguf-smollm2",
+    "gguf-gemma3",
+    "bm25",
+    "dense",
+    "fuse",
+    "history",
+    "users",
+];
+
+/// The GGUF file that a section measures.
+pub fn gguf_file(section: &str) -> Option<&'static str> {
+    match section {
+        "gguf-smollm2" => Some("SmolLM2-135M-Instruct.Q4_1.gguf"),
+        "gguf-gemma3" => Some("gemma-3-270m-q4_k_m.gguf"),
+        _ => None,
+    }
+}
 
 /// A system that can do some of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +44,8 @@ pub enum System {
 }
 
 const TORCH: System = System::Python("torch_peer.py");
+const LLAMA: System = System::Python("llama_peer.py");
+const LLAMA_NATIVE: System = System::Python("llama_native_peer.py");
 const RANK_BM25: System = System::Python("bm25_peer.py");
 const HNSWLIB: System = System::Python("hnswlib_peer.py");
 const LOGITS: System = System::Python("fuse_peer.py");
@@ -65,7 +85,19 @@ impl Comparison {
 }
 
 /// The comparisons of one section, its files in `folder`.
-pub fn section(name: &str, model: &Path, folder: &Path, quick: bool) -> Result<Vec<Comparison>> {
+pub fn section(
+    name: &str,
+    model: &Path,
+    gguf: Option<&Path>,
+    folder: &Path,
+    quick: bool,
+) -> Result<Vec<Comparison>> {
+    if let Some((gguf, file)) = gguf.zip(gguf_file(name)) {
+        // A folder of the same model in 16-bit floats, where there is one.
+        let plain = gguf.join(if name == "gguf-smollm2" { "smollm2-135m" } else { "gemma-3-270m" });
+        let plain = plain.is_dir().then_some(plain);
+        return quantised(&gguf.join(file), plain, folder, quick);
+    }
     match name {
         "model-5m" => Ok(models(model, if quick { Size::QUICK } else { Size::SMALL })),
         "model-135m" => {
@@ -117,6 +149,131 @@ impl Size {
     };
 }
 
+const SETTINGS: TrainSettings = TrainSettings {
+    rank: 8,
+    alpha: 8.0,
+    dropout: 0.05,
+    learning_rate: 1e-4,
+    warmup: 0.1,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weight_decay: 1e-2,
+    max_grad_norm: 0.3,
+};
+
+/// A GGUF file: what is decoded and read beside llama.cpp, what is scored and learned beside torch.
+fn quantised(
+    file: &Path,
+    plain: Option<PathBuf>,
+    folder: &Path,
+    quick: bool,
+) -> Result<Vec<Comparison>> {
+    let model = file.to_path_buf();
+    let (length, positions, new_tokens, rows) =
+        if quick { (64, [32, 64], 4, 2) } else { (512, [128, 1024], 32, 8) };
+    let texts: &[usize] = if quick { &[2] } else { &[8, 30] };
+    let words = if quick { 32 } else { 192 };
+    let (peft, adapters) = inputs::write_adapters(file, folder, rows)?;
+    // llama.cpp rounds what its weights are multiplied with to 8 bits: its numbers are others.
+    let (near, close) = (0.5, 1e-2);
+    let new = |title: &str, systems: &[System], unit, tolerance, work| Comparison {
+        title: title.into(),
+        work,
+        systems: systems.to_vec(),
+        units: vec![("", unit)],
+        tolerance,
+        rounds: usize::MAX,
+    };
+    let llama = [System::Ours, LLAMA, LLAMA_NATIVE];
+    let tokens = inputs::tokens(9, positions[1]);
+    let mut all = vec![
+        new(
+            "until the first token after 16",
+            &llama,
+            Unit::Milliseconds(1, "load"),
+            near,
+            Work::Load { model: model.clone(), tokens: tokens[..16].into() },
+        ),
+        new(
+            &format!("{length} tokens"),
+            &llama,
+            Unit::PerSecond(length, "tokens"),
+            near,
+            Work::Prefill { model: model.clone(), tokens: tokens[..length].into() },
+        ),
+        new(
+            "rows × position",
+            &llama,
+            Unit::PerSecond(new_tokens, "tokens"),
+            near,
+            Work::Decode {
+                model: model.clone(),
+                tokens: tokens.clone(),
+                new_tokens,
+                positions: positions.into(),
+                rows: vec![1],
+            },
+        ),
+    ];
+    let mut decoding = new(
+        &format!("one each, at {}", positions[0]),
+        &[System::Ours, LLAMA],
+        Unit::PerSecond(new_tokens, "tokens"),
+        near,
+        Work::Adapters {
+            model: model.clone(),
+            adapters,
+            tokens,
+            new_tokens,
+            position: positions[0],
+            rows,
+        },
+    );
+    decoding.units.push(
+        ROWS_OF_ADAPTERS.map(|(name, rows)| (name, Unit::PerSecond(rows * new_tokens, "tokens")))
+            [usize::from(quick)],
+    );
+    all.push(decoding);
+    let bases = [("", Some(model)), (" of the folder", plain)];
+    for (of, base) in bases {
+        let Some(base) = base else { continue };
+        for (with, adapter) in [("", None), (" with an adapter", Some(peft.clone()))] {
+            for &count in texts {
+                all.push(new(
+                    &format!("{count} × {words} tokens{with}{of}"),
+                    &[System::Ours, TORCH],
+                    Unit::PerSecond(count * words, "tokens"),
+                    close,
+                    Work::Score {
+                        model: base.clone(),
+                        rows: inputs::rows(count, words),
+                        adapter: adapter.clone(),
+                        batch_size: 8,
+                    },
+                ));
+            }
+        }
+        let (steps, batch) = if quick { (1, 2) } else { (3, 4) };
+        all.push(new(
+            &format!("{steps} steps of {batch} × {words} tokens{of}"),
+            &[System::Ours, TORCH],
+            Unit::PerSecond(steps * batch * words, "tokens"),
+            close,
+            Work::Train {
+                model: base,
+                rows: inputs::rows(batch, words),
+                steps,
+                settings: SETTINGS,
+            },
+        ));
+    }
+    Ok(all)
+}
+
+/// The names of the part with several rows, and how many they are: as always, and with `--quick`.
+const ROWS_OF_ADAPTERS: [(&str, usize); 2] = [("8 rows", 8), ("2 rows", 2)];
+
 fn models(model: &Path, size: Size) -> Vec<Comparison> {
     let Size { score_rows, train_rows, train_steps, length, new_tokens, positions } = size;
     let model = model.to_path_buf();
@@ -128,18 +285,6 @@ fn models(model: &Path, size: Size) -> Vec<Comparison> {
         tolerance: 1e-3,
         rounds: usize::MAX,
     };
-    let settings = TrainSettings {
-        rank: 8,
-        alpha: 8.0,
-        dropout: 0.05,
-        learning_rate: 1e-4,
-        warmup: 0.1,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        weight_decay: 1e-2,
-        max_grad_norm: 0.3,
-    };
     vec![
         new(
             format!("{score_rows} × {length} tokens"),
@@ -148,6 +293,7 @@ fn models(model: &Path, size: Size) -> Vec<Comparison> {
             Work::Score {
                 model: model.clone(),
                 rows: inputs::rows(score_rows, length),
+                adapter: None,
                 batch_size: 2,
             },
         ),
@@ -159,7 +305,7 @@ fn models(model: &Path, size: Size) -> Vec<Comparison> {
                 model: model.clone(),
                 rows: inputs::rows(train_rows, length),
                 steps: train_steps,
-                settings,
+                settings: SETTINGS,
             },
         ),
         new(

@@ -8,19 +8,44 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "snake_case")]
 pub enum Work {
+    /// From the file to the first token. Result: the largest log-probability of the next token.
+    Load {
+        /// The model's file.
+        model: PathBuf,
+        /// The context.
+        tokens: Vec<u32>,
+    },
+    /// Decoding in one row, and in several with an adapter each.
+    Adapters {
+        /// The model's file.
+        model: PathBuf,
+        /// A GGUF file for each row.
+        adapters: Vec<PathBuf>,
+        /// The context of every row, and the text that is given as if it had been chosen.
+        tokens: Vec<u32>,
+        /// Timed tokens of each row.
+        new_tokens: usize,
+        /// The place of the last timed token; the context is all before them.
+        position: usize,
+        /// Rows of the second part.
+        rows: usize,
+    },
     /// Log-likelihoods of responses. Result: the mean of each row, nats per token.
     Score {
-        /// The model's folder.
+        /// The model's folder or GGUF file.
         model: PathBuf,
         /// The texts.
         rows: Vec<Row>,
+        /// A PEFT folder.
+        #[serde(default)]
+        adapter: Option<PathBuf>,
         /// Rows that a system runs together, where it does not choose that itself.
         batch_size: usize,
     },
     /// LoRA training of `batch_size` rows over and over. Result: the loss before anything was
     /// learned.
     Train {
-        /// The model's folder.
+        /// The model's folder or GGUF file.
         model: PathBuf,
         /// As many as the batch has.
         rows: Vec<Row>,
@@ -31,14 +56,14 @@ pub enum Work {
     },
     /// Reading a context. Result: the log-probabilities of the next token.
     Prefill {
-        /// The model's folder.
+        /// The model's folder or GGUF file.
         model: PathBuf,
         /// The context.
         tokens: Vec<u32>,
     },
     /// Decoding with a cache, token by token. Result: the largest log-probability after each token.
     Decode {
-        /// The model's folder.
+        /// The model's folder or GGUF file.
         model: PathBuf,
         /// The text that is given as if it had been chosen, so that all systems walk the same way.
         tokens: Vec<u32>,
@@ -93,7 +118,7 @@ pub enum Work {
     },
     /// One user writes `new` more texts, which come in and are learned, after `before` others.
     History {
-        /// The model's folder.
+        /// The model's folder or GGUF file.
         model: PathBuf,
         /// Texts that have been learned before.
         before: usize,
@@ -104,7 +129,7 @@ pub enum Work {
     },
     /// Users who have each written `texts` texts learn their first period, one after the other.
     Users {
-        /// The model's folder.
+        /// The model's folder or GGUF file.
         model: PathBuf,
         /// Users.
         users: usize,
@@ -117,6 +142,8 @@ impl Work {
     /// The name that workers know the task by.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Load { .. } => "load",
+            Self::Adapters { .. } => "adapters",
             Self::Score { .. } => "score",
             Self::Train { .. } => "train",
             Self::Prefill { .. } => "prefill",

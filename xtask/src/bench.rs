@@ -20,7 +20,11 @@ them stays. With
 
 The comparisons need Python with torch, transformers, peft, rank_bm25 and hnswlib; what is missing \
 is skipped with a
-message. Sections: model-5m, model-135m, bm25, dense, fuse, history, users.
+message. Sections: model-5m, model-135m, gguf-smollm2, gguf-gemma3, bm25, dense, fuse, history, \
+users.
+Those of GGUF files also want gguf, xllamacpp and llama-cpp-python, the latter compiled for this \
+processor, and the files
+in the folder that --gguf names.
 
 Examples:
   cargo xtask bench                                        criterion's benches of all crates
@@ -52,6 +56,9 @@ pub struct Bench {
     /// Folder of the small model [default: the built-in one]
     #[arg(long, requires = "peers", value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Folder with SmolLM2-135M-Instruct.Q4_1.gguf and gemma-3-270m-q4_k_m.gguf
+    #[arg(long, requires = "peers", value_name = "DIR")]
+    gguf: Option<PathBuf>,
     /// Use every instruction of this machine's processor, in candle's worker too
     #[arg(long)]
     native: bool,
@@ -136,6 +143,9 @@ impl Bench {
                 Ok(program) => command.arg("--candle").arg(program),
                 Err(code) => return Ok(code),
             };
+        }
+        if let Some(folder) = &self.gguf {
+            command.arg("--gguf").arg(folder);
         }
         if let Some(only) = &self.only {
             command.args(["--only", only]);

@@ -1,11 +1,16 @@
 //! The model: score, train, read, decode.
 
-use std::{ops::ControlFlow, path::Path, time::Instant};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 use spring_core::mean_log_likelihood;
 use spring_model::{
-    AnyModel, Decode, Device, LoraConfig, ModelError, ModelFiles, Score, Sequence, Train,
+    Adapter, AnyModel, Decode, Device, LoraConfig, ModelError, ModelFiles, Score, Sequence, Train,
     TrainConfig, TrainRequest,
 };
 
@@ -17,18 +22,73 @@ use crate::{
 
 /// Loads a model as the program does on the CPU.
 pub fn load(folder: &Path) -> Result<AnyModel> {
-    Ok(AnyModel::load(&ModelFiles::from_dir(folder)?, Device::Cpu)?)
+    Ok(AnyModel::load(&ModelFiles::open(folder)?, Device::Cpu)?)
 }
 
 fn sequences(rows: Vec<Row>) -> Vec<Sequence> {
     rows.into_iter().map(|row| Sequence { context: row.context, response: row.response }).collect()
 }
 
-pub fn score(folder: &Path, rows: Vec<Row>) -> Result<impl FnMut() -> Result<Reply>> {
+pub fn first_token(file: PathBuf, tokens: Vec<u32>) -> impl FnMut() -> Result<Reply> {
+    move || {
+        let (seconds, found) = timed(|| {
+            let model = load(&file)?;
+            let mut session = model.session()?;
+            let row = session.join(&tokens, None, 0)?;
+            Ok::<_, anyhow::Error>(best(session.log_probs(row)))
+        });
+        let parts = vec![("load".into(), seconds)];
+        Ok(Reply { parts, result: vec![found?], ..Reply::default() })
+    }
+}
+
+pub fn adapters(
+    file: &Path,
+    adapters: &[PathBuf],
+    tokens: Vec<u32>,
+    new_tokens: usize,
+    position: usize,
+    rows: usize,
+) -> Result<impl FnMut() -> Result<Reply>> {
+    let model = load(file)?;
+    let adapters = adapters
+        .iter()
+        .map(|path| Ok(Arc::new(Adapter::load_gguf(path, model.config())?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(move || {
+        let mut reply = Reply::default();
+        let (context, given) = tokens[..position].split_at(position - new_tokens);
+        for count in [1, rows] {
+            let mut session = model.session()?;
+            let own = adapters.iter().cycle().take(count);
+            let all = own
+                .map(|adapter| session.join(context, Some(adapter.clone()), new_tokens))
+                .collect::<Result<Vec<_>, _>>()?;
+            let (seconds, done) = timed(|| {
+                for token in given {
+                    let tokens: Vec<_> = all.iter().map(|row| (*row, *token)).collect();
+                    session.step(&tokens)?;
+                    all.iter().for_each(|row| drop(best(session.log_probs(*row))));
+                }
+                Ok::<_, ModelError>(())
+            });
+            done?;
+            reply.parts.push((format!("{count} rows"), seconds));
+        }
+        Ok(reply)
+    })
+}
+
+pub fn score(
+    folder: &Path,
+    rows: Vec<Row>,
+    adapter: Option<&Path>,
+) -> Result<impl FnMut() -> Result<Reply>> {
     let model = load(folder)?;
     let sequences = sequences(rows);
+    let adapter = adapter.map(Adapter::load_peft).transpose()?;
     Ok(move || {
-        let rows: Vec<_> = sequences.iter().map(|sequence| (sequence, None)).collect();
+        let rows: Vec<_> = sequences.iter().map(|row| (row, adapter.as_ref())).collect();
         let (seconds, scores) = timed(|| model.score(&rows));
         let result = scores?.iter().map(|tokens| mean_log_likelihood(tokens)).collect();
         Ok(Reply { parts: vec![("score".into(), seconds)], result, ..Reply::default() })
