@@ -5,6 +5,7 @@
 //! failed.
 
 mod bench;
+mod cases;
 mod check;
 mod crash_test;
 mod criterion;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Bench;
+use crate::cases::Cases;
 use crate::check::Check;
 use crate::crash_test::CrashTest;
 use crate::dist::Dist;
@@ -64,6 +66,9 @@ enum Task {
     /// Kill the program at random moments and check that no state is damaged.
     #[command(after_help = crash_test::EXAMPLES)]
     CrashTest(CrashTest),
+    /// Run files that gave others trouble, and print a table of verdicts.
+    #[command(after_help = cases::EXAMPLES)]
+    Cases(Cases),
     /// Compare logits with those of a reference implementation; exit code 1 above the tolerance.
     #[command(after_help = PARITY_EXAMPLES)]
     Parity(Parity),
@@ -115,11 +120,13 @@ impl Test {
 const PARITY_EXAMPLES: &str = "\
 Each folder: config.json and weights, reference.safetensors with input_ids and logits, and perhaps \
 a PEFT folder
-adapter/ with adapter_logits. The tolerance is 1e-4 for f32, 0.05 for f16 and on CUDA for f32
-(TF32), 0.3 for bf16.
+adapter/ with adapter_logits. A GGUF file has its reference beside it, as NAME.safetensors
+(benches/python/gguf_logits.py writes one), or by --reference. The tolerance is 1e-4 for f32, 1e-3
+for GGUF files, 0.05 for f16 and on CUDA for f32 (TF32), 0.3 for bf16.
 
 Examples:
   cargo xtask parity crates/spring-model/tests/fixtures/parity/*
+  cargo xtask parity model.gguf --reference reference.safetensors --texts texts.jsonl
   cargo xtask parity --device cuda --precision bf16 path/to/folder";
 
 /// The settings of `parity`.
@@ -128,20 +135,38 @@ struct Parity {
     /// Where the model runs
     #[arg(long, default_value = "cpu", value_parser = ["cpu", "wgpu", "cuda"])]
     device: String,
-    /// Float type of the model's matrices
-    #[arg(long, default_value = "f32", value_parser = ["f32", "f16", "bf16"])]
-    precision: String,
+    /// Float type of the model's matrices [default: f32, of GGUF files on GPUs half precision]
+    #[arg(long, value_parser = ["f32", "f16", "bf16"])]
+    precision: Option<String>,
+    /// Arithmetic of a GGUF file's quantised matrices
+    #[arg(long, default_value = "exact", value_parser = ["fast", "exact"])]
+    arithmetic: String,
+    /// The reference of the GGUF files [default: beside each, with the ending safetensors]
+    #[arg(long, value_name = "FILE")]
+    reference: Option<String>,
+    /// Also compare the fast arithmetic of GGUF files with the exact one, on 50 of these texts
+    #[arg(long, value_name = "JSONL")]
+    texts: Option<String>,
     /// Largest difference of a logit allowed [default: by precision]
     #[arg(long)]
     tolerance: Option<f32>,
-    /// Folders to compare
-    #[arg(required = true, value_name = "DIR")]
-    dirs: Vec<String>,
+    /// Folders and GGUF files to compare
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<String>,
 }
 
 impl Parity {
     fn step(&self) -> Step {
-        let tolerance = self.tolerance.map(|t| ["--tolerance".to_owned(), t.to_string()]);
+        let tolerance = self.tolerance.map(|t| t.to_string());
+        let settings = [
+            ("--precision", &self.precision),
+            ("--reference", &self.reference),
+            ("--texts", &self.texts),
+            ("--tolerance", &tolerance),
+        ];
+        let settings = settings
+            .into_iter()
+            .filter_map(|(name, value)| Some([name.to_owned(), value.as_ref()?.clone()]));
         Step::cargo("parity", "run")
             .args([
                 "--quiet",
@@ -152,9 +177,9 @@ impl Parity {
                 "--features",
                 &self.device,
             ])
-            .args(["--", "--device", &self.device, "--precision", &self.precision])
-            .args(tolerance.into_iter().flatten())
-            .args(&self.dirs)
+            .args(["--", "--device", &self.device, "--arithmetic", &self.arithmetic])
+            .args(settings.flatten())
+            .args(&self.models)
     }
 }
 
@@ -219,6 +244,7 @@ fn main() -> ExitCode {
         Task::Test(test) => test.step().run(),
         Task::Release(release) => release.run(),
         Task::CrashTest(test) => test.run(),
+        Task::Cases(cases) => cases.run(),
         Task::Parity(parity) => parity.step().run(),
         Task::Pretrain(pretrain) => pretrain.step().run(),
         Task::Bench(bench) => bench.run(),
@@ -299,7 +325,7 @@ mod tests {
         assert_eq!(
             parity.step().to_string(),
             "cargo run --quiet --package spring-model --example parity --features cuda -- \
-             --device cuda --precision f32 --tolerance 0.5 a b"
+             --device cuda --arithmetic exact --tolerance 0.5 a b"
         );
     }
 

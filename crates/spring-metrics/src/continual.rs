@@ -2,6 +2,7 @@
 //! period i.
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::setters;
 
 /// Which way a score improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ impl Direction {
 /// better or worse, whichever way the score improves, so that a positive transfer is always good
 /// and positive forgetting always bad.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ContinualScores {
     /// Mean score at the end; see [`ContinualScores::DEFINITIONS`].
     pub average: Option<f64>,
@@ -36,6 +38,15 @@ pub struct ContinualScores {
     pub forward_transfer: Option<f64>,
     /// What was lost of the best.
     pub forgetting: Option<f64>,
+}
+
+setters! {
+    ContinualScores {
+        with_average(average: Option<f64>);
+        with_backward_transfer(backward_transfer: Option<f64>);
+        with_forward_transfer(forward_transfer: Option<f64>);
+        with_forgetting(forgetting: Option<f64>);
+    }
 }
 
 impl ContinualScores {

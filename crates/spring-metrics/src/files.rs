@@ -71,6 +71,27 @@ fn both(predictions: &mut Strings, references: &mut Strings) -> Result<Option<(S
     }
 }
 
+/// What a line holds instead of a JSON string.
+fn not_a_string(line: &[u8], error: &serde_json::Error) -> String {
+    let wanted = "one JSON string a line is wanted, such as \"a text\"";
+    if std::str::from_utf8(line).is_err() {
+        return format!("not UTF-8: convert the file to UTF-8; {wanted}");
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(line) {
+        Ok(_) => {
+            let found = match line.trim_ascii_start().first() {
+                Some(b'{') => "an object",
+                Some(b'[') => "a list",
+                Some(b'n') => "null",
+                Some(b't' | b'f') => "true or false",
+                _ => "a number",
+            };
+            format!("not a JSON string: {found}; {wanted}")
+        }
+        Err(_) => format!("not a JSON string: no JSON at column {}; {wanted}", error.column()),
+    }
+}
+
 /// The strings of a file, one a line; blank lines are skipped.
 struct Strings {
     reader: BufReader<File>,
@@ -111,11 +132,7 @@ impl Strings {
             };
             return match serde_json::from_slice(line) {
                 Ok(text) => Ok(Some(text)),
-                Err(error) => {
-                    let message: String = error.to_string().chars().take(200).collect();
-                    let message = message.escape_debug();
-                    Err(self.bad_line(format!("not a JSON string such as \"a text\": {message}")))
-                }
+                Err(error) => Err(self.bad_line(not_a_string(line, &error))),
             };
         }
     }

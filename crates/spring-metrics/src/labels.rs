@@ -1,7 +1,7 @@
 //! Accuracy and F1 of predicted labels, MAE and RMSE of predicted numbers: LaMP-1, LaMP-2 and
 //! LaMP-3.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
@@ -21,19 +21,32 @@ pub struct LabelScores {
 /// F1 is the macro average over the labels that occur among the references. LaMP averages over all
 /// labels of the task: a label that the references lack counts 0 there and is left out here.
 pub fn label_scores(predictions: &[String], references: &[String]) -> Option<LabelScores> {
-    let pairs: Vec<(&str, &str)> =
-        predictions.iter().zip(references).map(|(p, r)| (p.trim(), r.trim())).collect();
-    let labels: BTreeSet<&str> = pairs.iter().map(|(_, reference)| *reference).collect();
-    let count = |keep: &dyn Fn(&(&str, &str)) -> bool| {
-        pairs.iter().filter(|pair| keep(pair)).count() as f64
+    #[derive(Default)]
+    struct Counts {
+        hits: usize,
+        predicted: usize,
+        expected: usize,
+    }
+    let mut labels: HashMap<&str, Counts> = HashMap::new();
+    let (mut pairs, mut hits) = (0usize, 0usize);
+    for (prediction, reference) in predictions.iter().zip(references) {
+        let (prediction, reference) = (prediction.trim(), reference.trim());
+        labels.entry(prediction).or_default().predicted += 1;
+        let label = labels.entry(reference).or_default();
+        label.expected += 1;
+        label.hits += usize::from(prediction == reference);
+        pairs += 1;
+        hits += usize::from(prediction == reference);
+    }
+    // In order, so that the sum is the same to the last bit.
+    let expected: BTreeMap<&str, Counts> =
+        labels.into_iter().filter(|(_, counts)| counts.expected > 0).collect();
+    let f1 = |counts: &Counts| {
+        2.0 * counts.hits as f64 / (counts.predicted as f64 + counts.expected as f64)
     };
-    let f1 = |label: &str| {
-        let hits = count(&|pair| *pair == (label, label));
-        2.0 * hits / (count(&|pair| pair.0 == label) + count(&|pair| pair.1 == label))
-    };
-    (!pairs.is_empty()).then(|| LabelScores {
-        accuracy: count(&|pair| pair.0 == pair.1) / pairs.len() as f64,
-        f1: labels.iter().map(|label| f1(label)).sum::<f64>() / labels.len() as f64,
+    (pairs > 0).then(|| LabelScores {
+        accuracy: hits as f64 / pairs as f64,
+        f1: expected.values().map(f1).sum::<f64>() / expected.len() as f64,
     })
 }
 

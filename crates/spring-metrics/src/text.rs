@@ -1,11 +1,13 @@
 //! ROUGE and METEOR of texts.
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::setters;
 
 use crate::{Rouge, meteor, rouge};
 
 /// The scores of a text, or their means over some texts; each 0 to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TextScores {
     /// F-measure of ROUGE-1.
     pub rouge1: f64,
@@ -16,6 +18,15 @@ pub struct TextScores {
     pub rouge_l: f64,
     /// METEOR.
     pub meteor: f64,
+}
+
+setters! {
+    TextScores {
+        with_rouge1(rouge1: f64);
+        with_rouge2(rouge2: f64);
+        with_rouge_l(rouge_l: f64);
+        with_meteor(meteor: f64);
+    }
 }
 
 impl TextScores {
@@ -61,6 +72,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// A line of a file may have a megabyte: half a million words, or one.
+    #[test]
+    fn long_texts_are_scored_in_seconds() {
+        let begin = std::time::Instant::now();
+        let (one, other) = ("a b ".repeat(1 << 17), "b c d ".repeat(1 << 16));
+        let scores = TextScores::of(&one, &other);
+        // The b of the other text are a common sequence, and it has no a.
+        let expected = 2.0 * 65_536.0 / (262_144.0 + 196_608.0);
+        assert!((scores.rouge_l - expected).abs() < 1e-12);
+        assert_eq!(TextScores::of(&one, &one).rouge_l, 1.0);
+        let word = "x".repeat(1 << 20);
+        assert_eq!(TextScores::of(&word, &word).rouge_l, 1.0);
+        let kinds: String = (0..100_000).map(|kind| format!("w{kind} ")).collect();
+        let turned: String = (0..100_000).rev().map(|kind| format!("w{kind} ")).collect();
+        assert!((TextScores::of(&kinds, &turned).rouge_l - 1e-5).abs() < 1e-12);
+        assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
     }
 
     #[test]
