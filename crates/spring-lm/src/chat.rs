@@ -49,7 +49,8 @@ const FUEL: u64 = 10_000_000;
 /// of any model.
 const LONGEST: usize = 16 << 20;
 const NAME: &str = "chat_template";
-const FOLDER: &str = "chat_templates";
+/// Where a model's folder has further templates.
+pub(crate) const FOLDER: &str = "additional_chat_templates";
 /// The template that is taken where a model has several; the others are for tools or documents.
 const DEFAULT: &str = "default";
 

@@ -1,4 +1,5 @@
-//! A model's files in the Hugging Face layout, from a folder or from bytes inside the program.
+//! A model's files: in the Hugging Face layout, from a folder or from bytes inside the program, or
+//! one GGUF file.
 
 use std::{
     borrow::Cow,
@@ -6,11 +7,15 @@ use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use spring_gguf::GgufFile;
 use spring_numerics::digest::Digest;
 
-use crate::{ModelConfig, ModelError, Result, Weights, special::TokenSettings};
+use crate::{
+    ModelConfig, ModelError, Result, Weights, chat::FOLDER, special::TokenSettings,
+};
 
 /// The files of one model.
 ///
@@ -25,11 +30,13 @@ pub struct ModelFiles {
     pub(crate) special_tokens_map: Option<Vec<u8>>,
     pub(crate) added_tokens: Option<Vec<u8>>,
     pub(crate) chat_template: Option<Vec<u8>>,
-    /// Further templates by their names, from `chat_templates/NAME.jinja`.
+    /// Further templates by their names, from `additional_chat_templates/NAME.jinja`.
     pub(crate) chat_templates: BTreeMap<String, Vec<u8>>,
     /// Only what turns text into tokens needs it.
     tokenizer: Option<Cow<'static, [u8]>>,
     weights: Vec<Shard>,
+    /// The file that says all of it, of a model that is in one.
+    gguf: Option<Arc<GgufFile>>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +55,7 @@ impl ModelFiles {
     /// The files of a folder: `config.json`, `model.safetensors` or the shards that
     /// `model.safetensors.index.json` lists, and, where they are there, `tokenizer.json`,
     /// `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`,
-    /// `chat_template.jinja`, `chat_templates/*.jinja` and `generation_config.json`.
+    /// `chat_template.jinja`, `additional_chat_templates/*.jinja` and `generation_config.json`.
     ///
     /// # Errors
     ///
@@ -76,13 +83,58 @@ impl ModelFiles {
             special_tokens_map: optional("special_tokens_map.json")?,
             added_tokens: optional("added_tokens.json")?,
             chat_template: optional("chat_template.jinja")?,
-            chat_templates: templates(&dir.join("chat_templates"))?,
+            chat_templates: templates(&dir.join(FOLDER))?,
             tokenizer: match dir.join("tokenizer.json") {
                 path if path.exists() => Some(read_limited(&path, MAX_TOKENIZER)?.into()),
                 _ => None,
             },
             weights: shards(dir)?,
+            gguf: None,
         })
+    }
+
+    /// A model in a GGUF file: configuration, tokenizer, chat template and weights are in it. Of a
+    /// model in several files any part may be named.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Gguf`] for a file that is damaged, incomplete, or of another kind, with the
+    /// key or tensor at fault; nothing of the weights is read.
+    pub fn from_gguf(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = crate::gguf::open(path)?;
+        Ok(Self {
+            label: path.display().to_string(),
+            config: Cow::Borrowed(&[]),
+            generation_config: None,
+            tokenizer_config: None,
+            special_tokens_map: None,
+            added_tokens: None,
+            chat_template: file.chat_template(None).map(|text| text.as_bytes().to_vec()),
+            chat_templates: BTreeMap::new(),
+            tokenizer: None,
+            weights: Vec::new(),
+            gguf: Some(Arc::new(file)),
+        })
+    }
+
+    /// The model at a path: a folder as of [`from_dir`](Self::from_dir), or a file as of
+    /// [`from_gguf`](Self::from_gguf).
+    ///
+    /// # Errors
+    ///
+    /// As theirs.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        match path.is_file() {
+            true => Self::from_gguf(path),
+            false => Self::from_dir(path),
+        }
+    }
+
+    /// The GGUF file that the model is in, if it is in one.
+    pub fn gguf(&self) -> Option<&GgufFile> {
+        self.gguf.as_deref()
     }
 
     /// The same files compiled into a program; `label` is how errors name them.
@@ -103,6 +155,7 @@ impl ModelFiles {
             chat_templates: BTreeMap::new(),
             tokenizer: Some(tokenizer.into()),
             weights: vec![Shard::Bytes(weights)],
+            gguf: None,
         }
     }
 
@@ -137,9 +190,9 @@ impl ModelFiles {
             .collect()
     }
 
-    /// Whether there is a `tokenizer.json`.
+    /// Whether there is a `tokenizer.json`; a GGUF file always has its tokenizer.
     pub fn has_tokenizer(&self) -> bool {
-        self.tokenizer.is_some()
+        self.tokenizer.is_some() || self.gguf.is_some()
     }
 
     /// The model's resolved `config.json`, with what `generation_config.json` changes of it.
@@ -148,6 +201,9 @@ impl ModelFiles {
     ///
     /// [`ModelError::Config`], naming the file and what is wrong with it.
     pub fn model_config(&self) -> Result<ModelConfig> {
+        if let Some(file) = &self.gguf {
+            return crate::gguf::config(file);
+        }
         let config = ModelConfig::from_json(&self.config, &self.file("config.json"))?;
         match &self.generation_config {
             Some(json) => config.with_generation_config(json, &self.file("generation_config.json")),
@@ -168,7 +224,14 @@ impl ModelFiles {
     }
 
     pub(crate) fn file(&self, name: &str) -> String {
-        format!("{}/{name}", self.label)
+        match (&self.gguf, name) {
+            (None, name) => format!("{}/{name}", self.label),
+            (Some(_), "chat_template.jinja") => {
+                format!("{}: key tokenizer.chat_template", self.label)
+            }
+            (Some(_), "tokenizer.json") => format!("{}: keys tokenizer.ggml", self.label),
+            (Some(_), _) => self.label.clone(),
+        }
     }
 
     /// Identifies config, tokenizer, chat template and weights: adapters and states carry it, and
@@ -176,13 +239,24 @@ impl ModelFiles {
     ///
     /// SHA-256 over them, in hexadecimal. Of a weights file above 64 MiB, the length and 64 evenly
     /// spaced blocks of 64 KiB stand for the whole: training changes all of a file, and reading it
-    /// all would cost as much as loading.
+    /// all would cost as much as loading. What stands before the tensors of a GGUF file, tokenizer
+    /// and template among it, is always read whole.
     ///
     /// # Errors
     ///
     /// [`ModelError::Io`] if a weights file cannot be read.
     pub fn fingerprint(&self) -> Result<String> {
         let mut hash = Digest::new();
+        if let Some(file) = &self.gguf {
+            for (shard, path) in file.paths().enumerate() {
+                let tensors = file.tensors().iter().filter(|tensor| tensor.shard == shard);
+                let head = tensors.map(|tensor| tensor.start).min().unwrap_or(u64::MAX);
+                hash_head(&mut hash, path, head)
+                    .and_then(|()| hash_file(&mut hash, path))
+                    .map_err(|source| ModelError::Io { path: path.into(), source })?;
+            }
+            return Ok(hash.hex());
+        }
         for part in [&self.config, self.tokenizer.as_ref().unwrap_or(&Cow::Borrowed(&[]))] {
             hash.update_part(part);
         }
@@ -224,6 +298,70 @@ impl ModelFiles {
     }
 }
 
+/// What a tokenizer in another process needs.
+impl ModelFiles {
+    /// Whether the program carries the files itself.
+    pub(crate) fn is_built_in(&self) -> bool {
+        matches!(self.tokenizer, Some(Cow::Borrowed(_)))
+    }
+
+    /// Where the GGUF file is, if the model is in one.
+    pub(crate) fn gguf_path(&self) -> Option<PathBuf> {
+        self.gguf.as_ref().and_then(|file| file.paths().next()).map(Into::into)
+    }
+
+    /// The same files without those that a tokenizer does not need.
+    pub(crate) fn of_tokenizer(&self) -> Self {
+        Self {
+            config: Cow::Borrowed(&[]),
+            generation_config: None,
+            weights: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The contents of the files that a tokenizer needs, by their names.
+    pub(crate) fn tokenizer_parts(&self) -> Vec<(String, &[u8])> {
+        if self.gguf.is_some() {
+            return Vec::new();
+        }
+        let named = [
+            ("tokenizer.json", self.tokenizer.as_deref()),
+            ("tokenizer_config.json", self.tokenizer_config.as_deref()),
+            ("special_tokens_map.json", self.special_tokens_map.as_deref()),
+            ("added_tokens.json", self.added_tokens.as_deref()),
+            ("chat_template.jinja", self.chat_template.as_deref()),
+        ];
+        let named = named.into_iter().filter_map(|(name, bytes)| Some((name.to_owned(), bytes?)));
+        let templates = self.chat_templates.iter();
+        named
+            .chain(templates.map(|(name, bytes)| (format!("{FOLDER}/{name}"), bytes.as_slice())))
+            .collect()
+    }
+
+    /// A model of such contents, without configuration and weights.
+    pub(crate) fn of_parts(label: &str, parts: Vec<(String, Vec<u8>)>) -> Self {
+        let mut files = Self::from_static(label, &[], &[], &[]);
+        (files.tokenizer, files.weights) = (None, Vec::new());
+        for (name, bytes) in parts {
+            match name.as_str() {
+                "tokenizer.json" => files.tokenizer = Some(bytes.into()),
+                "tokenizer_config.json" => files.tokenizer_config = Some(bytes),
+                "special_tokens_map.json" => files.special_tokens_map = Some(bytes),
+                "added_tokens.json" => files.added_tokens = Some(bytes),
+                "chat_template.jinja" => files.chat_template = Some(bytes),
+                name => {
+                    if let Some(name) = name.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/')) {
+                        files.chat_templates.insert(name.to_owned(), bytes);
+                    }
+                }
+            }
+        }
+        files
+    }
+}
+
+
 impl Shard {
     fn path(&self) -> PathBuf {
         match self {
@@ -251,6 +389,17 @@ fn hash_blocks(
         hash.update(&buffer[..size]);
     }
     Ok(())
+}
+
+/// The first bytes of a file, whole.
+fn hash_head(hash: &mut Digest, path: &Path, len: u64) -> std::io::Result<()> {
+    let (mut file, mut buffer) = (File::open(path)?.take(len), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => hash.update(&buffer[..read]),
+        };
+    }
 }
 
 fn hash_file(hash: &mut Digest, path: &Path) -> std::io::Result<()> {
@@ -307,6 +456,9 @@ pub(crate) fn without_weights(dir: &Path) -> String {
         })
         .min();
     match other {
+        Some(name) if name.ends_with(".gguf") => {
+            format!("{name} is there: name this file itself, {}", dir.join(&name).display())
+        }
         Some(name) => format!(
             "{name} is there, {WEIGHTS} is needed: convert it with transformers \
              (from_pretrained(...), then \

@@ -145,7 +145,7 @@ impl ModelConfig {
         })
     }
 
-    fn check(&self) -> std::result::Result<(), String> {
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
         // Far above any released model; they keep a hostile file from overflowing or asking for
         // absurd memory.
         let bounded = [
@@ -237,6 +237,19 @@ impl ModelConfig {
             return Err(format!("token id {id} is outside the vocabulary of {}", self.vocab_size));
         }
         Ok(())
+    }
+
+    /// The number of weights in the matrices: those of norms and biases are few.
+    pub fn parameters(&self) -> u64 {
+        let product = |a: usize, b: usize| a as u64 * b as u64;
+        let embedding = product(self.vocab_size, self.hidden_size);
+        let layer: u64 = Projection::ALL
+            .into_iter()
+            .map(|projection| self.projection_dims(projection))
+            .map(|(inputs, outputs)| product(inputs, outputs))
+            .sum();
+        let ends = if self.tie_word_embeddings { embedding } else { 2 * embedding };
+        ends + layer * self.num_layers as u64
     }
 
     /// Whether a projection has a bias.

@@ -27,6 +27,9 @@ pub enum ModelError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A GGUF file is damaged, or holds what is not run.
+    #[error(transparent)]
+    Gguf(#[from] spring_gguf::GgufError),
     /// A weights file is malformed or cut short.
     #[error("{file}: not a readable safetensors file ({reason}); fetch it again")]
     Weights {

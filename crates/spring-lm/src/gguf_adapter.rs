@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, Axis};
 use spring_gguf::{Architecture, GgufFile, Lora, LoraBase, LoraFactors, LoraFormat, LoraTarget};
 
 use crate::{Adapter, LoraConfig, LoraPair, ModelConfig, ModelError, Projection, Result};
@@ -50,9 +50,11 @@ impl Adapter {
                             fail(path, format!("block {layer} {}: {error}", projection.name()))
                         })
                     };
-                    a.slice_mut(s![..*own, ..]).assign(&shaped(a_of, (*own, inputs))?);
+                    let mut rows = a.slice_axis_mut(Axis(0), (..*own).into());
+                    rows.assign(&shaped(a_of, (*own, inputs))?);
                     let b_of = shaped(b_of, (outputs, *own))?;
-                    b.slice_mut(s![.., ..*own]).assign(&b_of.mapv(|value| value * ratio));
+                    let mut columns = b.slice_axis_mut(Axis(1), (..*own).into());
+                    columns.assign(&b_of.mapv(|value| value * ratio));
                 }
                 pairs.push((layer, projection, LoraPair { a, b }));
             }

@@ -8,7 +8,9 @@ use std::{
 };
 
 use self::client::{Answer, Client};
-use crate::{ModelError, ModelFiles, Result, checkpoint::without_weights};
+use crate::{
+    ModelError, ModelFiles, Result, chat::FOLDER as TEMPLATES, checkpoint::without_weights,
+};
 
 /// Files that a model may have beside its config and weights.
 const OPTIONAL: &[&str] = &[
@@ -78,7 +80,8 @@ impl Settings {
 
 impl ModelFiles {
     /// Downloads a model, named `owner/name` or `owner/name@revision`, or takes it from the cache,
-    /// whichever program filled it.
+    /// whichever program filled it. `owner/name/file.gguf`, with a revision or not, is one GGUF
+    /// file of the model, or all parts of one.
     ///
     /// The environment decides as for every program of the hub's family: `HF_ENDPOINT` is the
     /// server, `HF_HUB_CACHE` or `HF_HOME` the folder of the cache, `HF_TOKEN` or the file of a
@@ -98,21 +101,54 @@ impl ModelFiles {
 }
 
 fn from_settings(name: &str, settings: &Settings) -> Result<ModelFiles> {
-    let (id, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let (path, revision) = name.split_once('@').unwrap_or((name, "main"));
+    let (id, file) = split_file(path);
     let plain = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     let known = id.split_once('/').is_some_and(|(owner, model)| plain(owner) && plain(model));
-    if !known || !revision.split('/').all(plain) {
+    if !known || !revision.split('/').all(plain) || !file.is_none_or(|f| f.split('/').all(plain)) {
         return Err(ModelError::Hub {
             model: name.into(),
-            reason: "a name is owner/name or owner/name@revision".into(),
+            reason: "a name is owner/name or owner/name@revision, or has the name of a GGUF file \
+                     behind owner/name"
+                .into(),
         });
     }
     let folder = settings.cache.join(format!("models--{}", id.replace('/', "--")));
-    Model { name, id, revision, folder, settings }.files()
+    let model = Model { name, id, revision, folder, settings };
+    match file {
+        Some(file) => model.gguf(file),
+        None => model.files(),
+    }
+}
+
+/// `owner/name/file.gguf` as model and file.
+fn split_file(path: &str) -> (&str, Option<&str>) {
+    let end = path.match_indices('/').nth(1).map(|(at, _)| at);
+    match end {
+        Some(end) if path.ends_with(".gguf") => (&path[..end], Some(&path[end + 1..])),
+        _ => (path, None),
+    }
+}
+
+/// More files than any released model has parts.
+const MOST_PARTS: usize = 1000;
+
+/// All parts of a model that is in several files, `NAME-00001-of-00003.gguf`; of another the file
+/// itself.
+fn parts(file: &str) -> Vec<String> {
+    let named = || {
+        let (stem, count) = file.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+        let (stem, own) = stem.rsplit_once('-')?;
+        let number = |text: &str| text.parse::<usize>().ok().filter(|_| text.len() == 5);
+        let count = number(count).filter(|count| (1..=MOST_PARTS).contains(count))?;
+        number(own)?;
+        Some((1..=count).map(|i| format!("{stem}-{i:05}-of-{count:05}.gguf")).collect())
+    };
+    named().unwrap_or_else(|| vec![file.into()])
 }
 
 /// A model at a revision, and its folder in the cache.
@@ -167,12 +203,74 @@ impl Model<'_> {
         }
     }
 
-    /// Where the cache has this revision.
-    fn cached(&self) -> Option<PathBuf> {
+    /// Where the cache has this revision, or would have it.
+    fn snapshot(&self) -> PathBuf {
         let named = fs::read_to_string(self.folder.join("refs").join(self.revision)).ok();
         let commit = named.map_or_else(|| self.revision.to_owned(), |text| text.trim().to_owned());
-        let dir = self.folder.join("snapshots").join(commit);
-        dir.join(CONFIG).exists().then_some(dir)
+        self.folder.join("snapshots").join(commit)
+    }
+
+    fn cached(&self) -> Option<PathBuf> {
+        Some(self.snapshot()).filter(|dir| dir.join(CONFIG).exists())
+    }
+
+    /// One GGUF file with all its parts.
+    fn gguf(&self, file: &str) -> Result<ModelFiles> {
+        let (parts, cached) = (parts(file), self.snapshot());
+        if parts.iter().all(|part| cached.join(part).exists()) {
+            return ModelFiles::from_gguf(cached.join(file));
+        }
+        if self.settings.offline {
+            return Err(self.fail(format!(
+                "{file} is not in the cache {}, and HF_HUB_OFFLINE forbids to download it",
+                self.settings.cache.display()
+            )));
+        }
+        match self.download_parts(&Client::new(self.settings), &parts) {
+            Ok(dir) => ModelFiles::from_gguf(dir.join(file)),
+            Err(Failure::Unreachable(reason) | Failure::Refused(reason)) => Err(self.fail(reason)),
+            Err(Failure::Model(error)) => Err(error),
+        }
+    }
+
+    fn download_parts(
+        &self,
+        client: &Client<'_>,
+        parts: &[String],
+    ) -> std::result::Result<PathBuf, Failure> {
+        let mut dir = None;
+        for part in parts {
+            let Answer::Found(found) = client.get(self.id, self.revision, part)? else {
+                return Err(Failure::Refused(format!(
+                    "the model has no {part}: look at its list of files"
+                )));
+            };
+            let dir = match &dir {
+                Some(dir) => dir,
+                None => {
+                    let commit = match found.commit() {
+                        Some(commit) => commit.to_owned(),
+                        None => client.commit(self.id, self.revision)?,
+                    };
+                    self.note_commit(&commit)?;
+                    dir.insert(self.folder.join("snapshots").join(commit))
+                }
+            };
+            found.store(&self.folder, dir, part)?;
+        }
+        dir.ok_or_else(|| Failure::Refused("no file is named".into()))
+    }
+
+    /// Notes which commit the revision is.
+    fn note_commit(&self, commit: &str) -> std::result::Result<(), Failure> {
+        let reference = self.folder.join("refs").join(self.revision);
+        if self.revision == commit {
+            return Ok(());
+        }
+        let parent = reference.parent().unwrap_or(&reference);
+        fs::create_dir_all(parent)
+            .and_then(|()| fs::write(&reference, commit))
+            .map_err(|source| Failure::Model(ModelError::Io { path: reference.clone(), source }))
     }
 
     fn download(&self, client: &Client<'_>) -> std::result::Result<PathBuf, Failure> {
@@ -187,17 +285,14 @@ impl Model<'_> {
             None => client.commit(self.id, self.revision)?,
         };
         let dir = self.folder.join("snapshots").join(&commit);
-        let io = |path: &Path, source| Failure::Model(ModelError::Io { path: path.into(), source });
         config.store(&self.folder, &dir, CONFIG)?;
-        let reference = self.folder.join("refs").join(self.revision);
-        if self.revision != commit {
-            let parent = reference.parent().unwrap_or(&reference);
-            fs::create_dir_all(parent)
-                .and_then(|()| fs::write(&reference, &commit))
-                .map_err(|e| io(&reference, e))?;
-        }
+        self.note_commit(&commit)?;
         for file in OPTIONAL {
             self.find(client, file, &commit, &dir)?;
+        }
+        // Their names are the model's own.
+        for file in client.list(self.id, &commit, TEMPLATES)? {
+            self.find(client, &file, &commit, &dir)?;
         }
         if !self.find(client, WEIGHTS, &commit, &dir)? {
             if !self.find(client, INDEX, &commit, &dir)? {

@@ -9,6 +9,10 @@ mod checkpoint;
 mod config;
 mod detokenizer;
 mod error;
+mod guarded;
+pub mod helper;
+mod gguf;
+mod gguf_adapter;
 #[cfg(feature = "hub")]
 mod hub;
 mod info;
@@ -16,6 +20,7 @@ mod json;
 mod model;
 mod parts;
 mod peft;
+mod pickle;
 mod projection;
 mod rope;
 mod sequence;
@@ -34,6 +39,7 @@ pub use checkpoint::ModelFiles;
 pub use config::{Activation, LayerKind, ModelConfig};
 pub use detokenizer::Detokenizer;
 pub use error::{ModelError, Result};
+pub use gguf::gguf_name;
 pub use info::ModelInfo;
 pub use model::{
     Branch, BranchVisitor, Decode, Embed, LanguageModel, Score, ScoreRow, Tokenize, Train,
@@ -44,6 +50,6 @@ pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
 pub use session::{RowId, Session};
 pub use tensor_names::{canonical, is_vision};
-pub use tokenizer::Tokenizer;
+pub use guarded::Tokenizer;
 pub use train::{AdaptOutcome, TrainConfig, TrainRequest, TrainStep};
 pub use weights::Weights;

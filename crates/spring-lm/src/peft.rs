@@ -1,4 +1,5 @@
-//! PEFT adapter folders: `adapter_config.json` and `adapter_model.safetensors`.
+//! PEFT adapter folders: `adapter_config.json` and `adapter_model.safetensors`, or the older
+//! `adapter_model.bin`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +27,8 @@ const BLOCKS: [&str; 3] =
 const FINGERPRINT: &str = "spring.json";
 const CONFIG: &str = "adapter_config.json";
 const FACTORS: &str = "adapter_model.safetensors";
+/// What older versions of PEFT write.
+const PICKLE: &str = "adapter_model.bin";
 /// The matrices at both ends of a model, which some programs save beside the factors.
 const ENDS: [&str; 2] = ["model.embed_tokens.weight", "lm_head.weight"];
 
@@ -98,7 +101,8 @@ const DEFAULTS: &[(&str, &str)] =
     &[("megatron_core", "megatron.core"), ("qalora_group_size", "16")];
 
 impl Adapter {
-    /// Loads a PEFT folder.
+    /// Loads a PEFT folder. Factors in a pickle (`adapter_model.bin`) are read without running it;
+    /// what is no part of saved factors is refused.
     ///
     /// Every key of its configuration is looked at: one of a method that this crate does not
     /// implement is accepted when it is null, false, empty or PEFT's default, and refused by name
@@ -220,7 +224,15 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
         }
         Err(_) => String::new(),
     };
-    let file = Weights::open(&dir.join(FACTORS))?;
+    let pickled;
+    let file = match dir.join(PICKLE) {
+        path if path.exists() && !dir.join(FACTORS).exists() => {
+            let refuse = |reason: String| fail(format!("{PICKLE}: {reason}; {CONVERT}"));
+            pickled = crate::pickle::to_safetensors(&path).map_err(refuse)?;
+            Weights::from_bytes(&pickled, path.display().to_string())?
+        }
+        _ => Weights::open(&dir.join(FACTORS))?,
+    };
     let names = file.names();
     let vision =
         names.iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(is_vision)).count();
@@ -273,20 +285,15 @@ fn not_a_folder_of_peft(dir: &Path) -> Option<String> {
     if has("adapters.safetensors") && !has(FACTORS) {
         return Some(MLX.into());
     }
-    if !has(FACTORS) && has("adapter_model.bin") {
-        return Some(
-            "adapter_model.bin is a pickle, which may hold a program and is not read; PEFT writes \
-             it anew as \
-             adapter_model.safetensors: python -c \"from safetensors.torch import save_file; \
-             import torch; \
-             save_file({k: v.contiguous() for k, v in torch.load('adapter_model.bin', \
-             weights_only=True).items()}, \
-             'adapter_model.safetensors', {'format': 'pt'})\""
-                .into(),
-        );
-    }
     None
 }
+
+/// How torch writes factors anew that cannot be read from a pickle.
+const CONVERT: &str = "torch writes it anew as adapter_model.safetensors, if it is trusted: \
+                       python -c \"from safetensors.torch import save_file; import torch; \
+                       save_file({k: v.contiguous() for k, v in torch.load('adapter_model.bin', \
+                       weights_only=True).items()}, 'adapter_model.safetensors', {'format': \
+                       'pt'})\"";
 
 const MLX: &str = "an adapter of mlx-lm (fine_tune_type, adapters.safetensors), whose factors have \
                    other names and \

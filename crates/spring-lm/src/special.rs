@@ -63,6 +63,9 @@ pub(crate) struct TokenSettings {
 
 impl TokenSettings {
     pub(crate) fn load(files: &ModelFiles) -> Result<Self> {
+        if let Some(file) = files.gguf() {
+            return crate::gguf::token_settings(file);
+        }
         let config = object(files, CONFIG, files.tokenizer_config.as_deref())?;
         let mut config = config.unwrap_or_default();
         let mut added = Vec::new();

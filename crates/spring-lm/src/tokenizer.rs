@@ -4,9 +4,9 @@ use tokenizers::AddedToken;
 
 use crate::{ChatTemplate, Message, ModelError, ModelFiles, Result, Role, special::TokenSettings};
 
-/// The tokenizer of a model folder, and its chat template if it has one.
+/// The tokenizer of a model folder, and its chat template if it has one, in this process.
 #[derive(Debug, Clone)]
-pub struct Tokenizer {
+pub(crate) struct LocalTokenizer {
     /// Reads everything as plain text.
     plain: tokenizers::Tokenizer,
     /// Tokens that steer a model; no text of a user may hold one.
@@ -36,9 +36,10 @@ struct Chat {
     end_of_turn: Option<u32>,
 }
 
-impl Tokenizer {
+impl LocalTokenizer {
     /// Reads a model's tokenizer: `tokenizer.json`, the tokens that `tokenizer_config.json`,
-    /// `special_tokens_map.json` and `added_tokens.json` add, and the chat template.
+    /// `special_tokens_map.json` and `added_tokens.json` add, and the chat template. A GGUF file
+    /// has all of it in its keys.
     ///
     /// # Errors
     ///
@@ -47,19 +48,18 @@ impl Tokenizer {
     /// tokens than the model (`vocab_size`) is only warned of: some families share a tokenizer in
     /// which their text models lack a token for images. Whatever runs the model refuses ids outside
     /// its vocabulary.
-    pub fn load(files: &ModelFiles, vocab_size: usize) -> Result<Self> {
+    pub(crate) fn load(files: &ModelFiles, vocab_size: usize) -> Result<Self> {
         let file = files.file("tokenizer.json");
         let fail = |reason: String| ModelError::Tokenizer { file: file.clone(), reason };
-        let mut inner = read(files.tokenizer()?).map_err(&fail)?;
+        let mut inner = match files.gguf() {
+            Some(file) => file.tokenizer()?,
+            None => read(files.tokenizer()?).map_err(&fail)?,
+        };
         let settings = TokenSettings::load(files)?;
         // Tokens that the file names and does not have could not be run.
         let known = |name: &str| settings.get(name).and_then(|text| inner.token_to_id(text));
         let named_begin = known("bos_token");
         add_tokens(&mut inner, &settings.added);
-        let tokens = inner.get_vocab_size(true);
-        if tokens > vocab_size {
-            tracing::warn!("{file}: {tokens} tokens, but the model's vocab_size is {vocab_size}");
-        }
         // Lengths are cut by the caller, who records each cut.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| fail(e.to_string()))?;
@@ -123,7 +123,7 @@ impl Tokenizer {
     ///
     /// [`ModelError::Tokenizer`] if the library refuses the text, or has no other ids for it than a
     /// control token's.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.plain.encode_char_offsets(text, false).map_err(|e| self.fail(&e))?;
         let ids = encoding.get_ids();
         let Some(at) = ids.iter().position(|id| self.control.binary_search(id).is_ok()) else {
@@ -158,14 +158,19 @@ impl Tokenizer {
         ModelError::Tokenizer { file: self.file.clone(), reason: error.to_string() }
     }
 
+    /// How many tokens there are, added ones among them.
+    pub(crate) fn tokens(&self) -> usize {
+        self.plain.get_vocab_size(true)
+    }
+
     /// Whether the model has a chat template.
-    pub fn has_chat_template(&self) -> bool {
+    pub(crate) fn has_chat_template(&self) -> bool {
         self.chat.is_some()
     }
 
     /// The token that begins a text without a template: what the tokenizer's own files say, be it
     /// none, and `configured` where they say nothing.
-    pub fn begin_token(&self, configured: Option<u32>) -> Option<u32> {
+    pub(crate) fn begin_token(&self, configured: Option<u32>) -> Option<u32> {
         match self.begin {
             Begin::Said(token) => token,
             Begin::Unsaid => configured,
@@ -174,7 +179,7 @@ impl Tokenizer {
 
     /// The tokens that end a response, the one that is written after it first: what the template
     /// writes after a turn, then the tokenizer's own end, then those `configured`.
-    pub fn end_tokens(&self, configured: &[u32]) -> Vec<u32> {
+    pub(crate) fn end_tokens(&self, configured: &[u32]) -> Vec<u32> {
         let mut ends: Vec<u32> = Vec::new();
         for id in self.end_of_turn().into_iter().chain(self.end).chain(configured.iter().copied()) {
             if !ends.contains(&id) {
@@ -195,7 +200,7 @@ impl Tokenizer {
     ///
     /// [`ModelError::Config`] if the template refuses the conversation (some want the roles to
     /// alternate), [`ModelError::Tokenizer`] if the library refuses a text.
-    pub fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Option<Vec<u32>>> {
+    pub(crate) fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Option<Vec<u32>>> {
         let Some(chat) = &self.chat else { return Ok(None) };
         let whole = self.ids(&chat.inner, &chat.template.render(messages, true)?)?;
         let marks: Vec<String> = (0..messages.len()).map(mark).collect();
@@ -254,7 +259,7 @@ impl Tokenizer {
 
     /// The token that ends the model's own turns under its chat template; `None` without a
     /// template.
-    pub fn end_of_turn(&self) -> Option<u32> {
+    pub(crate) fn end_of_turn(&self) -> Option<u32> {
         self.chat.as_ref()?.end_of_turn
     }
 
@@ -274,7 +279,7 @@ impl Tokenizer {
 
     /// Whether a token is a single byte that becomes text only with those around it: `<0xE2>`, as
     /// the vocabularies with byte fallback have them.
-    pub fn is_byte(&self, id: u32) -> bool {
+    pub(crate) fn is_byte(&self, id: u32) -> bool {
         let piece = self.plain.id_to_token(id);
         piece.and_then(|piece| piece.strip_prefix("<0x")?.strip_suffix('>').map(str::len))
             == Some(2)
@@ -285,7 +290,7 @@ impl Tokenizer {
     /// # Errors
     ///
     /// [`ModelError::Tokenizer`] if the library cannot decode them.
-    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
         let Some(chat) = &self.chat else {
             return self.plain.decode(ids, true).map_err(|e| self.fail(&e));
         };

@@ -70,6 +70,16 @@ impl Default for TrainConfig {
 const MOST: usize = 1 << 20;
 
 impl TrainConfig {
+    /// The learning rate that suits a base of this many parameters, where nobody has chosen one.
+    ///
+    /// By docs/results/learning-rate.md: 3e-3 for small bases, and the paper's 1e-4 for those of its
+    /// size, with the root of the number between.
+    pub fn rate_for(parameters: u64) -> f64 {
+        const SMALL: f64 = 3e-3;
+        let default = Self::default().learning_rate;
+        (SMALL * (2e8 / parameters.max(1) as f64).sqrt()).clamp(default, SMALL)
+    }
+
     /// Refuses values that no training can have.
     ///
     /// # Errors

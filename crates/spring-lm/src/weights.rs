@@ -169,8 +169,8 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Tensor`] if it has another shape or is of no float type,
-    /// [`ModelError::Weights`] if the file cannot be read.
+    /// [`ModelError::Tensor`] if it has another shape, is of no float type, or holds what is no
+    /// finite number, with the place; [`ModelError::Weights`] if the file cannot be read.
     pub fn numbers<T>(
         &self,
         name: &str,
@@ -186,12 +186,34 @@ impl<'a> Weights<'a> {
                 expected: format!("{shape:?}"),
             });
         }
-        self.read(name, convert)
+        let mut is_finite = true;
+        let numbers = self.read(name, |x| {
+            is_finite &= x.is_finite();
+            convert(x)
+        })?;
+        if is_finite { Ok(numbers) } else { Err(self.not_finite(name, shape)?) }
     }
 
-    fn read<T>(&self, name: &str, convert: impl Fn(f32) -> T) -> Result<Vec<T>> {
+    /// Says where a tensor holds what is no number.
+    fn not_finite(&self, name: &str, shape: &[usize]) -> Result<ModelError> {
+        let numbers = self.read(name, |x| x)?;
+        let at = numbers.iter().position(|x| !x.is_finite()).unwrap_or_default();
+        let columns = shape.last().copied().unwrap_or(1).max(1);
+        let place = match shape.len() {
+            1 => format!("place {}", at + 1),
+            _ => format!("row {}, column {}", at / columns + 1, at % columns + 1),
+        };
+        Ok(ModelError::Tensor {
+            file: self.label.clone(),
+            tensor: name.into(),
+            found: format!("{} in {place}", numbers.get(at).copied().unwrap_or(f32::NAN)),
+            expected: "finite numbers; the weights are damaged, fetch them again".into(),
+        })
+    }
+
+    fn read<T>(&self, name: &str, mut convert: impl FnMut(f32) -> T) -> Result<Vec<T>> {
         let mut numbers = Vec::with_capacity(self.shape(name).unwrap_or(&[]).iter().product());
-        self.for_each_block(name, |block| numbers.extend(block.map(&convert)))?;
+        self.for_each_block(name, |block| numbers.extend(block.map(&mut convert)))?;
         Ok(numbers)
     }
 
@@ -235,6 +257,24 @@ mod tests {
         assert_eq!(weights.names(), ["x"]);
         assert_eq!(weights.matrix("x").unwrap(), ndarray::array![[0., 1., 2.], [3., 4., 5.]]);
         assert!(matches!(weights.matrix("y"), Err(ModelError::Tensor { .. })));
+    }
+
+    #[test]
+    fn what_is_no_number_is_found_with_its_place() {
+        let mut numbers = [0.5f32; 6];
+        numbers[4] = f32::NEG_INFINITY;
+        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let view = |shape: &[usize]| {
+            TensorView::new(Dtype::F32, shape.to_vec(), &bytes)
+                .and_then(|view| safetensors::serialize([("x", view)], None))
+                .unwrap()
+        };
+        for (shape, place) in [(&[2, 3][..], "row 2, column 2"), (&[6], "place 5")] {
+            let file = view(shape);
+            let weights = Weights::from_bytes(&file, "f".into()).unwrap();
+            let error = weights.numbers("x", shape, |x| x).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("f: tensor x is -inf in {place}")), "{error}");
+        }
     }
 
     #[test]

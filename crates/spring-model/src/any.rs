@@ -1,6 +1,6 @@
 //! The backend chosen at run time: the one place that knows which backends are compiled in.
 
-use std::{fmt, ops::ControlFlow, str::FromStr, sync::Arc};
+use std::{fmt, ops::ControlFlow, str::FromStr, sync::Arc, thread};
 
 use ndarray::Array2;
 use spring_lm::{
@@ -9,7 +9,7 @@ use spring_lm::{
     TrainRequest, TrainStep,
 };
 
-use crate::{CausalLm, ModelBackend, Precision, Workers};
+use crate::{CausalLm, LoadOptions, ModelBackend, Precision};
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,24 +109,27 @@ impl AnyModel {
     /// As [`load`](Self::load), and [`ModelError::Device`] for half precision on the CPU, which has
     /// no arithmetic for it.
     pub fn load_as(files: &ModelFiles, precision: Precision, device: Device) -> Result<Self> {
-        Self::load_with(files, precision, device, Workers::default())
+        let options = LoadOptions::default().with_device(device);
+        Self::load_with(files, &options.with_precision(Some(precision)))
     }
 
-    /// As [`load_as`](Self::load_as), with a budget of threads that other models may share.
+    /// Loads a model with other options than the default ones.
     ///
     /// # Errors
     ///
-    /// As there.
-    pub fn load_with(
-        files: &ModelFiles,
-        precision: Precision,
-        device: Device,
-        workers: Workers,
-    ) -> Result<Self> {
-        let inner = load_on(files, precision, device, workers)?;
-        let vocabulary = inner.config().vocab_size;
-        let tokenizer =
-            files.has_tokenizer().then(|| Tokenizer::load(files, vocabulary)).transpose()?;
+    /// As [`load_as`](Self::load_as).
+    pub fn load_with(files: &ModelFiles, options: &LoadOptions) -> Result<Self> {
+        let device = options.device;
+        // A large vocabulary takes as long as the weights.
+        let vocabulary = files.model_config()?.vocab_size;
+        let (inner, tokenizer) = thread::scope(|scope| {
+            let tokenizer =
+                scope.spawn(|| files.has_tokenizer().then(|| Tokenizer::load(files, vocabulary)));
+            let inner = load_on(files, options);
+            let tokenizer =
+                tokenizer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, ModelError>((inner?, tokenizer.transpose()?))
+        })?;
         let info = ModelInfo::new(inner.fingerprint(), inner.config(), tokenizer.as_ref());
         if info.eos.is_empty() {
             tracing::warn!(
@@ -171,30 +174,24 @@ impl AnyModel {
 }
 
 #[cfg_attr(not(any(feature = "cpu", feature = "wgpu", feature = "cuda")), allow(unused_variables))]
-fn load_on(
-    files: &ModelFiles,
-    precision: Precision,
-    device: Device,
-    workers: Workers,
-) -> Result<Arc<dyn ErasedModel>> {
-    match device {
+fn load_on(files: &ModelFiles, options: &LoadOptions) -> Result<Arc<dyn ErasedModel>> {
+    match options.device {
         #[cfg(feature = "cpu")]
-        Device::Cpu if precision != Precision::F32 => Err(ModelError::Device {
-            device: device.name().into(),
-            reason: format!(
-                "{precision} would be slower than f32 there; half precision is for GPUs"
-            ),
-        }),
+        Device::Cpu if options.precision.is_some_and(|precision| precision != Precision::F32) => {
+            Err(ModelError::Device {
+                device: options.device.name().into(),
+                reason: format!(
+                    "{} would be slower than f32 there; half precision is for GPUs",
+                    options.precision.unwrap_or_default()
+                ),
+            })
+        }
         #[cfg(feature = "cpu")]
-        Device::Cpu => load_model::<burn::backend::Flex>(files, precision, workers),
+        Device::Cpu => load_model::<burn::backend::Flex>(files, options),
         #[cfg(feature = "wgpu")]
-        Device::Wgpu => {
-            on_gpu(device, || load_model::<burn::backend::Wgpu>(files, precision, workers))
-        }
+        Device::Wgpu => on_gpu(Device::Wgpu, || load_model::<burn::backend::Wgpu>(files, options)),
         #[cfg(feature = "cuda")]
-        Device::Cuda => {
-            on_gpu(device, || load_model::<burn::backend::Cuda>(files, precision, workers))
-        }
+        Device::Cuda => on_gpu(Device::Cuda, || load_model::<burn::backend::Cuda>(files, options)),
         #[allow(unreachable_patterns)]
         absent => Err(absent.absent()),
     }
@@ -203,11 +200,9 @@ fn load_on(
 #[cfg(any(feature = "cpu", feature = "wgpu", feature = "cuda"))]
 fn load_model<B: ModelBackend>(
     files: &ModelFiles,
-    precision: Precision,
-    workers: Workers,
+    options: &LoadOptions,
 ) -> Result<Arc<dyn ErasedModel>> {
-    let model = CausalLm::<B>::load_as(files, precision, B::Device::default())?;
-    Ok(Arc::new(model.with_workers(workers)))
+    Ok(Arc::new(CausalLm::<B>::load_with(files, options, B::Device::default())?))
 }
 
 /// Drivers that are missing make burn panic; here that becomes an error.

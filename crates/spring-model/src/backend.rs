@@ -6,6 +6,7 @@
 //! several times over.
 
 mod autodiff;
+mod blocks;
 mod composed;
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -14,11 +15,13 @@ mod few;
 #[cfg(feature = "cpu")]
 mod vector;
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend};
 
-use crate::{Activation, cache::LayerCache};
+use spring_gguf::Matrix;
+
+use crate::{Activation, Arithmetic, cache::LayerCache};
 
 /// A backend that the transformer runs on; every one of burn's does.
 ///
@@ -35,6 +38,9 @@ pub trait ModelBackend: Backend {
     /// Whether several passes run side by side on the threads of [`Workers`](crate::Workers); not
     /// on a device that one pass keeps busy. Results do not depend on it.
     const SIDE_BY_SIDE: bool = false;
+
+    /// Whether quantised matrices stay in their blocks; if not, they become floats at load.
+    const KEEPS_BLOCKS: bool = false;
 
     /// The product `x·Wᵀ` of f32 activations and weights of any float type, in the weights' type;
     /// the result is f32 again.
@@ -53,6 +59,28 @@ pub trait ModelBackend: Backend {
     fn project_rows(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, rows: Rows) -> Tensor<Self, 2> {
         let _ = rows;
         Self::project(x, weight)
+    }
+
+    /// The products `x·Wᵀ` of the same rows with several matrices in blocks; a row's numbers depend
+    /// on that row alone.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[n, in]`
+    /// - output, for each matrix: `[n, out]`
+    fn project_blocks(x: Tensor<Self, 2>, weights: &[&BlockMatrix]) -> Vec<Tensor<Self, 2>> {
+        composed::project_blocks(x, weights)
+    }
+
+    /// The gradient of one of these products with respect to `x`: `g·W`, over W as f32 whatever the
+    /// arithmetic of the product was.
+    ///
+    /// # Shapes
+    ///
+    /// - gradient: `[n, out]`
+    /// - output: `[n, in]`
+    fn project_blocks_backward(gradient: Tensor<Self, 2>, weight: &BlockMatrix) -> Tensor<Self, 2> {
+        composed::project_blocks_backward(gradient, weight)
     }
 
     /// Adds to some rows the updates of their LoRA adapters, `scale·(xAᵀ)Bᵀ`.
@@ -246,6 +274,16 @@ pub enum Rows {
     Batch,
     /// The newest tokens of several people's texts: no text may show in another's.
     Texts,
+}
+
+/// A quantised matrix as its file stores it, and how it is multiplied. A clone is the same matrix.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BlockMatrix {
+    /// The blocks, `[out, in]`.
+    pub matrix: Arc<Matrix>,
+    /// The arithmetic of products.
+    pub arithmetic: Arithmetic,
 }
 
 /// One adapter's update of some rows of a batch.

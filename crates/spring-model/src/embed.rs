@@ -48,7 +48,7 @@ impl<B: ModelBackend> CausalLm<B> {
             let weights = TensorData::new(weights, [bucket.len(), 1, length]);
             let weights = Tensor::<B, 3>::from_data(weights, &self.device);
             let none = vec![None; bucket.len()];
-            let means = self.workers.pass(|| {
+            let means = self.workers.pass(B::SIDE_BY_SIDE, || {
                 let hidden = self.transformer.forward(tokens, &LoraRows::new(&none));
                 to_host(weights.matmul(hidden.reshape([bucket.len(), length, width])))
             })?;

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use crate::{ModelBackend, backend::Rows};
+use crate::{ModelBackend, backend::Rows, weight::Weight};
 
 /// Largest number of logits held at a time.
 const LOGITS_AT_ONCE: usize = 1 << 22;
@@ -17,7 +17,7 @@ pub(crate) fn chunk_len(vocabulary: usize) -> usize {
 #[derive(Debug, Clone)]
 pub(crate) struct Head<B: Backend> {
     /// `[vocabulary, hidden]`
-    pub weight: Tensor<B, 2>,
+    pub weight: Weight<B>,
     /// Logits z become c·tanh(z/c).
     pub softcap: Option<f64>,
 }
@@ -28,7 +28,7 @@ impl<B: ModelBackend> Head<B> {
     /// - hidden: `[positions, hidden]`
     /// - output: `[positions, vocabulary]`
     pub(crate) fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.capped(B::project(hidden, self.weight.clone()))
+        self.capped(self.weight.project(hidden, Rows::Batch))
     }
 
     fn capped(&self, logits: Tensor<B, 2>) -> Tensor<B, 2> {
@@ -40,7 +40,7 @@ impl<B: ModelBackend> Head<B> {
 
     /// The same for the newest tokens of several texts, see [`Rows::Texts`].
     pub(crate) fn log_probs_of_texts(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        B::log_probs(self.capped(B::project_rows(hidden, self.weight.clone(), Rows::Texts)))
+        B::log_probs(self.capped(self.weight.project(hidden, Rows::Texts)))
     }
 
     /// Log-probabilities of the next token after each hidden state.
@@ -93,13 +93,14 @@ impl<B: ModelBackend> Head<B> {
         for (hidden, targets) in self.chunks(hidden, targets) {
             let (likelihoods, error) = self.error(hidden, targets);
             losses.push(likelihoods.sum());
-            gradients.push(B::project(error, self.weight.clone().transpose()));
+            gradients.push(self.weight.back(error));
         }
         let loss = Tensor::cat(losses, 0).sum().mul_scalar(-scale);
         (loss, Tensor::cat(gradients, 0).mul_scalar(scale))
     }
 
-    /// The same for a head that is trained as well: also the gradient with respect to its weight.
+    /// The same for a head that is trained as well, whose numbers are `weight`: also the gradient
+    /// with respect to them.
     ///
     /// # Shapes
     ///
@@ -110,16 +111,17 @@ impl<B: ModelBackend> Head<B> {
     #[cfg(any(test, feature = "pretrain"))]
     pub(crate) fn cross_entropy_trained(
         &self,
+        weight: Tensor<B, 2>,
         hidden: Tensor<B, 2>,
         targets: Tensor<B, 1, Int>,
         scale: f64,
     ) -> (Tensor<B, 1>, Tensor<B, 2>, Tensor<B, 2>) {
         let (mut losses, mut gradients) = (Vec::new(), Vec::new());
-        let mut of_weight = self.weight.zeros_like();
+        let mut of_weight = weight.zeros_like();
         for (hidden, targets) in self.chunks(hidden, targets) {
             let (likelihoods, error) = self.error(hidden.clone(), targets);
             losses.push(likelihoods.sum());
-            gradients.push(error.clone().matmul(self.weight.clone()));
+            gradients.push(error.clone().matmul(weight.clone()));
             of_weight = of_weight + error.transpose().matmul(hidden);
         }
         let loss = Tensor::cat(losses, 0).sum().mul_scalar(-scale);
@@ -145,7 +147,7 @@ impl<B: ModelBackend> Head<B> {
         hidden: Tensor<B, 2>,
         targets: Tensor<B, 1, Int>,
     ) -> impl Iterator<Item = (Tensor<B, 2>, Tensor<B, 1, Int>)> {
-        let (positions, chunk) = (hidden.dims()[0], chunk_len(self.weight.dims()[0]));
+        let (positions, chunk) = (hidden.dims()[0], chunk_len(self.weight.rows()));
         (0..positions).step_by(chunk).map(move |at| {
             let range = at..(at + chunk).min(positions);
             (hidden.clone().slice([range.clone()]), targets.clone().slice([range]))

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod any;
+mod arithmetic;
 mod backend;
 mod batch;
 mod cache;
@@ -9,6 +10,7 @@ mod head;
 mod host;
 mod load;
 mod lora;
+mod options;
 #[cfg(any(test, feature = "pretrain"))]
 mod pretrain;
 mod residency;
@@ -18,12 +20,15 @@ mod session;
 mod to_host;
 mod train;
 mod transformer;
+mod weight;
 mod workers;
 
 pub use any::{AnyModel, Device};
-pub use backend::{CachedPart, LowRank, Mask, ModelBackend, Rows, Visible};
+pub use arithmetic::Arithmetic;
+pub use backend::{BlockMatrix, CachedPart, LowRank, Mask, ModelBackend, Rows, Visible};
 pub use cache::LayerCache;
 pub use lora::Lora;
+pub use options::LoadOptions;
 #[cfg(any(test, feature = "pretrain"))]
 pub use pretrain::{AnyPretrainer, PretrainConfig, PretrainStart, Pretrainer};
 pub use session::DecodingSession;
@@ -38,6 +43,7 @@ pub use transformer::Transformer;
 pub use workers::Workers;
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
+use load::Kept;
 use lora::LoraRows;
 
 /// The float type of a base model's matrices.
@@ -123,10 +129,43 @@ impl<B: ModelBackend> CausalLm<B> {
     ///
     /// As [`load`](Self::load).
     pub fn load_as(files: &ModelFiles, precision: Precision, device: B::Device) -> Result<Self> {
+        let options = LoadOptions::default().with_precision(Some(precision));
+        Self::load_with(files, &options, device)
+    }
+
+    /// Loads a model with other options than the default ones; their
+    /// [device](LoadOptions::device) is that of [`AnyModel`], and is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_with(files: &ModelFiles, options: &LoadOptions, device: B::Device) -> Result<Self> {
         let config = files.model_config()?;
-        let transformer = Transformer::load(files, &config, precision.dtype(), &device)?;
+        let transformer = match files.gguf() {
+            Some(file) => {
+                let precision = options.precision.unwrap_or(match B::KEEPS_BLOCKS {
+                    true => Precision::F32,
+                    // Activations of Gemma go beyond what f16 holds.
+                    false if config.sandwich_norms => Precision::Bf16,
+                    false => Precision::F16,
+                });
+                if !B::KEEPS_BLOCKS {
+                    tracing::info!(
+                        "{}: quantised matrices become {precision} on this device",
+                        files.label()
+                    );
+                }
+                let kept = Kept { dtype: precision.dtype(), arithmetic: options.arithmetic };
+                Transformer::load_gguf(file, &config, kept, &device)?
+            }
+            None => {
+                let dtype = options.precision.unwrap_or_default().dtype();
+                Transformer::load(files, &config, dtype, &device)?
+            }
+        };
         let fingerprint = files.fingerprint()?;
-        Ok(Self::from_parts(transformer, config, fingerprint, device))
+        let model = Self::from_parts(transformer, config, fingerprint, device);
+        Ok(model.with_workers(options.workers.clone()))
     }
 
     fn from_parts(
@@ -207,7 +246,7 @@ impl<B: ModelBackend> CausalLm<B> {
             &self.device,
         );
         let adapters = vec![lora; rows.len()];
-        self.workers.pass(|| {
+        self.workers.pass(B::SIDE_BY_SIDE, || {
             let hidden = self.transformer.forward(tokens, &LoraRows::new(&adapters));
             to_host::to_host(self.transformer.head().logits(hidden))
         })

@@ -31,6 +31,7 @@ use crate::{
     to_host::to_host,
     train::add,
     transformer::Transformer,
+    weight::Weight,
 };
 
 pub use any::{AnyPretrainer, PretrainStart};
@@ -150,7 +151,8 @@ impl<B: ModelBackend> CausalLm<B> {
                     _ => rng.random_range(-bound..bound),
                 })
                 .collect();
-            Ok(Tensor::from_data(TensorData::new(numbers, shape), (&device, DType::F32)))
+            let data = TensorData::new(numbers, shape);
+            Ok(Weight::dense(Tensor::from_data(data, (&device, DType::F32))))
         })?;
         Ok(Self::from_parts(transformer, config, String::new(), device))
     }
@@ -184,9 +186,16 @@ impl<B: ModelBackend> Pretrainer<B> {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Setting`] for a configuration that no training can have.
+    /// [`ModelError::Setting`] for a configuration that no training can have,
+    /// [`ModelError::Config`] for a model whose matrices are quantised.
     pub fn new(mut model: CausalLm<B>, config: &PretrainConfig) -> Result<Self> {
         config.check()?;
+        if model.transformer.holds_blocks() {
+            return Err(ModelError::Config {
+                file: "model".into(),
+                reason: "its matrices are quantised: only a folder's floats can be trained".into(),
+            });
+        }
         let count = model.transformer.parameters_mut().len();
         Ok(Self {
             model,
@@ -360,8 +369,15 @@ impl<B: ModelBackend> Pretrainer<B> {
             .forward(batch.inputs, &LoraRows::new(&vec![None; rows.len()]))
             .select(0, batch.positions);
         let head = self.model.transformer.head();
-        let (loss, of_hidden, of_head) =
-            head.cross_entropy_trained(hidden.clone().inner(), batch.targets.inner(), scale);
+        let Weight::Dense(weight) = &head.weight else {
+            unreachable!("a pretrainer has refused matrices in blocks")
+        };
+        let (loss, of_hidden, of_head) = head.cross_entropy_trained(
+            weight.val(),
+            hidden.clone().inner(),
+            batch.targets.inner(),
+            scale,
+        );
         let mut found = (hidden * Tensor::from_inner(of_hidden)).sum().backward();
         let parameters = tracked.parameters_mut();
         let head = parameters.iter().position(|(name, _)| name == "lm_head.weight").unwrap_or(0);

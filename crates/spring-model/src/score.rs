@@ -87,7 +87,8 @@ impl<B: ModelBackend> CausalLm<B> {
         let adapters: Vec<Option<&Lora<B>>> = branches.iter().map(|(_, lora)| *lora).collect();
         let batch = Batch::<B>::new(&sequences.iter().collect::<Vec<_>>(), &self.device);
         let lora = LoraRows::new(&adapters);
-        let hidden = self.workers.pass(|| self.transformer.forward(batch.inputs, &lora));
+        let hidden =
+            self.workers.pass(B::SIDE_BY_SIDE, || self.transformer.forward(batch.inputs, &lora));
         let width = self.config.hidden_size;
         // `[branches * positions, hidden]` to `[positions * branches, hidden]`: what is mixed lies
         // together.
@@ -102,8 +103,9 @@ impl<B: ModelBackend> CausalLm<B> {
         for at in (0..response.len()).step_by(chunk) {
             let count = chunk.min(response.len() - at);
             let range = at * branches.len()..(at + count) * branches.len();
-            let log_probs =
-                self.workers.pass(|| to_host(head.log_probs(hidden.clone().slice([range]))))?;
+            let log_probs = self
+                .workers
+                .pass(B::SIDE_BY_SIDE, || to_host(head.log_probs(hidden.clone().slice([range]))))?;
             for (i, numbers) in log_probs.chunks_exact(branches.len() * vocabulary).enumerate() {
                 let view = ArrayView2::from_shape((branches.len(), vocabulary), numbers)
                     .map_err(|e| ModelError::Sequence(e.to_string()))?;

@@ -118,7 +118,7 @@ impl<B: ModelBackend> DecodingSession<B> {
             .iter_mut()
             .map(|(row, tokens)| CachedRow { cache: &mut row.cache, length: tokens.len() })
             .collect();
-        let numbers = model.workers.pass(|| {
+        let numbers = model.workers.pass(B::SIDE_BY_SIDE, || {
             let tokens = TensorData::new(ids, [count]);
             let tokens = Tensor::<B, 1, Int>::from_data(tokens, &model.device);
             let hidden = model.transformer.forward_cached(tokens, &lora, &mut cached);

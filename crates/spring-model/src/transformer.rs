@@ -8,29 +8,31 @@
 use std::collections::HashMap;
 
 use burn::{
-    module::{Module, Param, ParamId},
+    module::{Module, Param},
     tensor::{Bool, DType, Int, Tensor, backend::Backend},
 };
-use spring_lm::{Weights, canonical, is_vision};
+use spring_gguf::GgufFile;
+use spring_lm::{Weights, canonical, gguf_name, is_vision};
 
 use crate::{
     Activation, LayerKind, ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result,
     backend::{CachedPart, Mask, Rows, Visible},
     cache::{LayerCache, RowCache},
     head::Head,
-    load,
+    load::{self, Kept},
     lora::LoraRows,
     rotation,
+    weight::Weight,
 };
 
 /// A transformer on a device.
 #[derive(Module, Debug)]
 pub struct Transformer<B: Backend> {
-    embed_tokens: Param<Tensor<B, 2>>,
+    embed_tokens: Weight<B>,
     layers: Vec<Layer<B>>,
     norm: RmsNorm<B>,
     /// `None` when the output head is the embedding.
-    lm_head: Option<Param<Tensor<B, 2>>>,
+    lm_head: Option<Weight<B>>,
     #[module(skip)]
     config: ModelConfig,
 }
@@ -66,8 +68,7 @@ struct Mlp<B: Backend> {
 
 #[derive(Module, Debug)]
 struct Linear<B: Backend> {
-    /// `[out, in]`, in the dtype that the model was loaded with.
-    weight: Param<Tensor<B, 2>>,
+    weight: Weight<B>,
     /// `[1, out]`
     bias: Option<Param<Tensor<B, 2>>>,
 }
@@ -169,15 +170,40 @@ impl<B: ModelBackend> Transformer<B> {
             );
         }
         Self::build(config, |name, _| match weights.remove(&name) {
-            Some(tensor) => Ok(tensor),
+            Some(tensor) => Ok(Weight::dense(tensor)),
             None => Err(ModelError::MissingTensor { file: files.label().into(), tensor: name }),
+        })
+    }
+
+    /// Loads the weights of a GGUF file, tensor by tensor.
+    pub(crate) fn load_gguf(
+        file: &GgufFile,
+        config: &ModelConfig,
+        kept: Kept,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let permuted = file.model_keys()?.permuted_rows;
+        Self::build(config, |name, shape| {
+            let missing = || ModelError::MissingTensor {
+                file: file.path().display().to_string(),
+                tensor: name.clone(),
+            };
+            let stored = gguf_name(&name, config.sandwich_norms).ok_or_else(missing)?;
+            let turned = name.contains("q_proj") || name.contains("k_proj");
+            let head = (permuted && turned).then_some(config.head_dim);
+            match shape {
+                [1, _] if name.ends_with("norm.weight") || name.ends_with("bias") => {
+                    load::gguf_vector(file, &stored, head, device)
+                }
+                _ => load::gguf_matrix(file, &stored, head, kept, device),
+            }
         })
     }
 
     /// A model whose tensors come from `tensor`, by name and shape; vectors are one row.
     pub(crate) fn build(
         config: &ModelConfig,
-        mut tensor: impl FnMut(String, [usize; 2]) -> Result<Tensor<B, 2>>,
+        mut tensor: impl FnMut(String, [usize; 2]) -> Result<Weight<B>>,
     ) -> Result<Self> {
         let shapes: HashMap<String, Vec<usize>> = wanted(config).into_iter().collect();
         let mut take = |name: String| {
@@ -186,14 +212,14 @@ impl<B: ModelBackend> Transformer<B> {
                 Some(&[width]) => [1, width],
                 _ => [0, 0],
             };
-            Ok(Param::initialized(ParamId::new(), tensor(name, shape)?))
+            tensor(name, shape)
         };
         let layers = (0..config.num_layers)
             .map(|layer| Layer::load(layer, config, &mut take))
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             layers,
-            norm: RmsNorm::new(take("model.norm.weight".into())?, config),
+            norm: RmsNorm::new(vector(&mut take, "model.norm.weight".into())?, config),
             embed_tokens: take("model.embed_tokens.weight".into())?,
             lm_head: if config.tie_word_embeddings {
                 None
@@ -204,14 +230,30 @@ impl<B: ModelBackend> Transformer<B> {
         })
     }
 
+    /// Whether any matrix is quantised.
+    #[cfg(any(test, feature = "pretrain"))]
+    pub(crate) fn holds_blocks(&self) -> bool {
+        let blocks = |weight: &Weight<B>| matches!(weight, Weight::Blocks(_));
+        let in_layer = |layer: &Layer<B>| {
+            let Attention { q_proj, k_proj, v_proj, o_proj, .. } = &layer.self_attn;
+            let Mlp { gate_proj, up_proj, down_proj } = &layer.mlp;
+            [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]
+                .iter()
+                .any(|linear| blocks(&linear.weight))
+        };
+        blocks(&self.embed_tokens)
+            || self.lm_head.as_ref().is_some_and(blocks)
+            || self.layers.iter().any(in_layer)
+    }
+
     /// Every parameter under its name in a checkpoint; vectors are one row.
     #[cfg(any(test, feature = "pretrain"))]
     pub(crate) fn parameters_mut(&mut self) -> Vec<(String, &mut Param<Tensor<B, 2>>)> {
-        let mut all = vec![
-            ("model.embed_tokens.weight".to_owned(), &mut self.embed_tokens),
-            ("model.norm.weight".to_owned(), &mut self.norm.weight),
-        ];
-        all.extend(self.lm_head.as_mut().map(|head| ("lm_head.weight".to_owned(), head)));
+        let mut all = vec![("model.norm.weight".to_owned(), &mut self.norm.weight)];
+        let embedding = self.embed_tokens.param_mut();
+        all.splice(0..0, embedding.map(|matrix| ("model.embed_tokens.weight".to_owned(), matrix)));
+        let head = self.lm_head.as_mut().and_then(Weight::param_mut);
+        all.extend(head.map(|head| ("lm_head.weight".to_owned(), head)));
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let Layer {
                 input_layernorm,
@@ -245,7 +287,7 @@ impl<B: ModelBackend> Transformer<B> {
             for (projection, linear) in Projection::ALL.into_iter().zip(linears) {
                 let name = format!("{prefix}.{}", projection.path());
                 all.extend(linear.bias.as_mut().map(|bias| (format!("{name}.bias"), bias)));
-                all.push((format!("{name}.weight"), &mut linear.weight));
+                all.extend(linear.weight.param_mut().map(|m| (format!("{name}.weight"), m)));
             }
         }
         all
@@ -254,7 +296,7 @@ impl<B: ModelBackend> Transformer<B> {
     /// The output head.
     pub(crate) fn head(&self) -> Head<B> {
         Head {
-            weight: self.lm_head.as_ref().unwrap_or(&self.embed_tokens).val(),
+            weight: self.lm_head.as_ref().unwrap_or(&self.embed_tokens).clone(),
             softcap: self.config.final_softcap,
         }
     }
@@ -401,7 +443,7 @@ impl<B: ModelBackend> Transformer<B> {
     /// - output: `[rows * length, hidden]`
     pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 2> {
         let count = tokens.shape().num_elements();
-        let x = self.embed_tokens.val().select(0, tokens.reshape([count])).cast(DType::F32);
+        let x = self.embed_tokens.select(tokens.reshape([count]));
         match self.config.embedding_scale {
             Some(scale) => x.mul_scalar(scale),
             None => x,
@@ -455,22 +497,27 @@ impl<B: Backend> Layer<B> {
     fn load(
         layer: usize,
         config: &ModelConfig,
-        take: &mut impl FnMut(String) -> Result<Param<Tensor<B, 2>>>,
+        take: &mut impl FnMut(String) -> Result<Weight<B>>,
     ) -> Result<Self> {
-        let mut linear = |projection: Projection| {
+        let mut linear = |projection: Projection| -> Result<Linear<B>> {
             let name = format!("model.layers.{layer}.{}", projection.path());
-            let bias =
-                config.has_bias(projection).then(|| take(format!("{name}.bias"))).transpose()?;
+            let bias = config
+                .has_bias(projection)
+                .then(|| vector(take, format!("{name}.bias")))
+                .transpose()?;
             Ok(Linear { weight: take(format!("{name}.weight"))?, bias })
         };
         let [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj] =
             Projection::ALL.map(&mut linear);
-        let mut norm = |name: &str| {
-            Ok(RmsNorm::new(take(format!("model.layers.{layer}.{name}.weight"))?, config))
+        let mut norm = |name: &str| -> Result<RmsNorm<B>> {
+            let name = format!("model.layers.{layer}.{name}.weight");
+            Ok(RmsNorm::new(vector(take, name)?, config))
         };
-        let mut pair = |wanted: bool, first: &str, second: &str| match wanted {
-            true => Ok(Some((norm(first)?, norm(second)?))),
-            false => Ok(None),
+        let mut pair = |wanted: bool, first: &str, second: &str| -> Result<_> {
+            match wanted {
+                true => Ok(Some((norm(first)?, norm(second)?))),
+                false => Ok(None),
+            }
         };
         Ok(Self {
             self_attn: Attention {
@@ -492,6 +539,14 @@ impl<B: Backend> Layer<B> {
     }
 }
 
+/// Norms and biases are numbers in every file.
+fn vector<B: Backend>(
+    take: &mut impl FnMut(String) -> Result<Weight<B>>,
+    name: String,
+) -> Result<Param<Tensor<B, 2>>> {
+    take(name.clone())?.into_param(&name)
+}
+
 impl<B: ModelBackend> Attention<B> {
     fn forward(
         &self,
@@ -504,12 +559,17 @@ impl<B: ModelBackend> Attention<B> {
         let Some(view) = &pass.views[config.layers[layer] as usize] else { return x };
         let (rows, length, dim) = (pass.rows, pass.length, config.head_dim);
         let (heads, kv_heads) = (config.num_heads, config.num_kv_heads);
-        let mut query = self.q_proj.forward(&x, layer, Projection::Q, pass);
-        let mut key = self.k_proj.forward(&x, layer, Projection::K, pass);
-        let value = self
-            .v_proj
-            .forward(&x, layer, Projection::V, pass)
-            .reshape([rows, length, kv_heads, dim]);
+        let [mut query, mut key, value] = Linear::forward_all(
+            [
+                (&self.q_proj, Projection::Q),
+                (&self.k_proj, Projection::K),
+                (&self.v_proj, Projection::V),
+            ],
+            &x,
+            layer,
+            pass,
+        );
+        let value = value.reshape([rows, length, kv_heads, dim]);
         if let Some((q_norm, k_norm)) = &self.q_k_norms {
             query = q_norm.forward(query.reshape([rows * length * heads, dim]));
             key = k_norm.forward(key.reshape([rows * length * kv_heads, dim]));
@@ -531,7 +591,8 @@ impl<B: ModelBackend> Attention<B> {
             (None, []) => return x,
         };
         let mixed = mixed.reshape([rows * length, heads * dim]);
-        self.o_proj.forward(&mixed, layer, Projection::O, pass)
+        let [output] = Linear::forward_all([(&self.o_proj, Projection::O)], &mixed, layer, pass);
+        output
     }
 }
 
@@ -543,29 +604,37 @@ impl<B: ModelBackend> Mlp<B> {
         pass: &Pass<'_, B>,
         activation: Activation,
     ) -> Tensor<B, 2> {
-        let gate = self.gate_proj.forward(&x, layer, Projection::Gate, pass);
-        let up = self.up_proj.forward(&x, layer, Projection::Up, pass);
-        self.down_proj.forward(&B::gated(gate, up, activation), layer, Projection::Down, pass)
+        let [gate, up] = Linear::forward_all(
+            [(&self.gate_proj, Projection::Gate), (&self.up_proj, Projection::Up)],
+            &x,
+            layer,
+            pass,
+        );
+        let inner = B::gated(gate, up, activation);
+        let [output] =
+            Linear::forward_all([(&self.down_proj, Projection::Down)], &inner, layer, pass);
+        output
     }
 }
 
 impl<B: ModelBackend> Linear<B> {
-    /// `xWᵀ + b`, plus every row's LoRA update.
-    fn forward(
-        &self,
+    /// `xWᵀ + b`, plus every row's LoRA update, of several layers that see the same rows.
+    fn forward_all<const N: usize>(
+        linears: [(&Self, Projection); N],
         x: &Tensor<B, 2>,
         layer: usize,
-        projection: Projection,
         pass: &Pass<'_, B>,
-    ) -> Tensor<B, 2> {
-        let mut output = match pass.of {
-            Rows::Batch => B::project(x.clone(), self.weight.val()),
-            rows => B::project_rows(x.clone(), self.weight.val(), rows),
-        };
-        if let Some(bias) = &self.bias {
-            output = output + bias.val();
-        }
-        pass.lora.add(x, output, (layer, projection), pass.length, pass.of)
+    ) -> [Tensor<B, 2>; N] {
+        let weights = linears.map(|(linear, _)| &linear.weight);
+        let mut linears = linears.into_iter();
+        Weight::project_all(weights, x.clone(), pass.of).map(|product| {
+            let Some((linear, projection)) = linears.next() else { return product };
+            let output = match &linear.bias {
+                Some(bias) => product + bias.val(),
+                None => product,
+            };
+            pass.lora.add(x, output, (layer, projection), pass.length, pass.of)
+        })
     }
 }
 

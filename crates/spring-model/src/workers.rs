@@ -64,10 +64,27 @@ impl Workers {
         self.0.threads
     }
 
-    /// Runs one pass on this thread.
-    pub(crate) fn pass<R>(&self, work: impl FnOnce() -> R) -> R {
+    /// Runs one pass. A pass that is alone and whose products may be `shared` runs on a thread of
+    /// the pool that shares them: each product would otherwise wait for one to take it up.
+    pub(crate) fn pass<R: Send>(&self, shared: bool, work: impl FnOnce() -> R + Send) -> R {
         let _busy = Busy::take(self, 1);
+        #[cfg(feature = "cpu")]
+        if shared && let Some(helpers) = self.helpers() {
+            return helpers.run(|| self.here(work));
+        }
+        let _ = shared;
         self.here(work)
+    }
+
+    #[cfg(feature = "cpu")]
+    fn helpers(&self) -> Option<Helpers> {
+        let budget = &*self.0;
+        if budget.threads < 2 || budget.busy.load(Ordering::Relaxed) > 1 {
+            return None;
+        }
+        let start = || rayon::ThreadPoolBuilder::new().num_threads(budget.threads).build().ok();
+        budget.pool.get_or_init(start).as_ref()?;
+        Some(Helpers(self.clone()))
     }
 
     /// Runs `work` on every item, several at a time if the backend gains by it; the results are in
@@ -93,8 +110,9 @@ impl Workers {
             }
         };
         let mut all: Vec<(usize, R)> = thread::scope(|scope| {
-            let spawn = |_| scope.spawn(|| self.here(take));
-            let handles: Vec<_> = (1..busy.taken).map(spawn).collect();
+            // Where no more threads can be started, this one does the work.
+            let spawn = |_| thread::Builder::new().spawn_scoped(scope, || self.here(take)).ok();
+            let handles: Vec<_> = (1..busy.taken).filter_map(spawn).collect();
             let mut all = self.here(take);
             for handle in handles {
                 all.extend(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -123,14 +141,7 @@ impl Workers {
 /// them a pass would take up another user's.
 #[cfg(feature = "cpu")]
 pub(crate) fn helpers() -> Option<Helpers> {
-    let workers = OF_THIS_PASS.with_borrow(Clone::clone)?;
-    let budget = &*workers.0;
-    if budget.threads < 2 || budget.busy.load(Ordering::Relaxed) > 1 {
-        return None;
-    }
-    let start = || rayon::ThreadPoolBuilder::new().num_threads(budget.threads).build().ok();
-    budget.pool.get_or_init(start).as_ref()?;
-    Some(Helpers(workers))
+    OF_THIS_PASS.with_borrow(Clone::clone)?.helpers()
 }
 
 /// Threads that share one product.
@@ -204,11 +215,15 @@ mod tests {
     fn a_pass_has_helpers_only_while_it_is_alone() {
         let two = Workers::new(2);
         assert!(helpers().is_none(), "outside a pass");
-        assert_eq!(two.pass(|| helpers().map(|helpers| helpers.threads())), Some(2));
-        assert!(Workers::new(1).pass(|| helpers().is_none()));
-        assert!(two.pass(|| two.pass(|| helpers().is_none())), "another pass is running");
-        assert!(two.pass(|| helpers().is_some()), "the other one has ended");
-        let mine = two.pass(|| helpers().map(|helpers| helpers.run(rayon::current_num_threads)));
+        assert_eq!(two.pass(true, || helpers().map(|helpers| helpers.threads())), Some(2));
+        assert!(Workers::new(1).pass(true, || helpers().is_none()));
+        assert!(
+            two.pass(true, || two.pass(true, || helpers().is_none())),
+            "another pass is running"
+        );
+        assert!(two.pass(false, || helpers().is_some()), "the other one has ended");
+        let mine =
+            two.pass(true, || helpers().map(|helpers| helpers.run(rayon::current_num_threads)));
         assert_eq!(mine, Some(2));
     }
 
@@ -221,7 +236,7 @@ mod tests {
         let job = || {
             assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "a job inside another");
             let pause = || thread::sleep(std::time::Duration::from_millis(5));
-            assert!(two.pass(|| helpers().map(|helpers| helpers.run(pause))).is_some());
+            assert!(two.pass(true, || helpers().map(|helpers| helpers.run(pause))).is_some());
             running.fetch_sub(1, Ordering::SeqCst);
         };
         one.scope(|scope| (0..4).for_each(|_| scope.spawn(|_| job())));

@@ -3,11 +3,18 @@
 #![cfg(all(feature = "cpu", target_os = "linux"))]
 #![allow(clippy::unwrap_used)]
 
-use std::{io::Write, ops::ControlFlow, path::Path};
+mod gguf_files;
+
+use std::{
+    io::Write,
+    ops::ControlFlow,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use burn::backend::Flex;
 use spring_model::{
-    CausalLm, LoraConfig, ModelFiles, Precision, Sequence, TrainConfig, TrainRequest,
+    CausalLm, LoraConfig, ModelFiles, Precision, Sequence, Session, TrainConfig, TrainRequest,
 };
 
 const VOCABULARY: usize = 40_000;
@@ -66,6 +73,9 @@ fn status(name: &str) -> usize {
     line.trim_matches([':', '\t', ' ', 'k', 'B']).parse::<usize>().unwrap() * 1024
 }
 
+/// Held by the test that measures.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// How far the peak rises above what is in use when `work` begins.
 fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     // 5 sets the peak back to what is in use (proc(5)).
@@ -76,7 +86,34 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
 }
 
 #[test]
+fn a_quantised_model_takes_no_more_than_its_file() {
+    let _alone = ALONE.lock().unwrap();
+    let shape = gguf_files::Shape {
+        layers: 2,
+        width: 1024,
+        inner: 4096,
+        heads: 8,
+        kv_heads: 8,
+        head: 128,
+    };
+    let twins = gguf_files::twins("llama", shape, 1);
+    let size = std::fs::metadata(&twins.gguf).unwrap().len() as usize;
+    let files = ModelFiles::open(&twins.gguf).unwrap();
+    let (model, grown) = peak(|| CausalLm::<Flex>::load(&files, Default::default()).unwrap());
+    assert!(grown > size / 2, "nothing was loaded: {grown} of {size}");
+    assert!(grown as f64 <= 1.25 * size as f64, "loading {size} bytes took {grown}");
+    let model = Arc::new(model);
+    let (_, grown) = peak(|| {
+        let mut session = model.session();
+        let row = session.join(&[5, 6, 7], None, 8).unwrap();
+        (0..4).for_each(|token| session.step(&[(row, 10 + token)]).unwrap());
+    });
+    assert!(grown < size / 10, "decoding with {size} bytes of weights took {grown}");
+}
+
+#[test]
 fn loading_needs_the_weights_and_training_no_second_copy() {
+    let _alone = ALONE.lock().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let numbers = write_model(dir.path());
     let files = ModelFiles::from_dir(dir.path()).unwrap();

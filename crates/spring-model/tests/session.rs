@@ -3,6 +3,8 @@
 #![cfg(feature = "cpu")]
 #![allow(clippy::unwrap_used)]
 
+mod gguf_files;
+
 use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::Arc};
 
 use burn::backend::Flex;
@@ -61,6 +63,14 @@ fn wide() -> CausalLm<Flex> {
     let weights = safetensors::serialize(views, None).unwrap();
     std::fs::write(dir.path().join("model.safetensors"), weights).unwrap();
     CausalLm::load(&ModelFiles::from_dir(dir.path()).unwrap(), Default::default()).unwrap()
+}
+
+/// The blocks of a GGUF file, of the same widths, so that products are shared between threads.
+fn quantised() -> CausalLm<Flex> {
+    let shape =
+        gguf_files::Shape { layers: 1, width: 256, inner: 1056, heads: 4, kv_heads: 2, head: 64 };
+    let twins = gguf_files::twins("llama", shape, 5);
+    CausalLm::load(&ModelFiles::open(&twins.gguf).unwrap(), Default::default()).unwrap()
 }
 
 /// Trained for a step, so that both factors are other than zero; of different ranks and targets.
@@ -177,9 +187,14 @@ fn in_company(
 /// Also with windows, norms of heads, and products that are shared between threads.
 #[test]
 fn a_row_is_the_same_in_any_company_and_for_any_number_of_threads() {
-    let models: [fn() -> CausalLm<Flex>; 4] =
-        [|| fixture("tiny-llama"), || fixture("parity/gemma3"), || fixture("parity/qwen3"), wide];
-    for (name, load) in ["tiny-llama", "gemma3", "qwen3", "wide"].into_iter().zip(models) {
+    let models: [(&str, fn() -> CausalLm<Flex>); 5] = [
+        ("tiny-llama", || fixture("tiny-llama")),
+        ("gemma3", || fixture("parity/gemma3")),
+        ("qwen3", || fixture("parity/qwen3")),
+        ("wide", wide),
+        ("quantised", quantised),
+    ];
+    for (name, load) in models {
         let one = Arc::new(load().with_workers(Workers::new(1)));
         let adapters = adapters(&one);
         let mut rng = ChaCha8Rng::seed_from_u64(7);

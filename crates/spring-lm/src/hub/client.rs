@@ -13,6 +13,8 @@ use super::{Failure, Settings};
 use crate::ModelError;
 
 const REDIRECTS: usize = 10;
+/// More files of a folder than this are left out.
+const MOST_FILES: usize = 32;
 /// A server that is busy is asked again after a moment.
 const TRIES: u32 = 3;
 
@@ -72,7 +74,7 @@ impl<'a> Client<'a> {
                             header("content-length").and_then(|text| text.parse().ok())
                         }),
                         commit: commit.filter(|commit| is_plain(commit)),
-                        label: file.into(),
+                        label: file.rsplit('/').next().unwrap_or(file).into(),
                         progress: self.settings.progress,
                         body: answer,
                     })));
@@ -115,6 +117,35 @@ impl<'a> Client<'a> {
         commit
             .map(str::to_owned)
             .ok_or_else(|| fail("the server does not say which commit this is"))
+    }
+
+    /// The paths of the templates in a folder of a model; none from a server that does not list them.
+    pub(super) fn list(
+        &self,
+        id: &str,
+        commit: &str,
+        folder: &str,
+    ) -> Result<Vec<String>, Failure> {
+        let url = format!("{}/api/models/{id}/tree/{commit}/{folder}", self.settings.endpoint);
+        // A model without the folder gives 404, as many a mirror does for whatever is no file.
+        let Ok(answer) = self.send(&url) else { return Ok(Vec::new()) };
+        if answer.status() != 200 {
+            return Ok(Vec::new());
+        }
+        let mut bytes = Vec::new();
+        let read = answer.into_reader().take(1 << 20).read_to_end(&mut bytes);
+        read.map_err(|e| Failure::Unreachable(format!("{url}: {e}")))?;
+        let Ok(list) = crate::json::parse(&bytes) else {
+            return Ok(Vec::new());
+        };
+        let paths = list.as_array().into_iter().flatten().filter_map(|entry| entry["path"].as_str());
+        // A name from a server may not lead out of the folder.
+        let is_inside = |path: &&str| {
+            path.strip_prefix(folder)
+                .and_then(|rest| rest.strip_prefix('/'))
+                .is_some_and(|name| name.strip_suffix(".jinja").is_some_and(is_plain))
+        };
+        Ok(paths.filter(is_inside).take(MOST_FILES).map(str::to_owned).collect())
     }
 
     fn send(&self, url: &str) -> Result<ureq::Response, Failure> {
@@ -191,7 +222,8 @@ impl Found {
             return Ok(());
         }
         let blobs = root.join("blobs");
-        for folder in [&blobs, &snapshot.to_path_buf()] {
+        let place = target.parent().unwrap_or(snapshot);
+        for folder in [blobs.as_path(), place] {
             fs::create_dir_all(folder).map_err(io(folder))?;
         }
         let tag = self
@@ -203,12 +235,17 @@ impl Found {
             Some(tag) if blobs.join(&tag).exists() => tag,
             known => self.receive(&blobs, known)?,
         };
-        link(&blobs.join(&blob), &target).map_err(io(&target))
+        let depth = Path::new(name).components().count();
+        link(&blobs.join(&blob), &target, depth).map_err(io(&target))
     }
 
     /// Reads the body; gives the name of its bytes in `blobs`.
     fn receive(self, blobs: &Path, tag: Option<String>) -> Result<String, Failure> {
-        let partial = blobs.join(format!("{}.{}.incomplete", self.label, std::process::id()));
+        let partial = blobs.join(format!(
+            "{}.{}.incomplete",
+            self.label.replace('/', "-"),
+            std::process::id()
+        ));
         let io = |source| Failure::Model(ModelError::Io { path: partial.clone(), source });
         let bar = match self.progress {
             true => indicatif::ProgressBar::new(self.size.unwrap_or_default())
@@ -271,16 +308,18 @@ fn join(from: &str, to: &str) -> Option<String> {
     }
 }
 
+/// `depth` is how many folders below the snapshots' own the link stands.
 #[cfg(unix)]
-fn link(blob: &Path, target: &Path) -> std::io::Result<()> {
+fn link(blob: &Path, target: &Path, depth: usize) -> std::io::Result<()> {
     let name = blob.file_name().unwrap_or_default();
-    match std::os::unix::fs::symlink(Path::new("../../blobs").join(name), target) {
+    let root = "../".repeat(depth + 1);
+    match std::os::unix::fs::symlink(Path::new(&root).join("blobs").join(name), target) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     }
 }
 
 #[cfg(not(unix))]
-fn link(blob: &Path, target: &Path) -> std::io::Result<()> {
+fn link(blob: &Path, target: &Path, _: usize) -> std::io::Result<()> {
     fs::copy(blob, target).map(drop)
 }

@@ -71,6 +71,14 @@ fn answer(
     if path.starts_with("/api/models/some-body/tiny/revision/") {
         return send("200 OK", "", format!("{{\"sha\": \"{COMMIT}\"}}").as_bytes());
     }
+    if let Some(folder) = path.strip_prefix(&format!("/api/models/some-body/tiny/tree/{COMMIT}/")) {
+        let inside = files.keys().filter(|name| name.starts_with(folder));
+        let list: Vec<String> = inside.map(|name| format!("{{\"path\": {name:?}}}")).collect();
+        return match list.is_empty() {
+            true => send("404 Not Found", "x-error-code: EntryNotFound\r\n", b""),
+            false => send("200 OK", "", format!("[{}]", list.join(", ")).as_bytes()),
+        };
+    }
     let resolved =
         path.strip_prefix("/some-body/tiny/resolve/").and_then(|rest| rest.split_once('/'));
     let known = |revision: &str| [COMMIT, "main", "refs%2Fpr%2F1"].contains(&revision);
@@ -169,6 +177,23 @@ fn a_model_is_fetched_once_and_its_cache_has_the_common_layout() {
 }
 
 #[test]
+fn further_templates_come_along() {
+    let cache = tempfile::tempdir().unwrap();
+    let mut files = model();
+    let template = "additional_chat_templates/rag.jinja";
+    files.insert(template.into(), b"x".to_vec());
+    files.insert("additional_chat_templates/../../x.jinja".into(), b"x".to_vec());
+    let server = serve(Manner::Hub, files);
+    let found = from_settings("some-body/tiny", &settings(&server.address, cache.path())).unwrap();
+    assert_eq!(found.chat_templates.keys().collect::<Vec<_>>(), ["rag"]);
+    let root = cache.path().join("models--some-body--tiny");
+    let link = root.join("snapshots").join(COMMIT).join(template);
+    assert_eq!(fs::read(&link).unwrap(), b"x");
+    #[cfg(unix)]
+    assert!(fs::read_link(&link).unwrap().starts_with("../../../blobs"));
+}
+
+#[test]
 fn a_mirror_need_not_know_commits_and_ranges() {
     let cache = tempfile::tempdir().unwrap();
     let server = serve(Manner::Mirror, model());
@@ -250,4 +275,36 @@ fn a_model_without_safetensors_says_what_it_has() {
     files.insert(PICKLE.into(), b"x".to_vec());
     let error = fetch(&settings(&serve(Manner::Hub, files).address, cache.path())).unwrap_err();
     assert!(error.contains(PICKLE) && error.contains("safetensors"), "{error}");
+}
+
+#[test]
+fn one_gguf_file_of_a_model_is_fetched_with_all_its_parts() {
+    assert_eq!(split_file("a/b"), ("a/b", None));
+    assert_eq!(split_file("a/b/c"), ("a/b/c", None));
+    assert_eq!(split_file("a/b/q4/c.gguf"), ("a/b", Some("q4/c.gguf")));
+    assert_eq!(parts("c.gguf"), ["c.gguf"]);
+    assert_eq!(parts("c-00002-of-00002.gguf"), ["c-00001-of-00002.gguf", "c-00002-of-00002.gguf"]);
+    assert_eq!(parts("c-00002-of-99999.gguf"), ["c-00002-of-99999.gguf"]);
+
+    let cache = tempfile::tempdir().unwrap();
+    let names = ["q4/c-00001-of-00002.gguf", "q4/c-00002-of-00002.gguf"];
+    let files = names.map(|name| (name.to_owned(), name.as_bytes().to_vec()));
+    let server = serve(Manner::Hub, files.into());
+    let online = settings(&server.address, cache.path());
+    let offline = Settings { offline: true, endpoint: NOBODY.into(), ..online.clone() };
+    let open = |name: &str, settings: &Settings| {
+        from_settings(&format!("some-body/tiny/{name}"), settings).unwrap_err().to_string()
+    };
+    assert!(open(names[0], &offline).contains("HF_HUB_OFFLINE"));
+    // Both are there afterwards, and the reader is the first to see that they are no models.
+    for settings in [&online, &offline] {
+        let error = open(names[0], settings);
+        assert!(error.contains("not a GGUF file") && error.contains(names[0]), "{error}");
+    }
+    let snapshot = cache.path().join("models--some-body--tiny/snapshots").join(COMMIT);
+    for name in names {
+        assert_eq!(fs::read(snapshot.join(name)).unwrap(), name.as_bytes());
+    }
+    assert!(open("other.gguf", &online).contains("other.gguf"));
+    assert!(open("../other.gguf", &online).contains("owner/name"));
 }

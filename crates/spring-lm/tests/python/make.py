@@ -70,8 +70,10 @@ def tokens():
         "template files": {
             "tokenizer_config.json": {**named, "added_tokens_decoder": added, "chat_template": "{{ 'other' }}"},
             "chat_template.jinja": CHATML.replace("\\n", "\n").replace("{% for", "\r\n{% for"),
-            "chat_templates/rag.jinja": "x",
+            "additional_chat_templates/rag.jinja": "x",
         },
+        "a named template file alone": {"tokenizer_config.json": {**named, "added_tokens_decoder": added},
+            "additional_chat_templates/rag.jinja": "x"},
         "no default": {"tokenizer_config.json": {**named, "chat_template": [{"name": "rag", "template": "x"}]}},
         "own names": {"tokenizer_config.json": {**named, "turn_token": "<|end|>", "chat_template":
                       "{{ turn_token }}{{ bos_token }}{{ mask_token is defined }}{{ messages[0].content }}"}},

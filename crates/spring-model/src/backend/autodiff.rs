@@ -10,7 +10,7 @@ use burn::{
     tensor::{Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor},
 };
 
-use super::{Mask, ModelBackend};
+use super::{BlockMatrix, Mask, ModelBackend};
 use crate::Activation;
 
 fn wrap<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
@@ -84,6 +84,20 @@ impl<B: ModelBackend> Backward<B, 2> for Gated {
     }
 }
 
+/// The base is frozen, so only the rows have a gradient.
+#[derive(Debug)]
+struct ProjectBlocks;
+
+impl<B: ModelBackend> Backward<B, 1> for ProjectBlocks {
+    type State = BlockMatrix;
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = wrap(gradients.consume::<B>(&ops.node));
+        let of_x = B::project_blocks_backward(gradient, &ops.state);
+        register(ids!(ops), [Some(of_x)], gradients);
+    }
+}
+
 #[derive(Debug)]
 struct Attention;
 
@@ -102,6 +116,22 @@ impl<B: ModelBackend, C: CheckpointStrategy> ModelBackend for Autodiff<B, C> {
     const MASK_TENSOR: bool = B::MASK_TENSOR;
 
     const SIDE_BY_SIDE: bool = B::SIDE_BY_SIDE;
+
+    const KEEPS_BLOCKS: bool = B::KEEPS_BLOCKS;
+
+    fn project_blocks(x: Tensor<Self, 2>, weights: &[&BlockMatrix]) -> Vec<Tensor<Self, 2>> {
+        let x = unwrap(x);
+        let products = B::project_blocks(wrap(x.primitive), weights).into_iter().zip(weights);
+        products
+            .map(|(product, weight)| {
+                let node = [x.node.clone()];
+                wrap(match ProjectBlocks.prepare::<C>(node).compute_bound().stateful() {
+                    OpsKind::Tracked(prep) => prep.finish((*weight).clone(), unwrap(product)),
+                    OpsKind::UnTracked(prep) => prep.finish(unwrap(product)),
+                })
+            })
+            .collect()
+    }
 
     fn rms_norm(x: Tensor<Self, 2>, weight: Tensor<Self, 2>, epsilon: f64) -> Tensor<Self, 2> {
         let (x, weight) = (unwrap(x), unwrap(weight));

@@ -1,8 +1,10 @@
 //! The operations of [`ModelBackend`](super::ModelBackend) composed of burn's.
 
-use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, activation, backend::Backend};
+use burn::tensor::{
+    DType, IndexingUpdateOp, Int, Tensor, TensorData, activation, backend::Backend,
+};
 
-use super::{CachedPart, LowRank, Mask, ModelBackend};
+use super::{BlockMatrix, CachedPart, LowRank, Mask, ModelBackend, blocks};
 use crate::Activation;
 
 pub(super) fn project<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
@@ -11,6 +13,32 @@ pub(super) fn project<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tens
         DType::F32 => x.matmul(weight),
         half => x.cast(half).matmul(weight).cast(DType::F32),
     }
+}
+
+fn numbers<B: Backend>(x: Tensor<B, 2>) -> Vec<f32> {
+    x.into_data().iter::<f32>().collect()
+}
+
+pub(super) fn project_blocks<B: Backend>(
+    x: Tensor<B, 2>,
+    weights: &[&BlockMatrix],
+) -> Vec<Tensor<B, 2>> {
+    let (rows, device) = (x.dims()[0], x.device());
+    let products = blocks::products(&numbers(x), weights).into_iter().zip(weights);
+    products
+        .map(|(y, weight)| {
+            Tensor::from_data(TensorData::new(y, [rows, weight.matrix.rows()]), &device)
+        })
+        .collect()
+}
+
+pub(super) fn project_blocks_backward<B: Backend>(
+    gradient: Tensor<B, 2>,
+    weight: &BlockMatrix,
+) -> Tensor<B, 2> {
+    let (rows, device) = (gradient.dims()[0], gradient.device());
+    let x = blocks::transposed(&numbers(gradient), weight);
+    Tensor::from_data(TensorData::new(x, [rows, weight.matrix.columns()]), &device)
 }
 
 /// One over the root mean square of each row, `[n, 1]`.

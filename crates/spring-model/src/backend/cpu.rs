@@ -12,7 +12,7 @@ use spring_numerics::exp::exp_taylor;
 use spring_numerics::simd::dispatch;
 
 use super::{
-    CachedPart, LowRank, Mask, ModelBackend, Rows, Visible, composed,
+    BlockMatrix, CachedPart, LowRank, Mask, ModelBackend, Rows, Visible, blocks, composed,
     few::{FewQueries, few_rows, shared},
     vector::{Matrix, dot, max, product, softmax, sum, sum_of_exp, sum_of_squares},
 };
@@ -125,6 +125,7 @@ impl ModelBackend for Flex {
     const MASK_TENSOR: bool = false;
     const TOKENS_AT_ONCE: usize = 1024;
     const SIDE_BY_SIDE: bool = true;
+    const KEEPS_BLOCKS: bool = true;
 
     fn project(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         let ([rows, width], [outputs, _]) = (x.dims(), weight.dims());
@@ -149,6 +150,18 @@ impl ModelBackend for Flex {
         let mut output = vec![0.0; count * outputs];
         multiply(&mut output, x.storage(), weight.storage(), width, rows);
         from_vec(output, [count, outputs])
+    }
+
+    fn project_blocks(x: Tensor<Self, 2>, weights: &[&BlockMatrix]) -> Vec<Tensor<Self, 2>> {
+        let (rows, x) = (x.dims()[0], compact(x));
+        let products = blocks::products(x.storage(), weights).into_iter().zip(weights);
+        products.map(|(y, weight)| from_vec(y, [rows, weight.matrix.rows()])).collect()
+    }
+
+    fn project_blocks_backward(gradient: Tensor<Self, 2>, weight: &BlockMatrix) -> Tensor<Self, 2> {
+        let (rows, gradient) = (gradient.dims()[0], compact(gradient));
+        let x = blocks::transposed(gradient.storage(), weight);
+        from_vec(x, [rows, weight.matrix.columns()])
     }
 
     fn add_low_rank(

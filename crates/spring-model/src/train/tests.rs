@@ -15,7 +15,9 @@ use serde_json::Value;
 use super::*;
 use spring_lm::Weights;
 
-use crate::{LoraConfig, LoraPair, ModelFiles, Projection, head::Head, to_host::to_host};
+use crate::{
+    LoraConfig, LoraPair, ModelFiles, Projection, head::Head, to_host::to_host, weight::Weight,
+};
 
 fn fixture(name: &str) -> PathBuf {
     let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
@@ -123,6 +125,10 @@ fn steps_equal_torch_on_cuda() {
     steps_equal_torch::<burn::backend::Cuda>(20, 1e-2, None);
 }
 
+fn head<B: ModelBackend>(weight: Tensor<B, 2>, softcap: Option<f64>) -> Head<B> {
+    Head { weight: Weight::dense(weight), softcap }
+}
+
 #[test]
 fn chunked_gradient_equals_the_plain_one() {
     type B = Autodiff<Flex>;
@@ -138,11 +144,11 @@ fn chunked_gradient_equals_the_plain_one() {
             Tensor::<B, 2>::from_data(TensorData::new(numbers(11 * 5, 57), [11, 5]), &device);
         let targets =
             Tensor::from_data(TensorData::new(vec![3i64, 0, 10, 7, 7, 1, 5], [7]), &device);
-        let log_probs = Head { weight: weight.clone(), softcap }.log_probs(hidden.clone());
+        let log_probs = head(weight.clone(), softcap).log_probs(hidden.clone());
         let plain = log_probs.gather(1, targets.clone().reshape([7, 1])).mean().neg();
         let mut gradients = plain.backward();
         let plain_gradient = hidden.grad_remove(&mut gradients).unwrap();
-        let head = Head { weight: weight.inner(), softcap };
+        let head = head(weight.inner(), softcap);
         let (loss, gradient) = head.cross_entropy(hidden.inner(), targets.inner(), 1.0 / 7.0);
         assert!((loss.into_scalar() - plain.inner().into_scalar()).abs() < 1e-5);
         assert!((gradient - plain_gradient).abs().max().into_scalar() < 1e-5);
