@@ -41,6 +41,11 @@ impl Compute {
         Compute::default()
     }
 
+    /// The fastest instructions, on the calling thread; no pool of rayon is asked, nor started.
+    pub fn on_this_thread() -> Compute {
+        Compute { kernels: Kernels::detect(), threads: 1 }
+    }
+
     /// With other instructions.
     pub fn with_kernels(self, kernels: Kernels) -> Compute {
         Compute { kernels, ..self }
