@@ -13,7 +13,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet --disable-pip-version-check bm25s==0.3.16 rank-bm25==0.2.2 numpy==2.3.5
+"$folder/env/bin/pip" install --quiet --disable-pip-version-check \
+    bm25s==0.3.16 rank-bm25==0.2.2 numpy==2.3.5
 cd "$folder"
 env/bin/python - <<'PYTHON'
 import bm25s

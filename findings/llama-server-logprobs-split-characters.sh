@@ -14,7 +14,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet --disable-pip-version-check xllamacpp==2026.10.11549 gguf==0.19.0 numpy==2.3.5
+"$folder/env/bin/pip" install --quiet --disable-pip-version-check \
+    xllamacpp==2026.10.11549 gguf==0.19.0 numpy==2.3.5
 cd "$folder"
 env/bin/python - 2> log <<'PYTHON'
 import json

@@ -13,7 +13,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet --disable-pip-version-check xllamacpp==2026.10.11549 gguf==0.19.0 numpy==2.3.5
+"$folder/env/bin/pip" install --quiet --disable-pip-version-check \
+    xllamacpp==2026.10.11549 gguf==0.19.0 numpy==2.3.5
 cd "$folder"
 env/bin/python - 2> log <<'PYTHON'
 import json
@@ -109,7 +110,8 @@ for last in ("user", "assistant"):
     messages = [{"role": "user", "content": "he"}, {"role": last, "content": " said"}]
     body = {"messages": messages, "max_tokens": 3, "temperature": 0, "grammar": 'root ::= "abc"'}
     got = post("/v1/chat/completions", **body)
-    whole, streamed = got["choices"][0]["message"]["content"], stream("/v1/chat/completions", **body)
+    whole = got["choices"][0]["message"]["content"]
+    streamed = stream("/v1/chat/completions", **body)
     print(f"last message of the {last}: whole {whole!r}, streamed {streamed!r}", got["usage"])
     assert got["usage"]["completion_tokens"] == 3 and streamed == "abc"
     assert whole == ("abc" if last == "user" else " saidabc")

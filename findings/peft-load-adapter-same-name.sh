@@ -13,7 +13,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet --disable-pip-version-check peft==0.21.2 transformers==5.24.0 torch==2.15.0
+"$folder/env/bin/pip" install --quiet --disable-pip-version-check \
+    peft==0.21.2 transformers==5.24.0 torch==2.15.0
 cd "$folder"
 env/bin/python - <<'PYTHON'
 import torch

@@ -12,7 +12,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet --disable-pip-version-check rouge==1.0.1 rouge-score==0.1.2 numpy==2.3.5
+"$folder/env/bin/pip" install --quiet --disable-pip-version-check \
+    rouge==1.0.1 rouge-score==0.1.2 numpy==2.3.5
 cd "$folder"
 env/bin/python - <<'PYTHON'
 from rouge import Rouge

@@ -11,7 +11,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet --disable-pip-version-check tiktoken==0.14.0 tokenizers==0.23.3
+"$folder/env/bin/pip" install --quiet --disable-pip-version-check \
+    tiktoken==0.14.0 tokenizers==0.23.3
 cd "$folder"
 env/bin/python - <<'PYTHON'
 import tiktoken
@@ -33,7 +34,7 @@ for special in ({"@ann": 256, "@anna": 257}, {"@anna": 257, "@ann": 256}):
         assert "special token '@ann'." in str(error)
 
 tokenizer = Tokenizer(models.BPE())
-tokenizer.add_special_tokens([AddedToken("@ann", special=True), AddedToken("@anna", special=True)])
+tokenizer.add_special_tokens([AddedToken(name, special=True) for name in ("@ann", "@anna")])
 tokens = tokenizer.encode("@anna").tokens
 print("tokenizers:", tokens)
 assert tokens == ["@anna"]
