@@ -22,7 +22,9 @@ pub const EXAMPLES: &str = "\
 Each round copies the state as it was before one of the commands ingest, adapt, rollback, generate \
 and forget, starts it,
 and kills it (SIGKILL): half of the time at any moment, half of the time just after it has written \
-to the disk. Then:
+to the disk;
+half of the time while other processes read, check and add another user's texts. Then:
+the others have done their work and found nothing damaged,
 the state passes its checks, every user is exactly as before the command or as after it, running \
 the command again gives
 what an undisturbed run gave, adapters bit for bit, and what was forgotten is nowhere in the files.
@@ -74,11 +76,24 @@ const COMMANDS: &[(&str, &[&str], Option<&str>)] = &[
     ),
     (
         "forget one interaction",
-        &["forget", "--state", "STATE", "--user", "ada", "--interaction", "canary-ada-3."],
+        &["forget", "--state", "STATE", "--user", "ada", "--interaction", "canary-ada-3.", "--yes"],
         Some("canary-ada-3."),
     ),
-    ("forget a user", &["forget", "--state", "STATE", "--user", "bob"], Some("canary-bob-")),
+    (
+        "forget a user",
+        &["forget", "--state", "STATE", "--user", "bob", "--yes"],
+        Some("canary-bob-"),
+    ),
 ];
+
+/// What other processes do meanwhile, and whose texts they add.
+const COMPANY: &[&[&str]] = &[
+    &["ingest", "--state", "STATE", "DIR/other.jsonl"],
+    &["check", "--state", "STATE"],
+    &["search", "--state", "STATE", "--user", "ada", "films"],
+    &["ingest", "--state", "STATE", "DIR/another.jsonl"],
+];
+const OTHER: &str = "zoe";
 
 /// What distinguishes a user's state from another, by name.
 type Digests = BTreeMap<String, String>;
@@ -182,6 +197,8 @@ impl Place {
         )?;
         fs::write(self.folder.join("first.jsonl"), texts(0..40))?;
         fs::write(self.folder.join("second.jsonl"), texts(40..80))?;
+        fs::write(self.folder.join("other.jsonl"), texts_of(OTHER, 0..30))?;
+        fs::write(self.folder.join("another.jsonl"), texts_of(OTHER, 30..40))?;
         self.finish(&[
             "init",
             "--state",
@@ -215,6 +232,13 @@ impl Place {
             let _ = fs::remove_file(self.beside(suffix));
         }
         fs::copy(self.saved(index), self.state())?;
+        let mut company = Vec::new();
+        // Before its first texts the state has no Ada to search.
+        if index > 0 && rng.random_bool(0.5) {
+            for other in COMPANY {
+                company.push((other, self.command(other).stderr(Stdio::piped()).spawn()?));
+            }
+        }
         let mut child = self.command(arguments).spawn()?;
         match rng.random_bool(0.5) {
             true => thread::sleep(reference.duration.mul_f64(rng.random_range(0.0..1.1))),
@@ -223,6 +247,15 @@ impl Place {
         thread::sleep(Duration::from_micros(rng.random_range(0..3000)));
         child.kill()?;
         let killed = !child.wait()?.success();
+        let has_company = !company.is_empty();
+        for (other, process) in company {
+            let output = process.wait_with_output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "spring {} meanwhile: {said}", other.join(" "));
+        }
+        if has_company {
+            ensure!(self.texts_of(OTHER)? == 40, "texts that were acknowledged are lost");
+        }
 
         let found = self.check()?;
         let is = |digests: &Digests| found == *digests;
@@ -285,7 +318,21 @@ impl Place {
             let text = |key: &str| Some(value.get(key)?.as_str()?.to_owned());
             digests.extend(text("user").zip(text("sha256")));
         }
+        // Theirs depend on what the others did by when.
+        digests.remove(OTHER);
         Ok(digests)
+    }
+
+    /// How many texts a user has.
+    fn texts_of(&self, user: &str) -> Result<u64> {
+        let users = self.finish(&["users", "--state", "STATE", "--json"])?;
+        for line in users.lines() {
+            let value: Value = serde_json::from_str(line)?;
+            if value["user"] == user {
+                return value["interactions"].as_u64().context("`interactions` is no number");
+            }
+        }
+        Ok(0)
     }
 
     /// Refuses files that still hold what was forgotten.
@@ -338,8 +385,13 @@ impl Place {
 
 /// Texts of two users, as lines.
 fn texts(ids: std::ops::Range<u32>) -> String {
+    ids.map(|i| texts_of("ada", i..i + 1) + &texts_of("bob", i..i + 1)).collect()
+}
+
+/// Texts of one user, as lines.
+fn texts_of(user: &str, ids: std::ops::Range<u32>) -> String {
     let subjects = ["the sea", "a train", "my dog", "old films", "soup"];
-    let line = |user: &str, i: u32| {
+    let line = |i: u32| {
         let subject = subjects[i as usize % subjects.len()];
         let canary = format!("{CANARY}-{user}-{i}.");
         let value = json!({
@@ -351,5 +403,5 @@ fn texts(ids: std::ops::Range<u32>) -> String {
         });
         format!("{value}\n")
     };
-    ids.flat_map(|i| [line("ada", i), line("bob", i)]).collect()
+    ids.map(line).collect()
 }

@@ -121,14 +121,12 @@ impl Thousand {
     fn commit(&self, store: &SqliteStore, user: &UserId, parent: u32) -> Duration {
         let cut = store.plan_periods(user, 1, 0.0).unwrap();
         let period = cut[0].number;
-        let commit = PeriodCommit {
-            base: cut[0].members.iter().map(|member| (member.stored.seq, -3.0)).collect(),
-            cut,
-            adapter: self.generation.adapter.clone(),
-            buffer: vec![],
-            calibration: self.generation.calibration.clone(),
-            record: PeriodRecord { period, parent, ..self.record.clone() },
-        };
+        let base = cut[0].members.iter().map(|member| (member.stored.seq, -3.0)).collect();
+        let record = PeriodRecord { period, parent, ..self.record.clone() };
+        let commit = PeriodCommit::new(self.generation.adapter.clone(), record)
+            .with_cut(cut)
+            .with_buffer(vec![], self.generation.calibration.clone())
+            .with_base(base);
         let begin = Instant::now();
         let lease = store.lease(user).unwrap();
         let version = store.version(user).unwrap();

@@ -135,14 +135,11 @@ fn give_everybody_a_generation(model: &AnyModel, store: &SqliteStore, users: usi
     let mut last = first;
     for _ in 1..users {
         let Some(user) = store.users_to_adapt(Some(&last), 1)?.pop() else { break };
-        let commit = PeriodCommit {
-            cut: store.plan_periods(&user, 1, 0.0)?,
-            adapter: generation.adapter.clone(),
-            buffer: generation.buffer.clone(),
-            calibration: generation.calibration.clone(),
-            base: learned.record.scores.iter().map(|score| (score.seq, score.base)).collect(),
-            record: learned.record.clone(),
-        };
+        let base = learned.record.scores.iter().map(|score| (score.seq, score.base)).collect();
+        let commit = PeriodCommit::new(generation.adapter.clone(), learned.record.clone())
+            .with_cut(store.plan_periods(&user, 1, 0.0)?)
+            .with_buffer(generation.buffer.clone(), generation.calibration.clone())
+            .with_base(base);
         let lease = store.lease(&user)?;
         store.commit(&lease, &store.version(&user)?, &commit)?;
         store.release(&lease)?;

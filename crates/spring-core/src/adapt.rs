@@ -33,6 +33,43 @@ impl Default for Periods {
     }
 }
 
+/// How many new texts are enough to hold some out.
+const LEAST_TO_HOLD_OUT: usize = 12;
+
+/// The part that is held out of them.
+const HELD_OUT: f64 = 0.15;
+
+/// How many new texts make a period of their own, at least.
+const TEXTS_OF_A_PERIOD: usize = 40;
+
+/// The most periods that new texts are cut into.
+const MOST_PERIODS: usize = 8;
+
+/// How pending texts are cut into periods, as far as it is not left to the loop.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PeriodPlan {
+    /// Number of periods of equal count; `None`: one for every 40 texts, from 1 to 8, so that a
+    /// small history is learned whole.
+    pub count: Option<u32>,
+    /// Part of each period that is set aside; `None`: 15 % of 12 texts or more, nothing of fewer.
+    pub hold_out: Option<f64>,
+}
+
+impl PeriodPlan {
+    /// What becomes of so many new texts.
+    pub fn of_texts(self, texts: usize) -> Periods {
+        let count = (texts / TEXTS_OF_A_PERIOD).clamp(1, MOST_PERIODS) as u32;
+        let hold_out = if texts < LEAST_TO_HOLD_OUT { 0.0 } else { HELD_OUT };
+        Periods { count: self.count.unwrap_or(count), hold_out: self.hold_out.unwrap_or(hold_out) }
+    }
+}
+
+impl From<Periods> for PeriodPlan {
+    fn from(Periods { count, hold_out }: Periods) -> Self {
+        Self { count: Some(count), hold_out: Some(hold_out) }
+    }
+}
+
 /// Learns everything that a user has written since the last period.
 ///
 /// Periods that an earlier, interrupted run had stored come first, as they were cut then. Training
@@ -48,12 +85,13 @@ pub fn adapt(
     model: &dyn LanguageModel,
     store: &Store,
     user: &UserId,
-    periods: Periods,
+    periods: impl Into<PeriodPlan>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
+    let plan = periods.into();
     check_base(model, store)?;
     store.with_lease(user, |lease| {
-        adapt_leased(model, store, lease, periods, progress).map_err(|error| error.of_user(user))
+        adapt_leased(model, store, lease, plan, progress).map_err(|error| error.of_user(user))
     })
 }
 
@@ -61,10 +99,11 @@ fn adapt_leased(
     model: &dyn LanguageModel,
     store: &Store,
     lease: &mut Lease,
-    periods: Periods,
+    plan: PeriodPlan,
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
     let user = lease.user.clone();
+    let periods = plan.of_texts(store.user(&user)?.pending as usize);
     let unlearned = store.unlearned_periods(&user)?;
     let planned = store.plan_periods(&user, periods.count, periods.hold_out)?;
     if unlearned.is_empty() && planned.is_empty() {
@@ -86,7 +125,7 @@ fn adapt_leased(
     let mut records = Vec::new();
     for number in unlearned {
         let members = adapting.store.members(&user, number)?;
-        records.push(adapting.learn(&PlannedPeriod { number, members }, vec![], progress)?);
+        records.push(adapting.learn(&PlannedPeriod::new(number, members), vec![], progress)?);
     }
     // They become part of the state with the first of them that is learned.
     let mut cut = planned.clone();
@@ -130,14 +169,11 @@ impl Adapting<'_> {
             return Err(Error::Worse { period: planned.number, fit });
         }
         let Memories { adapter, buffer, calibration, .. } = learner.model().memories();
-        let commit = PeriodCommit {
-            cut,
-            adapter: adapter.as_ref().map_or(Ok(Vec::new()), |adapter| adapter.to_bytes())?,
-            buffer: buffer.clone(),
-            calibration: calibration.clone(),
-            base,
-            record,
-        };
+        let adapter = adapter.as_ref().map_or(Ok(Vec::new()), |adapter| adapter.to_bytes())?;
+        let commit = PeriodCommit::new(adapter, record)
+            .with_cut(cut)
+            .with_buffer(buffer.clone(), calibration.clone())
+            .with_base(base);
         let generation =
             patiently(patience(lease), progress, || Ok(store.commit(lease, version, &commit)?))?;
         learner.commit(generation);
@@ -242,16 +278,17 @@ pub fn adapt_users(
     model: &dyn LanguageModel,
     store: &Store,
     jobs: usize,
-    periods: Periods,
+    periods: impl Into<PeriodPlan>,
     follow: &dyn Follow,
 ) -> Result<()> {
+    let plan = periods.into();
     let queue = Mutex::new(Queue::default());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next(store);
     let end = || queue.lock().unwrap_or_else(PoisonError::into_inner).is_ended = true;
     let work = || -> Result<()> {
         let mut progress = follow.progress();
         while let Some(user) = next().inspect_err(|_| end())? {
-            let learned = adapt(model, store, &user, periods, progress.as_mut());
+            let learned = adapt(model, store, &user, plan, progress.as_mut());
             if follow.done(&user, learned).is_break() {
                 end();
             }
@@ -259,8 +296,13 @@ pub fn adapt_users(
         Ok(())
     };
     thread::scope(|scope| {
-        let jobs: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        let results: Vec<_> = jobs
+        // Where no more threads can be started, the others do the work.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let started: Vec<_> = (0..jobs.max(1)).filter_map(start).collect();
+        if started.is_empty() {
+            return work();
+        }
+        let results: Vec<_> = started
             .into_iter()
             .map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect();

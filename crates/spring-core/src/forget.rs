@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::Serialize;
 use spring_memory::{InteractionId, UserId};
 
 use crate::{
@@ -48,9 +49,57 @@ pub fn forget_interaction(
             // No generation saw what is pending or held out.
             _ => Vec::new(),
         };
-        let forgetting = Forgetting { seq, relearned };
+        let forgetting = Forgetting::new(seq, relearned);
         patiently(patience(lease), progress, || Ok(store.forget_interaction(lease, &forgetting)?))
     })
+}
+
+/// What it would take to forget an interaction.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ForgettingCost {
+    /// Generations that saw it, and would be learned again.
+    pub generations: usize,
+    /// How long they took when they were learned, in seconds.
+    pub seconds: f64,
+}
+
+/// Estimates what [`forget_interaction`] would take; changes nothing.
+///
+/// # Errors
+///
+/// [`UnknownInteraction`](spring_store::Error::UnknownInteraction), or if the state cannot be read.
+pub fn forgetting_cost(
+    store: &Store,
+    user: &UserId,
+    id: &InteractionId,
+) -> Result<ForgettingCost> {
+    let unknown = || spring_store::Error::UnknownInteraction { user: user.clone(), id: id.clone() };
+    let seq = store.find(user, id)?.ok_or_else(unknown)?;
+    let Some((period, false)) = store.place(user, seq)? else {
+        return Ok(ForgettingCost { generations: 0, seconds: 0.0 });
+    };
+    let saw = saw(&store.generations(user)?, period);
+    let mut seconds = 0.0;
+    for &number in &saw {
+        seconds += store.record(user, number)?.record.seconds;
+    }
+    Ok(ForgettingCost { generations: saw.len(), seconds })
+}
+
+/// The generations of a period and all that came from them; a generation's number is above its
+/// parent's.
+fn saw<'g>(
+    generations: impl IntoIterator<Item = &'g GenerationSummary>,
+    period: u32,
+) -> BTreeSet<u32> {
+    let mut saw = BTreeSet::new();
+    for generation in generations {
+        if generation.period == period || saw.contains(&generation.parent) {
+            saw.insert(generation.number);
+        }
+    }
+    saw
 }
 
 /// What a generation generates with, and the texts of its buffer.
@@ -93,15 +142,9 @@ impl<'a> Relearning<'a> {
         Ok(Self { model, store, lease, progress, seq, generations, records, learned, base })
     }
 
-    /// Learns again what came from the period, oldest first: a generation's number is above its
-    /// parent's.
+    /// Learns again what came from the period, oldest first.
     fn run(mut self, period: u32) -> Result<Vec<Relearned>> {
-        let mut saw = BTreeSet::new();
-        for generation in self.generations.values() {
-            if generation.period == period || saw.contains(&generation.parent) {
-                saw.insert(generation.number);
-            }
-        }
+        let saw = saw(self.generations.values(), period);
         let mut relearned = Vec::new();
         for &number in &saw {
             let GenerationSummary { parent, adapter_bytes, .. } = *self.summary(number)?;
@@ -114,12 +157,8 @@ impl<'a> Relearning<'a> {
                 _ => None,
             };
             self.learned.insert(number, learned);
-            relearned.push(Relearned {
-                number,
-                memories,
-                base,
-                record: self.record(number)?.clone(),
-            });
+            let again = Relearned::new(number, self.record(number)?.clone());
+            relearned.push(again.with_memories(memories).with_base(base));
             // Only those that later ones start from are held.
             let later = saw.range(number + 1..).filter_map(|later| self.generations.get(later));
             let parents: BTreeSet<u32> = later.map(|generation| generation.parent).collect();

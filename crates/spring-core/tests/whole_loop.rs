@@ -141,7 +141,7 @@ fn what_a_learner_holds_is_what_a_state_gives_back() {
         adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
         let fresh = UserModel::fresh(model(), config, None).unwrap();
         let mut learner = Learner::new(ada.clone(), fresh, vec![]);
-        for PlannedPeriod { number, members } in planned {
+        for PlannedPeriod { number, members, .. } in planned {
             let learnable = members.iter().filter(|member| !member.held_out);
             let texts: Vec<_> = learnable.map(|member| member.stored.clone()).collect();
             let period = Period::new(number, &texts).holding_out(members.len() - texts.len());
@@ -340,6 +340,23 @@ fn chat_model() -> AnyModel {
     AnyModel::load(&ModelFiles::from_dir(dir.path()).unwrap(), Device::Cpu).unwrap()
 }
 
+/// The template's own tokens are never cut: the answer gets what they leave of the context.
+#[test]
+fn a_limit_near_the_context_leaves_room_for_a_template() {
+    let model = chat_model();
+    let context = model.info().context;
+    let empty = contexts(&model, "", &[], Some(1)).unwrap().plain.len();
+    assert!(empty > 3);
+    let prompt = "a question of some words ".repeat(20);
+    for limit in [1, 100, context - empty, context - 2, context - 1, context, 100_000] {
+        let laid = contexts(&model, &prompt, &[], Some(limit)).unwrap();
+        assert!(laid.plain.len() + laid.new_tokens <= context, "{limit}: {laid:?}");
+        assert!(laid.plain.len() > empty && laid.new_tokens >= limit.min(context / 2), "{limit}");
+        let is_cut = laid.cuts.iter().any(|cut| matches!(cut, Cut::NewTokens { .. }));
+        assert_eq!(is_cut, laid.new_tokens < limit, "{limit}");
+    }
+}
+
 #[test]
 fn with_a_chat_template_retrieved_texts_are_earlier_turns() {
     let model = chat_model();
@@ -472,4 +489,11 @@ fn settings_read_back_and_unknown_keys_are_refused() {
     let blocks = docs.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let block = blocks.into_iter().find(|block| block.contains("[drift]")).unwrap();
     assert_eq!(Config::from_toml(block, "docs/formats.md").unwrap(), Config::default());
+    // And all of them are there.
+    let documented: toml::Table = block.parse().unwrap();
+    for (section, keys) in toml::Table::try_from(Config::default()).unwrap() {
+        for key in keys.as_table().into_iter().flat_map(toml::Table::keys) {
+            assert!(documented[&section].get(key).is_some(), "{section}.{key} is missing");
+        }
+    }
 }

@@ -44,18 +44,14 @@ impl Fault {
     /// The error of the state of that label.
     pub fn at(self, label: &str) -> Error {
         let state = label.to_owned();
-        let reason = match self {
-            Self::Other(error) => return error,
-            Self::Busy(waited) => return Error::Busy { state, waited },
-            Self::Missing => return Error::Missing { state },
-            Self::UnknownUser(user) => return Error::UnknownUser { user, state },
-            Self::Unusable(reason) => reason,
-            Self::Damaged { table, user, detail } => {
-                let user = user.map_or(String::new(), |user| format!(", user {user}"));
-                format!("damaged in table {table}{user}: {detail}; restore the file from a copy")
-            }
-        };
-        Error::State { state, reason }
+        match self {
+            Self::Other(error) => error,
+            Self::Busy(waited) => Error::Busy { state, waited },
+            Self::Missing => Error::Missing { state },
+            Self::UnknownUser(user) => Error::UnknownUser { user, state },
+            Self::Unusable(reason) => Error::State { state, reason },
+            Self::Damaged { table, user, detail } => Error::Damaged { state, table, user, detail },
+        }
     }
 
     /// Says whose rows are damaged. The settings are nobody's.
@@ -64,6 +60,17 @@ impl Fault {
         match self {
             Self::Damaged { table, user: None, detail } if table != "settings" => {
                 Self::Damaged { table, user: Some(name.clone()), detail }
+            }
+            other => other,
+        }
+    }
+
+    /// Says what of a table is damaged, such as `generation 3`.
+    #[must_use]
+    pub fn of_item(self, item: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Damaged { table, user, detail } => {
+                Self::Damaged { table, user, detail: format!("{item}: {detail}") }
             }
             other => other,
         }
@@ -95,8 +102,9 @@ pub enum Durability {
 /// Keeps rows, and changes them in transactions.
 ///
 /// Everything that is stored passes through [`Rows`] and [`RowsMut`]: numbers, texts and bytes
-/// under a user's key. Nothing in them has a meaning to a backend. All methods block; in an
-/// asynchronous program they are called where blocking is allowed.
+/// under a user's key. Nothing in them has a meaning to a backend; that goes for the [`Sum`] beside
+/// each of them too, which it stores and gives back as it is. All methods block; in an asynchronous
+/// program they are called where blocking is allowed.
 pub trait Backend: Send + Sync {
     /// How errors name the state: a file, an address without its password.
     fn label(&self) -> &str;
@@ -174,6 +182,26 @@ pub struct Holder {
     pub started: i64,
 }
 
+/// The checksum of a row, or of a part of one: 64 bits. The rules above lay it beside what is
+/// written and compare it when that is read.
+pub type Sum = i64;
+
+/// A value and its checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summed<T> {
+    /// The value.
+    pub value: T,
+    /// Its checksum.
+    pub sum: Sum,
+}
+
+/// A value whose checksum is to be computed.
+impl<T> From<T> for Summed<T> {
+    fn from(value: T) -> Self {
+        Self { value, sum: 0 }
+    }
+}
+
 /// What the state was made with: one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsRow {
@@ -185,13 +213,17 @@ pub struct SettingsRow {
     pub config: String,
     /// Removals of users and of single texts, counted.
     pub removals: u64,
+    /// The checksum of all that.
+    pub sum: Sum,
 }
 
 /// A user's own row; everything else of the user hangs on its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserRow {
     /// Names the user in all other calls; never given twice while the user is there.
     pub key: i64,
+    /// The user's name. It does not change.
+    pub name: UserId,
     /// The sequence number of the next interaction.
     pub next_seq: u64,
     /// The generation in use; 0 for none.
@@ -200,6 +232,8 @@ pub struct UserRow {
     pub pending: u64,
     /// The state's count of removals when the user was added or last lost a text.
     pub removals: u64,
+    /// The checksum of all that.
+    pub sum: Sum,
 }
 
 /// An interaction.
@@ -223,6 +257,30 @@ pub struct InteractionRow {
     pub response: String,
     /// Its period, and whether it is held out there. Read only: [`RowsMut::put_period`] writes it.
     pub place: Option<(u32, bool)>,
+    /// The checksums.
+    pub sums: InteractionSums,
+}
+
+/// The checksums of an interaction's parts, which change at different times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InteractionSums {
+    /// Of all but the log-likelihood and the place.
+    pub text: Sum,
+    /// Of the log-likelihood.
+    pub base: Option<Sum>,
+    /// Of the place. Read only, as the place is.
+    pub place: Option<Sum>,
+}
+
+/// An interaction that is put into a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberRow {
+    /// Its sequence number.
+    pub seq: u64,
+    /// Whether it is held out there.
+    pub held_out: bool,
+    /// The checksum of its place.
+    pub sum: Sum,
 }
 
 /// A generation without its contents.
@@ -238,6 +296,23 @@ pub struct GenerationRow {
     pub record: u64,
     /// The sizes of its memories; `None` where they are not kept.
     pub memories: Option<MemoriesSize>,
+    /// The checksum of number, parent and period.
+    pub sum: Sum,
+}
+
+/// A generation to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LearnedRow {
+    /// Its number.
+    pub number: u32,
+    /// The generation it started from; 0 for none.
+    pub parent: u32,
+    /// The period it learned.
+    pub period: u32,
+    /// The checksum of these three.
+    pub sum: Sum,
+    /// Its record, as JSON.
+    pub record: Summed<String>,
 }
 
 /// How large the memories of a generation are.
@@ -262,6 +337,8 @@ pub struct MemoriesRow {
     pub calibration: String,
     /// The adapter.
     pub adapter: Vec<u8>,
+    /// The checksum of all that.
+    pub sum: Sum,
 }
 
 /// Who may train a user.
@@ -273,6 +350,8 @@ pub struct LeaseRow {
     pub holder: Holder,
     /// When it ends, in seconds since 1970 UTC; 0 once it was released.
     pub expires: i64,
+    /// The checksum of all that.
+    pub sum: Sum,
 }
 
 /// How many interactions and periods a user has, and since when.
@@ -356,7 +435,7 @@ pub trait Rows {
     fn generations(&self, user: i64) -> Outcome<Vec<GenerationRow>>;
 
     /// The record of a generation, as JSON.
-    fn record(&self, user: i64, generation: u32) -> Outcome<Option<String>>;
+    fn record(&self, user: i64, generation: u32) -> Outcome<Option<Summed<String>>>;
 
     /// The memories of a generation.
     fn memories(&self, user: i64, generation: u32) -> Outcome<Option<MemoriesRow>>;
@@ -367,17 +446,17 @@ pub trait Rows {
         &self,
         user: i64,
         newest_first: bool,
-        visit: &mut dyn FnMut(i64, String) -> Outcome<ControlFlow<()>>,
+        visit: &mut dyn FnMut(i64, Summed<String>) -> Outcome<ControlFlow<()>>,
     ) -> Outcome<()>;
 
     /// The embedding of an interaction under a base.
-    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Vec<u8>>>;
+    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Summed<Vec<u8>>>>;
 
     /// The lease, released or not.
     fn lease(&self, user: i64) -> Outcome<Option<LeaseRow>>;
 
     /// What is known of the graph over the user's embeddings, as JSON.
-    fn graph(&self, user: i64) -> Outcome<Option<String>>;
+    fn graph(&self, user: i64) -> Outcome<Option<Summed<String>>>;
 }
 
 /// Changing rows, alone among all writers.
@@ -385,18 +464,17 @@ pub trait Rows {
 /// Keys and numbers that the rules give are new where a row is added; a backend that finds one
 /// taken refuses.
 pub trait RowsMut: Rows {
-    /// Replaces the method's settings; with `forget_bases`, no interaction has a log-likelihood any
-    /// more.
-    fn set_config(&mut self, config: &str, forget_bases: bool) -> Outcome<()>;
+    /// Replaces what the state was made with. Where the count of removals has grown, removals up to
+    /// it are to be [finished](Backend::finish_removals), after a crash too.
+    fn put_settings(&mut self, row: &SettingsRow) -> Outcome<()>;
 
-    /// Counts a removal of the state, and gives the new count. Removals up to this one are to be
-    /// [finished](Backend::finish_removals), after a crash too.
-    fn count_removal(&mut self) -> Outcome<u64>;
+    /// Takes their log-likelihoods from all interactions.
+    fn forget_bases(&mut self) -> Outcome<()>;
 
-    /// Adds a user: next sequence number 1, nothing pending, no generation.
+    /// Adds a user: next sequence number 1, nothing pending, no generation, no checksum yet.
     fn add_user(&mut self, name: &UserId, removals: u64) -> Outcome<UserRow>;
 
-    /// Replaces a user's row.
+    /// Replaces a user's row, but for the name.
     fn put_user(&mut self, user: &UserRow) -> Outcome<()>;
 
     /// Removes a user with everything that hangs on the row.
@@ -406,24 +484,16 @@ pub trait RowsMut: Rows {
     fn put_interaction(&mut self, user: i64, row: &InteractionRow) -> Outcome<()>;
 
     /// Replaces an interaction's log-likelihood; false if there is no such interaction.
-    fn set_base(&mut self, user: i64, seq: u64, base: f64) -> Outcome<bool>;
+    fn set_base(&mut self, user: i64, seq: u64, base: Summed<f64>) -> Outcome<bool>;
 
     /// Removes an interaction with its place in a period and its embeddings.
     fn delete_interaction(&mut self, user: i64, seq: u64) -> Outcome<()>;
 
-    /// Adds a period unless it is there, and puts interactions into it: sequence number, and
-    /// whether each is held out.
-    fn put_period(&mut self, user: i64, number: u32, members: &[(u64, bool)]) -> Outcome<()>;
+    /// Adds a period unless it is there, and puts interactions into it.
+    fn put_period(&mut self, user: i64, number: u32, members: &[MemberRow]) -> Outcome<()>;
 
     /// Adds a generation without memories, or replaces the record of one that is there.
-    fn put_generation(
-        &mut self,
-        user: i64,
-        number: u32,
-        parent: u32,
-        period: u32,
-        record: &str,
-    ) -> Outcome<()>;
+    fn put_generation(&mut self, user: i64, row: &LearnedRow) -> Outcome<()>;
 
     /// Replaces the memories of a generation; `None` removes them.
     fn put_memories(
@@ -434,18 +504,24 @@ pub trait RowsMut: Rows {
     ) -> Outcome<()>;
 
     /// Adds the record of a generated text; a later one has a larger key.
-    fn put_answer(&mut self, user: i64, record: &str) -> Outcome<()>;
+    fn put_answer(&mut self, user: i64, record: Summed<&str>) -> Outcome<()>;
 
     /// Removes the record of a generated text.
     fn delete_answer(&mut self, user: i64, key: i64) -> Outcome<()>;
 
     /// Replaces the embedding of an interaction that is there.
-    fn put_embedding(&mut self, user: i64, seq: u64, base: &str, vector: &[u8]) -> Outcome<()>;
+    fn put_embedding(
+        &mut self,
+        user: i64,
+        seq: u64,
+        base: &str,
+        vector: Summed<&[u8]>,
+    ) -> Outcome<()>;
 
     /// Replaces the lease if its token is the one expected, `None` for no lease; false if it is
     /// not.
     fn swap_lease(&mut self, user: i64, expected: Option<i64>, lease: &LeaseRow) -> Outcome<bool>;
 
     /// Replaces what is known of the graph; `None` removes it.
-    fn put_graph(&mut self, user: i64, stamp: Option<&str>) -> Outcome<()>;
+    fn put_graph(&mut self, user: i64, stamp: Option<Summed<&str>>) -> Outcome<()>;
 }

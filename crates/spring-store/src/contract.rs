@@ -25,6 +25,8 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
 
+mod damage;
+pub mod faults;
 mod forgetting;
 mod generations;
 mod history;
@@ -35,7 +37,8 @@ pub mod samples;
 mod transfer;
 
 pub use self::{
-    forgetting::*, generations::*, history::*, leases::*, periods::*, rows::*, transfer::*,
+    damage::*, faults::a_fault_anywhere_leaves_the_state_before_or_after, forgetting::*,
+    generations::*, history::*, leases::*, periods::*, rows::*, transfer::*,
 };
 use crate::{Settings, Store};
 
@@ -100,6 +103,8 @@ macro_rules! contract_tests {
             // Leases.
             one_at_a_time_trains_a_user
             a_lease_that_ended_can_be_taken_and_commits_no_more
+            a_clock_that_was_ahead_keeps_nobody_from_a_user
+            a_user_can_be_unlocked
             a_renewed_lease_lasts_longer
             tokens_only_grow
             a_forgotten_user_takes_the_lease_along
@@ -111,7 +116,11 @@ macro_rules! contract_tests {
             one_interaction_goes_with_what_was_made_of_it
             what_nobody_learned_only_leaves_the_counts
             a_label_or_a_template_is_not_a_quotation
+            a_quotation_in_part_goes_too
             what_was_made_before_a_removal_is_not_kept_after_it
+            // Damage and faults.
+            a_row_that_is_not_what_was_written_is_told
+            a_fault_anywhere_leaves_the_state_before_or_after
             // Export and import.
             a_user_moves_whole
             an_import_that_is_stopped_or_late_leaves_nothing

@@ -189,6 +189,7 @@ pub struct Lease {
 
 /// A period as it would be cut, not stored yet.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PlannedPeriod {
     /// Its number.
     pub number: u32,
@@ -196,8 +197,16 @@ pub struct PlannedPeriod {
     pub members: Vec<Member>,
 }
 
+impl PlannedPeriod {
+    /// Of this number and these members.
+    pub fn new(number: u32, members: Vec<Member>) -> Self {
+        Self { number, members }
+    }
+}
+
 /// Everything that one period changes: written together or not at all.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PeriodCommit {
     /// Periods to store first: the one that was learned, unless it is stored already, and those cut
     /// with it.
@@ -212,6 +221,32 @@ pub struct PeriodCommit {
     pub base: Vec<(u64, f64)>,
     /// The record of every decision; it names the period and the generation it started from.
     pub record: PeriodRecord,
+}
+
+impl PeriodCommit {
+    /// Of an adapter and its record; nothing buffered, nothing cut and no log-likelihoods.
+    pub fn new(adapter: Vec<u8>, record: PeriodRecord) -> Self {
+        let (cut, buffer, calibration, base) = (vec![], vec![], vec![], vec![]);
+        Self { cut, adapter, buffer, calibration, base, record }
+    }
+
+    /// With periods to store first.
+    #[must_use]
+    pub fn with_cut(self, cut: Vec<PlannedPeriod>) -> Self {
+        Self { cut, ..self }
+    }
+
+    /// With a residual buffer, best first, and its calibration sample.
+    #[must_use]
+    pub fn with_buffer(self, buffer: Vec<BufferItem>, calibration: Vec<f64>) -> Self {
+        Self { buffer, calibration, ..self }
+    }
+
+    /// With base log-likelihoods, nats per token, by sequence number.
+    #[must_use]
+    pub fn with_base(self, base: Vec<(u64, f64)>) -> Self {
+        Self { base, ..self }
+    }
 }
 
 /// One immutable state of a user's memories.
@@ -262,6 +297,7 @@ pub struct Rollback {
 
 /// One interaction to remove, and what its removal changes.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Forgetting {
     /// The interaction.
     pub seq: u64,
@@ -269,8 +305,16 @@ pub struct Forgetting {
     pub relearned: Vec<Relearned>,
 }
 
+impl Forgetting {
+    /// Of an interaction, with the generations that saw it, learned again without it.
+    pub fn new(seq: u64, relearned: Vec<Relearned>) -> Self {
+        Self { seq, relearned }
+    }
+}
+
 /// A generation that was learned again, to take the place of the one of its number.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Relearned {
     /// Its number.
     pub number: u32,
@@ -280,6 +324,25 @@ pub struct Relearned {
     pub base: Vec<(u64, f64)>,
     /// The record of every decision.
     pub record: PeriodRecord,
+}
+
+impl Relearned {
+    /// Of a generation that was pruned.
+    pub fn new(number: u32, record: PeriodRecord) -> Self {
+        Self { number, memories: None, base: vec![], record }
+    }
+
+    /// With adapter, buffer and calibration sample, where they are kept.
+    #[must_use]
+    pub fn with_memories(self, memories: Option<(Vec<u8>, Vec<BufferItem>, Vec<f64>)>) -> Self {
+        Self { memories, ..self }
+    }
+
+    /// With base log-likelihoods, nats per token, by sequence number.
+    #[must_use]
+    pub fn with_base(self, base: Vec<(u64, f64)>) -> Self {
+        Self { base, ..self }
+    }
 }
 
 /// What a removal took away.

@@ -27,6 +27,22 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// Something in the state is not what was written there.
+    #[error(
+        "state {state}: damaged in table {table}{}: {detail}; restore it from a copy{}",
+        user.as_ref().map_or(String::new(), |user| format!(", user {user}")),
+        if user.is_some() { ", or forget this user and ingest the texts again" } else { "" }
+    )]
+    Damaged {
+        /// The state.
+        state: String,
+        /// The table.
+        table: &'static str,
+        /// Whose row it is; `None` where it is nobody's or cannot be known.
+        user: Option<UserId>,
+        /// Which row, and what is wrong with it.
+        detail: String,
+    },
     /// Somebody else keeps the state from being written, or from being changed in its form.
     #[error(
         "state {state}: another process is writing to it and did not finish within {} seconds; \
@@ -156,12 +172,17 @@ impl Error {
                 | Self::UnknownInteraction { .. }
                 | Self::Leased { .. }
                 | Self::DuplicateId { .. }
+                | Self::Damaged { user: Some(_), .. }
         )
     }
 
     /// Whether the state itself is the trouble, whoever the user.
     pub fn is_of_state(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::State { .. } | Self::Busy { .. })
+        match self {
+            Self::Missing { .. } | Self::State { .. } | Self::Busy { .. } => true,
+            Self::Damaged { user, .. } => user.is_none(),
+            _ => false,
+        }
     }
 
     /// Whether the caller asked to stop.

@@ -11,9 +11,9 @@ use spring_memory::UserId;
 use crate::{
     Settings, Store,
     backend::{
-        Backend, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow, LeaseRow,
-        MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut, SettingsRow, Text, Texts, UserRow,
-        Users, Visit,
+        Backend, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow, LearnedRow,
+        LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut, SettingsRow, Sum,
+        Summed, Text, Texts, UserRow, Users, Visit,
     },
     store::{is_unlearned, settings_row},
 };
@@ -50,17 +50,18 @@ struct UserRows {
     ids: BTreeMap<String, u64>,
     periods: BTreeSet<u32>,
     generations: BTreeMap<u32, Learned>,
-    answers: BTreeMap<i64, String>,
-    embeddings: BTreeMap<(u64, String), Vec<u8>>,
+    answers: BTreeMap<i64, Summed<String>>,
+    embeddings: BTreeMap<(u64, String), Summed<Vec<u8>>>,
     lease: Option<LeaseRow>,
-    graph: Option<String>,
+    graph: Option<Summed<String>>,
 }
 
 #[derive(Debug, Clone)]
 struct Learned {
     parent: u32,
     period: u32,
-    record: String,
+    sum: Sum,
+    record: Summed<String>,
     memories: Option<MemoriesRow>,
 }
 
@@ -178,7 +179,7 @@ impl Rows for State {
 
     fn user(&self, name: &UserId) -> Outcome<Option<UserRow>> {
         let user = self.names.get(name).and_then(|key| self.rows_of(*key));
-        Ok(user.map(|user| user.row))
+        Ok(user.map(|user| user.row.clone()))
     }
 
     fn extent(&self, user: i64) -> Outcome<Extent> {
@@ -230,17 +231,18 @@ impl Rows for State {
             number: *number,
             parent: learned.parent,
             period: learned.period,
-            record: learned.record.len() as u64,
+            record: learned.record.value.len() as u64,
             memories: learned.memories.as_ref().map(|memories| MemoriesSize {
                 buffered: memories.buffered,
                 adapter: memories.adapter.len() as u64,
                 buffer: (memories.buffer.len() + memories.calibration.len()) as u64,
             }),
+            sum: learned.sum,
         };
         Ok(user.generations.iter().map(row).collect())
     }
 
-    fn record(&self, user: i64, generation: u32) -> Outcome<Option<String>> {
+    fn record(&self, user: i64, generation: u32) -> Outcome<Option<Summed<String>>> {
         let learned = self.rows_of(user).and_then(|user| user.generations.get(&generation));
         Ok(learned.map(|learned| learned.record.clone()))
     }
@@ -254,7 +256,7 @@ impl Rows for State {
         &self,
         user: i64,
         newest_first: bool,
-        visit: &mut dyn FnMut(i64, String) -> Outcome<ControlFlow<()>>,
+        visit: &mut dyn FnMut(i64, Summed<String>) -> Outcome<ControlFlow<()>>,
     ) -> Outcome<()> {
         let Some(user) = self.rows_of(user) else { return Ok(()) };
         let mut answers: Vec<_> = user.answers.iter().collect();
@@ -269,7 +271,7 @@ impl Rows for State {
         Ok(())
     }
 
-    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Vec<u8>>> {
+    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Summed<Vec<u8>>>> {
         let key = (seq, base.to_owned());
         Ok(self.rows_of(user).and_then(|user| user.embeddings.get(&key)).cloned())
     }
@@ -278,36 +280,36 @@ impl Rows for State {
         Ok(self.rows_of(user).and_then(|user| user.lease.clone()))
     }
 
-    fn graph(&self, user: i64) -> Outcome<Option<String>> {
+    fn graph(&self, user: i64) -> Outcome<Option<Summed<String>>> {
         Ok(self.rows_of(user).and_then(|user| user.graph.clone()))
     }
 }
 
 impl RowsMut for State {
-    fn set_config(&mut self, config: &str, forget_bases: bool) -> Outcome<()> {
-        self.settings.config = config.into();
-        if forget_bases {
-            for user in self.users.values_mut() {
-                Arc::make_mut(user).interactions.values_mut().for_each(|row| row.base = None);
-            }
-        }
+    fn put_settings(&mut self, row: &SettingsRow) -> Outcome<()> {
+        self.settings = row.clone();
         Ok(())
     }
 
-    fn count_removal(&mut self) -> Outcome<u64> {
-        self.settings.removals += 1;
-        Ok(self.settings.removals)
+    fn forget_bases(&mut self) -> Outcome<()> {
+        for user in self.users.values_mut() {
+            for row in Arc::make_mut(user).interactions.values_mut() {
+                (row.base, row.sums.base) = (None, None);
+            }
+        }
+        Ok(())
     }
 
     fn add_user(&mut self, name: &UserId, removals: u64) -> Outcome<UserRow> {
         if self.names.contains_key(name) {
             return Err(taken("user", name));
         }
-        let row = UserRow { key: self.next_key, next_seq: 1, generation: 0, pending: 0, removals };
+        let (key, name) = (self.next_key, name.clone());
+        let row = UserRow { key, name, next_seq: 1, generation: 0, pending: 0, removals, sum: 0 };
         self.next_key += 1;
-        self.names.insert(name.clone(), row.key);
+        self.names.insert(row.name.clone(), key);
         let rows = UserRows {
-            row,
+            row: row.clone(),
             interactions: BTreeMap::new(),
             ids: BTreeMap::new(),
             periods: BTreeSet::new(),
@@ -317,12 +319,12 @@ impl RowsMut for State {
             lease: None,
             graph: None,
         };
-        self.users.insert(row.key, Arc::new(rows));
+        self.users.insert(key, Arc::new(rows));
         Ok(row)
     }
 
     fn put_user(&mut self, user: &UserRow) -> Outcome<()> {
-        self.user_mut(user.key)?.row = *user;
+        self.user_mut(user.key)?.row = user.clone();
         Ok(())
     }
 
@@ -338,13 +340,18 @@ impl RowsMut for State {
             return Err(taken("interaction", &row.id));
         }
         user.ids.insert(row.id.clone(), row.seq);
-        user.interactions.insert(row.seq, InteractionRow { place: None, ..row.clone() });
+        let mut row = InteractionRow { place: None, ..row.clone() };
+        row.sums.place = None;
+        user.interactions.insert(row.seq, row);
         Ok(())
     }
 
-    fn set_base(&mut self, user: i64, seq: u64, base: f64) -> Outcome<bool> {
+    fn set_base(&mut self, user: i64, seq: u64, base: Summed<f64>) -> Outcome<bool> {
         let row = self.user_mut(user)?.interactions.get_mut(&seq);
-        Ok(row.map(|row| row.base = Some(base)).is_some())
+        let set = |row: &mut InteractionRow| {
+            (row.base, row.sums.base) = (Some(base.value), Some(base.sum));
+        };
+        Ok(row.map(set).is_some())
     }
 
     fn delete_interaction(&mut self, user: i64, seq: u64) -> Outcome<()> {
@@ -356,33 +363,27 @@ impl RowsMut for State {
         Ok(())
     }
 
-    fn put_period(&mut self, user: i64, number: u32, members: &[(u64, bool)]) -> Outcome<()> {
+    fn put_period(&mut self, user: i64, number: u32, members: &[MemberRow]) -> Outcome<()> {
         let user = self.user_mut(user)?;
         user.periods.insert(number);
-        for &(seq, held_out) in members {
+        for &MemberRow { seq, held_out, sum } in members {
             let row = user.interactions.get_mut(&seq).ok_or_else(|| missing("interaction", seq))?;
             if row.place.is_some() {
                 return Err(taken("place of interaction", seq));
             }
-            row.place = Some((number, held_out));
+            (row.place, row.sums.place) = (Some((number, held_out)), Some(sum));
         }
         Ok(())
     }
 
-    fn put_generation(
-        &mut self,
-        user: i64,
-        number: u32,
-        parent: u32,
-        period: u32,
-        record: &str,
-    ) -> Outcome<()> {
+    fn put_generation(&mut self, user: i64, row: &LearnedRow) -> Outcome<()> {
+        let LearnedRow { number, parent, period, sum, record } = row.clone();
         let user = self.user_mut(user)?;
         if !user.periods.contains(&period) {
             return Err(missing("period", period));
         }
         let memories = user.generations.remove(&number).and_then(|learned| learned.memories);
-        let learned = Learned { parent, period, record: record.into(), memories };
+        let learned = Learned { parent, period, sum, record, memories };
         user.generations.insert(number, learned);
         Ok(())
     }
@@ -401,9 +402,10 @@ impl RowsMut for State {
         Ok(())
     }
 
-    fn put_answer(&mut self, user: i64, record: &str) -> Outcome<()> {
+    fn put_answer(&mut self, user: i64, record: Summed<&str>) -> Outcome<()> {
         let key = self.next_answer;
-        self.user_mut(user)?.answers.insert(key, record.into());
+        let record = Summed { value: record.value.to_owned(), sum: record.sum };
+        self.user_mut(user)?.answers.insert(key, record);
         self.next_answer += 1;
         Ok(())
     }
@@ -413,12 +415,19 @@ impl RowsMut for State {
         Ok(())
     }
 
-    fn put_embedding(&mut self, user: i64, seq: u64, base: &str, vector: &[u8]) -> Outcome<()> {
+    fn put_embedding(
+        &mut self,
+        user: i64,
+        seq: u64,
+        base: &str,
+        vector: Summed<&[u8]>,
+    ) -> Outcome<()> {
         let user = self.user_mut(user)?;
         if !user.interactions.contains_key(&seq) {
             return Err(missing("interaction", seq));
         }
-        user.embeddings.insert((seq, base.into()), vector.into());
+        let vector = Summed { value: vector.value.to_owned(), sum: vector.sum };
+        user.embeddings.insert((seq, base.into()), vector);
         Ok(())
     }
 
@@ -431,8 +440,9 @@ impl RowsMut for State {
         Ok(is_expected)
     }
 
-    fn put_graph(&mut self, user: i64, stamp: Option<&str>) -> Outcome<()> {
-        self.user_mut(user)?.graph = stamp.map(Into::into);
+    fn put_graph(&mut self, user: i64, stamp: Option<Summed<&str>>) -> Outcome<()> {
+        let owned = |Summed { value, sum }: Summed<&str>| Summed { value: value.to_owned(), sum };
+        self.user_mut(user)?.graph = stamp.map(owned);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ mod failure;
 mod file;
 mod holder;
 mod rows;
+mod schema;
 #[cfg(test)]
 mod tests;
 

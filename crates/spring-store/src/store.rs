@@ -6,16 +6,21 @@ mod digest;
 mod encode;
 mod folder;
 mod generations;
+mod import;
 mod ingest;
 mod lease;
 mod path;
 mod periods;
+mod quotation;
 mod removal;
 mod snapshot;
 mod spool;
+mod steps;
+mod sums;
 mod texts;
 mod transfer;
 mod users;
+mod value;
 mod version;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +28,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use spring_memory::UserId;
 
 pub(crate) use self::path::is_unlearned;
-pub use self::transfer::Step;
+pub use self::steps::Step;
+pub(crate) use self::sums::Checked;
+#[cfg(feature = "sqlite")]
+pub(crate) use self::{sums::sum_of, value::Value};
 use crate::{
     Config, Error, Result, Settings,
     backend::{Backend, Durability, Fault, Outcome, Rows, RowsMut, SettingsRow, UserRow},
@@ -62,7 +70,7 @@ impl<B: Backend> Store<B> {
     pub fn new(backend: B) -> Result<Self> {
         let mut row = None;
         let read = backend.read(&mut |rows| {
-            row = Some(rows.settings()?);
+            row = Some(Checked(rows).settings()?);
             Ok(())
         });
         let settings = read.and_then(|()| parse_settings(row.ok_or_else(no_answer)?));
@@ -119,7 +127,7 @@ impl<B: Backend + ?Sized> Store<B> {
     fn read<T>(&self, mut work: impl FnMut(&dyn Rows) -> Outcome<T>) -> Result<T> {
         let mut result = None;
         let done = self.backend.read(&mut |rows| {
-            result = Some(work(rows)?);
+            result = Some(work(&Checked(rows))?);
             Ok(())
         });
         self.told(done, result)
@@ -149,7 +157,7 @@ impl<B: Backend + ?Sized> Store<B> {
     ) -> Result<T> {
         let mut result = None;
         let done = self.backend.write(durability, &mut |rows| {
-            result = Some(work(rows)?);
+            result = Some(work(&mut Checked(rows))?);
             Ok(())
         });
         self.told(done, result)
@@ -194,12 +202,14 @@ fn known(rows: &dyn Rows, name: &UserId) -> Outcome<UserRow> {
 
 /// The row of some settings.
 pub(crate) fn settings_row(settings: &Settings) -> Outcome<SettingsRow> {
-    Ok(SettingsRow {
+    let row = SettingsRow {
         model: settings.model.clone(),
         fingerprint: settings.fingerprint.clone(),
         config: encode::to_json("the configuration", &settings.config)?,
         removals: 0,
-    })
+        sum: 0,
+    };
+    Ok(sums::summed(row))
 }
 
 fn parse_settings(row: SettingsRow) -> Outcome<Settings> {
@@ -219,8 +229,19 @@ fn put_config(rows: &mut dyn RowsMut, config: &Config) -> Outcome<()> {
         return Ok(());
     }
     // Log-likelihoods are means over texts that were cut at the old length.
-    let forget_bases = stored.training.max_tokens != config.training.max_tokens;
-    rows.set_config(&encode::to_json("the configuration", config)?, forget_bases)
+    if stored.training.max_tokens != config.training.max_tokens {
+        rows.forget_bases()?;
+    }
+    let config = encode::to_json("the configuration", config)?;
+    rows.put_settings(&SettingsRow { config, ..rows.settings()? })
+}
+
+/// Counts a removal of the state, and gives the new count.
+fn count_removal(rows: &mut dyn RowsMut) -> Outcome<u64> {
+    let settings = rows.settings()?;
+    let removals = settings.removals + 1;
+    rows.put_settings(&SettingsRow { removals, ..settings })?;
+    Ok(removals)
 }
 
 /// What a user lacks, by number.

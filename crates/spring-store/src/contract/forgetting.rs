@@ -153,6 +153,49 @@ pub fn a_label_or_a_template_is_not_a_quotation(subject: &dyn Subject) {
     assert_eq!(store.answers(&ada, 9).unwrap(), [answers[1].clone(), answers[0].clone()]);
 }
 
+pub fn a_quotation_in_part_goes_too(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    let ada = user("ada");
+    let mut texts = history("ada", 3);
+    texts[0].prompt = "What shall I write to Ms Okafor?".into();
+    texts[0].response =
+        "The results of your biopsy came back on Tuesday, and they are clear.".into();
+    texts[1].prompt = "And to Bob?".into();
+    texts[1].response = "I hope that you are well, and that the garden grows.".into();
+    texts[2].response = "As she says, I hope that you are well.".into();
+    store.ingest(texts).unwrap();
+    let said = |prompt: &str, text: &str| AnswerRecord {
+        generation: 0,
+        prompt: prompt.into(),
+        text: text.into(),
+        retrieved: vec![],
+        ..answer("")
+    };
+    let answers = [
+        said("Why?", "the RESULTS\nof your\nbiopsy are there"),
+        said("Say \"your biopsy: came back, on Tuesday\"!", "no"),
+        said("what shall i write to ms okafor", "no"),
+        // Of a text that stays, of no text at all, and four words that are said by chance.
+        said("Dear Bob,", "I hope that you are well, and that it rains."),
+        said("Dear Bob,", "the biopsy of your results"),
+        said("Dear Bob,", "What shall I write?"),
+    ];
+    for answer in &answers {
+        keep(&store, "ada", answer).unwrap();
+    }
+    let lease = store.lease(&ada).unwrap();
+    let forget = |seq| {
+        let forgetting = Forgetting { seq, relearned: vec![] };
+        store.forget_interaction(&lease, &forgetting).unwrap().answers
+    };
+    assert_eq!(forget(1), 3);
+    let mut kept: Vec<_> = store.answers(&ada, 9).unwrap();
+    kept.reverse();
+    assert_eq!(kept, answers[3..]);
+    // What the third text says too is not the second's.
+    assert_eq!(forget(2), 1);
+}
+
 pub fn what_was_made_before_a_removal_is_not_kept_after_it(subject: &dyn Subject) {
     let store = subject.create(&settings());
     let (ada, bob) = (user("ada"), user("bob"));

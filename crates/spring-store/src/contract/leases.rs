@@ -55,6 +55,42 @@ pub fn a_lease_that_ended_can_be_taken_and_commits_no_more(subject: &dyn Subject
     assert_eq!(store.commit(&taken, &version, &commit(1, 0)).unwrap(), 1);
 }
 
+pub fn a_clock_that_was_ahead_keeps_nobody_from_a_user(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    with_periods(&store, &["ada"], 1);
+    let ada = user("ada");
+    let now = Timestamp::now().as_second();
+    let late = store.lease(&ada).unwrap();
+    // As long as two clocks may differ, it counts.
+    end_lease(&store, "ada", now + 15 * 60);
+    assert!(matches!(store.lease(&ada), Err(Error::Leased { .. })));
+    for years_ahead in [now + 365 * 86_400, i64::MAX] {
+        end_lease(&store, "ada", years_ahead);
+        let lease = store.lease(&ada).unwrap();
+        assert!(lease.token > late.token);
+        assert!(stored_lease(&store, "ada").unwrap().expires < now + 3600);
+    }
+}
+
+pub fn a_user_can_be_unlocked(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    with_periods(&store, &["ada"], 1);
+    let ada = user("ada");
+    assert_eq!(store.unlock(&ada).unwrap(), None);
+    let held = store.lease(&ada).unwrap();
+    let (holder, until) = store.unlock(&ada).unwrap().unwrap();
+    assert!(holder.starts_with("process ") && until.as_second() == held.expires.as_second());
+    assert_eq!(store.unlock(&ada).unwrap(), None);
+    // Who held it writes nothing any more.
+    let version = store.version(&ada).unwrap();
+    let late = store.commit(&held, &version, &commit_of_one(1, 0));
+    assert!(matches!(late, Err(Error::Conflict { .. })));
+    let lease = store.lease(&ada).unwrap();
+    assert!(lease.token > held.token);
+    assert_eq!(store.commit(&lease, &version, &commit_of_one(1, 0)).unwrap(), 1);
+    assert!(matches!(store.unlock(&user("eve")), Err(Error::UnknownUser { .. })));
+}
+
 pub fn a_renewed_lease_lasts_longer(subject: &dyn Subject) {
     let store = subject.create(&settings());
     with_periods(&store, &["ada"], 1);

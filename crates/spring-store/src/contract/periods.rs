@@ -97,7 +97,7 @@ pub fn a_part_out_of_range_is_refused(subject: &dyn Subject) {
     store.ingest(history("ada", 2)).unwrap();
     for part in [1.0, -0.1, f64::NAN, f64::INFINITY] {
         let error = store.cut_periods(&user("ada"), 1, part).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("hold-out: {part} is not")), "{error}");
+        assert!(error.to_string().starts_with(&format!("hold_out = {part} is not")), "{error}");
     }
     assert_eq!(store.pending(&user("ada")).unwrap().len(), 2);
 }

@@ -10,11 +10,12 @@ use spring_memory::{BufferItem, Evicted, EvictionReason, Interaction, Interactio
 
 use crate::{
     Config, DecodingConfig, Error, PeriodCommit, Result, Settings, Store,
-    backend::{Durability, LeaseRow, Texts, Users},
+    backend::{Durability, LeaseRow, RowsMut as _, Texts, Users},
     record::{
         AnswerRecord, Cut, Ending, PeriodRecord, RetrievedText, ScoredText, SelectionRecord,
         TokenTrace, UpdateRecord,
     },
+    store::Checked,
 };
 
 /// Settings of a base that nobody has.
@@ -129,14 +130,28 @@ pub fn commit(period: u32, parent: u32) -> PeriodCommit {
     }
 }
 
+fn lora() -> LoraConfig {
+    LoraConfig { rank: 16, ..LoraConfig::default() }
+}
+
+/// The same commit as a training would make it: what no adapter has scored has no such score, and
+/// the adapter has the shape of the record's settings.
+pub fn trained(mut commit: PeriodCommit) -> PeriodCommit {
+    let record = &mut commit.record;
+    record.config.lora = lora();
+    if record.parent == 0 {
+        record.scores.iter_mut().for_each(|score| score.adapter = None);
+    }
+    commit
+}
+
 /// The bytes of an adapter of a base.
 pub fn adapter(base: &str) -> Vec<u8> {
     let config = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 64,
         "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2,
         "max_position_embeddings": 16}"#;
     let model = ModelConfig::from_json(config.as_bytes(), "config.json").unwrap();
-    let lora = LoraConfig { rank: 16, ..LoraConfig::default() };
-    Adapter::init(&lora, &model, base, 0).unwrap().to_bytes().unwrap()
+    Adapter::init(&lora(), &model, base, 0).unwrap().to_bytes().unwrap()
 }
 
 /// Commits under a lease of its own, over what is there now.
@@ -201,7 +216,7 @@ pub fn dump(store: &Store) -> Vec<String> {
                 lines.push(format!("{row:?} {record:?} {memories:?}"));
             }
             rows.answers(user.key, false, &mut |key, record| {
-                lines.push(format!("{key}: {record}"));
+                lines.push(format!("{key}: {} {}", record.value, record.sum));
                 Ok(ControlFlow::Continue(()))
             })?;
             let lease = rows.lease(user.key)?.filter(|lease| lease.expires > 0);
@@ -230,21 +245,27 @@ pub fn end_lease(store: &Store, name: &str, expires: i64) {
     let written = store.backend().write(Durability::Process, &mut |rows| {
         let user = rows.user(&user(name))?.unwrap();
         let lease = rows.lease(user.key)?.unwrap();
-        let swapped =
-            rows.swap_lease(user.key, Some(lease.token), &LeaseRow { expires, ..lease })?;
+        let ended = LeaseRow { expires, ..lease };
+        let swapped = Checked(rows).swap_lease(user.key, Some(ended.token), &ended)?;
         assert!(swapped);
         Ok(())
     });
     written.unwrap();
 }
 
-/// The reason of an [`Error::State`].
+/// The reason of an [`Error::State`] or [`Error::Damaged`].
 #[track_caller]
 pub fn reason<T: std::fmt::Debug>(result: Result<T>) -> String {
     match result {
         Err(Error::State { reason, .. }) => {
             assert!(!reason.contains('\n'), "{reason}");
             reason
+        }
+        Err(error @ Error::Damaged { .. }) => {
+            let said = error.to_string();
+            let from = said.find("damaged in table").unwrap();
+            assert!(!said.contains('\n') && said.contains("restore it from a copy"), "{said}");
+            said[from..].to_owned()
         }
         other => panic!("expected a state error, got {other:?}"),
     }

@@ -24,9 +24,9 @@ fn fill(store: &Store) {
     // The record's texts are those of its period, and so is the buffer.
     let of = |period: u32, parent| {
         let first = 3 * u64::from(period) - 2;
-        let mut commit = commit(period, parent);
+        let mut commit = trained(commit(period, parent));
         for (score, seq) in commit.record.scores.iter_mut().zip(first..) {
-            score.seq = seq;
+            (score.seq, score.id) = (seq, id(&seq.to_string()));
         }
         let mut item = commit.buffer[0];
         let mut item = |key| {
@@ -193,6 +193,28 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
         ("places.jsonl", "\"period\":1", "\"period\":2", "text 1 is not one that period 1 learns"),
         ("generations.jsonl", "\"parent\":0", "\"parent\":7", "from 7 is not in order"),
         ("generations.jsonl", "[{\"key\":2", "[{\"key\":3", "text 3 cannot be in a buffer"),
+        ("generations.jsonl", "\"epochs\":2", "\"epochs\":0", "the settings of the record: "),
+        ("generations.jsonl", "\"epochs\":2", "\"epochs\":1048576", "epochs is at most 1000"),
+        (
+            "generations.jsonl",
+            "\"learning_rate\":0.0001",
+            "\"learning_rate\":1e12",
+            "training.learning_rate at most 10",
+        ),
+        ("generations.jsonl", "\"rank\":16", "\"rank\":4096", "the settings of the record: "),
+        ("generations.jsonl", "\"rank\":16", "\"rank\":8", "has another shape, scale or dropout"),
+        ("generations.jsonl", "\"held_out\":1", "\"held_out\":0", "holds out 1 texts, and not 0"),
+        ("generations.jsonl", "\"id\":\"1\"", "\"id\":\"2\"", "text 1 is 1, and not 2"),
+        ("generations.jsonl", "\"selected\":1", "\"selected\":2", "the ranks of the selected"),
+        (
+            "adapters/2/adapter_config.json",
+            "\"lora_dropout\": 0.05",
+            "\"lora_dropout\": 0.5",
+            "has another shape, scale or dropout",
+        ),
+        ("user.json", "\"periods\":3", "\"periods\":5000", "4997 of 5000 periods have neither"),
+        ("answers.jsonl", "\"generation\":2", "\"generation\":7", "there is no generation 7"),
+        ("answers.jsonl", "\"seq\":1", "\"seq\":11", "there is no text 11"),
         ("answers.jsonl", "{", "[", "answers.jsonl:1"),
         ("settings.toml", "seed", "sead", "settings.toml"),
     ] {
@@ -203,6 +225,22 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
         });
         assert!(error.contains(said), "{file}, {to}: {error}");
         assert!(error.contains("nothing was imported") || error.contains(file), "{error}");
+    }
+    // A generation that would be left alone when a text of an earlier period is forgotten.
+    let error = refused("generations.jsonl", &|path| {
+        let text = fs::read_to_string(path).unwrap();
+        fs::write(path, text.replace("\"parent\":3", "\"parent\":0")).unwrap();
+    });
+    assert!(error.contains("generation 4 learned period 3 from generation 0"), "{error}");
+    // Weights that are finite, and of no training.
+    for (weight, said) in [(1e30_f32, "has a weight above 100"), (f32::NAN, "adapter")] {
+        let error = refused("adapters/3/adapter_model.safetensors", &|path| {
+            let mut bytes = fs::read(path).unwrap();
+            let last = bytes.len() - 4;
+            bytes[last..].copy_from_slice(&weight.to_le_bytes());
+            fs::write(path, bytes).unwrap();
+        });
+        assert!(error.contains(said), "{error}");
     }
     for file in whole.keys() {
         let name = file.to_str().unwrap();

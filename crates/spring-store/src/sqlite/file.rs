@@ -7,30 +7,16 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, config::DbConfig,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
-use super::failure::{BUSY_TIMEOUT, Failure, Outcome};
+use super::{
+    failure::{BUSY_TIMEOUT, Failure, Outcome},
+    schema::{self, SCHEMA_VERSION},
+};
 use crate::backend::{Fault, SettingsRow};
 
 /// How long rewriting the file waits for other processes.
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Marks the file as a state: "SPRG".
-const APPLICATION_ID: i64 = 0x5350_5247;
-
-/// The version of `schema.sql`.
-pub(super) const SCHEMA_VERSION: i64 = 4;
-
-const SCHEMA: &str = include_str!("schema.sql");
-
-/// What turns version 1 into 2, 2 into 3, and so on.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize - 1] = [
-    include_str!("migrate_1_to_2.sql"),
-    include_str!("migrate_2_to_3.sql"),
-    include_str!("migrate_3_to_4.sql"),
-];
 
 /// What a [`Sqlite`](super::Sqlite) file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +45,7 @@ pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<Connection>
     let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut connection| {
         fill(&mut connection, settings)?;
         prepare_for_writing(&connection)?;
+        sync(path)?;
         Ok(connection)
     });
     if made.is_err() {
@@ -66,6 +53,19 @@ pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<Connection>
         let _ = fs::remove_file(path);
     }
     made
+}
+
+/// Sees to it that a new file and its name outlive a power cut.
+fn sync(path: &Path) -> Outcome<()> {
+    let path = resolve(path)?;
+    let synced = File::options().write(true).open(&path).and_then(|file| file.sync_all());
+    // Elsewhere than on Unix a folder cannot be asked for that.
+    let folder = path.parent().filter(|_| cfg!(unix));
+    let synced =
+        synced.and_then(|()| folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
+    synced.map_err(|error| {
+        Failure::State(format!("cannot be written to the disk: {error}; check the disk"))
+    })
 }
 
 /// A store without a file.
@@ -96,11 +96,12 @@ pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
         }
         Ok(found) => refuse_second_name(&found)?,
     }
+    refuse_odd_companions(path)?;
     let mut connection = match access {
         Access::ReadOnly => connect_to_read(path)?,
         Access::ReadWrite => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
     };
-    let version = check(&connection)?;
+    let version = schema::check(&connection)?;
     check_length(path, &connection)?;
     if access == Access::ReadOnly && version < SCHEMA_VERSION {
         // Once for all: whoever may write it brings it up to date.
@@ -116,9 +117,29 @@ pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
             ));
         }
         prepare_for_writing(&connection)?;
-        migrate(&mut connection)?;
+        schema::migrate(&mut connection)?;
+        if version < SCHEMA_VERSION {
+            schema::check(&connection)?;
+        }
     }
     Ok(connection)
+}
+
+/// SQLite opens what lies beside the file under its own names, and a pipe there would keep it
+/// waiting for ever.
+fn refuse_odd_companions(path: &Path) -> Outcome<()> {
+    let path = resolve(path)?;
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let mut beside = path.clone().into_os_string();
+        beside.push(suffix);
+        if fs::symlink_metadata(&beside).is_ok_and(|found| !found.is_file()) {
+            return Err(Failure::State(format!(
+                "{} is not a plain file, as what SQLite keeps there is; move it away",
+                Path::new(&beside).display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// SQLite names its log after the file, so two names of one file have two logs, and what one
@@ -166,12 +187,12 @@ fn connect(path: &Path, flags: OpenFlags) -> Outcome<Connection> {
     Ok(connection)
 }
 
-/// Also where neither the file nor its folder may be written: SQLite cannot make its write-ahead
-/// log there, but if there is none, then the file alone is the whole state and can be read as one
+/// Also where neither the file nor its folder may be written, or the disk is full: SQLite cannot make
+/// its write-ahead log there, but if there is none, then the file alone is the whole state and can be read as one
 /// that does not change.
 fn connect_to_read(path: &Path) -> Outcome<Connection> {
     let read = |connection: Connection| {
-        application_id(&connection).map(|_| connection).map_err(Failure::from)
+        schema::application_id(&connection).map(|_| connection).map_err(Failure::from)
     };
     match connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(read) {
         Err(Failure::Sqlite(error)) if is_locked_out(&error) && is_alone(path)? => {
@@ -181,8 +202,13 @@ fn connect_to_read(path: &Path) -> Outcome<Connection> {
     }
 }
 
+/// Whether SQLite could not make its files beside a state: it may not, or the disk is full.
 fn is_locked_out(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+    use ErrorCode as E;
+    matches!(
+        error.sqlite_error_code(),
+        Some(E::CannotOpen | E::ReadOnly | E::DiskFull | E::SystemIoFailure)
+    )
 }
 
 /// Whether the whole state lies in the file, none of it in a log or journal beside it.
@@ -276,67 +302,9 @@ fn empty_log(connection: &Connection) -> Outcome<bool> {
 
 fn fill(connection: &mut Connection, settings: &SettingsRow) -> Outcome<()> {
     let transaction = connection.transaction()?;
-    write_schema(&transaction, settings)?;
+    schema::write(&transaction, settings)?;
     transaction.commit()?;
     Ok(())
-}
-
-/// Tables, settings and the file's marks.
-pub(super) fn write_schema(transaction: &Transaction<'_>, settings: &SettingsRow) -> Outcome<()> {
-    transaction.execute_batch(SCHEMA)?;
-    transaction.execute(
-        "INSERT INTO settings (one, model, fingerprint, config) VALUES (1, ?1, ?2, ?3)",
-        (&settings.model, &settings.fingerprint, &settings.config),
-    )?;
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    Ok(())
-}
-
-fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.pragma_query_value(None, "application_id", |row| row.get(0))
-}
-
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}
-
-/// Brings an older file up to this version, whole or not at all.
-fn migrate(connection: &mut Connection) -> Outcome<()> {
-    if version(connection)? == SCHEMA_VERSION {
-        return Ok(());
-    }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Read again: another process may have been faster.
-    let from = usize::try_from(version(&transaction)?).unwrap_or(MIGRATIONS.len());
-    for step in MIGRATIONS.iter().skip(from.saturating_sub(1)) {
-        transaction.execute_batch(step)?;
-    }
-    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    transaction.commit()?;
-    Ok(())
-}
-
-/// Whether it is a state, and of a version that is known; gives the version.
-fn check(connection: &Connection) -> Outcome<i64> {
-    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-    if pages == 0 {
-        let reason = "empty: making it was cut short; delete it and make it again";
-        return Err(Failure::State(reason.into()));
-    }
-    if application_id(connection)? != APPLICATION_ID {
-        return Err(Failure::State("a database of another program; name the right file".into()));
-    }
-    match version(connection)? {
-        known @ 1..=SCHEMA_VERSION => Ok(known),
-        newer if newer > SCHEMA_VERSION => Err(Failure::State(format!(
-            "written by a newer version of this program (format {newer}, known here up to \
-             {SCHEMA_VERSION}); update the program"
-        ))),
-        other => Err(Failure::State(format!(
-            "damaged: there is no format {other}; restore the file from a copy"
-        ))),
-    }
 }
 
 /// SQLite notices a missing page, but reads a page cut short as if its end were zeros.
@@ -350,8 +318,9 @@ fn check_length(path: &Path, connection: &Connection) -> Outcome<()> {
     Ok(())
 }
 
-/// SQLite's own checks: pages, indexes, constraints, references.
+/// The tables themselves, and SQLite's own checks: pages, indexes, constraints, references.
 pub(super) fn check_pages(connection: &Connection) -> Outcome<()> {
+    schema::check(connection)?;
     let mut query = connection.prepare("PRAGMA integrity_check(1)")?;
     let found: String = query.query_row((), |row| row.get(0))?;
     if found != "ok" {

@@ -1,6 +1,11 @@
-//! Which process holds a lease, and whether it still runs: a hint from `/proc`, by which the lease
-//! of a process that died is free at once. Elsewhere, and on other machines, leases end by their
-//! time.
+//! Which process holds a lease, and whether it still runs: by which the lease of a process that died
+//! is free at once. Elsewhere than on Linux, and on other machines, leases end by their time.
+//!
+//! `/proc` and not a file lock: a lock belongs to a file, and a state has any number of users, so
+//! each would need a file of its own beside the state, which a copy or a removal of the state would
+//! miss. A process number alone says little, as numbers are given again; with the start of the
+//! machine, the table of processes and the start of the process it names one process. It only ever
+//! sets a user free; what keeps two from writing is the lease's token.
 
 use std::fs;
 

@@ -2,13 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::{Connection, OptionalExtension, Params, Row};
+use rusqlite::{
+    Connection, OptionalExtension, Params, Row,
+    types::{FromSql, Type},
+};
 use spring_memory::UserId;
 
 use super::failure::of_query;
 use crate::backend::{
-    Extent, Fault, GenerationRow, Holder, InteractionRow, LeaseRow, MemoriesRow, MemoriesSize,
-    Outcome, Rows, RowsMut, SettingsRow, Text, Texts, UserRow, Users, Visit,
+    Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, LearnedRow, LeaseRow,
+    MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut, SettingsRow, Summed, Text, Texts,
+    UserRow, Users, Visit,
 };
 
 /// The columns of an interaction with its place, from tables `i` and `m`.
@@ -16,7 +20,7 @@ macro_rules! interactions {
     ($rest:literal) => {
         concat!(
             "SELECT i.seq, i.id, i.seconds, i.nanoseconds, i.base, i.meta, i.prompt, i.response,
-             m.period, m.held_out ",
+             m.period, m.held_out, i.sum, i.base_sum, m.sum ",
             $rest
         )
     };
@@ -39,7 +43,8 @@ impl Connected<'_> {
         let mut statement = self.0.prepare_cached(query).map_err(failed)?;
         let mut rows = statement.query(params).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
-            if take(read(row).map_err(failed)?)?.is_break() {
+            let of_row = |error| failed(error).of_item(label(row));
+            if take(read(row).map_err(of_row)?)?.is_break() {
                 break;
             }
         }
@@ -81,9 +86,22 @@ impl Connected<'_> {
     }
 }
 
+/// Which row one is, as far as its first value tells.
+fn label(row: &Row<'_>) -> String {
+    match (row.as_ref().column_name(0), row.get::<_, i64>(0)) {
+        (Ok(name), Ok(number)) => format!("{name} {number}"),
+        _ => "a row".into(),
+    }
+}
+
 /// A number as SQLite has them; those beyond are nowhere in the state.
 fn number_of(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(-1)
+}
+
+/// A value and its checksum, the first two columns.
+fn summed<T: FromSql>(row: &Row<'_>) -> rusqlite::Result<Summed<T>> {
+    Ok(Summed { value: row.get(0)?, sum: row.get(1)? })
 }
 
 fn interaction(row: &Row<'_>) -> rusqlite::Result<InteractionRow> {
@@ -99,18 +117,20 @@ fn interaction(row: &Row<'_>) -> rusqlite::Result<InteractionRow> {
         prompt: row.get(6)?,
         response: row.get(7)?,
         place: period.zip(held_out),
+        sums: InteractionSums { text: row.get(10)?, base: row.get(11)?, place: row.get(12)? },
     })
 }
 
 impl Rows for Connected<'_> {
     fn settings(&self) -> Outcome<SettingsRow> {
-        let query = "SELECT model, fingerprint, config, removals FROM settings";
+        let query = "SELECT model, fingerprint, config, removals, sum FROM settings";
         let settings = self.one("settings", query, (), |row| {
             Ok(SettingsRow {
                 model: row.get(0)?,
                 fingerprint: row.get(1)?,
                 config: row.get(2)?,
                 removals: row.get(3)?,
+                sum: row.get(4)?,
             })
         })?;
         settings.ok_or_else(|| Fault::damaged("settings", "it is empty"))
@@ -142,15 +162,21 @@ impl Rows for Connected<'_> {
     }
 
     fn user(&self, name: &UserId) -> Outcome<Option<UserRow>> {
-        let query =
-            "SELECT key, next_seq, generation, pending, removals FROM users WHERE name = ?1";
+        let query = "SELECT key, name, next_seq, generation, pending, removals, sum FROM users
+                     WHERE name = ?1";
         self.one("users", query, [name.as_str()], |row| {
+            let name: String = row.get(1)?;
+            let name = UserId::new(name).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error))
+            })?;
             Ok(UserRow {
                 key: row.get(0)?,
-                next_seq: row.get(1)?,
-                generation: row.get(2)?,
-                pending: row.get(3)?,
-                removals: row.get(4)?,
+                name,
+                next_seq: row.get(2)?,
+                generation: row.get(3)?,
+                pending: row.get(4)?,
+                removals: row.get(5)?,
+                sum: row.get(6)?,
             })
         })
     }
@@ -189,7 +215,7 @@ impl Rows for Connected<'_> {
             ),
             Texts::Pending => {
                 "SELECT seq, id, seconds, nanoseconds, base, meta, prompt, response,
-                 NULL AS period, NULL AS held_out FROM interactions i WHERE user = ?1
+                 NULL, NULL, sum, base_sum, NULL FROM interactions i WHERE user = ?1
                  AND NOT EXISTS (SELECT 1 FROM members m WHERE m.user = i.user AND m.seq = i.seq)
                  ORDER BY seconds, nanoseconds, seq"
             }
@@ -237,7 +263,8 @@ impl Rows for Connected<'_> {
 
     fn generations(&self, user: i64) -> Outcome<Vec<GenerationRow>> {
         let query = "SELECT g.number, g.parent, g.period, octet_length(g.record), m.buffered,
-                     octet_length(m.adapter), octet_length(m.buffer) + octet_length(m.calibration)
+                     octet_length(m.adapter), octet_length(m.buffer) + octet_length(m.calibration),
+                     g.sum
                      FROM generations g LEFT JOIN memories m
                      ON m.user = g.user AND m.generation = g.number
                      WHERE g.user = ?1 ORDER BY g.number";
@@ -250,6 +277,7 @@ impl Rows for Connected<'_> {
                 period: row.get(2)?,
                 record: row.get(3)?,
                 memories: None,
+                sum: row.get(7)?,
             };
             Ok((generation, sizes))
         };
@@ -263,13 +291,13 @@ impl Rows for Connected<'_> {
         rows.into_iter().map(sized).collect()
     }
 
-    fn record(&self, user: i64, generation: u32) -> Outcome<Option<String>> {
-        let query = "SELECT record FROM generations WHERE user = ?1 AND number = ?2";
-        self.one("generations", query, (user, generation), |row| row.get(0))
+    fn record(&self, user: i64, generation: u32) -> Outcome<Option<Summed<String>>> {
+        let query = "SELECT record, record_sum FROM generations WHERE user = ?1 AND number = ?2";
+        self.one("generations", query, (user, generation), summed)
     }
 
     fn memories(&self, user: i64, generation: u32) -> Outcome<Option<MemoriesRow>> {
-        let query = "SELECT buffered, buffer, calibration, adapter FROM memories
+        let query = "SELECT buffered, buffer, calibration, adapter, sum FROM memories
                      WHERE user = ?1 AND generation = ?2";
         self.one("memories", query, (user, generation), |row| {
             Ok(MemoriesRow {
@@ -277,6 +305,7 @@ impl Rows for Connected<'_> {
                 buffer: row.get(1)?,
                 calibration: row.get(2)?,
                 adapter: row.get(3)?,
+                sum: row.get(4)?,
             })
         })
     }
@@ -285,24 +314,24 @@ impl Rows for Connected<'_> {
         &self,
         user: i64,
         newest_first: bool,
-        visit: &mut dyn FnMut(i64, String) -> Outcome<ControlFlow<()>>,
+        visit: &mut dyn FnMut(i64, Summed<String>) -> Outcome<ControlFlow<()>>,
     ) -> Outcome<()> {
         let query = match newest_first {
-            true => "SELECT key, record FROM answers WHERE user = ?1 ORDER BY key DESC",
-            false => "SELECT key, record FROM answers WHERE user = ?1 ORDER BY key",
+            true => "SELECT record, sum, key FROM answers WHERE user = ?1 ORDER BY key DESC",
+            false => "SELECT record, sum, key FROM answers WHERE user = ?1 ORDER BY key",
         };
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let read = |row: &Row<'_>| Ok((row.get(2)?, summed(row)?));
         self.each("answers", query, [user], read, |(key, record)| visit(key, record))
     }
 
-    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Vec<u8>>> {
-        let query = "SELECT vector FROM embeddings WHERE user = ?1 AND seq = ?2 AND base = ?3";
-        self.one("embeddings", query, (user, number_of(seq), base), |row| row.get(0))
+    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Summed<Vec<u8>>>> {
+        let query = "SELECT vector, sum FROM embeddings WHERE user = ?1 AND seq = ?2 AND base = ?3";
+        self.one("embeddings", query, (user, number_of(seq), base), summed)
     }
 
     fn lease(&self, user: i64) -> Outcome<Option<LeaseRow>> {
-        let query =
-            "SELECT token, holder, place, process, started, expires FROM leases WHERE user = ?1";
+        let query = "SELECT token, holder, place, process, started, expires, sum FROM leases
+                     WHERE user = ?1";
         self.one("leases", query, [user], |row| {
             let holder = Holder {
                 name: row.get(1)?,
@@ -310,46 +339,51 @@ impl Rows for Connected<'_> {
                 process: row.get(3)?,
                 started: row.get(4)?,
             };
-            Ok(LeaseRow { token: row.get(0)?, holder, expires: row.get(5)? })
+            Ok(LeaseRow { token: row.get(0)?, holder, expires: row.get(5)?, sum: row.get(6)? })
         })
     }
 
-    fn graph(&self, user: i64) -> Outcome<Option<String>> {
-        self.one("graphs", "SELECT stamp FROM graphs WHERE user = ?1", [user], |row| row.get(0))
+    fn graph(&self, user: i64) -> Outcome<Option<Summed<String>>> {
+        self.one("graphs", "SELECT stamp, sum FROM graphs WHERE user = ?1", [user], summed)
     }
 }
 
 impl RowsMut for Connected<'_> {
-    fn set_config(&mut self, config: &str, forget_bases: bool) -> Outcome<()> {
-        self.change("settings", "UPDATE settings SET config = ?1", [config])?;
-        if forget_bases {
-            let forget = "UPDATE interactions SET base = NULL WHERE base IS NOT NULL";
-            self.change("interactions", forget, ())?;
+    fn put_settings(&mut self, row: &SettingsRow) -> Outcome<()> {
+        // `scrub` in the same transaction as the removal, so that a crash before the file is
+        // rewritten is made good later.
+        let put = "UPDATE settings SET model = ?1, fingerprint = ?2, config = ?3,
+                   scrub = max(scrub, removals < ?4), removals = ?4, sum = ?5";
+        let SettingsRow { model, fingerprint, config, removals, sum } = row;
+        let removals = number_of(*removals);
+        match self.change("settings", put, (model, fingerprint, config, removals, sum))? {
+            1 => Ok(()),
+            _ => Err(Fault::damaged("settings", "it is empty")),
         }
+    }
+
+    fn forget_bases(&mut self) -> Outcome<()> {
+        let forget = "UPDATE interactions SET base = NULL, base_sum = NULL WHERE base IS NOT NULL";
+        self.change("interactions", forget, ())?;
         Ok(())
     }
 
-    fn count_removal(&mut self) -> Outcome<u64> {
-        // In the same transaction as the removal, so that a crash before the file is rewritten is
-        // made good later.
-        let count = "UPDATE settings SET scrub = 1, removals = removals + 1 RETURNING removals";
-        let removals = self.one("settings", count, (), |row| row.get(0))?;
-        removals.ok_or_else(|| Fault::damaged("settings", "it is empty"))
-    }
-
     fn add_user(&mut self, name: &UserId, removals: u64) -> Outcome<UserRow> {
-        let add = "INSERT INTO users (name, removals) VALUES (?1, ?2)";
+        let add = "INSERT INTO users (name, removals, sum) VALUES (?1, ?2, 0)";
         self.change("users", add, (name.as_str(), number_of(removals)))?;
         let key = self.0.last_insert_rowid();
-        Ok(UserRow { key, next_seq: 1, generation: 0, pending: 0, removals })
+        let name = name.clone();
+        Ok(UserRow { key, name, next_seq: 1, generation: 0, pending: 0, removals, sum: 0 })
     }
 
     fn put_user(&mut self, user: &UserRow) -> Outcome<()> {
-        let put = "UPDATE users SET next_seq = ?2, generation = ?3, pending = ?4, removals = ?5
+        let put = "UPDATE users SET next_seq = ?2, generation = ?3, pending = ?4, removals = ?5,
+                   sum = ?6
                    WHERE key = ?1";
         let (next_seq, pending) = (number_of(user.next_seq), number_of(user.pending));
         let removals = number_of(user.removals);
-        self.change("users", put, (user.key, next_seq, user.generation, pending, removals))?;
+        let values = (user.key, next_seq, user.generation, pending, removals, user.sum);
+        self.change("users", put, values)?;
         Ok(())
     }
 
@@ -360,18 +394,20 @@ impl RowsMut for Connected<'_> {
 
     fn put_interaction(&mut self, user: i64, row: &InteractionRow) -> Outcome<()> {
         let put = "INSERT INTO interactions
-                   (user, seq, id, seconds, nanoseconds, meta, prompt, response, base)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                   (user, seq, id, seconds, nanoseconds, meta, prompt, response, sum, base,
+                    base_sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         let InteractionRow { id, seconds, nanoseconds, meta, prompt, response, base, .. } = row;
-        let seq = number_of(row.seq);
-        let values = (user, seq, id, seconds, nanoseconds, meta, prompt, response, base);
+        let (seq, InteractionSums { text, base: base_sum, .. }) = (number_of(row.seq), row.sums);
+        let values =
+            (user, seq, id, seconds, nanoseconds, meta, prompt, response, text, base, base_sum);
         self.change("interactions", put, values)?;
         Ok(())
     }
 
-    fn set_base(&mut self, user: i64, seq: u64, base: f64) -> Outcome<bool> {
-        let set = "UPDATE interactions SET base = ?3 WHERE user = ?1 AND seq = ?2";
-        Ok(self.change("interactions", set, (user, number_of(seq), base))? > 0)
+    fn set_base(&mut self, user: i64, seq: u64, base: Summed<f64>) -> Outcome<bool> {
+        let set = "UPDATE interactions SET base = ?3, base_sum = ?4 WHERE user = ?1 AND seq = ?2";
+        let values = (user, number_of(seq), base.value, base.sum);
+        Ok(self.change("interactions", set, values)? > 0)
     }
 
     fn delete_interaction(&mut self, user: i64, seq: u64) -> Outcome<()> {
@@ -380,28 +416,25 @@ impl RowsMut for Connected<'_> {
         Ok(())
     }
 
-    fn put_period(&mut self, user: i64, number: u32, members: &[(u64, bool)]) -> Outcome<()> {
+    fn put_period(&mut self, user: i64, number: u32, members: &[MemberRow]) -> Outcome<()> {
         let put = "INSERT OR IGNORE INTO periods (user, number) VALUES (?1, ?2)";
         self.change("periods", put, (user, number))?;
-        let put = "INSERT INTO members (user, seq, period, held_out) VALUES (?1, ?2, ?3, ?4)";
-        for &(seq, held_out) in members {
-            self.change("members", put, (user, number_of(seq), number, held_out))?;
+        let put =
+            "INSERT INTO members (user, seq, period, held_out, sum) VALUES (?1, ?2, ?3, ?4, ?5)";
+        for &MemberRow { seq, held_out, sum } in members {
+            self.change("members", put, (user, number_of(seq), number, held_out, sum))?;
         }
         Ok(())
     }
 
-    fn put_generation(
-        &mut self,
-        user: i64,
-        number: u32,
-        parent: u32,
-        period: u32,
-        record: &str,
-    ) -> Outcome<()> {
-        let put = "INSERT INTO generations (user, number, parent, period, record)
-                   VALUES (?1, ?2, ?3, ?4, ?5)
-                   ON CONFLICT (user, number) DO UPDATE SET record = excluded.record";
-        self.change("generations", put, (user, number, parent, period, record))?;
+    fn put_generation(&mut self, user: i64, row: &LearnedRow) -> Outcome<()> {
+        let put = "INSERT INTO generations (user, number, parent, period, sum, record, record_sum)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                   ON CONFLICT (user, number) DO UPDATE
+                   SET record = excluded.record, record_sum = excluded.record_sum";
+        let LearnedRow { number, parent, period, sum, record } = row;
+        let values = (user, number, parent, period, sum, &record.value, record.sum);
+        self.change("generations", put, values)?;
         Ok(())
     }
 
@@ -413,22 +446,21 @@ impl RowsMut for Connected<'_> {
     ) -> Outcome<()> {
         let delete = "DELETE FROM memories WHERE user = ?1 AND generation = ?2";
         self.change("memories", delete, (user, generation))?;
-        let Some(MemoriesRow { buffered, buffer, calibration, adapter }) = row else {
+        let Some(MemoriesRow { buffered, buffer, calibration, adapter, sum }) = row else {
             return Ok(());
         };
-        let put = "INSERT INTO memories (user, generation, buffered, buffer, calibration, adapter)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let put =
+            "INSERT INTO memories (user, generation, buffered, buffer, calibration, adapter, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let buffered = number_of(*buffered);
-        self.change("memories", put, (user, generation, buffered, buffer, calibration, adapter))?;
+        let values = (user, generation, buffered, buffer, calibration, adapter, sum);
+        self.change("memories", put, values)?;
         Ok(())
     }
 
-    fn put_answer(&mut self, user: i64, record: &str) -> Outcome<()> {
-        self.change(
-            "answers",
-            "INSERT INTO answers (user, record) VALUES (?1, ?2)",
-            (user, record),
-        )?;
+    fn put_answer(&mut self, user: i64, record: Summed<&str>) -> Outcome<()> {
+        let put = "INSERT INTO answers (user, record, sum) VALUES (?1, ?2, ?3)";
+        self.change("answers", put, (user, record.value, record.sum))?;
         Ok(())
     }
 
@@ -437,38 +469,46 @@ impl RowsMut for Connected<'_> {
         Ok(())
     }
 
-    fn put_embedding(&mut self, user: i64, seq: u64, base: &str, vector: &[u8]) -> Outcome<()> {
-        let put = "INSERT OR REPLACE INTO embeddings (user, seq, base, vector)
-                   VALUES (?1, ?2, ?3, ?4)";
-        self.change("embeddings", put, (user, number_of(seq), base, vector))?;
+    fn put_embedding(
+        &mut self,
+        user: i64,
+        seq: u64,
+        base: &str,
+        vector: Summed<&[u8]>,
+    ) -> Outcome<()> {
+        let put = "INSERT OR REPLACE INTO embeddings (user, seq, base, vector, sum)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let values = (user, number_of(seq), base, vector.value, vector.sum);
+        self.change("embeddings", put, values)?;
         Ok(())
     }
 
     fn swap_lease(&mut self, user: i64, expected: Option<i64>, lease: &LeaseRow) -> Outcome<bool> {
-        let LeaseRow { token, holder, expires } = lease;
+        let LeaseRow { token, holder, expires, sum } = lease;
         let Holder { name, place, process, started } = holder;
         let changed = match expected {
             None => {
                 let add = "INSERT INTO leases
-                           (user, token, holder, place, process, started, expires)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (user) DO NOTHING";
-                self.change("leases", add, (user, token, name, place, process, started, expires))?
+                           (user, token, holder, place, process, started, expires, sum)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (user) DO NOTHING";
+                let values = (user, token, name, place, process, started, expires, sum);
+                self.change("leases", add, values)?
             }
             Some(expected) => {
                 let swap = "UPDATE leases SET token = ?3, holder = ?4, place = ?5, process = ?6,
-                            started = ?7, expires = ?8 WHERE user = ?1 AND token = ?2";
-                let values = (user, expected, token, name, place, process, started, expires);
+                            started = ?7, expires = ?8, sum = ?9 WHERE user = ?1 AND token = ?2";
+                let values = (user, expected, token, name, place, process, started, expires, sum);
                 self.change("leases", swap, values)?
             }
         };
         Ok(changed > 0)
     }
 
-    fn put_graph(&mut self, user: i64, stamp: Option<&str>) -> Outcome<()> {
+    fn put_graph(&mut self, user: i64, stamp: Option<Summed<&str>>) -> Outcome<()> {
         match stamp {
-            Some(stamp) => {
-                let put = "INSERT OR REPLACE INTO graphs (user, stamp) VALUES (?1, ?2)";
-                self.change("graphs", put, (user, stamp))?;
+            Some(Summed { value, sum }) => {
+                let put = "INSERT OR REPLACE INTO graphs (user, stamp, sum) VALUES (?1, ?2, ?3)";
+                self.change("graphs", put, (user, value, sum))?;
             }
             None => {
                 self.change("graphs", "DELETE FROM graphs WHERE user = ?1", [user])?;

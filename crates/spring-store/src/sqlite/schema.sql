@@ -1,4 +1,5 @@
 -- The state of all users of one installation. Every user's rows hang on `users`: deleting that row deletes them all.
+-- A `sum` is the checksum of its row, with the user's key; what is in it is said in store/sums.rs.
 
 -- What the state was made with: one row.
 CREATE TABLE settings (
@@ -9,7 +10,8 @@ CREATE TABLE settings (
     -- 1 from a removal until the file was rewritten without what was removed.
     scrub INTEGER NOT NULL DEFAULT 0,
     -- Removals of users and of single texts, counted.
-    removals INTEGER NOT NULL DEFAULT 0
+    removals INTEGER NOT NULL DEFAULT 0,
+    sum INTEGER NOT NULL -- of all but `scrub`
 ) STRICT;
 
 CREATE TABLE users (
@@ -24,7 +26,8 @@ CREATE TABLE users (
     pending INTEGER NOT NULL DEFAULT 0,
     -- The state's count of removals when the user was added or last lost a text: what was computed from the user's
     -- texts while it was another number is not kept.
-    removals INTEGER NOT NULL DEFAULT 0
+    removals INTEGER NOT NULL DEFAULT 0,
+    sum INTEGER NOT NULL
 ) STRICT;
 
 -- Who trains a user, so that nobody else does. The row stays when a lease has ended, with `expires` 0,
@@ -37,7 +40,8 @@ CREATE TABLE leases (
     place TEXT NOT NULL,
     process INTEGER NOT NULL,
     started INTEGER NOT NULL,
-    expires INTEGER NOT NULL -- seconds since 1970 UTC
+    expires INTEGER NOT NULL, -- seconds since 1970 UTC
+    sum INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE interactions (
@@ -51,6 +55,8 @@ CREATE TABLE interactions (
     meta TEXT, -- JSON
     prompt TEXT NOT NULL,
     response TEXT NOT NULL,
+    sum INTEGER NOT NULL, -- of all but `base`
+    base_sum INTEGER, -- of `base`
     PRIMARY KEY (user, seq),
     UNIQUE (user, id)
 ) STRICT;
@@ -68,6 +74,7 @@ CREATE TABLE members (
     seq INTEGER NOT NULL,
     period INTEGER NOT NULL,
     held_out INTEGER NOT NULL CHECK (held_out IN (0, 1)),
+    sum INTEGER NOT NULL,
     PRIMARY KEY (user, seq),
     FOREIGN KEY (user, seq) REFERENCES interactions ON DELETE CASCADE,
     FOREIGN KEY (user, period) REFERENCES periods ON DELETE CASCADE
@@ -81,6 +88,8 @@ CREATE TABLE generations (
     parent INTEGER NOT NULL CHECK (parent >= 0 AND parent < number), -- 0 for none
     period INTEGER NOT NULL,
     record TEXT NOT NULL, -- JSON
+    sum INTEGER NOT NULL, -- of number, parent and period
+    record_sum INTEGER NOT NULL,
     PRIMARY KEY (user, number),
     FOREIGN KEY (user, period) REFERENCES periods ON DELETE CASCADE
 ) STRICT;
@@ -93,6 +102,7 @@ CREATE TABLE memories (
     buffer TEXT NOT NULL, -- JSON, best first
     calibration TEXT NOT NULL, -- JSON
     adapter BLOB NOT NULL,
+    sum INTEGER NOT NULL,
     PRIMARY KEY (user, generation),
     FOREIGN KEY (user, generation) REFERENCES generations ON DELETE CASCADE
 ) STRICT;
@@ -101,7 +111,8 @@ CREATE TABLE memories (
 CREATE TABLE answers (
     key INTEGER PRIMARY KEY,
     user INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
-    record TEXT NOT NULL -- JSON
+    record TEXT NOT NULL, -- JSON
+    sum INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX answers_by_user ON answers (user, key);
 
@@ -111,6 +122,7 @@ CREATE TABLE embeddings (
     seq INTEGER NOT NULL,
     base TEXT NOT NULL, -- fingerprint of the model that made it
     vector BLOB NOT NULL, -- float32, little endian
+    sum INTEGER NOT NULL,
     PRIMARY KEY (user, seq, base),
     FOREIGN KEY (user, seq) REFERENCES interactions ON DELETE CASCADE
 ) STRICT;
@@ -118,5 +130,6 @@ CREATE TABLE embeddings (
 -- What the dump of the graph over a user's embeddings, a file beside this one, must be to be read.
 CREATE TABLE graphs (
     user INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE,
-    stamp TEXT NOT NULL -- JSON
+    stamp TEXT NOT NULL, -- JSON
+    sum INTEGER NOT NULL
 ) STRICT;

@@ -1,4 +1,6 @@
+mod cost;
 mod crashes;
+mod damage;
 mod files;
 mod migrations;
 mod processes;
@@ -81,6 +83,27 @@ fn with<T>(store: &SqliteStore, work: impl FnOnce(&Connection) -> rusqlite::Resu
 /// Changes rows behind the store's back; gives their number.
 fn execute(store: &SqliteStore, statement: &str) -> usize {
     with(store, |connection| connection.execute(statement, ()))
+}
+
+/// Lays the right checksum beside every row.
+fn sum_again(store: &SqliteStore) {
+    with(store, |connection| {
+        schema::with_row_sum(connection)?;
+        connection.execute_batch(
+            "UPDATE settings SET sum = row_sum('settings', model, fingerprint, config, removals);
+             UPDATE users SET sum =
+                 row_sum('users', key, name, next_seq, generation, pending, removals);
+             UPDATE interactions SET sum = row_sum(
+                 'interactions', user, seq, id, seconds, nanoseconds, meta, prompt, response);
+             UPDATE leases SET sum = row_sum(
+                 'leases', user, token, holder, place, process, started, expires);
+             UPDATE members SET sum = row_sum('members', user, seq, period, held_out);
+             UPDATE generations SET record_sum = row_sum('records', user, number, record);
+             UPDATE memories SET sum = row_sum(
+                 'memories', user, generation, buffered, buffer, calibration, adapter);
+             UPDATE answers SET sum = row_sum('answers', user, record);",
+        )
+    });
 }
 
 fn check(store: &SqliteStore) -> Result<()> {

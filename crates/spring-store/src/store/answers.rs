@@ -28,7 +28,7 @@ impl<B: Backend + ?Sized> Store<B> {
         self.write_user(Durability::Power, user, |rows, row| {
             check_removals(version, row)?;
             let record = to_json(&format!("the record of a text for user {user}"), answer)?;
-            rows.put_answer(row.key, &record)
+            rows.put_answer(row.key, (&*record).into())
         })
     }
 
@@ -40,7 +40,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 if answers.len() == limit {
                     return Ok(ControlFlow::Break(()));
                 }
-                answers.push(from_json("answers", &record)?);
+                answers.push(from_json("answers", &record.value)?);
                 Ok(ControlFlow::Continue(()))
             })?;
             Ok(answers)
@@ -52,7 +52,7 @@ impl<B: Backend + ?Sized> Store<B> {
         self.read_user(user, |rows, row| {
             let mut found = None;
             rows.answers(row.key, true, &mut |_, record| {
-                let answer: AnswerRecord = from_json("answers", &record)?;
+                let answer: AnswerRecord = from_json("answers", &record.value)?;
                 if !answer.text.contains(part) {
                     return Ok(ControlFlow::Continue(()));
                 }
@@ -71,7 +71,7 @@ pub(super) fn each(
     mut take: impl FnMut(i64, &str) -> Outcome<()>,
 ) -> Outcome<()> {
     rows.answers(user, false, &mut |key, record| {
-        take(key, &record)?;
+        take(key, &record.value)?;
         Ok(ControlFlow::Continue(()))
     })
 }

@@ -8,6 +8,7 @@ use spring_memory::{BufferItem, UserId};
 use super::{
     Step, Store, answers,
     encode::{from_json, stored},
+    parse_settings,
 };
 use crate::{
     Error, Result,
@@ -19,14 +20,16 @@ use crate::{
 const AT_ONCE: usize = 1000;
 
 impl<B: Backend + ?Sized> Store<B> {
-    /// Reads the whole state and refuses it if anything in it is damaged. `step` is told the number
-    /// of users before each is read; every user is one transaction.
+    /// Reads the whole state, every row of it with its checksum, and refuses it if anything in it is
+    /// damaged. `step` is told the number of users before each is read; every user is one
+    /// transaction.
     ///
     /// # Errors
     ///
-    /// [`Error::State`], saying what is wrong; or [`Error::Stopped`].
+    /// [`Error::Damaged`] or [`Error::State`], saying what is wrong; or [`Error::Stopped`].
     pub fn check(&self, step: Step<'_>) -> Result<()> {
         self.backend.check().map_err(|fault| fault.at(self.backend.label()))?;
+        self.read(|rows| parse_settings(rows.settings()?).map(drop))?;
         let mut done = 0;
         let mut page = self.users(None, AT_ONCE)?;
         while let Some(last) = page.last().map(|summary| summary.user.clone()) {
@@ -58,6 +61,13 @@ fn check_user(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<()> {
         places.insert(text.seq, place);
         Ok(())
     })?;
+    let base = rows.settings()?.fingerprint;
+    for &seq in places.keys() {
+        rows.embedding(user.key, seq, &base)?;
+    }
+    rows.periods(user.key)?;
+    rows.lease(user.key)?;
+    rows.graph(user.key)?;
     let pending = places.values().filter(|place| place.is_none()).count() as u64;
     if pending != user.pending {
         let detail = format!("{} pending, but there are {pending}", user.pending);
@@ -72,7 +82,7 @@ fn check_user(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<()> {
     }
     for generation in &generations {
         if let Some(record) = rows.record(user.key, generation.number)? {
-            from_json::<PeriodRecord>("generations", &record)?;
+            from_json::<PeriodRecord>("generations", &record.value)?;
         }
     }
     answers::each(rows, user.key, |_, record| {

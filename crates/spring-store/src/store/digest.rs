@@ -5,7 +5,7 @@ use serde::Serialize;
 use spring_memory::UserId;
 use spring_numerics::digest::Digest;
 
-use super::{Store, answers, encode::from_json};
+use super::{Store, answers, encode::from_json, value::Value};
 use crate::{
     Result,
     backend::{Backend, Fault, Outcome, Rows, Texts, UserRow},
@@ -25,47 +25,14 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 }
 
-/// A column's value.
-enum Value<'v> {
-    Null,
-    Integer(i64),
-    Real(f64),
-    Text(&'v str),
-    Bytes(&'v [u8]),
-}
-
-impl From<u32> for Value<'_> {
-    fn from(number: u32) -> Self {
-        Self::Integer(number.into())
-    }
-}
-
-/// Numbers that no state can hold are as good as any other.
-impl From<u64> for Value<'_> {
-    fn from(number: u64) -> Self {
-        Self::Integer(i64::try_from(number).unwrap_or(-1))
-    }
-}
-
 struct Hash(Digest);
 
 impl Hash {
     /// A row's values, each with its type and length before it, so that none runs into the next.
     fn row<const N: usize>(&mut self, values: [Value<'_>; N]) {
         for value in values {
-            match value {
-                Value::Null => self.value(0, &[]),
-                Value::Integer(number) => self.value(1, &number.to_le_bytes()),
-                Value::Real(number) => self.value(2, &number.to_le_bytes()),
-                Value::Text(text) => self.value(3, text.as_bytes()),
-                Value::Bytes(bytes) => self.value(4, bytes),
-            }
+            value.parts(|part| self.0.update(part));
         }
-    }
-
-    fn value(&mut self, kind: u8, bytes: &[u8]) {
-        self.0.update([kind]);
-        self.0.update_part(bytes);
     }
 
     fn record(&mut self, table: &'static str, record: &impl Serialize) -> Outcome<()> {
@@ -123,7 +90,7 @@ fn digest(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<String> {
     // Records without what differs between two runs.
     for row in &generations {
         let Some(record) = rows.record(user.key, row.number)? else { continue };
-        let record: PeriodRecord = from_json("generations", &record)?;
+        let record: PeriodRecord = from_json("generations", &record.value)?;
         let update = UpdateRecord { seconds: 0.0, ..record.update };
         let finished = Timestamp::UNIX_EPOCH;
         hash.record("generations", &PeriodRecord { finished, seconds: 0.0, update, ..record })?;

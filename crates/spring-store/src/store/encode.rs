@@ -6,7 +6,7 @@ use spring_memory::{Interaction, InteractionId, UserId};
 
 use crate::{
     StoredInteraction,
-    backend::{Fault, InteractionRow, Outcome},
+    backend::{Fault, InteractionRow, InteractionSums, Outcome},
 };
 
 /// The JSON of `what`, refused unless it reads back as the same value: JSON has no NaN and no
@@ -67,6 +67,7 @@ pub(crate) fn row_of(interaction: Interaction) -> Outcome<(UserId, InteractionRo
         prompt,
         response,
         place: None,
+        sums: InteractionSums::default(),
     };
     Ok((user, row))
 }

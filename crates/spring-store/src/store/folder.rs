@@ -220,9 +220,19 @@ impl Folder {
         }))
     }
 
-    /// Refuses an adapter's folder whose files are links or too large to be read.
+    /// Refuses an adapter's folder that is a link, or whose files are links or too large to be
+    /// read.
     pub(super) fn check_adapter(&self, generation: u32) -> Result<PathBuf> {
         let path = self.adapter(generation);
+        for folder in [&self.0.join("adapters"), &path] {
+            let found = fs::symlink_metadata(folder)
+                .map_err(|source| TransferError::Io { path: folder.clone(), source })?;
+            if !found.is_dir() {
+                let place = folder.display().to_string();
+                let reason = "not a plain folder; an export has no links".into();
+                return Err(TransferError::Import { place, reason });
+            }
+        }
         for file in ADAPTER {
             check_plain(&path.join(file), MAX_ADAPTER)?;
         }
@@ -237,6 +247,13 @@ fn check_plain(path: &Path, limit: u64) -> Result<()> {
         |reason: String| Err(TransferError::Import { place: path.display().to_string(), reason });
     if !found.is_file() {
         return refuse("not a plain file; an export has no links".into());
+    }
+    // Another name of somebody else's file, perhaps.
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&found) > 1 {
+        return refuse(
+            "it has several names (hard links); copy the folder, and import that".into(),
+        );
     }
     if found.len() > limit {
         return refuse(format!("{} bytes are more than the {limit} that it may have", found.len()));

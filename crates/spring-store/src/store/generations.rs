@@ -13,7 +13,8 @@ use super::{
 use crate::{
     Error, Generation, GenerationSummary, Lease, PeriodCommit, Result, Rollback, UserVersion,
     backend::{
-        Backend, Durability, Fault, GenerationRow, MemoriesRow, Outcome, Rows, RowsMut, UserRow,
+        Backend, Durability, Fault, GenerationRow, LearnedRow, MemoriesRow, Outcome, Rows, RowsMut,
+        UserRow,
     },
     record::{LearnedPeriod, PeriodRecord},
 };
@@ -55,7 +56,9 @@ impl<B: Backend + ?Sized> Store<B> {
             let json = to_json(&what, record)?;
             let last = rows.generations(user.key)?.last().map_or(0, |last| last.number);
             let number = last + 1;
-            rows.put_generation(user.key, number, record.parent, record.period, &json)?;
+            let (parent, period) = (record.parent, record.period);
+            let row = LearnedRow { number, parent, period, sum: 0, record: json.into() };
+            rows.put_generation(user.key, &row)?;
             let PeriodCommit { adapter, buffer, calibration, base, .. } = commit;
             put_memories(rows, name, user.key, number, (adapter, buffer, calibration))?;
             set_bases(rows, name, user.key, base, record.config.training.max_tokens)?;
@@ -196,7 +199,7 @@ pub(super) fn record(
 ) -> Outcome<LearnedPeriod> {
     let record = rows.record(user, generation)?;
     let record = record.ok_or_else(|| unknown(name, "generation", generation))?;
-    let record: PeriodRecord = from_json("generations", &record)?;
+    let record: PeriodRecord = from_json("generations", &record.value)?;
     Ok(LearnedPeriod { generation, record })
 }
 
@@ -223,6 +226,7 @@ pub(super) fn put_memories(
         buffer: to_json(&what("buffer"), buffer)?,
         calibration: to_json(&what("calibration sample"), calibration)?,
         adapter: adapter.to_vec(),
+        sum: 0,
     };
     rows.put_memories(user, generation, Some(&row))
 }
@@ -248,7 +252,7 @@ pub(super) fn set_bases(
             return Err(Fault::Unusable(reason));
         }
         // Not every backend keeps the sign of a zero.
-        if !rows.set_base(user, seq, base + 0.0)? {
+        if !rows.set_base(user, seq, (base + 0.0).into())? {
             return Err(no_interaction(name, seq));
         }
     }

@@ -9,14 +9,18 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use spring_memory::UserId;
 
-use super::Store;
+use super::{Checked, Store, known};
 use crate::{
     Error, Lease, Result,
-    backend::{Backend, Durability, Fault, Holder, LeaseRow, Outcome, Rows, UserRow},
+    backend::{Backend, Durability, Fault, Holder, LeaseRow, Outcome, Rows, RowsMut as _, UserRow},
 };
 
 /// How long a lease lasts unless it is renewed.
 const DURATION: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long one may seem to last still: as long again, for clocks that differ. What claims more was
+/// written by a clock that was ahead, and would keep a user from everybody for as long as that was.
+const LONGEST: SignedDuration = SignedDuration::from_mins(20);
 
 /// How often it is renewed while its holder works.
 const RENEW_EVERY: Duration = Duration::from_secs(120);
@@ -32,8 +36,10 @@ impl<B: Backend + ?Sized> Store<B> {
             let held = check_free(&self.backend, rows, user, row)?;
             let expires = Timestamp::now() + DURATION;
             let token = next_token(held.as_ref(), row);
-            let lease =
-                LeaseRow { token, holder: self.backend.holder(), expires: expires.as_second() };
+            let lease = {
+                let (holder, expires) = (self.backend.holder(), expires.as_second());
+                LeaseRow { token, holder, expires, sum: 0 }
+            };
             match rows.swap_lease(row.key, held.map(|held| held.token), &lease)? {
                 true => Ok(Lease { user: user.clone(), token, expires }),
                 false => Err(Error::Conflict { user: user.clone() }.into()),
@@ -64,10 +70,32 @@ impl<B: Backend + ?Sized> Store<B> {
         self.write_for(Durability::Process, |rows| {
             let Some(user) = rows.user(&lease.user)? else { return Ok(()) };
             // The row stays: the next lease's token is larger.
-            let ended = LeaseRow { token: lease.token, holder: Holder::default(), expires: 0 };
+            let (token, holder) = (lease.token, Holder::default());
+            let ended = LeaseRow { token, holder, expires: 0, sum: 0 };
             rows.swap_lease(user.key, Some(lease.token), &ended)?;
             Ok(())
         })
+    }
+
+    /// Ends whatever lease there is on a user, for a person who knows that its holder is gone. Who
+    /// holds it after all can commit no more. Gives the holder's name and when the lease would have
+    /// ended; `None` if there was none, or it had ended.
+    pub fn unlock(&self, user: &UserId) -> Result<Option<(String, Timestamp)>> {
+        let mut unlocked = None;
+        let done = self.backend.write(Durability::Power, &mut |rows| {
+            let row = known(rows, user)?;
+            // As it is stored: one that is damaged is ended too.
+            let Some(held) = rows.lease(row.key)? else { return Ok(()) };
+            let token = next_token(Some(&held), &row);
+            let ended = LeaseRow { token, holder: Holder::default(), expires: 0, sum: 0 };
+            let is_held = held.expires > Timestamp::now().as_second();
+            let until = Timestamp::from_second(held.expires).unwrap_or(Timestamp::MAX);
+            unlocked = is_held.then_some((held.holder.name, until));
+            Checked(rows).swap_lease(row.key, Some(held.token), &ended)?;
+            Ok(())
+        });
+        self.told(done, Some(()))?;
+        Ok(unlocked)
     }
 
     /// Runs `work` while nobody else may train the user. The lease is renewed in the background,
@@ -85,7 +113,11 @@ impl<B: Backend + ?Sized> Store<B> {
         let kept = lease.clone();
         let done = thread::scope(|scope| {
             let (stop, stopped) = mpsc::channel::<()>();
-            scope.spawn(move || self.keep(kept, RENEW_EVERY, &stopped));
+            let keep = move || self.keep(kept, RENEW_EVERY, &stopped);
+            // Work that outlasts an unrenewed lease is refused by the commit.
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, keep) {
+                tracing::warn!("the lease of user {user} is not renewed: {error}");
+            }
             let done = work(&mut lease);
             drop(stop);
             done
@@ -127,10 +159,12 @@ pub(super) fn check_free<B: Backend + ?Sized>(
     user: &UserRow,
 ) -> Outcome<Option<LeaseRow>> {
     let held = rows.lease(user.key)?;
+    let now = Timestamp::now();
+    let holds = |expires: i64| {
+        expires > now.as_second() && expires <= now.as_second().saturating_add(LONGEST.as_secs())
+    };
     match &held {
-        Some(LeaseRow { holder, expires, .. })
-            if *expires > Timestamp::now().as_second() && !backend.is_gone(holder) =>
-        {
+        Some(LeaseRow { holder, expires, .. }) if holds(*expires) && !backend.is_gone(holder) => {
             let until = Timestamp::from_second(*expires);
             let until = until.map_err(|error| Fault::damaged("leases", error))?;
             let holder = holder.name.clone();

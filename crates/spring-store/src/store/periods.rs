@@ -1,11 +1,11 @@
 //! Cutting what is pending into periods, and which of them were learned.
 
-use spring_memory::UserId;
+use spring_memory::{SettingError, UserId};
 
 use super::{Store, path::path, unknown};
 use crate::{
     Error, Member, PlannedPeriod, Result,
-    backend::{Backend, Durability, Outcome, Rows, RowsMut, Texts, UserRow},
+    backend::{Backend, Durability, MemberRow, Outcome, Rows, RowsMut, Texts, UserRow},
     period_ranges,
 };
 
@@ -19,7 +19,7 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] for a part that cannot be held out.
+    /// [`Error::Setting`] for a part that cannot be held out.
     pub fn cut_periods(&self, user: &UserId, periods: u32, hold_out: f64) -> Result<Vec<u32>> {
         self.write_user(Durability::Power, user, |rows, row| {
             let planned = self.plan(rows, user, row, periods, hold_out)?;
@@ -64,10 +64,8 @@ impl<B: Backend + ?Sized> Store<B> {
         hold_out: f64,
     ) -> Outcome<Vec<PlannedPeriod>> {
         if !(0.0..1.0).contains(&hold_out) {
-            let reason = format!(
-                "{hold_out} is not a part that can be held out; give a number from 0 to below 1"
-            );
-            return Err(Error::Config { origin: "hold-out".into(), reason }.into());
+            let allowed = "a part that can be held out, from 0 to below 1";
+            return Err(Error::from(SettingError::new("hold_out", hold_out, allowed)).into());
         }
         let pending = self.texts(rows, name, user, Texts::Pending)?;
         let last = rows.periods(user.key)?.last().copied().unwrap_or_default();
@@ -99,8 +97,12 @@ pub(super) fn add(
         return Err(Error::Conflict { user: name.clone() }.into());
     }
     for PlannedPeriod { number, members } in periods {
-        let members: Vec<(u64, bool)> =
-            members.iter().map(|member| (member.stored.seq, member.held_out)).collect();
+        let row = |member: &Member| MemberRow {
+            seq: member.stored.seq,
+            held_out: member.held_out,
+            sum: 0,
+        };
+        let members: Vec<MemberRow> = members.iter().map(row).collect();
         rows.put_period(user.key, *number, &members)?;
         user.pending = user.pending.saturating_sub(members.len() as u64);
     }

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use spring_memory::UserId;
 use tempfile::SpooledTempFile;
 
-use crate::backend::{Fault, InteractionRow, Outcome};
+use crate::backend::{Fault, InteractionRow, InteractionSums, Outcome};
 
 /// Bytes that are held in memory; what is longer goes to a file without a name in the system's
 /// temporary folder.
@@ -71,8 +71,18 @@ fn next(reader: &mut impl Read) -> io::Result<(String, InteractionRow)> {
     };
     let (user, id, meta, prompt, response) = (text()?, text()?, text()?, text()?, text()?);
     let meta = (has_meta == 1).then_some(meta);
-    let (seq, base, place) = (0, None, None);
-    let row = InteractionRow { seq, id, seconds, nanoseconds, base, meta, prompt, response, place };
+    let row = InteractionRow {
+        seq: 0,
+        id,
+        seconds,
+        nanoseconds,
+        base: None,
+        meta,
+        prompt,
+        response,
+        place: None,
+        sums: InteractionSums::default(),
+    };
     Ok((user, row))
 }
 

@@ -101,7 +101,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 if rows.interaction(row.key, Text::Seq(seq))?.is_none() {
                     return Err(no_interaction(user, seq));
                 }
-                rows.put_embedding(row.key, seq, base, &bytes)?;
+                rows.put_embedding(row.key, seq, base, (&*bytes).into())?;
             }
             Ok(())
         })
@@ -116,7 +116,7 @@ impl<B: Backend + ?Sized> Store<B> {
         };
         self.read_user(user, |rows, row| {
             let stamp = rows.graph(row.key)?;
-            let stamp = stamp.map(|stamp| from_json("graphs", &stamp)).transpose()?;
+            let stamp = stamp.map(|stamp| from_json("graphs", &stamp.value)).transpose()?;
             Ok(Some(GraphPlace { folder: folder.into(), name: row.key.to_string(), stamp }))
         })
     }
@@ -134,7 +134,7 @@ impl<B: Backend + ?Sized> Store<B> {
             let Some(row) = rows.user(user)? else { return Ok(false) };
             let is_current = row.removals == version.removals;
             let stamp = to_json(&what, stamp)?;
-            rows.put_graph(row.key, is_current.then_some(&*stamp))?;
+            rows.put_graph(row.key, is_current.then_some((&*stamp).into()))?;
             Ok(is_current)
         })?;
         if kept {
@@ -203,8 +203,9 @@ impl<B: Backend + ?Sized> Store<B> {
             let Some(bytes) = rows.embedding(user.key, seq, &self.settings.fingerprint)? else {
                 continue;
             };
-            let vector = vector_of(&bytes).ok_or_else(|| {
-                let detail = format!("{} bytes are not a list of finite numbers", bytes.len());
+            let vector = vector_of(&bytes.value).ok_or_else(|| {
+                let length = bytes.value.len();
+                let detail = format!("{length} bytes are not a list of finite numbers");
                 Fault::damaged("embeddings", detail)
             })?;
             embeddings.insert(seq, vector);

@@ -1,35 +1,30 @@
 //! A user from one installation to another, by a folder.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    ops::ControlFlow,
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use spring_lm::{Adapter, ModelError};
-use spring_memory::{Interaction, JsonlReader, UserId};
+use spring_memory::UserId;
 
 use super::{
     Store, answers,
-    encode::{from_json, row_of, stored, to_json},
+    encode::{from_json, stored},
     folder::{
-        ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION,
-        MAX_PERIODS, MAX_SEQ, PLACES, Place, SETTINGS, USER,
+        ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, PLACES, Place, SETTINGS,
+        USER,
     },
-    generations::{check_kept, put_memories},
-    known, settings_row, stored_config,
+    import::{Import, header},
+    known, settings_row,
+    steps::{Step, Steps},
+    stored_config,
 };
 use crate::{
     Config, Error, Result, Settings, TransferError, Transferred,
     backend::{
-        Backend, Durability, Fault, InteractionRow, Outcome, Rows, RowsMut, Text, Texts, UserRow,
+        Backend, Durability, Fault, LearnedRow, MemberRow, Outcome, Rows, RowsMut, Summed, Texts,
+        UserRow,
     },
     record::{AnswerRecord, PeriodRecord},
 };
-
-/// Follows a long work: is told what is done so far before each step, and answers `Break` to stop
-/// it.
-pub type Step<'s> = &'s mut dyn FnMut(u64) -> ControlFlow<()>;
 
 impl<B: Backend + ?Sized> Store<B> {
     /// Writes all that is kept of a user to a new folder, which only its owner may enter: texts as
@@ -48,7 +43,7 @@ impl<B: Backend + ?Sized> Store<B> {
     ) -> Result<Transferred> {
         self.user(user)?;
         let folder = Folder::create(folder.as_ref())?;
-        let mut steps = Steps { step, done: 0 };
+        let mut steps = Steps::new(step);
         let exported =
             self.read_user(user, |rows, row| export(rows, user, row, &folder, &mut steps));
         exported.inspect_err(|_| folder.remove())
@@ -58,9 +53,9 @@ impl<B: Backend + ?Sized> Store<B> {
     /// state's own settings stay.
     ///
     /// The folder is not trusted: links and files of unlikely size are refused, everything is
-    /// checked, and it is added whole or not at all. It is read to its end before others are kept
-    /// from writing. `check` refuses adapters that do not fit the model, such as by
-    /// [`Adapter::check`].
+    /// checked as if a stranger had written it, and it is added whole or not at all. It is read to
+    /// its end, and all of it is checked, before others are kept from writing. `check` refuses
+    /// adapters that do not fit the model, such as by [`Adapter::check`].
     ///
     /// # Errors
     ///
@@ -81,9 +76,10 @@ impl<B: Backend + ?Sized> Store<B> {
         let failed = |fault: Fault| fault.at(self.backend.label());
         let row = settings_row(&settings).map_err(failed)?;
         let scratch = self.backend.scratch(&row).map_err(failed)?;
-        let mut import = Import { folder: &folder, header: &header, check, step, done: 0 };
+        let mut steps = Steps::new(step);
         let mut imported = None;
         let read = scratch.write(Durability::Process, &mut |rows| {
+            let mut import = Import::new(&folder, &header, check, &mut steps);
             imported = Some(import.run(rows).map_err(|fault| fault.of_user(&header.user))?);
             Ok(())
         });
@@ -96,22 +92,6 @@ impl<B: Backend + ?Sized> Store<B> {
         let settings_differ = settings.config != self.settings.config;
         let user = header.user.clone();
         Ok(Transferred { user, interactions, generations, answers, settings_differ })
-    }
-}
-
-/// Tells of one more thing done; the error is a request to stop.
-struct Steps<'s> {
-    step: Step<'s>,
-    done: u64,
-}
-
-impl Steps<'_> {
-    fn next(&mut self) -> Outcome<()> {
-        self.done += 1;
-        match (self.step)(self.done) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Stopped.into()),
-        }
     }
 }
 
@@ -207,7 +187,7 @@ fn export_generations(
                 Some(Bank { buffer, calibration })
             }
         };
-        let record = rows.record(user.key, number)?.unwrap_or_default();
+        let Some(Summed { value: record, .. }) = rows.record(user.key, number)? else { continue };
         let record: PeriodRecord = from_json("generations", &record)?;
         let line = Line { number, parent: row.parent, period: row.period, memories, record };
         lines.add(|| format!("generation {number}"), &line)?;
@@ -235,33 +215,6 @@ fn export_answers(
     Ok(count)
 }
 
-/// Whose folder it is, and whether this version and a state of these settings can take it.
-fn header(folder: &Folder, settings: &Settings) -> Result<Header, TransferError> {
-    let wrong = |reason: String| folder.wrong(USER, None, reason);
-    let header: Header =
-        serde_json::from_str(&folder.text(USER)?).map_err(|e| wrong(e.to_string()))?;
-    if header.format != FORMAT {
-        let reason = format!(
-            "of the format {}; this version reads {FORMAT}, so update the older program",
-            header.format
-        );
-        return Err(wrong(reason));
-    }
-    if header.fingerprint != settings.fingerprint {
-        return Err(wrong(format!(
-            "learned on another base model or tokenizer ({}, fingerprint {:.12}…) than this \
-             state's ({}, {:.12}…)",
-            header.model, header.fingerprint, settings.model, settings.fingerprint
-        )));
-    }
-    if !(1..=MAX_SEQ).contains(&header.next_seq) || header.periods > MAX_PERIODS {
-        return Err(wrong(format!(
-            "next_seq is at least 1 and at most {MAX_SEQ}, and periods at most {MAX_PERIODS}"
-        )));
-    }
-    Ok(header)
-}
-
 /// Refuses a user whom the state has.
 fn check_is_new(rows: &dyn Rows, folder: &Folder, user: &UserId) -> Outcome<()> {
     match rows.user(user)? {
@@ -280,11 +233,12 @@ fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outcome<()> {
     let there = known(from, name)?;
     let removals = to.settings()?.removals;
     let here = to.add_user(name, removals)?;
-    let mut members: BTreeMap<u32, Vec<(u64, bool)>> = BTreeMap::new();
+    let mut members: BTreeMap<u32, Vec<MemberRow>> = BTreeMap::new();
     from.interactions(there.key, Texts::BySeq, &mut |mut row| {
         row.base = row.base.filter(|_| is_cut_alike);
         if let Some((period, held_out)) = row.place {
-            members.entry(period).or_default().push((row.seq, held_out));
+            let member = MemberRow { seq: row.seq, held_out, sum: 0 };
+            members.entry(period).or_default().push(member);
         }
         to.put_interaction(here.key, &row)
     })?;
@@ -292,201 +246,15 @@ fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outcome<()> {
         to.put_period(here.key, number, &members.remove(&number).unwrap_or_default())?;
     }
     for row in from.generations(there.key)? {
-        let record = from.record(there.key, row.number)?.unwrap_or_default();
-        to.put_generation(here.key, row.number, row.parent, row.period, &record)?;
+        let Some(record) = from.record(there.key, row.number)? else { continue };
+        let (number, parent, period) = (row.number, row.parent, row.period);
+        let learned = LearnedRow { number, parent, period, sum: 0, record };
+        to.put_generation(here.key, &learned)?;
         if let Some(memories) = from.memories(there.key, row.number)? {
             to.put_memories(here.key, row.number, Some(&memories))?;
         }
     }
-    answers::each(from, there.key, |_, record| to.put_answer(here.key, record))?;
+    answers::each(from, there.key, |_, record| to.put_answer(here.key, record.into()))?;
     let UserRow { key, removals, .. } = here;
     to.put_user(&UserRow { key, removals, ..there })
-}
-
-/// The period of each text, and whether it is held out there.
-type Places = HashMap<u64, Option<(u32, bool)>>;
-
-/// Adds the user of a folder to an empty state, which has the folder's settings.
-struct Import<'a> {
-    folder: &'a Folder,
-    header: &'a Header,
-    check: &'a dyn Fn(&Adapter) -> Result<(), ModelError>,
-    step: Step<'a>,
-    done: u64,
-}
-
-impl Import<'_> {
-    /// Gives the numbers of interactions, generations and records of texts.
-    fn run(&mut self, rows: &mut dyn RowsMut) -> Outcome<(u64, u64, u64)> {
-        let (folder, header) = (self.folder, self.header);
-        let mut user = rows.add_user(&header.user, 0)?;
-        for number in 1..=header.periods {
-            rows.put_period(user.key, number, &[])?;
-        }
-        let places = self.history(rows, &mut user)?;
-        let generations = self.generations(rows, user.key, &places)?;
-        let mut answers = 0;
-        for line in folder.values::<AnswerRecord>(ANSWERS)? {
-            self.next()?;
-            let (number, answer) = line?;
-            let record = to_json("the record", &answer)
-                .map_err(|_| folder.wrong(ANSWERS, Some(number), "not finite"))?;
-            rows.put_answer(user.key, &record)?;
-            answers += 1;
-        }
-        if header.generation > 0 {
-            let stored = rows.generations(user.key)?;
-            if check_kept(&stored, &header.user, header.generation).is_err() {
-                let reason = format!("generation {} is in use but not there", header.generation);
-                return Err(folder.wrong(USER, None, reason).into());
-            }
-        }
-        (user.next_seq, user.generation) = (header.next_seq, header.generation);
-        rows.put_user(&user)?;
-        Ok((places.len() as u64, generations, answers))
-    }
-
-    fn next(&mut self) -> Outcome<()> {
-        let mut steps = Steps { step: &mut *self.step, done: self.done };
-        let next = steps.next();
-        self.done = steps.done;
-        next
-    }
-
-    fn history(&mut self, rows: &mut dyn RowsMut, user: &mut UserRow) -> Outcome<Places> {
-        let (folder, header) = (self.folder, self.header);
-        let mut history = JsonlReader::new(folder.read(HISTORY, u64::MAX)?, folder.label(HISTORY));
-        let (mut last, mut places) = (0, Places::new());
-        for place in folder.values::<Place>(PLACES)? {
-            self.next()?;
-            let (line, place) = place?;
-            let wrong = |reason: String| folder.wrong(PLACES, Some(line), reason);
-            let interaction = history
-                .next()
-                .ok_or_else(|| wrong(format!("there is no such line in {HISTORY}")))?;
-            let (_, interaction) = interaction.map_err(TransferError::from)?;
-            check_place(header, &interaction, &place, last).map_err(wrong)?;
-            let (_, row) = row_of(interaction)?;
-            if rows.interaction(user.key, Text::Id(&row.id))?.is_some() {
-                return Err(wrong(format!("interaction {} is there twice", row.id)).into());
-            }
-            // Not every backend keeps the sign of a zero.
-            let base = place.base.map(|base| base + 0.0);
-            let row = InteractionRow { seq: place.seq, base, ..row };
-            rows.put_interaction(user.key, &row)?;
-            match place.period {
-                Some(period) => {
-                    rows.put_period(user.key, period, &[(place.seq, place.held_out)])?
-                }
-                None => user.pending += 1,
-            }
-            places.insert(place.seq, place.period.map(|period| (period, place.held_out)));
-            last = place.seq;
-        }
-        match history.next() {
-            None => Ok(places),
-            Some(_) => {
-                let reason = format!("has fewer lines than {HISTORY}");
-                Err(folder.wrong(PLACES, None, reason).into())
-            }
-        }
-    }
-
-    fn generations(&mut self, rows: &mut dyn RowsMut, user: i64, places: &Places) -> Outcome<u64> {
-        let folder = self.folder;
-        let mut known = BTreeSet::from([0]);
-        for line in folder.values::<Line>(GENERATIONS)? {
-            self.next()?;
-            let (at, line) = line?;
-            let wrong = |reason: String| Fault::from(folder.wrong(GENERATIONS, Some(at), reason));
-            check_line(self.header, &line, &known, places).map_err(wrong)?;
-            let Line { number, parent, period, memories, record } = line;
-            let record = to_json("the record", &record)
-                .map_err(|_| wrong("a number is not finite".into()))?;
-            rows.put_generation(user, number, parent, period, &record)?;
-            if let Some(bank) = memories {
-                self.memories(rows, user, number, &bank).map_err(|fault| match fault {
-                    Fault::Unusable(reason) => wrong(reason),
-                    other => other,
-                })?;
-            }
-            known.insert(number);
-        }
-        Ok(known.len() as u64 - 1)
-    }
-
-    fn memories(
-        &self,
-        rows: &mut dyn RowsMut,
-        user: i64,
-        number: u32,
-        Bank { buffer, calibration }: &Bank,
-    ) -> Outcome<()> {
-        let path = self.folder.check_adapter(number)?;
-        let adapter = Adapter::load_peft(path).map_err(Error::from)?;
-        if adapter.base != self.header.fingerprint {
-            let reason = format!("the adapter of generation {number} is of another base model");
-            return Err(Fault::Unusable(reason));
-        }
-        (self.check)(&adapter).map_err(Error::from)?;
-        let adapter = adapter.to_bytes().map_err(Error::from)?;
-        put_memories(rows, &self.header.user, user, number, (&adapter, buffer, calibration))
-    }
-}
-
-fn check_place(
-    header: &Header,
-    interaction: &Interaction,
-    place: &Place,
-    last: u64,
-) -> Result<(), String> {
-    let user = &header.user;
-    if interaction.user != *user {
-        return Err(format!("the interaction is of {}, not of {user}", interaction.user));
-    }
-    if place.seq <= last || place.seq >= header.next_seq {
-        return Err(format!("seq {} is not above {last} and below {}", place.seq, header.next_seq));
-    }
-    if place.base.is_some_and(|base| !base.is_finite()) {
-        return Err("base is not a finite number".into());
-    }
-    match place.period {
-        Some(period) if !(1..=header.periods).contains(&period) => {
-            Err(format!("there is no period {period}"))
-        }
-        None if place.held_out => Err("held out of no period".into()),
-        _ => Ok(()),
-    }
-}
-
-fn check_line(
-    header: &Header,
-    line: &Line,
-    known: &BTreeSet<u32>,
-    places: &Places,
-) -> Result<(), String> {
-    let Line { number, parent, period, memories, record } = line;
-    if *number > MAX_GENERATION {
-        return Err(format!("generation {number} is above {MAX_GENERATION}, the highest number"));
-    }
-    if known.last().is_some_and(|last| last >= number) || !known.contains(parent) {
-        return Err(format!("generation {number} from {parent} is not in order"));
-    }
-    if !(1..=header.periods).contains(period)
-        || (record.period, record.parent) != (*period, *parent)
-    {
-        return Err(format!("generation {number} and its record do not fit each other"));
-    }
-    let place = |seq| places.get(&seq).copied().flatten();
-    for score in &record.scores {
-        if place(score.seq) != Some((*period, false)) {
-            return Err(format!("text {} is not one that period {period} learns from", score.seq));
-        }
-    }
-    for item in memories.iter().flat_map(|bank| &bank.buffer) {
-        if !matches!(place(item.key), Some((_, false))) {
-            return Err(format!("text {} cannot be in a buffer", item.key));
-        }
-    }
-    Ok(())
 }

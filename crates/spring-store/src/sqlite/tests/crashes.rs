@@ -1,7 +1,10 @@
 use std::fs;
 
 use super::*;
-use crate::backend::InteractionRow;
+use crate::{
+    backend::{InteractionRow, InteractionSums},
+    store::Checked,
+};
 
 /// What lies on the disk in the middle of a transaction is what a killed process leaves.
 #[test]
@@ -15,6 +18,7 @@ fn a_crash_leaves_the_state_before() {
     let log = folder.path().join("state.db-wal");
     let size = fs::metadata(&log).unwrap().len();
     let wrote = store.backend().write(Durability::Power, &mut |rows| {
+        let mut rows = Checked(rows);
         let bob = rows.add_user(&user("bob"), 0)?;
         for seq in 1..=300 {
             let row = InteractionRow {
@@ -27,6 +31,7 @@ fn a_crash_leaves_the_state_before() {
                 prompt: "p".repeat(30),
                 response: "r".repeat(30),
                 place: None,
+                sums: InteractionSums::default(),
             };
             rows.put_interaction(bob.key, &row)?;
         }

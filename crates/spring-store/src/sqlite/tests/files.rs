@@ -79,11 +79,11 @@ fn the_log_of_another_program_is_left_alone() {
 fn another_version_is_refused() {
     let (_folder, store) = on_file();
     let path = path(&store);
-    with(&store, |connection| connection.pragma_update(None, "user_version", 5));
+    with(&store, |connection| connection.pragma_update(None, "user_version", 6));
     drop(store);
     assert!(
         reason(open(&path)).starts_with(
-            "written by a newer version of this program (format 5, known here up to 4)"
+            "written by a newer version of this program (format 6, known here up to 5)"
         )
     );
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
@@ -140,7 +140,7 @@ fn a_state_half_made_is_none() {
     let mut connection = Connection::open(&path).unwrap();
     let transaction = connection.transaction().unwrap();
     let row = settings_row(&settings()).unwrap();
-    file::write_schema(&transaction, &row).unwrap();
+    schema::write(&transaction, &row).unwrap();
     drop(transaction);
     drop(connection);
     assert!(reason(open(&path)).starts_with("empty: making it was cut short"));
@@ -151,32 +151,52 @@ fn a_damaged_value_is_named() {
     let damages = [
         (
             "UPDATE settings SET config = '{\"nonsense\": 1}'",
-            "table settings: unknown field `nonsense`",
+            "table settings: it is not what was written",
         ),
         ("DELETE FROM settings", "table settings: it is empty"),
         ("UPDATE users SET generation = -1", "table users, user ada: "),
         ("UPDATE users SET name = char(7)", "table users: user id"),
         (
             "UPDATE interactions SET id = '' WHERE seq = 1",
-            "table interactions, user ada: interaction id is blank",
+            "table interactions, user ada: text 1 (id \"\"): it is not what",
         ),
-        ("UPDATE interactions SET meta = '{'", "table interactions, user ada: EOF"),
+        (
+            "UPDATE interactions SET meta = '{'",
+            "table interactions, user ada: text 1 (id \"1\"): it is not",
+        ),
         (
             "UPDATE interactions SET prompt = CAST(x'ff' AS TEXT)",
-            "table interactions, user ada: invalid utf-8",
+            "table interactions, user ada: seq 1: invalid utf-8",
         ),
         ("UPDATE interactions SET seconds = 9223372036854775807", "table interactions, user ada: "),
-        ("UPDATE memories SET buffer = '[1]'", "table memories, user ada: invalid type"),
-        ("UPDATE memories SET calibration = ''", "table memories, user ada: EOF"),
+        ("UPDATE memories SET buffer = '[1]'", "table memories, user ada: generation 1: it is not"),
+        ("UPDATE memories SET calibration = ''", "table memories, user ada: generation 1: it is"),
+        ("UPDATE memories SET adapter = zeroblob(9)", "table memories, user ada: generation 1: it"),
         ("UPDATE memories SET buffered = -1", "table memories, user ada: "),
-        ("UPDATE generations SET record = '{}'", "table generations, user ada: missing field"),
-        ("UPDATE answers SET record = 'x'", "table answers, user ada: expected value"),
+        (
+            "UPDATE generations SET record = '{}'",
+            "table generations, user ada: record 1: it is not",
+        ),
+        ("UPDATE generations SET period = 2", "table generations, user ada: generation 1"),
+        ("UPDATE answers SET record = 'x'", "table answers, user ada: record 1: it is not"),
+        (
+            "UPDATE interactions SET base = -1.0 WHERE seq = 1",
+            "table interactions, user ada: the log-likelihood of text 1",
+        ),
+        ("UPDATE interactions SET base = NULL", "table interactions, user ada: the log-likelihood"),
+        ("UPDATE members SET held_out = 1", "table members, user ada: the place of text 1"),
+        (
+            "UPDATE embeddings SET vector = x'00000000'",
+            "table embeddings, user ada: that of text 1",
+        ),
+        ("UPDATE leases SET expires = 1", "table leases, user ada: it is not"),
     ];
     for (damage, said) in damages {
         let (_folder, store) = on_file();
         with_periods(&store, &["ada"], 2);
         put(&store, "ada", &commit(1, 0)).unwrap();
         keep(&store, "ada", &answer("x")).unwrap();
+        embed(&store);
         assert!(execute(&store, damage) > 0, "{damage}");
         let path = path(&store);
         drop(store);
@@ -189,12 +209,88 @@ fn a_damaged_value_is_named() {
             store.generation(&ada, None)?;
             store.period_records(&ada, None)?;
             store.answers(&ada, 1)?;
+            store.embeddings(&ada, &[1])?;
+            store.lease(&ada)?;
             Ok(())
         };
         let reason = reason(open(&path).and_then(everything));
         assert!(reason.starts_with(&format!("damaged in {said}")), "{damage}: {reason}");
-        assert!(reason.ends_with("restore the file from a copy"), "{reason}");
     }
+}
+
+fn embed(store: &SqliteStore) {
+    let version = store.version(&user("ada")).unwrap();
+    let embeddings = crate::EmbeddingMap::from([(1, vec![1.0, 0.5])]);
+    store.set_embeddings(&version, &embeddings).unwrap();
+}
+
+#[test]
+fn a_schema_of_another_hand_is_refused() {
+    for (change, said) in [
+        (
+            "CREATE TRIGGER t AFTER INSERT ON answers BEGIN DELETE FROM answers; END",
+            "the trigger \"t\" is not this program's",
+        ),
+        ("CREATE VIEW v AS SELECT * FROM users", "the view \"v\" is not this"),
+        ("CREATE TABLE other (a)", "the table \"other\" is not this"),
+        ("CREATE INDEX i ON answers (record)", "the index \"i\" is not this"),
+        ("DROP INDEX answers_by_user", "damaged: the index \"answers_by_user\" is missing"),
+        (
+            "ALTER TABLE users ADD COLUMN more INTEGER",
+            "damaged: the table \"users\" is not as this program makes it",
+        ),
+        ("PRAGMA user_version = 4", "damaged: it says that it is of the format 4"),
+        ("PRAGMA user_version = 1", "damaged: it says that it is of the format 1"),
+    ] {
+        let (_folder, store) = on_file();
+        store.ingest(history("ada", 1)).unwrap();
+        let path = path(&store);
+        with(&store, |connection| connection.execute_batch(change));
+        let found = reason(check(&store));
+        assert!(found.starts_with(said), "{change}: {found}");
+        drop(store);
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            let found = reason(SqliteStore::open(&path, access));
+            assert!(found.starts_with(said), "{change}: {found}");
+        }
+    }
+}
+
+#[test]
+fn who_is_forgotten_may_be_damaged() {
+    let (_folder, store) = on_file();
+    with_periods(&store, &["ada", "bob"], 2);
+    execute(&store, "UPDATE interactions SET prompt = 'x' WHERE user = 1");
+    execute(&store, "UPDATE users SET pending = 7 WHERE name = 'ada'");
+    assert!(store.history(&user("ada")).is_err() && check(&store).is_err());
+    let error = store.history(&user("ada")).unwrap_err();
+    assert!(matches!(&error, Error::Damaged { user: Some(name), .. } if *name == user("ada")));
+    assert!(error.names_user() && !error.is_of_state());
+    assert_eq!(store.history(&user("bob")).unwrap().entries.len(), 2);
+    assert_eq!(store.forget(&user("ada")).unwrap().interactions, 2);
+    check(&store).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_beside_the_file_is_refused() {
+    let (folder, store) = on_file();
+    let path = path(&store);
+    drop(store);
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let pipe = folder.path().join(format!("state.db{suffix}"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            let reason = reason(SqliteStore::open(&path, access));
+            assert!(reason.contains("is not a plain file"), "{reason}");
+        }
+        fs::remove_file(pipe).unwrap();
+    }
+    // Nor is a pipe a state.
+    fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert!(reason(open(&path)).starts_with("not a file"));
+    assert!(reason(SqliteStore::create(&path, &settings())).starts_with("exists already"));
 }
 
 #[test]
@@ -302,6 +398,12 @@ fn a_protected_file_can_be_read() {
 fn a_check_reads_everything() {
     for (damage, said) in [
         ("UPDATE memories SET buffer = '[1]'", "memories, user ada: invalid type"),
+        ("UPDATE users SET name = char(7)", "users: user id"),
+        ("UPDATE interactions SET id = '' WHERE seq = 1", "interactions, user ada: interaction id"),
+        ("UPDATE interactions SET meta = '{'", "interactions, user ada: EOF"),
+        ("UPDATE interactions SET seconds = 9223372036854775807", "interactions, user ada: "),
+        ("UPDATE answers SET record = 'x'", "answers, user ada: expected value"),
+        ("UPDATE settings SET config = '{\"nonsense\": 1}'", "settings: unknown field `nonsense`"),
         (
             "UPDATE memories SET buffer = '[]'",
             "memories, user ada: generation 1: its buffer is said to hold 2",
@@ -337,6 +439,9 @@ fn a_check_reads_everything() {
         keep(&store, "ada", &answer("x")).unwrap();
         check(&store).unwrap();
         assert!(execute(&store, damage) > 0, "{damage}");
+        assert!(reason(check(&store)).starts_with("damaged in table"), "{damage}");
+        // A state that somebody wrote so, checksums and all.
+        sum_again(&store);
         let reason = reason(check(&store));
         assert!(reason.starts_with(&format!("damaged in table {said}")), "{damage}: {reason}");
     }
@@ -378,4 +483,53 @@ fn a_full_disk_changes_nothing() {
     limit(&store, u32::MAX >> 1);
     assert_eq!(put(&store, "ada", &commit(2, 1)).unwrap(), 2);
     assert_eq!(store.ingest(history("bob", 500)).unwrap().added, 500);
+}
+
+/// The disk has room for so many pages more and no other: every change leaves the state before it or
+/// after it, and what is there can be read.
+#[test]
+fn a_disk_that_is_full_at_any_page_leaves_the_state_before_or_after() {
+    use crate::contract::faults::{at_rest, operations, prepare};
+    let place = tempfile::tempdir().unwrap();
+    let fresh = || {
+        let (folder, store) = on_file();
+        prepare(&store);
+        (folder, store)
+    };
+    let pages = |store: &SqliteStore, name: &str, pages: u32| -> u32 {
+        with(store, |connection| {
+            connection.pragma_update_and_check(None, name, pages, |row| row.get(0))
+        })
+    };
+    for (name, operation) in operations(place.path()) {
+        let (_folder, store) = fresh();
+        let before = at_rest(&store);
+        operation(&store).unwrap();
+        let after = at_rest(&store);
+        let (mut _folder, mut store) = fresh();
+        for room in 0.. {
+            let taken = with(&store, |connection| {
+                connection.pragma_query_value(None, "page_count", |row| row.get::<_, u32>(0))
+            });
+            pages(&store, "max_page_count", taken + room);
+            let done = operation(&store);
+            // Reading goes on.
+            assert_eq!(store.history(&user("bob")).unwrap().entries.len(), 4);
+            pages(&store, "max_page_count", u32::MAX >> 1);
+            let found = at_rest(&store);
+            let is_after = found == after;
+            assert!(is_after || found == before, "{name}, {room} pages");
+            check(&store).unwrap();
+            match done {
+                Ok(()) => {
+                    assert!(is_after, "{name}, {room} pages: it is told that all went well");
+                    break;
+                }
+                Err(error) => assert!(error.to_string().contains("the disk is full"), "{error}"),
+            }
+            if is_after {
+                (_folder, store) = fresh();
+            }
+        }
+    }
 }

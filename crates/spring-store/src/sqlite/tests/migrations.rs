@@ -1,5 +1,7 @@
 use super::*;
-use crate::sqlite::file::SCHEMA_VERSION;
+use std::ops::ControlFlow;
+
+use crate::sqlite::schema::SCHEMA_VERSION;
 
 /// A file as the first version made it: Ada has two texts in a period and one pending.
 fn version_1(path: &Path) {
@@ -24,6 +26,105 @@ fn version_1(path: &Path) {
              INSERT INTO members VALUES (7, 1, 1, 0), (7, 2, 1, 0);",
         )
         .unwrap();
+}
+
+/// A file as a later version before checksums made it, with all that a user can have.
+fn version_4(path: &Path) -> SqliteStore {
+    let now = SqliteStore::create(path.with_extension("now"), &settings()).unwrap();
+    with_periods(&now, &["ada", "bob"], 3);
+    put(&now, "ada", &commit(1, 0)).unwrap();
+    put(&now, "ada", &commit(2, 1)).unwrap();
+    let mut odd = interaction("ada", "odd", "1969-12-31T23:59:59.5Z");
+    odd.meta = Some(serde_json::json!({"a": 1}));
+    now.ingest([odd]).unwrap();
+    keep(&now, "ada", &answer("x")).unwrap();
+    let version = now.version(&user("ada")).unwrap();
+    now.set_embeddings(&version, &crate::EmbeddingMap::from([(1, vec![0.5])])).unwrap();
+    let old = Connection::open(path).unwrap();
+    old.execute_batch(include_str!("schema_4.sql")).unwrap();
+    old.execute("ATTACH ?1 AS now", [super::path(&now).to_str().unwrap()]).unwrap();
+    for table in [
+        "settings",
+        "users",
+        "leases",
+        "interactions",
+        "periods",
+        "members",
+        "generations",
+        "memories",
+        "answers",
+        "embeddings",
+        "graphs",
+    ] {
+        let query = format!("SELECT group_concat(name) FROM pragma_table_info('{table}', 'main')");
+        let columns: String = old.query_row(&query, (), |row| row.get(0)).unwrap();
+        let copy =
+            format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM now.{table}");
+        old.execute(&copy, ()).unwrap();
+    }
+    old.pragma_update(None, "user_version", 4).unwrap();
+    old.pragma_update(None, "application_id", 0x5350_5247).unwrap();
+    old.pragma_update(None, "journal_mode", "WAL").unwrap();
+    now
+}
+
+#[test]
+fn checksums_come_with_the_version_that_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let now = version_4(&path);
+    let store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    assert_eq!(dump(&store), dump(&now));
+    // But for the mark that asks for the file to be rewritten.
+    assert_eq!(tables(&store), tables(&now));
+    for name in ["ada", "bob"] {
+        assert_eq!(store.digest(&user(name)).unwrap(), now.digest(&user(name)).unwrap());
+    }
+    check(&store).unwrap();
+    assert_eq!(put(&store, "ada", &commit(3, 2)).unwrap(), 3);
+}
+
+#[test]
+fn every_older_version_is_brought_up_to_date() {
+    let steps = [
+        include_str!("../migrate_1_to_2.sql"),
+        include_str!("../migrate_2_to_3.sql"),
+        include_str!("../migrate_3_to_4.sql"),
+    ];
+    let mut dumps = Vec::new();
+    for version in 1..=4 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        version_1(&path);
+        let old = Connection::open(&path).unwrap();
+        for step in &steps[..version - 1] {
+            old.execute_batch(step).unwrap();
+        }
+        old.pragma_update(None, "user_version", version as i64).unwrap();
+        drop(old);
+        let store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+        store.check(&mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(columns(&store), columns(&in_memory()));
+        dumps.push(dump(&store));
+    }
+    assert!(dumps.iter().all(|dump| *dump == dumps[0]));
+}
+
+#[test]
+fn an_older_file_with_a_trigger_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    version_1(&path);
+    let old = Connection::open(&path).unwrap();
+    let trigger = "CREATE TRIGGER t AFTER INSERT ON users BEGIN DELETE FROM users; END";
+    old.execute_batch(trigger).unwrap();
+    drop(old);
+    let before = std::fs::read(&path).unwrap();
+    for access in [Access::ReadOnly, Access::ReadWrite] {
+        let reason = reason(SqliteStore::open(&path, access));
+        assert!(reason.starts_with("the trigger \"t\" is not"), "{reason}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
 /// Name, type and default of every column of every table.

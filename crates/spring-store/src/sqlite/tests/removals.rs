@@ -3,7 +3,7 @@ use std::fs;
 use spring_memory::InteractionId;
 
 use super::*;
-use crate::{Forgetting, Forgotten};
+use crate::{Forgetting, Forgotten, store::Checked};
 
 /// What only Ada wrote.
 const CANARY: &str = "heliotrope-canary-7141";
@@ -87,7 +87,9 @@ fn a_removal_while_the_file_is_rewritten_for_another_is_not_taken_for_done() {
         let removed = store.backend().write(Durability::Power, &mut |rows| {
             let key = rows.user(&user(name))?.unwrap().key;
             rows.delete_user(key)?;
-            rows.count_removal()?;
+            let settings = rows.settings()?;
+            let removals = settings.removals + 1;
+            Checked(rows).put_settings(&SettingsRow { removals, ..settings })?;
             Ok(())
         });
         removed.unwrap();

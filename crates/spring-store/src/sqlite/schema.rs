@@ -1,0 +1,214 @@
+//! The tables: made, brought up to date, and compared with what they should be.
+
+use std::sync::OnceLock;
+
+use rusqlite::{
+    Connection, Transaction, TransactionBehavior,
+    functions::{Context, FunctionFlags},
+    types::ValueRef,
+};
+
+use super::failure::{Failure, Outcome};
+use crate::{
+    backend::SettingsRow,
+    store::{Value, sum_of},
+};
+
+/// Marks the file as a state: "SPRG".
+const APPLICATION_ID: i64 = 0x5350_5247;
+
+/// The version of `schema.sql`.
+pub(super) const SCHEMA_VERSION: i64 = 5;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// What turns version 1 into 2, 2 into 3, and so on; what makes the tables anew is apart.
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrate_1_to_2.sql"),
+    include_str!("migrate_2_to_3.sql"),
+    include_str!("migrate_3_to_4.sql"),
+];
+
+/// Sets the tables of version 4 aside, and fills those of `schema.sql` from them.
+const ANEW: &str = include_str!("migrate_4_to_5.sql");
+
+/// Where in it `schema.sql` runs.
+const HERE: &str = "-- schema.sql\n";
+
+/// Tables, settings and the file's marks.
+pub(super) fn write(transaction: &Transaction<'_>, settings: &SettingsRow) -> Outcome<()> {
+    transaction.execute_batch(SCHEMA)?;
+    let SettingsRow { model, fingerprint, config, removals: _, sum } = settings;
+    transaction.execute(
+        "INSERT INTO settings (one, model, fingerprint, config, sum) VALUES (1, ?1, ?2, ?3, ?4)",
+        (model, fingerprint, config, sum),
+    )?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    Ok(())
+}
+
+pub(super) fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "application_id", |row| row.get(0))
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings an older file up to this version, whole or not at all.
+pub(super) fn migrate(connection: &mut Connection) -> Outcome<()> {
+    if version(connection)? == SCHEMA_VERSION {
+        return Ok(());
+    }
+    with_row_sum(connection)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read again: another process may have been faster.
+    let from = version(&transaction)?;
+    if from < SCHEMA_VERSION {
+        let skipped = usize::try_from(from - 1).unwrap_or(MIGRATIONS.len());
+        for step in MIGRATIONS.iter().skip(skipped) {
+            transaction.execute_batch(step)?;
+        }
+        let (set_aside, take_over) = ANEW.split_once(HERE).unwrap_or_default();
+        for step in [set_aside, SCHEMA, take_over] {
+            transaction.execute_batch(step)?;
+        }
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    transaction.commit()?;
+    connection.remove_function("row_sum", -1)?;
+    Ok(())
+}
+
+/// Gives a connection the function `row_sum`.
+pub(super) fn with_row_sum(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("row_sum", -1, flags, row_sum)
+}
+
+/// The checksum of a table's name and values.
+fn row_sum(context: &Context<'_>) -> rusqlite::Result<i64> {
+    let table: String = context.get(0)?;
+    let value = |at| match context.get_raw(at) {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        // What is no text is refused when it is read.
+        ValueRef::Text(bytes) => {
+            std::str::from_utf8(bytes).map_or(Value::Bytes(bytes), Value::Text)
+        }
+        ValueRef::Blob(bytes) => Value::Bytes(bytes),
+    };
+    Ok(sum_of(&table, (1..context.len()).map(value)))
+}
+
+/// Whether it is a state, of a version that is known, and with the tables of that version; gives
+/// the version.
+pub(super) fn check(connection: &Connection) -> Outcome<i64> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        let reason = "empty: making it was cut short; delete it and make it again";
+        return Err(Failure::State(reason.into()));
+    }
+    if application_id(connection)? != APPLICATION_ID {
+        return Err(Failure::State("a database of another program; name the right file".into()));
+    }
+    let version = match version(connection)? {
+        known @ 1..=SCHEMA_VERSION => known,
+        newer if newer > SCHEMA_VERSION => {
+            return Err(Failure::State(format!(
+                "written by a newer version of this program (format {newer}, known here up to \
+                 {SCHEMA_VERSION}); update the program"
+            )));
+        }
+        other => {
+            return Err(Failure::State(format!(
+                "damaged: there is no format {other}; restore the file from a copy"
+            )));
+        }
+    };
+    check_items(connection, version)?;
+    Ok(version)
+}
+
+/// A table, index, view or trigger.
+#[derive(Debug, Clone, PartialEq)]
+struct Item {
+    kind: String,
+    name: String,
+    table: String,
+    /// What made it; `None` for an index that belongs to a constraint.
+    sql: Option<String>,
+}
+
+fn items(connection: &Connection) -> rusqlite::Result<Vec<Item>> {
+    let query = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name";
+    let mut query = connection.prepare(query)?;
+    let item = |row: &rusqlite::Row<'_>| {
+        Ok(Item { kind: row.get(0)?, name: row.get(1)?, table: row.get(2)?, sql: row.get(3)? })
+    };
+    query.query_map((), item)?.collect()
+}
+
+/// What `schema.sql` makes.
+fn expected() -> Outcome<&'static [Item]> {
+    static EXPECTED: OnceLock<Vec<Item>> = OnceLock::new();
+    if let Some(expected) = EXPECTED.get() {
+        return Ok(expected);
+    }
+    let fresh = Connection::open_in_memory()?;
+    fresh.execute_batch(SCHEMA)?;
+    let made = items(&fresh)?;
+    Ok(EXPECTED.get_or_init(|| made))
+}
+
+/// Refuses what no version of this program makes: a trigger or a view could change what is written
+/// or read without a word. Of older versions the names alone are compared; their tables are made
+/// anew.
+fn check_items(connection: &Connection, version: i64) -> Outcome<()> {
+    let (expected, found) = (expected()?, items(connection)?);
+    let same = |item: &Item| {
+        let named = |other: &&Item| (&other.kind, &other.name) == (&item.kind, &item.name);
+        expected.iter().find(named)
+    };
+    let refuse = |reason: String| Err(Failure::State(reason));
+    for item in &found {
+        let Item { kind, name, .. } = item;
+        match same(item) {
+            None => {
+                return refuse(format!(
+                    "the {kind} {name:?} is not this program's, and may change what is read or \
+                     written; restore the file from a copy"
+                ));
+            }
+            Some(same) if version == SCHEMA_VERSION && same != item => {
+                return refuse(format!(
+                    "damaged: the {kind} {name:?} is not as this program makes it; restore the \
+                     file from a copy"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let is_found = |item: &&Item| {
+        found.iter().any(|other| (&other.kind, &other.name) == (&item.kind, &item.name))
+    };
+    let missing = expected.iter().find(|item| !is_found(item));
+    match missing {
+        Some(Item { kind, name, .. }) if version == SCHEMA_VERSION => {
+            refuse(format!("damaged: the {kind} {name:?} is missing; restore the file from a copy"))
+        }
+        _ if version < SCHEMA_VERSION && has_sums(connection)? => refuse(format!(
+            "damaged: it says that it is of the format {version}, and is of a newer one; restore \
+             the file from a copy"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether its tables have checksums, as from version 5 on.
+fn has_sums(connection: &Connection) -> rusqlite::Result<bool> {
+    let query = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('settings') WHERE name = 'sum')";
+    connection.query_row(query, (), |row| row.get(0))
+}

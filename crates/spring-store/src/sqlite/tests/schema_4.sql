@@ -1,0 +1,122 @@
+-- The state of all users of one installation. Every user's rows hang on `users`: deleting that row deletes them all.
+
+-- What the state was made with: one row.
+CREATE TABLE settings (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    model TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    config TEXT NOT NULL, -- JSON
+    -- 1 from a removal until the file was rewritten without what was removed.
+    scrub INTEGER NOT NULL DEFAULT 0,
+    -- Removals of users and of single texts, counted.
+    removals INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE users (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    -- The sequence number of the next interaction. Numbers count per user, so that nothing about a user depends on
+    -- the others, and none is given twice, so that records of a deleted interaction never point to another.
+    next_seq INTEGER NOT NULL DEFAULT 1,
+    -- The generation in use; 0 for none.
+    generation INTEGER NOT NULL DEFAULT 0,
+    -- Interactions in no period.
+    pending INTEGER NOT NULL DEFAULT 0,
+    -- The state's count of removals when the user was added or last lost a text: what was computed from the user's
+    -- texts while it was another number is not kept.
+    removals INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Who trains a user, so that nobody else does. The row stays when a lease has ended, with `expires` 0,
+-- so that the next one's token is larger.
+CREATE TABLE leases (
+    user INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    token INTEGER NOT NULL,
+    holder TEXT NOT NULL, -- for people
+    -- By which a process on the same machine can tell whether the holder still runs.
+    place TEXT NOT NULL,
+    process INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    expires INTEGER NOT NULL -- seconds since 1970 UTC
+) STRICT;
+
+CREATE TABLE interactions (
+    user INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
+    seq INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    -- Since 1970 UTC, both rounded towards zero, so both negative before: they sort together.
+    seconds INTEGER NOT NULL,
+    nanoseconds INTEGER NOT NULL,
+    base REAL, -- nats per token, once computed
+    meta TEXT, -- JSON
+    prompt TEXT NOT NULL,
+    response TEXT NOT NULL,
+    PRIMARY KEY (user, seq),
+    UNIQUE (user, id)
+) STRICT;
+CREATE INDEX interactions_by_time ON interactions (user, seconds, nanoseconds, seq);
+
+CREATE TABLE periods (
+    user INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
+    number INTEGER NOT NULL CHECK (number > 0),
+    PRIMARY KEY (user, number)
+) STRICT, WITHOUT ROWID;
+
+-- The key lets an interaction be in one period only, and both in the same user's hands.
+CREATE TABLE members (
+    user INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    period INTEGER NOT NULL,
+    held_out INTEGER NOT NULL CHECK (held_out IN (0, 1)),
+    PRIMARY KEY (user, seq),
+    FOREIGN KEY (user, seq) REFERENCES interactions ON DELETE CASCADE,
+    FOREIGN KEY (user, period) REFERENCES periods ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_by_period ON members (user, period);
+
+-- What was learned from what: kept when the memories are not, and changed only when a text is forgotten.
+CREATE TABLE generations (
+    user INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    parent INTEGER NOT NULL CHECK (parent >= 0 AND parent < number), -- 0 for none
+    period INTEGER NOT NULL,
+    record TEXT NOT NULL, -- JSON
+    PRIMARY KEY (user, number),
+    FOREIGN KEY (user, period) REFERENCES periods ON DELETE CASCADE
+) STRICT;
+
+-- What a generation generates with.
+CREATE TABLE memories (
+    user INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    buffered INTEGER NOT NULL, -- items in the buffer
+    buffer TEXT NOT NULL, -- JSON, best first
+    calibration TEXT NOT NULL, -- JSON
+    adapter BLOB NOT NULL,
+    PRIMARY KEY (user, generation),
+    FOREIGN KEY (user, generation) REFERENCES generations ON DELETE CASCADE
+) STRICT;
+
+-- Records of generated texts; a larger key is a later one.
+CREATE TABLE answers (
+    key INTEGER PRIMARY KEY,
+    user INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,
+    record TEXT NOT NULL -- JSON
+) STRICT;
+CREATE INDEX answers_by_user ON answers (user, key);
+
+-- What dense search compares, each computed once: can be computed again, so it is in no export.
+CREATE TABLE embeddings (
+    user INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    base TEXT NOT NULL, -- fingerprint of the model that made it
+    vector BLOB NOT NULL, -- float32, little endian
+    PRIMARY KEY (user, seq, base),
+    FOREIGN KEY (user, seq) REFERENCES interactions ON DELETE CASCADE
+) STRICT;
+
+-- What the dump of the graph over a user's embeddings, a file beside this one, must be to be read.
+CREATE TABLE graphs (
+    user INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    stamp TEXT NOT NULL -- JSON
+) STRICT;
