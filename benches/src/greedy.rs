@@ -12,10 +12,15 @@ use spring_model::{Adapter, AnyModel, Decode, Device, LoraConfig, ModelFiles, Pr
 #[derive(Debug, Serialize)]
 struct Continuation {
     context: Vec<u32>,
+    /// The likeliest tokens after the context, and their log-probabilities.
+    next: Vec<(usize, f32)>,
     tokens: Vec<u32>,
     /// How far the best token was ahead of the second, in nats.
     margins: Vec<f32>,
 }
+
+/// How many of the likeliest tokens are told.
+const TOLD: usize = 200;
 
 /// Writes a random adapter on all projections that changes what the model says.
 pub fn write_adapter(model: &Path, out: &Path) -> Result<()> {
@@ -24,7 +29,7 @@ pub fn write_adapter(model: &Path, out: &Path) -> Result<()> {
     let mut adapter = Adapter::init(&lora, &config, "", 1)?;
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for (_, _, pair) in adapter.pairs_mut() {
-        pair.b.iter_mut().for_each(|value| *value = rng.random_range(-0.02..0.02));
+        pair.b.iter_mut().for_each(|value| *value = rng.random_range(-0.1..0.1));
     }
     Ok(adapter.save_gguf(out, &config)?)
 }
@@ -42,10 +47,16 @@ pub fn run(model: &Path, prompts: &Path, most: usize, adapter: Option<&Path>) ->
         let context = tokenizer.encode(prompt)?;
         let mut session = model.session()?;
         let row = session.join(&context, adapter.clone(), most)?;
+        let sorted = |log_probs: &[f32]| {
+            let mut all: Vec<(usize, f32)> = log_probs.iter().copied().enumerate().collect();
+            all.sort_by(|a, b| b.1.total_cmp(&a.1));
+            all.truncate(TOLD);
+            all
+        };
+        let next = sorted(session.log_probs(row).unwrap_or_default());
         let (mut tokens, mut margins) = (Vec::new(), Vec::new());
         while let (true, Some(log_probs)) = (tokens.len() < most, session.log_probs(row)) {
-            let mut best: Vec<(usize, f32)> = log_probs.iter().copied().enumerate().collect();
-            best.select_nth_unstable_by(1, |a, b| b.1.total_cmp(&a.1));
+            let best = sorted(log_probs);
             let token = best[0].0 as u32;
             tokens.push(token);
             margins.push(best[0].1 - best[1].1);
@@ -54,7 +65,7 @@ pub fn run(model: &Path, prompts: &Path, most: usize, adapter: Option<&Path>) ->
             }
             session.step(&[(row, token)])?;
         }
-        all.push(Continuation { context, tokens, margins });
+        all.push(Continuation { context, next, tokens, margins });
     }
     println!("{}", serde_json::to_string(&all)?);
     Ok(())
