@@ -229,7 +229,7 @@ fn bad_files_are_refused_in_one_line_that_names_what_is_wrong() {
         (&|p| p.string("general.type", "adapter"), &["LoRA adapter", "language model"]),
         (&|p| p.string("general.type", "mmproj"), &["mmproj"]),
         (&|p| p.string("general.architecture", "bert"), &["encoder"]),
-        (&|p| p.u32("llama.attention.value_length", 8), &["llama.attention.value_length"]),
+        (&|p| p.u32("llama.rope.dimension_count", 8), &["llama.rope.dimension_count"]),
     ];
     for (change, words) in changes {
         let error = of(change);
