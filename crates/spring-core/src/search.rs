@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs::DirBuilder, path::Path};
 use serde::Serialize;
 use spring_memory::{
     GraphOrigin, HistoryConfig, HistoryIndex, Interaction, SearchFilter, SearchMode, SearchRequest,
-    UserId,
+    Tokenizer, UserId,
 };
 
 use crate::{
@@ -68,6 +68,23 @@ impl HistorySearch {
         held_out: bool,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
+        Self::open_with(model, store, user, mode, held_out, None, progress)
+    }
+
+    /// The same with another tokenizer than the setting `search.tokenizer`, such as one that stems.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        model: Option<&dyn LanguageModel>,
+        store: &Store,
+        user: &UserId,
+        mode: SearchMode,
+        held_out: bool,
+        tokenizer: Option<Tokenizer>,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
         let config = store.settings().config.clone();
         let History { version, mut entries, .. } = store.history(user)?;
         entries.retain(|entry| held_out || !entry.held_out);
@@ -94,7 +111,9 @@ impl HistorySearch {
             Some(_) => entries.iter().map(|entry| entry.stored.clone()).collect(),
             None => Vec::new(),
         };
-        let bm25 = without_template(&config.bm25, config.search.template_share, &texts);
+        // A person looks for words however they are written; the gate's scores stay what they are.
+        let bm25 = config.bm25.clone().with_tokenizer(tokenizer.unwrap_or(config.search.tokenizer));
+        let bm25 = without_template(&bm25, config.search.template_share, &texts);
         let mut index = HistoryIndex::new(
             HistoryConfig::default()
                 .with_fields(config.search.fields)

@@ -43,5 +43,5 @@ pub use policy::{
 };
 pub use spring_numerics::SettingError;
 pub use stop_words::template_stop_words;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Language, Tokenizer};
 pub use vectors::{VectorError, VectorStore};

@@ -8,7 +8,7 @@ use spring_fuse::{GateConfig, MixtureConfig, Penalties, SamplerConfig};
 use spring_lm::{LoraConfig, TrainConfig};
 use spring_memory::{
     Bm25Config, Bm25Index, BufferPolicyConfig, DEFAULT_CAPACITY, DenseConfig, DocumentFields,
-    SearchMode, SettingError,
+    SearchMode, SettingError, Tokenizer,
 };
 
 use crate::{Error, Result};
@@ -188,6 +188,9 @@ pub struct SearchConfig {
     pub limit: usize,
     /// What BM25 sees of a text. Default: prompt, line break, response.
     pub fields: DocumentFields,
+    /// How texts and queries become words here, whatever `bm25.tokenizer` is for the gate. Default:
+    /// runs of letters and digits in lower case.
+    pub tokenizer: Tokenizer,
     /// BM25 leaves out words that at least this part of the prompts contain, above 0 up to 1.
     /// Default: none is left out.
     pub template_share: Option<f64>,
@@ -201,6 +204,7 @@ impl Default for SearchConfig {
             mode: SearchMode::default(),
             limit: 10,
             fields: DocumentFields::default(),
+            tokenizer: Tokenizer::Words,
             template_share: None,
             dense: DenseConfig::default(),
         }
