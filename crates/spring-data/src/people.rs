@@ -135,7 +135,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Vec<Reading>> {
                           the table as CSV";
             return Err(input::file_error(&bundle.label, reason));
         };
-        let mut found = Found { tally: std::mem::take(&mut tally), ..Found::default() };
+        let mut found = Found::with_tally(std::mem::take(&mut tally));
         match reader.read(&bundle, &entries, options, &mut found) {
             // A table of something else beside a person's texts.
             Err(error) if !single && json::is_other_file(&error).is_some() => {

@@ -111,6 +111,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Nothing yet, but what was left out before.
+    pub(crate) fn with_tally(tally: Tally) -> Self {
+        Self { tally, ..Self::default() }
+    }
+
     /// The place of a file in the list of files.
     pub(crate) fn file(&mut self, label: &str) -> usize {
         if self.files.last().is_none_or(|last| last != label) {

@@ -188,6 +188,13 @@ pub(crate) fn parts(text: &str) -> Option<Parts> {
     let (clock, rest) = take_clock(&plain)?;
     let mut numbers: Vec<(i32, usize)> = Vec::new();
     let (mut named, mut offset) = (None, clock.offset);
+    // "2024 +0100": git puts the year between the clock's time and the offset.
+    let words = rest.split_whitespace().filter(|word| {
+        let ahead = if word.len() >= 5 { offset_seconds(word) } else { None };
+        offset = offset.or(ahead.and_then(|seconds| Offset::from_seconds(seconds).ok()));
+        ahead.is_none()
+    });
+    let rest = words.collect::<Vec<_>>().join(" ");
     for word in rest.split(|c: char| !c.is_alphanumeric() && c != '+' && c != '-') {
         // A hyphen parts numbers, or it begins an offset behind the clock's time.
         for word in word.split(['-', '+']).filter(|word| !word.is_empty()) {
