@@ -69,11 +69,7 @@ pub struct ForgettingCost {
 /// # Errors
 ///
 /// [`UnknownInteraction`](spring_store::Error::UnknownInteraction), or if the state cannot be read.
-pub fn forgetting_cost(
-    store: &Store,
-    user: &UserId,
-    id: &InteractionId,
-) -> Result<ForgettingCost> {
+pub fn forgetting_cost(store: &Store, user: &UserId, id: &InteractionId) -> Result<ForgettingCost> {
     let unknown = || spring_store::Error::UnknownInteraction { user: user.clone(), id: id.clone() };
     let seq = store.find(user, id)?.ok_or_else(unknown)?;
     let Some((period, false)) = store.place(user, seq)? else {

@@ -10,7 +10,7 @@ use spring_lm::{Adapter, Branch, Detokenizer, RowId, Session};
 use crate::{
     Config, DecodingConfig, Error, LanguageModel, Result, StopStrings, UserModel,
     progress::{Event, Progress},
-    prompt::Encoded,
+    prompt::{Encoded, Turn},
     record::{AnswerRecord, Ending, TokenTrace},
     retrieve::Retrieval,
 };
@@ -80,8 +80,17 @@ impl TextGeneration {
     ///
     /// If a setting is out of range or the tokenizer refuses a text.
     pub fn new(person: &UserModel<'_>, prompt: &str) -> Result<Self> {
+        Self::after(person, &[], prompt)
+    }
+
+    /// The same for a prompt that goes on a conversation.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn after(person: &UserModel<'_>, turns: &[Turn], prompt: &str) -> Result<Self> {
         let (config, memories) = (&person.config, &person.memories);
-        let retrieval = person.retrieve(prompt, 0, config.decoding.max_new_tokens)?;
+        let retrieval = person.retrieve_after(turns, prompt, 0, config.decoding.max_new_tokens)?;
         let weights = match &retrieval.contexts.retrieval {
             None => None,
             Some(_) => Some(config.fusion.lambda.weights(2, Some(&retrieval.gate))?),
@@ -346,8 +355,22 @@ impl UserModel<'_> {
     /// another shape than its trait asks for. A request to stop is no error: the record has the
     /// text so far and says so.
     pub fn generate(&self, prompt: &str, progress: &mut dyn Progress) -> Result<AnswerRecord> {
+        self.generate_after(&[], prompt, progress)
+    }
+
+    /// The same for a prompt that goes on a conversation.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate).
+    pub fn generate_after(
+        &self,
+        turns: &[Turn],
+        prompt: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<AnswerRecord> {
         let model = self.base();
-        let mut generation = TextGeneration::new(self, prompt)?;
+        let mut generation = TextGeneration::after(self, turns, prompt)?;
         let mut session = model.session()?;
         generation.join(&mut *session)?;
         loop {

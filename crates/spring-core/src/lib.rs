@@ -23,12 +23,12 @@ mod signal;
 mod stop;
 mod user_model;
 
-pub use adapt::{Follow, Periods, adapt, adapt_users};
+pub use adapt::{Follow, PeriodPlan, Periods, adapt, adapt_users};
 pub use base::{Base, check_base};
 pub use embedding::{embed_interaction, embed_text};
 pub use error::{Error, Result};
 pub use fit::Fit;
-pub use forget::forget_interaction;
+pub use forget::{ForgettingCost, forget_interaction, forgetting_cost};
 pub use generate::{FusedScore, TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
 pub use learner::{Learner, Period};

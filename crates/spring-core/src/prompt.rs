@@ -97,6 +97,18 @@ impl<'a> RetrievedPair<'a> {
     }
 }
 
+/// An earlier turn of the conversation that a prompt goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What was said.
+    pub prompt: String,
+    /// What was answered.
+    pub response: String,
+}
+
+/// A prompt and its response, before the prompt that is answered.
+type Pair<'a> = (&'a str, &'a str);
+
 /// The contexts of the one or two branches of a generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contexts {
@@ -144,16 +156,50 @@ pub fn contexts_of_rest(
     retrieved: &[RetrievedPair<'_>],
     new_tokens: Option<usize>,
 ) -> Result<Contexts> {
+    contexts_after(model, &[], prompt, lost, retrieved, new_tokens)
+}
+
+/// The same of a prompt that goes on a conversation, whose turns stand between the retrieved texts
+/// and the prompt in both branches. Where they do not fit beside the prompt, the oldest are left
+/// out.
+///
+/// # Errors
+///
+/// If the tokenizer refuses a text.
+pub fn contexts_after(
+    model: &dyn LanguageModel,
+    turns: &[Turn],
+    prompt: &str,
+    lost: usize,
+    retrieved: &[RetrievedPair<'_>],
+    new_tokens: Option<usize>,
+) -> Result<Contexts> {
     let info = model.info();
     let mut cuts = Vec::new();
     let wanted = new_tokens.unwrap_or(MOST_NEW_TOKENS.min(info.context / 3)).max(1);
     // At least one token of the prompt stays, so that there is something to continue.
-    let new_tokens = wanted.min(info.context.saturating_sub(begin(info).len() + 1));
+    let mut new_tokens = wanted.min(info.context.saturating_sub(begin(info).len() + 1));
+    let mut room = info.context.saturating_sub(new_tokens);
+    let mut turns: Vec<Pair<'_>> =
+        turns.iter().map(|turn| (turn.prompt.as_str(), turn.response.as_str())).collect();
+    let said = turns.len();
+    let (mut plain, mut tokens) = context(model, info, &turns, prompt, lost, room)?;
+    while !turns.is_empty() && (plain.len() > room || tokens > lost) {
+        turns.remove(0);
+        (plain, tokens) = context(model, info, &turns, prompt, lost, room)?;
+    }
+    if turns.len() < said {
+        cuts.push(Cut::Turns { turns: said - turns.len() });
+    }
+    if plain.len() > room {
+        // A template's own tokens are never cut: the answer has what they and a token leave.
+        room = plain.len() + 1;
+        (plain, tokens) = context(model, info, &turns, prompt, lost, room)?;
+        new_tokens = info.context.saturating_sub(room);
+    }
     if new_tokens < wanted {
         cuts.push(Cut::NewTokens { tokens: wanted - new_tokens });
     }
-    let room = info.context.saturating_sub(new_tokens);
-    let (plain, tokens) = context(model, info, &[], prompt, lost, room)?;
     if tokens > 0 {
         cuts.push(Cut::Prompt { tokens });
     }
@@ -162,6 +208,8 @@ pub fn contexts_of_rest(
     while let Some(last) = items.last() {
         let mut earlier = items.clone();
         earlier.sort_by_key(|pair| pair.order);
+        let earlier = earlier.iter().map(|pair| (pair.prompt, pair.response));
+        let earlier: Vec<Pair<'_>> = earlier.chain(turns.iter().copied()).collect();
         let (ids, _) = context(model, info, &earlier, prompt, lost, usize::MAX)?;
         if ids.len() <= room {
             retrieval = Some(ids);
@@ -184,7 +232,7 @@ fn begin(info: &ModelInfo) -> Vec<u32> {
 fn context(
     model: &dyn LanguageModel,
     info: &ModelInfo,
-    earlier: &[&RetrievedPair<'_>],
+    earlier: &[Pair<'_>],
     prompt: &str,
     lost: usize,
     most: usize,
@@ -193,9 +241,9 @@ fn context(
         return chat_context(model, earlier, prompt, lost, most);
     }
     let mut ids = begin(info);
-    for pair in earlier {
-        ids.extend(encode_prompt(model, pair.prompt)?);
-        ids.extend(model.encode(pair.response)?);
+    for (prompt, response) in earlier {
+        ids.extend(encode_prompt(model, prompt)?);
+        ids.extend(model.encode(response)?);
         ids.extend(info.eos.first());
     }
     let prompt_ids = encode_prompt(model, prompt)?;
@@ -207,16 +255,16 @@ fn context(
 /// The same under a chat template, whose own tokens are never cut.
 fn chat_context(
     model: &dyn LanguageModel,
-    earlier: &[&RetrievedPair<'_>],
+    earlier: &[Pair<'_>],
     prompt: &str,
     lost: usize,
     most: usize,
 ) -> Result<(Vec<u32>, usize)> {
     let render = |prompt: &str| {
-        let turns = earlier.iter().flat_map(|pair| {
+        let turns = earlier.iter().flat_map(|(prompt, response)| {
             [
-                Message { role: Role::User, content: pair.prompt },
-                Message { role: Role::Assistant, content: pair.response },
+                Message { role: Role::User, content: prompt },
+                Message { role: Role::Assistant, content: response },
             ]
         });
         let messages: Vec<Message<'_>> =

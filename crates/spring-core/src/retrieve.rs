@@ -4,7 +4,7 @@ use spring_fuse::{Calibration, Candidate, GateDecision};
 
 use crate::{
     Result, UserModel,
-    prompt::{Contexts, RetrievedPair, contexts_of_rest},
+    prompt::{Contexts, RetrievedPair, Turn, contexts_after},
     record::RetrievedText,
 };
 
@@ -36,6 +36,22 @@ impl UserModel<'_> {
         lost: usize,
         new_tokens: Option<usize>,
     ) -> Result<Retrieval> {
+        self.retrieve_after(&[], prompt, lost, new_tokens)
+    }
+
+    /// The same for a prompt that goes on a conversation: the branches have its turns before the
+    /// prompt, the search is for the prompt alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve).
+    pub fn retrieve_after(
+        &self,
+        turns: &[Turn],
+        prompt: &str,
+        lost: usize,
+        new_tokens: Option<usize>,
+    ) -> Result<Retrieval> {
         let (model, bank, gate) = (self.base(), &self.bank, &self.config.gate);
         let hits = bank.search(model, prompt, CANDIDATES.max(gate.k().saturating_add(1)))?;
         let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate::new(hit.score)).collect();
@@ -47,7 +63,7 @@ impl UserModel<'_> {
             .filter_map(|i| bank.text(hits.get(*i)?.key))
             .map(RetrievedPair::of)
             .collect();
-        let contexts = contexts_of_rest(model, prompt, lost, &kept, new_tokens)?;
+        let contexts = contexts_after(model, turns, prompt, lost, &kept, new_tokens)?;
         let found = hits
             .iter()
             .filter_map(|hit| {

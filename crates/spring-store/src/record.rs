@@ -230,6 +230,11 @@ pub enum Cut {
         /// Tokens left out.
         tokens: usize,
     },
+    /// The oldest turns of the conversation.
+    Turns {
+        /// Turns left out.
+        turns: usize,
+    },
 }
 
 impl std::fmt::Display for Cut {
@@ -239,6 +244,7 @@ impl std::fmt::Display for Cut {
             Self::Response { tokens } => write!(f, "the response lost its last {tokens} tokens"),
             Self::Retrieved { seq } => write!(f, "retrieved text {seq} did not fit"),
             Self::NewTokens { tokens } => write!(f, "{tokens} fewer new tokens than asked for"),
+            Self::Turns { turns } => write!(f, "the oldest {turns} turns did not fit"),
         }
     }
 }
