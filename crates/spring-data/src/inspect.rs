@@ -3,19 +3,19 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    path::Path,
 };
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{Format, LeftOut, Result, open, streams::Seen};
+use crate::{DataFile, Format, LeftOut, Result, open, streams::Seen};
 
 /// Users with fewer texts than this cannot be cut into two periods of 8 training and 2 test texts.
 const ENOUGH: u64 = 20;
 
 /// What a data file holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Inspection {
     /// The format, in words.
     pub format: String,
@@ -58,8 +58,8 @@ pub struct Inspection {
 /// # Errors
 ///
 /// As [`open`](crate::open), and for the first record that is broken.
-pub fn inspect(path: &Path) -> Result<Inspection> {
-    let mut reader = open(path)?;
+pub fn inspect<'a>(file: impl Into<DataFile<'a>>) -> Result<Inspection> {
+    let mut reader = open(file)?;
     // Users are told apart by 64 bits of a hash, so that long names cost no memory.
     let hasher = RandomState::new();
     let mut texts_of: HashMap<u64, u64> = HashMap::new();

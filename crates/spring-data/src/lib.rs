@@ -3,8 +3,11 @@
 
 mod elements;
 mod error;
+mod file;
 mod hash;
 mod inspect;
+#[cfg(feature = "people")]
+pub mod people;
 mod profile;
 mod streams;
 pub mod synth;
@@ -21,8 +24,9 @@ use spring_memory::{JsonlReader, without_lone_surrogates};
 
 use elements::{Elements, Layout};
 pub use error::{Error, Result};
+pub use file::DataFile;
 pub use inspect::{Inspection, inspect};
-pub use profile::{Query, Task, UserRecord};
+pub use profile::{Query, Task, UnknownTask, UserRecord};
 use profile::{RawRecord, Scalar, start_of};
 pub use streams::{
     LeftOut, Stream, StreamFilter, is_question, read_streams, text_counts, visit_texts,
@@ -30,6 +34,7 @@ pub use streams::{
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// Our JSONL: one interaction a line.
     Interactions,
@@ -76,7 +81,8 @@ enum Source<R> {
 /// # Errors
 ///
 /// As [`DataReader::new`], and [`Error::Record`] if the file cannot be opened.
-pub fn open(path: &Path) -> Result<DataReader<BufReader<File>>> {
+pub fn open<'a>(file: impl Into<DataFile<'a>>) -> Result<DataReader<BufReader<File>>> {
+    let DataFile { path, task } = file.into();
     let label = path.display().to_string();
     let read = || {
         let file = File::open(path)
@@ -84,6 +90,20 @@ pub fn open(path: &Path) -> Result<DataReader<BufReader<File>>> {
         DataReader::new(BufReader::with_capacity(1 << 16, file), &label)
     };
     let mut reader = read()?;
+    if task.is_some() {
+        return match &mut reader.source {
+            Source::Records {
+                format: Format::Questions(known) | Format::History(known), ..
+            } => {
+                *known = task;
+                Ok(reader)
+            }
+            _ => {
+                let reason = format!("{}, which has no task to name", reader.format());
+                Err(Error::File { file: label, reason })
+            }
+        };
+    }
     if !reader.unclear {
         return Ok(reader);
     }
@@ -91,11 +111,7 @@ pub fn open(path: &Path) -> Result<DataReader<BufReader<File>>> {
     // tells.
     let task = reader.find_task()?;
     let mut reader = read()?;
-    if let Source::Records { format: Format::Questions(known) | Format::History(known), .. } =
-        &mut reader.source
-    {
-        *known = task.or(*known);
-    }
+    reader.set_task(task);
     Ok(reader)
 }
 
@@ -177,6 +193,22 @@ impl<R: BufRead> DataReader<R> {
             }
         }
         Ok(first)
+    }
+
+    /// The task of the file, if the first record leaves it open: as [`open`] finds it.
+    #[cfg(feature = "people")]
+    pub(crate) fn settle(&mut self) -> Result<Option<Task>> {
+        if self.unclear { self.find_task() } else { Ok(None) }
+    }
+
+    /// Takes the task that the file was found to be of.
+    pub(crate) fn set_task(&mut self, task: Option<Task>) {
+        if let Source::Records {
+            format: Format::Questions(known) | Format::History(known), ..
+        } = &mut self.source
+        {
+            *known = task.or(*known);
+        }
     }
 
     /// The next record of a file that is none of outputs; `None` at the end.

@@ -1,7 +1,7 @@
 //! The records of LaMP, LongLaMP and OPPU: a user's profile and what is asked. Every profile entry
 //! becomes an interaction with the prompt that its task uses.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::{
@@ -14,6 +14,7 @@ use crate::hash;
 
 /// What a file's users wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Task {
     /// LaMP-1: which of two papers is cited.
     #[serde(rename = "LaMP-1")]
@@ -62,6 +63,43 @@ impl Task {
             Self::AbstractGeneration => "LongLaMP abstract_generation",
             Self::TopicWriting => "LongLaMP topic_writing",
         }
+    }
+}
+
+impl Task {
+    /// All tasks.
+    pub const ALL: [Self; 10] = [
+        Self::Lamp1,
+        Self::Lamp2,
+        Self::Lamp3,
+        Self::Lamp4,
+        Self::Lamp5,
+        Self::Lamp6,
+        Self::Lamp7,
+        Self::ProductReview,
+        Self::AbstractGeneration,
+        Self::TopicWriting,
+    ];
+}
+
+/// A name that is none of a task's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no such task; there are LaMP-1 to LaMP-7, product_review, abstract_generation and topic_writing"
+)]
+pub struct UnknownTask;
+
+impl FromStr for Task {
+    type Err = UnknownTask;
+
+    /// A task by its name in files and tables; LongLaMP's also without the data set's.
+    fn from_str(name: &str) -> Result<Self, UnknownTask> {
+        let is_named = |task: &&Self| {
+            let known = task.name();
+            let last = known.rsplit(' ').next().unwrap_or(known);
+            [known, last].iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        Self::ALL.iter().find(is_named).copied().ok_or(UnknownTask)
     }
 }
 
@@ -250,6 +288,7 @@ struct RawEntry {
 
 /// What is asked of a user.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Query {
     /// Its id; the number of the record where the file has none.
     pub id: String,
@@ -261,6 +300,7 @@ pub struct Query {
 
 /// One record of a file: a user with some texts, or one text.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct UserRecord {
     /// The user.
     pub user: UserId,

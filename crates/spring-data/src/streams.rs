@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use spring_memory::{Interaction, InteractionId, UserId};
 
-use crate::{Error, Query, Result, UserRecord, open, read_golds};
+use crate::{DataFile, Error, Query, Result, UserRecord, open, read_golds};
 
 /// One user's texts, in the order of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +29,8 @@ pub type StreamFilter<'a> = &'a dyn Fn(&UserId) -> bool;
 /// # Errors
 ///
 /// As [`open`], and for the first record that is broken.
-pub fn text_counts(path: &Path) -> Result<BTreeMap<UserId, usize>> {
-    let mut reader = open(path)?;
+pub fn text_counts<'a>(file: impl Into<DataFile<'a>>) -> Result<BTreeMap<UserId, usize>> {
+    let mut reader = open(file)?;
     let (mut counts, mut seen) = (BTreeMap::new(), Seen::default());
     while let Some(record) = reader.next_record()? {
         let count = counts.entry(record.user).or_default();
@@ -49,13 +49,14 @@ pub fn text_counts(path: &Path) -> Result<BTreeMap<UserId, usize>> {
 /// # Errors
 ///
 /// As [`open`] and [`read_golds`], and if a user has two different texts with one id.
-pub fn read_streams(
-    path: &Path,
+pub fn read_streams<'a>(
+    file: impl Into<DataFile<'a>>,
     golds: Option<&Path>,
     keep: StreamFilter<'_>,
 ) -> Result<Vec<Stream>> {
     let golds = golds.map(read_golds).transpose()?.unwrap_or_default();
-    let mut reader = open(path)?;
+    let file = file.into();
+    let mut reader = open(file)?;
     let mut users: BTreeMap<UserId, Merged> = BTreeMap::new();
     let mut left_out = LeftOut::default();
     while let Some(mut record) = reader.next_record()? {
@@ -72,7 +73,7 @@ pub fn read_streams(
         }
     }
     if let Some(first) = &left_out.first_odd {
-        let (file, odd) = (path.display(), left_out.odd);
+        let (file, odd) = (file.path.display(), left_out.odd);
         tracing::warn!("{file}: {odd} odd entries are left out; the first: {first}");
     }
     Ok(users.into_iter().map(|(user, merged)| merged.stream(user)).collect())
@@ -87,13 +88,13 @@ pub fn read_streams(
 /// # Errors
 ///
 /// As [`read_streams`], and what `visit` returns.
-pub fn visit_texts<E: From<Error>>(
-    path: &Path,
+pub fn visit_texts<'a, E: From<Error>>(
+    file: impl Into<DataFile<'a>>,
     golds: Option<&Path>,
     mut visit: impl FnMut(Interaction) -> Result<(), E>,
 ) -> Result<LeftOut, E> {
     let golds = golds.map(read_golds).transpose()?.unwrap_or_default();
-    let mut reader = open(path)?;
+    let mut reader = open(file)?;
     let (mut seen, mut clocks) = (Seen::default(), HashMap::<UserId, Clock>::new());
     let mut left_out = LeftOut::default();
     while let Some(mut record) = reader.next_record()? {

@@ -96,6 +96,7 @@ pub enum Noise {
 /// What is true of a synthetic text; it stands in the interaction's `meta`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Truth {
     /// How the user drifts.
     pub drift: Drift,
@@ -194,6 +195,7 @@ impl Truth {
 
 /// What to generate.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct SynthConfig {
     /// Users; they get the kinds of drift in turn.
     pub users: usize,
@@ -207,9 +209,65 @@ pub struct SynthConfig {
     pub seed: u64,
 }
 
+spring_numerics::setters! {
+    SynthConfig {
+        with_users(users: usize);
+        with_texts(texts: usize);
+        with_drifts(drifts: Vec<Drift>);
+        with_noise(noise: f64);
+        with_seed(seed: u64);
+    }
+}
+
 impl Default for SynthConfig {
     fn default() -> Self {
         Self { users: 8, texts: 120, drifts: Drift::ALL.to_vec(), noise: 0.1, seed: 0 }
+    }
+}
+
+/// What stands in place of a file's name for users who are made up on the spot.
+const SYNTHETIC: &str = "synthetic:";
+
+/// The most texts that a name may ask for.
+const MOST_TEXTS: usize = 1_000_000;
+
+impl SynthConfig {
+    /// Reads `synthetic:users=8,texts=120,drift=sudden+gradual,noise=0.1,seed=0`, in which every
+    /// setting may be left out; `None` for the name of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] for a setting that is unknown or out of range.
+    pub fn of_name(name: &str) -> Option<Result<Self>> {
+        name.strip_prefix(SYNTHETIC).map(Self::of_settings)
+    }
+
+    fn of_settings(settings: &str) -> Result<Self> {
+        let mut config = Self::default();
+        for setting in settings.split(',').filter(|setting| !setting.is_empty()) {
+            let fail = |reason: &str| Error::Setting(format!("{SYNTHETIC} {setting}: {reason}"));
+            let (key, value) = setting.split_once('=').ok_or_else(|| fail("KEY=VALUE"))?;
+            let number = || value.parse().map_err(|_| fail("a whole number"));
+            match key {
+                "users" => config.users = number()?,
+                "texts" => config.texts = number()?,
+                "seed" => config.seed = value.parse().map_err(|_| fail("a whole number"))?,
+                "noise" => {
+                    config.noise = value.parse().map_err(|_| fail("a number from 0 to 1"))?
+                }
+                "drift" => {
+                    let kinds = value.split('+').map(str::parse);
+                    config.drifts =
+                        kinds.collect::<Result<_, String>>().map_err(|error| fail(&error))?;
+                }
+                _ => return Err(fail("users, texts, drift, noise and seed are the settings")),
+            }
+        }
+        if config.users.saturating_mul(config.texts) > MOST_TEXTS {
+            let reason = format!("{SYNTHETIC} at most {MOST_TEXTS} texts of all users together");
+            return Err(Error::Setting(reason));
+        }
+        Ok(config)
     }
 }
 
@@ -415,6 +473,7 @@ fn garbled(rng: &mut ChaCha8Rng) -> String {
 
 /// How well a selection found what carries new preference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SelectionQuality {
     /// Share of the selected texts that carry new preference: no noise, and of another style than
     /// the one in force when the period before ended. `None` if nothing was selected or nothing
@@ -450,6 +509,7 @@ pub fn selection_quality(period: &[(Truth, bool)], before: Option<usize>) -> Sel
 
 /// How well changes were detected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Detection {
     /// For each true change the texts until the first alarm after it, before the next change;
     /// `None` if it was missed.
@@ -482,6 +542,7 @@ impl Detection {
 
 /// How well changes were detected in some streams together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct DetectionScores {
     /// True changes.
     pub changes: usize,
@@ -529,6 +590,27 @@ mod tests {
         let config = SynthConfig { users: 1, texts: 200, drifts: vec![drift], noise, seed: 5 };
         let texts = synthesize(&config).unwrap();
         texts.into_iter().map(|text| (text.clone(), Truth::of(&text).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_name_says_what_to_make_up() {
+        let of = |name| SynthConfig::of_name(name).unwrap();
+        assert!(SynthConfig::of_name("synthetic.jsonl").is_none());
+        assert_eq!(of("synthetic:").unwrap(), SynthConfig::default());
+        let drifts = vec![Drift::Sudden, Drift::None];
+        let expected = SynthConfig { users: 3, texts: 9, drifts, noise: 0.5, seed: 7 };
+        let name = "synthetic:users=3,texts=9,drift=sudden+none,noise=0.5,seed=7";
+        assert_eq!(of(name).unwrap(), expected);
+        for (name, said) in [
+            ("synthetic:user=3", "are the settings"),
+            ("synthetic:users", "KEY=VALUE"),
+            ("synthetic:users=-1", "whole number"),
+            ("synthetic:drift=odd", "is none of"),
+            ("synthetic:users=1000000,texts=1000000", "at most 1000000 texts"),
+        ] {
+            let error = of(name).unwrap_err().to_string();
+            assert!(error.contains(said), "{name}: {error}");
+        }
     }
 
     #[test]

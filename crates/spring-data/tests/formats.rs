@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use spring_data::{self as data, DataReader, Format, Stream, Task};
+use spring_data::{self as data, DataFile, DataReader, Format, Stream, Task};
 use tempfile::TempDir;
 
 fn file(dir: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -507,4 +507,31 @@ fn half_a_character_does_not_refuse_a_file() {
     let path = file(&dir, "half.json", text.as_bytes());
     let streams = data::read_streams(&path, None, &|_| true).unwrap();
     assert_eq!(streams[0].texts[0].response, "a \u{fffd} b");
+}
+
+/// The entries of an old LaMP-2 and of a news file have the same fields; who knows says so.
+#[test]
+fn a_task_that_the_file_does_not_tell_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("q.json");
+    std::fs::write(
+        &path,
+        r#"[{"id": "1", "input": "q", "profile": [{"id": "a", "text": "t", "title": "x"}]}]"#,
+    )
+    .unwrap();
+    let format = |task: Option<Task>| {
+        data::inspect(DataFile::new(&path).with_task(task)).map(|found| found.format)
+    };
+    assert!(format(None).is_ok());
+    for task in ["LaMP-4", "lamp-5"] {
+        let task: Task = task.parse().unwrap();
+        assert_eq!(format(Some(task)).unwrap(), task.name());
+    }
+    assert_eq!("topic_writing".parse::<Task>().unwrap(), Task::TopicWriting);
+    assert!("LaMP-9".parse::<Task>().unwrap_err().to_string().contains("LaMP-7"));
+    let texts = dir.path().join("texts.jsonl");
+    let line = r#"{"user":"a","id":"1","time":"2024-01-01T00:00:00Z","prompt":"p","response":"r"}"#;
+    std::fs::write(&texts, line).unwrap();
+    let error = data::inspect(DataFile::new(&texts).with_task(Some(Task::Lamp2))).unwrap_err();
+    assert!(error.to_string().contains("texts.jsonl: interactions"), "{error}");
 }

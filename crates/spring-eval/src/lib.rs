@@ -21,8 +21,8 @@ pub use record::{
     SuiteData, SuiteUser, SyntheticScores, Trains, UserRun,
 };
 pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split, stored};
-pub use state::{PeriodLosses, evaluate_state};
+pub use state::{Change, PeriodLosses, change, evaluate_state};
 pub use suite::{
     Candidate, Choice, DataSet, Estimate, Suite, SuiteEvent, SuiteOutcome, Summary, SummaryRow,
-    estimate_suite, run_suite,
+    estimate_suite, read_suite_run, run_suite,
 };

@@ -20,6 +20,7 @@ pub fn stored(stream: &Stream) -> Vec<StoredInteraction> {
 
 /// One period of a user.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Split {
     /// The period, from 1.
     pub period: u32,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use spring_core::{LanguageModel, Store, StoredInteraction, UserModel, spring_memory::UserId};
 use spring_lm::Adapter;
+use spring_metrics::{Interval, bootstrap};
 
 use crate::{
     FusedLoss, Loss, Result,
@@ -79,4 +80,86 @@ pub fn evaluate_state(
         });
     }
     Ok(results)
+}
+
+/// What an adaptation changed on texts that were held out of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// Held-out texts; near-duplicates of training texts are left out.
+    pub texts: usize,
+    /// Nats per token under the base.
+    pub base: f64,
+    /// The same under the generation that was in use before.
+    pub before: f64,
+    /// The same under the generation in use.
+    pub after: f64,
+    /// `after` less `before`, text by text in nats per token: below 0 is better. The interval is a
+    /// bootstrap over the texts.
+    pub difference: Interval,
+}
+
+impl Change {
+    /// Whether the texts are predicted worse than before, by more than chance explains.
+    pub fn is_worse(&self) -> bool {
+        self.difference.low > 0.0
+    }
+
+    /// Whether they are predicted better than before, by more than chance explains.
+    pub fn is_better(&self) -> bool {
+        self.difference.high < 0.0
+    }
+}
+
+/// Compares the generation in use with an earlier one (0: the base) on the texts that were held out
+/// of some periods; `None` if there are none.
+///
+/// The adapters are compared, without retrieval.
+///
+/// # Errors
+///
+/// If the state cannot be read or the model refuses a text.
+pub fn change(
+    model: &dyn LanguageModel,
+    store: &Store,
+    user: &UserId,
+    before: u32,
+    periods: &[u32],
+) -> Result<Option<Change>> {
+    let (mut training, mut held_out) = (Vec::new(), Vec::new());
+    for learned in store.period_records(user, None)? {
+        let period = learned.record.period;
+        for member in store.members(user, period)? {
+            match member.held_out {
+                false => training.push(member.stored),
+                true if periods.contains(&period) => held_out.push(member.stored),
+                true => {}
+            }
+        }
+    }
+    drop_near_duplicates(&mut held_out, &training.iter().collect::<Vec<_>>());
+    if held_out.is_empty() {
+        return Ok(None);
+    }
+    let encoded = encode(model, &store.settings().config, &held_out)?;
+    let after = UserModel::recall(model, store, user, None)?;
+    let before = match before {
+        0 => None,
+        number => UserModel::recall(model, store, user, Some(number))?.adapter().cloned(),
+    };
+    let of = |adapter: Option<&Adapter>| -> Result<Vec<Loss>> {
+        encoded.chunks(1).map(|text| Ok(losses(model, &[adapter], text)?.swap_remove(0))).collect()
+    };
+    let (base, before, after) = (of(None)?, of(before.as_ref())?, of(after.adapter())?);
+    let differences = before.iter().zip(&after).enumerate().map(|(place, (before, after))| {
+        (format!("{place:08}"), after.per_token() - before.per_token())
+    });
+    let total = |losses: &[Loss]| losses.iter().copied().sum::<Loss>().per_token();
+    Ok(bootstrap(&differences.collect(), 0).map(|difference| Change {
+        texts: encoded.len(),
+        base: total(&base),
+        before: total(&before),
+        after: total(&after),
+        difference,
+    }))
 }

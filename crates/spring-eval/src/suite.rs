@@ -2,10 +2,13 @@
 //! comes of it.
 
 mod choice;
+mod claim;
 mod cost;
 mod estimate;
 mod folder;
 mod load;
+mod others;
+mod read;
 mod run;
 mod runs;
 mod scores;
@@ -19,6 +22,7 @@ use spring_core::Config;
 
 pub use choice::{Candidate, Choice};
 pub use estimate::Estimate;
+pub use read::read_suite_run;
 pub use run::{SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
 pub use summary::{Summary, SummaryRow};
 
@@ -121,6 +125,9 @@ pub struct DataSet {
     /// LaMP's outputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<String>,
+    /// LaMP's task, where the file alone does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<spring_data::Task>,
     /// Evaluate this many users, those with most texts. Default 12.
     #[serde(default = "twelve")]
     pub users: usize,
@@ -231,6 +238,15 @@ impl Suite {
     ///
     /// As [`from_toml`](Self::from_toml), and if the file cannot be read.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_with(path, &Methods::default())
+    }
+
+    /// The same with methods of your own among them.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_with(path: &Path, methods: &Methods) -> Result<Self> {
         let file = path.display().to_string();
         let fail = |reason: String| Error::File { file: file.clone(), reason };
         let mut text = String::new();
@@ -240,7 +256,7 @@ impl Suite {
         if text.len() as u64 > LONGEST {
             return Err(fail(format!("longer than {LONGEST} bytes")));
         }
-        Self::from_toml(&text, &file)
+        Self::from_toml_with(&text, &file, methods)
     }
 
     fn check(&self) -> Result<(), String> {

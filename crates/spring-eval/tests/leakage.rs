@@ -171,8 +171,12 @@ const PERIODS: u32 = 3;
 /// Three periods whose responses say which period they are of and whether they are learned or
 /// tested: "learned2 …", "tested2 …". Prompts are too long to stay whole.
 fn splits(user: &UserId) -> Vec<Split> {
-    let config =
-        SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.0, seed: 1 };
+    let config = SynthConfig::default()
+        .with_users(1)
+        .with_texts(60)
+        .with_drifts(vec![Drift::Sudden])
+        .with_noise(0.0)
+        .with_seed(1);
     let texts: Vec<StoredInteraction> = synthesize(&config)
         .unwrap()
         .into_iter()

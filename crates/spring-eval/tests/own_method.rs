@@ -15,7 +15,7 @@ mod own_method;
 fn a_method_from_outside_is_compared_with_the_built_in_ones() {
     let dir = tempfile::tempdir().unwrap();
     let drifts = vec![Drift::Sudden];
-    let texts = SynthConfig { users: 2, texts: 40, drifts, ..SynthConfig::default() };
+    let texts = SynthConfig::default().with_users(2).with_texts(40).with_drifts(drifts);
     let lines: Vec<String> = synthesize(&texts)
         .unwrap()
         .iter()

@@ -44,8 +44,12 @@ fn model() -> AnyModel {
 }
 
 fn texts(seed: u64) -> Vec<StoredInteraction> {
-    let config =
-        SynthConfig { users: 1, texts: 60, drifts: vec![Drift::Sudden], noise: 0.25, seed };
+    let config = SynthConfig::default()
+        .with_users(1)
+        .with_texts(60)
+        .with_drifts(vec![Drift::Sudden])
+        .with_noise(0.25)
+        .with_seed(seed);
     // Short ones, so that retrieved texts fit into the tiny model's context.
     let short = |text: String, most: usize| text.chars().take(most).collect::<String>();
     synthesize(&config)

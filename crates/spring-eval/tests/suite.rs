@@ -12,7 +12,8 @@ use std::{
 use spring_core::spring_memory::UserId;
 use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{
-    Budget, Candidate, Choice, Error, Half, Suite, SuiteEvent, Summary, estimate_suite, run_suite,
+    Budget, Candidate, Choice, Error, Half, Methods, Suite, SuiteEvent, Summary, estimate_suite,
+    read_suite_run, run_suite,
 };
 use spring_model::{AnyModel, Device, ModelFiles};
 
@@ -23,8 +24,12 @@ fn model() -> AnyModel {
 
 /// Five users, one of them with too few texts and one with a hostile name.
 fn suite(folder: &Path, methods: &str) -> Suite {
-    let config =
-        SynthConfig { users: 5, texts: 24, drifts: vec![Drift::Sudden], noise: 0.1, seed: 3 };
+    let config = SynthConfig::default()
+        .with_users(5)
+        .with_texts(24)
+        .with_drifts(vec![Drift::Sudden])
+        .with_noise(0.1)
+        .with_seed(3);
     let mut texts = synthesize(&config).unwrap();
     texts.truncate(4 * 24 + 10);
     for text in &mut texts {
@@ -497,4 +502,86 @@ fn the_ready_suites_are_understood() {
         ["main", "ablations", "sweeps"].iter().all(|name| names.iter().any(|n| n == name)),
         "{names:?}"
     );
+}
+
+/// How many jobs a run does.
+fn jobs_of(model: &AnyModel, suite: &Suite, folder: &Path) -> (usize, Summary) {
+    let jobs = AtomicUsize::new(0);
+    let count = |event: SuiteEvent<'_>| {
+        jobs.fetch_add(usize::from(matches!(event, SuiteEvent::Job { .. })), Ordering::SeqCst);
+        ControlFlow::Continue(())
+    };
+    let summary = run_suite(model, suite, folder, &count).unwrap().summary;
+    (jobs.into_inner(), timeless(summary))
+}
+
+#[test]
+fn a_run_that_grows_ends_where_one_from_scratch_does() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let whole = suite(dir.path(), "'base', 'other_user', 'static', 'spring'");
+    let with = |methods: usize, seeds: usize, users: usize| {
+        let mut part = whole.clone();
+        part.methods = whole.methods.iter().rev().take(methods).rev().cloned().collect();
+        part.seeds.truncate(seeds);
+        part.budgets.truncate(1);
+        part.data[0].users = users;
+        part
+    };
+    let [grown, scratch] = ["grown", "scratch"].map(|name| dir.path().join(name));
+    assert_eq!(jobs_of(&model, &with(2, 1, 2), &grown).0, 2);
+    // A seed more: its jobs alone are run.
+    assert_eq!(jobs_of(&model, &with(2, 2, 2), &grown).0, 2);
+    // A user more, for both seeds.
+    assert_eq!(jobs_of(&model, &with(2, 2, 3), &grown).0, 2);
+    // A method that takes the adapters of others, which were not kept before: all are run again.
+    assert_eq!(jobs_of(&model, &with(4, 2, 3), &grown).0, 6);
+    let (_, last) = jobs_of(&model, &with(4, 2, 3), &grown);
+    assert_eq!(jobs_of(&model, &with(4, 2, 3), &scratch), (6, last.clone()));
+    // Fewer: the table shows what is asked for.
+    let (jobs, fewer) = jobs_of(&model, &with(2, 1, 2), &grown);
+    assert_eq!((jobs, fewer.rows.len(), fewer.rows[0].per_byte.users), (0, 2, 2));
+    // Whose adapters a user is scored with depends on who is there: of two users, each other's.
+    let (_, two) = jobs_of(&model, &with(4, 1, 2), &grown);
+    assert_eq!(jobs_of(&model, &with(4, 1, 2), &dir.path().join("two")).1, two);
+}
+
+#[test]
+fn whom_the_domain_adapter_learned_from_is_never_evaluated() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut small = suite(dir.path(), "'domain', 'spring'");
+    (small.data[0].users, small.data[0].domain_users) = (2, 1);
+    (small.seeds, small.budgets) = (vec![0], vec![Budget::Epochs]);
+    let folder = dir.path().join("run");
+    let before = run_suite(&model, &small, &folder, &go).unwrap();
+    let adapters = || {
+        let files = fs::read_dir(folder.join("adapters")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("domain-")).count()
+    };
+    assert_eq!((before.data[0].domain_users, adapters()), (1, 1));
+    let record = fs::read_to_string(folder.join("domain.json")).unwrap();
+    small.data[0].users = 4;
+    let after = run_suite(&model, &small, &folder, &go).unwrap();
+    assert_eq!(fs::read_to_string(folder.join("domain.json")).unwrap(), record);
+    assert_eq!((after.data[0].domain_users, after.data[0].domain_texts, adapters()), {
+        (1, before.data[0].domain_texts, 1)
+    });
+    // Four users have enough texts, and one of them taught the domain.
+    assert_eq!((before.data[0].evaluated().0, after.data[0].evaluated().0), (2, 3));
+    let evaluated = after.data[0].users.iter().map(|user| format!("{:?}", user.user.as_str()));
+    assert!(evaluated.into_iter().all(|user| !record.contains(&user)), "{record}");
+    assert!(before.runs.iter().all(|line| after.runs.iter().any(|other| other.run == line.run)));
+}
+
+#[test]
+fn a_run_is_read_from_its_folder() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let suite = suite(dir.path(), METHODS);
+    let folder = dir.path().join("run");
+    let outcome = run_suite(&model, &suite, &folder, &go).unwrap();
+    let (asked, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert_eq!(asked, suite);
+    assert_eq!((&read.summary, &read.data), (&outcome.summary, &outcome.data));
+    let error = read_suite_run(dir.path(), &Methods::default()).unwrap_err().to_string();
+    assert!(error.contains("holds no run"), "{error}");
 }

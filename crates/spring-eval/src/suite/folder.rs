@@ -11,38 +11,7 @@ use serde::{Deserialize, Serialize};
 use spring_lm::Adapter;
 use spring_numerics::digest::Digest;
 
-use super::Suite;
 use crate::{Error, Result};
-
-/// Makes the folder, or checks that it holds the same suite with the same origins, a line each.
-pub(super) fn claim(folder: &Path, suite: &Suite, origins: &[String]) -> Result<()> {
-    let path = folder.join("suite.toml");
-    let fail = |reason: String| Error::File { file: path.display().to_string(), reason };
-    let settings = toml::to_string(suite).map_err(|error| fail(error.to_string()))?;
-    let comments: String = origins.iter().map(|origin| format!("# {origin}\n")).collect();
-    let settings = comments + &settings;
-    match fs::read_to_string(&path) {
-        Ok(there) if there == settings => Ok(()),
-        Ok(there) => {
-            // The first line that is missing says what is different.
-            let missing = settings.lines().find(|line| !there.lines().any(|known| known == *line));
-            let missing =
-                missing.map_or(String::new(), |line| format!(" (it does not say {line:?})"));
-            Err(fail(format!(
-                "the folder holds a run with other settings, another model or other data, or of \
-                 another version of the program{missing}; choose another folder, or delete it"
-            )))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::create_dir_all(folder.join("adapters")).map_err(|error| Error::File {
-                file: folder.display().to_string(),
-                reason: error.to_string(),
-            })?;
-            write(&path, settings.as_bytes())
-        }
-        Err(error) => Err(fail(error.to_string())),
-    }
-}
 
 /// The SHA-256 of a file, in hexadecimal digits, in constant memory.
 pub(super) fn hash_of(path: &Path) -> Result<String> {
@@ -87,6 +56,10 @@ pub(super) fn read_adapter(path: &Path) -> Result<Adapter> {
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = path.with_extension("partial");
     let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&partial);
+    }
     written.map_err(|error| Error::File {
         file: path.display().to_string(),
         reason: error.to_string(),

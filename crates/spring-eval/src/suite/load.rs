@@ -1,11 +1,24 @@
 //! A data set of a suite, read and cut into periods.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    io::{BufWriter, Write},
+    path::Path,
+};
 
 use spring_core::{StoredInteraction, spring_memory::UserId};
-use spring_data::{Format, Task, open, read_streams, text_counts};
+use spring_data::{
+    DataFile, Format, Task, open, read_streams,
+    synth::{SynthConfig, synthesize},
+    text_counts,
+};
+use tempfile::NamedTempFile;
 
-use super::{DataSet, Suite, folder::hash_of};
+use super::{
+    DataSet, Suite,
+    claim::DomainRecord,
+    folder::{hash_of, unwritable},
+};
 use crate::{Error, Result, Split, Start, SuiteUser, stored};
 
 /// A data set, ready to be run on.
@@ -16,9 +29,7 @@ pub(super) struct LoadedData {
     /// Texts of users that are not evaluated: their first periods, or all where they have no two
     /// periods.
     pub(super) domain: Vec<StoredInteraction>,
-    pub(super) domain_users: usize,
-    /// How many of these would have been evaluated, had there been others to learn the domain from.
-    pub(super) kept_back: usize,
+    pub(super) domain_users: DomainRecord,
     pub(super) considered: Vec<SuiteUser>,
     /// Users with too few texts to be looked at.
     pub(super) too_few: usize,
@@ -36,34 +47,81 @@ impl LoadedData {
         }
         for (user, mut splits) in self.users.split_off(self.users.len() - taken) {
             self.domain.append(&mut splits.swap_remove(0).train);
+            self.domain_users.users.push(user.clone());
             let kept = self.considered.iter_mut().filter(|considered| considered.user == user);
             kept.for_each(|user| {
                 (user.periods, user.excluded) = (0, Some(KEPT_BACK.into()));
             });
         }
-        (self.domain_users, self.kept_back) = (taken, taken);
+        self.domain_users.kept_back = taken;
+    }
+}
+
+/// Where texts are read from: a file, or one that synthetic users were written to for as long as it
+/// takes.
+enum Source<'d> {
+    File(&'d Path),
+    Synthetic(NamedTempFile),
+}
+
+impl<'d> Source<'d> {
+    fn of(name: &'d str) -> Result<Self> {
+        let Some(config) = SynthConfig::of_name(name) else {
+            return Ok(Self::File(Path::new(name)));
+        };
+        let texts = synthesize(&config?)?;
+        let fail = |error: std::io::Error| Error::File {
+            file: name.to_owned(),
+            reason: format!("a temporary file cannot be written: {error}"),
+        };
+        let file = NamedTempFile::with_suffix(".jsonl").map_err(fail)?;
+        let mut writer = BufWriter::new(file.as_file());
+        for text in &texts {
+            serde_json::to_writer(&mut writer, text).map_err(unwritable)?;
+            writer.write_all(b"\n").map_err(fail)?;
+        }
+        writer.flush().map_err(fail)?;
+        drop(writer);
+        Ok(Self::Synthetic(file))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Synthetic(file) => file.path(),
+        }
     }
 }
 
 /// Why a user whom the domain adapter needs is not evaluated.
 const KEPT_BACK: &str = "kept back: the domain adapter learns from them, for want of other users";
 
-pub(super) fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
-    let path = Path::new(&data.path);
+/// Reads a data set; `known_domain` has those whom its domain adapter learns from, where that is settled.
+pub(super) fn load_data(
+    suite: &Suite,
+    data: &DataSet,
+    known_domain: Option<&DomainRecord>,
+) -> Result<LoadedData> {
+    let source = Source::of(&data.path)?;
+    let path = source.path();
+    let file = DataFile::new(path).with_task(data.task);
     let rule = suite.rule(data);
     let least = 2 * (rule.min_train + rule.min_test);
     let outputs = data.outputs.as_deref().map(Path::new);
-    let mut counts: Vec<(UserId, usize)> = text_counts(path)?.into_iter().collect();
+    let mut counts: Vec<(UserId, usize)> = text_counts(file)?.into_iter().collect();
     let known = counts.len();
     let too_few = counts.iter().filter(|(_, count)| *count < least).count();
     // Most texts first; users of equal count in the order of their names, so that a run can be
     // repeated.
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    let is_domain = |user: &UserId| known_domain.is_some_and(|known| known.users.contains(user));
     // Some may turn out to be of no use.
-    counts.truncate(data.skip + 2 * data.users + data.domain_users);
+    let most = data.skip + 2 * data.users + data.domain_users;
+    let mut place = 0..;
+    counts.retain(|(user, _)| is_domain(user) || place.next().is_some_and(|place| place < most));
     let wanted: HashSet<&UserId> = counts.iter().map(|(user, _)| user).collect();
-    let streams = read_streams(path, outputs, &|user| wanted.contains(user))?;
-    let task = match open(path)?.format() {
+    let streams = read_streams(file, outputs, &|user| wanted.contains(user))?;
+    let task = match open(file)?.format() {
         Format::Questions(task) | Format::History(task) => task,
         _ => None,
     };
@@ -73,18 +131,23 @@ pub(super) fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
         task,
         users: vec![],
         domain: vec![],
-        domain_users: 0,
-        kept_back: 0,
+        domain_users: DomainRecord {
+            kept_back: known_domain.map_or(0, |known| known.kept_back),
+            users: vec![],
+        },
         considered: vec![],
         too_few,
         sha256,
     };
-    for (rank, (user, count)) in counts.iter().enumerate() {
+    let mut rank = 0..;
+    for (user, count) in &counts {
+        let rank = if is_domain(user) { None } else { rank.next() };
         let Some(stream) = streams.iter().find(|stream| stream.user == *user) else { continue };
         let latest = stream.texts.len().saturating_sub(data.texts.unwrap_or(usize::MAX));
         let texts = &stored(stream)[latest..];
         let cut = rule.cut(texts);
-        if rank >= data.skip && loaded.users.len() < data.users && *count >= least {
+        let is_asked_for = rank.is_some_and(|rank: usize| rank >= data.skip);
+        if is_asked_for && loaded.users.len() < data.users && *count >= least {
             let (periods, excluded) = match &cut {
                 Ok(splits) => (splits.len(), None),
                 Err(reason) => (0, Some(reason.clone())),
@@ -101,12 +164,16 @@ pub(super) fn load_data(suite: &Suite, data: &DataSet) -> Result<LoadedData> {
                 continue;
             }
         }
-        if loaded.domain_users < data.domain_users {
+        let learns = match known_domain {
+            Some(_) => rank.is_none(),
+            None => loaded.domain_users.users.len() < data.domain_users,
+        };
+        if learns {
             loaded.domain.append(&mut match cut {
                 Ok(mut splits) => splits.swap_remove(0).train,
                 Err(_) => texts.to_vec(),
             });
-            loaded.domain_users += 1;
+            loaded.domain_users.users.push(user.clone());
         }
     }
     if suite.needs_domain() && loaded.domain.is_empty() {

@@ -14,7 +14,6 @@ use std::{
 };
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use spring_core::{Config, Event, LanguageModel, spring_memory::UserId};
 use spring_lm::Adapter;
 use spring_numerics::digest::Digest;
@@ -22,12 +21,11 @@ use spring_numerics::digest::Digest;
 use super::{
     Estimate, Suite, Summary,
     choice::{Choice, candidates, chosen, stage, stages},
+    claim::{DomainUsers, Origins, claim, domain_users, keep_domain_users},
     estimate,
-    folder::{
-        append, append_line, claim, load_adapters, read_adapter, read_lines, save_adapters,
-        unwritable, write,
-    },
+    folder::{append, append_line, load_adapters, read_adapter, save_adapters, unwritable, write},
     load::{LoadedData, load_data},
+    others::{OtherLine, known_others, lenders},
     runs::Runs,
 };
 use crate::{
@@ -75,30 +73,42 @@ pub struct SuiteOutcome {
 ///
 /// If data or model refuse.
 pub fn estimate_suite(model: &dyn LanguageModel, suite: &Suite) -> Result<Estimate> {
-    estimate::estimate(model, suite, &load(suite)?)
+    estimate::estimate(model, suite, &load(suite, &DomainUsers::new())?)
 }
 
-fn load(suite: &Suite) -> Result<Vec<LoadedData>> {
-    suite.data.iter().map(|data| load_data(suite, data)).collect()
+fn load(suite: &Suite, domains: &DomainUsers) -> Result<Vec<LoadedData>> {
+    suite.data.iter().map(|data| load_data(suite, data, domains.get(&data.name))).collect()
 }
 
 /// Runs what is missing of a suite into a folder, and writes its table.
+///
+/// What the folder holds of an earlier run is used: methods, seeds, budgets, users and data sets
+/// may have been added to the suite or left out of it.
 ///
 /// Users run side by side on rayon's threads; the result depends neither on how many there are nor
 /// on interruptions. `watch` may ask to stop; what is done is kept.
 ///
 /// # Errors
 ///
-/// If the folder holds another suite, model or data, or one of an earlier protocol; or data, model
-/// or disk refuse.
+/// If the folder holds other settings, another model or other data, or a run of an earlier
+/// protocol; or data, model or disk refuse.
 pub fn run_suite(
     model: &dyn LanguageModel,
     suite: &Suite,
     folder: &Path,
     watch: Watch<'_>,
 ) -> Result<SuiteOutcome> {
-    let data = load(suite)?;
-    claim(folder, suite, &origins(model, suite, &data))?;
+    let mut domains = domain_users(folder)?;
+    let data = load(suite, &domains)?;
+    claim(folder, suite, origins(model, suite, &data))?;
+    if suite.needs_domain() {
+        domains.extend(
+            data.iter()
+                .filter(|loaded| !loaded.domain.is_empty())
+                .map(|loaded| (loaded.name.clone(), loaded.domain_users.clone())),
+        );
+        keep_domain_users(folder, &domains)?;
+    }
     let users: Vec<SuiteData> = data
         .iter()
         .map(|loaded| SuiteData {
@@ -106,9 +116,9 @@ pub fn run_suite(
             task: loaded.task,
             users: in_halves(suite, &loaded.considered),
             too_few: loaded.too_few,
-            domain_users: if suite.needs_domain() { loaded.domain_users } else { 0 },
+            domain_users: if suite.needs_domain() { loaded.domain_users.users.len() } else { 0 },
             domain_texts: if suite.needs_domain() { loaded.domain.len() } else { 0 },
-            kept_back: loaded.kept_back,
+            kept_back: loaded.domain_users.kept_back,
             not_run: not_run(suite, loaded),
         })
         .collect();
@@ -166,17 +176,16 @@ pub fn run_suite(
     Ok(SuiteOutcome { summary, data: users, runs: lines, folder: folder.to_owned() })
 }
 
-/// What numbers come from beside the settings: where one of these differs, old and new lines must
-/// not be mixed.
-fn origins(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Vec<String> {
-    let mut origins =
-        vec![format!("Protocol {PROTOCOL}"), format!("Base model {}", model.info().fingerprint)];
+fn origins(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Origins {
+    let mut origins = Origins::from([
+        ("Protocol".to_owned(), PROTOCOL.to_string()),
+        ("Base model".to_owned(), model.info().fingerprint.clone()),
+    ]);
     for (set, loaded) in suite.data.iter().zip(data) {
         let (file, outputs) = &loaded.sha256;
-        origins.push(format!("Data set {:?}: SHA-256 {file}", set.name));
-        if let Some(outputs) = outputs {
-            origins.push(format!("Outputs of {:?}: SHA-256 {outputs}", set.name));
-        }
+        origins.insert(format!("Data set {:?}", set.name), format!("SHA-256 {file}"));
+        let outputs = outputs.as_ref().map_or("none".into(), |hash| format!("SHA-256 {hash}"));
+        origins.insert(format!("Outputs of {:?}", set.name), outputs);
     }
     origins
 }
@@ -385,14 +394,6 @@ fn domain_adapters(
     Ok(adapters)
 }
 
-/// One line of `others.jsonl`.
-#[derive(Serialize, Deserialize)]
-struct OtherLine {
-    #[serde(flatten)]
-    key: RunKey,
-    run: MethodRun,
-}
-
 /// Scores every user with the adapters of the users that follow.
 fn lend(
     model: &dyn LanguageModel,
@@ -401,23 +402,16 @@ fn lend(
     jobs: &[&Job<'_>],
     watch: Watch<'_>,
 ) -> Result<HashMap<RunKey, MethodRun>> {
+    let keys: Vec<&RunKey> = jobs.iter().map(|job| &job.key).collect();
     let path = folder.join("others.jsonl");
-    let known = read_lines::<OtherLine>(&path)?.into_iter();
-    let mut runs: HashMap<RunKey, MethodRun> = known.map(|line| (line.key, line.run)).collect();
+    let mut runs = known_others(&path, &keys)?;
     let file = Mutex::new(append(&path)?);
     let missing: Vec<&&Job<'_>> = jobs.iter().filter(|job| !runs.contains_key(&job.key)).collect();
     let new = missing.par_iter().map(|job| -> Result<(RunKey, MethodRun)> {
         stop_if(watch(SuiteEvent::Step))?;
-        let group: Vec<&&Job<'_>> = jobs
+        let lenders = lenders(&keys, &job.key);
+        let adapters = lenders
             .iter()
-            .filter(|other| {
-                let (a, b) = (&other.key, &job.key);
-                (&a.data, a.budget, a.seed) == (&b.data, b.budget, b.seed)
-            })
-            .collect();
-        let own = group.iter().position(|other| other.key == job.key).unwrap_or(0);
-        let others = (1..group.len()).take(3).map(|step| &group[(own + step) % group.len()].key);
-        let adapters = others
             .map(|key| load_adapters(&adapters_of(folder, key)))
             .collect::<Result<Vec<_>>>()?;
         let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
@@ -425,7 +419,8 @@ fn lend(
         let run =
             run_other_user(model, &config, job.splits, &adapters, suite.generation, &mut progress)
                 .map_err(|error| named(error, &job.key.user))?;
-        let line = OtherLine { key: job.key.clone(), run };
+        let lenders = lenders.iter().map(|key| key.user.clone()).collect();
+        let line = OtherLine { key: job.key.clone(), lenders, run };
         append_line(&file, &line)?;
         Ok((line.key, line.run))
     });
@@ -448,7 +443,12 @@ fn side_by_side<T: Send>(items: &mut [T], run: impl Fn(&mut T) -> Result<()> + S
         Ok(())
     };
     std::thread::scope(|scope| {
-        let started: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        // Where no more threads can be started, the others do the work.
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let started: Vec<_> = (0..threads).filter_map(start).collect();
+        if started.is_empty() {
+            return work();
+        }
         let ended = started.into_iter().map(|thread| match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -383,12 +383,11 @@ fn row(
             .map(|(byte, token)| [byte, token]),
         difference,
         adapter_difference: None,
-        continual: ContinualScores {
-            average: all(&|run, line| continual(run, line).average),
-            backward_transfer: all(&|run, line| continual(run, line).backward_transfer),
-            forward_transfer: all(&|run, line| continual(run, line).forward_transfer),
-            forgetting: all(&|run, line| continual(run, line).forgetting),
-        },
+        continual: ContinualScores::default()
+            .with_average(all(&|run, line| continual(run, line).average))
+            .with_backward_transfer(all(&|run, line| continual(run, line).backward_transfer))
+            .with_forward_transfer(all(&|run, line| continual(run, line).forward_transfer))
+            .with_forgetting(all(&|run, line| continual(run, line).forgetting)),
         tokens: all(&|run, _| Some(run.tokens.iter().sum::<usize>() as f64)).unwrap_or(0.0),
         learned: all(&|run, line| {
             let texts = line.run.periods.iter().map(|period| period.train).sum();
@@ -402,12 +401,11 @@ fn row(
         .unwrap_or(0.0),
         seconds: all(&|run, _| Some(run.seconds)).unwrap_or(0.0),
         generated: generated(|s| s.rouge1).zip(generated(|s| s.meteor)).map(|(rouge1, meteor)| {
-            TextScores {
-                rouge1,
-                rouge2: generated(|s| s.rouge2).unwrap_or(f64::NAN),
-                rouge_l: generated(|s| s.rouge_l).unwrap_or(f64::NAN),
-                meteor,
-            }
+            TextScores::default()
+                .with_rouge1(rouge1)
+                .with_rouge2(generated(|s| s.rouge2).unwrap_or(f64::NAN))
+                .with_rouge_l(generated(|s| s.rouge_l).unwrap_or(f64::NAN))
+                .with_meteor(meteor)
         }),
         labels: None,
         numbers: None,

@@ -1,0 +1,79 @@
+//! A run read from its folder, without a model.
+
+use std::{fs, path::Path};
+
+use super::{
+    Suite, Summary,
+    choice::{candidates, stages},
+    others::known_others,
+    run::SuiteOutcome,
+    runs::KnownRuns,
+};
+use crate::{Budget, Error, Half, Methods, Result, RunKey, SuiteData};
+
+/// What a folder holds of a run, finished or not, and the suite that was asked for.
+///
+/// # Errors
+///
+/// [`Error::File`] or [`Error::Line`] if the folder holds no run, or a damaged one; methods of your
+/// own have to be in `methods`.
+pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteOutcome)> {
+    let path = folder.join("suite.toml");
+    if !path.exists() {
+        let reason = "holds no run: suite.toml is missing; name the folder that `spring eval \
+                      --suite` wrote"
+            .into();
+        return Err(Error::File { file: folder.display().to_string(), reason });
+    }
+    let suite = Suite::load_with(&path, methods)?;
+    let data = users(folder)?;
+    let keys = |half: &dyn Fn(Option<Half>) -> bool| keys(&suite, &data, half);
+    let (choosing, reporting) =
+        (keys(&|half| half == Some(Half::Choosing)), keys(&|half| half != Some(Half::Choosing)));
+    let runs = KnownRuns::read(&folder.join("runs.jsonl"))?;
+    let mut tried = Vec::new();
+    for stage in 0..stages(&suite) {
+        let found = candidates(&suite, stage, &tried, &runs.lines(choosing.iter()));
+        tried.extend(found);
+    }
+    let mut lines = runs.lines(reporting.iter());
+    if suite.wants("other_user") {
+        let keys: Vec<&RunKey> = reporting.iter().collect();
+        let mut others = known_others(&folder.join("others.jsonl"), &keys)?;
+        for line in &mut lines {
+            let run = others.remove(&line.key);
+            line.run.methods.extend(run.map(|run| ("other_user".to_owned(), run)));
+        }
+    }
+    let summary = Summary::of(&suite, &data, &lines, tried);
+    let outcome = SuiteOutcome { summary, data, runs: lines, folder: folder.to_owned() };
+    Ok((suite, outcome))
+}
+
+fn users(folder: &Path) -> Result<Vec<SuiteData>> {
+    let path = folder.join("users.json");
+    let fail = |reason: String| Error::File { file: path.display().to_string(), reason };
+    let bytes = fs::read(&path).map_err(|error| fail(error.to_string()))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| fail(format!("damaged: {error}; run the suite again, which writes it")))
+}
+
+/// The runs that a suite asks for, in its order.
+fn keys(suite: &Suite, data: &[SuiteData], half: &dyn Fn(Option<Half>) -> bool) -> Vec<RunKey> {
+    let mut keys = Vec::new();
+    for set in data {
+        let users = || set.users.iter().filter(|user| user.excluded.is_none() && half(user.half));
+        let mut add = |budget: Budget, seed: u64| {
+            keys.extend(users().map(|user| RunKey {
+                data: set.data.clone(),
+                budget,
+                seed,
+                user: user.user.clone(),
+            }));
+        };
+        for &budget in &suite.budgets {
+            suite.seeds.iter().for_each(|&seed| add(budget, seed));
+        }
+    }
+    keys
+}
