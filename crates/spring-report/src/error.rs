@@ -15,4 +15,15 @@ pub enum Error {
         /// The library's reason.
         reason: String,
     },
+    /// A table could not be written.
+    #[error("writing the table: {0}")]
+    Table(String),
+    /// A picture could not be made of a plot.
+    #[error("making a picture of {plot}: {reason}")]
+    Picture {
+        /// Which plot.
+        plot: String,
+        /// The library's reason.
+        reason: String,
+    },
 }

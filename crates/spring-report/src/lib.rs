@@ -4,8 +4,11 @@
 mod error;
 mod markup;
 mod page;
+mod picture;
 mod plots;
 mod suite;
+mod table;
+mod tensorboard;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -13,7 +16,10 @@ mod words;
 use std::collections::HashMap;
 
 pub use error::{Error, Result};
-pub use suite::suite_html;
+pub use picture::Picture;
+pub use suite::{suite_html, suite_pictures};
+pub use table::{TableFormat, summary_table};
+pub use tensorboard::{EventFile, suite_events};
 
 use spring_core::{
     StoredInteraction,

@@ -82,49 +82,143 @@ pub(crate) struct Line {
 
 /// Values per period; "" if there is nothing to draw.
 pub(crate) fn lines(plot: &'static str, unit: &str, lines: &[Line]) -> Result<String> {
+    match extent(lines) {
+        None => Ok(String::new()),
+        Some(extent) => {
+            both(plot, (900, 320), (360, 280), |area| draw_lines(area, unit, lines, &extent))
+        }
+    }
+}
+
+/// The same as a picture of its own: what each line is stands above them.
+pub(crate) fn labelled_lines(
+    plot: &'static str,
+    unit: &str,
+    lines: &[Line],
+    labels: &[&str],
+) -> Result<String> {
+    const COLUMNS: usize = 3;
+    let Some(extent) = extent(lines) else { return Ok(String::new()) };
+    let legend = 22 * lines.len().div_ceil(COLUMNS) as u32 + 10;
+    svg(plot, (900, 320 + legend), |area| {
+        area.fill(&WHITE)?;
+        let (above, below) = area.split_vertically(legend);
+        for (place, (line, label)) in lines.iter().zip(labels).enumerate() {
+            let at = (14 + 300 * (place % COLUMNS) as i32, 14 + 22 * (place / COLUMNS) as i32);
+            let words = format!("{} {}", line.mark.sign(), shortened(label, 40));
+            let style = text_style(Pos::new(HPos::Left, VPos::Center)).color(&line.color);
+            above.draw(&Text::new(words, at, style))?;
+        }
+        draw_lines(&below, unit, lines, &extent)
+    })
+}
+
+/// The first characters of a label that is too long for its place.
+fn shortened(label: &str, most: usize) -> String {
+    match label.chars().count() > most {
+        true => label.chars().take(most - 1).chain(['…']).collect(),
+        false => label.to_owned(),
+    }
+}
+
+/// A row of [`intervals`]: a mean and the ends of its interval.
+#[derive(Debug, Clone)]
+pub(crate) struct IntervalRow {
+    pub(crate) label: String,
+    pub(crate) mean: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+/// Means with their intervals, a row each, as a picture of its own; "" if there is nothing to draw.
+pub(crate) fn intervals(plot: &'static str, unit: &str, rows: &[IntervalRow]) -> Result<String> {
+    let ends = rows.iter().flat_map(|row| [row.low, row.mean, row.high]);
+    let Some(x) = padded(ends) else { return Ok(String::new()) };
+    let names = 300;
+    svg(plot, (900, 26 * rows.len() as u32 + 60), |area| {
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(8)
+            .margin_right(14)
+            .margin_left(names)
+            .x_label_area_size(44)
+            .build_cartesian_2d(x.clone(), 0.0..rows.len() as f64)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(GRID)
+            .label_style(text_style(Pos::default()))
+            .x_labels(6)
+            .y_labels(0)
+            .x_desc(unit)
+            .x_label_formatter(&ticks_of(&x))
+            .draw()?;
+        for (place, row) in rows.iter().enumerate() {
+            let y = (rows.len() - place) as f64 - 0.5;
+            if !row.mean.is_finite() {
+                continue;
+            }
+            let bar = [(row.low, y), (row.high, y)];
+            chart.draw_series([PathElement::new(bar, BLUE.stroke_width(2))])?;
+            chart.draw_series([Circle::new((row.mean, y), 4, BLUE.filled())])?;
+            let (_, at) = chart.plotting_area().map_coordinate(&(x.start, y));
+            let style = text_style(Pos::new(HPos::Right, VPos::Center));
+            let label = shortened(&row.label, 42);
+            let place = relative(area, (names as i32 - 10, at));
+            area.draw(&Text::new(label, place, style))?;
+        }
+        Ok(())
+    })
+}
+
+/// First and last period, and the values' range.
+fn extent(lines: &[Line]) -> Option<(u32, u32, Range<f64>)> {
     let points =
         || lines.iter().flat_map(|line| &line.points).filter(|(_, value)| value.is_finite());
     let periods = || points().map(|(period, _)| *period);
-    let (Some(first), Some(last), Some(y)) =
-        (periods().min(), periods().max(), padded(points().map(|(_, value)| *value)))
-    else {
-        return Ok(String::new());
-    };
+    Some((periods().min()?, periods().max()?, padded(points().map(|(_, value)| *value))?))
+}
+
+fn draw_lines(
+    area: &Area<'_>,
+    unit: &str,
+    lines: &[Line],
+    (first, last, y): &(u32, u32, Range<f64>),
+) -> Drawn {
     let period = |x: &SegmentValue<u32>| match x {
         SegmentValue::Exact(period) | SegmentValue::CenterOf(period) => period.to_string(),
         SegmentValue::Last => String::new(),
     };
-    both(plot, (900, 320), (360, 280), |area| {
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(26)
-            .margin_right(14)
-            .x_label_area_size(44)
-            .y_label_area_size(48)
-            .build_cartesian_2d((first..last).into_segmented(), y.clone())?;
-        mesh(&mut chart, "period", &period, &ticks_of(&y))?;
-        title(area, unit)?;
-        for Line { color, mark, points } in lines {
-            let finite = points.iter().filter(|(_, value)| value.is_finite());
-            let points: Vec<_> =
-                finite.map(|(period, value)| (SegmentValue::CenterOf(*period), *value)).collect();
-            let points = || points.iter().cloned();
-            chart.draw_series(LineSeries::new(points(), color.stroke_width(2)))?;
-            match mark {
-                Mark::Disc => {
-                    chart.draw_series(points().map(|p| Circle::new(p, 5, color.filled())))?
-                }
-                Mark::Triangle => chart
-                    .draw_series(points().map(|p| TriangleMarker::new(p, 6, color.filled())))?,
-                Mark::Cross => {
-                    chart.draw_series(points().map(|p| Cross::new(p, 5, color.stroke_width(2))))?
-                }
-                Mark::Square => chart.draw_series(points().map(|p| {
-                    EmptyElement::at(p) + Rectangle::new([(-4, -4), (4, 4)], color.filled())
-                }))?,
-            };
-        }
-        Ok(())
-    })
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(26)
+        .margin_right(14)
+        .x_label_area_size(44)
+        .y_label_area_size(48)
+        .build_cartesian_2d((*first..*last).into_segmented(), y.clone())?;
+    mesh(&mut chart, "period", &period, &ticks_of(y))?;
+    title(area, unit)?;
+    for Line { color, mark, points } in lines {
+        let finite = points.iter().filter(|(_, value)| value.is_finite());
+        let points: Vec<_> =
+            finite.map(|(period, value)| (SegmentValue::CenterOf(*period), *value)).collect();
+        let points = || points.iter().cloned();
+        chart.draw_series(LineSeries::new(points(), color.stroke_width(2)))?;
+        match mark {
+            Mark::Disc => chart.draw_series(points().map(|p| Circle::new(p, 5, color.filled())))?,
+            Mark::Triangle => {
+                chart.draw_series(points().map(|p| TriangleMarker::new(p, 6, color.filled())))?
+            }
+            Mark::Cross => {
+                chart.draw_series(points().map(|p| Cross::new(p, 5, color.stroke_width(2))))?
+            }
+            Mark::Square => chart.draw_series(points().map(|p| {
+                EmptyElement::at(p) + Rectangle::new([(-4, -4), (4, 4)], color.filled())
+            }))?,
+        };
+    }
+    Ok(())
 }
 
 /// Score and novelty of every text in the order of time, the selected ones filled; "" if there is

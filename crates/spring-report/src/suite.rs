@@ -12,6 +12,9 @@ use crate::{
         Column, bold_if, cell, clean, count, details, facts, links, number, page, percent, section,
         table,
     },
+    picture::Picture,
+    plots::{self, IntervalRow},
+    table::groups,
 };
 
 /// What a suite found: nothing on the page is loaded from elsewhere, and no text of the data can
@@ -28,14 +31,8 @@ pub fn suite_html(suite: &Suite, outcome: &SuiteOutcome) -> Result<String> {
     if !summary.choices.is_empty() {
         add("choices", "How settings were chosen", choices(users, summary));
     }
-    for (place, rows) in groups(summary).into_iter().enumerate() {
-        let (data, budget) = (&rows[0].data, rows[0].budget);
-        let of = |line: &&RunLine| line.key.data == *data && line.key.budget == budget;
-        let group = Group {
-            against: rows.iter().find(|row| row.method == summary.against).copied(),
-            lines: lines.iter().filter(of).collect(),
-            rows,
-        };
+    for (place, group) in Group::all(summary, lines).into_iter().enumerate() {
+        let (data, budget) = (&group.rows[0].data, group.rows[0].budget);
         let title = format!("{data}, budget “{}”", budget.name());
         add(&format!("group-{place}"), &title, group.html()?);
     }
@@ -52,6 +49,47 @@ pub fn suite_html(suite: &Suite, outcome: &SuiteOutcome) -> Result<String> {
     Ok(page(&format!("{}: comparison", suite.name), &main, &footer))
 }
 
+/// The plots of a suite, as pictures of their own: for each data set and budget the methods' losses
+/// with their intervals, and the losses over time.
+///
+/// # Errors
+///
+/// [`Error::Plot`](crate::Error::Plot) if a plot cannot be drawn.
+pub fn suite_pictures(outcome: &SuiteOutcome) -> Result<Vec<Picture>> {
+    let mut pictures = Vec::new();
+    for group in Group::all(&outcome.summary, &outcome.runs) {
+        let name = |plot: &str| {
+            let row = group.rows[0];
+            file_name(&format!("{}-{}-{plot}", row.data, row.budget.name()))
+        };
+        let rows: Vec<IntervalRow> = group
+            .rows
+            .iter()
+            .map(|row| IntervalRow {
+                label: row.label.clone(),
+                mean: row.per_byte.mean,
+                low: row.per_byte.low,
+                high: row.per_byte.high,
+            })
+            .collect();
+        let labels: Vec<&str> = group.rows.iter().map(|row| row.label.as_str()).collect();
+        let intervals = plots::intervals("losses", "nats per byte, with 95 % intervals", &rows)?;
+        let lines = group.lines_over_time();
+        let over_time = plots::labelled_lines("loss over time", "nats per byte", &lines, &labels)?;
+        pictures.extend([
+            Picture { name: name("losses"), svg: intervals },
+            Picture { name: name("over-time"), svg: over_time },
+        ]);
+    }
+    pictures.retain(|picture| !picture.svg.is_empty());
+    Ok(pictures)
+}
+
+/// A name for a file, of letters, digits and hyphens: names of data sets may hold anything.
+fn file_name(name: &str) -> String {
+    name.chars().map(|sign| if sign.is_alphanumeric() { sign } else { '-' }).take(100).collect()
+}
+
 /// The methods on one data set under one budget.
 struct Group<'s> {
     rows: Vec<&'s SummaryRow>,
@@ -60,7 +98,21 @@ struct Group<'s> {
     lines: Vec<&'s RunLine>,
 }
 
-impl Group<'_> {
+impl<'s> Group<'s> {
+    /// In the order of the summary.
+    fn all(summary: &'s Summary, lines: &'s [RunLine]) -> Vec<Self> {
+        let of = |rows: Vec<&'s SummaryRow>| {
+            let (data, budget) = (&rows[0].data, rows[0].budget);
+            let is_own = |line: &&RunLine| line.key.data == *data && line.key.budget == budget;
+            Self {
+                against: rows.iter().find(|row| row.method == summary.against).copied(),
+                lines: lines.iter().filter(is_own).collect(),
+                rows,
+            }
+        };
+        groups(summary).into_iter().map(of).collect()
+    }
+
     fn html(&self) -> Result<Markup> {
         Ok(html! {
             (self.main_table())
@@ -72,21 +124,6 @@ impl Group<'_> {
             (self.drift())
         })
     }
-}
-
-/// Rows of one data set and budget.
-fn groups(summary: &Summary) -> Vec<Vec<&SummaryRow>> {
-    let mut groups: Vec<Vec<&SummaryRow>> = Vec::new();
-    for row in &summary.rows {
-        let same = |group: &&mut Vec<&SummaryRow>| {
-            group[0].data == row.data && group[0].budget == row.budget
-        };
-        match groups.last_mut().filter(same) {
-            Some(group) => group.push(row),
-            None => groups.push(vec![row]),
-        }
-    }
-    groups
 }
 
 fn setup(suite: &Suite, users: &[SuiteData]) -> Markup {

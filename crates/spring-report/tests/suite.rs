@@ -19,7 +19,12 @@ fn model() -> AnyModel {
 /// Synthetic users, one of them with a hostile name.
 fn suite(folder: &Path, users: usize, methods: &str) -> Suite {
     let drifts = vec![Drift::Sudden];
-    let config = SynthConfig { users, texts: 24, drifts, noise: 0.1, seed: 3 };
+    let config = SynthConfig::default()
+        .with_users(users)
+        .with_texts(24)
+        .with_drifts(drifts)
+        .with_noise(0.1)
+        .with_seed(3);
     let mut lines = String::new();
     for mut text in synthesize(&config).unwrap() {
         text.prompt.truncate(20);

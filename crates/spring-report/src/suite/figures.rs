@@ -1,7 +1,8 @@
 //! The plots of one data set and budget: losses over time, the matrices R, drift.
 
 use maud::{Markup, html};
-use spring_eval::RunLine;
+use plotters::style::RGBColor;
+use spring_eval::{RunLine, SummaryRow};
 
 use super::Group;
 use crate::{
@@ -13,26 +14,24 @@ use crate::{
 /// Methods with a line of their own in a plot; more could not be told apart.
 const LINES: usize = 12;
 
+/// Colour and mark of a method's line.
+fn look(place: usize) -> ((RGBColor, &'static str), Mark) {
+    let inks = [
+        (plots::BLUE, "blue"),
+        (plots::RED, "red"),
+        (plots::GREEN, "green"),
+        (plots::GREY, "grey"),
+    ];
+    let marks = [Mark::Disc, Mark::Triangle, Mark::Square];
+    (inks[place % 4], marks[place / 4 % 3])
+}
+
 type Matrix = Vec<Vec<Option<f64>>>;
 
 impl Group<'_> {
     pub(super) fn over_time(&self) -> Result<Markup> {
-        let inks = [
-            (plots::BLUE, "blue"),
-            (plots::RED, "red"),
-            (plots::GREEN, "green"),
-            (plots::GREY, "grey"),
-        ];
-        let marks = [Mark::Disc, Mark::Triangle, Mark::Square];
-        let look = |place: usize| (inks[place % 4], marks[place / 4]);
         let shown: Vec<_> = self.rows.iter().take(LINES).enumerate().collect();
-        let plotted: Vec<Line> = shown
-            .iter()
-            .map(|(place, row)| {
-                let ((color, _), mark) = look(*place);
-                Line { color, mark, points: self.diagonal(&row.runs) }
-            })
-            .collect();
+        let plotted = self.lines_over_time();
         let legend = html! {
             @for (place, row) in &shown {
                 @let ((_, ink), mark) = look(*place);
@@ -56,6 +55,17 @@ impl Group<'_> {
         Ok(html! { h3 { "Loss over time" } "\n" (plot) })
     }
 
+    /// A line for each of the first methods.
+    pub(super) fn lines_over_time(&self) -> Vec<Line> {
+        let shown = self.rows.iter().take(LINES).enumerate();
+        shown
+            .map(|(place, row)| {
+                let ((color, _), mark) = look(place);
+                Line { color, mark, points: self.diagonal(&row.runs) }
+            })
+            .collect()
+    }
+
     /// Periods, and the mean loss of a method right after each.
     fn diagonal(&self, method: &str) -> Vec<(u32, f64)> {
         let runs: Vec<_> =
@@ -68,7 +78,8 @@ impl Group<'_> {
         points.filter(|(_, mean)| mean.is_finite()).collect()
     }
 
-    pub(super) fn matrices(&self) -> Markup {
+    /// R of every method, and how many runs it is the mean of.
+    fn all_matrices(&self) -> (Vec<(&SummaryRow, Matrix)>, usize) {
         let periods = self.lines.iter().map(|line| line.run.periods.len()).max().unwrap_or(0);
         let full: Vec<&RunLine> =
             self.lines.iter().copied().filter(|line| line.run.periods.len() == periods).collect();
@@ -81,7 +92,12 @@ impl Group<'_> {
             };
             (0..periods).map(|t| (0..periods).map(|i| cell(t, i)).collect()).collect()
         };
-        let all: Vec<_> = self.rows.iter().map(|row| (row, cells(&row.runs))).collect();
+        (self.rows.iter().map(|row| (*row, cells(&row.runs))).collect(), full.len())
+    }
+
+    pub(super) fn matrices(&self) -> Markup {
+        let (all, full) = self.all_matrices();
+        let periods = all.first().map_or(0, |(_, matrix)| matrix.len());
         let values =
             || all.iter().flat_map(|(_, matrix)| matrix.iter().flatten().flatten().copied());
         let range = values().fold(f64::INFINITY, f64::min)..=values().fold(0.0, f64::max);
@@ -90,7 +106,7 @@ impl Group<'_> {
             h3 { "The matrices R" } "\n"
             p.note {
                 "Row: after learning that period; column: the test part of that period. Nats per \
-                 byte, mean over the " (count(full.len(), "run")) " with " (periods) " periods; \
+                 byte, mean over the " (count(full, "run")) " with " (periods) " periods; \
                  dark is worse, one scale for all."
             }
             "\n"

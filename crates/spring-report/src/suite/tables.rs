@@ -100,8 +100,13 @@ impl Group<'_> {
             .rows
             .iter()
             .map(|row| {
-                let ContinualScores { average, backward_transfer, forward_transfer, forgetting } =
-                    row.continual;
+                let ContinualScores {
+                    average,
+                    backward_transfer,
+                    forward_transfer,
+                    forgetting,
+                    ..
+                } = row.continual;
                 let numbers = [average, backward_transfer, forward_transfer, forgetting];
                 let numbers = numbers.map(|value| cell(number(value, 4)));
                 std::iter::once(cell(&row.label)).chain(numbers).collect()
