@@ -1,12 +1,20 @@
 //! The command line.
 
+mod ingest;
+
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use spring_core::{Config, spring_memory::SearchMode};
-use spring_data::synth::Drift;
-use spring_model::{Device, Precision};
+use spring_core::{
+    Config,
+    spring_memory::{Language, SearchMode},
+};
+use spring_data::{Task, synth::Drift};
+use spring_model::{Arithmetic, Device, Precision};
+
+pub use ingest::IngestArgs;
 
 /// Continual personalization of language models: a small adapter and a small memory for each user,
 /// on one frozen base.
@@ -21,15 +29,24 @@ Examples:
   spring init --state me.db --model path/to/model
   spring ingest --state me.db history.jsonl
   spring adapt --state me.db --periods 5 --hold-out 0.1
-  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain"
+  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain
+
+Exit codes: 0 done, 1 an error, 2 a wrong command line, 70 a bug, 130 ended by Ctrl-C, SIGTERM or
+SIGHUP, 141 nobody reads the output any more."
 )]
 pub struct Args {
     /// Where the model runs: cpu, wgpu or cuda, if the program was built with it.
     #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
     pub device: Device,
-    /// Float type of the base model's matrices: f32, and on GPUs f16 or bf16.
-    #[arg(long, global = true, default_value = "f32", value_name = "TYPE")]
-    pub precision: Precision,
+    /// Float type of the base model's matrices: f32, and on GPUs f16 or bf16. By default f32; the
+    /// quantised matrices of a GGUF file stay as they are on the processor and become f16 or bf16
+    /// on GPUs.
+    #[arg(long, global = true, value_name = "TYPE")]
+    pub precision: Option<Precision>,
+    /// Products with the quantised matrices of a GGUF file on the processor: fast, in integers of
+    /// 16 bits, or exact, in f32. Results differ in their last digits.
+    #[arg(long, global = true, default_value = "fast", value_name = "KIND")]
+    pub arithmetic: Arithmetic,
     /// Print results as JSON, for programs.
     #[arg(long, global = true)]
     pub json: bool,
@@ -42,17 +59,23 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the method on a built-in person's history, with the built-in model.
-    #[command(after_help = "Examples:\n  spring demo\n  spring demo --out report.html")]
+    /// Show the method on a built-in person's history, with the built-in model or another.
+    #[command(after_help = "Examples:\n  spring demo\n  spring demo --out report.html\n  \
+        spring demo --model path/to/model.gguf")]
     Demo(DemoArgs),
     /// Create a state file for a base model.
     #[command(after_help = "Examples:\n  spring init --state me.db --model path/to/model\n  \
         spring init --state me.db --config spring.toml     (the built-in model)")]
     Init(InitArgs),
-    /// Add interactions from JSONL files; a file is added whole or not at all.
+    /// Add texts of people: mails, chats, notes, tables, commits; a file is added whole or not at
+    /// all.
     #[command(
-        after_help = "Each line: {\"user\", \"id\", \"time\" (RFC 3339), \"prompt\", \"response\", \
-        \"meta\"?}\n\nExample:\n  spring ingest --state me.db history.jsonl"
+        after_help = "Examples:\n  spring ingest --state me.db Sent.mbox\n  \
+        spring ingest --dry-run Sent.mbox\n  \
+        spring ingest --state me.db --me Mara \"WhatsApp Chat with Tom.txt\"\n  \
+        zcat history.jsonl.gz | spring ingest --state me.db -\n\n\
+        What a file is shows in its content; `spring ingest --help` lists the formats.",
+        after_long_help = ingest::long_help()
     )]
     Ingest(IngestArgs),
     /// Learn what users have written since the last period.
@@ -69,6 +92,14 @@ pub enum Command {
         spring rollback --state me.db --user ada --to 0     (the base alone)\n\n\
         The next `spring adapt` learns the later periods again.")]
     Rollback(RollbackArgs),
+    /// End the reservation of a user whom a process that is gone was training.
+    #[command(
+        after_help = "A process that trains a user reserves the user for ten minutes at a time. On\n\
+        Linux the reservation ends with the process; elsewhere, and on other machines, with its\n\
+        time. If the process runs after all, what it learns is not kept.\n\n\
+        Example:\n  spring unlock --state me.db --user ada"
+    )]
+    Unlock(UnlockArgs),
     /// Remove a user, or one interaction and everything that was learned from it.
     #[command(after_help = "Examples:\n  spring forget --state me.db --user ada\n  \
         spring forget --state me.db --user ada --interaction 2024-05-01/3\n\n\
@@ -91,15 +122,25 @@ pub enum Command {
     /// Write a response as a user would.
     #[command(after_help = "Examples:\n  \
         spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain\n  \
+        spring generate --state me.db --user ada --prompt-file prompt.txt\n  \
         spring generate --state me.db --user ada --prompt \"…\" --set gate=always --set \
         fusion.lambda=0.2")]
     Generate(GenerateArgs),
+    /// Talk with a user's model; answers appear as they are written.
+    #[command(after_help = "In the conversation: /why, /base, /undo, /new, /help, /quit.\n\n\
+        Examples:\n  spring chat --state me.db --user ada\n  \
+        echo \"What would you say?\" | spring chat --state me.db")]
+    Chat(ChatArgs),
+    /// Write a page about one user: what was learned and why, losses, the buffer, an answer.
+    #[command(after_help = "Example:\n  spring report --state me.db --user ada --out ada.html")]
+    Report(ReportArgs),
     /// Find texts in a user's whole history.
     #[command(
         after_help = "Examples:\n  spring search --state me.db --user ada \"kettle that hums\"\n  \
         spring search --state me.db --user ada --mode hybrid --since 2024-01-01 \
         \"kettle\"\n\n\
-        bm25 (the default) needs no model. dense and hybrid embed each text once with the base\n\
+        Case and punctuation do not count; --stem finds plurals too. bm25 (the default) needs no\n\
+        model. dense and hybrid embed each text once with the base\n\
         and keep the embedding in the state."
     )]
     Search(SearchArgs),
@@ -162,6 +203,10 @@ pub struct ManArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct DemoArgs {
+    /// The base model: a folder in the Hugging Face layout, a GGUF file, hub:owner/name or
+    /// hub:owner/name/file.gguf to download one, or "embedded".
+    #[arg(long, default_value = crate::embedded::NAME, value_name = "MODEL")]
+    pub model: String,
     /// Also write everything as an HTML page with plots.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -170,7 +215,7 @@ pub struct DemoArgs {
 #[derive(Debug, ClapArgs)]
 pub struct StateArg {
     /// The state file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "SPRING_STATE")]
     pub state: PathBuf,
 }
 
@@ -185,10 +230,27 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Whether the file or a single setting has a value for this key.
+    pub fn names(&self, table: &str, key: &str) -> anyhow::Result<bool> {
+        let name = format!("{table}.{key}");
+        let set = self.set.iter().any(|change| {
+            change.split_once('=').is_some_and(|(changed, _)| changed.trim() == name)
+        });
+        let Some(path) = self.config.as_ref().filter(|_| !set) else { return Ok(set) };
+        let file: toml::Table = std::fs::read_to_string(path)
+            .with_context(|| path.display().to_string())?
+            .parse()
+            .with_context(|| path.display().to_string())?;
+        Ok(file.get(table).is_some_and(|table| table.get(key).is_some()))
+    }
+
     /// The settings of the file, or `base` without one, with the single ones changed.
-    pub fn over(&self, base: &Config) -> spring_core::Result<Config> {
+    pub fn over(&self, base: &Config) -> anyhow::Result<Config> {
         match &self.config {
-            Some(path) => Ok(Config::load(path)?.with_changes(&self.set)?),
+            Some(path) => {
+                crate::files::plain(path)?;
+                Ok(Config::load(path)?.with_changes(&self.set)?)
+            }
             None => Ok(base.with_changes(&self.set)?),
         }
     }
@@ -198,21 +260,12 @@ impl ConfigArgs {
 pub struct InitArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or
-    /// "embedded".
-    #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
+    /// The base model: a folder in the Hugging Face layout, a GGUF file, hub:owner/name or
+    /// hub:owner/name/file.gguf to download one, or "embedded".
+    #[arg(long, default_value = crate::embedded::NAME, value_name = "MODEL")]
     pub model: String,
     #[command(flatten)]
     pub settings: ConfigArgs,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct IngestArgs {
-    #[command(flatten)]
-    pub state: StateArg,
-    /// JSONL files.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -222,12 +275,17 @@ pub struct AdaptArgs {
     /// One user; by default, every user with new texts.
     #[arg(long)]
     pub user: Option<String>,
-    /// Cut the new texts into this many periods of equal count.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub periods: u32,
-    /// Hold out this part of each period, its latest texts, for evaluation.
-    #[arg(long, default_value_t = 0.0, value_name = "PART")]
-    pub hold_out: f64,
+    /// Cut the new texts into this many periods of equal count; by default one for every 40 texts,
+    /// 8 at most, so that a small history is learned whole.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub periods: Option<u32>,
+    /// Hold out this part of each period, its latest texts, to see what was learned; by default
+    /// 0.15, and nothing of fewer than 12 new texts.
+    #[arg(long, value_name = "PART")]
+    pub hold_out: Option<f64>,
+    /// Keep what was learned even if it predicts the held-out texts worse than before.
+    #[arg(long)]
+    pub keep: bool,
     /// Users to train side by side; the results are the same for any number.
     #[arg(
         long,
@@ -238,42 +296,69 @@ pub struct AdaptArgs {
     pub jobs: u16,
     #[command(flatten)]
     pub settings: ConfigArgs,
+    /// Log the loss of every step into this folder, as JSONL and as TensorBoard's event files.
+    #[arg(long, value_name = "DIR")]
+    pub log: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct RollbackArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The user.
+    /// The user; may be left out where the state has but one.
     #[arg(long)]
-    pub user: String,
+    pub user: Option<String>,
     /// The generation to go to; by default, the one before. 0 is the base alone.
     #[arg(long, value_name = "N")]
     pub to: Option<u32>,
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct UnlockArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user; may be left out where the state has but one.
+    #[arg(long)]
+    pub user: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct ForgetArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The user.
+    /// The user; may be left out where the state has but one.
     #[arg(long)]
-    pub user: String,
+    pub user: Option<String>,
     /// One interaction, by its id; by default, the whole user.
     #[arg(long, value_name = "ID")]
     pub interaction: Option<String>,
+    /// Do it without asking.
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct ExportArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The user.
+    /// The user; may be left out where the state has but one.
     #[arg(long)]
-    pub user: String,
+    pub user: Option<String>,
     /// The folder to create.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// How adapters are written; `gguf` adds a file for llama.cpp beside each PEFT folder.
+    #[arg(long, value_enum, default_value_t = AdapterFormat::Peft)]
+    pub adapter_format: AdapterFormat,
+}
+
+/// How an adapter is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AdapterFormat {
+    /// PEFT folders.
+    Peft,
+    /// PEFT folders, and beside each a GGUF file.
+    Gguf,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -295,12 +380,15 @@ pub struct CheckArgs {
 pub struct GenerateArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The user.
+    /// The user; may be left out where the state has but one.
     #[arg(long)]
-    pub user: String,
+    pub user: Option<String>,
     /// The prompt.
-    #[arg(long)]
-    pub prompt: String,
+    #[arg(long, required_unless_present = "prompt_file")]
+    pub prompt: Option<String>,
+    /// The prompt is in this file, or on standard input (-), and so not in the list of processes.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub prompt_file: Option<PathBuf>,
     /// Also show the gate's decision, the retrieved texts, and the probabilities of each branch.
     #[arg(long)]
     pub explain: bool,
@@ -330,12 +418,36 @@ pub struct GenerateArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user; may be left out where the state has but one.
+    #[arg(long)]
+    pub user: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user; may be left out where the state has but one.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// The page.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What to answer on the page; by default, the prompt of the user's latest text.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct SearchArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The user.
+    /// The user; may be left out where the state has but one.
     #[arg(long)]
-    pub user: String,
+    pub user: Option<String>,
     /// bm25 (shared words), dense (embeddings) or hybrid (both); by default, what the settings say.
     #[arg(long, value_name = "MODE")]
     pub mode: Option<SearchMode>,
@@ -354,18 +466,32 @@ pub struct SearchArgs {
     /// Also find texts that are held out for evaluation.
     #[arg(long)]
     pub held_out: bool,
+    /// Also find other forms of the words, such as plurals, by the Snowball stemmer of a language
+    /// (english, german, french, …).
+    #[arg(
+        long,
+        value_name = "LANGUAGE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "english"
+    )]
+    pub stem: Option<Language>,
     /// What to look for.
-    #[arg(value_name = "QUERY")]
-    pub query: String,
+    #[arg(value_name = "QUERY", required_unless_present = "query_file")]
+    pub query: Option<String>,
+    /// What to look for is in this file, or on standard input (-), and so not in the list of
+    /// processes.
+    #[arg(long, value_name = "FILE", conflicts_with = "query")]
+    pub query_file: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct ExplainArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The user.
+    /// The user; may be left out where the state has but one.
     #[arg(long)]
-    pub user: String,
+    pub user: Option<String>,
     /// One period; by default, all.
     #[arg(long, conflicts_with_all = ["generation_id", "since", "until", "text"])]
     pub period: Option<u32>,
@@ -382,6 +508,14 @@ pub struct ExplainArgs {
     /// resembles.
     #[arg(long, conflicts_with_all = ["since", "until"])]
     pub text: Option<String>,
+    /// The text of --text is in this file, or on standard input (-), and so not in the list of
+    /// processes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["text", "since", "until", "period", "generation_id"]
+    )]
+    pub text_file: Option<PathBuf>,
     /// Texts to show per table.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub rows: usize,
@@ -399,9 +533,9 @@ fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
 pub struct InspectUserArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The user.
+    /// The user; may be left out where the state has but one.
     #[arg(long)]
-    pub user: String,
+    pub user: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -412,14 +546,14 @@ pub struct UsersArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct ScoreArgs {
-    /// The base model: a folder in the Hugging Face layout, hub:owner/name to download one, or
-    /// "embedded".
-    #[arg(long, default_value = crate::embedded::NAME, value_name = "DIR")]
+    /// The base model: a folder in the Hugging Face layout, a GGUF file, hub:owner/name or
+    /// hub:owner/name/file.gguf to download one, or "embedded".
+    #[arg(long, default_value = crate::embedded::NAME, value_name = "MODEL")]
     pub model: String,
-    /// An adapter: a PEFT folder.
+    /// An adapter: a PEFT folder or a GGUF file.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
-    /// A JSONL file of interactions.
+    /// A JSONL file of interactions; - is standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 }
@@ -435,15 +569,23 @@ pub struct EvalArgs {
 #[derive(Debug, ClapArgs)]
 pub struct SuiteArgs {
     /// Run a suite: data, methods, seeds and budgets in TOML, or the built-in "first-loop". It goes
-    /// on where it was interrupted.
+    /// on where it was interrupted, and a finished run grows by what is added.
     #[arg(long, value_name = "FILE")]
     pub suite: Option<PathBuf>,
-    /// The base model in place of the suite's: a folder in the Hugging Face layout, or "embedded".
-    #[arg(long, value_name = "DIR")]
+    /// The base model in place of the suite's: a folder in the Hugging Face layout, a GGUF file,
+    /// hub:owner/name or hub:owner/name/file.gguf, or "embedded".
+    #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// The file of one of the suite's data sets, in place of its own; may be repeated.
     #[arg(long, value_name = "NAME=FILE")]
     pub data: Vec<String>,
+    /// Leave out this data set of the suite; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub without: Vec<String>,
+    /// LaMP's task of one of the suite's data sets, where its file alone does not tell; may be
+    /// repeated.
+    #[arg(long, value_name = "NAME=TASK")]
+    pub task: Vec<String>,
     /// The number of users of every data set, in place of the suite's.
     #[arg(long, value_name = "N")]
     pub users: Option<usize>,
@@ -467,6 +609,40 @@ pub enum EvalCommand {
     #[command(after_help = "Each line of both files is one JSON string.\n\nExample:\n  \
         spring eval metrics --predictions predicted.jsonl --references written.jsonl --json")]
     Metrics(MetricsArgs),
+    /// Print the table of a run, finished or not, and draw its plots.
+    #[command(after_help = "Examples:\n  spring eval table runs/main\n  \
+        spring eval table runs/main --format latex > table.tex\n  \
+        spring eval table runs/main --format md --plots plots")]
+    Table(TableArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct TableArgs {
+    /// The run's folder, which `spring eval --suite` wrote.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// text: for the terminal; md: Markdown; latex: a tabular with booktabs; csv: every column.
+    #[arg(long, value_enum, default_value_t = TableKind::Text, value_name = "FORMAT")]
+    pub format: TableKind,
+    /// Also write the plots into this folder, each as SVG and as PNG.
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+    /// Also write the losses into this folder as TensorBoard's event files.
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
+}
+
+/// How a table is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TableKind {
+    /// For the terminal.
+    Text,
+    /// Markdown.
+    Md,
+    /// LaTeX.
+    Latex,
+    /// Every column.
+    Csv,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -542,6 +718,10 @@ pub struct InspectArgs {
     /// The file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// The task, where the file alone does not tell: LaMP-1 to LaMP-7, product_review,
+    /// abstract_generation or topic_writing.
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<Task>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -549,6 +729,10 @@ pub struct ConvertArgs {
     /// The file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// The task, where the file alone does not tell: LaMP-1 to LaMP-7, product_review,
+    /// abstract_generation or topic_writing.
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<Task>,
     /// LaMP's outputs: a question with an answer becomes its user's last text.
     #[arg(long, value_name = "FILE")]
     pub outputs: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod adapt;
+mod chat;
 mod check;
 mod completions;
 mod data;
@@ -13,11 +14,14 @@ mod init;
 mod inspect;
 mod man;
 mod metrics;
+mod report;
 mod rollback;
 mod score;
 mod search;
 mod suite;
+mod table;
 mod transfer;
+mod unlock;
 mod users;
 
 use anyhow::Result;
@@ -32,11 +36,14 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Ingest(command) => ingest::run(args, command),
         Command::Adapt(command) => adapt::run(args, command),
         Command::Rollback(command) => rollback::run(args, command),
+        Command::Unlock(command) => unlock::run(args, command),
         Command::Forget(command) => forget::run(args, command),
         Command::Export(command) => transfer::export(args, command),
         Command::Import(command) => transfer::import(args, command),
         Command::Check(command) => check::run(args, command),
         Command::Generate(command) => generate::run(args, command),
+        Command::Chat(command) => chat::run(args, command),
+        Command::Report(command) => report::run(args, command),
         Command::Search(command) => search::run(args, command),
         Command::Explain(command) => explain::run(args, command),
         Command::Inspect(command) => inspect::run(args, command),
@@ -44,6 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Score(command) => score::run(args, command),
         Command::Eval(eval) => match &eval.command {
             Some(EvalCommand::Metrics(command)) => metrics::run(args, command),
+            Some(EvalCommand::Table(command)) => table::run(args, command),
             None => suite::run(args, &eval.suite),
         },
         Command::Data(DataCommand::Inspect(command)) => data::inspect(args, command),

@@ -4,9 +4,9 @@ use std::{io::IsTerminal, path::Path};
 
 use anyhow::{Context, Result};
 use spring_core::Tokenize;
-use spring_model::{AnyModel, ModelFiles};
+use spring_model::{AnyModel, LoadOptions, ModelFiles};
 
-use crate::args::Args;
+use crate::{args::Args, files, system};
 
 /// The name of the built-in model in arguments and states.
 pub const NAME: &str = "embedded";
@@ -17,8 +17,8 @@ pub const HISTORY: &str = include_str!("../demo/history.jsonl");
 /// What precedes the name of a model to download.
 pub const HUB: &str = "hub:";
 
-/// The files of a model: the built-in one by its name, one of a hub by `hub:owner/name`, others by
-/// their folder.
+/// The files of a model: the built-in one by its name, one of a hub by `hub:owner/name` or
+/// `hub:owner/name/file.gguf`, others by their folder or GGUF file.
 pub fn model_files(model: &str) -> Result<ModelFiles> {
     if model == NAME {
         return Ok(ModelFiles::from_static(
@@ -30,16 +30,21 @@ pub fn model_files(model: &str) -> Result<ModelFiles> {
     }
     if let Some(name) = model.strip_prefix(HUB) {
         let progress = std::io::stderr().is_terminal();
-        return Ok(ModelFiles::from_hub(name, progress)?);
+        // The cache is shared with other programs, perhaps with other people.
+        return Ok(system::for_everybody(|| ModelFiles::from_hub(name, progress))?);
     }
-    if !Path::new(model).is_dir() {
+    // A pipe would be waited for.
+    match Path::new(model) {
+        folder if folder.is_dir() => files::plain_within(folder)?,
+        file => files::plain(file)?,
+    }
+    if !Path::new(model).exists() {
         anyhow::bail!(
-            "{model}: no such folder; --model takes a folder in the Hugging Face layout, \
-             {HUB}owner/name to download one, \
-             or \"{NAME}\""
+            "{model}: no such folder or file; --model takes a folder in the Hugging Face layout, a \
+             GGUF file, {HUB}owner/name or {HUB}owner/name/file.gguf to download one, or \"{NAME}\""
         );
     }
-    Ok(ModelFiles::from_dir(model)?)
+    Ok(ModelFiles::open(model)?)
 }
 
 /// Loads a model that is to learn responses: one that knows the token after them.
@@ -53,8 +58,13 @@ pub fn load_learner(model: &str, args: &Args) -> Result<AnyModel> {
     Ok(loaded)
 }
 
-/// Loads a model onto the device and in the precision of the command line.
+/// Loads a model onto the device, in the precision and with the arithmetic of the command line.
 pub fn load_model(model: &str, args: &Args) -> Result<AnyModel> {
-    AnyModel::load_as(&model_files(model)?, args.precision, args.device)
+    system::start_threads()?;
+    let options = LoadOptions::default()
+        .with_device(args.device)
+        .with_precision(args.precision)
+        .with_arithmetic(args.arithmetic);
+    AnyModel::load_with(&model_files(model)?, &options)
         .with_context(|| format!("loading the model {model}"))
 }

@@ -18,6 +18,7 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let of_store = |error: &StoreError| match error {
         StoreError::Missing { .. } => Some("`spring init` makes one"),
         StoreError::UnknownUser { .. } => Some("`spring users` lists those that are"),
+        StoreError::Leased { .. } => Some("`spring unlock` frees the user if that process is gone"),
         StoreError::Pruned { .. } => Some("`spring inspect` lists those that are"),
         StoreError::Transfer(TransferError::Present { .. }) => Some("`spring forget` removes them"),
         _ => None,

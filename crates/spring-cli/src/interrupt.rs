@@ -1,7 +1,23 @@
-//! Ctrl-C: a flag that long work looks at, so that it ends between two steps and nothing half-done
-//! is kept.
+//! Ctrl-C, SIGTERM and SIGHUP: a flag that long work looks at, so that it ends between two steps and
+//! nothing half-done is kept; and an end for work that does not look in time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    process,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::output;
+
+/// The exit code of a program that SIGINT ended, as shells expect it; SIGTERM and SIGHUP give the
+/// same.
+pub const INTERRUPTED: u8 = 130;
+
+/// How long a step may take to end. A state stays whole when the program ends in the middle of one.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The error of a command that was asked to stop.
 #[derive(Debug, thiserror::Error)]
@@ -10,20 +26,30 @@ pub struct Interrupted;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on the first Ctrl-C sets the flag; a second one ends the program at once. Called once,
-/// by `main`.
-pub fn install() {
+/// From now on the first signal sets the flag; a second one, or five seconds, end the program at
+/// once. Called once, by `main`.
+///
+/// # Errors
+///
+/// If the thread that waits for signals cannot be started: the program could not be stopped.
+pub fn install() -> Result<()> {
     let handler = ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+            process::exit(INTERRUPTED.into());
         }
-        eprintln!(
-            "\nstopping after this step; again to end at once (the state stays whole either way)"
+        output::say(
+            "\nstopping after this step; again to end at once (the state stays whole either way)",
         );
+        let wait = thread::Builder::new().spawn(|| {
+            thread::sleep(PATIENCE);
+            output::say("spring: ended within a step; what was committed before is kept");
+            process::exit(INTERRUPTED.into());
+        });
+        if wait.is_err() {
+            process::exit(INTERRUPTED.into());
+        }
     });
-    if let Err(error) = handler {
-        eprintln!("spring: Ctrl-C will end the program at once: {error}");
-    }
+    handler.context("starting the thread that waits for Ctrl-C")
 }
 
 /// Whether Ctrl-C was pressed. Long work asks this between two steps.
@@ -37,17 +63,13 @@ pub fn requested() -> bool {
 /// that a test meets the program at work without racing it.
 #[cfg(debug_assertions)]
 fn wait_where_a_test_asks() {
-    use std::{
-        sync::atomic::AtomicU64,
-        thread,
-        time::{Duration, Instant},
-    };
+    use std::{sync::atomic::AtomicU64, time::Instant};
 
     static ASKED: AtomicU64 = AtomicU64::new(0);
     let asked = ASKED.fetch_add(1, Ordering::SeqCst) + 1;
     let place = std::env::var("SPRING_WAIT_AT").ok().and_then(|place| place.parse().ok());
     if place == Some(asked) {
-        eprintln!("waiting for Ctrl-C");
+        output::say("waiting for Ctrl-C");
         let begin = Instant::now();
         while !REQUESTED.load(Ordering::SeqCst) && begin.elapsed() < Duration::from_secs(60) {
             thread::sleep(Duration::from_millis(1));
@@ -56,7 +78,7 @@ fn wait_where_a_test_asks() {
 }
 
 /// Turns the library's "stopped" into [`Interrupted`].
-pub fn or_interrupted<T>(result: Result<T, impl Into<spring_core::Error>>) -> anyhow::Result<T> {
+pub fn or_interrupted<T>(result: Result<T, impl Into<spring_core::Error>>) -> Result<T> {
     result
         .map_err(Into::into)
         .map_err(|error| if error.is_stopped() { Interrupted.into() } else { error.into() })

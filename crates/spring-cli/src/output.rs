@@ -1,6 +1,6 @@
 //! Printing: tables for people, JSON for programs.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -11,16 +11,32 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     line(&serde_json::to_string(value)?)
 }
 
-/// Prints a line; unlike `println!` it returns a closed pipe as an error.
+/// Prints a line; unlike `println!` it returns what went wrong as an error.
 pub fn line(text: &str) -> Result<()> {
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    whole(format!("{text}\n").as_bytes())
 }
+
+/// Prints bytes, to the last one.
+pub fn whole(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    Ok(written.map_err(Unprinted)?)
+}
+
+/// Standard output takes no more: its disk is full, or nobody reads it.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output: {0}")]
+pub struct Unprinted(#[source] pub io::Error);
 
 /// Whether the error is that nobody reads standard output any more.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<Unprinted>().is_some_and(|e| e.0.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Prints a line on standard error; unlike `eprintln!` it does not end the program where that is
+/// closed or full.
+pub fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// A table with these headings, in the form of Markdown, so that it can be pasted.

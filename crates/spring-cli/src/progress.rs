@@ -1,17 +1,34 @@
 //! Progress bars on standard error.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{
+    ops::ControlFlow,
+    thread,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use spring_core::{Event, Progress};
 
-use crate::interrupt;
+use crate::{interrupt, output};
 
-/// Draws what the loop reports, and hands Ctrl-C to it. Hidden when standard error is not a
-/// terminal.
+/// Keeps the time on a bar going, where it is seen and a thread for that can be had: the library
+/// ends the program otherwise.
+pub fn tick(bar: &ProgressBar) {
+    if !bar.is_hidden() && thread::Builder::new().spawn(|| {}).is_ok() {
+        bar.enable_steady_tick(Duration::from_millis(200));
+    }
+}
+
+/// How often a line is written where bars cannot be drawn.
+const LINES_EVERY: Duration = Duration::from_secs(5);
+
+/// Draws what the loop reports, and hands Ctrl-C to it. Where standard error is not a terminal, a
+/// line every few seconds says how far it is.
 pub struct Bars {
     bar: ProgressBar,
     place: String,
+    /// When the last line was written; `None` where bars are drawn, or nothing is to be said.
+    said: Option<Instant>,
 }
 
 impl Bars {
@@ -24,8 +41,24 @@ impl Bars {
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, place: String::new() }
+        tick(&bar);
+        let said = (!quiet && bar.is_hidden()).then(Instant::now);
+        Self { bar, place: String::new(), said }
+    }
+
+    /// Writes a line, if it is time for one.
+    fn line(&mut self) {
+        if self.said.is_none_or(|said| said.elapsed() < LINES_EVERY) {
+            return;
+        }
+        let (prefix, message, done) = (self.bar.prefix(), self.bar.message(), self.bar.position());
+        let of = match self.bar.length().unwrap_or(0) {
+            0 => String::new(),
+            length => format!(" of {length}"),
+        };
+        let message = if message.is_empty() { message } else { format!(", {message}") };
+        output::say(&format!("spring: {prefix} {done}{of}{message}"));
+        self.said = Some(Instant::now());
     }
 
     /// Says what is going on outside the loop.
@@ -78,6 +111,7 @@ impl Progress for Bars {
             }
             _ => {}
         }
+        self.line();
         if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }

@@ -2,18 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use spring_core::{
-    Access, SqliteStore, check_base,
+    Access, SqliteStore, Store, check_base,
     spring_memory::{InteractionId, UserId},
     spring_store::Error,
 };
 use spring_model::AnyModel;
 
-use crate::{args::Args, embedded};
+use crate::{args::Args, embedded, files, output::excerpt};
 
 /// Opens a state.
 pub fn open(path: &Path, access: Access) -> Result<SqliteStore> {
+    files::plain(path)?;
     Ok(SqliteStore::open(path, access)?)
 }
 
@@ -32,6 +33,31 @@ pub fn user_id(name: &str, path: &Path) -> Result<UserId> {
         Error::UnknownUser { user, state }.into()
     })
 }
+
+/// The user that a command is about: the one that it names, or the only one of the state.
+pub fn user_of(store: &Store, name: Option<&str>, path: &Path) -> Result<UserId> {
+    if let Some(name) = name {
+        return user_id(name, path);
+    }
+    let mut users = store.users(None, LISTED + 1)?;
+    let state = path.display();
+    match users.len() {
+        0 => bail!("{state}: nobody is known yet; `spring ingest` adds texts"),
+        1 => Ok(users.swap_remove(0).user),
+        several => {
+            let names: Vec<String> =
+                users.iter().take(LISTED).map(|user| excerpt(user.user.as_str(), 40)).collect();
+            let more = if several > LISTED { ", …" } else { "" };
+            bail!(
+                "{state}: who is it? --user names one of the state's users: {}{more}",
+                names.join(", ")
+            )
+        }
+    }
+}
+
+/// As many users are named where one must be chosen.
+const LISTED: usize = 8;
 
 /// An interaction's id from the command line; text that cannot be an id is unknown.
 pub fn interaction_id(id: &str, user: &UserId) -> Result<InteractionId> {

@@ -197,7 +197,7 @@ fn ctrl_c_ends_every_command_in_order() {
     let (again, other) = (path("again"), path("other.db"));
     let state = big.state.clone();
     for (name, args) in [
-        ("forget", vec!["forget", "--user", "ada"]),
+        ("forget", vec!["forget", "--user", "ada", "--yes"]),
         ("export", vec!["export", "--user", "ada", "--out", again.as_str()]),
         ("import", vec!["import", out.as_str()]),
         ("check", vec!["check", "--json"]),
@@ -248,11 +248,19 @@ fn ctrl_c_while_a_text_is_forgotten_changes_nothing() {
     place.adapt(&[]);
     let digests = || succeeds(&["check", "--state", &place.state, "--json"]);
     let before = digests();
-    let mut child =
-        command(&["forget", "--state", &place.state, "--user", "ada", "--interaction", "3"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    let mut child = command(&[
+        "forget",
+        "--state",
+        &place.state,
+        "--user",
+        "ada",
+        "--interaction",
+        "3",
+        "--yes",
+    ])
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
     wait_for_training(&place, "ada", &child);
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -348,7 +356,7 @@ fn there_is_a_way_back() {
 fn what_is_forgotten_is_gone() {
     let place = Place::new("", &[("ada", 12), ("bob", 3)]);
     place.adapt(&[]);
-    let forget = ["forget", "--state", &place.state, "--user", "ada"];
+    let forget = ["forget", "--state", &place.state, "--user", "ada", "--yes"];
     let said = succeeds(&[&forget[..], &["--interaction", "4"]].concat());
     assert!(said.contains("1 generations learned again") && said.contains("exports"), "{said}");
     assert!(
@@ -437,7 +445,7 @@ fn a_file_that_cannot_be_rewritten_says_why_and_is_rewritten_later() {
     assert!(kilobytes > 300, "{kilobytes}");
     let script = "ulimit -f \"$0\" && trap '' XFSZ && exec \"$@\"";
     let limit = (kilobytes / 2).to_string();
-    let forget = ["forget", "--state", &place.state, "--user", "ada"];
+    let forget = ["forget", "--state", &place.state, "--user", "ada", "--yes"];
     let output = Command::new("bash")
         .args(["-c", script, limit.as_str(), env!("CARGO_BIN_EXE_spring")])
         .args(forget)

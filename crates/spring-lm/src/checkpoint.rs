@@ -13,9 +13,7 @@ use std::{
 use spring_gguf::GgufFile;
 use spring_numerics::digest::Digest;
 
-use crate::{
-    ModelConfig, ModelError, Result, Weights, chat::FOLDER, special::TokenSettings,
-};
+use crate::{ModelConfig, ModelError, Result, Weights, chat::FOLDER, special::TokenSettings};
 
 /// The files of one model.
 ///
@@ -351,7 +349,9 @@ impl ModelFiles {
                 "added_tokens.json" => files.added_tokens = Some(bytes),
                 "chat_template.jinja" => files.chat_template = Some(bytes),
                 name => {
-                    if let Some(name) = name.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/')) {
+                    if let Some(name) =
+                        name.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/'))
+                    {
                         files.chat_templates.insert(name.to_owned(), bytes);
                     }
                 }
@@ -360,7 +360,6 @@ impl ModelFiles {
         files
     }
 }
-
 
 impl Shard {
     fn path(&self) -> PathBuf {

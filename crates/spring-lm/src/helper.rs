@@ -43,7 +43,12 @@ pub fn use_program(program: PathBuf, arguments: Vec<OsString>) {
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
     /// The contents follow, one behind the other.
-    Load { label: String, vocab_size: usize, gguf: Option<PathBuf>, parts: Vec<(String, usize)> },
+    Load {
+        label: String,
+        vocab_size: usize,
+        gguf: Option<PathBuf>,
+        parts: Vec<(String, usize)>,
+    },
     Encode(String),
     Chat(Vec<(Role, String)>),
     Decode(Vec<u32>),
@@ -205,7 +210,8 @@ impl Helper {
     /// Why a process ended, as far as the system says.
     fn ended(&self, status: Option<ExitStatus>, error: &io::Error, seconds: u64) -> ModelError {
         #[cfg(unix)]
-        let signal = status.and_then(|status| std::os::unix::process::ExitStatusExt::signal(&status));
+        let signal =
+            status.and_then(|status| std::os::unix::process::ExitStatusExt::signal(&status));
         #[cfg(not(unix))]
         let signal: Option<i32> = None;
         self.failed(&match (signal, status) {
@@ -349,10 +355,8 @@ fn reply(
             Request::Load { .. } => Reply::Failed("it is loaded already".into()),
             Request::Encode(text) => Reply::Ids(Some(tokenizer.encode(&text)?)),
             Request::Chat(turns) => {
-                let turns: Vec<Message<'_>> = turns
-                    .iter()
-                    .map(|(role, content)| Message { role: *role, content })
-                    .collect();
+                let turns: Vec<Message<'_>> =
+                    turns.iter().map(|(role, content)| Message { role: *role, content }).collect();
                 Reply::Ids(tokenizer.encode_chat(&turns)?)
             }
             Request::Decode(ids) => Reply::Text(tokenizer.decode(&ids)?),

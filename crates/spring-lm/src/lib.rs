@@ -9,10 +9,10 @@ mod checkpoint;
 mod config;
 mod detokenizer;
 mod error;
-mod guarded;
-pub mod helper;
 mod gguf;
 mod gguf_adapter;
+mod guarded;
+pub mod helper;
 #[cfg(feature = "hub")]
 mod hub;
 mod info;
@@ -40,6 +40,7 @@ pub use config::{Activation, LayerKind, ModelConfig};
 pub use detokenizer::Detokenizer;
 pub use error::{ModelError, Result};
 pub use gguf::gguf_name;
+pub use guarded::Tokenizer;
 pub use info::ModelInfo;
 pub use model::{
     Branch, BranchVisitor, Decode, Embed, LanguageModel, Score, ScoreRow, Tokenize, Train,
@@ -50,6 +51,5 @@ pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
 pub use session::{RowId, Session};
 pub use tensor_names::{canonical, is_vision};
-pub use guarded::Tokenizer;
 pub use train::{AdaptOutcome, TrainConfig, TrainRequest, TrainStep};
 pub use weights::Weights;

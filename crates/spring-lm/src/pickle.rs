@@ -121,9 +121,8 @@ impl Tensor {
     fn numbers(&self, storage: &[u8]) -> Result<Vec<u8>> {
         let size = if self.storage.dtype == Dtype::F32 { 4 } else { 2 };
         let count = self.shape.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
-        let fits = |count: &usize| {
-            count.checked_mul(size).is_some_and(|bytes| bytes as u64 <= LARGEST)
-        };
+        let fits =
+            |count: &usize| count.checked_mul(size).is_some_and(|bytes| bytes as u64 <= LARGEST);
         let count = count.filter(fits).ok_or("too large a shape")?;
         let mut bytes = Vec::with_capacity((count * size).min(storage.len()));
         let mut place = vec![0; self.shape.len()];
@@ -411,8 +410,12 @@ impl<'p> Machine<'p> {
                 let Value::Tuple(parts, _) = self.pop()? else {
                     return Err("a storage is told otherwise than torch does".into());
                 };
-                let [Value::Text(kind), Value::Global(Global::Storage(dtype)), Value::Text(key), ..] =
-                    &*parts
+                let [
+                    Value::Text(kind),
+                    Value::Global(Global::Storage(dtype)),
+                    Value::Text(key),
+                    ..,
+                ] = &*parts
                 else {
                     return Err("a storage is told otherwise than torch does".into());
                 };
@@ -484,9 +487,10 @@ mod tests {
 
     /// What `torch.save({"a": torch.tensor([[0., 1., 2.], [3., 4., 5.]]).T}, ...)` writes as pickle.
     fn pickle(global: &str) -> Vec<u8> {
-        let mut bytes = b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\
+        let mut bytes =
+            b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\
             \x07\x00\x00\x00storageq\x03c"
-            .to_vec();
+                .to_vec();
         bytes.extend_from_slice(global.as_bytes());
         bytes.extend_from_slice(
             b"\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x06tq\x07QK\x00K\x03K\x02\x86q\x08\

@@ -1,14 +1,17 @@
 //! `spring adapt`
 
+mod change;
+
 use std::{
     ops::ControlFlow,
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use spring_core::{
-    Access, Error, Follow, Periods, Progress, Store, adapt, adapt_users, record::LearnedPeriod,
+    Access, Error, Follow, PeriodPlan, Progress, Store, adapt, adapt_users, record::LearnedPeriod,
     spring_memory::UserId, spring_store,
 };
 
@@ -16,6 +19,7 @@ use crate::{
     args::{AdaptArgs, Args},
     hints,
     interrupt::{self, Interrupted},
+    log::Logged,
     output,
     progress::Bars,
     session,
@@ -25,8 +29,18 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     let path = &command.state.state;
     let mut store = session::open(path, Access::ReadWrite)?;
     let config = command.settings.over(&store.settings().config)?;
-    let periods = Periods { count: command.periods, hold_out: command.hold_out };
-    let one = command.user.as_ref().map(|name| session::user_id(name, path)).transpose()?;
+    let periods = PeriodPlan { count: command.periods, hold_out: command.hold_out };
+    if let Some(part) = command.hold_out {
+        ensure!(
+            (0.0..1.0).contains(&part),
+            "--hold-out {part}: a part that can be held out, from 0 to below 1"
+        );
+    }
+    let one = match &command.user {
+        Some(name) => Some(session::user_id(name, path)?),
+        // Nobody else is known, so it is about them.
+        None => <[_; 1]>::try_from(store.users(None, 2)?).ok().map(|[only]| only.user),
+    };
     if let Some(user) = &one {
         store.user(user)?;
     }
@@ -35,14 +49,18 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     store.try_config(&config)?;
     let learned = match &one {
         Some(user) => {
-            let mut bars = Bars::new(args.quiet);
+            let before = store.user(user)?.generation;
+            let mut progress = Logged::new(Bars::new(args.quiet), command.log.as_deref());
             let records =
-                interrupt::or_interrupted(adapt(&model, &store, user, periods, &mut bars))?;
-            bars.finish();
+                interrupt::or_interrupted(adapt(&model, &store, user, periods, &mut progress))?;
+            drop(progress);
             records.iter().try_for_each(|record| print(args, user, record))?;
+            if !records.is_empty() {
+                change::tell(args, &model, &store, user, before, &records, command.keep)?;
+            }
             records.len()
         }
-        None => everyone(args, &model, &store, command.jobs.into(), periods)?,
+        None => everyone(args, command, &model, &store, periods)?,
     };
     if learned > 0 {
         return Ok(());
@@ -63,12 +81,14 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
 /// Learns the new texts of all users; gives the number of periods learned.
 fn everyone(
     args: &Args,
+    command: &AdaptArgs,
     model: &dyn spring_core::LanguageModel,
     store: &Store,
-    jobs: usize,
-    periods: Periods,
+    periods: PeriodPlan,
 ) -> Result<usize> {
-    let printing = Printing { args, is_alone: jobs <= 1, done: Mutex::default() };
+    let jobs: usize = command.jobs.into();
+    let log = command.log.as_deref();
+    let printing = Printing { args, log, is_alone: jobs <= 1, done: Mutex::default() };
     adapt_users(model, store, jobs, periods, &printing)?;
     let done = printing.done.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = done.stopped {
@@ -89,6 +109,7 @@ fn everyone(
 /// Prints what each user learned as soon as it is known.
 struct Printing<'a> {
     args: &'a Args,
+    log: Option<&'a Path>,
     is_alone: bool,
     done: Mutex<Done>,
 }
@@ -103,7 +124,8 @@ struct Done {
 impl Follow for Printing<'_> {
     fn progress(&self) -> Box<dyn Progress + '_> {
         // Bars of several jobs would draw over each other.
-        Box::new(Bars::new(self.args.quiet || !self.is_alone))
+        let bars = Bars::new(self.args.quiet || !self.is_alone);
+        Box::new(Logged::new(bars, self.log))
     }
 
     fn done(
@@ -125,7 +147,7 @@ impl Follow for Printing<'_> {
             Err(error) if error.is_stopped() => return ControlFlow::Break(()),
             // Whoever holds the user learns what is new.
             Err(Error::Store(error @ spring_store::Error::Leased { .. })) => {
-                eprintln!("spring: warning: skipped: {error}");
+                output::say(&format!("spring: warning: skipped: {error}"));
             }
             // A state that cannot be read or written stops everyone.
             Err(error) if error.is_of_state() => {
@@ -133,7 +155,7 @@ impl Follow for Printing<'_> {
                 return ControlFlow::Break(());
             }
             Err(error) => {
-                eprintln!("spring: {}", hints::told(&error));
+                output::say(&format!("spring: {}", hints::told(&error)));
                 done.failed += 1;
             }
         }

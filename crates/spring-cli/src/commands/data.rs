@@ -2,17 +2,18 @@
 
 use anyhow::Result;
 use spring_data::{
-    self as data, Inspection,
+    self as data, DataFile, Inspection,
     synth::{SynthConfig, synthesize},
 };
 
 use crate::{
     args::{Args, ConvertArgs, InspectArgs, SynthArgs},
-    output,
+    files, output,
 };
 
 pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
-    let found = data::inspect(&command.file)?;
+    files::plain(&command.file)?;
+    let found = data::inspect(DataFile::new(&command.file).with_task(command.task))?;
     if args.json {
         return output::json(&found);
     }
@@ -47,24 +48,31 @@ pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
 }
 
 pub fn convert(command: &ConvertArgs) -> Result<()> {
-    let left_out =
-        data::visit_texts(&command.file, command.outputs.as_deref(), |text| output::json(&text))?;
+    files::plain(&command.file)?;
+    command.outputs.iter().try_for_each(|path| files::plain(path))?;
+    let file = DataFile::new(&command.file).with_task(command.task);
+    let left_out = data::visit_texts(file, command.outputs.as_deref(), |text| output::json(&text))?;
     if left_out.blank > 0 {
-        eprintln!(
+        output::say(&format!(
             "spring: {}: {} blank texts are left out",
             command.file.display(),
             left_out.blank
-        );
+        ));
     }
     if let Some(first) = left_out.first_odd {
         let (file, odd) = (command.file.display(), left_out.odd);
-        eprintln!("spring: {file}: {odd} odd entries are left out; the first: {first}");
+        output::say(&format!("spring: {file}: {odd} odd entries are left out; the first: {first}"));
     }
     Ok(())
 }
 
 pub fn synth(command: &SynthArgs) -> Result<()> {
     let SynthArgs { users, texts, noise, seed, .. } = *command;
-    let config = SynthConfig { users, texts, drifts: command.drift.clone(), noise, seed };
+    let config = SynthConfig::default()
+        .with_users(users)
+        .with_texts(texts)
+        .with_drifts(command.drift.clone())
+        .with_noise(noise)
+        .with_seed(seed);
     synthesize(&config)?.iter().try_for_each(output::json)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use spring_core::{
     Config, Periods, Settings, SqliteStore, StoredInteraction, Tokenize, UserModel, adapt,
@@ -18,7 +18,7 @@ use spring_report::{UserReport, html};
 use super::explain;
 use crate::{
     args::{Args, DemoArgs},
-    embedded, interrupt,
+    embedded, files, interrupt,
     output::{self, excerpt},
     progress::Bars,
 };
@@ -28,13 +28,16 @@ const PERIODS: Periods = Periods { count: 4, hold_out: 0.2 };
 /// A film that is not in the history, by a director who is.
 const PROMPT: &str = "Write a review of the film \"The Restored Prints of Edvard Lunt\".";
 
-/// The paper's settings, except for what a base this small needs: a larger learning rate and more
-/// epochs.
-fn config() -> Config {
-    Config {
-        training: TrainConfig { learning_rate: 3e-3, epochs: 8, ..TrainConfig::default() },
-        ..Config::default()
-    }
+/// The paper's settings, except for what a small base needs: a larger learning rate, and one of a
+/// few million parameters also more epochs.
+fn config(model: &AnyModel) -> Config {
+    const FEW: u64 = 20_000_000;
+    let parameters = model.config().parameters();
+    let training = TrainConfig::default();
+    let epochs = if parameters < FEW { 8 } else { training.epochs };
+    let learning_rate = TrainConfig::rate_for(parameters);
+    let training = TrainConfig { learning_rate, epochs, ..training };
+    Config { training, ..Config::default() }
 }
 
 /// All that the demo shows.
@@ -50,9 +53,12 @@ struct Demo<'m> {
 
 pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
     let mut bars = Bars::new(args.quiet);
-    bars.say("loading the built-in model");
-    let model = embedded::load_model(embedded::NAME, args)?;
-    let demo = interrupt::or_interrupted(learn(&model, &mut bars))??;
+    let built_in = command.model == embedded::NAME;
+    let name = if built_in { "the built-in model" } else { command.model.as_str() };
+    bars.say(&format!("loading {name}"));
+    let model = embedded::load_learner(&command.model, args)?;
+    let config = config(&model);
+    let demo = interrupt::or_interrupted(learn(&model, &command.model, &config, &mut bars))??;
     bars.finish();
     if args.json {
         output::json(&json!({
@@ -60,11 +66,11 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
             "answer": demo.answer
         }))?;
     } else {
-        show(&demo)?;
+        show(&demo, &config)?;
     }
     match &command.out {
         Some(path) => {
-            write_report(&demo, path)?;
+            write_report(&demo, name, path)?;
             if args.json {
                 Ok(())
             } else {
@@ -76,11 +82,16 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
     }
 }
 
-fn learn<'m>(model: &'m AnyModel, bars: &mut Bars) -> spring_core::Result<Result<Demo<'m>>> {
+fn learn<'m>(
+    model: &'m AnyModel,
+    name: &str,
+    config: &Config,
+    bars: &mut Bars,
+) -> spring_core::Result<Result<Demo<'m>>> {
     let settings = Settings {
-        model: embedded::NAME.into(),
+        model: name.into(),
         fingerprint: model.info().fingerprint.clone(),
-        config: config(),
+        config: config.clone(),
     };
     let store = SqliteStore::in_memory(&settings)?;
     ingest_jsonl(&store, embedded::HISTORY.as_bytes(), "history")?;
@@ -115,7 +126,7 @@ fn learn<'m>(model: &'m AnyModel, bars: &mut Bars) -> spring_core::Result<Result
     Ok(Ok(Demo { user, learned, losses, texts, person, answer, tokens }))
 }
 
-fn show(demo: &Demo<'_>) -> Result<()> {
+fn show(demo: &Demo<'_>, config: &Config) -> Result<()> {
     let label = |seq: u64| label_of(&demo.texts, seq);
     output::line(&format!(
         "One person's {} film reviews, in the order they were written. Half-way her life and her \
@@ -133,7 +144,7 @@ fn show(demo: &Demo<'_>) -> Result<()> {
         "N: how much worse the adapter explains a text than the base does; Q: how well the base \
          explains it; S = N + 0.5·Q.",
     )?;
-    let signals = drift_signal(config().drift.signal, &demo.learned)?;
+    let signals = drift_signal(config.drift.signal, &demo.learned)?;
     for learned in &demo.learned {
         let signal = signals.iter().find(|signal| signal.generation == learned.generation);
         explain::period(learned, signal, &demo.texts, 5)?;
@@ -148,7 +159,7 @@ fn show(demo: &Demo<'_>) -> Result<()> {
     ))?;
 
     output::line("\n── 2. What stayed in the buffer ──")?;
-    explain::buffer_table(&demo.person.memories().buffer, &config(), &demo.texts, 6)?;
+    explain::buffer_table(&demo.person.memories().buffer, config, &demo.texts, 6)?;
 
     output::line("\n── 3. How well the next texts are predicted ──")?;
     output::line("Perplexity on texts of each period that were held out; lower is better.")?;
@@ -183,12 +194,12 @@ fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {
     meta.and_then(|meta| meta.get("label")).and_then(|label| label.as_str()).unwrap_or_default()
 }
 
-fn write_report(demo: &Demo<'_>, path: &Path) -> Result<()> {
+fn write_report(demo: &Demo<'_>, model: &str, path: &Path) -> Result<()> {
     let periods: Vec<PeriodRecord> =
         demo.learned.iter().map(|learned| learned.record.clone()).collect();
     let page = html(&UserReport {
         user: &demo.user,
-        model: "the built-in model of 5 million parameters",
+        model,
         periods: &periods,
         losses: &demo.losses,
         texts: &demo.texts,
@@ -197,5 +208,5 @@ fn write_report(demo: &Demo<'_>, path: &Path) -> Result<()> {
         answer: Some(&demo.answer),
         tokens: &demo.tokens,
     })?;
-    std::fs::write(path, page).with_context(|| path.display().to_string())
+    files::write_whole(path, page.as_bytes())
 }

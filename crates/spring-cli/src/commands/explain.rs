@@ -16,6 +16,7 @@ use spring_core::{
 
 use crate::{
     args::{Args, ExplainArgs},
+    files,
     output::{self, excerpt, number},
     session,
 };
@@ -26,10 +27,11 @@ const ANSWERS: usize = 3;
 pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadOnly)?;
-    let user = session::user_id(&command.user, path)?;
+    let user = session::user_of(&store, command.user.as_deref(), path)?;
     let summary = store.user(&user)?;
-    if let Some(text) = &command.text {
-        return why(args, &store, &user, text, command.rows);
+    if command.text.is_some() || command.text_file.is_some() {
+        let text = files::given(command.text.as_deref(), command.text_file.as_deref())?;
+        return why(args, &store, &user, &text, command.rows);
     }
     if command.since.is_some() || command.until.is_some() {
         return learned_between(args, &store, &summary, command);

@@ -1,8 +1,17 @@
 //! `spring forget`
 
-use anyhow::Result;
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use indicatif::HumanDuration;
 use serde_json::json;
-use spring_core::{Access, forget_interaction};
+use spring_core::{
+    Access, Store, forget_interaction, forgetting_cost,
+    spring_memory::{InteractionId, UserId},
+};
 
 use crate::{
     args::{Args, ForgetArgs},
@@ -14,14 +23,18 @@ use crate::{
 pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadWrite)?;
-    let user = session::user_id(&command.user, path)?;
-    let forgotten = match &command.interaction {
+    let user = session::user_of(&store, command.user.as_deref(), path)?;
+    let id = command.interaction.as_deref();
+    let id = id.map(|id| session::interaction_id(id, &user)).transpose()?;
+    if !command.yes {
+        confirm(&consequence(&store, &user, id.as_ref())?)?;
+    }
+    let forgotten = match &id {
         None => store.forget(&user)?,
         Some(id) => {
-            let id = session::interaction_id(id, &user)?;
             let model = session::model_of(&store, args)?;
             let mut bars = Bars::new(args.quiet);
-            let forgotten = forget_interaction(&model, &store, &user, &id, &mut bars);
+            let forgotten = forget_interaction(&model, &store, &user, id, &mut bars);
             bars.finish();
             interrupt::or_interrupted(forgotten)?
         }
@@ -49,4 +62,42 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
         ))?;
     }
     output::line("delete earlier exports and copies of this state yourself")
+}
+
+/// What would happen, and how long it would take.
+fn consequence(store: &Store, user: &UserId, id: Option<&InteractionId>) -> Result<String> {
+    let user_shown = output::excerpt(user.as_str(), 40);
+    let Some(id) = id else {
+        let summary = store.user(user)?;
+        return Ok(format!(
+            "This deletes user {user_shown}: {} interactions and all that was learned from them.",
+            summary.interactions
+        ));
+    };
+    let cost = forgetting_cost(store, user, id)?;
+    let id_shown = output::excerpt(id.as_str(), 40);
+    let removal = format!("This deletes interaction {id_shown} of user {user_shown}");
+    Ok(match cost.generations {
+        0 => format!("{removal}, from which nothing was learned."),
+        generations => format!(
+            "{removal} and learns {generations} generation{} again without it: about {}.",
+            if generations == 1 { "" } else { "s" },
+            HumanDuration(Duration::from_secs_f64(cost.seconds.clamp(1.0, 1e9)))
+        ),
+    })
+}
+
+/// Asks at a terminal; elsewhere the command line has to say it.
+fn confirm(consequence: &str) -> Result<()> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        bail!("{consequence} --yes confirms it; nothing was changed");
+    }
+    output::say(consequence);
+    let _ = write!(io::stderr(), "Go on? [y/N] ").and_then(|()| io::stderr().flush());
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => bail!("nothing was changed"),
+    }
 }

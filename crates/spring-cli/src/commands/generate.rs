@@ -11,8 +11,9 @@ use spring_core::{Access, Config, Event, Progress, UserModel};
 
 use crate::{
     args::{Args, GenerateArgs},
+    files,
     interrupt::{self, Interrupted},
-    output,
+    output::{self, Unprinted},
     progress::Bars,
     session,
 };
@@ -22,14 +23,17 @@ const TOKENS: usize = 40;
 
 pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     let path = &command.state.state;
+    let prompt = files::given(command.prompt.as_deref(), command.prompt_file.as_deref())?;
     // A state that cannot be written still answers; only the record of it is missing.
     let (store, writable) = match session::open(path, Access::ReadWrite) {
         Ok(store) => (store, true),
         Err(_) => (session::open(path, Access::ReadOnly)?, false),
     };
-    let user = session::user_id(&command.user, path)?;
+    let user = session::user_of(&store, command.user.as_deref(), path)?;
     if store.user(&user)?.interactions == 0 {
-        eprintln!("spring: warning: user {user} has no history; this is the base model");
+        output::say(&format!(
+            "spring: warning: user {user} has no history; this is the base model"
+        ));
     }
     let mut config = for_this_call(&store.settings().config, &command.set)?;
     config.decoding.max_new_tokens = command.max_new_tokens.or(config.decoding.max_new_tokens);
@@ -46,19 +50,19 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     let person = UserModel::of_snapshot(&model, store.settings(), snapshot)?.with_config(config);
     let streams = !args.json && (command.stream || io::stdout().is_terminal());
     let mut printer = Printer::new(Bars::new(args.quiet), streams);
-    let answer = person.generate(&command.prompt, &mut printer).map_err(|e| e.of_user(&user))?;
+    let answer = person.generate(&prompt, &mut printer).map_err(|e| e.of_user(&user))?;
     printer.finish(&answer.text)?;
 
     if !writable {
-        eprintln!(
+        output::say(&format!(
             "spring: warning: {} cannot be written, so this answer is not on record",
             path.display()
-        );
+        ));
     } else if let Err(error) = store.record_answer(&version, &answer) {
-        eprintln!("spring: warning: this answer is not on record: {error}");
+        output::say(&format!("spring: warning: this answer is not on record: {error}"));
     }
     for cut in &answer.cuts {
-        eprintln!("spring: warning: {cut}");
+        output::say(&format!("spring: warning: {cut}"));
     }
     if args.json {
         output::json(&json!({"user": user, "answer": answer}))?;
@@ -82,7 +86,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
 }
 
 /// Follows an answer with bars, or prints it as it is written.
-struct Printer {
+pub(super) struct Printer {
     bars: Bars,
     streams: bool,
     /// Bytes of the answer that are printed.
@@ -91,7 +95,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(bars: Bars, streams: bool) -> Self {
+    pub(super) fn new(bars: Bars, streams: bool) -> Self {
         Self { bars, streams, printed: 0, failure: None }
     }
 
@@ -103,13 +107,13 @@ impl Printer {
     }
 
     /// Prints what is left of the answer.
-    fn finish(&mut self, answer: &str) -> io::Result<()> {
+    pub(super) fn finish(&mut self, answer: &str) -> Result<()> {
         self.bars.finish();
         match self.failure.take() {
-            Some(failure) => Err(failure),
+            Some(failure) => Err(Unprinted(failure).into()),
             None if self.streams => {
-                self.print(answer.get(self.printed..).unwrap_or_default())?;
-                writeln!(io::stdout())
+                self.print(answer.get(self.printed..).unwrap_or_default()).map_err(Unprinted)?;
+                output::line("")
             }
             None => Ok(()),
         }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 use spring_core::{Config, Settings, SqliteStore};
+use spring_model::TrainConfig;
 
 use crate::{
     args::{Args, InitArgs},
@@ -10,9 +11,15 @@ use crate::{
 };
 
 pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
-    let config = command.settings.over(&Config::default())?;
+    let mut config = command.settings.over(&Config::default())?;
     // Loaded whole, so that a state is never made for a model that does not run.
     let model = embedded::load_learner(&command.model, args)?;
+    let parameters = model.config().parameters();
+    let chosen = !command.settings.names("training", "learning_rate")?;
+    if chosen {
+        config.training.learning_rate = TrainConfig::rate_for(parameters);
+    }
+    let rate = config.training.learning_rate;
     let name = match command.model.as_str() {
         name if name == embedded::NAME || name.starts_with(embedded::HUB) => name.to_owned(),
         folder => std::fs::canonicalize(folder)
@@ -25,9 +32,18 @@ pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
     SqliteStore::create(&command.state.state, &settings)?;
     let path = command.state.state.display().to_string();
     if args.json {
-        return output::json(
-            &json!({"state": path, "model": settings.model, "fingerprint": settings.fingerprint}),
-        );
+        return output::json(&json!({
+            "state": path, "model": settings.model, "fingerprint": settings.fingerprint,
+            "learning_rate": rate
+        }));
     }
-    output::line(&format!("created {path} for the model {}", settings.model))
+    output::line(&format!("created {path} for the model {}", settings.model))?;
+    match chosen {
+        true => output::line(&format!(
+            "learning rate {rate:.1e}, chosen for a base of {} million weights; --set \
+             training.learning_rate=… takes another",
+            parameters.div_ceil(1_000_000)
+        )),
+        false => Ok(()),
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
 pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadOnly)?;
-    let user = session::user_id(&command.user, path)?;
+    let user = session::user_of(&store, command.user.as_deref(), path)?;
     let summary = store.user(&user)?;
     let size = store.size(&user)?;
     let generations = store.generations(&user)?;

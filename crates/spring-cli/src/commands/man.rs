@@ -1,24 +1,39 @@
 //! `spring man`: manual pages from the definition of the command line.
 
-use std::io::Write;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use clap::CommandFactory;
 use clap_mangen::Man;
 
-use crate::args::{Args, ManArgs};
+use crate::{
+    args::{Args, ManArgs},
+    files, output, system,
+};
 
 pub fn run(command: &ManArgs) -> Result<()> {
+    let mut spring = Args::command().disable_help_subcommand(true);
+    spring.build();
     match &command.out {
-        Some(folder) => clap_mangen::generate_to(Args::command(), folder)
-            .with_context(|| format!("writing manual pages to {}", folder.display())),
+        Some(folder) => {
+            ensure!(folder.is_dir(), "{}: no such folder", folder.display());
+            system::for_everybody(|| write(&spring, folder))
+        }
         None => {
-            // As `generate_to` prepares it, so that both give the same page.
-            let mut spring = Args::command().disable_help_subcommand(true);
-            spring.build();
             let mut page = Vec::new();
             Man::new(spring).render(&mut page)?;
-            Ok(std::io::stdout().write_all(&page)?)
+            output::whole(&page)
         }
     }
+}
+
+/// The page of a command and of those below it.
+fn write(command: &clap::Command, folder: &Path) -> Result<()> {
+    for below in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        write(below, folder)?;
+    }
+    let man = Man::new(command.clone());
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    files::write_for_everybody(&folder.join(man.get_filename()), &page)
 }

@@ -6,11 +6,13 @@ use spring_metrics::{label_scores, number_scores, read_string_pairs, score_files
 
 use crate::{
     args::{Args, MetricKind, MetricsArgs},
-    output,
+    files, output,
 };
 
 pub fn run(args: &Args, command: &MetricsArgs) -> Result<()> {
     let MetricsArgs { predictions, references, kind } = command;
+    files::plain(predictions)?;
+    files::plain(references)?;
     match kind {
         MetricKind::Texts => print(args, &score_files(predictions, references)?),
         MetricKind::Labels => {

@@ -12,7 +12,7 @@ use crate::{
 pub fn run(args: &Args, command: &RollbackArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadWrite)?;
-    let user = session::user_id(&command.user, path)?;
+    let user = session::user_of(&store, command.user.as_deref(), path)?;
     let moved = store.rollback(&user, command.to)?;
     if args.json {
         return output::json(&json!({"user": user, "rollback": moved}));

@@ -1,6 +1,6 @@
 //! `spring score`
 
-use std::{fs::File, io::BufReader};
+use std::io::BufReader;
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -11,6 +11,7 @@ use spring_lm::{Adapter, TrainConfig};
 use crate::{
     args::{Args, ScoreArgs},
     embedded,
+    files::{self, Input},
     interrupt::{self, Interrupted},
     output,
 };
@@ -19,9 +20,17 @@ use crate::{
 const PAGE: usize = 256;
 
 pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
+    let input = Input::open(&command.file)?;
     let model = embedded::load_model(&command.model, args)?;
     let adapter = match &command.adapter {
+        Some(file) if file.extension().is_some_and(|kind| kind == "gguf") => {
+            files::plain(file)?;
+            Some(Adapter::load_gguf(file, model.config())?)
+        }
         Some(folder) => {
+            if folder.is_dir() {
+                files::plain_within(folder)?;
+            }
             Some(Adapter::load_peft_for(folder, &embedded::model_files(&command.model)?)?)
         }
         None => None,
@@ -29,34 +38,35 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
     // Nothing is trained, so a text may use the whole context.
     let training = TrainConfig { max_tokens: model.info().context, ..TrainConfig::default() };
     let config = Config { training, ..Config::default() };
-    let path = &command.file;
-    let file = File::open(path).map_err(|source| Error::Io { path: path.clone(), source })?;
-    let mut lines = JsonlReader::new(BufReader::new(file), path.display().to_string()).peekable();
+    let label = input.label.clone();
+    let mut lines = JsonlReader::new(BufReader::new(input), label.clone()).peekable();
     let (mut total, mut cut) = (Vec::new(), 0);
     while lines.peek().is_some() {
         let page = lines.by_ref().take(PAGE).map(|line| {
             let (seq, interaction) = line.map_err(Error::from)?;
             Ok(StoredInteraction { seq, interaction, base: None })
         });
-        let page = page.collect::<Result<Vec<_>>>()?;
+        let page = match page.collect::<Result<Vec<_>>>() {
+            Err(_) if interrupt::requested() => return Err(Interrupted.into()),
+            other => other?,
+        };
         let texts = encode(&model, &config, &page)?;
         cut += texts.iter().filter(|text| !text.cuts.is_empty()).count();
         let scored = losses(&model, &[adapter.as_ref()], &texts)?;
         // A mean over such a text would be no number either.
         if scored.iter().any(|loss| !loss.per_token().is_finite()) {
-            let file = path.display();
             for (text, encoded) in page.iter().zip(&texts) {
                 let alone = losses(&model, &[adapter.as_ref()], std::slice::from_ref(encoded))?;
                 if alone.iter().any(|loss| !loss.per_token().is_finite()) {
                     bail!(
-                        "{file}:{}: the model gives this text no finite likelihood: its weights, \
+                        "{label}:{}: the model gives this text no finite likelihood: its weights, \
                          or the adapter's, are \
                          too large or damaged",
                         text.seq
                     );
                 }
             }
-            bail!("{file}: the model gives these texts no finite likelihood");
+            bail!("{label}: the model gives these texts no finite likelihood");
         }
         total.extend(scored);
         if interrupt::requested() {
@@ -65,13 +75,13 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
     }
     let loss: Loss = total.into_iter().sum();
     if loss.texts == 0 {
-        bail!("{}: no interactions", path.display());
+        bail!("{label}: no interactions");
     }
     if cut > 0 {
-        eprintln!(
+        output::say(&format!(
             "spring: warning: {cut} of {} texts were longer than the context and were cut",
             loss.texts
-        );
+        ));
     }
     if args.json {
         return output::json(&json!({

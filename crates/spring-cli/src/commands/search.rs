@@ -4,12 +4,12 @@ use anyhow::Result;
 use serde_json::json;
 use spring_core::{
     Access, HistorySearch, LanguageModel,
-    spring_memory::{GraphOrigin, SearchFilter, SearchMode},
+    spring_memory::{GraphOrigin, SearchFilter, SearchMode, Tokenizer},
 };
 
 use crate::{
     args::{Args, SearchArgs},
-    interrupt,
+    files, interrupt,
     output::{self, excerpt},
     progress::Bars,
     session,
@@ -18,7 +18,8 @@ use crate::{
 pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
     let path = &command.state.state;
     let mut store = session::open(path, Access::ReadOnly)?;
-    let user = session::user_id(&command.user, path)?;
+    let query = files::given(command.query.as_deref(), command.query_file.as_deref())?;
+    let user = session::user_of(&store, command.user.as_deref(), path)?;
     let settings = store.settings().config.search.clone();
     let (mode, limit) =
         (command.mode.unwrap_or(settings.mode), command.limit.unwrap_or(settings.limit));
@@ -30,7 +31,9 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
             // every time then.
             match session::open(path, Access::ReadWrite) {
                 Ok(writable) => store = writable,
-                Err(error) => eprintln!("spring: warning: embeddings are not kept: {error}"),
+                Err(error) => {
+                    output::say(&format!("spring: warning: embeddings are not kept: {error}"))
+                }
             }
             Some(session::model_of(&store, args)?)
         }
@@ -41,10 +44,12 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
         .with_before(command.until)
         .with_periods(command.period.map(|period| period..=period));
     let mut bars = Bars::new(args.quiet);
-    let opened = HistorySearch::open(model, &store, &user, mode, command.held_out, &mut bars);
+    let stemmed = command.stem.map(Tokenizer::Stemmed);
+    let opened =
+        HistorySearch::open_with(model, &store, &user, mode, command.held_out, stemmed, &mut bars);
     bars.finish();
     let history = interrupt::or_interrupted(opened.map_err(|error| error.of_user(&user)))?;
-    let found = history.search(model, &command.query, limit, &filter)?;
+    let found = history.search(model, &query, limit, &filter)?;
     if args.json {
         let graph = match history.graph() {
             GraphOrigin::NotNeeded => "not_needed",
@@ -52,7 +57,7 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
             _ => "rebuilt",
         };
         return output::json(&json!({
-            "user": user, "query": command.query, "mode": mode, "searched": history.len(),
+            "user": user, "query": query, "mode": mode, "searched": history.len(),
             "embedded": history.embedded(), "graph": graph, "found": found
         }));
     }

@@ -1,25 +1,35 @@
 //! `spring eval --suite`
 
-use std::{ops::ControlFlow, path::PathBuf, sync::Mutex, time::Duration};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use spring_eval::{Candidate, Estimate, Suite, SuiteEvent, Summary, estimate_suite, run_suite};
+use spring_eval::{
+    Candidate, DataSet, Estimate, Suite, SuiteEvent, Summary, estimate_suite, run_suite,
+};
 
 use crate::{
     args::{Args, SuiteArgs},
-    embedded,
+    embedded, files,
     interrupt::{self, Interrupted},
     output::{self, number},
+    progress::tick,
 };
 
 pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
     let path = command.suite.as_ref().context("name a suite: spring eval --suite FILE.toml")?;
+    files::plain(path)?;
     let mut suite = match path.to_str() {
         Some(name) if !path.exists() && !name.contains(['.', '/']) => Suite::built_in(name)?,
         _ => Suite::load(path)?,
     };
     overrule(&mut suite, command)?;
+    suite.data.iter().try_for_each(|data| files::plain(Path::new(&data.path)))?;
     let model = embedded::load_learner(&suite.model, args)?;
     if command.estimate {
         let estimate = estimate_suite(&model, &suite)?;
@@ -36,14 +46,14 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
     {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.enable_steady_tick(Duration::from_millis(200));
+    tick(&bar);
     let estimated = Mutex::new(None);
     let watch = |event: SuiteEvent<'_>| {
         match event {
             SuiteEvent::Estimate(estimate) => {
                 bar.set_length(estimate.jobs as u64);
                 if !args.quiet {
-                    bar.suspend(|| eprintln!("spring: {}", in_words(&estimate)));
+                    bar.suspend(|| output::say(&format!("spring: {}", in_words(&estimate))));
                 }
                 if let Ok(mut estimated) = estimated.lock() {
                     *estimated = Some(estimate);
@@ -55,7 +65,7 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
                 let left = HumanDuration(Duration::from_secs_f64(seconds_left.max(0.0)));
                 bar.set_message(format!("{name}; {left} left"));
                 if bar.is_hidden() && !args.quiet {
-                    eprintln!("spring: {done} of {jobs}: {name}; {left} left");
+                    output::say(&format!("spring: {done} of {jobs}: {name}; {left} left"));
                 }
             }
             SuiteEvent::Step => {}
@@ -77,11 +87,10 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         other => other?,
     };
     let page = outcome.folder.join("report.html");
-    std::fs::write(&page, spring_report::suite_html(&suite, &outcome)?)
-        .with_context(|| page.display().to_string())?;
+    files::write_whole(&page, spring_report::suite_html(&suite, &outcome)?.as_bytes())?;
     if args.json {
         for notice in outcome.data.iter().flat_map(|data| data.notices()).filter(|_| !args.quiet) {
-            eprintln!("spring: {notice}");
+            output::say(&format!("spring: {notice}"));
         }
         return output::json(&outcome.summary);
     }
@@ -107,14 +116,22 @@ fn overrule(suite: &mut Suite, command: &SuiteArgs) -> Result<()> {
     for setting in &command.data {
         let (name, file) =
             setting.split_once('=').with_context(|| format!("--data {setting}: NAME=FILE"))?;
-        let Some(data) = suite.data.iter_mut().find(|data| data.name == name) else {
-            let names: Vec<&str> = suite.data.iter().map(|data| data.name.as_str()).collect();
-            bail!(
-                "--data {setting}: the suite has no data set {name:?}, only {}",
-                names.join(", ")
-            );
-        };
-        file.clone_into(&mut data.path);
+        file.clone_into(&mut data_set(suite, "--data", setting, name)?.path);
+    }
+    for name in &command.without {
+        let before = suite.data.len();
+        suite.data.retain(|data| data.name != *name);
+        match (before > suite.data.len(), suite.data.is_empty()) {
+            (false, _) => bail!("--without {name}: the suite has no such data set"),
+            (_, true) => bail!("--without {name}: no data set would be left"),
+            _ => {}
+        }
+    }
+    for setting in &command.task {
+        let (name, task) =
+            setting.split_once('=').with_context(|| format!("--task {setting}: NAME=TASK"))?;
+        data_set(suite, "--task", setting, name)?.task =
+            Some(task.parse().with_context(|| format!("--task {setting}"))?);
     }
     for data in &mut suite.data {
         data.users = command.users.unwrap_or(data.users);
@@ -124,6 +141,20 @@ fn overrule(suite: &mut Suite, command: &SuiteArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The data set that an option names.
+fn data_set<'s>(
+    suite: &'s mut Suite,
+    option: &str,
+    setting: &str,
+    name: &str,
+) -> Result<&'s mut DataSet> {
+    let names = suite.data.iter().map(|data| data.name.as_str()).collect::<Vec<_>>().join(", ");
+    let found = suite.data.iter_mut().find(|data| data.name == name);
+    found.with_context(|| {
+        format!("{option} {setting}: the suite has no data set {name:?}, only {names}")
+    })
 }
 
 fn in_words(estimate: &Estimate) -> String {
@@ -137,7 +168,7 @@ fn in_words(estimate: &Estimate) -> String {
     )
 }
 
-fn print(summary: &Summary) -> Result<()> {
+pub(super) fn print(summary: &Summary) -> Result<()> {
     let mut groups: Vec<(&str, &str)> = Vec::new();
     for row in &summary.rows {
         let group = (row.data.as_str(), row.budget.name());

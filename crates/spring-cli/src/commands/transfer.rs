@@ -1,13 +1,15 @@
 //! `spring export` and `spring import`
 
+use std::{fs, path::Path};
+
 use anyhow::Result;
 use serde_json::json;
 use spring_core::{Access, reading};
-use spring_lm::Adapter;
+use spring_lm::{Adapter, ModelConfig};
 
 use crate::{
-    args::{Args, ExportArgs, ImportArgs},
-    interrupt, output,
+    args::{AdapterFormat, Args, ExportArgs, ImportArgs},
+    embedded, interrupt, output,
     progress::Bars,
     session,
 };
@@ -15,11 +17,20 @@ use crate::{
 pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadOnly)?;
-    let user = session::user_id(&command.user, path)?;
+    let user = session::user_of(&store, command.user.as_deref(), path)?;
+    let base = match command.adapter_format {
+        AdapterFormat::Peft => None,
+        AdapterFormat::Gguf => {
+            Some(embedded::model_files(&store.settings().model)?.model_config()?)
+        }
+    };
     let mut bars = Bars::new(args.quiet);
     bars.say("writing");
     let exported =
         interrupt::or_interrupted(store.export(&user, &command.out, &mut reading(&mut bars)))?;
+    if let Some(base) = base {
+        add_gguf(&command.out.join("adapters"), &base)?;
+    }
     bars.finish();
     if args.json {
         return output::json(
@@ -36,6 +47,20 @@ pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
     ))
 }
 
+/// Adds to each PEFT folder a GGUF file of the same name.
+fn add_gguf(adapters: &Path, base: &ModelConfig) -> Result<()> {
+    // A user who has learned nothing has no adapter.
+    if !adapters.is_dir() {
+        return Ok(());
+    }
+    // All of them are listed before anything is added.
+    let folders = fs::read_dir(adapters)?.map(|entry| entry.map(|entry| entry.path()));
+    for folder in folders.collect::<Result<Vec<_>, _>>()? {
+        Adapter::load_peft(&folder)?.save_gguf(folder.with_extension("gguf"), base)?;
+    }
+    Ok(())
+}
+
 pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadWrite)?;
@@ -47,11 +72,11 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
         interrupt::or_interrupted(store.import(&command.folder, &fits, &mut reading(&mut bars)))?;
     bars.finish();
     if imported.settings_differ {
-        eprintln!(
+        output::say(&format!(
             "spring: warning: this state's settings differ from those of {} and stay; `spring \
              adapt --config` changes them",
             command.folder.join("settings.toml").display()
-        );
+        ));
     }
     if args.json {
         return output::json(&json!({"imported": imported}));

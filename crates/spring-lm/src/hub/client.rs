@@ -138,7 +138,8 @@ impl<'a> Client<'a> {
         let Ok(list) = crate::json::parse(&bytes) else {
             return Ok(Vec::new());
         };
-        let paths = list.as_array().into_iter().flatten().filter_map(|entry| entry["path"].as_str());
+        let paths =
+            list.as_array().into_iter().flatten().filter_map(|entry| entry["path"].as_str());
         // A name from a server may not lead out of the folder.
         let is_inside = |path: &&str| {
             path.strip_prefix(folder)

@@ -1,0 +1,119 @@
+//! What an adaptation changed, in three lines: held-out texts before and after, and one prompt
+//! answered by the base and by the person's model.
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{LanguageModel, Store, UserModel, record::LearnedPeriod, spring_memory::UserId};
+use spring_eval::{Change, change};
+
+use crate::{
+    args::Args,
+    interrupt,
+    output::{self, excerpt},
+    progress::Bars,
+};
+
+/// Tokens of the two answers.
+const TOKENS: usize = 60;
+
+/// Compares what was learned with the generation that was in use before; one that is worse on the
+/// held-out texts is rolled back, unless it is to be kept.
+pub fn tell(
+    args: &Args,
+    model: &dyn LanguageModel,
+    store: &Store,
+    user: &UserId,
+    before: u32,
+    learned: &[LearnedPeriod],
+    keep: bool,
+) -> Result<()> {
+    let periods: Vec<u32> = learned.iter().map(|learned| learned.record.period).collect();
+    let mut bars = Bars::new(args.quiet);
+    bars.say("scoring the held-out texts");
+    let change = match change(model, store, user, before, &periods) {
+        Err(spring_eval::Error::Core(error)) => interrupt::or_interrupted(Err(error))?,
+        other => other?,
+    };
+    let is_worse = change.as_ref().is_some_and(Change::is_worse);
+    let rolled_back = is_worse && !keep;
+    if rolled_back {
+        store.rollback(user, Some(before))?;
+    }
+    if args.json {
+        bars.finish();
+        return output::json(&json!({
+            "user": user, "change": change, "rolled_back": rolled_back
+        }));
+    }
+    let answers = match rolled_back {
+        true => None,
+        false => interrupt::or_interrupted(answers(model, store, user, learned, &mut bars))?,
+    };
+    bars.finish();
+    output::line(&in_words(change.as_ref(), before))?;
+    if rolled_back {
+        return output::line(
+            "it got worse, so the earlier generation stays in use; a lower \
+             training.learning_rate may help, and --keep keeps what was learned anyway",
+        );
+    }
+    let Some(Answers { prompt, base, person }) = answers else { return Ok(()) };
+    output::line(&format!("asked: {}", excerpt(&prompt, 90)))?;
+    output::line(&format!("  base: {}", excerpt(&base, 240)))?;
+    output::line(&format!("  {}: {}", excerpt(user.as_str(), 20), excerpt(&person, 240)))
+}
+
+fn in_words(change: Option<&Change>, before: u32) -> String {
+    let Some(change) = change else {
+        return "no text was held out, so what was learned is not measured (--hold-out)".into();
+    };
+    let Change { texts, base, before: earlier, after, difference, .. } = change;
+    let verdict = match (change.is_better(), change.is_worse()) {
+        (true, _) => "better",
+        (_, true) => "worse",
+        _ => "no clear change",
+    };
+    let since = match before {
+        0 => format!("base {base:.3}"),
+        _ => format!("base {base:.3}, before {earlier:.3}"),
+    };
+    format!(
+        "{texts} held-out texts: {since}, with what was learned {after:.3} nats/token: {verdict} \
+         ({:+.3}, 95 % {:+.3} to {:+.3})",
+        difference.mean, difference.low, difference.high
+    )
+}
+
+/// One prompt, answered twice.
+struct Answers {
+    prompt: String,
+    base: String,
+    person: String,
+}
+
+/// The prompt of the latest text, held out if there is one.
+fn answers(
+    model: &dyn LanguageModel,
+    store: &Store,
+    user: &UserId,
+    learned: &[LearnedPeriod],
+    bars: &mut Bars,
+) -> spring_core::Result<Option<Answers>> {
+    let Some(newest) = learned.last() else { return Ok(None) };
+    let members = store.members(user, newest.record.period)?;
+    let order = |member: &spring_core::Member| {
+        let stored = &member.stored;
+        (member.held_out, stored.interaction.time, stored.seq)
+    };
+    let latest = members.into_iter().max_by_key(order);
+    let prompt = latest.map(|member| member.stored.interaction.prompt).unwrap_or_default();
+    if prompt.trim().is_empty() {
+        return Ok(None);
+    }
+    let person = UserModel::recall(model, store, user, None)?;
+    let mut config = person.config().clone();
+    config.decoding.max_new_tokens = Some(TOKENS);
+    let base = UserModel::fresh(model, config.clone(), None)?.generate(&prompt, bars)?.text;
+    let person = person.with_config(config).generate(&prompt, bars)?.text;
+    Ok(Some(Answers { prompt, base, person }))
+}
