@@ -266,7 +266,7 @@ fn the_kept_branch_of_a_conversation_is_read() {
             ),
         ]
     );
-    assert_eq!(reading.texts[1].id.as_str(), "u2");
+    assert_eq!(reading.texts[1].id.as_str(), "c-1/u2");
     for (reason, times) in [
         (Reason::OtherVersion, 2),
         (Reason::Tool, 2),
@@ -357,6 +357,23 @@ fn an_american_telephone_and_a_group() {
     assert_eq!(count(&reading, Reason::Media), 1);
     let error = read(&path, &me("nobody")).unwrap_err().to_string();
     assert!(error.contains("nothing by nobody"), "{error}");
+    // A first name will do where one person alone has it.
+    assert_eq!(one(&fixture("log.txt"), &me("ada")).texts.len(), 1);
+}
+
+/// Hand-written exports call the messages of every conversation alike.
+#[test]
+fn messages_of_two_conversations_may_have_one_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let conversation = |id: &str, text: &str| {
+        format!(
+            r#"{{"title":"{id}","conversation_id":"{id}","mapping":{{"a":{{"id":"a","parent":null,"children":[],"message":{{"id":"a","author":{{"role":"user"}},"create_time":1704705120.0,"content":{{"content_type":"text","parts":["{text}"]}}}}}}}}}}"#
+        )
+    };
+    let path = folder.path().join("conversations.json");
+    let both = format!("[{},{}]", conversation("c0", "one"), conversation("c1", "two"));
+    fs::write(&path, both).unwrap();
+    assert_eq!(one(&path, &Options::default()).texts.len(), 2);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn tell(reading: &Reading) {
         say(&format!("read as {format}; --from overrides"));
     }
     if let Some(me) = &reading.me {
-        say(&format!("learned is {}; --me overrides", excerpt(me, 200)));
+        say(&format!("the person is {}; --me overrides", excerpt(me, 200)));
     }
     for note in &reading.notes {
         say(&excerpt(note, 600));
@@ -141,9 +141,9 @@ fn preview(args: &Args, command: &IngestArgs, reading: &Reading) -> Result<Value
             (many, _) => format!("{} users", many.len()),
         };
         output::line(&format!(
-            "{}: {} texts, {whose}, {} to {}, {median} words in the middle; nothing was added",
+            "{}: {}, {whose}, {} to {}, median {median} words; nothing was added",
             reading.source,
-            texts.len(),
+            if texts.len() == 1 { "1 text".into() } else { format!("{} texts", texts.len()) },
             days(first),
             days(last)
         ))?;
@@ -169,8 +169,8 @@ fn print_left_out(left_out: &[people::LeftOut]) -> Result<()> {
             let file = Path::new(&found.file).file_name().unwrap_or_default().to_string_lossy();
             let place = excerpt(&format!("{file}{line}"), 60);
             output::line(&format!(
-                "  {heading}: {} {} (first: {place})",
-                found.count, found.reason
+                "  {heading}: {}, {} (first: {place})",
+                found.reason, found.count
             ))?;
         }
     }
@@ -213,5 +213,5 @@ fn user_of(
     if let [only] = known.as_slice() {
         return Ok((only.user.clone(), Some("the only one of the state".into())));
     }
-    Ok((UserId::new("me")?, Some("the file has no name".into())))
+    Ok((UserId::new("me")?, Some("the file names nobody".into())))
 }

@@ -233,7 +233,8 @@ impl GptConversation {
             found.push(Message {
                 conversation,
                 from,
-                id: message.id.clone(),
+                // The conversation's too: ids of messages need not differ between conversations.
+                id: message.id.as_ref().map(|id| format!("{key}/{id}")),
                 time: time.and_then(|time| time.in_zone(&jiff::tz::TimeZone::UTC)),
                 text,
                 file,
@@ -319,7 +320,7 @@ impl ClaudeConversation {
             found.push(Message {
                 conversation,
                 from,
-                id: message.uuid,
+                id: message.uuid.map(|id| format!("{key}/{id}")),
                 time,
                 text: text.to_owned(),
                 file,

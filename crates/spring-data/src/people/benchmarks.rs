@@ -56,7 +56,7 @@ impl Reader for Benchmarks {
                         })?;
                     }
                 }
-                found.note(format!("{}: {}", entry.label, reader.format()));
+                found.note(format!("these are texts of {}", reader.format()));
                 Ok(())
             })?;
         }

@@ -112,10 +112,10 @@ impl fmt::Display for Listed<'_> {
         }
         match self.1 - self.0.len() as u64 {
             0 if *self.1 > 1 => {
-                write!(f, "\n{} lines cannot be read; --skip-errors leaves them out", self.1)
+                write!(f, "\n{} problems; --skip-errors leaves these lines out", self.1)
             }
             0 => Ok(()),
-            more => write!(f, "\nand {more} more; --skip-errors leaves them out"),
+            more => write!(f, "\nand {more} more problems; --skip-errors leaves these lines out"),
         }
     }
 }

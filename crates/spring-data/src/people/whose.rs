@@ -27,9 +27,23 @@ pub(crate) fn side(found: &Found, options: &Options, label: &str) -> Result<Side
     let writers: Vec<usize> =
         (0..found.people.len()).filter(|place| found.people[*place].count > 0).collect();
     if !options.me.is_empty() && !found.all_mine {
-        let people: Vec<usize> = (0..found.people.len())
+        let mut people: Vec<usize> = (0..found.people.len())
             .filter(|place| options.me.iter().any(|me| is_called(&found.people[*place], me)))
             .collect();
+        if people.is_empty() {
+            // "Mara" is Mara Lind where there is no other Mara.
+            let begins = |place: &&usize| {
+                let first = found.people[**place].name.split_whitespace().next();
+                options
+                    .me
+                    .iter()
+                    .any(|me| first.is_some_and(|first| first.to_lowercase() == me.to_lowercase()))
+            };
+            let called: Vec<usize> = writers.iter().filter(begins).copied().collect();
+            if called.len() == 1 {
+                people = called;
+            }
+        }
         if !people.iter().any(|place| found.people[*place].count > 0) {
             let me = options.me.join(", ");
             return Err(Error::NobodyLikeThat { file: label.into(), me, people: listed(found) });
