@@ -1,5 +1,8 @@
 //! `spring ingest` on people's files: what is said, what is kept, and what a dry run shows.
 
+#![cfg(feature = "cpu")]
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::fs;

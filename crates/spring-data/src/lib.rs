@@ -372,6 +372,10 @@ fn json_error(
 
 /// The parser's words for a value of the wrong kind, in the words of JSON.
 fn plain(message: &str) -> String {
+    // The words of a parser that looks for `true`, `false` or `null`.
+    if ["expected ident", "expected value"].contains(&message) {
+        return "no JSON".into();
+    }
     let Some((found, wanted)) =
         message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     else {

@@ -131,8 +131,8 @@ pub fn read(path: &Path, options: &Options) -> Result<Vec<Reading>> {
     let (single, mut readings) = (groups.len() == 1, Vec::new());
     for (format, entries) in groups {
         let Some(reader) = formats::reader_of(format) else {
-            let reason = "Parquet is not in this build: build it with `--features parquet`, or write \
-                          the table as CSV";
+            let reason = "Parquet is not in this build: build it with `--features parquet`, or \
+                          write the table as CSV";
             return Err(input::file_error(&bundle.label, reason));
         };
         let mut found = Found::with_tally(std::mem::take(&mut tally));

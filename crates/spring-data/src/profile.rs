@@ -85,7 +85,8 @@ impl Task {
 /// A name that is none of a task's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no such task; there are LaMP-1 to LaMP-7, product_review, abstract_generation and topic_writing"
+    "no such task; there are LaMP-1 to LaMP-7, product_review, abstract_generation and \
+     topic_writing"
 )]
 pub struct UnknownTask;
 

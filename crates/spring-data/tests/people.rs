@@ -17,7 +17,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn one(path: &Path, options: &Options) -> Reading {
-    let mut readings = read(path, options).unwrap();
+    let mut readings = read(path, options).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(readings.len(), 1, "{readings:?}");
     readings.remove(0)
 }
@@ -52,7 +52,8 @@ fn a_mailbox_gives_replies_and_mails_with_subjects() {
         [
             (
                 "2024-01-08T09:12:00Z".into(),
-                "Reply to this mail from Jörg (subject: Küche):\n\nCan the plumber come\non Thursday?",
+                "Reply to this mail from Jörg (subject: Küche):\n\nCan the plumber come\n\
+                 on Thursday?",
                 "Thursday works, but not before nine. The dog has the vet at eight and he sulks \
                  after.\n\nFrom the door, turn left."
             ),
@@ -366,9 +367,16 @@ fn an_american_telephone_and_a_group() {
 fn messages_of_two_conversations_may_have_one_id() {
     let folder = tempfile::tempdir().unwrap();
     let conversation = |id: &str, text: &str| {
-        format!(
-            r#"{{"title":"{id}","conversation_id":"{id}","mapping":{{"a":{{"id":"a","parent":null,"children":[],"message":{{"id":"a","author":{{"role":"user"}},"create_time":1704705120.0,"content":{{"content_type":"text","parts":["{text}"]}}}}}}}}}}"#
-        )
+        serde_json::json!({
+            "title": id, "conversation_id": id,
+            "mapping": {"a": {
+                "id": "a", "parent": null, "children": [],
+                "message": {
+                    "id": "a", "author": {"role": "user"}, "create_time": 1704705120.0,
+                    "content": {"content_type": "text", "parts": [text]}
+                }
+            }}
+        })
     };
     let path = folder.path().join("conversations.json");
     let both = format!("[{},{}]", conversation("c0", "one"), conversation("c1", "two"));
@@ -696,7 +704,10 @@ proptest! {
     #[test]
     fn no_mutated_file_makes_a_reader_panic(
         which in 0..MUTATED.len(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..12),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<u8>(), 0..4_u8),
+            1..12,
+        ),
         named in any::<bool>(),
     ) {
         let (name, format) = MUTATED[which];

@@ -218,7 +218,7 @@ fn is_list_footer(lines: &[&str]) -> bool {
         let lower = line.to_lowercase();
         lower.contains("mailing list") || lower.contains("unsubscribe")
     };
-    is_rule && lines.iter().skip(1).take(4).any(|line| says_list(line))
+    is_rule && lines.iter().skip(1).take(4).any(says_list)
 }
 
 /// How many lines the head of a quotation without marks has: dashes with words, or Outlook's block
@@ -344,7 +344,8 @@ mod tests {
             ("Hello.\n\nOn Mon, 8 Jan 2024 Ada wrote:\n\n> Hi?\n>> older", "Hello.", Some("Hi?")),
             // Broken in two, as Gmail does.
             (
-                "Yes.\n\nOn Mon, Jan 8, 2024 at 9:12 AM Ada Lovelace <ada@example.org>\nwrote:\n\n> Coming?\n",
+                "Yes.\n\nOn Mon, Jan 8, 2024 at 9:12 AM Ada Lovelace <ada@example.org>\nwrote:\n\n\
+                 > Coming?\n",
                 "Yes.",
                 Some("Coming?"),
             ),
@@ -356,12 +357,15 @@ mod tests {
             // Answers between the quoted lines.
             ("> One?\nFirst.\n\n> Two?\nSecond.", "First.\n\nSecond.", Some("One?\nTwo?")),
             (
-                "Fine.\n\n________________________________\nFrom: Ada <ada@example.org>\nSent: Monday\nTo: Bob\nSubject: Plan\n\nIs it fine?\n\nFrom: Bob\nSent: Sunday\nTo: Ada\nOlder.",
+                "Fine.\n\n________________________________\nFrom: Ada <ada@example.org>\n\
+                 Sent: Monday\nTo: Bob\nSubject: Plan\n\nIs it fine?\n\n\
+                 From: Bob\nSent: Sunday\nTo: Ada\nOlder.",
                 "Fine.",
                 Some("Is it fine?"),
             ),
             (
-                "Gut.\n\n-----Ursprüngliche Nachricht-----\nVon: Ada\nGesendet: Montag\nAn: Bob\nBetreff: Plan\n\nGut so?",
+                "Gut.\n\n-----Ursprüngliche Nachricht-----\nVon: Ada\nGesendet: Montag\nAn: Bob\n\
+                 Betreff: Plan\n\nGut so?",
                 "Gut.",
                 Some("Gut so?"),
             ),

@@ -175,8 +175,7 @@ fn of_json(text: &str, path: &[&str]) -> Option<&'static str> {
         return Some("discord");
     }
     // Beside the messages of Discord's packages.
-    if path.iter().any(|part| *part == "messages") && matches!(file, "channel.json" | "index.json")
-    {
+    if path.contains(&"messages") && matches!(file, "channel.json" | "index.json") {
         return Some("discord");
     }
     if has("ts") && has("type") && (has("user") || has("bot_id")) && !has("prompt")

@@ -20,6 +20,9 @@ use super::{
 /// The whole export, or files of days.
 pub(crate) struct Slack;
 
+/// Subtypes of what people write; all others are the program's own words.
+const WRITTEN: [&str; 5] = ["", "thread_broadcast", "me_message", "file_share", "file_comment"];
+
 #[derive(Debug, Default, Deserialize)]
 struct Profile {
     real_name: Option<String>,
@@ -160,11 +163,7 @@ fn take(
         Some(Reason::Deleted)
     } else if subtype == "bot_message" || (raw.bot_id.is_some() && raw.user.is_none()) {
         Some(Reason::Automatic)
-    } else if raw.kind.as_deref() != Some("message")
-        || raw.hidden
-        // What people write; all other subtypes are the program's own words.
-        || !matches!(subtype, "" | "thread_broadcast" | "me_message" | "file_share" | "file_comment")
-    {
+    } else if raw.kind.as_deref() != Some("message") || raw.hidden || !WRITTEN.contains(&subtype) {
         Some(Reason::System)
     } else if text.trim().is_empty() {
         Some(if raw.files.is_empty() { Reason::Empty } else { Reason::Media })
