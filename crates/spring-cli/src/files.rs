@@ -104,8 +104,8 @@ impl Read for Input {
     }
 }
 
-/// The longest text that is read from a file or standard input in place of an argument, in bytes: an
-/// interaction's limit.
+/// The longest text that is read from a file or standard input in place of an argument, in bytes:
+/// an interaction's limit.
 const LONGEST_TEXT: u64 = 1 << 20;
 
 /// A text that is not to stand in the list of processes: all of a file, or of standard input. The

@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: a flag that long work looks at, so that it ends between two steps and
-//! nothing half-done is kept; and an end for work that does not look in time.
+//! Ctrl-C, SIGTERM and SIGHUP: a flag that long work looks at, so that it ends between two steps
+//! and nothing half-done is kept; and an end for work that does not look in time.
 
 use std::{
     process,

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 
-/// Makes what the program writes its owner's alone, and a limit on the size of files an error like a
-/// full disk instead of the program's end. Called once, by `main`.
+/// Makes what the program writes its owner's alone, and a limit on the size of files an error like
+/// a full disk instead of the program's end. Called once, by `main`.
 ///
 /// # Errors
 ///

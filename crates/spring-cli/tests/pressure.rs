@@ -326,8 +326,9 @@ fn with(files: &[(&str, &str)]) -> TempDir {
 fn a_template_or_tokenizer_without_measure_ends_its_own_process_alone() {
     let doubling = "{% set ns = namespace(x='ab') %}{% for i in range(27) %}{% set ns.x = ns.x ~ \
                     ns.x %}{% endfor %}{{ ns.x | length }}";
-    let slow = "{% for i in range(9000) %}{% set x = ('ab ' * 30000) | upper | length %}\
-                {% endfor %}{{ messages[0].content }}";
+    // Few steps of the engine that each take long.
+    let slow = "{% set r = range(99999) | list %}{% for i in range(3000) %}\
+                {% set x = r | tojson %}{% endfor %}{{ messages[0].content }}";
     let fuel = "{% for i in range(99999) %}{% for j in range(99999) %}{% set x = i * j %}\
                 {% endfor %}{% endfor %}";
     let deep = format!("{{{{ {}1{} }}}}", "(".repeat(2000), ")".repeat(2000));

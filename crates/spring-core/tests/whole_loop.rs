@@ -351,7 +351,7 @@ fn a_limit_near_the_context_leaves_room_for_a_template() {
     for limit in [1, 100, context - empty, context - 2, context - 1, context, 100_000] {
         let laid = contexts(&model, &prompt, &[], Some(limit)).unwrap();
         assert!(laid.plain.len() + laid.new_tokens <= context, "{limit}: {laid:?}");
-        assert!(laid.plain.len() > empty && laid.new_tokens >= limit.min(context / 2), "{limit}");
+        assert!(laid.plain.len() >= empty && laid.new_tokens >= limit.min(context / 2), "{limit}");
         let is_cut = laid.cuts.iter().any(|cut| matches!(cut, Cut::NewTokens { .. }));
         assert_eq!(is_cut, laid.new_tokens < limit, "{limit}");
     }

@@ -188,8 +188,9 @@ impl Suite {
     /// As [`from_toml`](Self::from_toml).
     pub fn from_toml_with(text: &str, origin: &str, methods: &Methods) -> Result<Self> {
         let fail = |reason: String| Error::File { file: origin.into(), reason };
-        let file: SuiteFile =
-            toml::from_str(text).map_err(|error| fail(error.to_string().trim_end().to_owned()))?;
+        let file: SuiteFile = toml::from_str(text).map_err(|e| {
+            fail(spring_core::spring_store::toml_reason(text, e.message(), e.span()))
+        })?;
         let suite = Self::of(file, methods).map_err(|error| fail(error.to_string()))?;
         suite.check().map_err(fail)?;
         Ok(suite)
@@ -252,7 +253,10 @@ impl Suite {
         let mut text = String::new();
         let read =
             File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-        read.map_err(|error| fail(error.to_string()))?;
+        read.map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => fail("not UTF-8, and so no TOML".into()),
+            _ => fail(error.to_string()),
+        })?;
         if text.len() as u64 > LONGEST {
             return Err(fail(format!("longer than {LONGEST} bytes")));
         }

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use minijinja::{Environment, Value, syntax::SyntaxConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelError, ModelFiles, Result, special::TokenSettings};
+use crate::{ModelError, ModelFiles, Result, checkpoint::TEMPLATES, special::TokenSettings};
 
 /// Who wrote a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,8 +49,6 @@ const FUEL: u64 = 10_000_000;
 /// of any model.
 const LONGEST: usize = 16 << 20;
 const NAME: &str = "chat_template";
-/// Where a model's folder has further templates.
-pub(crate) const FOLDER: &str = "additional_chat_templates";
 /// The template that is taken where a model has several; the others are for tools or documents.
 const DEFAULT: &str = "default";
 
@@ -153,10 +151,9 @@ fn choose(files: &ModelFiles, settings: &TokenSettings) -> Result<Option<(String
     // Template files come before the configuration's entry.
     let own =
         files.chat_template.iter().map(|bytes| (DEFAULT, files.file("chat_template.jinja"), bytes));
-    let more = files
-        .chat_templates
-        .iter()
-        .map(|(name, bytes)| (name.as_str(), files.file(&format!("{FOLDER}/{name}.jinja")), bytes));
+    let more = files.chat_templates.iter().map(|(name, bytes)| {
+        (name.as_str(), files.file(&format!("{TEMPLATES}/{name}.jinja")), bytes)
+    });
     let mut named: Vec<(String, String, String)> = Vec::new();
     for (name, file, bytes) in own.chain(more) {
         let source = std::str::from_utf8(bytes).map_err(|e| ModelError::Config {

@@ -13,7 +13,10 @@ use std::{
 use spring_gguf::GgufFile;
 use spring_numerics::digest::Digest;
 
-use crate::{ModelConfig, ModelError, Result, Weights, chat::FOLDER, special::TokenSettings};
+use crate::{ModelConfig, ModelError, Result, Weights, special::TokenSettings};
+
+/// Where a model's folder has further templates.
+pub(crate) const TEMPLATES: &str = "additional_chat_templates";
 
 /// The files of one model.
 ///
@@ -81,7 +84,7 @@ impl ModelFiles {
             special_tokens_map: optional("special_tokens_map.json")?,
             added_tokens: optional("added_tokens.json")?,
             chat_template: optional("chat_template.jinja")?,
-            chat_templates: templates(&dir.join(FOLDER))?,
+            chat_templates: templates(&dir.join(TEMPLATES))?,
             tokenizer: match dir.join("tokenizer.json") {
                 path if path.exists() => Some(read_limited(&path, MAX_TOKENIZER)?.into()),
                 _ => None,
@@ -333,7 +336,7 @@ impl ModelFiles {
         let named = named.into_iter().filter_map(|(name, bytes)| Some((name.to_owned(), bytes?)));
         let templates = self.chat_templates.iter();
         named
-            .chain(templates.map(|(name, bytes)| (format!("{FOLDER}/{name}"), bytes.as_slice())))
+            .chain(templates.map(|(name, bytes)| (format!("{TEMPLATES}/{name}"), bytes.as_slice())))
             .collect()
     }
 
@@ -350,7 +353,7 @@ impl ModelFiles {
                 "chat_template.jinja" => files.chat_template = Some(bytes),
                 name => {
                     if let Some(name) =
-                        name.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/'))
+                        name.strip_prefix(TEMPLATES).and_then(|rest| rest.strip_prefix('/'))
                     {
                         files.chat_templates.insert(name.to_owned(), bytes);
                     }

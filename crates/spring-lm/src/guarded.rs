@@ -123,7 +123,8 @@ impl Tokenizer {
     pub fn begin_token(&self, configured: Option<u32>) -> Option<u32> {
         match &self.0 {
             Place::Here(here) => here.begin_token(configured),
-            Place::Apart(_, facts) => facts.begin.unwrap_or(configured),
+            Place::Apart(_, facts) if facts.says_begin => facts.begin,
+            Place::Apart(..) => configured,
         }
     }
 

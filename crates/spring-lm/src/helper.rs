@@ -70,8 +70,9 @@ enum Reply {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Facts {
     pub(crate) has_chat: bool,
-    /// `None` where the model's configuration decides.
-    pub(crate) begin: Option<Option<u32>>,
+    /// Whether the tokenizer's files say with which token a text begins, be it none.
+    pub(crate) says_begin: bool,
+    pub(crate) begin: Option<u32>,
     pub(crate) ends: Vec<u32>,
     pub(crate) end_of_turn: Option<u32>,
     pub(crate) tokens: usize,
@@ -84,7 +85,8 @@ impl Facts {
         let begin = tokenizer.begin_token(unsaid);
         Self {
             has_chat: tokenizer.has_chat_template(),
-            begin: (begin != unsaid).then_some(begin),
+            says_begin: begin != unsaid,
+            begin,
             ends: tokenizer.end_tokens(&[]),
             end_of_turn: tokenizer.end_of_turn(),
             tokens: tokenizer.tokens(),
@@ -92,7 +94,8 @@ impl Facts {
     }
 }
 
-/// A tokenizer in another process, which is started again for the next text after one that ended it.
+/// A tokenizer in another process, which is started again for the next text after one that ended
+/// it.
 #[derive(Debug)]
 pub(crate) struct Helper {
     files: ModelFiles,
@@ -424,5 +427,28 @@ mod limits {
 
     pub(super) fn time(_: u64) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A text that begins with no token is another case than one whose beginning nobody tells.
+    #[test]
+    fn what_does_not_change_survives_the_way() {
+        for (says_begin, begin) in [(true, None), (true, Some(1)), (false, None)] {
+            let facts = Facts {
+                has_chat: true,
+                says_begin,
+                begin,
+                ends: vec![2],
+                end_of_turn: Some(2),
+                tokens: 3,
+            };
+            let line = serde_json::to_string(&Reply::Loaded(facts)).unwrap();
+            let Ok(Reply::Loaded(facts)) = serde_json::from_str(&line) else { panic!("{line}") };
+            assert_eq!((facts.says_begin, facts.begin), (says_begin, begin));
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::{
 
 use self::client::{Answer, Client};
 use crate::{
-    ModelError, ModelFiles, Result, chat::FOLDER as TEMPLATES, checkpoint::without_weights,
+    ModelError, ModelFiles, Result,
+    checkpoint::{TEMPLATES, without_weights},
 };
 
 /// Files that a model may have beside its config and weights.

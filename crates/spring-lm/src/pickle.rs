@@ -127,9 +127,9 @@ impl Tensor {
         let mut bytes = Vec::with_capacity((count * size).min(storage.len()));
         let mut place = vec![0; self.shape.len()];
         for _ in 0..count {
-            let steps = place.iter().zip(&self.strides);
-            let at = steps.fold(Some(self.offset), |at, (i, stride): (&usize, _)| {
-                at?.checked_add(i.checked_mul(*stride)?)
+            let mut steps = place.iter().zip(&self.strides);
+            let at = steps.try_fold(self.offset, |at, (i, stride): (&usize, &usize)| {
+                at.checked_add(i.checked_mul(*stride)?)
             });
             let begin = at.and_then(|at| at.checked_mul(size));
             let range = begin.and_then(|begin| Some(begin..begin.checked_add(size)?));
@@ -255,7 +255,7 @@ impl<'p> Machine<'p> {
         value.ok_or_else(|| "it takes what is not there".into())
     }
 
-    fn from_mark(&mut self) -> Result<Vec<Value>> {
+    fn since_mark(&mut self) -> Result<Vec<Value>> {
         let mark = self.marks.pop().ok_or("it takes what is not there")?;
         Ok(self.stack.split_off(mark))
     }
@@ -314,7 +314,7 @@ impl<'p> Machine<'p> {
             b'}' => self.push_dict(),
             b')' => self.push_tuple(Vec::new())?,
             b't' => {
-                let parts = self.from_mark()?;
+                let parts = self.since_mark()?;
                 self.push_tuple(parts)?;
             }
             // TUPLE1 to TUPLE3
@@ -395,7 +395,7 @@ impl<'p> Machine<'p> {
                 self.fill(vec![name, value])?;
             }
             b'u' => {
-                let parts = self.from_mark()?;
+                let parts = self.since_mark()?;
                 self.fill(parts)?;
             }
             // BUILD: what a module notes beside its tensors is left out.
@@ -485,7 +485,8 @@ mod tests {
 
     use super::*;
 
-    /// What `torch.save({"a": torch.tensor([[0., 1., 2.], [3., 4., 5.]]).T}, ...)` writes as pickle.
+    /// What `torch.save({"a": torch.tensor([[0., 1., 2.], [3., 4., 5.]]).T}, ...)` writes as
+    /// pickle.
     fn pickle(global: &str) -> Vec<u8> {
         let mut bytes =
             b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01ctorch._utils\n_rebuild_tensor_v2\nq\x02((X\
@@ -493,8 +494,9 @@ mod tests {
                 .to_vec();
         bytes.extend_from_slice(global.as_bytes());
         bytes.extend_from_slice(
-            b"\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x06tq\x07QK\x00K\x03K\x02\x86q\x08\
-              K\x01K\x03\x86q\x09\x89ccollections\nOrderedDict\nq\x0a)Rq\x0btq\x0cRq\x0ds.",
+            b"\nq\x04X\x01\x00\x00\x000q\x05X\x03\x00\x00\x00cpuq\x06K\x06tq\x07QK\x00K\x03\
+              K\x02\x86q\x08K\x01K\x03\x86q\x09\x89ccollections\nOrderedDict\nq\x0a)Rq\x0btq\x0cR\
+              q\x0ds.",
         );
         bytes
     }

@@ -344,6 +344,21 @@ fn begin(
     })
 }
 
+/// The library's words for a part of no kind that it knows name its own types.
+fn in_words(message: &str) -> String {
+    let Some((_, rest)) = message.split_once("untagged enum ") else { return message.to_owned() };
+    let (name, place) = rest.split_once(' ').unwrap_or((rest, ""));
+    let part = match name.trim_end_matches("Untagged").trim_end_matches("Wrapper") {
+        "Model" => "the model (BPE, WordPiece, WordLevel and Unigram are known)",
+        "Normalizer" => "the normalizer",
+        "PreTokenizer" => "the pre-tokenizer",
+        "PostProcessor" | "Processor" => "the post-processor",
+        "Decoder" => "the decoder",
+        _ => "a part",
+    };
+    format!("{part} is of no kind that the tokenizers library knows {place}").trim_end().to_owned()
+}
+
 /// No model has more tokens; a vocab_size above it is refused too.
 const MAX_IDS: u32 = 1 << 22;
 
@@ -354,7 +369,7 @@ fn read(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
     crate::json::check(bytes)?;
     let tokenizer = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
         .map_err(|_| "the tokenizers library cannot read it".to_owned())?
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| in_words(&e.to_string()))?;
     // The library numbers further tokens from the highest id on.
     let added = tokenizer.get_added_tokens_decoder();
     match added.into_iter().find(|(id, _)| *id >= MAX_IDS) {

@@ -231,8 +231,8 @@ impl Config {
     /// of range.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
         let fail = |reason: String| Error::Config { origin: origin.into(), reason };
-        let config: Self =
-            toml::from_str(text).map_err(|e| fail(e.to_string().trim_end().to_owned()))?;
+        let config: Self = toml::from_str(text)
+            .map_err(|e| fail(crate::toml_reason(text, e.message(), e.span())))?;
         config.out_of_range().map_err(|error| fail(error.to_string()))?;
         Ok(config)
     }
@@ -246,7 +246,10 @@ impl Config {
         let path = path.as_ref();
         let io = |error: std::io::Error| Error::Config {
             origin: path.display().to_string(),
-            reason: error.to_string(),
+            reason: match error.kind() {
+                std::io::ErrorKind::InvalidData => "not UTF-8, and so no TOML".into(),
+                _ => error.to_string(),
+            },
         };
         let mut text = String::new();
         File::open(path)
@@ -289,7 +292,10 @@ impl Config {
         let change = line(value).or_else(|_| line(&text)).map_err(|e| fail(e.message()))?;
         let mut settings = toml::Table::try_from(self).map_err(|e| fail(&e.to_string()))?;
         merge(&mut settings, change);
-        let config: Self = settings.try_into().map_err(|e: toml::de::Error| fail(e.message()))?;
+        let config: Self = settings.try_into().map_err(|e: toml::de::Error| {
+            let said = crate::words::toml_words(e.message());
+            fail(&said)
+        })?;
         config.out_of_range().map_err(|error| fail(&error.to_string()))?;
         Ok(config)
     }

@@ -13,6 +13,7 @@ pub mod record;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
+mod words;
 
 pub use backend::Backend;
 pub use config::{
@@ -30,3 +31,4 @@ pub use memory::{Memory, MemoryStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Access, Sqlite, SqliteStore};
 pub use store::{Step, Store};
+pub use words::toml_reason;

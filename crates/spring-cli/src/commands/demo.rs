@@ -52,6 +52,7 @@ struct Demo<'m> {
 }
 
 pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
+    command.out.iter().try_for_each(|path| files::plain(path))?;
     let mut bars = Bars::new(args.quiet);
     let built_in = command.model == embedded::NAME;
     let name = if built_in { "the built-in model" } else { command.model.as_str() };

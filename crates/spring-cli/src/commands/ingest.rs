@@ -13,6 +13,7 @@ use spring_data::people::{self, Reading, Text};
 
 use crate::{
     args::{Args, IngestArgs},
+    files,
     interrupt::{self, Interrupted},
     output::{self, excerpt},
     session,
@@ -29,6 +30,7 @@ pub fn run(args: &Args, command: &IngestArgs) -> Result<()> {
     };
     let mut reports = Vec::new();
     for path in &command.files {
+        files::plain_or_stream(path)?;
         let readings = match people::read(path, &options) {
             Err(people::Error::Stopped) => return Err(Interrupted.into()),
             other => other?,

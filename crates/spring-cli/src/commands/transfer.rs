@@ -62,6 +62,11 @@ fn add_gguf(adapters: &Path, base: &ModelConfig) -> Result<()> {
 }
 
 pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
+    anyhow::ensure!(
+        command.folder.is_dir(),
+        "{}: no such folder; `spring export` makes one",
+        command.folder.display()
+    );
     let path = &command.state.state;
     let store = session::open(path, Access::ReadWrite)?;
     let model = session::model_of(&store, args)?;

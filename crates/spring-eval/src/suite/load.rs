@@ -96,7 +96,8 @@ impl<'d> Source<'d> {
 /// Why a user whom the domain adapter needs is not evaluated.
 const KEPT_BACK: &str = "kept back: the domain adapter learns from them, for want of other users";
 
-/// Reads a data set; `known_domain` has those whom its domain adapter learns from, where that is settled.
+/// Reads a data set; `known_domain` has those whom its domain adapter learns from, where that is
+/// settled.
 pub(super) fn load_data(
     suite: &Suite,
     data: &DataSet,

@@ -119,7 +119,8 @@ impl<'a> Client<'a> {
             .ok_or_else(|| fail("the server does not say which commit this is"))
     }
 
-    /// The paths of the templates in a folder of a model; none from a server that does not list them.
+    /// The paths of the templates in a folder of a model; none from a server that does not list
+    /// them.
     pub(super) fn list(
         &self,
         id: &str,
