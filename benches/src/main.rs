@@ -81,7 +81,8 @@ struct Compare {
     /// same
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: usize,
-    /// These sections alone: model-5m, model-135m, gguf-smollm2, gguf-gemma3, bm25, dense, fuse, history, users
+    /// These sections alone: model-5m, model-135m, gguf-smollm2, gguf-gemma3, bm25, dense, fuse,
+    /// history, users
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = plan::SECTIONS)]
     only: Vec<String>,
     /// Small work and one round, to see that everything runs; the numbers mean nothing

@@ -94,9 +94,9 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// End the reservation of a user whom a process that is gone was training.
     #[command(
-        after_help = "A process that trains a user reserves the user for ten minutes at a time. On\n\
-        Linux the reservation ends with the process; elsewhere, and on other machines, with its\n\
-        time. If the process runs after all, what it learns is not kept.\n\n\
+        after_help = "A process that trains a user reserves the user for ten minutes at a time.\n\
+        On Linux the reservation ends with the process; elsewhere, and on other machines, with\n\
+        its time. If the process runs after all, what it learns is not kept.\n\n\
         Example:\n  spring unlock --state me.db --user ada"
     )]
     Unlock(UnlockArgs),

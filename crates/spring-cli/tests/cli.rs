@@ -86,7 +86,10 @@ fn the_real_job() {
     ]);
     let records: Vec<Value> =
         adapted.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(records.len(), 2);
+    // Two periods, and what they changed.
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[2]["change"]["texts"], 2);
+    assert_eq!(records[2]["rolled_back"], false);
     assert_eq!(records[0]["learned"]["selection"]["selected"], 5);
     assert_eq!(records[1]["learned"]["selection"]["selected"], 2);
     assert!(succeeds(&["adapt", "--state", state]).contains("nothing new"));
@@ -272,7 +275,7 @@ fn an_adapter_of_another_model_is_refused() {
 #[test]
 fn an_absent_device_names_its_feature() {
     for device in ["wgpu", "cuda"] {
-        let output = spring(&["--device", device, "score", "x.jsonl"]);
+        let output = spring(&["--device", device, "demo"]);
         let error = String::from_utf8(output.stderr).unwrap();
         if cfg!(not(any(feature = "wgpu", feature = "cuda"))) {
             assert!(

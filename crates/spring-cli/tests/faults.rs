@@ -21,8 +21,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_spring");
 fn texts(user: &str, ids: std::ops::Range<usize>) -> String {
     let line = |i: usize| {
         let value = serde_json::json!({
-            "user": user, "id": format!("{i}"), "time": format!("2024-03-01T10:{:02}:{:02}Z", i / 60, i % 60),
-            "prompt": format!("Number {i}?"), "response": format!("{user} says {i}. {}", "More. ".repeat(30)),
+            "user": user, "id": format!("{i}"),
+            "time": format!("2024-03-01T10:{:02}:{:02}Z", i / 60, i % 60),
+            "prompt": format!("Number {i}?"),
+            "response": format!("{user} says {i}. {}", "More. ".repeat(30)),
         });
         format!("{value}\n")
     };
@@ -128,7 +130,7 @@ fn a_change_that_no_room_is_left_for_is_made_whole_or_not_at_all() {
         &["forget", "--state", "me.db", "--user", "ada", "--interaction", "3", "--yes"],
         &["forget", "--state", "me.db", "--user", "ada", "--yes"],
         &["import", "--state", "me.db", "dan"],
-        &["adapt", "--state", "me.db", "--set", "training.epochs=1"],
+        &["adapt", "--state", "me.db", "--periods", "1", "--set", "training.epochs=1"],
     ] {
         // `adapt` has something to learn.
         let ready = || {

@@ -72,7 +72,11 @@ impl Place {
     }
 
     fn adapt(&self, more: &[&str]) -> String {
-        succeeds(&[&["adapt", "--state", &self.state], more].concat())
+        // One period and nothing held out, unless the test says otherwise.
+        let unsaid = [["--periods", "1"], ["--hold-out", "0"]];
+        let unsaid = unsaid.into_iter().filter(|[name, _]| !more.contains(name)).flatten();
+        let unsaid: Vec<&str> = unsaid.collect();
+        succeeds(&[&["adapt", "--state", &self.state], more, &unsaid].concat())
     }
 
     /// `key` of each user, in the order of their names.

@@ -4,10 +4,7 @@ use std::collections::HashSet;
 
 use spring_gguf::{Architecture, GgufError, GgufFile, ModelKeys, RopeScaling as Stretch};
 
-use crate::{
-    Activation, LayerKind, ModelConfig, ModelError, Result, RopeConfig, RopeScaling,
-    special::TokenSettings,
-};
+use crate::{Activation, LayerKind, ModelConfig, ModelError, Result, RopeConfig, RopeScaling};
 
 /// Opens a model and checks that all of it is there.
 pub(crate) fn open(path: &std::path::Path) -> Result<GgufFile> {
@@ -157,26 +154,6 @@ fn rope_scaling(file: &GgufFile, keys: &ModelKeys) -> Result<RopeScaling> {
             }
         }
         _ => RopeScaling::None,
-    })
-}
-
-/// What the file says of special tokens.
-pub(crate) fn token_settings(file: &GgufFile) -> Result<TokenSettings> {
-    let vocabulary = file.vocabulary()?;
-    let named = [
-        ("bos_token", vocabulary.bos),
-        ("eos_token", vocabulary.eos),
-        ("unk_token", vocabulary.unknown),
-        ("pad_token", vocabulary.padding),
-    ];
-    let text = |id: u32| vocabulary.tokens.get(id as usize).cloned();
-    Ok(TokenSettings {
-        named: named
-            .into_iter()
-            .filter_map(|(name, id)| Some((name.to_owned(), text(id?)?)))
-            .collect(),
-        adds_begin: Some(vocabulary.add_bos),
-        ..TokenSettings::default()
     })
 }
 

@@ -1,6 +1,7 @@
 //! Special tokens: what a model's own files say of them, read as transformers reads them.
 
 use serde_json::{Map, Value};
+use spring_gguf::GgufFile;
 use tokenizers::AddedToken;
 
 use crate::{ModelError, ModelFiles, Result};
@@ -64,7 +65,7 @@ pub(crate) struct TokenSettings {
 impl TokenSettings {
     pub(crate) fn load(files: &ModelFiles) -> Result<Self> {
         if let Some(file) = files.gguf() {
-            return crate::gguf::token_settings(file);
+            return of_gguf(file);
         }
         let config = object(files, CONFIG, files.tokenizer_config.as_deref())?;
         let mut config = config.unwrap_or_default();
@@ -126,6 +127,26 @@ impl TokenSettings {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.named.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
     }
+}
+
+/// What a GGUF file says.
+fn of_gguf(file: &GgufFile) -> Result<TokenSettings> {
+    let vocabulary = file.vocabulary()?;
+    let named = [
+        ("bos_token", vocabulary.bos),
+        ("eos_token", vocabulary.eos),
+        ("unk_token", vocabulary.unknown),
+        ("pad_token", vocabulary.padding),
+    ];
+    let text = |id: u32| vocabulary.tokens.get(id as usize).cloned();
+    Ok(TokenSettings {
+        named: named
+            .into_iter()
+            .filter_map(|(name, id)| Some((name.to_owned(), text(id?)?)))
+            .collect(),
+        adds_begin: Some(vocabulary.add_bos),
+        ..TokenSettings::default()
+    })
 }
 
 fn bad(files: &ModelFiles, name: &str, reason: String) -> ModelError {

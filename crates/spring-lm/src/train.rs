@@ -72,8 +72,8 @@ const MOST: usize = 1 << 20;
 impl TrainConfig {
     /// The learning rate that suits a base of this many parameters, where nobody has chosen one.
     ///
-    /// By docs/results/learning-rate.md: 3e-3 for small bases, and the paper's 1e-4 for those of its
-    /// size, with the root of the number between.
+    /// By docs/results/learning-rate.md: 3e-3 for small bases, and the paper's 1e-4 for those of
+    /// its size, with the root of the number between.
     pub fn rate_for(parameters: u64) -> f64 {
         const SMALL: f64 = 3e-3;
         let default = Self::default().learning_rate;

@@ -5,6 +5,7 @@ mod arithmetic;
 mod backend;
 mod batch;
 mod cache;
+mod device;
 mod embed;
 mod head;
 mod host;
@@ -23,10 +24,11 @@ mod transformer;
 mod weight;
 mod workers;
 
-pub use any::{AnyModel, Device};
+pub use any::AnyModel;
 pub use arithmetic::Arithmetic;
 pub use backend::{BlockMatrix, CachedPart, LowRank, Mask, ModelBackend, Rows, Visible};
 pub use cache::LayerCache;
+pub use device::Device;
 pub use lora::Lora;
 pub use options::LoadOptions;
 #[cfg(any(test, feature = "pretrain"))]

@@ -201,7 +201,8 @@ fn bad_files_are_refused_in_one_line_that_names_what_is_wrong() {
         change(&mut parts);
         refused(&parts.bytes())
     };
-    let changes: [(&dyn Fn(&mut Parts), &[&str]); 12] = [
+    type Change<'a> = &'a dyn Fn(&mut Parts);
+    let changes: [(Change<'_>, &[&str]); 12] = [
         (&|p| p.tensor("blk.0.attn_k.weight").dims = vec![64, 31], &["blk.0.attn_k.weight"]),
         (&|p| p.tensor("blk.0.attn_q.weight").type_id = 16, &["blk.0.attn_q.weight", "IQ2_XXS"]),
         (&|p| p.tensors.retain(|t| t.name != "blk.1.ffn_up.weight"), &["blk.1.ffn_up.weight"]),

@@ -187,7 +187,8 @@ fn in_company(
 /// Also with windows, norms of heads, and products that are shared between threads.
 #[test]
 fn a_row_is_the_same_in_any_company_and_for_any_number_of_threads() {
-    let models: [(&str, fn() -> CausalLm<Flex>); 5] = [
+    type Make = fn() -> CausalLm<Flex>;
+    let models: [(&str, Make); 5] = [
         ("tiny-llama", || fixture("tiny-llama")),
         ("gemma3", || fixture("parity/gemma3")),
         ("qwen3", || fixture("parity/qwen3")),

@@ -166,7 +166,7 @@ pub(crate) fn intervals(plot: &'static str, unit: &str, rows: &[IntervalRow]) ->
             let (_, at) = chart.plotting_area().map_coordinate(&(x.start, y));
             let style = text_style(Pos::new(HPos::Right, VPos::Center));
             let label = shortened(&row.label, 42);
-            let place = relative(area, (names as i32 - 10, at));
+            let place = relative(area, (names - 10, at));
             area.draw(&Text::new(label, place, style))?;
         }
         Ok(())

@@ -20,6 +20,7 @@ use crate::{
 };
 
 pub fn run(args: &Args, command: &ReportArgs) -> Result<()> {
+    files::plain(&command.out)?;
     let path = &command.state.state;
     let store = session::open(path, Access::ReadOnly)?;
     let user = session::user_of(&store, command.user.as_deref(), path)?;

@@ -187,9 +187,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Outcome<Connection> {
     Ok(connection)
 }
 
-/// Also where neither the file nor its folder may be written, or the disk is full: SQLite cannot make
-/// its write-ahead log there, but if there is none, then the file alone is the whole state and can be read as one
-/// that does not change.
+/// Also where neither the file nor its folder may be written, or the disk is full: SQLite cannot
+/// make its write-ahead log there, but if there is none, then the file alone is the whole state and
+/// can be read as one that does not change.
 fn connect_to_read(path: &Path) -> Outcome<Connection> {
     let read = |connection: Connection| {
         schema::application_id(&connection).map(|_| connection).map_err(Failure::from)

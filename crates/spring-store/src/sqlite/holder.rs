@@ -1,5 +1,5 @@
-//! Which process holds a lease, and whether it still runs: by which the lease of a process that died
-//! is free at once. Elsewhere than on Linux, and on other machines, leases end by their time.
+//! Which process holds a lease, and whether it still runs: by which the lease of a process that
+//! died is free at once. Elsewhere than on Linux, and on other machines, leases end by their time.
 //!
 //! `/proc` and not a file lock: a lock belongs to a file, and a state has any number of users, so
 //! each would need a file of its own beside the state, which a copy or a removal of the state would

@@ -20,8 +20,8 @@ use crate::{
 const AT_ONCE: usize = 1000;
 
 impl<B: Backend + ?Sized> Store<B> {
-    /// Reads the whole state, every row of it with its checksum, and refuses it if anything in it is
-    /// damaged. `step` is told the number of users before each is read; every user is one
+    /// Reads the whole state, every row of it with its checksum, and refuses it if anything in it
+    /// is damaged. `step` is told the number of users before each is read; every user is one
     /// transaction.
     ///
     /// # Errors

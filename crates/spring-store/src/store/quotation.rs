@@ -157,8 +157,8 @@ mod tests {
         }
     }
 
-    const LETTER: &str = "Dear Ms Okafor, the results of your biopsy came back on Tuesday, and they \
-                          are clear. Don't worry about the co-payment.";
+    const LETTER: &str = "Dear Ms Okafor, the results of your biopsy came back on Tuesday, and \
+                          they are clear. Don't worry about the co-payment.";
 
     #[test]
     fn a_quotation_may_be_partial_recased_and_rewrapped() {
