@@ -295,13 +295,12 @@ fn a_long_ingest_can_be_interrupted() {
     let place = Place::new("", &[("ada", 3)]);
     // A pipe that stays open: the program waits for the next line, and keeps nobody from writing
     // meanwhile.
-    let pipe = place.dir.path().join("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let mut child = command(&["ingest", "--state", &place.state, pipe.to_str().unwrap()])
+    let mut child = command(&["ingest", "--state", &place.state, "-"])
+        .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let mut writer = child.stdin.take().unwrap();
     let lines = texts("bob", 2000);
     let (some, rest) = lines.split_at(lines.len() / 2);
     std::io::Write::write_all(&mut writer, some.as_bytes()).unwrap();

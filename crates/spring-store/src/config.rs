@@ -189,7 +189,9 @@ pub struct SearchConfig {
     /// What BM25 sees of a text. Default: prompt, line break, response.
     pub fields: DocumentFields,
     /// How texts and queries become words here, whatever `bm25.tokenizer` is for the gate. Default:
-    /// runs of letters and digits in lower case.
+    /// runs of letters and digits in lower case, which records leave out, as those of states that
+    /// were made before this was a setting do.
+    #[serde(skip_serializing_if = "is_words")]
     pub tokenizer: Tokenizer,
     /// BM25 leaves out words that at least this part of the prompts contain, above 0 up to 1.
     /// Default: none is left out.
@@ -209,6 +211,10 @@ impl Default for SearchConfig {
             dense: DenseConfig::default(),
         }
     }
+}
+
+fn is_words(tokenizer: &Tokenizer) -> bool {
+    *tokenizer == Tokenizer::Words
 }
 
 /// Refuses what is not a part of the prompts.

@@ -100,10 +100,10 @@ impl Chat<'_> {
         let answer = self.person.generate_after(&self.turns, question, &mut printer)?;
         printer.finish(&answer.text)?;
         answer.cuts.iter().for_each(|cut| output::say(&format!("spring: warning: {cut}")));
-        if let Some((store, version)) = self.record {
-            if let Err(error) = store.record_answer(version, &answer) {
-                output::say(&format!("spring: warning: this answer is not on record: {error}"));
-            }
+        if let Some((store, version)) = self.record
+            && let Err(error) = store.record_answer(version, &answer)
+        {
+            output::say(&format!("spring: warning: this answer is not on record: {error}"));
         }
         if answer.ended != Ending::Stopped {
             let (prompt, response) = (question.to_owned(), answer.text.clone());
