@@ -296,7 +296,7 @@ pub struct AdaptArgs {
     pub jobs: u16,
     #[command(flatten)]
     pub settings: ConfigArgs,
-    /// Log the loss of every step into this folder, as JSONL and as TensorBoard's event files.
+    /// Log the losses of the training into this folder, as JSONL and as TensorBoard's event files.
     #[arg(long, value_name = "DIR")]
     pub log: Option<PathBuf>,
 }

@@ -15,8 +15,8 @@ use spring_report::EventFile;
 
 use crate::output;
 
-/// Hands everything on, and logs what is trained: in a folder for each user `log.jsonl`, a line for
-/// each step whose loss is known, and an event file.
+/// Hands everything on, and logs what is trained: in a folder for each user `log.jsonl`, a line
+/// whenever the loss was measured, and an event file.
 pub struct Logged<P> {
     inner: P,
     /// Where the folders of users are; `None` without a log, and after it failed.
@@ -31,6 +31,8 @@ struct UserLog {
     steps_before: usize,
     /// Steps of this period.
     steps: usize,
+    /// The loss that was logged last: it is measured every few steps and told at each.
+    loss: Option<f32>,
     lines: File,
     events: EventFile,
 }
@@ -54,8 +56,9 @@ impl<P: Progress> Logged<P> {
             Event::Training { done, steps, loss } => {
                 if let Some(log) = &mut self.log {
                     log.steps = *steps;
-                    if let Some(loss) = loss {
-                        log.step(*done, f64::from(*loss))?;
+                    if let Some(loss) = loss.filter(|loss| log.loss != Some(*loss)) {
+                        log.step(*done, f64::from(loss))?;
+                        log.loss = Some(loss);
                     }
                 }
             }
@@ -75,7 +78,8 @@ impl UserLog {
         let lines = lines.with_context(|| path.display().to_string())?;
         let events = EventFile::create(&folder, seconds());
         let events = events.with_context(|| folder.display().to_string())?;
-        Ok(Self { user: user.to_owned(), period, steps_before: 0, steps: 0, lines, events })
+        let user = user.to_owned();
+        Ok(Self { user, period, steps_before: 0, steps: 0, loss: None, lines, events })
     }
 
     fn step(&mut self, done: usize, loss: f64) -> Result<()> {

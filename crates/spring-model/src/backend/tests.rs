@@ -22,7 +22,9 @@ fn assert_near<const D: usize>(ours: Tensor<Flex, D>, reference: Tensor<Flex, D>
     assert_eq!(ours.dims(), reference.dims(), "{what}");
     let size = reference.clone().abs().max().into_scalar();
     let off = (ours - reference).abs().max().into_scalar();
-    assert!(size > 1e-2 && off <= 2e-6 * size.max(1.0), "{what}: {off} off numbers up to {size}");
+    // Sums in another order are some tens of roundings apart, more with the narrower vectors of
+    // processors without AVX-512: 2.7e-6 was seen there.
+    assert!(size > 1e-2 && off <= 4e-6 * size.max(1.0), "{what}: {off} off numbers up to {size}");
 }
 
 /// Values and gradients of `ours` and `reference` at the same inputs.
