@@ -15,6 +15,7 @@ use crate::{
     picture::Picture,
     plots::{self, IntervalRow},
     table::groups,
+    words::file_name,
 };
 
 /// What a suite found: nothing on the page is loaded from elsewhere, and no text of the data can
@@ -83,11 +84,6 @@ pub fn suite_pictures(outcome: &SuiteOutcome) -> Result<Vec<Picture>> {
     }
     pictures.retain(|picture| !picture.svg.is_empty());
     Ok(pictures)
-}
-
-/// A name for a file, of letters, digits and hyphens: names of data sets may hold anything.
-fn file_name(name: &str) -> String {
-    name.chars().map(|sign| if sign.is_alphanumeric() { sign } else { '-' }).take(100).collect()
 }
 
 /// The methods on one data set under one budget.

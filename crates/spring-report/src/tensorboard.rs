@@ -13,7 +13,7 @@ use std::{
 use prost::Message;
 use spring_eval::SuiteOutcome;
 
-use crate::table::groups;
+use crate::{table::groups, words::file_name};
 
 /// A `tensorflow.Event`, as far as scalars need it.
 #[derive(Clone, PartialEq, Message)]
@@ -122,8 +122,8 @@ pub fn suite_events(outcome: &SuiteOutcome, folder: &Path, seconds: f64) -> io::
             let periods = runs.iter().map(|run| run.matrix.len()).max().unwrap_or(0);
             let mut file = EventFile::create(
                 &folder
-                    .join(file_part(&row.method))
-                    .join(file_part(&row.data))
+                    .join(file_name(&row.method))
+                    .join(file_name(&row.data))
                     .join(row.budget.name()),
                 seconds,
             )?;
@@ -136,10 +136,6 @@ pub fn suite_events(outcome: &SuiteOutcome, folder: &Path, seconds: f64) -> io::
         }
     }
     Ok(())
-}
-
-fn file_part(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).take(100).collect()
 }
 
 #[cfg(test)]

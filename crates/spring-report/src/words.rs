@@ -31,6 +31,11 @@ pub(crate) fn listed(items: &[String]) -> String {
     }
 }
 
+/// A name for a file, of letters, digits and hyphens: names of data sets may hold anything.
+pub(crate) fn file_name(name: &str) -> String {
+    name.chars().map(|sign| if sign.is_alphanumeric() { sign } else { '-' }).take(100).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
