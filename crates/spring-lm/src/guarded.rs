@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     Message, ModelFiles, Result,
     helper::{Facts, Helper},
-    tokenizer::LocalTokenizer,
+    tokenizer::{LocalTokenizer, contained},
 };
 
 /// The tokenizer of a model folder, and its chat template if it has one.
@@ -40,7 +40,8 @@ impl Tokenizer {
                 (Place::Apart(Arc::new(helper), facts), tokens)
             }
             None => {
-                let here = LocalTokenizer::load(files, vocab_size)?;
+                let file = files.file("tokenizer.json");
+                let here = contained(&file, || LocalTokenizer::load(files, vocab_size))?;
                 let tokens = here.tokens();
                 (Place::Here(Box::new(here)), tokens)
             }
@@ -64,7 +65,7 @@ impl Tokenizer {
     /// has no other ids for it than a control token's.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match &self.0 {
-            Place::Here(here) => here.encode(text),
+            Place::Here(here) => contained(here.file(), || here.encode(text)),
             Place::Apart(helper, _) => helper.encode(text),
         }
     }
@@ -83,7 +84,7 @@ impl Tokenizer {
     /// if the library refuses a text.
     pub fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Option<Vec<u32>>> {
         match &self.0 {
-            Place::Here(here) => here.encode_chat(messages),
+            Place::Here(here) => contained(here.file(), || here.encode_chat(messages)),
             Place::Apart(_, facts) if !facts.has_chat => Ok(None),
             Place::Apart(helper, _) => helper.encode_chat(messages),
         }
@@ -96,7 +97,7 @@ impl Tokenizer {
     /// [`ModelError::Tokenizer`](crate::ModelError::Tokenizer) if the library cannot decode them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         match &self.0 {
-            Place::Here(here) => here.decode(ids),
+            Place::Here(here) => contained(here.file(), || here.decode(ids)),
             Place::Apart(helper, _) => helper.decode(ids),
         }
     }

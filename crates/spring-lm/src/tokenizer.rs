@@ -1,5 +1,7 @@
 //! Text to token ids and back, by the tokenizers library.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use tokenizers::AddedToken;
 
 use crate::{ChatTemplate, Message, ModelError, ModelFiles, Result, Role, special::TokenSettings};
@@ -156,6 +158,11 @@ impl LocalTokenizer {
 
     fn fail(&self, error: &tokenizers::Error) -> ModelError {
         ModelError::Tokenizer { file: self.file.clone(), reason: error.to_string() }
+    }
+
+    /// The file that it was read from, for errors.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
     }
 
     /// How many tokens there are, added ones among them.
@@ -362,14 +369,25 @@ fn in_words(message: &str) -> String {
 /// No model has more tokens; a vocab_size above it is refused too.
 const MAX_IDS: u32 = 1 << 22;
 
-/// The library panics on some malformed files; here that is an error like any other.
+/// Runs work of the tokenizers library, which panics on some malformed files, be it only when a
+/// text is encoded; here that is an error like any other.
+///
+/// # Errors
+///
+/// Those of the work, and [`ModelError::Tokenizer`] for `file` if it panics.
+pub(crate) fn contained<T>(file: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let reason = "the tokenizers library fails on it".to_owned();
+        Err(ModelError::Tokenizer { file: file.to_owned(), reason })
+    })
+}
+
 fn read(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
     // The usual damage, a file that is cut short, is found without the panic's message on the
     // terminal.
     crate::json::check(bytes)?;
-    let tokenizer = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes))
-        .map_err(|_| "the tokenizers library cannot read it".to_owned())?
-        .map_err(|e| in_words(&e.to_string()))?;
+    let tokenizer =
+        tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| in_words(&e.to_string()))?;
     // The library numbers further tokens from the highest id on.
     let added = tokenizer.get_added_tokens_decoder();
     match added.into_iter().find(|(id, _)| *id >= MAX_IDS) {

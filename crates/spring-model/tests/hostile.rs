@@ -187,6 +187,17 @@ fn an_added_token_of_an_absurd_id_is_refused() {
     assert!(error.contains("tokenizer.json") && error.contains("4294967295"), "{error}");
 }
 
+/// The tokenizers library reads such a file and panics when it encodes the first text.
+#[test]
+fn a_tokenizer_that_fails_at_the_first_text_is_refused() {
+    let bytes = fs::read(fixture().join("tokenizer.json")).unwrap();
+    let mut file: Value = serde_json::from_slice(&bytes).unwrap();
+    file["post_processor"]["special_tokens"] = json!({});
+    let folder = with(&fixture(), &MODEL, "tokenizer.json", &serde_json::to_vec(&file).unwrap());
+    let error = use_model(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("library fails"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 256,
