@@ -72,7 +72,8 @@ def prefill():
 
     def run():
         answer = complete(of, TASK["tokens"], 1)
-        return [["prefill", answer["timings"]["prompt_ms"] / 1e3]], [best(answer)], []
+        # The server tells the likeliest token's log-probability alone; `load` compares that.
+        return [["prefill", answer["timings"]["prompt_ms"] / 1e3]], [], []
 
     return run
 

@@ -33,10 +33,10 @@ struct Subject {
 /// Names and what they measure: tokens per second.
 const WORKS: [(&str, Work); 8] = [
     ("read 512 tokens", |subject| subject.read(512)),
-    ("decode at 128", |subject| subject.decode(1, 128, 48)),
+    ("decode at 128", |subject| subject.decode(1, 128, 64)),
     ("decode at 1,024", |subject| subject.decode(1, 1024, 24)),
-    ("decode 8 rows, 8 adapters, at 128", |subject| subject.decode(8, 128, 16)),
-    ("decode 8 rows, base, at 128", |subject| subject.decode_base(8, 128, 16)),
+    ("decode 8 rows, 8 adapters, at 128", |subject| subject.decode(8, 128, 48)),
+    ("decode 8 rows, base, at 128", |subject| subject.decode_base(8, 128, 48)),
     ("score 8 texts of 128", |subject| subject.score(8)),
     ("score 30 texts of 128", |subject| subject.score(30)),
     ("train on 8 texts of 256", Subject::train),
