@@ -21,6 +21,7 @@ use std::{
 
 use serde::Deserialize;
 use spring_memory::{JsonlReader, without_lone_surrogates};
+use spring_numerics::words::{of_json, of_system};
 
 use elements::{Elements, Layout};
 pub use error::{Error, Result};
@@ -85,8 +86,8 @@ pub fn open<'a>(file: impl Into<DataFile<'a>>) -> Result<DataReader<BufReader<Fi
     let DataFile { path, task } = file.into();
     let label = path.display().to_string();
     let read = || {
-        let file = File::open(path)
-            .map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
+        let file = spring_numerics::file::open(path)
+            .map_err(|error| Error::File { file: label.clone(), reason: of_system(&error) })?;
         DataReader::new(BufReader::with_capacity(1 << 16, file), &label)
     };
     let mut reader = read()?;
@@ -357,42 +358,7 @@ fn json_error(
         let byte = begin + at as u64 + 1;
         return data_error(file, line, row, format!("byte {byte}: {word} is no JSON; write null"));
     }
-    let message = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let message: String =
-        message.strip_suffix(&place).unwrap_or(&message).chars().take(300).collect();
+    let message: String = of_json(error).chars().take(300).collect();
     let byte = begin + at as u64 + 1;
-    data_error(
-        file,
-        line,
-        row,
-        format!("byte {byte}: not a record: {}", plain(&message).escape_debug()),
-    )
-}
-
-/// The parser's words for a value of the wrong kind, in the words of JSON.
-fn plain(message: &str) -> String {
-    // The words of a parser that looks for `true`, `false` or `null`.
-    if ["expected ident", "expected value"].contains(&message) {
-        return "no JSON".into();
-    }
-    let Some((found, wanted)) =
-        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
-    else {
-        return message.to_owned();
-    };
-    let found = match found.split([' ', '`']).next().unwrap_or_default() {
-        "sequence" => "a list",
-        "map" => "an object",
-        "string" => "a text",
-        "integer" | "floating" => "a number",
-        "boolean" => "true or false",
-        _ => found,
-    };
-    let wanted = match wanted {
-        "a string" => "a text",
-        wanted if wanted.starts_with("struct") => "an object",
-        wanted => wanted,
-    };
-    format!("{found} where {wanted} is wanted")
+    data_error(file, line, row, format!("byte {byte}: not a record: {}", message.escape_debug()))
 }

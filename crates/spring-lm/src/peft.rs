@@ -134,6 +134,22 @@ impl Adapter {
         load(dir.as_ref(), Some(base))
     }
 
+    /// The same of files that are open already: `adapter_config.json`, the `spring.json` of a folder
+    /// that this crate wrote, and `adapter_model.safetensors`. `label` is how errors name them.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_peft`](Self::load_peft).
+    pub fn load_peft_files(
+        label: &str,
+        config: &[u8],
+        fingerprint: &[u8],
+        factors: std::fs::File,
+    ) -> Result<Self> {
+        let factors = Weights::from_file(factors, format!("{label}/{FACTORS}"))?;
+        assemble(label, config, Some(fingerprint), &factors, None)
+    }
+
     /// Writes a folder that PEFT loads, creating it if need be.
     ///
     /// `base` is the base model's folder or its name on the hub, with `@revision` if it has one:
@@ -203,26 +219,10 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
     if let Some(other) = not_a_folder_of_peft(dir) {
         return Err(fail(other));
     }
-    let bytes = read_small(&dir.join(CONFIG))?;
-    let in_config = |reason: String| fail(format!("{CONFIG}: {reason}"));
-    let json = match crate::json::parse(&bytes).map_err(in_config)? {
-        Value::Object(json) => json,
-        other => {
-            return Err(in_config(format!(
-                "{} where an object is wanted",
-                crate::json::kind(&other)
-            )));
-        }
-    };
-    let patterns = Patterns::read(&bytes).map_err(in_config)?;
-    let (mut config, targets) = parse_config(&json, &label).map_err(in_config)?;
-    let fingerprint = match read_small(&dir.join(FINGERPRINT)) {
-        Ok(bytes) => {
-            let value =
-                crate::json::parse(&bytes).map_err(|e| fail(format!("{FINGERPRINT}: {e}")))?;
-            value["base"].as_str().unwrap_or_default().to_owned()
-        }
-        Err(_) => String::new(),
+    let config = read_small(&dir.join(CONFIG))?;
+    let fingerprint = match dir.join(FINGERPRINT) {
+        path if path.exists() => Some(read_small(&path)?),
+        _ => None,
     };
     let pickled;
     let file = match dir.join(PICKLE) {
@@ -232,6 +232,38 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
             Weights::from_bytes(&pickled, path.display().to_string())?
         }
         _ => Weights::open(&dir.join(FACTORS))?,
+    };
+    assemble(&label, &config, fingerprint.as_deref(), &file, base)
+}
+
+/// An adapter of the contents of its files.
+fn assemble(
+    label: &str,
+    bytes: &[u8],
+    fingerprint: Option<&[u8]>,
+    file: &Weights<'_>,
+    base: Option<&ModelFiles>,
+) -> Result<Adapter> {
+    let fail = |reason: String| ModelError::Adapter { adapter: label.to_owned(), reason };
+    let in_config = |reason: String| fail(format!("{CONFIG}: {reason}"));
+    let json = match crate::json::parse(bytes).map_err(in_config)? {
+        Value::Object(json) => json,
+        other => {
+            return Err(in_config(format!(
+                "{} where an object is wanted",
+                crate::json::kind(&other)
+            )));
+        }
+    };
+    let patterns = Patterns::read(bytes).map_err(in_config)?;
+    let (mut config, targets) = parse_config(&json, label).map_err(in_config)?;
+    let fingerprint = match fingerprint {
+        Some(bytes) => {
+            let value =
+                crate::json::parse(bytes).map_err(|e| fail(format!("{FINGERPRINT}: {e}")))?;
+            value["base"].as_str().unwrap_or_default().to_owned()
+        }
+        None => String::new(),
     };
     let names = file.names();
     let vision =
@@ -251,11 +283,11 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
             _ => {}
         }
     }
-    check_ends(&file, &ends, base).map_err(fail)?;
+    check_ends(file, &ends, base).map_err(fail)?;
     let rank = |layer, projection: Projection| {
         patterns.rank(&module(blocks, layer, projection)).unwrap_or(config.rank)
     };
-    let mut layers = read_factors(&file, rank, |name| match name.strip_prefix(PREFIX) {
+    let mut layers = read_factors(file, rank, |name| match name.strip_prefix(PREFIX) {
         Some(rest) if is_vision(rest) || ends.iter().any(|(end, _)| end == name) => None,
         // A name that is no module of a text model is handed on, to be refused.
         rest => Some(rest.map_or(name.to_owned(), |rest| {

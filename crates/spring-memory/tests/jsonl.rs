@@ -50,7 +50,7 @@ fn every_defect_is_one_clear_error_and_reading_goes_on() {
         (br#"{"prompt":null}"#, "f.jsonl:2: not an interaction: `prompt` is null"),
         (b"7", "f.jsonl:2: not an interaction: a number; an object is needed"),
         (b"\xff{}", "f.jsonl:2: not UTF-8 from byte 1"),
-        (br#"{"user":"ada"}"#, "f.jsonl:2: not an interaction: missing field `id`"),
+        (br#"{"user":"ada"}"#, "f.jsonl:2: not an interaction: `id` is missing"),
         (br#"{"user":"","id":"1"}"#, "f.jsonl:2: not an interaction: user id is blank"),
         (
             br#"{"time":"yesterday"}"#,
@@ -135,7 +135,7 @@ fn a_read_error_ends_the_stream() {
     let mut reader = JsonlReader::new(BufReader::new(first.as_bytes().chain(Broken)), "f");
     assert!(reader.next().unwrap().is_ok());
     let error = reader.next().unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "f:2: cannot read: gone");
+    assert_eq!(error.to_string(), "f:2: cannot be read: gone");
     assert!(reader.next().is_none());
 }
 
