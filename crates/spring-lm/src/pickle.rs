@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
     io::{BufReader, Read, Seek},
     path::Path,
     rc::Rc,

@@ -1,12 +1,13 @@
 //! The file that a graph is kept in, and the stamp without which none is read.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::words;
 use spring_numerics::digest::{Digest, sha256_hex};
 use thiserror::Error;
 

@@ -20,6 +20,8 @@ use spring_numerics::{
 use crate::{TransferError, record::PeriodRecord};
 
 type Result<T> = std::result::Result<T, TransferError>;
+/// An adapter, or what spring-lm has against it.
+type Outcome = std::result::Result<Adapter, ModelError>;
 
 /// The layout that this version writes.
 pub(super) const FORMAT: u32 = 2;
@@ -326,7 +328,7 @@ impl Folder {
     }
 
     /// A generation's adapter, read from its PEFT folder; refuses links and what is too large.
-    pub(super) fn read_adapter(&self, generation: u32) -> Result<Result<Adapter, ModelError>> {
+    pub(super) fn read_adapter(&self, generation: u32) -> Result<Outcome> {
         let path = self.adapter(generation);
         for folder in [&self.path.join("adapters"), &path] {
             let found = fs::symlink_metadata(folder)
