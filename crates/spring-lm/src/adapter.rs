@@ -193,7 +193,11 @@ impl Adapter {
             if let Some(missing) =
                 self.config.targets.iter().find(|p| !self.layers.contains_key(&(layer, **p)))
             {
-                return fail(format!("layer {layer} {} is missing", missing.name()));
+                return fail(format!(
+                    "layer {layer} {} is missing: the configuration names it, and the file has no \
+                     factors of it; save the adapter anew",
+                    missing.name()
+                ));
             }
         }
         for (&(layer, projection), pair) in &self.layers {

@@ -320,6 +320,10 @@ fn not_a_folder_of_peft(dir: &Path) -> Option<String> {
     None
 }
 
+/// What to do with an adapter that is more than factors of linear layers.
+const MERGE: &str =
+    "merge it into its base with PEFT's merge_and_unload and give the result by --model";
+
 /// How torch writes factors anew that cannot be read from a pickle.
 const CONVERT: &str = "torch writes it anew as adapter_model.safetensors, if it is trusted: \
                        python -c \"from safetensors.torch import save_file; import torch; \
@@ -475,11 +479,9 @@ impl Patterns {
             rank_pattern: Option<Pairs>,
             alpha_pattern: Option<Pairs>,
         }
-        let fields: Fields = serde_json::from_slice(json).map_err(|_| {
-            "rank_pattern and alpha_pattern map names of modules to numbers; something else was \
-             found"
-                .to_owned()
-        })?;
+        // Other programs begin a file with a byte order mark.
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+        let fields: Fields = spring_numerics::words::from_json(json).map_err(|e| e.to_string())?;
         let compile = |name: &str,
                        pairs: Option<Pairs>|
          -> std::result::Result<Vec<(Regex, f64)>, String> {
@@ -576,7 +578,7 @@ fn parse_config(
         _ => return Err("peft_type is missing; only LORA is supported".into()),
     }
     if let Some(bias) = json.get("bias").filter(|bias| !bias.is_null() && *bias != "none") {
-        return Err(format!("bias = {bias} is not supported"));
+        return Err(format!("bias = {bias} is not supported; {MERGE}"));
     }
     let newer = json
         .get("peft_version")
@@ -597,7 +599,7 @@ fn parse_config(
             continue;
         }
         if METHODS.contains(&key.as_str()) {
-            return Err(format!("{key} = {value} is not supported"));
+            return Err(format!("{key} = {value} is not supported; {MERGE}"));
         }
         if newer {
             return Err(format!(
@@ -760,7 +762,10 @@ impl Targets {
                     }
                     // What PEFT chose by itself may be less than all that it could have.
                     false if wanted && !matches!(self.modules, Modules::Found) => {
-                        return Err(format!("layer {layer} {name} is missing"));
+                        return Err(format!(
+                            "layer {layer} {name} is missing: target_modules names it, and the \
+                             file has no factors of it; save the adapter anew"
+                        ));
                     }
                     _ => {}
                 }
