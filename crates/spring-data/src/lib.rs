@@ -15,13 +15,13 @@ pub mod synth;
 use std::{
     collections::HashMap,
     fs::File,
-    io::{BufRead, BufReader, Chain, Cursor},
+    io::{BufRead, BufReader, Chain, Cursor, Read, Seek},
     path::Path,
 };
 
 use serde::Deserialize;
 use spring_memory::{JsonlReader, without_lone_surrogates};
-use spring_numerics::words::{of_json, of_system};
+use spring_numerics::words::{GIT_LFS, GIT_LFS_ADVICE, of_json, of_system};
 
 use elements::{Elements, Layout};
 pub use error::{Error, Result};
@@ -86,8 +86,14 @@ pub fn open<'a>(file: impl Into<DataFile<'a>>) -> Result<DataReader<BufReader<Fi
     let DataFile { path, task } = file.into();
     let label = path.display().to_string();
     let read = || {
-        let file = spring_numerics::file::open(path)
-            .map_err(|error| Error::File { file: label.clone(), reason: of_system(&error) })?;
+        let fail = |reason: String| Error::File { file: label.clone(), reason };
+        let mut file = spring_numerics::file::open(path).map_err(|e| fail(of_system(&e)))?;
+        let mut head = Vec::new();
+        let begin = (&mut file).take(GIT_LFS.len() as u64).read_to_end(&mut head);
+        begin.and_then(|_| file.rewind()).map_err(|e| fail(of_system(&e)))?;
+        if head == GIT_LFS {
+            return Err(fail(GIT_LFS_ADVICE.into()));
+        }
         DataReader::new(BufReader::with_capacity(1 << 16, file), &label)
     };
     let mut reader = read()?;

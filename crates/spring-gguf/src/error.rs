@@ -20,7 +20,7 @@ pub enum GgufError {
     },
     /// The file does not begin with the four letters `GGUF`.
     #[error(
-        "{path}: {}",
+        "{path}: not a GGUF file: {}",
         other_kind(found),
         path = path.display()
     )]
@@ -164,15 +164,15 @@ fn other_kind(found: &[u8]) -> String {
         [0x1f, 0x8b, ..] => "a gzip archive: unpack it first (`gunzip`)",
         [b'<', b'!', ..] | b"<htm" => "a web page, not the file: fetch it again",
         [b'{' | b'[', ..] => {
-            "a JSON file where a .gguf file is needed: name a model's folder, or its .gguf file"
+            "a JSON file: name a model's folder, or its .gguf file"
         }
         // Little-endian length of a header below 16 MiB, and zeros: safetensors.
         [_, _, _, 0] => {
-            "not a GGUF file, but perhaps one of safetensors: name the model's folder, or its \
+            "perhaps one of safetensors: name the model's folder, or its \
              .gguf file"
         }
         _ => {
-            "not a GGUF file, which begins with the letters GGUF: name a .gguf file, or a model's folder"
+            "it does not begin with the letters GGUF: name a .gguf file, or a model's folder"
         }
     };
     known.to_owned()

@@ -36,7 +36,7 @@ fn lines_are_counted_and_blank_ones_skipped() {
 #[test]
 fn every_defect_is_one_clear_error_and_reading_goes_on() {
     let bad: [(&[u8], &str); 13] = [
-        (b"{\"user\"", "f.jsonl:2: not JSON at byte 7: EOF"),
+        (b"{\"user\"", "f.jsonl:2: not JSON at byte 7: it ends too early"),
         (b"[1] x", "f.jsonl:2: a JSON list; one object a line"),
         (br#"["ada","1","2026-01-31T09:30:00Z","p","r"]"#, "f.jsonl:2: not an interaction: a list"),
         (
@@ -57,7 +57,7 @@ fn every_defect_is_one_clear_error_and_reading_goes_on() {
             "f.jsonl:2: not an interaction: time \"yesterday\" is not RFC 3339",
         ),
         (br#"{"response":" "}"#, "f.jsonl:2: not an interaction: response is blank"),
-        (b"{\"a\x1bb\":1}", "f.jsonl:2: not JSON at byte 4: control character"),
+        (b"{\"a\x1bb\":1}", "f.jsonl:2: not JSON at byte 4: a line break or control character"),
     ];
     for (bytes, message) in bad {
         let mut text = line("1", "x").into_bytes();

@@ -126,6 +126,9 @@ const SYNTAX: &[(&str, &str)] = &[
     ("trailing characters", "something stands behind the end of the value"),
     ("trailing comma", "a comma before the end of a list or an object"),
     ("recursion limit exceeded", "lists and objects within each other more than 128 deep"),
+    // Of TOML.
+    ("recursion limit", "tables and lists that lie too deep in each other"),
+    ("cannot recurse further", "tables and lists that lie too deep in each other"),
     ("number out of range", "a number that is larger than a program can hold"),
     ("invalid number", "a number that is not written as one"),
     ("invalid escape", "a backslash before a character that it does not go with"),

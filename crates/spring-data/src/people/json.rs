@@ -137,11 +137,18 @@ impl Sink {
         found: &mut Found,
     ) -> Result<()> {
         let file = self.file;
-        if self.rows.is_none()
-            && let Ok(own) = serde_json::from_slice::<Interaction>(bytes)
-            && own.prompt.len().max(own.response.len()) <= LONGEST_TEXT
-        {
-            return self.push(own, line, found);
+        if self.rows.is_none() {
+            match serde_json::from_slice::<Interaction>(bytes) {
+                Ok(own) if own.prompt.len().max(own.response.len()) <= LONGEST_TEXT => {
+                    return self.push(own, line, found);
+                }
+                // Whose text it is, or which, cannot be told.
+                Err(error) if of_json(&error).ends_with("leave one of them") => {
+                    found.problem(file, line, None, of_json(&error));
+                    return Ok(());
+                }
+                _ => {}
+            }
         }
         let value = match parse(bytes) {
             Ok(value) => value,
