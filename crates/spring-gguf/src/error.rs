@@ -163,17 +163,13 @@ fn other_kind(found: &[u8]) -> String {
         [b'P', b'K', 3, 4] => "a zip archive: unpack it, and name the .gguf file in it",
         [0x1f, 0x8b, ..] => "a gzip archive: unpack it first (`gunzip`)",
         [b'<', b'!', ..] | b"<htm" => "a web page, not the file: fetch it again",
-        [b'{' | b'[', ..] => {
-            "a JSON file: name a model's folder, or its .gguf file"
-        }
+        [b'{' | b'[', ..] => "a JSON file: name a model's folder, or its .gguf file",
         // Little-endian length of a header below 16 MiB, and zeros: safetensors.
         [_, _, _, 0] => {
             "perhaps one of safetensors: name the model's folder, or its \
              .gguf file"
         }
-        _ => {
-            "it does not begin with the letters GGUF: name a .gguf file, or a model's folder"
-        }
+        _ => "it does not begin with the letters GGUF: name a .gguf file, or a model's folder",
     };
     known.to_owned()
 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use spring_numerics::words;
 use spring_numerics::digest::{Digest, sha256_hex};
+use spring_numerics::words;
 use thiserror::Error;
 
 use super::snapshot::Snapshot;

@@ -194,8 +194,7 @@ impl<'a> File<'a> {
     /// Where a payload of this length ends on its page; follows what did not fit there.
     fn payload(&mut self, at: usize, length: usize, is_table: bool) -> usize {
         let least = (self.usable - 12) * 32 / 255 - 23;
-        let most =
-            if is_table { self.usable - 35 } else { (self.usable - 12) * 64 / 255 - 23 };
+        let most = if is_table { self.usable - 35 } else { (self.usable - 12) * 64 / 255 - 23 };
         if length <= most {
             return at + length;
         }
