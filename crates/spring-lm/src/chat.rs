@@ -1,5 +1,6 @@
 //! Chat templates: the turns of a conversation as the text that a model was tuned on.
 
+mod printf;
 mod python;
 mod source;
 mod text;

@@ -134,8 +134,9 @@ impl Adapter {
         load(dir.as_ref(), Some(base))
     }
 
-    /// The same of files that are open already: `adapter_config.json`, the `spring.json` of a folder
-    /// that this crate wrote, and `adapter_model.safetensors`. `label` is how errors name them.
+    /// The same of files that are open already: `adapter_config.json`, the `spring.json` of a
+    /// folder that this crate wrote, and `adapter_model.safetensors`. `label` is how errors name
+    /// them.
     ///
     /// # Errors
     ///

@@ -43,7 +43,8 @@ pub(super) fn header(folder: &Folder, settings: &Settings) -> Result<Header, Tra
         from_json(folder.text(USER)?.as_bytes()).map_err(|e| wrong(e.to_string()))?;
     if !(OLDEST..=FORMAT).contains(&header.format) {
         let reason = format!(
-            "of the format {}; this version reads {OLDEST} to {FORMAT}, so update the older program",
+            "of the format {}; this version reads {OLDEST} to {FORMAT}, so update the older \
+             program",
             header.format
         );
         return Err(wrong(reason));

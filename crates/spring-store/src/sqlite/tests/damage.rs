@@ -73,8 +73,8 @@ fn all_of(store: &SqliteStore) -> [Vec<String>; 3] {
     [dump(store), tables, ["ada", "cy"].map(digest).to_vec()]
 }
 
-/// What is not noticed lies in bytes that mean nothing, twice over: by the layout of SQLite's pages,
-/// and since all that can be read is as before. With `SPRING_SEEDS=N` for that many seeds.
+/// What is not noticed lies in bytes that mean nothing, twice over: by the layout of SQLite's
+/// pages, and since all that can be read is as before. With `SPRING_SEEDS=N` for that many seeds.
 #[test]
 fn a_flipped_bit_is_noticed_or_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
