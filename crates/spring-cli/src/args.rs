@@ -237,10 +237,10 @@ impl ConfigArgs {
             change.split_once('=').is_some_and(|(changed, _)| changed.trim() == name)
         });
         let Some(path) = self.config.as_ref().filter(|_| !set) else { return Ok(set) };
-        let file: toml::Table = std::fs::read_to_string(path)
-            .with_context(|| path.display().to_string())?
-            .parse()
-            .with_context(|| path.display().to_string())?;
+        // Whatever is wrong with the file is said where it is read as settings.
+        Config::load(path)?;
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let file: toml::Table = text.parse().with_context(|| path.display().to_string())?;
         Ok(file.get(table).is_some_and(|table| table.get(key).is_some()))
     }
 

@@ -1,12 +1,13 @@
 //! Files that arguments name: which of them may be streams, and output that is written whole.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, File},
     io::{self, Read, Write},
     path::Path,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use spring_numerics::file;
 
 use crate::interrupt;
 
@@ -17,7 +18,7 @@ pub const STDIN: &str = "-";
 /// never end. What is not there is left to whoever opens it.
 pub fn plain(path: &Path) -> Result<()> {
     let Ok(found) = fs::metadata(path) else { return Ok(()) };
-    match kind(&found) {
+    match file::kind(&found) {
         None => Ok(()),
         Some(what) => bail!("{}: {what}; a plain file is needed", path.display()),
     }
@@ -26,14 +27,16 @@ pub fn plain(path: &Path) -> Result<()> {
 /// Refuses pipes and devices too, but for those that are meant as streams: `-`, `/dev/stdin`, and
 /// the `/dev/fd/N` of a shell's `<(…)`.
 pub fn plain_or_stream(path: &Path) -> Result<()> {
-    let is_stream =
-        [STDIN, "/dev/stdin"].map(Path::new).contains(&path) || path.starts_with("/dev/fd");
-    if is_stream || path.is_dir() {
+    if is_stream(path) || path.is_dir() {
         return Ok(());
     }
     plain(path).map_err(|error| {
         anyhow::anyhow!("{error}; a pipe is read from standard input, which `-` stands for")
     })
+}
+
+fn is_stream(path: &Path) -> bool {
+    [STDIN, "/dev/stdin"].map(Path::new).contains(&path) || path.starts_with("/dev/fd")
 }
 
 /// Refuses what is no plain file among the files of a folder, such as a model's.
@@ -46,28 +49,6 @@ pub fn plain_within(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What something is that is no plain file.
-fn kind(found: &Metadata) -> Option<&'static str> {
-    let file = found.file_type();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        if file.is_fifo() {
-            return Some("a pipe");
-        }
-        if file.is_char_device() || file.is_block_device() {
-            return Some("a device");
-        }
-        if file.is_socket() {
-            return Some("a socket");
-        }
-    }
-    if file.is_dir() {
-        return Some("a folder");
-    }
-    (!file.is_file()).then_some("no plain file")
 }
 
 /// An input that is read once from its beginning to its end, and so may be a stream.
@@ -90,7 +71,8 @@ impl Input {
         }
         plain_or_stream(path)?;
         let label = path.display().to_string();
-        let file = File::open(path).with_context(|| label.clone())?;
+        let file = if is_stream(path) { File::open(path) } else { file::open(path) };
+        let file = file.with_context(|| label.clone())?;
         ensure!(!file.metadata().is_ok_and(|found| found.is_dir()), "{label}: a folder");
         Ok(Self { label, reader: Box::new(file) })
     }

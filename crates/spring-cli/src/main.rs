@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use spring_lm::helper;
+use spring_numerics::words;
 
 use crate::{
     args::Args,
@@ -90,10 +91,24 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// A cause in plain words, be it the system's or a parser's.
+fn plain(cause: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+        return words::of_system(error);
+    }
+    if let Some(error) = cause.downcast_ref::<serde_json::Error>() {
+        return words::of_json(error);
+    }
+    match cause.downcast_ref::<toml::de::Error>() {
+        Some(error) => words::parsed(error.message(), words::Language::Toml),
+        None => cause.to_string(),
+    }
+}
+
 /// An error with its causes; a cause that the message before it tells already is not told again.
 fn said_once(error: &anyhow::Error) -> String {
     let mut said = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain().map(plain) {
         if said.is_empty() {
             said = cause;
         } else if !said.contains(&cause) {

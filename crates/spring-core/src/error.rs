@@ -49,7 +49,7 @@ pub enum Error {
     #[error(transparent)]
     Graph(#[from] spring_memory::GraphDumpError),
     /// A file could not be opened or read.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {}", spring_numerics::words::of_system(source), path = path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -281,6 +281,11 @@ impl Attack {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("whole");
         ada().export(&user("ada"), &folder, &mut reading(&mut ())).unwrap();
+        // An attacker leaves out the checksums, as older versions did.
+        fs::remove_file(folder.join("SHA256SUMS")).unwrap();
+        let header = fs::read_to_string(folder.join("user.json")).unwrap();
+        fs::write(folder.join("user.json"), header.replacen("\"format\":2", "\"format\":1", 1))
+            .unwrap();
         Self { whole: files(&folder), place }
     }
 
@@ -317,7 +322,7 @@ impl Attack {
 fn what_no_export_wrote_is_refused_with_its_place() {
     let attack = Attack::new();
     for (file, from, to, said) in [
-        ("user.json", "\"format\":1", "\"format\":2", "user.json: of the format 2"),
+        ("user.json", "\"format\":1", "\"format\":3", "user.json: of the format 3"),
         (
             "user.json",
             "\"periods\":3",
@@ -356,7 +361,7 @@ fn what_no_export_wrote_is_refused_with_its_place() {
             "the interaction is of ada, not of eve",
         ),
         ("user.json", "\"user\":\"ada\"", "\"user\":\"\\u0007\"", "user.json: user id"),
-        ("user.json", "{", "{\"extra\":1,", "unknown field `extra`"),
+        ("user.json", "{", "{\"extra\":1,", "there is no `extra` here"),
         ("settings.toml", "seed", "sead", "settings.toml"),
         (
             "history.jsonl",

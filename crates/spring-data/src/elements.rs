@@ -3,6 +3,8 @@
 
 use std::io::{BufRead, Chain, Cursor, ErrorKind, Read};
 
+use spring_numerics::words::of_system;
+
 use crate::{Result, data_error};
 
 /// The longest record, in bytes. A user's whole profile is one record: real ones reach a few MB.
@@ -68,7 +70,9 @@ impl<R: BufRead> Elements<R> {
     pub(crate) fn new(mut reader: R, label: &str) -> Result<Self> {
         let mut head = Vec::new();
         let read = reader.by_ref().take(BOM.len() as u64).read_to_end(&mut head);
-        read.map_err(|error| data_error(label, 1, 0, format!("cannot read: {error}")))?;
+        read.map_err(|error| {
+            data_error(label, 1, 0, format!("cannot be read: {}", of_system(&error)))
+        })?;
         if head == BOM {
             head.clear();
         }
@@ -269,7 +273,9 @@ impl<R: BufRead> Elements<R> {
         loop {
             let chunk = match self.reader.fill_buf() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.error(&format!("cannot read: {error}"))),
+                Err(error) => {
+                    return Err(self.error(&format!("cannot be read: {}", of_system(&error))));
+                }
                 Ok(chunk) => chunk,
             };
             let at_end = chunk.is_empty();
@@ -312,7 +318,9 @@ impl<R: BufRead> Elements<R> {
         loop {
             match self.reader.fill_buf() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.error(&format!("cannot read: {error}"))),
+                Err(error) => {
+                    return Err(self.error(&format!("cannot be read: {}", of_system(&error))));
+                }
                 Ok(chunk) => return Ok(chunk.first().copied()),
             }
         }

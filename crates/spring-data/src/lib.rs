@@ -15,12 +15,13 @@ pub mod synth;
 use std::{
     collections::HashMap,
     fs::File,
-    io::{BufRead, BufReader, Chain, Cursor},
+    io::{BufRead, BufReader, Chain, Cursor, Read, Seek},
     path::Path,
 };
 
 use serde::Deserialize;
 use spring_memory::{JsonlReader, without_lone_surrogates};
+use spring_numerics::words::{GIT_LFS, GIT_LFS_ADVICE, of_json, of_system};
 
 use elements::{Elements, Layout};
 pub use error::{Error, Result};
@@ -85,8 +86,14 @@ pub fn open<'a>(file: impl Into<DataFile<'a>>) -> Result<DataReader<BufReader<Fi
     let DataFile { path, task } = file.into();
     let label = path.display().to_string();
     let read = || {
-        let file = File::open(path)
-            .map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
+        let fail = |reason: String| Error::File { file: label.clone(), reason };
+        let mut file = spring_numerics::file::open(path).map_err(|e| fail(of_system(&e)))?;
+        let mut head = Vec::new();
+        let begin = (&mut file).take(GIT_LFS.len() as u64).read_to_end(&mut head);
+        begin.and_then(|_| file.rewind()).map_err(|e| fail(of_system(&e)))?;
+        if head == GIT_LFS {
+            return Err(fail(GIT_LFS_ADVICE.into()));
+        }
         DataReader::new(BufReader::with_capacity(1 << 16, file), &label)
     };
     let mut reader = read()?;
@@ -357,42 +364,7 @@ fn json_error(
         let byte = begin + at as u64 + 1;
         return data_error(file, line, row, format!("byte {byte}: {word} is no JSON; write null"));
     }
-    let message = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let message: String =
-        message.strip_suffix(&place).unwrap_or(&message).chars().take(300).collect();
+    let message: String = of_json(error).chars().take(300).collect();
     let byte = begin + at as u64 + 1;
-    data_error(
-        file,
-        line,
-        row,
-        format!("byte {byte}: not a record: {}", plain(&message).escape_debug()),
-    )
-}
-
-/// The parser's words for a value of the wrong kind, in the words of JSON.
-fn plain(message: &str) -> String {
-    // The words of a parser that looks for `true`, `false` or `null`.
-    if ["expected ident", "expected value"].contains(&message) {
-        return "no JSON".into();
-    }
-    let Some((found, wanted)) =
-        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
-    else {
-        return message.to_owned();
-    };
-    let found = match found.split([' ', '`']).next().unwrap_or_default() {
-        "sequence" => "a list",
-        "map" => "an object",
-        "string" => "a text",
-        "integer" | "floating" => "a number",
-        "boolean" => "true or false",
-        _ => found,
-    };
-    let wanted = match wanted {
-        "a string" => "a text",
-        wanted if wanted.starts_with("struct") => "an object",
-        wanted => wanted,
-    };
-    format!("{found} where {wanted} is wanted")
+    data_error(file, line, row, format!("byte {byte}: not a record: {}", message.escape_debug()))
 }

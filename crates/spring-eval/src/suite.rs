@@ -15,10 +15,11 @@ mod scores;
 mod summary;
 mod table;
 
-use std::{collections::HashSet, fs::File, io::Read, path::Path};
+use std::{collections::HashSet, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use spring_core::Config;
+use spring_numerics::words;
 
 pub use choice::{Candidate, Choice};
 pub use estimate::Estimate;
@@ -188,9 +189,8 @@ impl Suite {
     /// As [`from_toml`](Self::from_toml).
     pub fn from_toml_with(text: &str, origin: &str, methods: &Methods) -> Result<Self> {
         let fail = |reason: String| Error::File { file: origin.into(), reason };
-        let file: SuiteFile = toml::from_str(text).map_err(|e| {
-            fail(spring_core::spring_store::toml_reason(text, e.message(), e.span()))
-        })?;
+        let file: SuiteFile = toml::from_str(text)
+            .map_err(|e| fail(words::toml_reason(text, e.message(), e.span())))?;
         let suite = Self::of(file, methods).map_err(|error| fail(error.to_string()))?;
         suite.check().map_err(fail)?;
         Ok(suite)
@@ -251,11 +251,11 @@ impl Suite {
         let file = path.display().to_string();
         let fail = |reason: String| Error::File { file: file.clone(), reason };
         let mut text = String::new();
-        let read =
-            File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        let read = spring_numerics::file::open(path)
+            .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
         read.map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => fail("not UTF-8, and so no TOML".into()),
-            _ => fail(error.to_string()),
+            _ => fail(words::of_system(&error)),
         })?;
         if text.len() as u64 > LONGEST {
             return Err(fail(format!("longer than {LONGEST} bytes")));

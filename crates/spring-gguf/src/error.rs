@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use spring_numerics::words;
+
 /// What goes wrong with a GGUF file.
 ///
 /// Every message names the file, the key or tensor where there is one, and what to do.
@@ -7,7 +9,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum GgufError {
     /// The file could not be opened or read.
-    #[error("{path}: cannot {doing}: {source}", path = path.display())]
+    #[error("{path}: cannot {doing}: {}", words::of_system(source), path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -18,8 +20,8 @@ pub enum GgufError {
     },
     /// The file does not begin with the four letters `GGUF`.
     #[error(
-        "{path}: not a GGUF file: it begins with {found:02x?} and not with the letters GGUF; \
-         name a .gguf file",
+        "{path}: not a GGUF file: {}",
+        other_kind(found),
         path = path.display()
     )]
     NotGguf {
@@ -148,3 +150,26 @@ pub enum GgufError {
 
 /// A result whose error is [`GgufError`].
 pub type Result<T, E = GgufError> = std::result::Result<T, E>;
+
+/// What a file is that does not begin with `GGUF`, as far as its first bytes tell, and what to do.
+fn other_kind(found: &[u8]) -> String {
+    let known = match found {
+        [] => "the file is empty: fetch it again",
+        // `version https://git-lfs`
+        b"vers" => words::GIT_LFS_ADVICE,
+        b"ggml" | b"lmgg" | b"ggjt" | b"tjgg" | b"ggla" | b"algg" => {
+            "a GGML file of the time before GGUF: take the model as a .gguf file"
+        }
+        [b'P', b'K', 3, 4] => "a zip archive: unpack it, and name the .gguf file in it",
+        [0x1f, 0x8b, ..] => "a gzip archive: unpack it first (`gunzip`)",
+        [b'<', b'!', ..] | b"<htm" => "a web page, not the file: fetch it again",
+        [b'{' | b'[', ..] => "a JSON file: name a model's folder, or its .gguf file",
+        // Little-endian length of a header below 16 MiB, and zeros: safetensors.
+        [_, _, _, 0] => {
+            "perhaps one of safetensors: name the model's folder, or its \
+             .gguf file"
+        }
+        _ => "it does not begin with the letters GGUF: name a .gguf file, or a model's folder",
+    };
+    known.to_owned()
+}

@@ -228,7 +228,7 @@ fn open_one(path: &Path, limits: &Limits) -> Result<(Header, File)> {
         let doing = doing.to_owned();
         move |source| GgufError::Io { path: path.into(), doing, source }
     };
-    let file = File::open(path).map_err(failed("open the file"))?;
+    let file = spring_numerics::file::open(path).map_err(failed("open the file"))?;
     let length = file.metadata().map_err(failed("tell the file's length"))?.len();
     let header = Header::read(BufReader::with_capacity(1 << 16, &file), length, path, limits)?;
     Ok((header, file))

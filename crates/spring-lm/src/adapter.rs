@@ -193,7 +193,11 @@ impl Adapter {
             if let Some(missing) =
                 self.config.targets.iter().find(|p| !self.layers.contains_key(&(layer, **p)))
             {
-                return fail(format!("layer {layer} {} is missing", missing.name()));
+                return fail(format!(
+                    "layer {layer} {} is missing: the configuration names it, and the file has no \
+                     factors of it; save the adapter anew",
+                    missing.name()
+                ));
             }
         }
         for (&(layer, projection), pair) in &self.layers {
@@ -242,7 +246,8 @@ impl Adapter {
         let json = file
             .note("spring")
             .ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
-        let header: Header = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
+        let header: Header = spring_numerics::words::from_json(json.as_bytes())
+            .map_err(|e| fail(format!("its header: {e}")))?;
         header.config.check().map_err(ModelError::Setting)?;
         let layers = read_factors(&file, |_, _| header.config.rank, |name| Some(name.to_owned()))?;
         Ok(Self { config: header.config, base: header.base, nested: header.nested, layers })

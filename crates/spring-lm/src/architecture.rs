@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use spring_numerics::words;
 
 use crate::{
     Activation, LayerKind, ModelConfig, RopeConfig, RopeScaling,
@@ -177,6 +178,18 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// `eos_token_id` of a `generation_config.json`.
+pub(crate) fn end_tokens(file: &Value) -> Result<Vec<u32>, String> {
+    let Some(object) = file.as_object() else {
+        return Err(format!("{} where an object is wanted", crate::json::kind(file)));
+    };
+    let Some(mut ids) = object.get("eos_token_id").cloned() else { return Ok(Vec::new()) };
+    Kind::Ids.check("eos_token_id", &mut ids)?;
+    let ids: Option<OneOrMany> =
+        words::from_value(ids).map_err(|e| format!("eos_token_id: {e}"))?;
+    Ok(ids.map(OneOrMany::into_vec).unwrap_or_default())
+}
+
 fn defaults(model_type: &str) -> Value {
     match model_type {
         "mistral" => json!({
@@ -217,13 +230,26 @@ fn defaults(model_type: &str) -> Value {
 /// Resolves a parsed `config.json`, the architecture first: another model's file may have other
 /// types in its fields.
 pub(crate) fn resolve(file: &Value) -> Result<ModelConfig, String> {
-    let model_type = file.get("model_type").and_then(Value::as_str).unwrap_or("none");
-    if !SUPPORTED_ARCHITECTURES.contains(&model_type) {
+    let known = SUPPORTED_ARCHITECTURES.join(", ");
+    if !file.is_object() {
         return Err(format!(
-            "model_type is {model_type:?}; supported: {}",
-            SUPPORTED_ARCHITECTURES.join(", ")
+            "{} where an object is wanted, such as transformers writes it",
+            crate::json::kind(file)
         ));
     }
+    let model_type = match file.get("model_type") {
+        Some(Value::String(name)) if SUPPORTED_ARCHITECTURES.contains(&name.as_str()) => name,
+        Some(Value::String(name)) => {
+            return Err(format!("model_type is {name:?}, which is not run; supported: {known}"));
+        }
+        None => return Err(format!("model_type is missing; supported: {known}")),
+        Some(other) => {
+            return Err(format!(
+                "model_type is {}: a text is wanted; supported: {known}",
+                shown(other)
+            ));
+        }
+    };
     for part in [Some(file), file.get("text_config")].into_iter().flatten() {
         if let Some(settings) =
             part.get("quantization_config").filter(|settings| !settings.is_null())
@@ -262,7 +288,7 @@ pub(crate) fn resolve(file: &Value) -> Result<ModelConfig, String> {
             kind.check(key, value)?;
         }
     }
-    let fields: Fields = serde_json::from_value(merged).map_err(|e| e.to_string())?;
+    let fields: Fields = words::from_value(merged).map_err(|e| e.to_string())?;
     fields.resolve(model_type, multimodal)
 }
 

@@ -1,5 +1,6 @@
 //! Chat templates: the turns of a conversation as the text that a model was tuned on.
 
+mod printf;
 mod python;
 mod source;
 mod text;
@@ -156,6 +157,10 @@ fn choose(files: &ModelFiles, settings: &TokenSettings) -> Result<Option<(String
     });
     let mut named: Vec<(String, String, String)> = Vec::new();
     for (name, file, bytes) in own.chain(more) {
+        if bytes.starts_with(crate::json::GIT_LFS) {
+            let reason = crate::json::GIT_LFS_ADVICE.into();
+            return Err(ModelError::Config { file, reason });
+        }
         let source = std::str::from_utf8(bytes).map_err(|e| ModelError::Config {
             file: file.clone(),
             reason: format!("not UTF-8 from byte {} on", e.valid_up_to() + 1),

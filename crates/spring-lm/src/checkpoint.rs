@@ -4,7 +4,6 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
     sync::Arc,
@@ -395,7 +394,7 @@ fn hash_blocks(
 
 /// The first bytes of a file, whole.
 fn hash_head(hash: &mut Digest, path: &Path, len: u64) -> std::io::Result<()> {
-    let (mut file, mut buffer) = (File::open(path)?.take(len), vec![0; 1 << 20]);
+    let (mut file, mut buffer) = (spring_numerics::file::open(path)?.take(len), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(()),
@@ -406,7 +405,7 @@ fn hash_head(hash: &mut Digest, path: &Path, len: u64) -> std::io::Result<()> {
 
 fn hash_file(hash: &mut Digest, path: &Path) -> std::io::Result<()> {
     use std::io::{Seek, SeekFrom};
-    let mut file = File::open(path)?;
+    let mut file = spring_numerics::file::open(path)?;
     let len = file.metadata()?.len();
     hash_blocks(hash, len, |at, buffer| {
         file.seek(SeekFrom::Start(at))?;
@@ -422,7 +421,9 @@ pub(crate) fn read_small(path: &Path) -> Result<Vec<u8>> {
 fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let io = |source| ModelError::Io { path: path.into(), source };
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(io)?;
+    spring_numerics::file::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(io)?;
     if bytes.len() as u64 > limit {
         let reason = format!("longer than {limit} bytes");
         return Err(ModelError::Config { file: path.display().to_string(), reason });

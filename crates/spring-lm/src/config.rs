@@ -1,7 +1,5 @@
 //! The resolved shape of a model.
 
-use serde::Deserialize;
-
 use crate::{ModelError, Projection, Result, RopeConfig, RopeScaling, architecture};
 
 pub(crate) const MAX_LAYERS: usize = 1 << 10;
@@ -114,15 +112,9 @@ impl ModelConfig {
     ///
     /// [`ModelError::Config`] for malformed JSON or a token outside the vocabulary.
     pub fn with_generation_config(mut self, json: &[u8], file: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Generation {
-            eos_token_id: Option<architecture::OneOrMany>,
-        }
         let fail = |reason: String| ModelError::Config { file: file.into(), reason };
-        let generation: Generation =
-            serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
         let eos =
-            generation.eos_token_id.map(architecture::OneOrMany::into_vec).unwrap_or_default();
+            architecture::end_tokens(&crate::json::parse(json).map_err(fail)?).map_err(fail)?;
         if !eos.is_empty() {
             self.eos = eos;
             self.check().map_err(fail)?;

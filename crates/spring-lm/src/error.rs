@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, path::PathBuf};
 
-use spring_numerics::SettingError;
+use spring_numerics::{SettingError, words};
 
 /// A result of this crate.
 pub type Result<T, E = ModelError> = std::result::Result<T, E>;
@@ -12,7 +12,7 @@ pub type Result<T, E = ModelError> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum ModelError {
     /// A file could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {}", words::of_system(source), path = path.display())]
     Io {
         /// The file.
         path: PathBuf,

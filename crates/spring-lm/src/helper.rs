@@ -15,6 +15,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use spring_numerics::words::of_system;
 
 use crate::{Message, ModelError, ModelFiles, Result, Role, tokenizer::LocalTokenizer};
 
@@ -173,7 +174,10 @@ impl Helper {
             return Err(self.failed("there is no program to run it"));
         };
         let start = |error: io::Error| {
-            self.failed(&format!("the process that runs it cannot be started: {error}"))
+            self.failed(&format!(
+                "the process that runs it cannot be started: {}",
+                of_system(&error)
+            ))
         };
         let mut running = Running::start(program, arguments).map_err(start)?;
         let parts = self.files.tokenizer_parts();
@@ -222,8 +226,10 @@ impl Helper {
             (Some(24 | 9), _) => format!("it took more than {seconds} s of computing time"),
             (Some(6), _) => "it asked for more memory than a tokenizer may have".into(),
             (Some(7 | 10 | 11), _) => "it overflowed its stack".into(),
-            (_, Some(status)) => format!("the process that runs it ended ({status}): {error}"),
-            _ => format!("the process that runs it ended: {error}"),
+            (_, Some(status)) => {
+                format!("the process that runs it ended ({status}): {}", of_system(error))
+            }
+            _ => format!("the process that runs it ended: {}", of_system(error)),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! JSON files of models: what is wrong with one, said by place and kind.
 
 use serde_json::Value;
+use spring_numerics::words::Unread;
+pub(crate) use spring_numerics::words::{GIT_LFS, GIT_LFS_ADVICE};
 
 /// The value of a file, or what is wrong with it: its line and column, and what was found.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, String> {
@@ -20,17 +22,12 @@ fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         format!("not UTF-8 from byte {} on: convert it to UTF-8", e.valid_up_to() + 1)
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    serde_json::from_str(text).map_err(|e| not_json(&e, text))
+    serde_json::from_str(text).map_err(|e| not_json(&Unread::from(&e), text))
 }
 
-/// How a pointer of Git LFS begins, which stands in place of a file after a clone without it.
-pub(crate) const GIT_LFS: &[u8] = b"version https://git-lfs";
-pub(crate) const GIT_LFS_ADVICE: &str =
-    "a pointer of Git LFS, not the file: run `git lfs pull` in the folder, or fetch the file anew";
-
 /// What the parser saw, with its place.
-fn not_json(error: &serde_json::Error, text: &str) -> String {
-    let (line, column) = (error.line(), error.column());
+fn not_json(error: &Unread, text: &str) -> String {
+    let (line, column) = (error.line, error.column);
     let place = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let rest = place.get(column.saturating_sub(1)..).unwrap_or_default();
     let hint = ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| {
@@ -41,14 +38,10 @@ fn not_json(error: &serde_json::Error, text: &str) -> String {
         Some(word) => {
             format!("line {line}, column {column}: {word} is no JSON; write a number or null")
         }
-        None if error.is_eof() => {
+        None if error.said.starts_with("it ends too early") => {
             format!("the file ends too early, in line {line}: it is cut short")
         }
-        None => {
-            let message = error.to_string();
-            let what = message.split(" at line ").next().unwrap_or_default();
-            format!("no JSON at line {line}, column {column} ({what})")
-        }
+        None => error.to_string(),
     }
 }
 

@@ -134,6 +134,23 @@ impl Adapter {
         load(dir.as_ref(), Some(base))
     }
 
+    /// The same of files that are open already: `adapter_config.json`, the `spring.json` of a
+    /// folder that this crate wrote, and `adapter_model.safetensors`. `label` is how errors name
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_peft`](Self::load_peft).
+    pub fn load_peft_files(
+        label: &str,
+        config: &[u8],
+        fingerprint: &[u8],
+        factors: std::fs::File,
+    ) -> Result<Self> {
+        let factors = Weights::from_file(factors, format!("{label}/{FACTORS}"))?;
+        assemble(label, config, Some(fingerprint), &factors, None)
+    }
+
     /// Writes a folder that PEFT loads, creating it if need be.
     ///
     /// `base` is the base model's folder or its name on the hub, with `@revision` if it has one:
@@ -203,26 +220,10 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
     if let Some(other) = not_a_folder_of_peft(dir) {
         return Err(fail(other));
     }
-    let bytes = read_small(&dir.join(CONFIG))?;
-    let in_config = |reason: String| fail(format!("{CONFIG}: {reason}"));
-    let json = match crate::json::parse(&bytes).map_err(in_config)? {
-        Value::Object(json) => json,
-        other => {
-            return Err(in_config(format!(
-                "{} where an object is wanted",
-                crate::json::kind(&other)
-            )));
-        }
-    };
-    let patterns = Patterns::read(&bytes).map_err(in_config)?;
-    let (mut config, targets) = parse_config(&json, &label).map_err(in_config)?;
-    let fingerprint = match read_small(&dir.join(FINGERPRINT)) {
-        Ok(bytes) => {
-            let value =
-                crate::json::parse(&bytes).map_err(|e| fail(format!("{FINGERPRINT}: {e}")))?;
-            value["base"].as_str().unwrap_or_default().to_owned()
-        }
-        Err(_) => String::new(),
+    let config = read_small(&dir.join(CONFIG))?;
+    let fingerprint = match dir.join(FINGERPRINT) {
+        path if path.exists() => Some(read_small(&path)?),
+        _ => None,
     };
     let pickled;
     let file = match dir.join(PICKLE) {
@@ -232,6 +233,38 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
             Weights::from_bytes(&pickled, path.display().to_string())?
         }
         _ => Weights::open(&dir.join(FACTORS))?,
+    };
+    assemble(&label, &config, fingerprint.as_deref(), &file, base)
+}
+
+/// An adapter of the contents of its files.
+fn assemble(
+    label: &str,
+    bytes: &[u8],
+    fingerprint: Option<&[u8]>,
+    file: &Weights<'_>,
+    base: Option<&ModelFiles>,
+) -> Result<Adapter> {
+    let fail = |reason: String| ModelError::Adapter { adapter: label.to_owned(), reason };
+    let in_config = |reason: String| fail(format!("{CONFIG}: {reason}"));
+    let json = match crate::json::parse(bytes).map_err(in_config)? {
+        Value::Object(json) => json,
+        other => {
+            return Err(in_config(format!(
+                "{} where an object is wanted",
+                crate::json::kind(&other)
+            )));
+        }
+    };
+    let patterns = Patterns::read(bytes).map_err(in_config)?;
+    let (mut config, targets) = parse_config(&json, label).map_err(in_config)?;
+    let fingerprint = match fingerprint {
+        Some(bytes) => {
+            let value =
+                crate::json::parse(bytes).map_err(|e| fail(format!("{FINGERPRINT}: {e}")))?;
+            value["base"].as_str().unwrap_or_default().to_owned()
+        }
+        None => String::new(),
     };
     let names = file.names();
     let vision =
@@ -251,11 +284,11 @@ fn load(dir: &Path, base: Option<&ModelFiles>) -> Result<Adapter> {
             _ => {}
         }
     }
-    check_ends(&file, &ends, base).map_err(fail)?;
+    check_ends(file, &ends, base).map_err(fail)?;
     let rank = |layer, projection: Projection| {
         patterns.rank(&module(blocks, layer, projection)).unwrap_or(config.rank)
     };
-    let mut layers = read_factors(&file, rank, |name| match name.strip_prefix(PREFIX) {
+    let mut layers = read_factors(file, rank, |name| match name.strip_prefix(PREFIX) {
         Some(rest) if is_vision(rest) || ends.iter().any(|(end, _)| end == name) => None,
         // A name that is no module of a text model is handed on, to be refused.
         rest => Some(rest.map_or(name.to_owned(), |rest| {
@@ -287,6 +320,10 @@ fn not_a_folder_of_peft(dir: &Path) -> Option<String> {
     }
     None
 }
+
+/// What to do with an adapter that is more than factors of linear layers.
+const MERGE: &str =
+    "merge it into its base with PEFT's merge_and_unload and give the result by --model";
 
 /// How torch writes factors anew that cannot be read from a pickle.
 const CONVERT: &str = "torch writes it anew as adapter_model.safetensors, if it is trusted: \
@@ -443,11 +480,9 @@ impl Patterns {
             rank_pattern: Option<Pairs>,
             alpha_pattern: Option<Pairs>,
         }
-        let fields: Fields = serde_json::from_slice(json).map_err(|_| {
-            "rank_pattern and alpha_pattern map names of modules to numbers; something else was \
-             found"
-                .to_owned()
-        })?;
+        // Other programs begin a file with a byte order mark.
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+        let fields: Fields = spring_numerics::words::from_json(json).map_err(|e| e.to_string())?;
         let compile = |name: &str,
                        pairs: Option<Pairs>|
          -> std::result::Result<Vec<(Regex, f64)>, String> {
@@ -544,7 +579,7 @@ fn parse_config(
         _ => return Err("peft_type is missing; only LORA is supported".into()),
     }
     if let Some(bias) = json.get("bias").filter(|bias| !bias.is_null() && *bias != "none") {
-        return Err(format!("bias = {bias} is not supported"));
+        return Err(format!("bias = {bias} is not supported; {MERGE}"));
     }
     let newer = json
         .get("peft_version")
@@ -565,7 +600,7 @@ fn parse_config(
             continue;
         }
         if METHODS.contains(&key.as_str()) {
-            return Err(format!("{key} = {value} is not supported"));
+            return Err(format!("{key} = {value} is not supported; {MERGE}"));
         }
         if newer {
             return Err(format!(
@@ -728,7 +763,10 @@ impl Targets {
                     }
                     // What PEFT chose by itself may be less than all that it could have.
                     false if wanted && !matches!(self.modules, Modules::Found) => {
-                        return Err(format!("layer {layer} {name} is missing"));
+                        return Err(format!(
+                            "layer {layer} {name} is missing: target_modules names it, and the \
+                             file has no factors of it; save the adapter anew"
+                        ));
                     }
                     _ => {}
                 }

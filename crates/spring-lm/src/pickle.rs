@@ -6,13 +6,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
     io::{BufReader, Read, Seek},
     path::Path,
     rc::Rc,
 };
 
 use safetensors::{Dtype, tensor::TensorView};
+use spring_numerics::words::of_system;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::json::{GIT_LFS, GIT_LFS_ADVICE};
@@ -35,8 +35,8 @@ type Result<T> = std::result::Result<T, String>;
 ///
 /// Says what the file holds that is no tensor.
 pub(crate) fn to_safetensors(path: &Path) -> Result<Vec<u8>> {
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
-    let length = file.metadata().map_err(|e| e.to_string())?.len();
+    let mut file = spring_numerics::file::open(path).map_err(|e| of_system(&e))?;
+    let length = file.metadata().map_err(|e| of_system(&e))?.len();
     if length > LARGEST {
         return Err(format!("{length} bytes are more than the {LARGEST} that an adapter may have"));
     }
@@ -45,7 +45,7 @@ pub(crate) fn to_safetensors(path: &Path) -> Result<Vec<u8>> {
         .take(GIT_LFS.len() as u64)
         .read_to_end(&mut begin)
         .and_then(|_| file.rewind())
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| of_system(&e))?;
     if begin == GIT_LFS {
         return Err(GIT_LFS_ADVICE.into());
     }

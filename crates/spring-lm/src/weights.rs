@@ -13,6 +13,7 @@ use std::{
 use half::{bf16, f16};
 use ndarray::Array2;
 use safetensors::{Dtype, tensor::Metadata};
+use spring_numerics::words::{from_json, of_system};
 
 use crate::{ModelError, Result};
 
@@ -63,9 +64,20 @@ impl<'a> Weights<'a> {
     /// [`ModelError::Io`] if it cannot be read, [`ModelError::Weights`] if it is damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let io = |source| ModelError::Io { path: path.into(), source };
-        let file = File::open(path).map_err(io)?;
+        let file = spring_numerics::file::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
         Self::new(Source::File(file), len, path.display().to_string())
+    }
+
+    /// The same of a file that is open already; `label` is how errors name it.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Weights`] if it is damaged or cannot be read.
+    pub fn from_file(file: File, label: String) -> Result<Self> {
+        let fail = |e| ModelError::Weights { file: label.clone(), reason: of_system(&e) };
+        let len = file.metadata().map_err(fail)?.len();
+        Self::new(Source::File(file), len, label)
     }
 
     /// The same of bytes in memory; `label` is how errors name them.
@@ -80,7 +92,7 @@ impl<'a> Weights<'a> {
     fn new(source: Source<'a>, len: u64, label: String) -> Result<Self> {
         let fail = |reason: String| ModelError::Weights { file: label.clone(), reason };
         let mut size = [0; 8];
-        source.read_at(0, &mut size).map_err(|e| fail(e.to_string()))?;
+        source.read_at(0, &mut size).map_err(|e| fail(of_system(&e)))?;
         let first = size;
         let size = u64::from_le_bytes(size);
         if crate::json::GIT_LFS.starts_with(&first) {
@@ -91,10 +103,10 @@ impl<'a> Weights<'a> {
             return Err(fail(format!("its header of {size} bytes does not fit")));
         }
         let mut header = vec![0; size as usize];
-        source.read_at(8, &mut header).map_err(|e| fail(e.to_string()))?;
+        source.read_at(8, &mut header).map_err(|e| fail(of_system(&e)))?;
         // Reading checks that every tensor's offsets fit its shape and follow the one before.
         let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|e| fail(e.to_string()))?;
+            from_json(&header).map_err(|e| fail(format!("its header: {}", e.in_its_line())))?;
         let start = size + 8;
         if start.checked_add(metadata.data_len() as u64) != Some(len) {
             return Err(fail(format!(
@@ -139,7 +151,10 @@ impl<'a> Weights<'a> {
         while at < end {
             let block = &mut block[..BLOCK.min(end - at)];
             self.source.read_at(self.start + at as u64, block).map_err(|e| {
-                ModelError::Weights { file: self.label.clone(), reason: format!("{name}: {e}") }
+                ModelError::Weights {
+                    file: self.label.clone(),
+                    reason: format!("{name}: {}", of_system(&e)),
+                }
             })?;
             match info.dtype {
                 Dtype::F32 => {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::error::Category;
+use spring_numerics::words;
 use thiserror::Error;
 
 use crate::Interaction;
@@ -45,7 +46,7 @@ spring_numerics::setters! {
 #[non_exhaustive]
 pub enum JsonlError {
     /// The file could not be read on; the reader ends here.
-    #[error("{label}:{line}: cannot read: {source}")]
+    #[error("{label}:{line}: cannot be read: {}", words::of_system(source))]
     Io {
         /// The file's label.
         label: String,
@@ -256,12 +257,13 @@ impl<R: BufRead> JsonlReader<R> {
         }
         let refuse = |error: &serde_json::Error| match error.classify() {
             Category::Data => {
-                let message = wrong_field(text).unwrap_or_else(|| printable(error));
+                let message =
+                    wrong_field(text).unwrap_or_else(|| printable(&words::of_json(error)));
                 JsonlError::NotInteraction { label: label.clone(), line, message }
             }
             _ if text.trim_start().starts_with('[') => other(LIST),
             _ => {
-                let message = printable(error);
+                let message = printable(&words::of_json(error));
                 JsonlError::NotJson { label: label.clone(), line, column: error.column(), message }
             }
         };
@@ -312,6 +314,8 @@ const MAGIC: &[(&[u8], &str)] = &[
     (b"PAR1", "a Parquet file; write it as JSON Lines first"),
     (b"\xff\xfe", "UTF-16; convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"),
     (b"\xfe\xff", "UTF-16; convert it to UTF-8 (`iconv -f UTF-16 -t UTF-8`)"),
+    (words::GIT_LFS, words::GIT_LFS_ADVICE),
+    (b"GGUF", "a GGUF file, which holds a model; name it by --model"),
     (b"From ", "an mbox of mails; write a JSON object a line for each mail"),
 ];
 
@@ -387,12 +391,8 @@ pub fn without_lone_surrogates(json: &str) -> Option<String> {
     found.then(|| out + &json[copied..])
 }
 
-/// The parser's message without its own line count, cut to a length and with control characters
-/// escaped: it may quote the input.
-fn printable(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let message = message.strip_suffix(&place).unwrap_or(&message);
+/// A message cut to a length and with control characters escaped: it may quote the input.
+fn printable(message: &str) -> String {
     let mut printable = String::new();
     for (index, character) in message.chars().enumerate() {
         if index == MAX_MESSAGE_CHARS {

@@ -102,7 +102,7 @@ fn a_mismatch_of_any_kind_is_rebuilt_with_its_reason() {
             GraphOrigin::Rebuilt(reason) => reason,
             other => panic!("{other:?}"),
         };
-    assert!(rebuilt(&mut vectors_of(&index), "u2").contains("cannot read"));
+    assert!(rebuilt(&mut vectors_of(&index), "u2").contains("cannot be read"));
     assert!(rebuilt(&mut vectors_of(&index), "../u1").contains("cannot name"));
     let mut changed = vectors_of(&index);
     changed.add(5, &[1.0; 8]).unwrap();

@@ -36,7 +36,7 @@ fn lines_are_counted_and_blank_ones_skipped() {
 #[test]
 fn every_defect_is_one_clear_error_and_reading_goes_on() {
     let bad: [(&[u8], &str); 13] = [
-        (b"{\"user\"", "f.jsonl:2: not JSON at byte 7: EOF"),
+        (b"{\"user\"", "f.jsonl:2: not JSON at byte 7: it ends too early"),
         (b"[1] x", "f.jsonl:2: a JSON list; one object a line"),
         (br#"["ada","1","2026-01-31T09:30:00Z","p","r"]"#, "f.jsonl:2: not an interaction: a list"),
         (
@@ -50,14 +50,14 @@ fn every_defect_is_one_clear_error_and_reading_goes_on() {
         (br#"{"prompt":null}"#, "f.jsonl:2: not an interaction: `prompt` is null"),
         (b"7", "f.jsonl:2: not an interaction: a number; an object is needed"),
         (b"\xff{}", "f.jsonl:2: not UTF-8 from byte 1"),
-        (br#"{"user":"ada"}"#, "f.jsonl:2: not an interaction: missing field `id`"),
+        (br#"{"user":"ada"}"#, "f.jsonl:2: not an interaction: `id` is missing"),
         (br#"{"user":"","id":"1"}"#, "f.jsonl:2: not an interaction: user id is blank"),
         (
             br#"{"time":"yesterday"}"#,
             "f.jsonl:2: not an interaction: time \"yesterday\" is not RFC 3339",
         ),
         (br#"{"response":" "}"#, "f.jsonl:2: not an interaction: response is blank"),
-        (b"{\"a\x1bb\":1}", "f.jsonl:2: not JSON at byte 4: control character"),
+        (b"{\"a\x1bb\":1}", "f.jsonl:2: not JSON at byte 4: a line break or control character"),
     ];
     for (bytes, message) in bad {
         let mut text = line("1", "x").into_bytes();
@@ -135,7 +135,7 @@ fn a_read_error_ends_the_stream() {
     let mut reader = JsonlReader::new(BufReader::new(first.as_bytes().chain(Broken)), "f");
     assert!(reader.next().unwrap().is_ok());
     let error = reader.next().unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "f:2: cannot read: gone");
+    assert_eq!(error.to_string(), "f:2: cannot be read: gone");
     assert!(reader.next().is_none());
 }
 

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use spring_numerics::words::{GIT_LFS, GIT_LFS_ADVICE, of_system};
+
 use crate::{Error, Result, TextScores};
 
 /// The longest line, in bytes.
@@ -88,6 +90,7 @@ fn not_a_string(line: &[u8], error: &serde_json::Error) -> String {
             };
             format!("not a JSON string: {found}; {wanted}")
         }
+        Err(_) if line.starts_with(GIT_LFS) => GIT_LFS_ADVICE.into(),
         Err(_) => format!("not a JSON string: no JSON at column {}; {wanted}", error.column()),
     }
 }
@@ -103,9 +106,9 @@ struct Strings {
 impl Strings {
     fn open(path: &Path) -> Result<Self> {
         let label = path.display().to_string();
-        match File::open(path) {
+        match spring_numerics::file::open(path) {
             Ok(file) => Ok(Self { reader: BufReader::new(file), label, line: 0, strings: 0 }),
-            Err(error) => Err(Error::File { file: label, reason: error.to_string() }),
+            Err(error) => Err(Error::File { file: label, reason: of_system(&error) }),
         }
     }
 
@@ -114,7 +117,7 @@ impl Strings {
             let mut line = Vec::new();
             self.line += 1;
             let read = (&mut self.reader).take(LONGEST + 1).read_until(b'\n', &mut line);
-            read.map_err(|error| self.error(format!("cannot read: {error}")))?;
+            read.map_err(|error| self.error(format!("cannot be read: {}", of_system(&error))))?;
             if line.is_empty() {
                 return Ok(None);
             }

@@ -6,6 +6,8 @@ pub mod digest;
 #[cfg(feature = "simd")]
 pub mod dot;
 pub mod exp;
+#[cfg(feature = "file")]
+pub mod file;
 pub mod key;
 #[cfg(feature = "simd")]
 pub mod lanes;
@@ -18,6 +20,7 @@ pub mod setting;
 #[cfg(feature = "simd")]
 pub mod simd;
 pub mod whitespace;
+pub mod words;
 
 pub use setting::SettingError;
 

@@ -1,6 +1,6 @@
 //! Every setting of the method in one place, read from TOML; the defaults are the paper's.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use spring_drift::{ScorerConfig, Selection, SignalConfig};
@@ -10,6 +10,7 @@ use spring_memory::{
     Bm25Config, Bm25Index, BufferPolicyConfig, DEFAULT_CAPACITY, DenseConfig, DocumentFields,
     SearchMode, SettingError, Tokenizer,
 };
+use spring_numerics::words;
 
 use crate::{Error, Result};
 
@@ -238,7 +239,7 @@ impl Config {
     pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
         let fail = |reason: String| Error::Config { origin: origin.into(), reason };
         let config: Self = toml::from_str(text)
-            .map_err(|e| fail(crate::toml_reason(text, e.message(), e.span())))?;
+            .map_err(|e| fail(words::toml_reason(text, e.message(), e.span())))?;
         config.out_of_range().map_err(|error| fail(error.to_string()))?;
         Ok(config)
     }
@@ -254,11 +255,11 @@ impl Config {
             origin: path.display().to_string(),
             reason: match error.kind() {
                 std::io::ErrorKind::InvalidData => "not UTF-8, and so no TOML".into(),
-                _ => error.to_string(),
+                _ => words::of_system(&error),
             },
         };
         let mut text = String::new();
-        File::open(path)
+        spring_numerics::file::open(path)
             .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
             .map_err(io)?;
         if text.len() as u64 > LONGEST {
@@ -295,11 +296,13 @@ impl Config {
         let (key, value) = change.split_once('=').ok_or_else(|| fail("expected KEY=VALUE"))?;
         let line = |value: &str| toml::from_str::<toml::Table>(&format!("{key} = {value}"));
         let text = toml::Value::from(value.trim()).to_string();
-        let change = line(value).or_else(|_| line(&text)).map_err(|e| fail(e.message()))?;
+        let change = line(value)
+            .or_else(|_| line(&text))
+            .map_err(|e| fail(&words::parsed(e.message(), words::Language::Toml)))?;
         let mut settings = toml::Table::try_from(self).map_err(|e| fail(&e.to_string()))?;
         merge(&mut settings, change);
         let config: Self = settings.try_into().map_err(|e: toml::de::Error| {
-            let said = crate::words::toml_words(e.message());
+            let said = words::parsed(e.message(), words::Language::Toml);
             fail(&said)
         })?;
         config.out_of_range().map_err(|error| fail(&error.to_string()))?;

@@ -125,6 +125,7 @@ macro_rules! contract_tests {
             a_user_moves_whole
             an_import_that_is_stopped_or_late_leaves_nothing
             what_no_export_wrote_is_refused
+            an_export_that_was_cut_short_or_changed_is_noticed
         }
     };
     ($subject:ty: $($case:ident)*) => {

@@ -379,4 +379,7 @@ pub struct Transferred {
     pub answers: u64,
     /// Whether the settings that came along differ from those of the state.
     pub settings_differ: bool,
+    /// Whether the folder has checksums; those that older versions wrote have none, so that a file
+    /// which was cut short may go unnoticed.
+    pub has_checksums: bool,
 }

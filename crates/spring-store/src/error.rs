@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use spring_memory::{InteractionId, JsonlError, SettingError, UserId};
+use spring_numerics::words;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -196,7 +197,7 @@ impl Error {
 #[non_exhaustive]
 pub enum TransferError {
     /// A file could not be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {}", words::of_system(source), path = path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -13,7 +13,6 @@ pub mod record;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
-mod words;
 
 pub use backend::Backend;
 pub use config::{
@@ -28,7 +27,7 @@ pub use data::{
 };
 pub use error::{Error, Result, TransferError};
 pub use memory::{Memory, MemoryStore};
+pub use spring_numerics::words::toml_reason;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Access, Sqlite, SqliteStore};
 pub use store::{Step, Store};
-pub use words::toml_reason;

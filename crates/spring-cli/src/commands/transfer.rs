@@ -76,6 +76,13 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     let imported =
         interrupt::or_interrupted(store.import(&command.folder, &fits, &mut reading(&mut bars)))?;
     bars.finish();
+    if !imported.has_checksums {
+        output::say(&format!(
+            "spring: warning: {} was exported by an older version, without checksums: what was cut \
+             short at the end of a line is not noticed; exporting anew adds them",
+            command.folder.display()
+        ));
+    }
     if imported.settings_differ {
         output::say(&format!(
             "spring: warning: this state's settings differ from those of {} and stay; `spring \

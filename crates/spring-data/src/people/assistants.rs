@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::Value;
+use spring_numerics::words::from_json;
 
 use super::{
     error::{Error, Result},
@@ -32,10 +33,15 @@ impl Reader for ChatGpt {
         found: &mut Found,
     ) -> Result<()> {
         each(bundle, entries, options, found, |bytes, file, line, found| {
-            match serde_json::from_slice::<GptConversation>(bytes) {
+            match from_json::<GptConversation>(bytes) {
                 Ok(conversation) => conversation.read(file, line, found),
                 Err(error) => {
-                    found.problem(file, line, None, format!("not a conversation: {error}"));
+                    found.problem(
+                        file,
+                        line,
+                        None,
+                        format!("not a conversation: {}", error.in_its_line()),
+                    );
                     Ok(())
                 }
             }
@@ -54,10 +60,15 @@ impl Reader for Claude {
         found: &mut Found,
     ) -> Result<()> {
         each(bundle, entries, options, found, |bytes, file, line, found| {
-            match serde_json::from_slice::<ClaudeConversation>(bytes) {
+            match from_json::<ClaudeConversation>(bytes) {
                 Ok(conversation) => conversation.read(file, line, options, found),
                 Err(error) => {
-                    found.problem(file, line, None, format!("not a conversation: {error}"));
+                    found.problem(
+                        file,
+                        line,
+                        None,
+                        format!("not a conversation: {}", error.in_its_line()),
+                    );
                     Ok(())
                 }
             }

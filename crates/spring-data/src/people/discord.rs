@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use spring_numerics::words::from_json;
 
 use super::{
     assistants::each,
@@ -107,9 +108,9 @@ impl Reader for Discord {
 
 fn export(bundle: &Bundle, entry: &Entry, options: &Options, found: &mut Found) -> Result<()> {
     let file = found.file(&entry.label);
-    let export: Export = serde_json::from_str(&bundle.text(entry)?).map_err(|error| {
-        let place = format!("{}:{}", entry.label, error.line());
-        file_error(&place, &format!("not an export of Discord: {error}"))
+    let export: Export = from_json(bundle.text(entry)?.as_bytes()).map_err(|error| {
+        let place = format!("{}:{}", entry.label, error.line);
+        file_error(&place, &format!("not an export of Discord: {}", error.in_its_line()))
     })?;
     let title = export.channel.name.unwrap_or_default();
     let id = scalar(export.channel.id.as_ref()).unwrap_or_default();
@@ -172,10 +173,10 @@ fn package(
     let conversation = found.conversation(&key, Kind::Chat, &title);
     let me = found.person("me", "discord-package")?;
     each(bundle, &[entry], options, found, |bytes, file, line, found| {
-        let own: Own = match serde_json::from_slice(bytes) {
+        let own: Own = match from_json(bytes) {
             Ok(own) => own,
             Err(error) => {
-                found.problem(file, line, None, format!("not a message: {error}"));
+                found.problem(file, line, None, format!("not a message: {}", error.in_its_line()));
                 return Ok(());
             }
         };

@@ -6,6 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use spring_numerics::words::of_system;
+
 use super::{
     error::{Error, Result},
     found::{Found, Kind, Message, one_line},
@@ -90,7 +92,9 @@ fn repository(folder: &Path, label: &str, options: &Options, found: &mut Found) 
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| fail(format!("the git program cannot be run: {error}")))?;
+        .map_err(|error| {
+            fail(format!("the git program cannot be run: {}; is it installed?", of_system(&error)))
+        })?;
     let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(fail("the git program has no output".into()));
     };
@@ -105,7 +109,7 @@ fn repository(folder: &Path, label: &str, options: &Options, found: &mut Found) 
     if result.is_err() {
         let _ = child.kill();
     }
-    let status = child.wait().map_err(|error| fail(error.to_string()))?;
+    let status = child.wait().map_err(|error| fail(of_system(&error)))?;
     let said = said.join().unwrap_or_default();
     result?;
     if !status.success() {
@@ -142,7 +146,7 @@ fn commits(
         let read = (&mut *reader)
             .take(most)
             .read_until(0, &mut field)
-            .map_err(|error| file_error(label, &error.to_string()))?;
+            .map_err(|error| file_error(label, &of_system(&error)))?;
         if read == 0 {
             return Ok(());
         }

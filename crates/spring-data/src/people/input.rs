@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use spring_numerics::words::{GIT_LFS, GIT_LFS_ADVICE, of_system};
+
 use super::{
     error::{Error, Result},
     left_out::{Reason, Tally},
@@ -73,10 +75,7 @@ impl Bundle {
     pub(crate) fn open(path: &Path, stop: fn() -> bool, tally: &mut Tally) -> Result<Self> {
         let label =
             if path == Path::new("-") { "stdin".into() } else { path.display().to_string() };
-        let fail = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => file_error(&label, "no such file or folder"),
-            _ => file_error(&label, &error.to_string()),
-        };
+        let fail = |error: io::Error| file_error(&label, &of_system(&error));
         let mut bundle =
             Self { label: label.clone(), folder: None, entries: Vec::new(), archive: None, stop };
         if path == Path::new("-") {
@@ -94,12 +93,12 @@ impl Bundle {
             }
             return Ok(bundle);
         }
-        let mut file = File::open(path).map_err(fail)?;
         if !kind.is_file() {
             // A pipe can be read once.
-            let bytes = bundle.drain(file)?;
+            let bytes = bundle.drain(File::open(path).map_err(fail)?)?;
             return bundle.of_bytes(bytes, &name);
         }
+        let mut file = spring_numerics::file::open(path).map_err(fail)?;
         let mut magic = [0; 4];
         let read = file.read(&mut magic).map_err(fail)?;
         if read == 4 && magic == *b"PK\x03\x04" {
@@ -158,7 +157,7 @@ impl Bundle {
         if depth > DEEPEST {
             return Err(file_error(&label, &format!("folders more than {DEEPEST} deep")));
         }
-        let fail = |error: io::Error| file_error(&label, &error.to_string());
+        let fail = |error: io::Error| file_error(&label, &of_system(&error));
         for item in fs::read_dir(folder).map_err(fail)? {
             if (self.stop)() {
                 return Err(Error::Stopped);
@@ -198,7 +197,7 @@ impl Bundle {
         match &entry.origin {
             Origin::Bytes(bytes) => self.unpacked(entry, Cursor::new(bytes), read),
             Origin::Path(path) => {
-                let file = File::open(path).map_err(|error| fail(error.to_string()))?;
+                let file = spring_numerics::file::open(path).map_err(|e| fail(of_system(&e)))?;
                 self.unpacked(entry, file, read)
             }
             Origin::Member(index) => {
@@ -232,6 +231,7 @@ impl Bundle {
                     })?;
                 read(&mut BufReader::with_capacity(1 << 16, self.guarded(unpacked)))
             }
+            head if head.starts_with(GIT_LFS) => Err(file_error(&entry.label, GIT_LFS_ADVICE)),
             [b'B', b'Z', b'h', ..] => {
                 Err(file_error(&entry.label, "a bzip2 archive: unpack it first (bunzip2)"))
             }
@@ -247,7 +247,7 @@ impl Bundle {
     }
 
     fn read_error(&self, label: &str, error: &io::Error) -> Error {
-        if (self.stop)() { Error::Stopped } else { file_error(label, &error.to_string()) }
+        if (self.stop)() { Error::Stopped } else { file_error(label, &of_system(error)) }
     }
 
     /// The first bytes of an entry; nothing of one that cannot be unpacked.

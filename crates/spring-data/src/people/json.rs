@@ -5,6 +5,7 @@ use std::io::{BufRead, Cursor};
 use jiff::Timestamp;
 use serde_json::{Map, Value, error::Category};
 use spring_memory::{Interaction, JsonlError, JsonlReader, without_lone_surrogates};
+use spring_numerics::words::{of_json, of_system};
 
 use super::{
     error::{Error, Result, shown},
@@ -65,7 +66,7 @@ fn read(
     let label = sink.label.clone();
     let io = |error: std::io::Error| match (options.stop)() {
         true => Error::Stopped,
-        false => file_error(&label, &error.to_string()),
+        false => file_error(&label, &of_system(&error)),
     };
     if !is_lines(head) {
         // A list or values over several lines: what is broken there leaves nothing to go on with.
@@ -136,11 +137,18 @@ impl Sink {
         found: &mut Found,
     ) -> Result<()> {
         let file = self.file;
-        if self.rows.is_none()
-            && let Ok(own) = serde_json::from_slice::<Interaction>(bytes)
-            && own.prompt.len().max(own.response.len()) <= LONGEST_TEXT
-        {
-            return self.push(own, line, found);
+        if self.rows.is_none() {
+            match serde_json::from_slice::<Interaction>(bytes) {
+                Ok(own) if own.prompt.len().max(own.response.len()) <= LONGEST_TEXT => {
+                    return self.push(own, line, found);
+                }
+                // Whose text it is, or which, cannot be told.
+                Err(error) if of_json(&error).ends_with("leave one of them") => {
+                    found.problem(file, line, None, of_json(&error));
+                    return Ok(());
+                }
+                _ => {}
+            }
         }
         let value = match parse(bytes) {
             Ok(value) => value,
@@ -291,7 +299,7 @@ fn said_by(bytes: &[u8], error: &serde_json::Error) -> String {
         }
         Some(Err(JsonlError::OtherKind { kind, .. })) => kind.to_owned(),
         Some(Err(JsonlError::NotInteraction { message, .. })) => message,
-        _ => format!("not JSON: {}", shown(&error.to_string())),
+        _ => format!("not JSON: {}", shown(&of_json(error))),
     }
 }
 

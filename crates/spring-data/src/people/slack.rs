@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use spring_numerics::words::from_json;
 
 use super::{
     assistants::each,
@@ -92,20 +93,22 @@ impl Reader for Slack {
             entries.iter().copied().filter(move |e| e.file_name() == name).collect::<Vec<_>>()
         };
         each(bundle, &with("users.json"), options, found, |bytes, file, line, found| {
-            match serde_json::from_slice::<User>(bytes) {
+            match from_json::<User>(bytes) {
                 Ok(user) => {
                     let profile = user.profile.unwrap_or_default();
                     let all = [profile.display_name, user.real_name, profile.real_name, user.name];
                     let name = all.into_iter().flatten().find(|name| !name.trim().is_empty());
                     names.insert(user.id, name.unwrap_or_default());
                 }
-                Err(error) => found.problem(file, line, None, format!("not a user: {error}")),
+                Err(error) => {
+                    found.problem(file, line, None, format!("not a user: {}", error.in_its_line()))
+                }
             }
             Ok(())
         })?;
         for list in ["channels.json", "groups.json", "mpims.json", "dms.json"] {
             each(bundle, &with(list), options, found, |bytes, file, line, found| {
-                match serde_json::from_slice::<Channel>(bytes) {
+                match from_json::<Channel>(bytes) {
                     Ok(channel) => {
                         // A direct message's folder has its id for a name.
                         let key = channel.name.clone().or(channel.id).unwrap_or_default();
@@ -120,9 +123,12 @@ impl Reader for Slack {
                         };
                         titles.insert(key, title);
                     }
-                    Err(error) => {
-                        found.problem(file, line, None, format!("not a channel: {error}"))
-                    }
+                    Err(error) => found.problem(
+                        file,
+                        line,
+                        None,
+                        format!("not a channel: {}", error.in_its_line()),
+                    ),
                 }
                 Ok(())
             })?;
@@ -136,10 +142,15 @@ impl Reader for Slack {
                     false => format!("#{channel}"),
                 });
             each(bundle, &[*entry], options, found, |bytes, file, line, found| {
-                match serde_json::from_slice::<Raw>(bytes) {
+                match from_json::<Raw>(bytes) {
                     Ok(raw) => take(raw, &channel, &title, &names, (file, line), found),
                     Err(error) => {
-                        found.problem(file, line, None, format!("not a message: {error}"));
+                        found.problem(
+                            file,
+                            line,
+                            None,
+                            format!("not a message: {}", error.in_its_line()),
+                        );
                         Ok(())
                     }
                 }

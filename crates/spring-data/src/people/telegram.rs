@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use spring_numerics::words::from_json;
 
 use super::{
     error::Result,
@@ -80,9 +81,9 @@ impl Reader for Telegram {
         for entry in entries {
             let file = found.file(&entry.label);
             let text = bundle.text(entry)?;
-            let export: Export = serde_json::from_str(&text).map_err(|error| {
-                let place = format!("{}:{}", entry.label, error.line());
-                file_error(&place, &format!("not an export of Telegram: {error}"))
+            let export: Export = from_json(text.as_bytes()).map_err(|error| {
+                let place = format!("{}:{}", entry.label, error.line);
+                file_error(&place, &format!("not an export of Telegram: {}", error.in_its_line()))
             })?;
             let owner = export.personal_information;
             let more = [export.chats, export.left_chats].into_iter().flatten();

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
 
 use serde::{Deserialize, Serialize};
 use spring_core::spring_memory::UserId;
+use spring_numerics::words::{from_json, of_system, toml_reason};
 use toml::{Table, Value};
 
 use super::{
@@ -35,8 +36,9 @@ pub(super) fn claim(folder: &Path, suite: &Suite, mut origins: Origins) -> Resul
     match fs::read_to_string(&path) {
         Ok(there) => {
             let asked = settings.parse().map_err(|error| fail(format!("{error}")))?;
-            let known: Table = there.parse().map_err(|error| {
-                fail(format!("damaged: {error}; choose another folder, or delete it"))
+            let known: Table = there.parse().map_err(|error: toml::de::Error| {
+                let said = toml_reason(&there, error.message(), error.span());
+                fail(format!("damaged: {said}; choose another folder, or delete it"))
             })?;
             let kept = origins_of(&there);
             let differs = origins
@@ -141,11 +143,11 @@ pub(super) fn domain_users(folder: &Path) -> Result<DomainUsers> {
     let path = folder.join("domain.json");
     let fail = |reason: String| Error::File { file: path.display().to_string(), reason };
     match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+        Ok(bytes) => from_json(&bytes).map_err(|error| {
             fail(format!("damaged: {error}; delete the folder, and run the suite again"))
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(DomainUsers::new()),
-        Err(error) => Err(fail(error.to_string())),
+        Err(error) => Err(fail(of_system(&error))),
     }
 }
 

@@ -9,17 +9,21 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use spring_lm::Adapter;
-use spring_numerics::digest::Digest;
+use spring_numerics::{
+    digest::Digest,
+    words::{from_json, of_json, of_system},
+};
 
 use crate::{Error, Result};
 
 /// The SHA-256 of a file, in hexadecimal digits, in constant memory.
 pub(super) fn hash_of(path: &Path) -> Result<String> {
     let mut digest = Digest::new();
-    let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut digest));
+    let copied = spring_numerics::file::open(path)
+        .and_then(|mut file| std::io::copy(&mut file, &mut digest));
     copied.map_err(|error| Error::File {
         file: path.display().to_string(),
-        reason: error.to_string(),
+        reason: of_system(&error),
     })?;
     Ok(digest.hex())
 }
@@ -27,7 +31,7 @@ pub(super) fn hash_of(path: &Path) -> Result<String> {
 pub(super) fn save_adapters(folder: &Path, adapters: &[Adapter]) -> Result<()> {
     fs::create_dir_all(folder).map_err(|error| Error::File {
         file: folder.display().to_string(),
-        reason: error.to_string(),
+        reason: of_system(&error),
     })?;
     // The first one comes last: where it is, all of them are.
     for (t, adapter) in adapters.iter().enumerate().rev() {
@@ -47,7 +51,7 @@ pub(super) fn load_adapters(folder: &Path) -> Result<Vec<Adapter>> {
 pub(super) fn read_adapter(path: &Path) -> Result<Adapter> {
     let bytes = fs::read(path).map_err(|error| Error::File {
         file: path.display().to_string(),
-        reason: error.to_string(),
+        reason: of_system(&error),
     })?;
     Ok(Adapter::from_bytes(&bytes).map_err(spring_core::Error::from)?)
 }
@@ -62,36 +66,39 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     written.map_err(|error| Error::File {
         file: path.display().to_string(),
-        reason: error.to_string(),
+        reason: of_system(&error),
     })
 }
 
 pub(super) fn unwritable(error: serde_json::Error) -> Error {
-    Error::NotEnough(format!("a result cannot be written as JSON: {error}"))
+    Error::NotEnough(format!("a result cannot be written as JSON: {}", of_json(&error)))
 }
 
 /// The lines of a JSONL file, none if it is not there. A last line without its end was cut off by a
 /// crash: it is dropped, and what it stands for is run again.
 pub(super) fn read_lines<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>> {
     let label = path.display().to_string();
-    let file = match File::open(path) {
+    let file = match spring_numerics::file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(Error::File { file: label, reason: error.to_string() }),
+        Err(error) => return Err(Error::File { file: label, reason: of_system(&error) }),
     };
     let (mut reader, mut lines, mut line) = (BufReader::new(file), Vec::new(), Vec::new());
     loop {
         line.clear();
         let read = reader.read_until(b'\n', &mut line);
-        read.map_err(|error| Error::File { file: label.clone(), reason: error.to_string() })?;
+        read.map_err(|error| Error::File { file: label.clone(), reason: of_system(&error) })?;
         if line.last() != Some(&b'\n') {
             return Ok(lines);
         }
         let number = lines.len() as u64 + 1;
-        lines.push(serde_json::from_slice(&line).map_err(|error| Error::Line {
+        lines.push(from_json(&line).map_err(|error| Error::Line {
             file: label.clone(),
             line: number,
-            reason: format!("damaged: {error}; delete the line and run the suite again"),
+            reason: format!(
+                "damaged: {}; delete the line and run the suite again",
+                error.in_its_line()
+            ),
         })?);
     }
 }
@@ -110,7 +117,7 @@ pub(super) fn append(path: &Path) -> Result<File> {
     };
     open().map_err(|error| Error::File {
         file: path.display().to_string(),
-        reason: error.to_string(),
+        reason: of_system(&error),
     })
 }
 
@@ -121,5 +128,5 @@ pub(super) fn append_line(file: &Mutex<File>, line: &impl Serialize) -> Result<(
         Err(_) => return Err(Error::NotEnough("another user's run failed".into())),
     };
     written
-        .map_err(|error| Error::File { file: "the run's folder".into(), reason: error.to_string() })
+        .map_err(|error| Error::File { file: "the run's folder".into(), reason: of_system(&error) })
 }

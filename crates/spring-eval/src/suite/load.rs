@@ -72,7 +72,10 @@ impl<'d> Source<'d> {
         let texts = synthesize(&config?)?;
         let fail = |error: std::io::Error| Error::File {
             file: name.to_owned(),
-            reason: format!("a temporary file cannot be written: {error}"),
+            reason: format!(
+                "a temporary file cannot be written: {}",
+                spring_numerics::words::of_system(&error)
+            ),
         };
         let file = NamedTempFile::with_suffix(".jsonl").map_err(fail)?;
         let mut writer = BufWriter::new(file.as_file());

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use spring_numerics::words::{from_json, of_system};
+
 use super::{
     Suite, Summary,
     choice::{candidates, stages},
@@ -53,8 +55,8 @@ pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteO
 fn users(folder: &Path) -> Result<Vec<SuiteData>> {
     let path = folder.join("users.json");
     let fail = |reason: String| Error::File { file: path.display().to_string(), reason };
-    let bytes = fs::read(&path).map_err(|error| fail(error.to_string()))?;
-    serde_json::from_slice(&bytes)
+    let bytes = fs::read(&path).map_err(|error| fail(of_system(&error)))?;
+    from_json(&bytes)
         .map_err(|error| fail(format!("damaged: {error}; run the suite again, which writes it")))
 }
 

@@ -2,12 +2,12 @@
 //! differ from them.
 
 use minijinja::{
-    Environment, Error, ErrorKind, State, Value,
-    formatting::{FormatStyle, format},
+    AutoEscape, Environment, Error, ErrorKind, State, Value,
     value::{Kwargs, Rest, Tuple, ValueKind, from_args},
 };
 
 use super::{
+    printf::printf,
     source::{REMAINDER, SEQUENCE},
     text::{is_printable, python_str, tojson},
 };
@@ -15,13 +15,35 @@ use super::{
 /// Makes an environment's values behave as Python's.
 pub(super) fn install(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(method);
-    environment.set_formatter(|out, _, value| Ok(out.write_str(&python_str(value))?));
+    environment.set_formatter(|out, state, value| {
+        // Within `autoescape` alone.
+        let text = match matches!(state.auto_escape(), AutoEscape::Html) && !value.is_safe() {
+            true => escaped(&python_str(value)),
+            false => python_str(value),
+        };
+        Ok(out.write_str(&text)?)
+    });
 
     minijinja_contrib::add_to_environment(environment);
     environment.add_filter("truncate", truncate);
     environment.add_filter("wordwrap", word_wrap);
     environment.add_filter("int", int);
-    environment.add_filter("forceescape", minijinja::filters::escape);
+    environment.add_filter("float", float);
+    environment.add_filter("format", |text: &Value, positional: Rest<Value>, named: Kwargs| {
+        formatted(&python_str(text), &positional, &named)
+    });
+    environment.add_filter("list", |value: &Value| -> Result<Value, Error> {
+        Ok(sequence(value)?.try_iter()?.collect())
+    });
+    for name in ["escape", "e"] {
+        environment.add_filter(name, |value: &Value| match value.is_safe() {
+            true => value.clone(),
+            false => Value::from_safe_string(escaped(&python_str(value))),
+        });
+    }
+    environment.add_filter("forceescape", |value: &Value| {
+        Value::from_safe_string(escaped(&python_str(value)))
+    });
     environment.add_filter("tojson", |value: &Value, positional: Rest<Value>, named: Kwargs| {
         tojson(value, &positional, &named)
     });
@@ -52,6 +74,22 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     });
 }
 
+/// A text for HTML, as markupsafe writes it.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&#39;"),
+            '"' => out.push_str("&#34;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// The arguments of a call by position or name, as Python takes them.
 fn arguments<const N: usize>(
     names: [&str; N],
@@ -78,12 +116,12 @@ fn truncate(text: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Stri
     let (length, leeway) = (number(length, 255)?, number(leeway, 5)?);
     let end = end.map_or("...".into(), |end| python_str(&end));
     let text = python_str(text);
-    if text.chars().count() <= length + leeway {
-        return Ok(text);
-    }
     let Some(kept) = length.checked_sub(end.chars().count()) else {
         return Err(bad(format!("truncate: {length} characters do not hold the end {end:?}")));
     };
+    if text.chars().count() <= length + leeway {
+        return Ok(text);
+    }
     let mut cut: String = text.chars().take(kept).collect();
     if !kill.is_some_and(|kill| kill.is_true()) {
         cut.truncate(cut.rfind(' ').unwrap_or(cut.len()));
@@ -115,8 +153,10 @@ fn int(value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, E
     let parsed = match value.as_str() {
         Some(text) => {
             let text = text.trim().replace('_', "");
-            let whole =
-                (2..=36).contains(&base).then(|| i128::from_str_radix(&text, base).ok()).flatten();
+            let whole = (2..=36)
+                .contains(&base)
+                .then(|| i128::from_str_radix(&without_prefix(&text, base), base).ok())
+                .flatten();
             whole.or_else(|| {
                 text.parse::<f64>()
                     .ok()
@@ -134,6 +174,53 @@ fn int(value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, E
         },
     };
     Ok(parsed.map_or(default, Value::from))
+}
+
+/// `0x1f` without what says that its base is 16, where that is the base.
+fn without_prefix(text: &str, base: u32) -> String {
+    let prefix = match base {
+        2 => "0b",
+        8 => "0o",
+        16 => "0x",
+        _ => return text.to_owned(),
+    };
+    let (sign, digits) = match text.strip_prefix(['+', '-']) {
+        Some(digits) => (&text[..1], digits),
+        None => ("", text),
+    };
+    match digits.get(..2).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix)) {
+        true => format!("{sign}{}", &digits[2..]),
+        false => text.to_owned(),
+    }
+}
+
+/// A number with a point, or `default` for what is none.
+fn float(value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
+    let [default] = arguments(["default"], &positional, &named)?;
+    let parsed = match value.as_str() {
+        Some(text) => text.trim().replace('_', "").parse::<f64>().ok(),
+        None => {
+            let is_number = matches!(value.kind(), ValueKind::Bool | ValueKind::Number);
+            f64::try_from(value.clone()).ok().filter(|_| is_number)
+        }
+    };
+    Ok(parsed.map_or(default.unwrap_or(Value::from(0.0)), Value::from))
+}
+
+/// `text|format(…)` is `text % (…)`.
+fn formatted(text: &str, positional: &[Value], named: &Kwargs) -> Result<String, Error> {
+    let names: Vec<&str> = named.args().collect();
+    if names.is_empty() {
+        return printf(text, &Value::from(Tuple::new(positional.to_vec())));
+    }
+    if !positional.is_empty() {
+        return Err(bad("format: values by position or by name are wanted, not both"));
+    }
+    let pairs = names
+        .into_iter()
+        .map(|name| Ok((Value::from(name), named.get::<Value>(name)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    printf(text, &Value::from_pairs(pairs))
 }
 
 /// `dict`, from another one, from pairs, or from named values.
@@ -180,11 +267,7 @@ fn sequence(value: &Value) -> Result<Value, Error> {
 /// `left % right`: of numbers the remainder, of a string the text with its places filled in.
 fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
     if let Some(template) = left.as_str() {
-        let values: Vec<Value> = match right.is_tuple() {
-            true => right.try_iter()?.collect(),
-            false => vec![right.clone()],
-        };
-        return format(FormatStyle::Printf, template, &values).map(Value::from);
+        return printf(template, right).map(Value::from);
     }
     let zero = || bad("the remainder of a division by zero");
     let whole = |value: &Value| i128::try_from(value.clone()).ok();
@@ -400,13 +483,41 @@ fn split<'a>(
     Ok(list(parts))
 }
 
+/// A letter that begins a word: of one that becomes several the first is large.
+fn title_case(c: char) -> String {
+    match c {
+        'Ǆ' | 'ǆ' | 'ǅ' => "ǅ".into(),
+        'Ǉ' | 'ǉ' | 'ǈ' => "ǈ".into(),
+        'Ǌ' | 'ǌ' | 'ǋ' => "ǋ".into(),
+        'Ǳ' | 'ǳ' | 'ǲ' => "ǲ".into(),
+        'ŉ' => "ʼN".into(),
+        c => {
+            let mut large = c.to_uppercase();
+            let first = large.next().map(String::from).unwrap_or_default();
+            first + &large.flat_map(char::to_lowercase).collect::<String>()
+        }
+    }
+}
+
+/// Python's `str.casefold` of one character: what is written in several ways becomes one.
+fn folded(c: char) -> String {
+    match c {
+        'ẞ' => "ss".into(),
+        // It has no other form.
+        'ı' => c.into(),
+        // Cherokee is folded to its large letters.
+        '\u{13a0}'..='\u{13fd}' | '\u{ab70}'..='\u{abbf}' => c.to_uppercase().collect(),
+        c => c.to_uppercase().flat_map(char::to_lowercase).collect(),
+    }
+}
+
 fn title(text: &str) -> String {
     let mut after_letter = false;
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match after_letter {
             true => out.extend(c.to_lowercase()),
-            false => out.extend(c.to_uppercase()),
+            false => out.push_str(&title_case(c)),
         }
         after_letter = c.is_lowercase() || c.is_uppercase();
     }
@@ -564,7 +675,7 @@ fn string_method(
             };
             Ok(Value::from(text.chars().map(swap).collect::<String>()))
         }
-        "casefold" => Ok(Value::from(text.replace('ß', "ss").to_lowercase())),
+        "casefold" => Ok(Value::from(text.chars().map(folded).collect::<String>())),
         "expandtabs" => {
             let (width,): (Option<u16>,) = from_args(args)?;
             Ok(Value::from(expand_tabs(text, usize::from(width.unwrap_or(8)))))

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use spring_numerics::digest::Digest;
+use spring_numerics::{digest::Digest, words::of_system};
 
 use super::{Failure, Settings};
 use crate::ModelError;
@@ -111,7 +111,7 @@ impl<'a> Client<'a> {
         }
         let mut bytes = Vec::new();
         let read = answer.into_reader().take(16 << 20).read_to_end(&mut bytes);
-        read.map_err(|e| Failure::Unreachable(format!("{url}: {e}")))?;
+        read.map_err(|e| Failure::Unreachable(format!("{url}: {}", of_system(&e))))?;
         let json = crate::json::parse(&bytes).map_err(|reason| fail(&reason))?;
         let commit = json.get("sha").and_then(|sha| sha.as_str()).filter(|sha| is_plain(sha));
         commit
@@ -135,7 +135,7 @@ impl<'a> Client<'a> {
         }
         let mut bytes = Vec::new();
         let read = answer.into_reader().take(1 << 20).read_to_end(&mut bytes);
-        read.map_err(|e| Failure::Unreachable(format!("{url}: {e}")))?;
+        read.map_err(|e| Failure::Unreachable(format!("{url}: {}", of_system(&e))))?;
         let Ok(list) = crate::json::parse(&bytes) else {
             return Ok(Vec::new());
         };
@@ -172,7 +172,8 @@ impl<'a> Client<'a> {
                 Err(ureq::Error::Status(_, answer)) => return Ok(answer),
                 Err(ureq::Error::Transport(error)) => {
                     return Err(Failure::Unreachable(format!(
-                        "{error}; whether the model has this file is not known, try again"
+                        "{url}: {}; whether the model has this file is not known, try again",
+                        unreachable(&error)
                     )));
                 }
             }
@@ -271,7 +272,7 @@ impl Found {
                     bar.set_position(total);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error.to_string()),
+                Err(error) => break Err(of_system(&error)),
             }
         };
         bar.finish_and_clear();
@@ -289,6 +290,25 @@ impl Found {
         fs::rename(&partial, blobs.join(&name)).map_err(io)?;
         Ok(name)
     }
+}
+
+/// Why a server did not answer.
+fn unreachable(error: &ureq::Transport) -> String {
+    use ureq::ErrorKind as Kind;
+    let plain = match error.kind() {
+        Kind::Dns => "the server's name is not known here: check HF_ENDPOINT and the connection",
+        Kind::ConnectionFailed => "nobody takes connections there, or there is no network",
+        Kind::InvalidUrl | Kind::UnknownScheme => {
+            "not an address of http or https: check HF_ENDPOINT"
+        }
+        Kind::BadStatus | Kind::BadHeader => "what answers there does not speak HTTP",
+        Kind::InvalidProxyUrl | Kind::ProxyConnect | Kind::ProxyUnauthorized => {
+            "the proxy does not let it through"
+        }
+        Kind::TooManyRedirects => "more redirects than are followed",
+        _ => "the connection broke, or nobody answered in time",
+    };
+    plain.to_owned()
 }
 
 /// Whether a header's word can be a file's name.

@@ -1,13 +1,14 @@
 //! The file that a graph is kept in, and the stamp without which none is read.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use spring_numerics::digest::{Digest, sha256_hex};
+use spring_numerics::words;
 use thiserror::Error;
 
 use super::snapshot::Snapshot;
@@ -43,7 +44,7 @@ pub enum GraphDumpError {
         name: String,
     },
     /// The file could not be written.
-    #[error("{path}: {source}")]
+    #[error("{}: {}", path.display(), words::of_system(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -91,13 +92,14 @@ pub(crate) fn read(
     if (stamp.links, stamp.ef_construction) != (config.links, config.ef_construction) {
         return Err("the dump was built with other settings".to_owned());
     }
-    let bytes = contents(&path, stamp.bytes)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let bytes = contents(&path, stamp.bytes).map_err(|error| {
+        format!("{} cannot be read: {}", path.display(), words::of_system(&error))
+    })?;
     if bytes.len() as u64 != stamp.bytes || sha256_hex(&bytes) != stamp.file {
         return Err(format!("{} is not the file that was written", path.display()));
     }
     let (keys, layers): (Vec<u64>, Layers) =
-        serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+        words::from_json(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
     if vectors_digest(store, &keys).is_none_or(|digest| digest != stamp.vectors) {
         return Err("the dump is of other vectors".to_owned());
     }
@@ -115,12 +117,9 @@ fn path_of(dir: &Path, name: &str) -> Result<PathBuf, GraphDumpError> {
 
 /// The file's bytes, one more than expected at most.
 fn contents(path: &Path, expected: u64) -> io::Result<Vec<u8>> {
-    // A folder, a pipe or a device under that name would block or never end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a plain file"));
-    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(expected.saturating_add(1)).read_to_end(&mut bytes)?;
+    let file = spring_numerics::file::open(path)?;
+    file.take(expected.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

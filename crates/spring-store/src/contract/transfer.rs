@@ -83,7 +83,7 @@ pub fn a_user_moves_whole(subject: &dyn Subject) {
     let out = exported(&store, &folders[0]);
     assert_eq!((out.interactions, out.generations, out.answers), (10, 4, 1));
     let written = files(&folders[0]);
-    assert_eq!(written.len(), 6 + 3 * 3, "{:?}", written.keys());
+    assert_eq!(written.len(), 7 + 3 * 3, "{:?}", written.keys());
     // To the oracle, and back to the backend.
     let oracle = MemoryStore::in_memory(&of(&config)).unwrap();
     oracle.ingest(history("bob", 2)).unwrap();
@@ -174,6 +174,8 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
     let store = subject.create(&settings());
     fill(&store);
     exported(&store, &folder);
+    // An attacker leaves out the checksums.
+    without_checksums(&folder);
     let whole = files(&folder);
     let other = subject.create(&settings());
     let before = dump(&other);
@@ -185,7 +187,8 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
         error
     };
     for (file, from, to, said) in [
-        ("user.json", "\"format\":1", "\"format\":2", "of the format 2"),
+        ("user.json", "\"format\":1", "\"format\":3", "of the format 3"),
+        ("user.json", "\"format\":1", "\"format\":2", "SHA256SUMS"),
         ("user.json", "\"generation\":4", "\"generation\":9", "generation 9 is in use but not"),
         ("user.json", "\"f00d\"", "\"beef\"", "learned on another base model"),
         ("history.jsonl", "\"id\":\"1\"", "\"id\":\"2\"", "places.jsonl:2: interaction 2 is there"),
@@ -256,5 +259,49 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
     );
     assert!(misfit.unwrap_err().to_string().contains("as planned"));
     assert_eq!(dump(&other), before);
-    import(&other, &folder).unwrap();
+    assert!(!import(&other, &folder).unwrap().has_checksums);
+}
+
+/// A folder as the versions before the checksums wrote it.
+fn without_checksums(folder: &Path) {
+    fs::remove_file(folder.join("SHA256SUMS")).unwrap();
+    let header = fs::read_to_string(folder.join("user.json")).unwrap();
+    let older = header.replacen("\"format\":2", "\"format\":1", 1);
+    assert_ne!(older, header);
+    fs::write(folder.join("user.json"), older).unwrap();
+}
+
+/// Half of a file may still be one: settings that end after a line, a history of fewer texts.
+pub fn an_export_that_was_cut_short_or_changed_is_noticed(subject: &dyn Subject) {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    let store = subject.create(&settings());
+    fill(&store);
+    exported(&store, &folder);
+    let whole = files(&folder);
+    let other = subject.create(&settings());
+    let before = dump(&other);
+    for (file, bytes) in &whole {
+        let path = folder.join(file);
+        let lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let ends = lines.map(|(at, _)| at + 1).filter(|at| *at < bytes.len());
+        let mut changed: Vec<Vec<u8>> = ends
+            .chain([0, bytes.len() / 2, bytes.len() - 1])
+            .map(|at| bytes[..at].into())
+            .collect();
+        changed.push({
+            let mut bytes = bytes.clone();
+            bytes[0] ^= 1;
+            bytes
+        });
+        for bytes in changed.iter().filter(|changed| *changed != bytes) {
+            fs::write(&path, bytes).unwrap();
+            let error = import(&other, &folder).unwrap_err().to_string();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            assert!(error.contains(name) || error.contains("SHA256SUMS"), "{name}: {error}");
+            assert_eq!(dump(&other), before, "{error}");
+        }
+        fs::write(&path, bytes).unwrap();
+    }
+    assert!(import(&other, &folder).unwrap().has_checksums);
 }

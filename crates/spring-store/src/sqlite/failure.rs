@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, types::Type};
 
 use crate::backend::Fault;
 
@@ -80,9 +80,20 @@ pub(super) fn of_query(error: &rusqlite::Error, table: &'static str) -> Fault {
     use rusqlite::Error as E;
     match error {
         E::FromSqlConversionFailure(_, _, source) => Fault::damaged(table, source),
-        E::IntegralValueOutOfRange(..) | E::InvalidColumnType(..) | E::Utf8Error(..) => {
-            Fault::damaged(table, error)
+        E::IntegralValueOutOfRange(_, number) => {
+            Fault::damaged(table, format!("the number {number} is beyond what may stand there"))
         }
+        E::InvalidColumnType(_, column, found) => {
+            let found = match found {
+                Type::Null => "nothing",
+                Type::Integer => "a whole number",
+                Type::Real => "a number",
+                Type::Text => "a text",
+                Type::Blob => "bytes",
+            };
+            Fault::damaged(table, format!("column {column} holds {found}, which it never does"))
+        }
+        E::Utf8Error(..) => Fault::damaged(table, "a text that is not UTF-8"),
         other => of_sqlite(other),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+use spring_numerics::words::of_system;
 
 use super::{
     failure::{BUSY_TIMEOUT, Failure, Outcome},
@@ -39,7 +40,8 @@ pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<Connection>
             Failure::State("exists already; open it, or name another file".into())
         }
         _ => Failure::State(format!(
-            "cannot be created: {error}; its folder must exist and be writable"
+            "cannot be created: {}; its folder must exist and be writable",
+            of_system(&error)
         )),
     })?;
     let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut connection| {
@@ -64,7 +66,10 @@ fn sync(path: &Path) -> Outcome<()> {
     let synced =
         synced.and_then(|()| folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
     synced.map_err(|error| {
-        Failure::State(format!("cannot be written to the disk: {error}; check the disk"))
+        Failure::State(format!(
+            "cannot be written to the disk: {}; check the disk",
+            of_system(&error)
+        ))
     })
 }
 
@@ -86,21 +91,25 @@ pub(super) fn scratch(settings: &SettingsRow) -> Outcome<Connection> {
 
 /// An existing file, after checking that it is a state that this version can read.
 pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
-    match fs::metadata(path) {
+    let found = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(Fault::Missing.into());
         }
-        Err(error) => return Err(Failure::State(format!("cannot be opened: {error}"))),
+        Err(error) => {
+            return Err(Failure::State(format!("cannot be opened: {}", of_system(&error))));
+        }
         Ok(found) if !found.is_file() => {
             return Err(Failure::State("not a file; name the state file itself".into()));
         }
-        Ok(found) => refuse_second_name(&found)?,
-    }
+        Ok(found) => found,
+    };
+    refuse_second_name(&found)?;
     refuse_odd_companions(path)?;
     let mut connection = match access {
         Access::ReadOnly => connect_to_read(path)?,
         Access::ReadWrite => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
     };
+    refuse_another(&found, path)?;
     let version = schema::check(&connection)?;
     check_length(path, &connection)?;
     if access == Access::ReadOnly && version < SCHEMA_VERSION {
@@ -155,6 +164,25 @@ fn refuse_second_name(file: &fs::Metadata) -> Outcome<()> {
     }
 }
 
+/// SQLite opens a file by its name. What was looked at before may not be what it opened.
+#[cfg(unix)]
+fn refuse_another(looked_at: &fs::Metadata, path: &Path) -> Outcome<()> {
+    use std::os::unix::fs::MetadataExt;
+    let now = fs::metadata(path)
+        .map_err(|error| Failure::State(format!("cannot be opened: {}", of_system(&error))))?;
+    match (now.dev(), now.ino()) == (looked_at.dev(), looked_at.ino()) {
+        true => refuse_second_name(&now),
+        false => Err(Failure::State(
+            "another file took its place while it was opened; run this again".into(),
+        )),
+    }
+}
+
+#[cfg(not(unix))]
+fn refuse_another(_: &fs::Metadata, _: &Path) -> Outcome<()> {
+    Ok(())
+}
+
 #[cfg(not(unix))]
 fn refuse_second_name(_: &fs::Metadata) -> Outcome<()> {
     Ok(())
@@ -175,7 +203,8 @@ pub(super) fn again(path: &Path, access: Access) -> Outcome<Connection> {
 /// The file's absolute name without links: SQLite takes names such as ":memory:" and "file:x" for
 /// something else, and puts its other files beside the file that a link leads to.
 pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
-    fs::canonicalize(path).map_err(|error| Failure::State(format!("cannot be opened: {error}")))
+    fs::canonicalize(path)
+        .map_err(|error| Failure::State(format!("cannot be opened: {}", of_system(&error))))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Outcome<Connection> {

@@ -2,6 +2,7 @@ mod cost;
 mod crashes;
 mod damage;
 mod files;
+mod layout;
 mod migrations;
 mod processes;
 mod removals;

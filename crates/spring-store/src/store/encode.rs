@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use spring_memory::{Interaction, InteractionId, UserId};
+use spring_numerics::words::{self, of_json};
 
 use crate::{
     StoredInteraction,
@@ -18,12 +19,15 @@ where
     let refused = |reason: &str| {
         Fault::Unusable(format!("nothing was changed: {what} cannot be stored: {reason}"))
     };
-    let text = serde_json::to_string(value).map_err(|error| refused(&error.to_string()))?;
+    let text = serde_json::to_string(value).map_err(|error| refused(&of_json(&error)))?;
     match serde_json::from_str::<T>(&text) {
         Ok(back) if back == *value => Ok(text),
         Ok(_) => Err(refused("it would not read back as it is")),
         Err(error) => {
-            let reason = format!("it would not read back: {error}; is a number in it not finite?");
+            let reason = format!(
+                "it would not read back: {}; is a number in it not finite?",
+                of_json(&error)
+            );
             Err(refused(&reason))
         }
     }
@@ -31,7 +35,7 @@ where
 
 /// A value of a table.
 pub(crate) fn from_json<T: DeserializeOwned>(table: &'static str, text: &str) -> Outcome<T> {
-    serde_json::from_str(text).map_err(|error| Fault::damaged(table, error))
+    words::from_json(text.as_bytes()).map_err(|error| Fault::damaged(table, error.in_its_line()))
 }
 
 /// A time of an interaction.

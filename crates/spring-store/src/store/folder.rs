@@ -1,21 +1,35 @@
 //! The folder that a user is exported to: its files, and reading them without trust.
 
 use std::{
+    cell::{OnceCell, RefCell},
+    collections::BTreeMap,
     fs::{self, File},
-    io::{BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use spring_lm::{Adapter, ModelError};
 use spring_memory::{BufferItem, JsonlLimits, UserId};
+use spring_numerics::{
+    digest::Digest,
+    file,
+    words::{from_json, of_json},
+};
 
 use crate::{TransferError, record::PeriodRecord};
 
 type Result<T> = std::result::Result<T, TransferError>;
+/// An adapter, or what spring-lm has against it.
+type Outcome = std::result::Result<Adapter, ModelError>;
 
-/// The layout that this version writes and reads.
-pub(super) const FORMAT: u32 = 1;
+/// The layout that this version writes.
+pub(super) const FORMAT: u32 = 2;
+/// The oldest one that it reads, which had no checksums.
+pub(super) const OLDEST: u32 = 1;
 
+/// The checksums of all files, as `sha256sum -c` reads them.
+pub(super) const SUMS: &str = "SHA256SUMS";
 pub(super) const USER: &str = "user.json";
 pub(super) const SETTINGS: &str = "settings.toml";
 pub(super) const HISTORY: &str = "history.jsonl";
@@ -31,6 +45,10 @@ const ADAPTER: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", 
 const MAX_LINE: u64 = (64 << 20) - 1;
 /// Largest adapter, in bytes.
 const MAX_ADAPTER: u64 = 2 << 30;
+/// Largest other file that is read as a whole, in bytes.
+const MAX_SMALL: u64 = 1 << 20;
+/// Largest list of checksums, in bytes: each kept generation has three.
+const MAX_SUMS: u64 = 64 << 20;
 /// Most periods.
 pub(super) const MAX_PERIODS: u32 = 1_000_000;
 /// Highest number of a generation, so that there is room for those that come after.
@@ -86,7 +104,13 @@ pub(super) struct Bank {
 }
 
 /// An exported user.
-pub(super) struct Folder(PathBuf);
+pub(super) struct Folder {
+    path: PathBuf,
+    /// The digests of what was written.
+    written: RefCell<BTreeMap<String, String>>,
+    /// The digests that what is read must have.
+    expected: OnceCell<BTreeMap<String, String>>,
+}
 
 impl Folder {
     /// A new folder, which only its owner may enter.
@@ -95,23 +119,23 @@ impl Folder {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path).map_err(|source| TransferError::Io { path: path.into(), source })?;
-        Ok(Self(path.into()))
+        Ok(Self::open(path))
     }
 
     /// A folder that is there.
     pub(super) fn open(path: &Path) -> Self {
-        Self(path.into())
+        Self { path: path.into(), written: RefCell::default(), expected: OnceCell::new() }
     }
 
     /// Removes what was half written.
     pub(super) fn remove(self) {
         // The first error is the one to tell.
-        let _ = fs::remove_dir_all(self.0);
+        let _ = fs::remove_dir_all(self.path);
     }
 
     /// The PEFT folder of a generation's adapter.
     pub(super) fn adapter(&self, generation: u32) -> PathBuf {
-        self.0.join("adapters").join(generation.to_string())
+        self.path.join("adapters").join(generation.to_string())
     }
 
     /// What is wrong with a file or one of its lines.
@@ -130,26 +154,50 @@ impl Folder {
 
     /// How errors name a file.
     pub(super) fn label(&self, file: &str) -> String {
-        self.0.join(file).display().to_string()
+        self.path.join(file).display().to_string()
     }
 
     pub(super) fn write(&self, file: &str, content: &str) -> Result<()> {
-        let path = self.0.join(file);
+        let path = self.path.join(file);
         let write = || {
             let mut file = File::create(&path)?;
             file.write_all(content.as_bytes())?;
             file.sync_all()
         };
-        write().map_err(|source| TransferError::Io { path: path.clone(), source })
+        write().map_err(|source| TransferError::Io { path: path.clone(), source })?;
+        let mut digest = Digest::new();
+        digest.update(content);
+        self.written.borrow_mut().insert(file.into(), digest.hex());
+        Ok(())
+    }
+
+    /// Writes the checksums of all that was written, and of what `user.json` will hold; then that
+    /// file, without which a folder is not an export, so that one cut short is not taken for whole.
+    pub(super) fn finish(&self, header: &Header) -> Result<()> {
+        let failed = |error: serde_json::Error| TransferError::Io {
+            path: self.path.join(USER),
+            source: io::Error::other(of_json(&error)),
+        };
+        let header = serde_json::to_string(header).map_err(failed)? + "\n";
+        let mut digest = Digest::new();
+        digest.update(&header);
+        self.written.borrow_mut().insert(USER.into(), digest.hex());
+        let line = |(file, sum): (&String, &String)| format!("{sum}  {file}\n");
+        let sums: String = self.written.borrow().iter().map(line).collect();
+        self.write(SUMS, &sums)?;
+        self.write(USER, &header)
     }
 
     /// A file to be written line by line, none longer than an import takes.
-    pub(super) fn lines(&self, file: &str) -> Result<Lines> {
-        let path = self.0.join(file);
+    pub(super) fn lines(&self, file: &'static str) -> Result<Lines<'_>> {
+        let path = self.path.join(file);
         // The history is read as any file of interactions.
         let limit = if file == HISTORY { JsonlLimits::default().line as u64 + 1 } else { MAX_LINE };
         match File::create(&path) {
-            Ok(file) => Ok(Lines { out: BufWriter::new(file), path, limit }),
+            Ok(out) => {
+                let (out, digest) = (BufWriter::new(out), Digest::new());
+                Ok(Lines { folder: self, file, out, digest, path, limit })
+            }
             Err(source) => Err(TransferError::Io { path, source }),
         }
     }
@@ -158,35 +206,98 @@ impl Folder {
     pub(super) fn sync_adapter(&self, generation: u32) -> Result<()> {
         let folder = self.adapter(generation);
         for file in ADAPTER {
-            sync(&folder.join(file))?;
+            let path = folder.join(file);
+            sync(&path)?;
+            let sum = File::open(&path).and_then(|mut file| sum_of(&mut file));
+            let sum = sum.map_err(|source| TransferError::Io { path, source })?;
+            self.written.borrow_mut().insert(within(generation, file), sum);
         }
         sync_folder(&folder)
     }
 
     /// The same of the folder itself and its own place, once its files are written.
     pub(super) fn sync(&self) -> Result<()> {
-        let adapters = self.0.join("adapters");
+        let adapters = self.path.join("adapters");
         if adapters.is_dir() {
             sync_folder(&adapters)?;
         }
-        sync_folder(&self.0)?;
-        sync_folder(&self.0.join(".."))
+        sync_folder(&self.path)?;
+        sync_folder(&self.path.join(".."))
     }
 
     /// Opens one of the files; refuses links, pipes and whatever else is not a plain file of a size
     /// that an export has.
     pub(super) fn read(&self, file: &str, limit: u64) -> Result<BufReader<File>> {
-        let path = self.0.join(file);
-        check_plain(&path, limit)?;
-        let file = File::open(&path).map_err(|source| TransferError::Io { path, source })?;
-        Ok(BufReader::new(file))
+        self.checked(file, limit).map(BufReader::new)
+    }
+
+    /// The same, at its beginning after all of it was compared with its checksum.
+    fn checked(&self, name: &str, limit: u64) -> Result<File> {
+        let path = self.path.join(name);
+        let failed = |source| TransferError::Io { path: path.clone(), source };
+        let mut file = file::open_within(&self.path, name).map_err(|error| {
+            match error.kind() == io::ErrorKind::Other && error.get_ref().is_some() {
+                true => self.wrong(name, None, "not a plain file; an export has no links"),
+                false => failed(error),
+            }
+        })?;
+        let found = file.metadata().map_err(failed)?;
+        // Another name of somebody else's file, perhaps.
+        #[cfg(unix)]
+        if std::os::unix::fs::MetadataExt::nlink(&found) > 1 {
+            let reason = "it has several names (hard links); copy the folder, and import that";
+            return Err(self.wrong(name, None, reason));
+        }
+        if found.len() > limit {
+            let reason =
+                format!("{} bytes are more than the {limit} that it may have", found.len());
+            return Err(self.wrong(name, None, reason));
+        }
+        let Some(sums) = self.expected.get() else { return Ok(file) };
+        let Some(wanted) = sums.get(name) else {
+            return Err(self.wrong(SUMS, None, format!("it does not list {name}")));
+        };
+        if sum_of(&mut file).map_err(failed)? != *wanted {
+            let reason = format!(
+                "not what was exported: its {} bytes have another checksum than {SUMS} says, so \
+                 it was cut short or changed; copy the folder anew",
+                found.len()
+            );
+            return Err(self.wrong(name, None, reason));
+        }
+        file.rewind().map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Reads the checksums, with which everything that is read from now on is compared.
+    pub(super) fn expect_sums(&self) -> Result<()> {
+        let mut sums = BTreeMap::new();
+        for (line, number) in self.whole(SUMS, MAX_SUMS)?.lines().zip(1..) {
+            let Some((sum, file)) = line.split_once("  ").filter(|(sum, _)| sum.len() == 64) else {
+                let reason = "a SHA-256 in hexadecimal digits, two spaces and a file are wanted";
+                return Err(self.wrong(SUMS, Some(number), reason));
+            };
+            sums.insert(file.to_owned(), sum.to_owned());
+        }
+        // The first call counts.
+        let _ = self.expected.set(sums);
+        Ok(())
+    }
+
+    /// Whether the folder has checksums.
+    pub(super) fn has_sums(&self) -> bool {
+        self.expected.get().is_some()
     }
 
     /// The whole of a small file.
     pub(super) fn text(&self, file: &str) -> Result<String> {
+        self.whole(file, MAX_SMALL)
+    }
+
+    fn whole(&self, file: &str, limit: u64) -> Result<String> {
         let mut text = String::new();
-        let read = self.read(file, 1 << 20)?.read_to_string(&mut text);
-        read.map_err(|source| TransferError::Io { path: self.0.join(file), source })?;
+        let read = self.read(file, limit)?.take(limit).read_to_string(&mut text);
+        read.map_err(|source| TransferError::Io { path: self.path.join(file), source })?;
         Ok(text)
     }
 
@@ -208,23 +319,18 @@ impl Folder {
                     format!("the line is longer than {MAX_LINE} bytes"),
                 ))),
                 Ok(_) => {
-                    let value = serde_json::from_slice(&line);
-                    Some(
-                        value
-                            .map(|value| (number, value))
-                            .map_err(|e| self.wrong(file, Some(number), e)),
-                    )
+                    let value = from_json(&line).map(|value| (number, value));
+                    Some(value.map_err(|e| self.wrong(file, Some(number), e.in_its_line())))
                 }
-                Err(source) => Some(Err(TransferError::Io { path: self.0.join(file), source })),
+                Err(source) => Some(Err(TransferError::Io { path: self.path.join(file), source })),
             }
         }))
     }
 
-    /// Refuses an adapter's folder that is a link, or whose files are links or too large to be
-    /// read.
-    pub(super) fn check_adapter(&self, generation: u32) -> Result<PathBuf> {
+    /// A generation's adapter, read from its PEFT folder; refuses links and what is too large.
+    pub(super) fn read_adapter(&self, generation: u32) -> Result<Outcome> {
         let path = self.adapter(generation);
-        for folder in [&self.0.join("adapters"), &path] {
+        for folder in [&self.path.join("adapters"), &path] {
             let found = fs::symlink_metadata(folder)
                 .map_err(|source| TransferError::Io { path: folder.clone(), source })?;
             if !found.is_dir() {
@@ -233,32 +339,24 @@ impl Folder {
                 return Err(TransferError::Import { place, reason });
             }
         }
-        for file in ADAPTER {
-            check_plain(&path.join(file), MAX_ADAPTER)?;
-        }
-        Ok(path)
+        let [config, factors, fingerprint] = ADAPTER.map(|file| within(generation, file));
+        let [config, fingerprint] = [self.text(&config)?, self.text(&fingerprint)?];
+        let factors = self.checked(&factors, MAX_ADAPTER)?;
+        let label = path.display().to_string();
+        Ok(Adapter::load_peft_files(&label, config.as_bytes(), fingerprint.as_bytes(), factors))
     }
 }
 
-fn check_plain(path: &Path, limit: u64) -> Result<()> {
-    let found = fs::symlink_metadata(path)
-        .map_err(|source| TransferError::Io { path: path.into(), source })?;
-    let refuse =
-        |reason: String| Err(TransferError::Import { place: path.display().to_string(), reason });
-    if !found.is_file() {
-        return refuse("not a plain file; an export has no links".into());
-    }
-    // Another name of somebody else's file, perhaps.
-    #[cfg(unix)]
-    if std::os::unix::fs::MetadataExt::nlink(&found) > 1 {
-        return refuse(
-            "it has several names (hard links); copy the folder, and import that".into(),
-        );
-    }
-    if found.len() > limit {
-        return refuse(format!("{} bytes are more than the {limit} that it may have", found.len()));
-    }
-    Ok(())
+/// A file of an adapter by its path in the folder.
+fn within(generation: u32, file: &str) -> String {
+    format!("adapters/{generation}/{file}")
+}
+
+/// The SHA-256 of what is left of a file, in hexadecimal digits.
+fn sum_of(file: &mut File) -> io::Result<String> {
+    let mut digest = Digest::new();
+    io::copy(file, &mut digest)?;
+    Ok(digest.hex())
 }
 
 /// Opened for writing: Windows refuses it otherwise.
@@ -277,13 +375,16 @@ fn sync_folder(path: &Path) -> Result<()> {
 }
 
 /// A file of JSON lines.
-pub(super) struct Lines {
+pub(super) struct Lines<'f> {
+    folder: &'f Folder,
+    file: &'static str,
     out: BufWriter<File>,
+    digest: Digest,
     path: PathBuf,
     limit: u64,
 }
 
-impl Lines {
+impl Lines<'_> {
     /// Adds the line of `what`.
     pub(super) fn add(
         &mut self,
@@ -303,13 +404,16 @@ impl Lines {
             );
             return Err(TransferError::Export { path: self.path.clone(), reason });
         }
+        self.digest.update(&line);
         self.out.write_all(&line).map_err(failed)
     }
 
     /// Writes what is left, to the disk.
     pub(super) fn end(mut self) -> Result<()> {
         let ended = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
-        ended.map_err(|source| TransferError::Io { path: self.path, source })
+        ended.map_err(|source| TransferError::Io { path: self.path, source })?;
+        self.folder.written.borrow_mut().insert(self.file.into(), self.digest.hex());
+        Ok(())
     }
 }
 

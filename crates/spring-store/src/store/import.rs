@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use spring_lm::{Adapter, LoraConfig, ModelError};
 use spring_memory::{Interaction, InteractionId, JsonlReader};
+use spring_numerics::words::from_json;
 
 use super::{
     encode::{row_of, to_json},
     folder::{
         ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION,
-        MAX_PERIODS, MAX_SEQ, PLACES, Place, USER,
+        MAX_PERIODS, MAX_SEQ, OLDEST, PLACES, Place, USER,
     },
     generations::{check_kept, put_memories},
     steps::Steps,
@@ -39,13 +40,19 @@ const MAX_SCALE: f64 = 1024.0;
 pub(super) fn header(folder: &Folder, settings: &Settings) -> Result<Header, TransferError> {
     let wrong = |reason: String| folder.wrong(USER, None, reason);
     let header: Header =
-        serde_json::from_str(&folder.text(USER)?).map_err(|e| wrong(e.to_string()))?;
-    if header.format != FORMAT {
+        from_json(folder.text(USER)?.as_bytes()).map_err(|e| wrong(e.to_string()))?;
+    if !(OLDEST..=FORMAT).contains(&header.format) {
         let reason = format!(
-            "of the format {}; this version reads {FORMAT}, so update the older program",
+            "of the format {}; this version reads {OLDEST} to {FORMAT}, so update the older \
+             program",
             header.format
         );
         return Err(wrong(reason));
+    }
+    // The older format has no checksums.
+    if header.format > OLDEST {
+        folder.expect_sums()?;
+        folder.text(USER)?;
     }
     if header.fingerprint != settings.fingerprint {
         return Err(wrong(format!(
@@ -190,8 +197,7 @@ impl<'a, 's> Import<'a, 's> {
         lora: &LoraConfig,
         Bank { buffer, calibration }: &Bank,
     ) -> Outcome<()> {
-        let path = self.folder.check_adapter(number)?;
-        let adapter = Adapter::load_peft(path).map_err(Error::from)?;
+        let adapter = self.folder.read_adapter(number)?.map_err(Error::from)?;
         let refuse = |reason: &str| {
             Err(Fault::Unusable(format!("the adapter of generation {number} {reason}")))
         };

@@ -4,6 +4,7 @@
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use spring_memory::UserId;
+use spring_numerics::words::of_system;
 use tempfile::SpooledTempFile;
 
 use crate::backend::{Fault, InteractionRow, InteractionSums, Outcome};
@@ -94,7 +95,8 @@ fn bytes<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
 
 fn unusable(error: io::Error) -> Fault {
     Fault::Unusable(format!(
-        "the system's temporary folder cannot hold what is to be added ({error}); \
-         nothing was changed, free some space there and run this again"
+        "the system's temporary folder cannot hold what is to be added ({}); \
+         nothing was changed, free some space there and run this again",
+        of_system(&error)
     ))
 }

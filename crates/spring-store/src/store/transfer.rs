@@ -91,7 +91,8 @@ impl<B: Backend + ?Sized> Store<B> {
         })?;
         let settings_differ = settings.config != self.settings.config;
         let user = header.user.clone();
-        Ok(Transferred { user, interactions, generations, answers, settings_differ })
+        let has_checksums = folder.has_sums();
+        Ok(Transferred { user, interactions, generations, answers, settings_differ, has_checksums })
     }
 }
 
@@ -124,12 +125,9 @@ fn export(
         generations: export_generations(rows, user, base_of(&header.model), folder, steps)?,
         answers: export_answers(rows, user, folder, steps)?,
         settings_differ: false,
+        has_checksums: true,
     };
-    // Last: without it a folder is not an export, so that one cut short is not taken for a whole
-    // one.
-    let mut lines = folder.lines(USER)?;
-    lines.add(|| "the header".into(), &header)?;
-    lines.end()?;
+    folder.finish(&header)?;
     folder.sync()?;
     Ok(transferred)
 }

@@ -397,18 +397,24 @@ fn a_protected_file_can_be_read() {
 #[test]
 fn a_check_reads_everything() {
     for (damage, said) in [
-        ("UPDATE memories SET buffer = '[1]'", "memories, user ada: invalid type"),
+        ("UPDATE memories SET buffer = '[1]'", "memories, user ada: "),
         ("UPDATE users SET name = char(7)", "users: user id"),
         ("UPDATE interactions SET id = '' WHERE seq = 1", "interactions, user ada: interaction id"),
-        ("UPDATE interactions SET meta = '{'", "interactions, user ada: EOF"),
+        (
+            "UPDATE interactions SET meta = '{'",
+            "interactions, user ada: not JSON at column 1: it ends",
+        ),
         ("UPDATE interactions SET seconds = 9223372036854775807", "interactions, user ada: "),
-        ("UPDATE answers SET record = 'x'", "answers, user ada: expected value"),
-        ("UPDATE settings SET config = '{\"nonsense\": 1}'", "settings: unknown field `nonsense`"),
+        ("UPDATE answers SET record = 'x'", "answers, user ada: not JSON at column 1: a value"),
+        (
+            "UPDATE settings SET config = '{\"nonsense\": 1}'",
+            "settings: `nonsense`: there is no `nonsense`",
+        ),
         (
             "UPDATE memories SET buffer = '[]'",
             "memories, user ada: generation 1: its buffer is said to hold 2",
         ),
-        ("UPDATE memories SET calibration = '[null]'", "memories, user ada: invalid type"),
+        ("UPDATE memories SET calibration = '[null]'", "memories, user ada: "),
         (
             "UPDATE memories SET adapter = x'00'",
             "memories, user ada: the adapter of generation 1: ",
@@ -425,8 +431,8 @@ fn a_check_reads_everything() {
             "UPDATE members SET held_out = 1",
             "memories, user ada: generation 1: text 2 cannot be in",
         ),
-        ("UPDATE generations SET record = '{}'", "generations, user ada: missing field"),
-        ("UPDATE answers SET record = '7'", "answers, user ada: invalid type"),
+        ("UPDATE generations SET record = '{}'", "generations, user ada: `"),
+        ("UPDATE answers SET record = '7'", "answers, user ada: the number 7"),
         ("UPDATE users SET pending = 1", "users, user ada: 1 pending"),
         (
             "UPDATE users SET generation = 2",
