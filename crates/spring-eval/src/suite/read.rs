@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use super::{
     Suite, Summary,
     choice::{candidates, stages},
+    measure,
     others::known_others,
     run::SuiteOutcome,
     runs::KnownRuns,
@@ -45,6 +46,7 @@ pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteO
             line.run.methods.extend(run.map(|run| ("other_user".to_owned(), run)));
         }
     }
+    measure::known(&suite, folder, &mut lines)?;
     let summary = Summary::of(&suite, &data, &lines, tried);
     let outcome = SuiteOutcome { summary, data, runs: lines, folder: folder.to_owned() };
     Ok((suite, outcome))
