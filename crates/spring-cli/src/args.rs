@@ -210,6 +210,10 @@ pub struct DemoArgs {
     /// Also write everything as an HTML page with plots.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Also show the method's own terms: novelty N, quality Q, the drift score S, and what they
+    /// decide by.
+    #[arg(long, visible_alias = "explain")]
+    pub terms: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -241,7 +245,9 @@ impl ConfigArgs {
         Config::load(path)?;
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let file: toml::Table = text.parse().with_context(|| path.display().to_string())?;
-        Ok(file.get(table).is_some_and(|table| table.get(key).is_some()))
+        let mut parts = name.split('.');
+        let first = parts.next().and_then(|part| file.get(part));
+        Ok(parts.try_fold(first, |value, part| Some(value?.get(part))).flatten().is_some())
     }
 
     /// The settings of the file, or `base` without one, with the single ones changed.
@@ -519,6 +525,10 @@ pub struct ExplainArgs {
     /// Texts to show per table.
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub rows: usize,
+    /// Also show the method's own terms: novelty N, quality Q, the drift score S, what they decide
+    /// by, and λ of an answer's tokens.
+    #[arg(long, visible_alias = "explain")]
+    pub terms: bool,
 }
 
 /// A day in UTC, or a moment.
@@ -536,6 +546,10 @@ pub struct InspectUserArgs {
     /// The user; may be left out where the state has but one.
     #[arg(long)]
     pub user: Option<String>,
+    /// Also show the method's own terms: novelty N, quality Q, the drift score S, and what they
+    /// decide by.
+    #[arg(long, visible_alias = "explain")]
+    pub terms: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -601,6 +615,10 @@ pub struct SuiteArgs {
     /// Estimate the time and run nothing.
     #[arg(long)]
     pub estimate: bool,
+    /// Start the programs that the suite names as methods and metrics; read their commands before
+    /// you do, they can do whatever you can.
+    #[arg(long)]
+    pub run_programs: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,6 +19,7 @@ mod rollback;
 mod score;
 mod search;
 mod suite;
+mod summary;
 mod table;
 mod transfer;
 mod unlock;

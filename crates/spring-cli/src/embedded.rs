@@ -49,7 +49,12 @@ pub fn model_files(model: &str) -> Result<ModelFiles> {
 
 /// Loads a model that is to learn responses: one that knows the token after them.
 pub fn load_learner(model: &str, args: &Args) -> Result<AnyModel> {
-    let loaded = load_model(model, args)?;
+    learner_of(&model_files(model)?, model, args)
+}
+
+/// The same of files at hand.
+pub fn learner_of(files: &ModelFiles, model: &str, args: &Args) -> Result<AnyModel> {
+    let loaded = load_files(files, model, args)?;
     // Without one, no text could be learned.
     loaded.tokenizer().with_context(|| format!("the model {model}"))?;
     if loaded.info().eos.is_empty() {
@@ -60,11 +65,14 @@ pub fn load_learner(model: &str, args: &Args) -> Result<AnyModel> {
 
 /// Loads a model onto the device, in the precision and with the arithmetic of the command line.
 pub fn load_model(model: &str, args: &Args) -> Result<AnyModel> {
+    load_files(&model_files(model)?, model, args)
+}
+
+fn load_files(files: &ModelFiles, model: &str, args: &Args) -> Result<AnyModel> {
     system::start_threads()?;
     let options = LoadOptions::default()
         .with_device(args.device)
         .with_precision(args.precision)
         .with_arithmetic(args.arithmetic);
-    AnyModel::load_with(&model_files(model)?, &options)
-        .with_context(|| format!("loading the model {model}"))
+    AnyModel::load_with(files, &options).with_context(|| format!("loading the model {model}"))
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 /// Prints one JSON value on a line.
@@ -39,14 +39,24 @@ pub fn say(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
-/// A table with these headings, in the form of Markdown, so that it can be pasted.
-pub fn table(headings: &[&str]) -> Table {
+/// Columns of a terminal that is none.
+const WIDTH: u16 = 80;
+
+/// A table with these headings, in the form of Markdown, so that it can be pasted. It is as wide as
+/// the terminal at most; the cells of the columns that `wraps` names take several lines for it, and
+/// numbers are never broken.
+pub fn table(headings: &[&str], wraps: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Dynamic);
     if !table.is_tty() {
-        table.set_width(120);
+        table.set_width(WIDTH);
     }
     table.set_header(headings.iter().copied());
+    for (place, column) in table.column_iter_mut().enumerate() {
+        if !wraps.contains(&place) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
     table
 }
 
@@ -69,4 +79,12 @@ pub fn printable(text: &str) -> String {
 /// A number with three decimals, or a dash.
 pub fn number(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.3}"))
+}
+
+/// "1 period", "3 periods".
+pub fn count(number: impl Into<u64>, thing: &str) -> String {
+    match number.into() {
+        1 => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
+    }
 }

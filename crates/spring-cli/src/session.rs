@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use spring_core::{
-    Access, SqliteStore, Store, check_base,
+    Access, SqliteStore, Store, Tokenize, check_base,
+    prompt::most_new_tokens,
     spring_memory::{InteractionId, UserId},
     spring_store::Error,
 };
@@ -54,6 +55,17 @@ pub fn user_of(store: &Store, name: Option<&str>, path: &Path) -> Result<UserId>
             )
         }
     }
+}
+
+/// The most new tokens of a person's answers where neither settings nor command line say it: by the
+/// length of their own texts, as the last period in use has them.
+pub fn own_length(store: &Store, user: &UserId, model: &AnyModel) -> Result<Option<usize>> {
+    let generation = store.user(user)?.generation;
+    if generation == 0 {
+        return Ok(None);
+    }
+    let length = spring_core::own_length(&store.record(user, generation)?.record);
+    Ok(length.map(|length| length.min(most_new_tokens(model.info().context))))
 }
 
 /// As many users are named where one must be chosen.

@@ -119,7 +119,7 @@ fn the_real_job() {
     assert_eq!(explained["answers"].as_array().unwrap().len(), 2);
     assert_eq!(explained["buffer"].as_array().unwrap().len(), 7);
     assert!(
-        succeeds(&["explain", "--state", state, "--user", "ada", "--period", "2"])
+        succeeds(&["explain", "--state", state, "--user", "ada", "--period", "2", "--terms"])
             .contains("rank correlation")
     );
 

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{fails, succeeds};
+use common::{fails, spring, succeeds};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -144,4 +144,41 @@ fn a_suite_runs_on_the_built_in_model() {
     assert!(
         fails(&["eval", "--suite", &suite, "--data", "x=y"]).contains("no data set \"x\", only d")
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_suite_starts_programs_only_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join("started");
+    let echo = "while read -r line; do case $line in *'\"type\":\"prompt\"'*)\n\
+                id=${line#*'\"id\":\"'}; id=${id%%'\"'*}\n\
+                printf '{\"id\":\"%s\",\"answer\":\"well\"}\\n' \"$id\";; esac; done\n";
+    let script = file(&dir, "echo.sh", &format!("touch {mark:?}\n{echo}"));
+    let suite = format!(
+        "name = 'own'\nmethods = ['echo']\ngeneration = {{ texts = 1 }}\n\
+         [[programs]]\nname = 'echo'\ncommand = ['sh', '{script}']\n\
+         [[data]]\nname = 'd'\npath = 'synthetic:users=1,texts=20'\n"
+    );
+    let suite = file(&dir, "own.toml", &suite);
+    let out = dir.path().join("run");
+    let command = ["eval", "--suite", &suite, "--out", out.to_str().unwrap()];
+    let error = fails(&command);
+    for part in ["starts programs", "echo: sh ", "echo.sh", "--run-programs"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    succeeds(&[&command[..], &["--estimate"]].concat());
+    assert!(!mark.exists() && !out.exists());
+    let output = spring(&[&command[..], &["--run-programs"]].concat());
+    let (table, said) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    );
+    assert!(output.status.success() && said.contains("spring: starts echo: sh "), "{said}");
+    assert!(table.contains("ROUGE-L") && !table.contains("nats/byte"), "{table}");
+    assert!(mark.exists());
+    // The table is there without the program.
+    std::fs::remove_file(&script).unwrap();
+    let again = succeeds(&["eval", "table", out.to_str().unwrap()]);
+    assert!(table.contains(again.trim()), "{again}");
 }

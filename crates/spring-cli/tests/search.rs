@@ -87,7 +87,8 @@ fn search_by_words_meaning_and_both() {
     spring(&["adapt", "--state", &state, "--config", &config]).unwrap();
     assert_eq!(search(&["kettle"]).unwrap()["mode"], "hybrid");
     let explained =
-        spring(&["explain", "--state", &state, "--user", "ada", "--period", "3"]).unwrap();
+        spring(&["explain", "--state", &state, "--user", "ada", "--period", "3", "--terms"])
+            .unwrap();
     for part in [
         "scorer spring (alpha 0.5",
         "selection top_fraction",

@@ -566,9 +566,12 @@ fn a_user_can_be_inspected_and_asked_where_things_came_from() {
             && json["drift"][1]["novelty"].is_number()
     );
     // The drift signal: none after the first period, then running over all texts.
+    let terms = succeeds(&[&inspect[..], &["--terms"]].concat());
     for part in ["recent N", "drifting", "Now: recent mean N", "not drifting: "] {
-        assert!(text.contains(part), "{part} is missing:\n{text}");
+        assert!(terms.contains(part), "{part} is missing:\n{terms}");
     }
+    // In plain words without the letters.
+    assert!(text.contains("Now: not drifting: ") && !text.contains(" N "), "{text}");
     assert!(json["drift"][0]["signal"].is_null());
     let signal = &json["signal"];
     assert_eq!((signal["period"].as_u64(), signal["seen"].as_u64()), (Some(3), Some(60)));
@@ -581,11 +584,15 @@ fn a_user_can_be_inspected_and_asked_where_things_came_from() {
             &[&["explain", "--state", &place.state, "--user", "ada", "--rows", "3"], more].concat(),
         )
     };
+    let plain = explain(&[]);
+    for letter in [" N ", " Q ", " S ", "α", "λ", "ρ", "σ"] {
+        assert!(!plain.contains(letter), "{letter}:\n{plain}");
+    }
     assert!(explain(&["--generation-id", "3"]).contains("Period 3 (generation 3 from 2)"));
     assert!(explain(&["--period", "3"]).contains("Period 3 (generation 4 from 2)"));
-    assert_eq!(explain(&[]).matches("  drift signal: recent mean N").count(), 2);
+    assert_eq!(explain(&["--terms"]).matches("  drift signal: recent mean N").count(), 2);
     for (which, generation) in [(["--period", "3"], 4), (["--generation-id", "3"], 3)] {
-        let told = explain(&which);
+        let told = explain(&[&which[..], &["--explain"]].concat());
         assert_eq!(told.matches("  drift signal: recent mean N").count(), 1, "{told}");
         let json: Value =
             serde_json::from_str(&explain(&[&which[..], &["--json"]].concat())).unwrap();
@@ -639,7 +646,7 @@ fn one_answer_can_have_settings_of_its_own() {
         "λ divergence (agree 0.25, disagree 0.75)",
         "tokens drawn (seed 3, temperature 0.5, top_p 0.9), penalties (frequency 0.0, presence \
          0.0, repetition 1.1)",
-        "| from retrieved texts | divergence of the branches, nats |",
+        "| from retrieved texts | divergence of the",
     ] {
         assert!(told.contains(part), "{part:?} is missing:\n{told}");
     }
@@ -657,8 +664,8 @@ fn one_answer_can_have_settings_of_its_own() {
     );
     // A row for every token that is kept, as many as are asked for.
     let rows = |n: &str| {
-        let told = succeeds(&[&explain[..], &["--rows", n]].concat());
-        let table = told.split("divergence of the branches").nth(1).unwrap().to_owned();
+        let told = succeeds(&[&explain[..], &["--terms", "--rows", n]].concat());
+        let table = told.split("divergence of the").nth(1).unwrap().to_owned();
         table.lines().skip(2).take_while(|line| line.starts_with('|')).count()
     };
     let tokens = answer["trace"].as_array().unwrap().len();
@@ -796,11 +803,11 @@ fn what_is_chosen_by_name_is_done_and_told() {
         place.adapt(&settings);
         let period = place.users("periods")[0].to_string();
         let explained =
-            succeeds(&["explain", "--state", &place.state, "--user", "ada", "--period", &period]);
+            succeeds(&["explain", "--state", &place.state, "--period", &period, "--terms"]);
         for part in told {
             assert!(explained.contains(part), "{part:?} is missing:\n{explained}");
         }
-        let whole = succeeds(&["explain", "--state", &place.state, "--user", "ada"]);
+        let whole = succeeds(&["explain", "--state", &place.state, "--terms"]);
         assert!(whole.contains(kept), "{kept:?} is missing:\n{whole}");
         let answer = succeeds(&[
             "generate",

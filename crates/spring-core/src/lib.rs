@@ -11,6 +11,7 @@ mod generate;
 mod ingest;
 pub mod key;
 mod learner;
+mod length;
 mod memories;
 mod period;
 mod progress;
@@ -32,6 +33,7 @@ pub use forget::{ForgettingCost, forget_interaction, forgetting_cost};
 pub use generate::{FusedScore, TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
 pub use learner::{Learner, Period};
+pub use length::{own_length, own_length_of};
 pub use memories::{Memories, RetrievalBank};
 pub use period::{
     Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties,

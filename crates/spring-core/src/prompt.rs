@@ -18,6 +18,12 @@ const SEPARATOR: &str = "\n\n";
 /// New tokens are reserved up to this number, and never more than a third of the context.
 const MOST_NEW_TOKENS: usize = 600;
 
+/// The most new tokens of a model's answer where nobody says how many: the smaller of 600 and a
+/// third of its context.
+pub fn most_new_tokens(context: usize) -> usize {
+    MOST_NEW_TOKENS.min(context / 3)
+}
+
 /// A prompt and its response, ready to be scored or learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
@@ -176,7 +182,7 @@ pub fn contexts_after(
 ) -> Result<Contexts> {
     let info = model.info();
     let mut cuts = Vec::new();
-    let wanted = new_tokens.unwrap_or(MOST_NEW_TOKENS.min(info.context / 3)).max(1);
+    let wanted = new_tokens.unwrap_or(most_new_tokens(info.context)).max(1);
     // At least one token of the prompt stays, so that there is something to continue.
     let mut new_tokens = wanted.min(info.context.saturating_sub(begin(info).len() + 1));
     let mut room = info.context.saturating_sub(new_tokens);

@@ -42,6 +42,26 @@ pub enum Error {
         /// What is wrong, and what there is.
         reason: String,
     },
+    /// A program of a suite that cannot be started, or that does not do what it should.
+    #[error("program {program:?}{}{}: {reason}", of_line(.line), of_user(.user))]
+    Program {
+        /// Its name in the suite.
+        program: String,
+        /// The line of its standard output, from 1.
+        line: Option<u64>,
+        /// Whose texts it was given.
+        user: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A metric of a suite.
+    #[error("metric {name:?}: {reason}")]
+    Metric {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A table could not be written.
     #[error("a table cannot be written: {reason}")]
     Table {
@@ -54,4 +74,12 @@ impl From<spring_core::spring_store::Error> for Error {
     fn from(error: spring_core::spring_store::Error) -> Self {
         Self::Core(error.into())
     }
+}
+
+fn of_line(line: &Option<u64>) -> String {
+    line.map_or(String::new(), |line| format!(", line {line}"))
+}
+
+fn of_user(user: &Option<String>) -> String {
+    user.as_ref().map_or(String::new(), |user| format!(", user {user}"))
 }

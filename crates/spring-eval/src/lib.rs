@@ -3,6 +3,8 @@
 
 mod error;
 mod loss;
+mod metric;
+mod program;
 mod protocol;
 mod record;
 mod split;
@@ -11,6 +13,8 @@ mod suite;
 
 pub use error::{Error, Result};
 pub use loss::{FusedLoss, Loss, encode, fused_loss, losses};
+pub use metric::{Metric, SuiteMetric, Written};
+pub use program::Program;
 pub use protocol::{
     Answer, Domain, FromTexts, Frozen, Learned, Memo, Method, MethodKind, Methods, Period, Prompt,
     Protocol, Spring, Strategy, Trained, UserInput, UserOutcome, domain_adapter, run_other_user,
@@ -23,6 +27,6 @@ pub use record::{
 pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split, stored};
 pub use state::{Change, PeriodLosses, change, evaluate_state};
 pub use suite::{
-    Candidate, Choice, DataSet, Estimate, Suite, SuiteEvent, SuiteOutcome, Summary, SummaryRow,
-    estimate_suite, read_suite_run, run_suite,
+    Candidate, Choice, DataSet, Estimate, MetricScore, Started, Suite, SuiteEvent, SuiteOutcome,
+    Summary, SummaryRow, estimate_suite, read_suite_run, run_suite,
 };

@@ -19,11 +19,13 @@ mod tests;
 mod trajectory;
 mod write;
 
+use std::{collections::BTreeMap, time::Instant};
+
 use spring_core::{LanguageModel, Progress, novelties, spring_drift::DetectorConfig};
 use spring_data::synth::{Detection, Drift, Truth};
 use spring_lm::Parts;
 
-use crate::{PeriodSizes, Result, Split, UserRun};
+use crate::{MethodRun, PeriodSizes, Result, Split, UserRun, program::answers};
 use arena::Arena;
 pub use domain::domain_adapter;
 use domain::score_base;
@@ -36,6 +38,7 @@ pub use strategy::{
     Answer, Domain, FromTexts, Frozen, Learned, Period, Prompt, Spring, Strategy, Trained,
 };
 use trajectory::{Leader, Trajectory};
+pub(crate) use write::asked;
 
 /// Runs every method but `other_user` on one user. `memo` is what earlier runs of this user on this
 /// model have computed; it saves time and changes no number.
@@ -54,6 +57,8 @@ pub fn run_user(
     let remembering = Remembering { model, memo };
     let model = &Parts::of(model).with_score(&remembering).with_train(&remembering);
     let mut splits = input.splits.to_vec();
+    // First: a program that fails costs no training.
+    let mut methods = programs(protocol, input, progress)?;
     score_base(model, &protocol.config, &mut splits)?;
     let arena = Arena::new(model, memo, protocol, input, &splits)?;
     let mut leader = Leader::new(protocol, input)?;
@@ -61,7 +66,8 @@ pub fn run_user(
         .methods
         .iter()
         .filter(|method| !method.is_of_others())
-        .map(|method| Trajectory::new(method, protocol, input))
+        .filter_map(|method| Some((method, method.strategy()?)))
+        .map(|(method, strategy)| Trajectory::new(method, strategy, protocol, input))
         .collect::<Result<Vec<_>>>()?;
     let (mut adapters, mut periods, mut all_novelties) = (Vec::new(), Vec::new(), Vec::new());
     for (place, split) in splits.iter().enumerate() {
@@ -82,10 +88,27 @@ pub fn run_user(
             trajectory.run.seconds += watch.seconds();
         }
     }
+    methods.extend(others.into_iter().map(|t| (t.method.name().to_owned(), t.run)));
     let detection = detection(&splits, &all_novelties)?;
-    let methods = others.into_iter().map(|t| (t.method.name().to_owned(), t.run)).collect();
     let run = UserRun { user: input.user.clone(), periods, methods, detection };
     Ok(UserOutcome { run, adapters })
+}
+
+/// The methods that are programs: they have texts and no losses.
+fn programs(
+    protocol: &Protocol,
+    input: UserInput<'_>,
+    progress: &mut dyn Progress,
+) -> Result<BTreeMap<String, MethodRun>> {
+    let programs = protocol.methods.iter().filter_map(|m| Some((m.name(), m.program()?)));
+    let runs = programs.map(|(name, program)| {
+        let started = Instant::now();
+        let asked = |place: usize| asked(&input.splits[place], protocol.generation);
+        let generated = answers(program, protocol, input, asked, progress)?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok((name.to_owned(), MethodRun { generated, seconds, ..MethodRun::default() }))
+    });
+    runs.collect()
 }
 
 /// The true changes of a synthetic user against the alarms of the default detector over SPRInG's

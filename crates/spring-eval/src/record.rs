@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use spring_core::spring_memory::UserId;
+use spring_core::{StoredInteraction, spring_memory::UserId};
 use spring_data::{
-    Task,
+    Task, is_question,
     synth::{Detection, KindScores, SelectionQuality},
 };
 use spring_metrics::{ContinualScores, Direction};
@@ -118,7 +118,8 @@ impl Generation {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MethodRun {
-    /// R\[t\]\[i\]: the loss after period t on the test part of period i.
+    /// R\[t\]\[i\]: the loss after period t on the test part of period i. Empty for a program, which
+    /// has no losses; so are the counts of each period below.
     pub matrix: Vec<Vec<Loss>>,
     /// Of methods that write through gate and mixture: the same of their adapter alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -132,6 +133,10 @@ pub struct MethodRun {
     /// The texts generated on the diagonal, in the order of time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub generated: Vec<GeneratedText>,
+    /// The suite's own metrics by name, each a mean over these texts. They are kept in
+    /// `scores.jsonl`, not here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
     /// What is known of synthetic users only, per period.
     pub synthetic: Vec<SyntheticScores>,
     /// Seconds of wall time in all, as if no other method, seed or budget had been run: what was
@@ -187,6 +192,18 @@ pub struct GeneratedText {
     /// Whether it answers a question of the data set and is not of the user's profile.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub question: bool,
+}
+
+impl GeneratedText {
+    /// What was written to the prompt of a test text after a period.
+    pub(crate) fn new(period: u32, predicted: String, text: &StoredInteraction) -> Self {
+        Self {
+            period,
+            predicted,
+            written: text.interaction.response.clone(),
+            question: is_question(&text.interaction),
+        }
+    }
 }
 
 /// What can be measured where the truth is known.

@@ -7,7 +7,9 @@ mod cost;
 mod estimate;
 mod folder;
 mod load;
+mod measure;
 mod others;
+mod programs;
 mod read;
 mod run;
 mod runs;
@@ -23,11 +25,15 @@ use spring_numerics::words;
 
 pub use choice::{Candidate, Choice};
 pub use estimate::Estimate;
+pub use programs::Started;
 pub use read::read_suite_run;
 pub use run::{SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
-pub use summary::{Summary, SummaryRow};
+pub use summary::{MetricScore, Summary, SummaryRow};
 
-use crate::{Budget, Error, Generation, Half, Method, Methods, PeriodRule, Result, Start};
+use crate::{
+    Budget, Error, Generation, Half, Method, MethodKind, Methods, PeriodRule, Program, Result,
+    Start, SuiteMetric,
+};
 
 /// The suites that come with this crate, by name.
 const BUILT_IN: [(&str, &str); 1] = [("first-loop", include_str!("../suites/first-loop.toml"))];
@@ -74,8 +80,17 @@ pub struct Suite {
     pub generation: Generation,
     /// The data sets.
     pub data: Vec<DataSet>,
+    /// Programs that are methods, each by its name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<Program>,
+    /// Metrics of what is generated, beside the built-in ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<SuiteMetric>,
     /// The method's settings.
     pub config: Config,
+    /// Whether a run may start the suite's programs.
+    #[serde(skip)]
+    programs_are_allowed: bool,
 }
 
 /// A suite as it is written: methods are names.
@@ -101,6 +116,10 @@ struct SuiteFile {
     #[serde(default)]
     generation: Generation,
     data: Vec<DataSet>,
+    #[serde(default)]
+    programs: Vec<Program>,
+    #[serde(default)]
+    metrics: Vec<SuiteMetric>,
     #[serde(default)]
     config: Config,
 }
@@ -197,6 +216,10 @@ impl Suite {
     }
 
     fn of(file: SuiteFile, methods: &Methods) -> Result<Self> {
+        let mut methods = methods.clone();
+        for program in &file.programs {
+            methods.register(MethodKind::program(program.clone()))?;
+        }
         let parse = |names: Vec<String>| -> Result<Vec<Method>> {
             names.iter().map(|name| methods.parse(name)).collect()
         };
@@ -215,7 +238,10 @@ impl Suite {
             periods: file.periods,
             generation: file.generation,
             data: file.data,
+            programs: file.programs,
+            metrics: file.metrics,
             config: file.config,
+            programs_are_allowed: false,
         })
     }
 
@@ -295,6 +321,7 @@ impl Suite {
             "against: one of the methods or choices"
         } else {
             self.choose.iter().try_for_each(Choice::check)?;
+            self.check_programs()?;
             self.config.check().map_err(|error| format!("config: {error}"))?;
             return self.data.iter().try_for_each(|data| {
                 self.config_on(&data.name)
@@ -307,8 +334,10 @@ impl Suite {
 
     /// The method that the others are tested against.
     pub fn reference(&self) -> &str {
-        let mut names = self.methods.iter().map(Method::name);
-        let last = self.methods.last().map_or("", Method::name);
+        // A program has no losses to test against.
+        let methods = || self.methods.iter().filter(|method| method.program().is_none());
+        let mut names = methods().map(Method::name);
+        let last = methods().next_back().map_or("", Method::name);
         let usual = names.find(|name| *name == "spring").unwrap_or(last);
         self.against.as_deref().unwrap_or(usual)
     }

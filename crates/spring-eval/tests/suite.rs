@@ -123,22 +123,22 @@ fn the_folder_has_a_table_that_tells_everything() {
     let summary = run_suite(&model, &suite, &folder, &go).unwrap().summary;
     assert_eq!(summary.against, "spring");
     let spring = summary.rows.iter().find(|row| row.method == "spring").unwrap();
-    assert_eq!((spring.per_byte.users, spring.difference), (3, None));
+    assert_eq!((spring.users, spring.difference), (3, None));
     assert!(
-        spring.per_byte.low <= spring.per_byte.mean && spring.per_byte.mean <= spring.per_byte.high
+        spring.per_byte.unwrap().low <= spring.per_byte.unwrap().mean && spring.per_byte.unwrap().mean <= spring.per_byte.unwrap().high
     );
     for row in summary.rows.iter().filter(|row| row.method != "spring") {
         let test = row.difference.unwrap();
         let reference =
             summary.rows.iter().find(|r| r.method == "spring" && r.budget == row.budget).unwrap();
         assert!(
-            (test.difference.mean - (row.per_byte.mean - reference.per_byte.mean)).abs() < 1e-12
+            (test.difference.mean - (row.per_byte.unwrap().mean - reference.per_byte.unwrap().mean)).abs() < 1e-12
         );
         assert!(test.p <= test.p_holm && test.p_holm <= 1.0 && test.minimum_detectable.is_some());
         // 6 tests of 2/2³ each.
         assert!(test.least_p_holm == 1.0 && !test.can_be_significant());
         // Without retrieval on both sides.
-        let own = row.adapter_alone.map_or(row.per_byte.mean, |alone| alone[0]);
+        let own = row.adapter_alone.map_or(row.per_byte.unwrap().mean, |alone| alone[0]);
         let alone = row.adapter_difference.unwrap();
         assert!(
             (alone.difference.mean - (own - reference.adapter_alone.unwrap()[0])).abs() < 1e-12
@@ -323,12 +323,12 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
             summary.rows.iter().find(|row| row.budget == budget && row.method == name).unwrap()
         };
         assert_eq!((&row("tuned").runs, row("most").runs.as_str()), (&best, "everything"));
-        assert_eq!((row("tuned").per_byte.users, row("tuned").difference), (2, None));
+        assert_eq!((row("tuned").users, row("tuned").difference), (2, None));
         let test = row("base").difference.unwrap().difference;
         assert!(
-            (test.mean - (row("base").per_byte.mean - row("tuned").per_byte.mean)).abs() < 1e-12
+            (test.mean - (row("base").per_byte.unwrap().mean - row("tuned").per_byte.unwrap().mean)).abs() < 1e-12
         );
-        assert_eq!(row("other_user").per_byte.users, 2);
+        assert_eq!(row("other_user").users, 2);
     }
     let choices = fs::read_to_string(folder.join("choices.csv")).unwrap();
     assert_eq!(choices.lines().count(), 1 + 16);
@@ -348,7 +348,7 @@ fn whoever_is_not_evaluated_teaches_the_domain_adapter_and_someone_always_does()
         let data = &outcome.data[0];
         (
             data.evaluated().0,
-            outcome.summary.rows[row].per_byte.users,
+            outcome.summary.rows[row].users,
             data.domain_users,
             data.domain_texts,
         )
@@ -539,7 +539,7 @@ fn a_run_that_grows_ends_where_one_from_scratch_does() {
     assert_eq!(jobs_of(&model, &with(4, 2, 3), &scratch), (6, last.clone()));
     // Fewer: the table shows what is asked for.
     let (jobs, fewer) = jobs_of(&model, &with(2, 1, 2), &grown);
-    assert_eq!((jobs, fewer.rows.len(), fewer.rows[0].per_byte.users), (0, 2, 2));
+    assert_eq!((jobs, fewer.rows.len(), fewer.rows[0].users), (0, 2, 2));
     // Whose adapters a user is scored with depends on who is there: of two users, each other's.
     let (_, two) = jobs_of(&model, &with(4, 1, 2), &grown);
     assert_eq!(jobs_of(&model, &with(4, 1, 2), &dir.path().join("two")).1, two);

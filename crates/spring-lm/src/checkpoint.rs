@@ -211,6 +211,18 @@ impl ModelFiles {
         }
     }
 
+    /// The repetition penalty that `generation_config.json` asks for, if it asks for one that
+    /// changes anything: who tuned a model knows what keeps it from repeating itself.
+    pub fn repetition_penalty(&self) -> Option<f32> {
+        #[derive(serde::Deserialize)]
+        struct Generation {
+            repetition_penalty: Option<f32>,
+        }
+        let json = self.generation_config.as_deref()?;
+        let generation: Generation = serde_json::from_slice(json).ok()?;
+        generation.repetition_penalty.filter(|p| (1.0..=2.0).contains(p) && *p > 1.0)
+    }
+
     pub(crate) fn tokenizer(&self) -> Result<&[u8]> {
         self.tokenizer.as_deref().ok_or_else(|| ModelError::Tokenizer {
             file: self.file("tokenizer.json"),

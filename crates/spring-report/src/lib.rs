@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod looks;
 mod markup;
 mod page;
 mod picture;

@@ -72,19 +72,19 @@ pub(crate) fn links<'s>(sections: impl Iterator<Item = (&'s str, &'s str)>) -> M
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Column {
+pub(crate) enum Column<'n> {
     /// Right-aligned digits.
-    Number(&'static str),
+    Number(&'n str),
     /// A few words on one line.
-    Word(&'static str),
+    Word(&'n str),
     /// A word under a name of several lines.
-    Label(&'static str),
+    Label(&'n str),
     /// Running text.
-    Text(&'static str),
+    Text(&'n str),
 }
 
-impl Column {
-    fn class_and_name(self) -> (&'static str, &'static str) {
+impl<'n> Column<'n> {
+    fn class_and_name(self) -> (&'static str, &'n str) {
         match self {
             Self::Number(name) => ("number", name),
             Self::Word(name) => ("word", name),
@@ -113,12 +113,23 @@ pub(crate) fn bold_if(best: bool, number: &str) -> Markup {
     }
 }
 
+/// More columns than this without texts become pairs of name and number in narrow windows.
+const MOST_COLUMNS: usize = 5;
+
 /// A table in a container of its own that scrolls.
-pub(crate) fn table(label: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Markup {
+pub(crate) fn table(label: &str, columns: &[Column<'_>], rows: &[Vec<Markup>]) -> Markup {
+    let texts = columns.iter().filter(|column| matches!(column, Column::Text(_))).count();
+    let kind = match (texts, columns.len() > MOST_COLUMNS) {
+        (0, true) => "cards",
+        (0, false) => "plain",
+        (1, _) => "texts",
+        _ => "texts several",
+    };
+    let others = format!("--columns:{}", columns.len() - texts);
     let columns: Vec<_> = columns.iter().map(|column| column.class_and_name()).collect();
     html! {
         div.scroll role="region" aria-label=(clean(label)) tabindex="0" {
-            table {
+            table class=(kind) style=(others) {
                 "\n"
                 thead { tr { @for (class, name) in &columns { th class=(class) { (name) } } } }
                 "\n"
@@ -126,8 +137,8 @@ pub(crate) fn table(label: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Ma
                     "\n"
                     @for row in rows {
                         tr {
-                            @for (i, (class, _)) in columns.iter().enumerate() {
-                                td class=(class) { @if let Some(cell) = row.get(i) { (cell) } }
+                            @for (i, (class, name)) in columns.iter().enumerate() {
+                                td class=(class) data-name=(name) { @if let Some(cell) = row.get(i) { (cell) } }
                             }
                         }
                         "\n"
@@ -140,7 +151,7 @@ pub(crate) fn table(label: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Ma
 }
 
 /// A table whose rows beyond the first ones are folded away.
-pub(crate) fn folded_table(label: &str, columns: &[Column], rows: &[Vec<Markup>]) -> Markup {
+pub(crate) fn folded_table(label: &str, columns: &[Column<'_>], rows: &[Vec<Markup>]) -> Markup {
     let (seen, folded) = rows.split_at(rows.len().min(ROWS));
     html! {
         (table(label, columns, seen))
@@ -154,7 +165,7 @@ pub(crate) fn folded_table(label: &str, columns: &[Column], rows: &[Vec<Markup>]
 pub(crate) fn details(
     summary: &str,
     label: &str,
-    columns: &[Column],
+    columns: &[Column<'_>],
     rows: &[Vec<Markup>],
 ) -> Markup {
     let (shown, rest) = rows.split_at(rows.len().min(MOST_ROWS));

@@ -98,7 +98,7 @@ impl<'a> Page<'a> {
         self.report.texts.get(&seq)
     }
 
-    fn text_columns(&self) -> Vec<Column> {
+    fn text_columns(&self) -> Vec<Column<'static>> {
         let label = self.labelled.then_some(Column::Label("label (not seen by the method)"));
         [Column::Word("date")].into_iter().chain(label).chain([Column::Text("text")]).collect()
     }
@@ -116,7 +116,7 @@ impl<'a> Page<'a> {
         cells
     }
 
-    fn item_columns(&self) -> Vec<Column> {
+    fn item_columns(&self) -> Vec<Column<'static>> {
         let terms = [
             Column::Word("from period"),
             Column::Number("N"),

@@ -21,13 +21,16 @@ type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
 /// A colour by its place in the light and its name in the style sheet. The hues are of Okabe and
 /// Ito's palette, which the colour-blind can tell apart, darkened for contrast.
-const INKS: [(RGBColor, &str); 6] = [
+const INKS: [(RGBColor, &str); 9] = [
     (TEXT, "text"),
     (GRID, "grid"),
     (GREY, "grey"),
     (RED, "red"),
     (GREEN, "green"),
     (BLUE, "blue"),
+    (PURPLE, "purple"),
+    (GOLD, "gold"),
+    (SKY, "sky"),
 ];
 const TEXT: RGBColor = RGBColor(0x3a, 0x3f, 0x47);
 const GRID: RGBColor = RGBColor(0xe0, 0xe3, 0xe8);
@@ -35,6 +38,9 @@ pub(crate) const GREY: RGBColor = RGBColor(0x75, 0x7b, 0x85);
 pub(crate) const RED: RGBColor = RGBColor(0xbd, 0x4b, 0x00);
 pub(crate) const GREEN: RGBColor = RGBColor(0x00, 0x7d, 0x5b);
 pub(crate) const BLUE: RGBColor = RGBColor(0x00, 0x62, 0xa6);
+pub(crate) const PURPLE: RGBColor = RGBColor(0x9a, 0x3d, 0x74);
+pub(crate) const GOLD: RGBColor = RGBColor(0x8a, 0x63, 0x00);
+pub(crate) const SKY: RGBColor = RGBColor(0x1f, 0x8a, 0xb8);
 
 /// Rules that swap the colours of plots for those of the style sheet.
 pub(crate) fn ink_rules() -> String {
@@ -128,6 +134,7 @@ pub(crate) struct IntervalRow {
     pub(crate) mean: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
+    pub(crate) color: RGBColor,
 }
 
 /// Means with their intervals, a row each, as a picture of its own; "" if there is nothing to draw.
@@ -161,8 +168,8 @@ pub(crate) fn intervals(plot: &'static str, unit: &str, rows: &[IntervalRow]) ->
                 continue;
             }
             let bar = [(row.low, y), (row.high, y)];
-            chart.draw_series([PathElement::new(bar, BLUE.stroke_width(2))])?;
-            chart.draw_series([Circle::new((row.mean, y), 4, BLUE.filled())])?;
+            chart.draw_series([PathElement::new(bar, row.color.stroke_width(2))])?;
+            chart.draw_series([Circle::new((row.mean, y), 4, row.color.filled())])?;
             let (_, at) = chart.plotting_area().map_coordinate(&(x.start, y));
             let style = text_style(Pos::new(HPos::Right, VPos::Center));
             let label = shortened(&row.label, 42);
@@ -231,16 +238,23 @@ pub(crate) fn drift(periods: &[PeriodRecord]) -> Result<String> {
     ) else {
         return Ok(String::new());
     };
-    both("drift score", (900, 480), (360, 460), |area| {
-        let (upper, lower) = area.split_vertically((area.get_pixel_range().1.len() / 2) as i32);
+    let scored = |area: &Area<'_>| {
         panel(
-            &upper,
+            area,
             periods,
             "S, drift score",
             score.clone(),
             |text| text.score.score,
             |period| period.selection.cutoff,
-        )?;
+        )
+    };
+    // Without an adapter nothing is novel to it.
+    if texts().all(|text| text.adapter.is_none()) {
+        return both("drift score", (900, 240), (360, 230), scored);
+    }
+    both("drift score", (900, 480), (360, 460), |area| {
+        let (upper, lower) = area.split_vertically((area.get_pixel_range().1.len() / 2) as i32);
+        scored(&upper)?;
         panel(
             &lower,
             periods,

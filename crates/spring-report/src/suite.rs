@@ -3,11 +3,15 @@
 mod figures;
 mod tables;
 
+use std::rc::Rc;
+
 use maud::{Markup, html};
 use spring_eval::{Half, RunLine, Start, Suite, SuiteData, SuiteOutcome, Summary, SummaryRow};
+use spring_metrics::Interval;
 
 use crate::{
     Result,
+    looks::Looks,
     markup::{
         Column, bold_if, cell, clean, count, details, facts, links, number, page, percent, section,
         table,
@@ -66,14 +70,13 @@ pub fn suite_pictures(outcome: &SuiteOutcome) -> Result<Vec<Picture>> {
         let rows: Vec<IntervalRow> = group
             .rows
             .iter()
-            .map(|row| IntervalRow {
-                label: row.label.clone(),
-                mean: row.per_byte.mean,
-                low: row.per_byte.low,
-                high: row.per_byte.high,
+            .filter_map(|row| {
+                let Interval { mean, low, high, .. } = row.per_byte?;
+                let color = group.looks.get(&row.method).color;
+                Some(IntervalRow { label: row.label.clone(), mean, low, high, color })
             })
             .collect();
-        let labels: Vec<&str> = group.rows.iter().map(|row| row.label.as_str()).collect();
+        let labels: Vec<&str> = group.plotted().map(|row| row.label.as_str()).collect();
         let intervals = plots::intervals("losses", "nats per byte, with 95 % intervals", &rows)?;
         let lines = group.lines_over_time();
         let over_time = plots::labelled_lines("loss over time", "nats per byte", &lines, &labels)?;
@@ -92,17 +95,20 @@ struct Group<'s> {
     /// The method that the others are tested against.
     against: Option<&'s SummaryRow>,
     lines: Vec<&'s RunLine>,
+    looks: Rc<Looks>,
 }
 
 impl<'s> Group<'s> {
     /// In the order of the summary.
     fn all(summary: &'s Summary, lines: &'s [RunLine]) -> Vec<Self> {
+        let looks = Rc::new(Looks::of(summary.rows.iter().map(|row| row.method.as_str())));
         let of = |rows: Vec<&'s SummaryRow>| {
             let (data, budget) = (&rows[0].data, rows[0].budget);
             let is_own = |line: &&RunLine| line.key.data == *data && line.key.budget == budget;
             Self {
                 against: rows.iter().find(|row| row.method == summary.against).copied(),
                 lines: lines.iter().filter(is_own).collect(),
+                looks: Rc::clone(&looks),
                 rows,
             }
         };
@@ -112,6 +118,7 @@ impl<'s> Group<'s> {
     fn html(&self) -> Result<Markup> {
         Ok(html! {
             (self.main_table())
+            (self.texts_table())
             (self.adapter_table())
             (self.continual_table())
             (self.synthetic_table())
@@ -170,6 +177,7 @@ fn setup(suite: &Suite, users: &[SuiteData]) -> Markup {
             ("held out of each period", percent(suite.periods.hold_out)),
         ]))
         (table("Data sets", &columns, &rows))
+        (programs(suite))
         @for notice in users.iter().flat_map(SuiteData::notices) {
             p.note { (clean(&notice)) } "\n"
         }
@@ -179,6 +187,38 @@ fn setup(suite: &Suite, users: &[SuiteData]) -> Markup {
             (details(summary, "Users left out", &columns, &excluded))
         }
     }
+}
+
+/// What the suite started.
+fn programs(suite: &Suite) -> Markup {
+    let of_methods = suite.methods.iter().filter_map(|method| method.program());
+    let of_methods = of_methods.map(|program| {
+        let said = |words: &Option<String>| cell(words.as_deref().unwrap_or("–"));
+        let command = program.command.join(" ");
+        let names = [cell(&program.name), cell("method"), cell(command)];
+        let words = [said(&program.trains), said(&program.reads)];
+        names.into_iter().chain(words).collect::<Vec<_>>()
+    });
+    let of_metrics = suite.metrics.iter().map(|metric| {
+        let command = match metric.command.is_empty() {
+            true => "in the program itself".into(),
+            false => metric.command.join(" "),
+        };
+        let better = if metric.higher_is_better { "metric" } else { "metric, lower is better" };
+        vec![cell(&metric.name), cell(better), cell(command), cell("–"), cell("–")]
+    });
+    let rows: Vec<Vec<Markup>> = of_methods.chain(of_metrics).collect();
+    if rows.is_empty() {
+        return html! {};
+    }
+    let columns = [
+        Column::Label("program"),
+        Column::Word("what it is"),
+        Column::Text("command"),
+        Column::Text("trains on"),
+        Column::Text("reads beside the prompt"),
+    ];
+    table("Methods and metrics of one's own", &columns, &rows)
 }
 
 fn choices(users: &[SuiteData], summary: &Summary) -> Markup {

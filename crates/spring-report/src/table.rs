@@ -3,6 +3,7 @@
 use std::{fmt::Write, str::FromStr};
 
 use spring_eval::{Budget, Summary, SummaryRow};
+use spring_metrics::Interval;
 
 use crate::{Error, Result, words::number};
 
@@ -85,7 +86,7 @@ struct Table<'s> {
     heading: Vec<String>,
     rows: Vec<Vec<String>>,
     /// The row with the lowest loss.
-    best: usize,
+    best: Option<usize>,
 }
 
 impl<'s> Table<'s> {
@@ -95,28 +96,35 @@ impl<'s> Table<'s> {
         heading.extend(["forgetting", "tokens"].map(str::to_owned));
         let scores = scores_of(rows[0]);
         heading.extend(scores.iter().map(|(name, _)| (*name).to_owned()));
+        let texts = heading.len();
+        heading.extend(rows[0].metrics.iter().map(|metric| metric.name.clone()));
         let cells = |row: &SummaryRow| {
             let (loss, test) = (row.per_byte, row.difference);
             let mut cells = vec![
                 row.label.clone(),
-                number(loss.mean, 4),
-                format!("{} to {}", number(loss.low, 4), number(loss.high, 4)),
+                number(loss.map(|loss| loss.mean), 4),
+                loss.map_or("–".into(), |loss| interval(loss, 4)),
                 number(test.map(|test| test.difference.mean), 4),
                 number(test.map(|test| test.p_holm), 3),
                 number(row.continual.forgetting, 4),
                 number(row.tokens, 0),
             ];
             cells.extend(scores_of(row).into_iter().map(|(_, score)| number(score, 3)));
-            cells.resize(heading.len(), "–".into());
+            cells.resize(texts, "–".into());
+            cells.extend(row.metrics.iter().map(|metric| match metric.score {
+                Some(score) => format!("{} ({})", number(score.mean, 3), interval(score, 3)),
+                None => "–".into(),
+            }));
             cells
         };
         let rows_of_cells = rows.iter().map(|row| cells(row)).collect();
-        let means = rows.iter().map(|row| row.per_byte.mean).enumerate();
-        let best = means.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(place, _)| place);
+        let means =
+            rows.iter().enumerate().filter_map(|(place, r)| Some((place, r.per_byte?.mean)));
+        let best = means.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(place, _)| place);
         Self {
             data: &rows[0].data,
             budget: rows[0].budget,
-            users: rows[0].per_byte.users,
+            users: rows.iter().map(|row| row.users).max().unwrap_or(0),
             heading,
             rows: rows_of_cells,
             best,
@@ -141,7 +149,7 @@ impl<'s> Table<'s> {
         *text += &format!("|---|{}\n", "---:|".repeat(numbers));
         for (place, row) in self.rows.iter().enumerate() {
             let cell = |(column, cell): (usize, &String)| match column {
-                1 if place == self.best => format!("**{cell}**"),
+                1 if self.best == Some(place) => format!("**{cell}**"),
                 _ => escaped_markdown(cell),
             };
             *text += &line(&mut row.iter().enumerate().map(cell));
@@ -163,13 +171,17 @@ impl<'s> Table<'s> {
         *text += "\\midrule\n";
         for (place, row) in self.rows.iter().enumerate() {
             let cell = |(column, cell): (usize, &String)| match column {
-                1 if place == self.best => format!("\\textbf{{{}}}", escaped_latex(cell)),
+                1 if self.best == Some(place) => format!("\\textbf{{{}}}", escaped_latex(cell)),
                 _ => escaped_latex(cell),
             };
             *text += &line(&mut row.iter().enumerate().map(cell));
         }
         *text += "\\bottomrule\n\\end{tabular}\n";
     }
+}
+
+fn interval(of: Interval, decimals: usize) -> String {
+    format!("{} to {}", number(of.low, decimals), number(of.high, decimals))
 }
 
 /// Scores of what was generated, as the task asks for them.

@@ -120,6 +120,10 @@ pub fn suite_events(outcome: &SuiteOutcome, folder: &Path, seconds: f64) -> io::
                 .filter(|line| line.key.data == row.data && line.key.budget == row.budget);
             let runs: Vec<_> = lines.filter_map(|line| line.run.methods.get(&row.runs)).collect();
             let periods = runs.iter().map(|run| run.matrix.len()).max().unwrap_or(0);
+            // A program has no losses.
+            if periods == 0 {
+                continue;
+            }
             let mut file = EventFile::create(
                 &folder
                     .join(file_name(&row.method))

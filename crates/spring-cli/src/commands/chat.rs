@@ -26,9 +26,6 @@ const HELP: &str = "\
 /help   this list
 /quit   end (so does Ctrl-D)";
 
-/// Tokens of an explained answer that are shown one by one.
-const TOKENS: usize = 40;
-
 /// The longest question, in bytes.
 const LONGEST: u64 = 1 << 20;
 
@@ -45,8 +42,13 @@ pub fn run(args: &Args, command: &ChatArgs) -> Result<()> {
     let model = session::model_of(&store, args)?;
     let snapshot = store.recall(&user, None)?;
     let version = snapshot.version.clone();
+    let mut config = store.settings().config.clone();
+    if config.decoding.max_new_tokens.is_none() {
+        config.decoding.max_new_tokens = session::own_length(&store, &user, &model)?;
+    }
     let person = UserModel::of_snapshot(&model, store.settings(), snapshot)?;
-    let base = UserModel::fresh(&model, person.config().clone(), None)?;
+    let person = person.with_config(config.clone());
+    let base = UserModel::fresh(&model, config, None)?;
     bars.finish();
     let record = writable.then_some((&store as &Store, &version));
     Chat { args, person, base, record, turns: Vec::new(), last: None }.run()
@@ -127,7 +129,7 @@ impl Chat<'_> {
             None => output::line("nothing was asked yet"),
             Some(answer) => {
                 let texts = explain::by_seq(self.person.bank().texts().to_vec());
-                explain::answer(answer, &texts, TOKENS)
+                explain::answer(answer, &texts, explain::Shown { rows: 0, terms: false })
             }
         }
     }

@@ -24,7 +24,7 @@ pub fn inspect(args: &Args, command: &InspectArgs) -> Result<()> {
     };
     let words = found.words_per_text.map_or("–".into(), |words| format!("{words:.1}"));
     let [least, median, most] = found.texts_per_user;
-    let mut table = output::table(&["", ""]);
+    let mut table = output::table(&["", ""], &[1]);
     for (name, value) in [
         ("format", found.format),
         ("records", records.to_string()),

@@ -15,7 +15,7 @@ use spring_eval::{PeriodLosses, evaluate_state};
 use spring_model::{AnyModel, TrainConfig};
 use spring_report::{UserReport, html};
 
-use super::explain;
+use super::explain::{self, Shown};
 use crate::{
     args::{Args, DemoArgs},
     embedded, files, interrupt,
@@ -67,7 +67,7 @@ pub fn run(args: &Args, command: &DemoArgs) -> Result<()> {
             "answer": demo.answer
         }))?;
     } else {
-        show(&demo, &config)?;
+        show(&demo, &config, command.terms)?;
     }
     match &command.out {
         Some(path) => {
@@ -127,28 +127,26 @@ fn learn<'m>(
     Ok(Ok(Demo { user, learned, losses, texts, person, answer, tokens }))
 }
 
-fn show(demo: &Demo<'_>, config: &Config) -> Result<()> {
+fn show(demo: &Demo<'_>, config: &Config, terms: bool) -> Result<()> {
     let label = |seq: u64| label_of(&demo.texts, seq);
     output::line(&format!(
-        "One person's {} film reviews, in the order they were written. Half-way her life and her \
-         taste change; a few\n\
-         messages are noise. The base model knows film reviews but not her. After each of {} \
-         periods it learns what is new:\n\
-         a small adapter is trained on the texts that carry new preference, and a buffer keeps \
+        "One person's {} film reviews, in the order they were written. Half-way her life\n\
+         and her taste change; a few messages are noise. The base model knows film\n\
+         reviews but not her. After each of {} periods it learns what is new: a small\n\
+         adapter is trained on the texts that carry new preference, and a buffer keeps\n\
          what it still explains badly.",
         demo.texts.len(),
         demo.learned.len()
     ))?;
 
     output::line("\n── 1. What was learned, and why ──")?;
-    output::line(
-        "N: how much worse the adapter explains a text than the base does; Q: how well the base \
-         explains it; S = N + 0.5·Q.",
-    )?;
+    if terms {
+        output::line(explain::TERMS)?;
+    }
     let signals = drift_signal(config.drift.signal, &demo.learned)?;
     for learned in &demo.learned {
         let signal = signals.iter().find(|signal| signal.generation == learned.generation);
-        explain::period(learned, signal, &demo.texts, 5)?;
+        explain::period(learned, signal, &demo.texts, Shown { rows: 5, terms })?;
     }
     let later = || demo.learned.iter().skip(1).flat_map(|learned| &learned.record.scores);
     let noise = later().filter(|score| label(score.seq) == "noise").count();
@@ -160,18 +158,14 @@ fn show(demo: &Demo<'_>, config: &Config) -> Result<()> {
     ))?;
 
     output::line("\n── 2. What stayed in the buffer ──")?;
-    explain::buffer_table(&demo.person.memories().buffer, config, &demo.texts, 6)?;
+    let shown = Shown { rows: 6, terms };
+    explain::buffer_table(&demo.person.memories().buffer, config, &demo.texts, shown)?;
 
     output::line("\n── 3. How well the next texts are predicted ──")?;
     output::line("Perplexity on texts of each period that were held out; lower is better.")?;
-    let mut table = output::table(&[
-        "period",
-        "held out",
-        "base",
-        "static adapter",
-        "SPRInG's adapter",
-        "SPRInG with retrieval",
-    ]);
+    let headings =
+        ["period", "held out", "base", "static adapter", "SPRInG's adapter", "with retrieval"];
+    let mut table = output::table(&headings, &[3, 4, 5]);
     for period in &demo.losses {
         table.add_row([
             period.period.to_string(),
@@ -187,7 +181,8 @@ fn show(demo: &Demo<'_>, config: &Config) -> Result<()> {
     output::line("\n── 4. A text in her words ──")?;
     output::line(&format!("{PROMPT}\n"))?;
     output::line(&format!("  {}\n", excerpt(&demo.answer.text, 1000)))?;
-    explain::answer(&demo.answer, &explain::by_seq(demo.person.bank().texts().to_vec()), 8)
+    let texts = explain::by_seq(demo.person.bank().texts().to_vec());
+    explain::answer(&demo.answer, &texts, Shown { rows: 8, terms })
 }
 
 fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {

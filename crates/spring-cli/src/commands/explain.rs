@@ -24,14 +24,29 @@ use crate::{
 /// Answers shown.
 const ANSWERS: usize = 3;
 
+/// How much is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// Rows of each table.
+    pub rows: usize,
+    /// Whether the method's own terms are, beside what they mean.
+    pub terms: bool,
+}
+
+/// What the letters of the method's terms stand for.
+pub const TERMS: &str = "N: how much worse the adapter explains a text than the base does, \
+                         Q: how well the base\nexplains it, both in nats per token; S, the drift \
+                         score: N + α·Q.";
+
 pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadOnly)?;
     let user = session::user_of(&store, command.user.as_deref(), path)?;
     let summary = store.user(&user)?;
+    let shown = Shown { rows: command.rows, terms: command.terms };
     if command.text.is_some() || command.text_file.is_some() {
         let text = files::given(command.text.as_deref(), command.text_file.as_deref())?;
-        return why(args, &store, &user, &text, command.rows);
+        return why(args, &store, &user, &text, shown);
     }
     if command.since.is_some() || command.until.is_some() {
         return learned_between(args, &store, &summary, command);
@@ -47,7 +62,7 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
             );
         }
         let texts = texts_of(&store, &user, &learned.record)?;
-        return period(&learned, signals.first(), &texts, command.rows);
+        return period(&learned, signals.first(), &texts, shown);
     }
     let mut records = store.period_records(&user, None)?;
     // Running over all periods, whichever are shown.
@@ -76,18 +91,22 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
             summary.interactions
         ))?;
     }
+    if command.terms && !records.is_empty() {
+        output::line(TERMS)?;
+    }
     for learned in &records {
         let signal = signals.iter().find(|signal| signal.generation == learned.generation);
-        period(learned, signal, &texts_of(&store, &user, &learned.record)?, command.rows)?;
+        period(learned, signal, &texts_of(&store, &user, &learned.record)?, shown)?;
     }
     if let (None, Some(generation)) = (command.period, &generation) {
         let made_by = store.record(&user, generation.number)?.record.config;
         let keys: Vec<u64> = buffer.iter().map(|item| item.key).collect();
         let texts = by_seq(store.interactions(&user, &keys)?);
-        buffer_table(buffer, &made_by, &texts, command.rows)?;
+        buffer_table(buffer, &made_by, &texts, shown)?;
         for record in &answers {
-            output::line(&format!("\nAnswer of {}: {}", record.time, excerpt(&record.text, 100)))?;
-            answer(record, &texts, command.rows)?;
+            let text = excerpt(&record.text, 100);
+            output::line(&format!("\nAnswer of {}: {text}", minute(record.time)))?;
+            answer(record, &texts, shown)?;
         }
     }
     Ok(())
@@ -155,18 +174,27 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// "mean novelty −0.41 nats/token (95 %: −0.50 to −0.32)", then whether the user is drifting and
-/// why.
-pub fn drift(reading: &DriftReading) -> String {
+/// Whether the user is drifting and why; with terms after "recent mean N −0.41 nats/token (95 %:
+/// −0.50 to −0.32)".
+pub fn drift(reading: &DriftReading, terms: bool) -> String {
+    if !terms {
+        let drifting = if reading.drifting { "drifting" } else { "not drifting" };
+        return format!("{drifting}: {}", reading.evidence);
+    }
     let band =
         reading.band.map_or(String::new(), |(low, high)| format!(" (95 %: {low:.3} to {high:.3})"));
     let drifting = if reading.drifting { "drifting" } else { "not drifting" };
     format!("recent mean N {:.3} nats/token{band}; {drifting}: {}", reading.mean, reading.evidence)
 }
 
+/// A time to the minute, in UTC.
+fn minute(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M").to_string()
+}
+
 /// Why the model wrote a text, or may write it.
-fn why(args: &Args, store: &Store, user: &UserId, text: &str, rows: usize) -> Result<()> {
-    let found = provenance(store, user, text, rows)?;
+fn why(args: &Args, store: &Store, user: &UserId, text: &str, shown: Shown) -> Result<()> {
+    let found = provenance(store, user, text, shown.rows)?;
     if args.json {
         return output::json(&json!({"user": user, "text": text, "provenance": found}));
     }
@@ -174,11 +202,11 @@ fn why(args: &Args, store: &Store, user: &UserId, text: &str, rows: usize) -> Re
         Some(record) => {
             output::line(&format!(
                 "Written on {} to the prompt: {}",
-                record.time,
+                minute(record.time),
                 excerpt(&record.prompt, 80)
             ))?;
             let found: Vec<u64> = record.retrieved.iter().map(|found| found.seq).collect();
-            answer(record, &by_seq(store.interactions(user, &found)?), rows)?;
+            answer(record, &by_seq(store.interactions(user, &found)?), shown)?;
         }
         None => output::line("No recorded answer contains this; what was learned may explain it.")?,
     }
@@ -190,7 +218,8 @@ fn why(args: &Args, store: &Store, user: &UserId, text: &str, rows: usize) -> Re
          resemblance is not a proof)",
         found.generation
     ))?;
-    learned_table(found.alike.iter().map(|alike| (Some(alike.bm25), &alike.text)))
+    let alike: Vec<_> = found.alike.iter().map(|a| (Some(a.bm25), &a.text)).collect();
+    learned_table(&alike, shown.terms)
 }
 
 /// What was learned of the texts of a time.
@@ -224,39 +253,42 @@ fn learned_between(
     if learned.is_empty() {
         return Ok(());
     }
-    learned_table(learned.iter().take(command.rows).map(|text| (None, text)))?;
+    let rows: Vec<_> = learned.iter().take(command.rows).map(|text| (None, text)).collect();
+    learned_table(&rows, command.terms)?;
     match learned.len().checked_sub(command.rows) {
         Some(more @ 1..) => output::line(&format!("  … and {more} more (--rows shows them)")),
         _ => Ok(()),
     }
 }
 
-fn learned_table<'a>(texts: impl Iterator<Item = (Option<f64>, &'a LearnedText)>) -> Result<()> {
-    let mut table = output::table(&[
-        "written",
-        "id",
-        "period",
-        "generation",
-        "learned",
-        "N",
-        "Q",
-        "S",
-        "BM25",
-        "text",
-    ]);
+/// Texts that were learned, each with how much it is like another one, where that was asked.
+fn learned_table(texts: &[(Option<f64>, &LearnedText)], terms: bool) -> Result<()> {
+    let mut table = output::table(&["written", "id", "period", "text"], &[1, 3]);
     let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
-    for (score, text) in texts {
+    for (_, text) in texts {
         table.add_row([
             day(text.interaction.time),
             excerpt(text.interaction.id.as_str(), 24),
             text.period.to_string(),
+            excerpt(&text.interaction.response, 80),
+        ]);
+    }
+    output::line(&table.to_string())?;
+    if !terms {
+        return Ok(());
+    }
+    output::line(TERMS)?;
+    let headings = ["id", "generation", "learned", "N", "Q", "S", "BM25"];
+    let mut table = output::table(&headings, &[0]);
+    for (score, text) in texts {
+        table.add_row([
+            excerpt(text.interaction.id.as_str(), 24),
             text.generation.to_string(),
             day(text.learned),
             format!("{:.3}", text.score.novelty),
             format!("{:.3}", text.score.quality),
             format!("{:.3}", text.score.score),
-            number(score),
-            excerpt(&text.interaction.response, 50),
+            number(*score),
         ]);
     }
     output::line(&table.to_string())
@@ -282,7 +314,7 @@ pub fn period(
     learned: &LearnedPeriod,
     signal: Option<&PeriodSignal>,
     texts: &HashMap<u64, StoredInteraction>,
-    rows: usize,
+    shown: Shown,
 ) -> Result<()> {
     let record = &learned.record;
     let statistics = &record.statistics;
@@ -294,22 +326,26 @@ pub fn period(
         record.scores.len(),
         record.held_out
     ))?;
-    output::line(&format!("  by {}", method(&record.config)))?;
+    if shown.terms {
+        output::line(&format!("  by {}", method(&record.config)))?;
+    }
     output::line(&format!(
         "  selected {}: {}",
         record.selection.selected, record.selection.reason
     ))?;
-    output::line(&format!(
-        "  novelty N: mean {}, sd {}; weighted quality αQ: sd {}; rank correlation of S with N {}, \
-         with Q {}",
-        number(statistics.novelty_mean),
-        number(statistics.novelty_sd),
-        number(statistics.weighted_quality_sd),
-        number(statistics.score_novelty_correlation),
-        number(statistics.score_quality_correlation)
-    ))?;
+    if shown.terms {
+        output::line(&format!(
+            "  novelty N: mean {}, sd {}; weighted quality αQ: sd {}; rank correlation of S with \
+             N {}, with Q {}",
+            number(statistics.novelty_mean),
+            number(statistics.novelty_sd),
+            number(statistics.weighted_quality_sd),
+            number(statistics.score_novelty_correlation),
+            number(statistics.score_quality_correlation)
+        ))?;
+    }
     if let Some(signal) = signal {
-        output::line(&format!("  drift signal: {}", drift(&signal.reading)))?;
+        output::line(&format!("  drift signal: {}", drift(&signal.reading, shown.terms)))?;
     }
     let losses: Vec<String> =
         record.update.losses.iter().map(|loss| format!("{loss:.3}")).collect();
@@ -324,26 +360,42 @@ pub fn period(
         let rank = |s: &ScoredText| s.selected.unwrap_or(usize::MAX);
         rank(a).cmp(&rank(b)).then(b.score.score.total_cmp(&a.score.score))
     });
-    let mut table = output::table(&["rank", "id", "N", "Q", "S", "text"]);
-    for score in scores.iter().take(rows) {
-        let text = texts.get(&score.seq).map_or("", |text| text.interaction.response.as_str());
-        table.add_row([
-            score.selected.map_or("not selected".into(), |rank| rank.to_string()),
-            excerpt(score.id.as_str(), 24),
-            format!("{:.3}", score.score.novelty),
-            format!("{:.3}", score.score.quality),
-            format!("{:.3}", score.score.score),
-            excerpt(text, 60),
-        ]);
+    let text_of = |seq: u64| texts.get(&seq).map_or("", |t| t.interaction.response.as_str());
+    let mut table = Scored::table(&["rank", "id"], &[1], shown.terms);
+    for score in scores.iter().take(shown.rows) {
+        let rank = score.selected.map_or("not learned".into(), |rank| rank.to_string());
+        let scored = Scored(score.score.novelty, score.score.quality, score.score.score);
+        let id = excerpt(score.id.as_str(), 24);
+        table.add_row(scored.row(vec![rank, id], text_of(score.seq), shown.terms));
     }
     output::line(&table.to_string())?;
-    if scores.len() > rows {
-        output::line(&format!("  … and {} more (--rows shows them)", scores.len() - rows))?;
+    if scores.len() > shown.rows {
+        output::line(&format!("  … and {} more (--rows shows them)", scores.len() - shown.rows))?;
     }
-    for evicted in record.evicted.iter().take(rows) {
+    for evicted in record.evicted.iter().take(shown.rows) {
         output::line(&format!("  left the buffer: text {}, {}", evicted.item.key, evicted.reason))?;
     }
     output::line(&format!("  gate: {}", record.gate_rule()))
+}
+
+/// A text's novelty, quality and drift score, in columns that are shown with the method's terms.
+struct Scored(f64, f64, f64);
+
+impl Scored {
+    /// A table with some columns, those of the terms, and one of texts.
+    fn table(first: &[&str], wraps: &[usize], terms: bool) -> comfy_table::Table {
+        let terms: &[&str] = if terms { &["N", "Q", "S"] } else { &[] };
+        let headings = [first, terms, &["text"]].concat();
+        output::table(&headings, &[wraps, &[headings.len() - 1]].concat())
+    }
+
+    fn row(&self, mut cells: Vec<String>, text: &str, terms: bool) -> Vec<String> {
+        if terms {
+            cells.extend([self.0, self.1, self.2].map(|value| format!("{value:.3}")));
+        }
+        cells.push(excerpt(text, 70));
+        cells
+    }
 }
 
 /// What stayed in the buffer under these settings.
@@ -351,45 +403,42 @@ pub fn buffer_table(
     buffer: &[BufferItem],
     config: &Config,
     texts: &HashMap<u64, StoredInteraction>,
-    rows: usize,
+    shown: Shown,
 ) -> Result<()> {
     let policy = config.buffer.policy;
     let kept = match policy.name() {
-        "residual" => "those with the highest S after the update",
+        "residual" => "those with the highest drift score after the update",
         "reservoir" => "a random sample of what was selected",
         "recency" => "the newest",
-        "balanced_periods" => "those with the highest S of each period",
+        "balanced_periods" => "those with the highest drift score of each period",
         "diversity" => "those least like each other",
         other => other,
     };
     output::line(&format!(
-        "\nBuffer: {} texts of at most {} by policy {}: {kept}; the highest S first",
+        "\nBuffer: {} texts of at most {} by policy {}:\n{kept}; the highest drift score first",
         buffer.len(),
         config.buffer.capacity,
         policy.name()
     ))?;
-    let mut table = output::table(&["period", "N", "Q", "S", "text"]);
-    for item in buffer.iter().take(rows) {
+    let mut table = Scored::table(&["period"], &[], shown.terms);
+    for item in buffer.iter().take(shown.rows) {
         let text = texts.get(&item.key).map_or("", |text| text.interaction.response.as_str());
-        table.add_row([
-            item.period.to_string(),
-            format!("{:.3}", item.novelty),
-            format!("{:.3}", item.quality),
-            format!("{:.3}", item.score),
-            excerpt(text, 70),
-        ]);
+        let scored = Scored(item.novelty, item.quality, item.score);
+        table.add_row(scored.row(vec![item.period.to_string()], text, shown.terms));
     }
     output::line(&table.to_string())
 }
 
-/// Why an answer is as it is; at most `tokens` of its tokens are shown.
+/// Why an answer is as it is; with terms also where at most as many of its tokens as rows came
+/// from.
 pub fn answer(
     record: &AnswerRecord,
     texts: &HashMap<u64, StoredInteraction>,
-    tokens: usize,
+    shown: Shown,
 ) -> Result<()> {
     output::line(&format!("gate {}", record.gate.reason))?;
-    let mut table = output::table(&["retrieved", record.retriever.as_str(), "used", "text"]);
+    let mut table =
+        output::table(&["retrieved", record.retriever.as_str(), "used", "text"], &[0, 3]);
     for found in record.retrieved.iter().take(5) {
         let text = texts.get(&found.seq).map_or("(no longer in the buffer)".into(), |text| {
             excerpt(&format!("{} {}", text.interaction.prompt, text.interaction.response), 70)
@@ -405,23 +454,26 @@ pub fn answer(
     if !record.retrieved.is_empty() {
         output::line(&table.to_string())?;
     }
+    let mixture = record.fusion.filter(|_| shown.terms).map_or(String::new(), |fusion| {
+        format!("; mixture {}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))
+    });
     output::line(&match record.retrieval_share() {
         Some(share) => format!(
             "{:.0} % of the probability of the {} tokens came from the branch with the retrieved \
-             texts (generation {}{})",
+             texts (generation {}{mixture})",
             100.0 * share,
             record.trace.len(),
             record.generation,
-            record.fusion.map_or(String::new(), |fusion| {
-                format!("; mixture {}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))
-            })
         ),
         None => format!("one branch: adapter generation {}, no retrieved text", record.generation),
     })?;
+    if !shown.terms {
+        return Ok(());
+    }
     if let Some(config) = &record.decoding {
         output::line(&format!("tokens {}", decoding(config)))?;
     }
-    token_table(record, tokens)
+    token_table(record, shown.rows)
 }
 
 /// Where the first tokens of an answer of two branches came from.
@@ -429,8 +481,8 @@ fn token_table(record: &AnswerRecord, rows: usize) -> Result<()> {
     if record.trace.is_empty() || rows == 0 {
         return Ok(());
     }
-    let mut table =
-        output::table(&["token", "λ", "from retrieved texts", "divergence of the branches, nats"]);
+    let headings = ["token", "λ", "from retrieved texts", "divergence of the branches, nats"];
+    let mut table = output::table(&headings, &[0, 3]);
     for token in record.trace.iter().take(rows) {
         let text = match token.text.as_str() {
             "" => format!("number {}", token.token),

@@ -45,6 +45,9 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     config.decoding.sampler.seed = command.seed.unwrap_or(config.decoding.sampler.seed);
 
     let model = session::model_of(&store, args)?;
+    if config.decoding.max_new_tokens.is_none() {
+        config.decoding.max_new_tokens = session::own_length(&store, &user, &model)?;
+    }
     let snapshot = store.recall(&user, None)?;
     let version = snapshot.version.clone();
     let person = UserModel::of_snapshot(&model, store.settings(), snapshot)?.with_config(config);
@@ -75,7 +78,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
             super::explain::answer(
                 &answer,
                 &super::explain::by_seq(person.bank().texts().to_vec()),
-                TOKENS,
+                super::explain::Shown { rows: TOKENS, terms: true },
             )?;
         }
     }

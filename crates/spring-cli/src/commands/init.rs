@@ -13,11 +13,18 @@ use crate::{
 pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
     let mut config = command.settings.over(&Config::default())?;
     // Loaded whole, so that a state is never made for a model that does not run.
-    let model = embedded::load_learner(&command.model, args)?;
+    let files = embedded::model_files(&command.model)?;
+    let model = embedded::learner_of(&files, &command.model, args)?;
     let parameters = model.config().parameters();
     let chosen = !command.settings.names("training", "learning_rate")?;
     if chosen {
         config.training.learning_rate = TrainConfig::rate_for(parameters);
+    }
+    let named = command.settings.names("decoding.penalties", "repetition")?
+        || command.settings.names("decoding", "penalties")?;
+    let penalty = files.repetition_penalty().filter(|_| !named);
+    if let Some(penalty) = penalty {
+        config.decoding.penalties.repetition = penalty;
     }
     let rate = config.training.learning_rate;
     let name = match command.model.as_str() {
@@ -34,10 +41,13 @@ pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
     if args.json {
         return output::json(&json!({
             "state": path, "model": settings.model, "fingerprint": settings.fingerprint,
-            "learning_rate": rate
+            "learning_rate": rate, "repetition_penalty": settings.config.decoding.penalties.repetition
         }));
     }
     output::line(&format!("created {path} for the model {}", settings.model))?;
+    if let Some(penalty) = penalty {
+        output::line(&format!("repetition penalty {penalty}, as the model's own files ask for"))?;
+    }
     match chosen {
         true => output::line(&format!(
             "learning rate {rate:.1e}, chosen for a base of {} million weights; --set \

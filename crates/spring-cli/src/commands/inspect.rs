@@ -34,8 +34,11 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
         }));
     }
     output::line(&format!(
-        "{user}: {} interactions ({} not learned yet), {} periods, generation {} in use",
-        summary.interactions, summary.pending, summary.periods, summary.generation
+        "{user}: {} ({} not learned yet), {}, generation {} in use",
+        output::count(summary.interactions, "text"),
+        summary.pending,
+        output::count(summary.periods, "period"),
+        summary.generation
     ))?;
     let kilobytes = |bytes: u64| format!("{:.1} kB", bytes as f64 / 1e3);
     output::line(&format!(
@@ -50,7 +53,7 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     }
 
     output::line("\nGenerations")?;
-    let mut table = output::table(&["generation", "from", "period", "adapter", "buffer", ""]);
+    let mut table = output::table(&["generation", "from", "period", "adapter", "buffer", ""], &[5]);
     for generation in &generations {
         let state = match (generation.current, generation.on_path) {
             (true, _) => "in use",
@@ -69,47 +72,45 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
     }
     output::line(&table.to_string())?;
 
-    output::line(
-        "\nDrift over time, nats per token: N is how much worse the adapter explained the texts \
-         than the base; recent N is \
-         its running mean, with the 95 % band",
-    )?;
-    let mut table = output::table(&[
-        "period",
-        "learned on",
-        "texts",
-        "selected",
-        "mean N",
-        "recent N",
-        "drifting",
-        "mean Q",
-        "loss",
-        "gate",
-    ]);
+    output::line("\nPeriods; the loss is that of the texts learned, in nats per token")?;
+    let headings = ["period", "learned on", "texts", "learned", "drifting", "loss"];
+    let mut table = output::table(&headings, &[]);
     for period in &drift {
         table.add_row([
             period.period.to_string(),
             period.learned.strftime("%Y-%m-%d %H:%M").to_string(),
             period.texts.to_string(),
             period.selected.to_string(),
-            number(period.novelty),
-            period.recent(),
             period
                 .signal
                 .as_ref()
                 .map_or("–", |signal| if signal.reading.drifting { "yes" } else { "no" })
                 .into(),
-            number(period.quality),
             match (period.first_loss, period.last_loss) {
                 (Some(first), Some(last)) => format!("{first:.3} → {last:.3}"),
                 _ => "–".into(),
             },
-            period.rule.clone(),
         ]);
     }
     output::line(&table.to_string())?;
+    if command.terms {
+        output::line(super::explain::TERMS)?;
+        output::line("Recent N is its running mean, with the 95 % band.")?;
+        let headings = ["period", "mean N", "recent N", "mean Q", "gate"];
+        let mut table = output::table(&headings, &[4]);
+        for period in &drift {
+            table.add_row([
+                period.period.to_string(),
+                number(period.novelty),
+                period.recent(),
+                number(period.quality),
+                period.rule.clone(),
+            ]);
+        }
+        output::line(&table.to_string())?;
+    }
     output::line(&match signals.last() {
-        Some(signal) => format!("Now: {}", super::explain::drift(&signal.reading)),
+        Some(signal) => format!("Now: {}", super::explain::drift(&signal.reading, command.terms)),
         None => {
             "No drift signal yet: it begins with the second period, when there is an adapter to \
              compare with"

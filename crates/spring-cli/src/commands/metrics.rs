@@ -33,7 +33,7 @@ fn print(args: &Args, scores: &impl Serialize) -> Result<()> {
     if args.json {
         return output::json(scores);
     }
-    let mut table = output::table(&["metric", "mean"]);
+    let mut table = output::table(&["metric", "mean"], &[]);
     for (name, value) in serde_json::to_value(scores)?.as_object().into_iter().flatten() {
         let value = value.as_f64().map_or("–".into(), |value| format!("{value:.4}"));
         table.add_row([name.clone(), value]);

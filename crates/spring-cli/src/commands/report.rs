@@ -41,6 +41,11 @@ pub fn run(args: &Args, command: &ReportArgs) -> Result<()> {
         other => other?,
     };
     let person = UserModel::recall(&model, &store, &user, None)?;
+    let mut config = person.config().clone();
+    if config.decoding.max_new_tokens.is_none() {
+        config.decoding.max_new_tokens = session::own_length(&store, &user, &model)?;
+    }
+    let person = person.with_config(config);
     let prompt = match &command.prompt {
         Some(prompt) => Some(prompt.clone()),
         None => latest_prompt(&store, &user, newest.record.period)?,

@@ -64,12 +64,7 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
     if found.is_empty() {
         return output::line(&format!("nothing found in {} texts of user {user}", history.len()));
     }
-    let score = match mode {
-        SearchMode::Bm25 => "BM25",
-        SearchMode::Dense => "cosine",
-        _ => "reciprocal rank",
-    };
-    let mut table = output::table(&[score, "time", "period", "id", "text"]);
+    let mut table = output::table(&["score", "written", "period", "id", "text"], &[2, 3, 4]);
     for text in &found {
         let interaction = &text.interaction;
         let period = match (text.period, text.held_out) {

@@ -9,15 +9,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
-use spring_eval::{
-    Candidate, DataSet, Estimate, Suite, SuiteEvent, Summary, estimate_suite, run_suite,
-};
+use spring_eval::{DataSet, Estimate, Started, Suite, SuiteEvent, estimate_suite, run_suite};
 
+use super::summary;
 use crate::{
     args::{Args, SuiteArgs},
     embedded, files,
     interrupt::{self, Interrupted},
-    output::{self, number},
+    output,
     progress::tick,
 };
 
@@ -29,6 +28,9 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         _ => Suite::load(path)?,
     };
     overrule(&mut suite, command)?;
+    if !command.estimate {
+        suite = with_leave(suite, args, command)?;
+    }
     suite.data.iter().try_for_each(|data| files::plain(Path::new(&data.path)))?;
     let model = embedded::load_learner(&suite.model, args)?;
     if command.estimate {
@@ -94,7 +96,7 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         }
         return output::json(&outcome.summary);
     }
-    print(&outcome.summary)?;
+    summary::print(&outcome.summary)?;
     for data in &outcome.data {
         let (users, fewer) = data.evaluated();
         output::line(&format!(
@@ -106,6 +108,28 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         data.notices().iter().try_for_each(|notice| output::line(notice))?;
     }
     output::line(&format!("\n{}", page.display()))
+}
+
+/// The suite, allowed to start its programs if that was asked for: a suite from somebody else must
+/// not run code on the side.
+fn with_leave(suite: Suite, args: &Args, command: &SuiteArgs) -> Result<Suite> {
+    let started = suite.starts();
+    let said: Vec<String> =
+        started.iter().map(|Started { name, command, .. }| format!("{name}: {command}")).collect();
+    if said.is_empty() {
+        return Ok(suite);
+    }
+    if !command.run_programs {
+        bail!(
+            "the suite starts programs on this computer, which can do whatever you can: {}; read \
+             them, and start them with --run-programs",
+            said.join("; ")
+        );
+    }
+    if !args.quiet {
+        said.iter().for_each(|said| output::say(&format!("spring: starts {said}")));
+    }
+    Ok(suite.allowing_programs())
 }
 
 /// What the command line says instead of the file.
@@ -166,97 +190,4 @@ fn in_words(estimate: &Estimate) -> String {
         estimate.score_millions,
         HumanDuration(Duration::from_secs_f64(estimate.seconds.max(1.0)))
     )
-}
-
-pub(super) fn print(summary: &Summary) -> Result<()> {
-    let mut groups: Vec<(&str, &str)> = Vec::new();
-    for row in &summary.rows {
-        let group = (row.data.as_str(), row.budget.name());
-        if !groups.contains(&group) {
-            groups.push(group);
-        }
-    }
-    for (data, budget) in groups {
-        let rows = || {
-            summary
-                .rows
-                .iter()
-                .filter(|row| (row.data.as_str(), row.budget.name()) == (data, budget))
-        };
-        let users = rows().next().map_or(0, |row| row.per_byte.users);
-        output::line(&format!(
-            "\n{data}, budget {budget}: loss on the newest test part after the first period, mean \
-             over {users} users"
-        ))?;
-        let mut table = output::table(&[
-            "method",
-            "nats/byte",
-            "95 %",
-            "nats/token",
-            "difference",
-            "p (Holm)",
-            "detectable",
-            "forgetting",
-            "tokens",
-        ]);
-        for row in rows() {
-            let wide =
-                |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
-            let test = row.difference;
-            table.add_row([
-                row.label.clone(),
-                wide(Some(row.per_byte.mean)),
-                format!("{:.4} to {:.4}", row.per_byte.low, row.per_byte.high),
-                number(Some(row.per_token)),
-                wide(test.map(|test| test.difference.mean)),
-                number(test.map(|test| test.p_holm)),
-                wide(test.and_then(|test| test.minimum_detectable)),
-                wide(row.continual.forgetting),
-                format!("{:.0}", row.tokens),
-            ]);
-        }
-        output::line(&table.to_string())?;
-        if let Some(test) = rows().find_map(|row| row.difference) {
-            let users = test.difference.users;
-            let least = format!(
-                "the smallest corrected p that {users} users can give is {:.4}",
-                test.least_p_holm
-            );
-            output::line(&match test.can_be_significant() {
-                true => least,
-                false => format!("{least}: no difference can be significant at 0.05"),
-            })?;
-        }
-        for row in rows() {
-            let Some(test) = row.adapter_difference.filter(|_| row.adapter_alone.is_some()) else {
-                continue;
-            };
-            output::line(&format!(
-                "{}, adapters alone: {:.4} (p {:.3}, corrected {:.3})",
-                row.label, test.difference.mean, test.p, test.p_holm
-            ))?;
-        }
-    }
-    if !summary.choices.is_empty() {
-        output::line("\nsettings, chosen on other users than those above (nats/byte there):")?;
-        let last = |candidate: &&Candidate| {
-            let of = |other: &&Candidate| {
-                (&other.choice, other.budget) == (&candidate.choice, candidate.budget)
-            };
-            candidate.best
-                && summary.choices.iter().filter(of).all(|other| other.stage <= candidate.stage)
-        };
-        for candidate in summary.choices.iter().filter(last) {
-            let (choice, budget) = (&candidate.choice, candidate.budget.name());
-            output::line(&format!(
-                "{choice}, budget {budget}: {} ({:.4}, {} users; choices.csv has the others)",
-                candidate.method, candidate.per_byte, candidate.users
-            ))?;
-        }
-    }
-    output::line(&format!(
-        "differences are to {}, below 0 is better; forgetting: mean over i of the best R[t][i] \
-         less R[T][i], nats per byte",
-        summary.against
-    ))
 }

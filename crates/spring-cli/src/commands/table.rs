@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use spring_eval::{Methods, Suite, SuiteOutcome, read_suite_run};
 use spring_report::{TableFormat, suite_events, suite_pictures, summary_table};
 
-use super::suite;
+use super::summary;
 use crate::{
     args::{Args, TableArgs, TableKind},
     files, output,
@@ -29,7 +29,7 @@ pub fn run(args: &Args, command: &TableArgs) -> Result<()> {
     }
     let format = match command.format {
         _ if args.json => return output::json(&outcome.summary),
-        TableKind::Text => return suite::print(&outcome.summary),
+        TableKind::Text => return summary::print(&outcome.summary),
         TableKind::Md => TableFormat::Markdown,
         TableKind::Latex => TableFormat::Latex,
         TableKind::Csv => TableFormat::Csv,

@@ -13,16 +13,8 @@ const PAGE: usize = 1000;
 
 pub fn run(args: &Args, command: &UsersArgs) -> Result<()> {
     let store = session::open(&command.state.state, Access::ReadOnly)?;
-    let headings = [
-        "user",
-        "interactions",
-        "not learned yet",
-        "first",
-        "last",
-        "periods",
-        "generation",
-        "buffer",
-    ];
+    // `inspect` has the rest.
+    let headings = ["user", "texts", "to learn", "first", "last", "periods"];
     let mut last: Option<UserId> = None;
     let mut any = false;
     loop {
@@ -35,7 +27,7 @@ pub fn run(args: &Args, command: &UsersArgs) -> Result<()> {
             page.iter().try_for_each(output::json)?;
             continue;
         }
-        let mut table = output::table(&headings);
+        let mut table = output::table(&headings, &[0]);
         for user in &page {
             let day = |time: Option<jiff::Timestamp>| {
                 time.map_or("–".into(), |t| t.strftime("%Y-%m-%d").to_string())
@@ -47,8 +39,6 @@ pub fn run(args: &Args, command: &UsersArgs) -> Result<()> {
                 day(user.first),
                 day(user.last),
                 user.periods.to_string(),
-                user.generation.to_string(),
-                user.buffer.to_string(),
             ]);
         }
         output::line(&table.to_string())?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use spring_core::Config;
 
 use super::strategy::{Domain, FromTexts, Frozen, Prompt, Spring, Strategy};
-use crate::{Error, Reads, Result, Start, Trains};
+use crate::{Error, Program, Reads, Result, Start, Trains};
 
 type Make = dyn Fn() -> Box<dyn Strategy> + Send + Sync;
 
@@ -32,7 +32,16 @@ pub struct MethodKind {
     /// [`Config::with_changes`].
     pub defaults: Vec<String>,
     starts: Starts,
-    make: Arc<Make>,
+    does: Does,
+}
+
+/// What is behind a kind.
+#[derive(Clone)]
+enum Does {
+    /// A strategy, made anew for each user, seed and budget.
+    Strategy(Arc<Make>),
+    /// A program, which has no losses.
+    Program(Arc<Program>),
 }
 
 /// Where a kind's adapter comes from.
@@ -73,7 +82,21 @@ impl MethodKind {
             settings: ["training", "lora"].map(str::to_owned).to_vec(),
             defaults: vec![],
             starts: Starts::Anywhere,
-            make: Arc::new(move || Box::new(make())),
+            does: Does::Strategy(Arc::new(move || Box::new(make()))),
+        }
+    }
+
+    /// A program. It trains and reads nothing that could be counted, and has no settings.
+    pub fn program(program: Program) -> Self {
+        Self {
+            name: program.name.clone(),
+            label: program.label.clone().unwrap_or_else(|| program.name.clone()),
+            trains: Trains::Nothing,
+            reads: Reads::Nothing,
+            settings: vec![],
+            defaults: vec![],
+            starts: Starts::Nowhere,
+            does: Does::Program(Arc::new(program)),
         }
     }
 
@@ -252,7 +275,10 @@ impl Methods {
         let Some(kind) = self.kinds.iter().find(|known| known.name == kind) else {
             return Err(fail(format!("there is no such method; {}", self.help())));
         };
-        if with_retrieval && (kind.reads != Reads::Nothing || kind.starts == Starts::WithOthers) {
+        let is_whole = kind.reads != Reads::Nothing
+            || kind.starts == Starts::WithOthers
+            || matches!(kind.does, Does::Program(_));
+        if with_retrieval && is_whole {
             let reason = format!("{} cannot be combined with SPRInG's retrieval", kind.name);
             return Err(fail(reason));
         }
@@ -334,9 +360,20 @@ impl Method {
         }
     }
 
-    /// A fresh strategy of its kind.
-    pub(crate) fn strategy(&self) -> Box<dyn Strategy> {
-        (self.kind.make)()
+    /// A fresh strategy of its kind; a program has none.
+    pub(crate) fn strategy(&self) -> Option<Box<dyn Strategy>> {
+        match &self.kind.does {
+            Does::Strategy(make) => Some(make()),
+            Does::Program(_) => None,
+        }
+    }
+
+    /// The program that it is, if it is one: it has no losses, only scores of its texts.
+    pub fn program(&self) -> Option<&Program> {
+        match &self.kind.does {
+            Does::Strategy(_) => None,
+            Does::Program(program) => Some(program),
+        }
     }
 
     /// The same method with one setting more, written `key=value`, or another value of one that it
@@ -383,6 +420,9 @@ impl Method {
             .split_once('=')
             .ok_or_else(|| fail(format!("a setting is written key=value, not {setting:?}")))?;
         let (key, value) = (key.trim(), value.trim());
+        if self.program().is_some() {
+            return Err(fail("a program has no settings; give them in its command".into()));
+        }
         if !self.has(key, value) {
             return Err(fail(format!(
                 "there is no setting {key:?} of it; {}",
@@ -595,6 +635,17 @@ mod tests {
         ] {
             let error = name.parse::<Method>().unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(reason), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_program_has_neither_settings_nor_retrieval() {
+        let mut methods = Methods::default();
+        let program = Program::new("mine", vec!["mine".into()]);
+        methods.register(MethodKind::program(program)).unwrap();
+        assert_eq!(methods.parse("mine").unwrap().label(), "mine");
+        for name in ["mine:epochs=3", "mine:decoding.max_new_tokens=3", "mine+retrieval"] {
+            assert!(methods.parse(name).is_err(), "{name}");
         }
     }
 

@@ -96,11 +96,11 @@ impl Leader {
 impl<'a> Trajectory<'a> {
     pub(super) fn new(
         method: &'a Method,
+        mut strategy: Box<dyn Strategy>,
         protocol: &Protocol,
         input: UserInput<'_>,
     ) -> Result<Self> {
         let (mut config, start) = ready(method, protocol, input)?;
-        let mut strategy = method.strategy();
         strategy.prepare(&mut config, start)?;
         let (learned, run) = (Learned::nothing(), MethodRun::default());
         Ok(Self { method, strategy, config, learned, run })

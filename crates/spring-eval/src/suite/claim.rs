@@ -18,7 +18,8 @@ use super::{
 use crate::{Error, Result};
 
 /// Keys of a suite that numbers do not depend on, or that the origins stand for.
-const GROWS: [&str; 7] = ["name", "model", "methods", "choose", "against", "seeds", "budgets"];
+const GROWS: [&str; 9] =
+    ["name", "model", "methods", "choose", "against", "seeds", "budgets", "programs", "metrics"];
 
 /// The same of a data set; `name` is what two of them are compared by.
 const DATA_GROWS: [&str; 5] = ["name", "path", "outputs", "users", "skip"];

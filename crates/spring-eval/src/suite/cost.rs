@@ -30,14 +30,15 @@ pub(super) fn cost_of(
     for &budget in &suite.budgets {
         // The reference is always learned, and evaluated only where it is one of the methods.
         one(&Method::spring()?, false, budget, suite, periods, seeds, &mut parts);
-        for method in methods {
+        for method in methods.iter().filter(|method| method.program().is_none()) {
             one(method, true, budget, suite, periods, seeds, &mut parts);
         }
     }
     let mut cost = Cost { train: parts.train.values().sum(), score: parts.score.values().sum() };
     // A token at a time costs many times as much as a text at once.
     let generated = (suite.generation.texts * suite.generation.tokens * periods.len()) as f64;
-    cost.score += 20.0 * generated * (methods.len() * suite.budgets.len()) as f64 * seeds;
+    let writing = methods.iter().filter(|method| method.program().is_none()).count();
+    cost.score += 20.0 * generated * (writing * suite.budgets.len()) as f64 * seeds;
     Ok(cost)
 }
 

@@ -7,6 +7,7 @@ use spring_numerics::words::{from_json, of_system};
 use super::{
     Suite, Summary,
     choice::{candidates, stages},
+    measure,
     others::known_others,
     run::SuiteOutcome,
     runs::KnownRuns,
@@ -47,6 +48,7 @@ pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteO
             line.run.methods.extend(run.map(|run| ("other_user".to_owned(), run)));
         }
     }
+    measure::known(&suite, folder, &mut lines)?;
     let summary = Summary::of(&suite, &data, &lines, tried);
     let outcome = SuiteOutcome { summary, data, runs: lines, folder: folder.to_owned() };
     Ok((suite, outcome))

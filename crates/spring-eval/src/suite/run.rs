@@ -25,12 +25,14 @@ use super::{
     estimate,
     folder::{append, append_line, load_adapters, read_adapter, save_adapters, unwritable, write},
     load::{LoadedData, load_data},
+    measure::measure,
     others::{OtherLine, known_others, lenders},
     runs::Runs,
 };
 use crate::{
     Budget, Error, Half, Memo, Method, MethodRun, Protocol, Result, RunKey, RunLine, Split,
-    SuiteData, SuiteUser, UserInput, domain_adapter, run_other_user, run_user,
+    SuiteData, SuiteUser, UserInput, domain_adapter, program, protocol::asked, run_other_user,
+    run_user,
 };
 
 /// Where a suite stands.
@@ -91,13 +93,16 @@ fn load(suite: &Suite, domains: &DomainUsers) -> Result<Vec<LoadedData>> {
 /// # Errors
 ///
 /// If the folder holds other settings, another model or other data, or a run of an earlier
-/// protocol; or data, model or disk refuse.
+/// protocol; or data, model or disk refuse. [`Error::Program`] and [`Error::Metric`] if one of the
+/// suite's programs or metrics fails; [`Error::File`] if it has programs and is not allowed to start
+/// them ([`Suite::allowing_programs`]).
 pub fn run_suite(
     model: &dyn LanguageModel,
     suite: &Suite,
     folder: &Path,
     watch: Watch<'_>,
 ) -> Result<SuiteOutcome> {
+    suite.check_leave()?;
     let mut domains = domain_users(folder)?;
     let data = load(suite, &domains)?;
     claim(folder, suite, origins(model, suite, &data))?;
@@ -168,6 +173,18 @@ pub fn run_suite(
             line.run.methods.extend(run.map(|run| ("other_user".to_owned(), run)));
         }
     }
+    let shown: HashSet<String> = suite
+        .budgets
+        .iter()
+        .flat_map(|&budget| {
+            let chosen = suite.choose.iter().filter_map(|choice| chosen(choice, &tried, budget));
+            chosen.collect::<Vec<_>>()
+        })
+        .chain(suite.methods.iter().cloned())
+        .map(|method| method.name().to_owned())
+        .collect();
+    let prompts = reporting.iter().map(|job| (&job.key, prompts(suite, job))).collect();
+    measure(suite, folder, &shown, &prompts, &mut lines, watch)?;
     let summary = Summary::of(suite, &users, &lines, tried);
     write(&folder.join("summary.csv"), summary.csv()?.as_bytes())?;
     if !suite.choose.is_empty() {
@@ -181,6 +198,10 @@ fn origins(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Ori
         ("Protocol".to_owned(), PROTOCOL.to_string()),
         ("Base model".to_owned(), model.info().fingerprint.clone()),
     ]);
+    for program in &suite.programs {
+        let digest = program::identity(&program.command);
+        origins.insert(format!("Program {:?}", program.name), format!("SHA-256 {digest}"));
+    }
     for (set, loaded) in suite.data.iter().zip(data) {
         let (file, outputs) = &loaded.sha256;
         origins.insert(format!("Data set {:?}", set.name), format!("SHA-256 {file}"));
@@ -239,6 +260,12 @@ fn jobs<'a>(suite: &Suite, data: &'a [LoadedData]) -> Vec<Job<'a>> {
         }
     }
     jobs
+}
+
+/// The prompts that are answered in a run, in the order of the texts that come of it.
+fn prompts<'j>(suite: &Suite, job: &Job<'j>) -> Vec<&'j str> {
+    let asked = job.splits.iter().flat_map(|split| asked(split, suite.generation));
+    asked.map(|text| text.interaction.prompt.as_str()).collect()
 }
 
 /// Where the adapters of a run are.

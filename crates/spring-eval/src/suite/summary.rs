@@ -1,6 +1,9 @@
 //! The table of a suite: a row for each data set, budget and method.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 use serde::Serialize;
 use spring_data::{
@@ -50,11 +53,13 @@ pub struct SummaryRow {
     pub label: String,
     /// The method whose runs these are.
     pub runs: String,
+    /// Users that it was run on.
+    pub users: usize,
     /// Nats per byte on each period's test part right after it, without the first period: the
-    /// primary score.
-    pub per_byte: Interval,
+    /// primary score. `None` for a program, which has no losses.
+    pub per_byte: Option<Interval>,
     /// The same in nats per token.
-    pub per_token: f64,
+    pub per_token: Option<f64>,
     /// Nats per byte and per token of the adapter alone, of methods that write through gate and
     /// mixture.
     pub adapter_alone: Option<[f64; 2]>,
@@ -66,16 +71,19 @@ pub struct SummaryRow {
     pub adapter_difference: Option<PairedTest>,
     /// The continual metrics, nats per byte.
     pub continual: ContinualScores,
-    /// Response tokens trained on by the end.
-    pub tokens: f64,
+    /// Response tokens trained on by the end; as the next two, `None` for a program.
+    pub tokens: Option<f64>,
     /// Texts learned, as a share of those that could be.
-    pub learned: f64,
+    pub learned: Option<f64>,
     /// Share of the test texts on the diagonal for which retrieval took part.
-    pub open: f64,
+    pub open: Option<f64>,
     /// Seconds of wall time.
     pub seconds: f64,
     /// Scores of the texts generated on the diagonal.
     pub generated: Option<TextScores>,
+    /// The suite's own metrics of the same texts, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricScore>,
     /// Of LaMP-2, whose texts are labels, all generated ones together; of LaMP-1 the answers to its
     /// questions, as the texts of its profiles are abstracts.
     pub labels: Option<LabelScores>,
@@ -92,6 +100,18 @@ pub struct SummaryRow {
     /// and seeds together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<KindScores>,
+}
+
+/// One of the suite's own metrics.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct MetricScore {
+    /// Its name.
+    pub name: String,
+    /// Whether a higher score is a better one.
+    pub higher_is_better: bool,
+    /// Mean over users and its interval; `None` where nothing was generated.
+    pub score: Option<Interval>,
 }
 
 /// Key of the bootstrap and of the paired tests.
@@ -127,8 +147,13 @@ impl Summary {
                         let difference = (method.name != against)
                             .then(|| paired_test(&own, &reference, SEED))
                             .flatten();
-                        let per_byte = bootstrap(&own, SEED)?;
+                        let per_byte = bootstrap(&own, SEED);
+                        let users = users_of(&lines, runs);
+                        if users == 0 || per_byte.is_none() && method.runs.program().is_none() {
+                            return None;
+                        }
                         let mut row = row(&lines, runs, per_byte, difference);
+                        (row.users, row.metrics) = (users, metrics(suite, &lines, runs));
                         row.adapter_difference = (method.name != against)
                             .then(|| {
                                 paired_test(
@@ -187,7 +212,12 @@ impl Summary {
     ///
     /// [`Error::Table`](crate::Error::Table) if memory runs out.
     pub fn csv(&self) -> Result<String> {
-        table::csv(&HEADING, self.rows.iter().map(|row| self.cells(row)))
+        let own = self.rows.first().map_or(&[][..], |row| &row.metrics);
+        let own = own.iter().flat_map(|metric| {
+            ["", "_low_95", "_high_95"].map(|end| format!("{}{end}", metric.name))
+        });
+        let heading: Vec<String> = HEADING.map(str::to_owned).into_iter().chain(own).collect();
+        table::csv(&heading, self.rows.iter().map(|row| self.cells(row)))
     }
 
     fn cells<'s>(&'s self, row: &'s SummaryRow) -> Vec<Cow<'s, str>> {
@@ -198,10 +228,10 @@ impl Summary {
             text(&row.data),
             row.budget.name().into(),
             text(&row.method),
-            row.per_byte.users.to_string().into(),
-            number(row.per_byte.mean),
-            number(row.per_byte.low),
-            number(row.per_byte.high),
+            row.users.to_string().into(),
+            number(row.per_byte.map(|loss| loss.mean)),
+            number(row.per_byte.map(|loss| loss.low)),
+            number(row.per_byte.map(|loss| loss.high)),
             number(row.per_token),
             number(row.adapter_alone.map(|alone| alone[0])),
             number(row.adapter_alone.map(|alone| alone[1])),
@@ -224,9 +254,9 @@ impl Summary {
             row.continual.backward_transfer,
             row.continual.forward_transfer,
             row.continual.forgetting,
-            Some(row.tokens),
-            Some(row.learned),
-            Some(row.open),
+            row.tokens,
+            row.learned,
+            row.open,
             Some(row.seconds),
             generated.map(|t| t.rouge1),
             generated.map(|t| t.rouge2),
@@ -245,7 +275,11 @@ impl Summary {
             row.detection.map(|d| whole(d.false_alarms)),
         ];
         let synthetic = row.synthetic.unwrap_or_default();
-        let numbers = numbers.into_iter().chain(synthetic).chain(detection).map(number);
+        let own = row.metrics.iter().flat_map(|metric| {
+            let score = metric.score;
+            [score.map(|s| s.mean), score.map(|s| s.low), score.map(|s| s.high)]
+        });
+        let numbers = numbers.into_iter().chain(synthetic).chain(detection).chain(own).map(number);
         names.into_iter().chain(numbers).collect()
     }
 }
@@ -303,6 +337,11 @@ const HEADING: [&str; 49] = [
     "false_alarms",
 ];
 
+/// Whether the table has a column of a name.
+pub(super) fn is_column(name: &str) -> bool {
+    HEADING.contains(&name)
+}
+
 /// A row's names, and the method whose runs it shows.
 struct Shown<'s> {
     name: &'s str,
@@ -331,6 +370,25 @@ fn answers(lines: &[&RunLine], method: &str, questions: bool) -> (Vec<String>, V
     texts.map(|text| (text.predicted.clone(), text.written.clone())).unzip()
 }
 
+/// The suite's own metrics of what a method wrote.
+fn metrics(suite: &Suite, lines: &[&RunLine], method: &str) -> Vec<MetricScore> {
+    let score = |name: &str| {
+        of_users(lines, method, |run, _| run.metrics.get(name).copied().unwrap_or(f64::NAN))
+    };
+    let metrics = suite.metrics.iter().map(|metric| MetricScore {
+        name: metric.name.clone(),
+        higher_is_better: metric.higher_is_better,
+        score: bootstrap(&score(&metric.name), SEED),
+    });
+    metrics.collect()
+}
+
+/// How many users a method was run on.
+fn users_of(lines: &[&RunLine], method: &str) -> usize {
+    let lines = lines.iter().filter(|line| line.run.methods.contains_key(method));
+    lines.map(|line| &line.key.user).collect::<HashSet<_>>().len()
+}
+
 fn mean(scores: &UserScores) -> Option<f64> {
     (!scores.is_empty()).then(|| scores.values().sum::<f64>() / scores.len() as f64)
 }
@@ -338,7 +396,7 @@ fn mean(scores: &UserScores) -> Option<f64> {
 fn row(
     lines: &[&RunLine],
     method: &str,
-    per_byte: Interval,
+    per_byte: Option<Interval>,
     difference: Option<PairedTest>,
 ) -> SummaryRow {
     let all = |value: &dyn Fn(&MethodRun, &RunLine) -> Option<f64>| {
@@ -376,8 +434,9 @@ fn row(
         method: method.to_owned(),
         label: String::new(),
         runs: method.to_owned(),
+        users: 0,
         per_byte,
-        per_token: all(&|run, _| Some(after_first(run).per_token())).unwrap_or(f64::NAN),
+        per_token: all(&|run, _| Some(after_first(run).per_token())),
         adapter_alone: alone(Loss::per_byte)
             .zip(alone(Loss::per_token))
             .map(|(byte, token)| [byte, token]),
@@ -388,17 +447,15 @@ fn row(
             .with_backward_transfer(all(&|run, line| continual(run, line).backward_transfer))
             .with_forward_transfer(all(&|run, line| continual(run, line).forward_transfer))
             .with_forgetting(all(&|run, line| continual(run, line).forgetting)),
-        tokens: all(&|run, _| Some(run.tokens.iter().sum::<usize>() as f64)).unwrap_or(0.0),
+        tokens: all(&|run, _| sum(&run.tokens).map(|tokens| tokens as f64)),
         learned: all(&|run, line| {
             let texts = line.run.periods.iter().map(|period| period.train).sum();
             // Cumulative retraining learns a text many times.
-            part(run.selected.iter().sum::<usize>(), texts)
-        })
-        .unwrap_or(0.0),
+            part(sum(&run.selected)?, texts)
+        }),
         open: all(&|run, line| {
-            part(run.open.iter().sum(), line.run.periods.iter().map(|period| period.test).sum())
-        })
-        .unwrap_or(0.0),
+            part(sum(&run.open)?, line.run.periods.iter().map(|period| period.test).sum())
+        }),
         seconds: all(&|run, _| Some(run.seconds)).unwrap_or(0.0),
         generated: generated(|s| s.rouge1).zip(generated(|s| s.meteor)).map(|(rouge1, meteor)| {
             TextScores::default()
@@ -407,6 +464,7 @@ fn row(
                 .with_rouge_l(generated(|s| s.rouge_l).unwrap_or(f64::NAN))
                 .with_meteor(meteor)
         }),
+        metrics: vec![],
         labels: None,
         numbers: None,
         detection,
@@ -421,6 +479,11 @@ fn row(
         }),
         kinds: kinds(lines, method),
     }
+}
+
+/// The sum of what was counted in each period; `None` where nothing was.
+fn sum(counts: &[usize]) -> Option<usize> {
+    (!counts.is_empty()).then(|| counts.iter().sum())
 }
 
 fn kinds(lines: &[&RunLine], method: &str) -> Vec<KindScores> {

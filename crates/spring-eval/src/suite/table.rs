@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// A table with a heading. Cells that hold texts of the data go through [`text`].
 pub(super) fn csv<'r>(
-    heading: &[&str],
+    heading: &[impl AsRef<[u8]>],
     rows: impl Iterator<Item = Vec<Cow<'r, str>>>,
 ) -> Result<String> {
     let fail = |reason: String| Error::Table { reason };

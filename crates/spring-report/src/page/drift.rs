@@ -23,6 +23,8 @@ impl Page<'_> {
         let Some(last) = self.report.periods.last() else {
             return Ok(html! { p { "Nothing was scored yet." } "\n" });
         };
+        let texts = || self.report.periods.iter().flat_map(|period| &period.scores);
+        let had_adapter = texts().any(|text| text.adapter.is_some());
         let terms = [
             (
                 "N, novelty",
@@ -39,19 +41,38 @@ impl Page<'_> {
             ),
             ("S, drift score", format!("{} The highest are learned.", score_in_words(last))),
         ];
+        let has_rest = texts().any(|text| text.selected.is_none());
+        let has_cutoff = self.report.periods.iter().any(|p| p.selection.cutoff.is_some());
         let legend = html! {
             (key("blue", "●", "selected"))
-            (key("grey", "○", "not selected"))
-            (key("text", "╌╌", "lowest S selected"))
+            @if has_rest { (key("grey", "○", "not selected")) }
+            @if has_cutoff { (key("text", "╌╌", "lowest S selected")) }
+        };
+        let caption = match had_adapter {
+            true => {
+                "One point per text, upright lines between periods; held-out texts are not scored. \
+                 A run of points that stand higher in the lower panel than those before is a \
+                 change of style. Before the first update there is no adapter and N is 0."
+            }
+            false => {
+                "One point per text; held-out texts are not scored. There was no adapter yet, so N \
+                 is 0 for all; it is drawn from the second period on."
+            }
         };
         let plot = figure(
-            "Drift score and novelty of every text in the order of time; the tables below have the \
-             numbers",
+            match had_adapter {
+                true => {
+                    "Drift score and novelty of every text in the order of time; the tables below \
+                     have the numbers"
+                }
+                false => {
+                    "Drift score of every text in the order of time; the tables below have the \
+                     numbers"
+                }
+            },
             &legend,
             plots::drift(self.report.periods)?,
-            "One point per text, upright lines between periods; held-out texts are not scored. A \
-             run of points that stand higher in the lower panel than those before is a change of \
-             style. Before the first update there is no adapter and N is 0.",
+            caption,
         );
         Ok(html! {
             p {
@@ -82,13 +103,17 @@ impl Page<'_> {
             period.scores.iter().filter(|text| text.selected.is_none()).collect();
         left.sort_by(|a, b| b.score.score.total_cmp(&a.score.score));
 
-        let columns = |first: Option<Column>| {
-            let terms = [Column::Number("N"), Column::Number("Q"), Column::Number("S")];
+        // N is 0 for all where there was no adapter.
+        let had_adapter = period.scores.iter().any(|text| text.adapter.is_some());
+        let columns = |first: Option<Column<'static>>| {
+            let terms = [Column::Number("Q"), Column::Number("S")];
+            let terms = had_adapter.then_some(Column::Number("N")).into_iter().chain(terms);
             first.into_iter().chain(terms).chain(self.text_columns()).collect::<Vec<_>>()
         };
         let row = |text: &ScoredText| {
             let rank = text.selected.map(|rank| cell(rank.to_string()));
-            let terms = [text.score.novelty, text.score.quality, text.score.score];
+            let terms = [text.score.quality, text.score.score];
+            let terms = had_adapter.then_some(text.score.novelty).into_iter().chain(terms);
             let terms = terms.map(|term| cell(number(term, 3)));
             rank.into_iter().chain(terms).chain(self.text_cells(text.seq)).collect::<Vec<_>>()
         };
@@ -117,7 +142,7 @@ impl Page<'_> {
                 @let label = format!("Texts of period {} that were not selected", period.period);
                 (details(&summary, &label, &columns(None), &left))
             }
-            (spread)
+            @if had_adapter { (spread) }
             p.note { (who_decided(period)) } "\n"
         })
     }

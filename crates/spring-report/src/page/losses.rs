@@ -6,19 +6,21 @@ use spring_eval::{Loss, PeriodLosses};
 use super::Page;
 use crate::{
     Result,
+    looks::known,
     markup::{Column, bold_if, cell, cell_with, count, figure, key, listed, number, table},
-    plots::{self, Line, Mark},
+    plots::{self, Line},
 };
 
 /// Fewer held-out texts than this in a period, and the page warns of chance.
 const FEW: usize = 30;
 
-/// The four ways to predict a text, in the order of tables and legends.
-const METHODS: [(&str, Mark); 4] = [
-    ("base", Mark::Cross),
-    ("static adapter", Mark::Square),
-    ("SPRInG's adapter", Mark::Triangle),
-    ("SPRInG as it generates", Mark::Disc),
+/// The four ways to predict a text, in the order of tables and legends: as comparisons call them,
+/// and here.
+const METHODS: [(&str, &str); 4] = [
+    ("base", "base"),
+    ("static", "static adapter"),
+    ("spring_adapter", "SPRInG's adapter"),
+    ("spring", "SPRInG as it generates"),
 ];
 
 fn losses_of(losses: &PeriodLosses) -> [Loss; 4] {
@@ -38,20 +40,19 @@ impl Page<'_> {
                 "\n"
             });
         }
-        let colors = [plots::GREY, plots::RED, plots::GREEN, plots::BLUE];
         let lines: Vec<Line> = METHODS
             .iter()
-            .zip(colors)
             .enumerate()
-            .map(|(i, ((_, mark), color))| Line {
-                color,
-                mark: *mark,
+            .map(|(i, (method, _))| Line {
+                color: known(method).color,
+                mark: known(method).mark,
                 points: losses.iter().map(|l| (l.period, losses_of(l)[i].perplexity())).collect(),
             })
             .collect();
-        let inks = ["grey", "red", "green", "blue"];
         let legend = html! {
-            @for ((name, mark), ink) in METHODS.iter().zip(inks) { (key(ink, mark.sign(), name)) }
+            @for (method, name) in METHODS {
+                (key(known(method).ink, known(method).mark.sign(), name))
+            }
         };
         let plot = figure(
             "Perplexity of held-out texts per period, for four methods; the table below has the \
@@ -100,7 +101,7 @@ impl Page<'_> {
             rows.push(row("all".into(), total(losses.iter()), open));
         }
         let mut columns = vec![Column::Word("period"), Column::Number("held-out texts")];
-        columns.extend(METHODS.iter().map(|(name, _)| Column::Number(name)));
+        columns.extend(METHODS.iter().map(|(_, name)| Column::Number(name)));
         columns.push(Column::Number("gate open"));
         html! {
             (table("Losses on held-out texts", &columns, &rows))

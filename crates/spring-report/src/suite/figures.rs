@@ -1,44 +1,36 @@
 //! The plots of one data set and budget: losses over time, the matrices R, drift.
 
 use maud::{Markup, html};
-use plotters::style::RGBColor;
 use spring_eval::{RunLine, SummaryRow};
 
 use super::Group;
 use crate::{
     Result,
+    looks::Look,
     markup::{clean, count, figure, key, number},
-    plots::{self, Line, Mark},
+    plots::{self, Line},
 };
 
 /// Methods with a line of their own in a plot; more could not be told apart.
 const LINES: usize = 12;
 
-/// Colour and mark of a method's line.
-fn look(place: usize) -> ((RGBColor, &'static str), Mark) {
-    let inks = [
-        (plots::BLUE, "blue"),
-        (plots::RED, "red"),
-        (plots::GREEN, "green"),
-        (plots::GREY, "grey"),
-    ];
-    let marks = [Mark::Disc, Mark::Triangle, Mark::Square];
-    (inks[place % 4], marks[place / 4 % 3])
-}
-
 type Matrix = Vec<Vec<Option<f64>>>;
 
 impl Group<'_> {
     pub(super) fn over_time(&self) -> Result<Markup> {
-        let shown: Vec<_> = self.rows.iter().take(LINES).enumerate().collect();
+        let shown: Vec<_> = self.plotted().collect();
+        if shown.is_empty() {
+            return Ok(html! {});
+        }
         let plotted = self.lines_over_time();
         let legend = html! {
-            @for (place, row) in &shown {
-                @let ((_, ink), mark) = look(*place);
-                (key(ink, mark.sign(), &row.label))
+            @for row in &shown {
+                @let look = self.looks.get(&row.method);
+                (key(look.ink, look.mark.sign(), &row.label))
             }
         };
-        let rest = match self.rows.len().saturating_sub(LINES) {
+        let with_losses = self.rows.iter().filter(|row| row.per_byte.is_some()).count();
+        let rest = match with_losses.saturating_sub(LINES) {
             0 => String::new(),
             n => format!(" {n} more methods are in the tables only."),
         };
@@ -55,12 +47,16 @@ impl Group<'_> {
         Ok(html! { h3 { "Loss over time" } "\n" (plot) })
     }
 
-    /// A line for each of the first methods.
+    /// The first methods that have losses.
+    pub(super) fn plotted(&self) -> impl Iterator<Item = &SummaryRow> {
+        self.rows.iter().copied().filter(|row| row.per_byte.is_some()).take(LINES)
+    }
+
+    /// A line for each of them.
     pub(super) fn lines_over_time(&self) -> Vec<Line> {
-        let shown = self.rows.iter().take(LINES).enumerate();
-        shown
-            .map(|(place, row)| {
-                let ((color, _), mark) = look(place);
+        self.plotted()
+            .map(|row| {
+                let Look { color, mark, .. } = self.looks.get(&row.method);
                 Line { color, mark, points: self.diagonal(&row.runs) }
             })
             .collect()
@@ -92,11 +88,15 @@ impl Group<'_> {
             };
             (0..periods).map(|t| (0..periods).map(|i| cell(t, i)).collect()).collect()
         };
-        (self.rows.iter().map(|row| (*row, cells(&row.runs))).collect(), full.len())
+        let rows = self.rows.iter().filter(|row| row.per_byte.is_some());
+        (rows.map(|row| (*row, cells(&row.runs))).collect(), full.len())
     }
 
     pub(super) fn matrices(&self) -> Markup {
         let (all, full) = self.all_matrices();
+        if all.is_empty() {
+            return html! {};
+        }
         let periods = all.first().map_or(0, |(_, matrix)| matrix.len());
         let values =
             || all.iter().flat_map(|(_, matrix)| matrix.iter().flatten().flatten().copied());

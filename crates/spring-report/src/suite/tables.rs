@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use spring_eval::SummaryRow;
-use spring_metrics::{ContinualScores, PairedTest};
+use spring_metrics::{ContinualScores, Interval, PairedTest};
 
 use super::Group;
 use crate::markup::{
@@ -27,9 +27,10 @@ fn tested(test: Option<PairedTest>) -> [Markup; 3] {
 
 impl Group<'_> {
     pub(super) fn main_table(&self) -> Markup {
-        let best = self.rows.iter().map(|row| row.per_byte.mean).fold(f64::INFINITY, f64::min);
+        let loss = |row: &SummaryRow| row.per_byte.map_or(f64::INFINITY, |loss| loss.mean);
+        let best = self.rows.iter().map(|row| loss(row)).fold(f64::INFINITY, f64::min);
         let rows: Vec<Vec<Markup>> =
-            self.rows.iter().map(|row| main_row(row, row.per_byte.mean == best)).collect();
+            self.rows.iter().map(|row| main_row(row, loss(row) == best)).collect();
         let generated = match (self.rows[0].labels, self.rows[0].numbers) {
             (Some(_), _) => "accuracy; F1",
             (_, Some(_)) => "MAE; RMSE",
@@ -52,12 +53,66 @@ impl Group<'_> {
             (table("Losses of all methods", &columns, &rows))
             p.note {
                 "Loss on each period's test part right after that period, without the first one; \
-                 means over " (count(self.rows[0].per_byte.users, "user")) " with the 95\u{a0}% \
+                 means over " (count(self.users(), "user")) " with the 95\u{a0}% \
                  interval of a bootstrap over users; lower is better. “adapter”: without the \
                  retrieved texts. “Difference” is to " (clean(against)) ": below 0 is better than \
                  it. “Detectable”: the smallest true difference that this number of users would \
                  show with 80\u{a0}% power after the correction for all methods."
                 (least_p(self.rows.iter().filter_map(|row| row.difference.as_ref())))
+            }
+            "\n"
+        }
+    }
+
+    /// Users of the method with most.
+    pub(super) fn users(&self) -> usize {
+        self.rows.iter().map(|row| row.users).max().unwrap_or(0)
+    }
+
+    /// The suite's own metrics of the generated texts.
+    pub(super) fn texts_table(&self) -> Markup {
+        let metrics = &self.rows[0].metrics;
+        if metrics.is_empty() {
+            return html! {};
+        }
+        let mean = |row: &SummaryRow, place: usize| Some(row.metrics.get(place)?.score?.mean);
+        let best = |place: usize| {
+            let means = self.rows.iter().filter_map(|row| mean(row, place));
+            match metrics[place].higher_is_better {
+                true => means.max_by(f64::total_cmp),
+                false => means.min_by(f64::total_cmp),
+            }
+        };
+        let cells = |row: &SummaryRow| -> Vec<Markup> {
+            let scores = (0..metrics.len()).map(|place| {
+                let Some(score) = row.metrics.get(place).and_then(|metric| metric.score) else {
+                    return none();
+                };
+                let is_best = Some(score.mean) == best(place);
+                html! {
+                    (bold_if(is_best, &number(score.mean, 3)))
+                    span.sub { (interval(score, 3)) }
+                }
+            });
+            std::iter::once(cell(&row.label)).chain(scores).collect()
+        };
+        let rows: Vec<Vec<Markup>> = self.rows.iter().map(|row| cells(row)).collect();
+        let columns: Vec<Column<'_>> = std::iter::once(Column::Label("method"))
+            .chain(metrics.iter().map(|metric| Column::Number(&metric.name)))
+            .collect();
+        let lower: Vec<&str> = metrics
+            .iter()
+            .filter(|metric| !metric.higher_is_better)
+            .map(|metric| metric.name.as_str())
+            .collect();
+        html! {
+            h3 { "Metrics of one's own" } "\n"
+            (table("The suite's own metrics of the generated texts", &columns, &rows))
+            p.note {
+                "Means over users with the 95\u{a0}% interval of a bootstrap over users; higher is \
+                 better"
+                @if !lower.is_empty() { ", but for " (clean(&lower.join(", "))) " lower" }
+                "."
             }
             "\n"
         }
@@ -71,7 +126,8 @@ impl Group<'_> {
         let first = vec![cell(&against.label), cell(number(alone, 4)), none(), none(), none()];
         let others = self.rows.iter().filter_map(|row| {
             let test = Some(row.adapter_difference?);
-            let alone = row.adapter_alone.map_or(row.per_byte.mean, |alone| alone[0]);
+            let alone = row.adapter_alone.map(|alone| alone[0]);
+            let alone = alone.or(row.per_byte.map(|loss| loss.mean));
             let names = [cell(&row.label), cell(number(alone, 4))];
             Some(names.into_iter().chain(tested(test)).collect())
         });
@@ -189,27 +245,33 @@ impl Group<'_> {
     }
 }
 
+fn interval(of: Interval, decimals: usize) -> String {
+    format!("{} to {}", number(of.low, decimals), number(of.high, decimals))
+}
+
 fn main_row(row: &SummaryRow, best: bool) -> Vec<Markup> {
     let beside = |value: Option<f64>, decimals| {
         html! {
             @if let Some(value) = value { span.sub { "adapter " (number(value, decimals)) } }
         }
     };
-    let interval = format!("{} to {}", number(row.per_byte.low, 4), number(row.per_byte.high, 4));
     let alone = row.adapter_alone;
     let pair = |a: f64, b: f64| cell_with(number(a, 3), number(b, 3));
     let names = [
         cell(&row.label),
         html! {
-            (bold_if(best, &number(row.per_byte.mean, 4)))
+            (bold_if(best, &number(row.per_byte.map(|loss| loss.mean), 4)))
             (beside(alone.map(|alone| alone[0]), 4))
-            span.sub { (interval) }
+            @if let Some(loss) = row.per_byte { span.sub { (interval(loss, 4)) } }
         },
         html! { (number(row.per_token, 3)) (beside(alone.map(|alone| alone[1]), 3)) },
     ];
     let costs = [
-        cell_with(number(row.tokens, 0), percent(row.learned)),
-        cell(percent(row.open)),
+        match row.learned {
+            Some(learned) => cell_with(number(row.tokens, 0), percent(learned)),
+            None => cell(number(row.tokens, 0)),
+        },
+        row.open.map_or_else(none, |open| cell(percent(open))),
         cell(number(row.seconds, 1)),
         match (row.labels, row.numbers, row.generated) {
             (Some(labels), _, _) => pair(labels.accuracy, labels.f1),
