@@ -155,7 +155,7 @@ fn what_is_wrong_is_one_line_without_the_password() {
     for (state, said) in [
         ("postgres://ada:s3cr3t@127.0.0.1:1/x", "cannot be reached"),
         ("postgres://ada:s3cr3t@127.0.0.1:1/x?sslmode=never", "sslmode is one of"),
-        ("postgres://ada:s3cr3t/@127.0.0.1/x", "an address is postgres://USER@HOST"),
+        ("postgres://ada:s3cr3t@127.0.0.1:1:2/x", "an address is postgres://USER@HOST"),
     ] {
         for command in ["users", "check", "adapt", "worker"] {
             let refused = place.refused(&[command, "--state", state]);

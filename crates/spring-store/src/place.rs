@@ -160,7 +160,7 @@ mod tests {
             "postgres://ada:s3cr@db/x",
             "PostgreSQL://ada:s3cr@db/x",
             "postgres://ada:s3cr",
-            "postgres://ada:s3cr/et@db",
+            "postgres://ada:s3cr@db:1:2/x",
             "postgres://db/x?password=s3cr&user=ada",
         ] {
             let place = StatePlace::from(OsStr::new(text));

@@ -213,7 +213,7 @@ pub fn a_lease_is_renewed_while_the_work_goes_on(subject: &dyn Subject) {
 }
 
 /// A commit that names one text alone.
-fn commit_of_one(period: u32, parent: u32) -> crate::PeriodCommit {
+fn commit_of_one(period: u32, parent: u32) -> PeriodCommit {
     let mut commit = commit(period, parent);
     commit.base.truncate(1);
     commit.buffer.truncate(0);

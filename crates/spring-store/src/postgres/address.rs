@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(address.trust, Trust::Any);
         assert!(!format!("{address:?}").contains("s3cr"));
         for unread in [
-            "postgres://ada:s3cr/et@db/x",
+            "postgres://ada:s3cr@db:5432:1/x",
             "postgres://ada:x?s3cr=1@db/x",
             "postgres://ada:s3cr@h:0x/d?schema=%",
         ] {
