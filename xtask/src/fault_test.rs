@@ -143,8 +143,7 @@ impl Place<'_> {
         let texts: String = USERS.iter().map(|user| texts_of(user, 24)).collect();
         fs::write(self.folder.join("first.jsonl"), texts)?;
         fs::write(self.folder.join("late.jsonl"), texts_of(LATE, 24))?;
-        let config = ["--config", "DIR/spring.toml"];
-        self.finish(&[&["init", "--state", state, "--model", model], &config[..]].concat())?;
+        self.finish(&["init", "--state", state, "--model", model, "--config", "DIR/spring.toml"])?;
         self.finish(&["ingest", "--state", state, "DIR/first.jsonl"])?;
         Ok(())
     }

@@ -63,8 +63,8 @@ impl Place {
         let model =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
         let model = model.to_str().unwrap();
-        let set = ["--set", "training.learning_rate=0.01", "--set", "training.epochs=5"];
-        self.done(&[&["init", "--state", state, "--model", model], &set[..]].concat());
+        let (rate, epochs) = ("training.learning_rate=0.01", "training.epochs=5");
+        self.done(&["init", "--state", state, "--model", model, "--set", rate, "--set", epochs]);
         let line = |user: &str, i: usize| {
             format!(
                 "{{\"user\":\"{user}\",\"id\":\"{i}\",\"time\":\"2024-03-01T00:00:{i:02}Z\",\
