@@ -10,6 +10,7 @@ mod check;
 mod crash_test;
 mod criterion;
 mod dist;
+mod fault_test;
 mod machine;
 mod page;
 mod release;
@@ -25,6 +26,7 @@ use crate::cases::Cases;
 use crate::check::Check;
 use crate::crash_test::CrashTest;
 use crate::dist::Dist;
+use crate::fault_test::FaultTest;
 use crate::release::Release;
 use crate::step::Step;
 use crate::tidy::Tidy;
@@ -66,6 +68,10 @@ enum Task {
     /// Kill the program at random moments and check that no state is damaged.
     #[command(after_help = crash_test::EXAMPLES)]
     CrashTest(CrashTest),
+    /// Kill workers, cut connections and restart the database under them, and compare what is there
+    /// afterwards with an undisturbed run.
+    #[command(after_help = fault_test::EXAMPLES)]
+    FaultTest(FaultTest),
     /// Run files that gave others trouble, and print a table of verdicts.
     #[command(after_help = cases::EXAMPLES)]
     Cases(Cases),
@@ -244,6 +250,7 @@ fn main() -> ExitCode {
         Task::Test(test) => test.step().run(),
         Task::Release(release) => release.run(),
         Task::CrashTest(test) => test.run(),
+        Task::FaultTest(test) => test.run(),
         Task::Cases(cases) => cases.run(),
         Task::Parity(parity) => parity.step().run(),
         Task::Pretrain(pretrain) => pretrain.step().run(),

@@ -5,10 +5,13 @@ mod ingest;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args as ClapArgs, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use jiff::Timestamp;
 use spring_core::{
-    Config,
+    Config, StatePlace,
     spring_memory::{Language, SearchMode},
 };
 use spring_data::{Task, synth::Drift};
@@ -85,6 +88,16 @@ pub enum Command {
         spring adapt --state me.db --set drift.scorer=novelty --set training.epochs=4\n\n\
         Settings that are given stay in the state.")]
     Adapt(AdaptArgs),
+    /// Learn what users write, as long as it runs: any number of workers, on any number of machines,
+    /// share one state.
+    ///
+    /// A worker takes one user after the other who has something new: in a database the one who has
+    /// waited longest, in a file the one with most. It renews its hold on a user while it learns, and
+    /// what it learned after it lost that is not kept.
+    #[command(after_help = "Examples:\n  \
+        spring worker --state postgres://spring@db.example/spring --jobs 2\n  \
+        spring worker --state me.db --once                  (until nothing is left to learn)")]
+    Worker(WorkerArgs),
     /// Go back to an earlier generation of a user; the same command also goes forward again.
     #[command(after_help = "Examples:\n  \
         spring rollback --state me.db --user ada            (to the one before)\n  \
@@ -112,6 +125,17 @@ pub enum Command {
     /// Add a user from a folder that `spring export` wrote.
     #[command(after_help = "Example:\n  spring import --state other.db ada/")]
     Import(ImportArgs),
+    /// Copy a whole state to another place, such as from a file to a database and back, and compare
+    /// each user by digest.
+    ///
+    /// It may be run again after a break: users who are there already are compared and not copied
+    /// again. Let nothing be learned meanwhile.
+    #[command(
+        name = "move",
+        after_help = "Examples:\n  spring move --from me.db --to postgres://spring@db.example/spring\n  \
+        spring move --from postgres://spring@db.example/spring --to back.db"
+    )]
+    Move(MoveArgs),
     /// Read a whole state and say whether anything in it is damaged.
     #[command(
         after_help = "With --json, one line per user with the SHA-256 of all that is kept of\n\
@@ -218,9 +242,34 @@ pub struct DemoArgs {
 
 #[derive(Debug, ClapArgs)]
 pub struct StateArg {
-    /// The state file.
-    #[arg(long, value_name = "FILE", env = "SPRING_STATE")]
-    pub state: PathBuf,
+    /// The state: a file, or postgres://USER@HOST/DATABASE, with the password in PGPASSWORD.
+    #[arg(
+        long,
+        value_name = "FILE|URL",
+        env = "SPRING_STATE",
+        // It may have a password in it.
+        hide_env_values = true,
+        value_parser = state_place()
+    )]
+    pub state: StatePlace,
+}
+
+/// How a state is named: no text is refused here, as a refusal would show it with its password.
+fn state_place() -> impl TypedValueParser<Value = StatePlace> {
+    OsStringValueParser::new().map(StatePlace::from)
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct MoveArgs {
+    /// The state that is there: a file or postgres://…; it stays as it is.
+    #[arg(long, value_name = "FILE|URL", value_parser = state_place())]
+    pub from: StatePlace,
+    /// Where it is to be; made if there is none, with the same base and settings.
+    #[arg(long, value_name = "FILE|URL", value_parser = state_place())]
+    pub to: StatePlace,
+    /// Replace users there who differ.
+    #[arg(long)]
+    pub replace: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -305,6 +354,32 @@ pub struct AdaptArgs {
     /// Log the losses of the training into this folder, as JSONL and as TensorBoard's event files.
     #[arg(long, value_name = "DIR")]
     pub log: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Users to train side by side; the results are the same for any number.
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub jobs: u16,
+    /// End once nobody is left who can be taken, in place of waiting for new texts.
+    #[arg(long)]
+    pub once: bool,
+    /// Seconds from one look for new texts to the next, where there were none.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub poll: f64,
+    /// As in `spring adapt`.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub periods: Option<u32>,
+    /// As in `spring adapt`.
+    #[arg(long, value_name = "PART")]
+    pub hold_out: Option<f64>,
 }
 
 #[derive(Debug, ClapArgs)]

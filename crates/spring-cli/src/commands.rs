@@ -14,6 +14,7 @@ mod init;
 mod inspect;
 mod man;
 mod metrics;
+mod relocate;
 mod report;
 mod rollback;
 mod score;
@@ -24,6 +25,7 @@ mod table;
 mod transfer;
 mod unlock;
 mod users;
+mod worker;
 
 use anyhow::Result;
 
@@ -36,11 +38,13 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Init(command) => init::run(args, command),
         Command::Ingest(command) => ingest::run(args, command),
         Command::Adapt(command) => adapt::run(args, command),
+        Command::Worker(command) => worker::run(args, command),
         Command::Rollback(command) => rollback::run(args, command),
         Command::Unlock(command) => unlock::run(args, command),
         Command::Forget(command) => forget::run(args, command),
         Command::Export(command) => transfer::export(args, command),
         Command::Import(command) => transfer::import(args, command),
+        Command::Move(command) => relocate::run(args, command),
         Command::Check(command) => check::run(args, command),
         Command::Generate(command) => generate::run(args, command),
         Command::Chat(command) => chat::run(args, command),

@@ -1,10 +1,8 @@
-//! A state file and the model it belongs to.
-
-use std::path::Path;
+//! A state and the model it belongs to.
 
 use anyhow::{Result, bail};
 use spring_core::{
-    Access, SqliteStore, Store, Tokenize, check_base,
+    Access, StatePlace, Store, Tokenize, check_base,
     prompt::most_new_tokens,
     spring_memory::{InteractionId, UserId},
     spring_store::Error,
@@ -14,13 +12,13 @@ use spring_model::AnyModel;
 use crate::{args::Args, embedded, files, output::excerpt};
 
 /// Opens a state.
-pub fn open(path: &Path, access: Access) -> Result<SqliteStore> {
-    files::plain(path)?;
-    Ok(SqliteStore::open(path, access)?)
+pub fn open(place: &StatePlace, access: Access) -> Result<Box<Store>> {
+    place.file().map_or(Ok(()), files::plain)?;
+    Ok(place.open(access)?)
 }
 
 /// Loads the model of a state and checks that it still is the same.
-pub fn model_of(store: &SqliteStore, args: &Args) -> Result<AnyModel> {
+pub fn model_of(store: &Store, args: &Args) -> Result<AnyModel> {
     let settings = store.settings();
     let model = embedded::load_model(&settings.model, args)?;
     check_base(&model, store)?;
@@ -28,20 +26,20 @@ pub fn model_of(store: &SqliteStore, args: &Args) -> Result<AnyModel> {
 }
 
 /// A user id from the command line; text that cannot be an id is an unknown user.
-pub fn user_id(name: &str, path: &Path) -> Result<UserId> {
+pub fn user_id(name: &str, place: &StatePlace) -> Result<UserId> {
     UserId::try_from(name.to_owned()).map_err(|_| {
-        let (user, state) = (name.escape_debug().to_string(), path.display().to_string());
+        let (user, state) = (name.escape_debug().to_string(), place.to_string());
         Error::UnknownUser { user, state }.into()
     })
 }
 
 /// The user that a command is about: the one that it names, or the only one of the state.
-pub fn user_of(store: &Store, name: Option<&str>, path: &Path) -> Result<UserId> {
+pub fn user_of(store: &Store, name: Option<&str>, place: &StatePlace) -> Result<UserId> {
     if let Some(name) = name {
-        return user_id(name, path);
+        return user_id(name, place);
     }
     let mut users = store.users(None, LISTED + 1)?;
-    let state = path.display();
+    let state = place;
     match users.len() {
         0 => bail!("{state}: nobody is known yet; `spring ingest` adds texts"),
         1 => Ok(users.swap_remove(0).user),

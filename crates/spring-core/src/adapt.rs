@@ -95,6 +95,25 @@ pub fn adapt(
     })
 }
 
+/// The same under a lease that was taken already; it ends with the work.
+///
+/// # Errors
+///
+/// As [`adapt`].
+pub fn adapt_held(
+    model: &dyn LanguageModel,
+    store: &Store,
+    lease: Lease,
+    periods: impl Into<PeriodPlan>,
+    progress: &mut dyn Progress,
+) -> Result<Vec<LearnedPeriod>> {
+    let (plan, user) = (periods.into(), lease.user.clone());
+    check_base(model, store)?;
+    store.holding(lease, |lease| {
+        adapt_leased(model, store, lease, plan, progress).map_err(|error| error.of_user(&user))
+    })
+}
+
 fn adapt_leased(
     model: &dyn LanguageModel,
     store: &Store,
@@ -206,7 +225,7 @@ pub(crate) fn patiently<T>(
 ) -> Result<T> {
     loop {
         match write() {
-            Err(Error::Store(spring_store::Error::Busy { .. })) if Timestamp::now() < until => {
+            Err(Error::Store(error)) if error.is_passing() && Timestamp::now() < until => {
                 tell(progress, Event::Waiting)?;
             }
             done => return done,

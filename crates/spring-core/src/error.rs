@@ -128,6 +128,15 @@ impl Error {
         }
     }
 
+    /// Whether the same call may end well later, without anybody doing anything about the state.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_passing(),
+            Self::User { source, .. } => source.is_passing(),
+            _ => false,
+        }
+    }
+
     /// Whether the caller asked to stop.
     pub fn is_stopped(&self) -> bool {
         match self {

@@ -23,8 +23,9 @@ mod search;
 mod signal;
 mod stop;
 mod user_model;
+mod worker;
 
-pub use adapt::{Follow, PeriodPlan, Periods, adapt, adapt_users};
+pub use adapt::{Follow, PeriodPlan, Periods, adapt, adapt_held, adapt_users};
 pub use base::{Base, check_base};
 pub use embedding::{embed_interaction, embed_text};
 pub use error::{Error, Result};
@@ -45,16 +46,17 @@ pub use retriever::{Bm25Retriever, DenseRetriever, Retriever, retriever};
 pub use search::{FoundText, HistorySearch};
 pub use signal::{PeriodSignal, drift_signal};
 pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, Tokenize, Train};
-#[cfg(feature = "sqlite")]
-pub use spring_store::{Access, Sqlite, SqliteStore};
 pub use spring_store::{
-    Backend, BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, EmbeddingMap,
-    Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, History, HistoryEntry,
-    IngestReport, Lease, Member, Memory, MemoryStore, PeriodCommit, PlannedPeriod, Relearned,
-    RetrievalConfig, RetrieverKind, Rollback, SearchConfig, Settings, StateConfig, Store,
-    StoredInteraction, TextLength, Transferred, UserSize, UserSnapshot, UserSummary, UserVersion,
-    period_ranges, record,
+    Access, Backend, BufferConfig, ColdStart, Config, Copied, DecodingConfig, DriftConfig,
+    EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, History,
+    HistoryEntry, IngestReport, Lease, Member, Memory, MemoryStore, PeriodCommit, PlannedPeriod,
+    Relearned, RetrievalConfig, RetrieverKind, Rollback, SearchConfig, Settings, StateConfig,
+    StatePlace, Store, StoredInteraction, TextLength, Transferred, UserSize, UserSnapshot,
+    UserSummary, UserVersion, period_ranges, record,
 };
+#[cfg(feature = "sqlite")]
+pub use spring_store::{Sqlite, SqliteStore};
 pub use stop::StopStrings;
 pub use user_model::UserModel;
+pub use worker::{Attend, Worker, work};
 pub use {spring_drift, spring_fuse, spring_lm, spring_memory, spring_store};

@@ -25,6 +25,8 @@ pub enum Fault {
         /// What is wrong with it.
         detail: String,
     },
+    /// The rows cannot be reached now and may be later: in words, with what to do.
+    Unreachable(String),
     /// The backend cannot do this: in words, with what to do.
     Unusable(String),
     /// There is no such state.
@@ -49,6 +51,7 @@ impl Fault {
             Self::Busy(waited) => Error::Busy { state, waited },
             Self::Missing => Error::Missing { state },
             Self::UnknownUser(user) => Error::UnknownUser { user, state },
+            Self::Unreachable(reason) => Error::Unreachable { state, reason },
             Self::Unusable(reason) => Error::State { state, reason },
             Self::Damaged { table, user, detail } => Error::Damaged { state, table, user, detail },
         }
@@ -87,6 +90,15 @@ impl From<TransferError> for Fault {
     fn from(error: TransferError) -> Self {
         Self::Other(error.into())
     }
+}
+
+/// What a state is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading; it works without permission to write too.
+    ReadOnly,
+    /// Reading and writing.
+    ReadWrite,
 }
 
 /// How long a transaction lasts against a power cut.
@@ -377,6 +389,20 @@ pub enum Users {
     Due,
 }
 
+/// Whom a worker may take next.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Leases that ended by then are none, in seconds since 1970 UTC.
+    pub now: i64,
+    /// Leases that end after this are none either: a clock that was ahead has written them.
+    pub latest: i64,
+    /// Those who are held from this [place](Holder::place) are given too: their holder may be gone.
+    /// Empty for nowhere.
+    pub place: &'a str,
+    /// These are left out.
+    pub except: &'a [UserId],
+}
+
 /// Which of a user's interactions are read, and in which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Texts {
@@ -410,6 +436,33 @@ pub trait Rows {
 
     /// At most `limit` names, by their bytes, after the one given.
     fn users(&self, which: Users, after: Option<&UserId>, limit: usize) -> Outcome<Vec<UserId>>;
+
+    /// At most `limit` users who have something to learn and whom nobody holds, those who have
+    /// waited longest or have most to learn first. Inside a transaction that writes, a backend may
+    /// leave out whom another one is just about to take, so that neither waits.
+    ///
+    /// As it is here, it looks at all users; a backend for many has an index of those who wait.
+    fn waiting(&self, wanted: &Wanted<'_>, limit: usize) -> Outcome<Vec<UserId>> {
+        let is_free = |lease: LeaseRow| {
+            let is_near = !wanted.place.is_empty() && lease.holder.place == wanted.place;
+            lease.expires <= wanted.now || lease.expires > wanted.latest || is_near
+        };
+        let mut found = Vec::new();
+        let mut page = self.users(Users::Due, None, 1000)?;
+        while let Some(last) = page.last().cloned() {
+            for name in page {
+                let Some(user) = self.user(&name)? else { continue };
+                if !wanted.except.contains(&name) && self.lease(user.key)?.is_none_or(is_free) {
+                    found.push((user.pending, name));
+                }
+            }
+            page = self.users(Users::Due, Some(&last), 1000)?;
+        }
+        // By name where they have as much.
+        found.sort_by(|(one, _), (other, _)| other.cmp(one));
+        found.truncate(limit);
+        Ok(found.into_iter().map(|(_, name)| name).collect())
+    }
 
     /// A user by name.
     fn user(&self, name: &UserId) -> Outcome<Option<UserRow>>;

@@ -28,6 +28,15 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// The state cannot be reached now, such as while its database starts again; nothing was
+    /// changed.
+    #[error("state {state}: {reason}")]
+    Unreachable {
+        /// The state.
+        state: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// Something in the state is not what was written there.
     #[error(
         "state {state}: damaged in table {table}{}: {detail}; restore it from a copy{}",
@@ -180,10 +189,18 @@ impl Error {
     /// Whether the state itself is the trouble, whoever the user.
     pub fn is_of_state(&self) -> bool {
         match self {
-            Self::Missing { .. } | Self::State { .. } | Self::Busy { .. } => true,
+            Self::Missing { .. }
+            | Self::State { .. }
+            | Self::Unreachable { .. }
+            | Self::Busy { .. } => true,
             Self::Damaged { user, .. } => user.is_none(),
             _ => false,
         }
+    }
+
+    /// Whether the same call may end well later, without anybody doing anything about the state.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Busy { .. })
     }
 
     /// Whether the caller asked to stop.

@@ -8,13 +8,18 @@ pub mod contract;
 mod cut;
 mod data;
 mod error;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod holder;
 mod memory;
+mod place;
+#[cfg(feature = "postgres")]
+mod postgres;
 pub mod record;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
 
-pub use backend::Backend;
+pub use backend::{Access, Backend};
 pub use config::{
     BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, RetrievalConfig, RetrieverKind,
     SearchConfig, StateConfig, TextLength,
@@ -27,7 +32,10 @@ pub use data::{
 };
 pub use error::{Error, Result, TransferError};
 pub use memory::{Memory, MemoryStore};
+pub use place::StatePlace;
+#[cfg(feature = "postgres")]
+pub use postgres::{Address, Postgres, PostgresStore};
 pub use spring_numerics::words::toml_reason;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Access, Sqlite, SqliteStore};
-pub use store::{Step, Store};
+pub use sqlite::{Sqlite, SqliteStore};
+pub use store::{Copied, Step, Store};

@@ -3,7 +3,6 @@
 mod cache;
 mod failure;
 mod file;
-mod holder;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -20,14 +19,14 @@ use std::{
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-pub use self::file::Access;
 use self::{
     failure::{Failure, Outcome},
     rows::Connected,
 };
 use crate::{
     Result, Settings, Store,
-    backend::{Backend, Durability, Fault, Holder, Rows, RowsMut, SettingsRow},
+    backend::{Access, Backend, Durability, Fault, Holder, Rows, RowsMut, SettingsRow},
+    holder,
     store::settings_row,
 };
 

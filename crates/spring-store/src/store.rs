@@ -12,6 +12,7 @@ mod lease;
 mod path;
 mod periods;
 mod quotation;
+mod relocate;
 mod removal;
 mod snapshot;
 mod spool;
@@ -28,8 +29,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use spring_memory::UserId;
 
 pub(crate) use self::path::is_unlearned;
-pub use self::steps::Step;
 pub(crate) use self::sums::Checked;
+pub use self::{relocate::Copied, steps::Step};
 #[cfg(feature = "sqlite")]
 pub(crate) use self::{sums::sum_of, value::Value};
 use crate::{

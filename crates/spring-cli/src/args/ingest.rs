@@ -4,13 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, builder::PossibleValuesParser};
 use jiff::{SignedDuration, tz::TimeZone};
+use spring_core::StatePlace;
 use spring_data::people::{Columns, DateOrder, FORMATS, Options, PromptFrom, parse_zone};
 
 #[derive(Debug, ClapArgs)]
 pub struct IngestArgs {
-    /// The state file; not needed with --dry-run.
-    #[arg(long, value_name = "FILE", env = "SPRING_STATE", required_unless_present = "dry_run")]
-    pub state: Option<PathBuf>,
+    /// The state: a file, or postgres://USER@HOST/DATABASE; not needed with --dry-run.
+    #[arg(
+        long,
+        value_name = "FILE|URL",
+        env = "SPRING_STATE",
+        hide_env_values = true,
+        required_unless_present = "dry_run",
+        value_parser = super::state_place()
+    )]
+    pub state: Option<StatePlace>,
     /// Files, folders, archives (zip, gz, zst); - is standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,

@@ -163,7 +163,7 @@ impl Follow for Printing<'_> {
     }
 }
 
-fn print(args: &Args, user: &UserId, learned: &LearnedPeriod) -> Result<()> {
+pub(super) fn print(args: &Args, user: &UserId, learned: &LearnedPeriod) -> Result<()> {
     if args.json {
         return output::json(&json!({"user": user, "learned": learned}));
     }

@@ -61,6 +61,12 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
              next time the state is opened for writing",
         ))?;
     }
+    if path.file().is_none() {
+        output::line(
+            "the database's dead rows, write-ahead log and backups hold what was removed until a \
+             VACUUM has run and they are replaced: see \"More than one machine\" in the guide",
+        )?;
+    }
     output::line("delete earlier exports and copies of this state yourself")
 }
 

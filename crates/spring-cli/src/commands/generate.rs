@@ -58,8 +58,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
 
     if !writable {
         output::say(&format!(
-            "spring: warning: {} cannot be written, so this answer is not on record",
-            path.display()
+            "spring: warning: {path} cannot be written, so this answer is not on record"
         ));
     } else if let Err(error) = store.record_answer(&version, &answer) {
         output::say(&format!("spring: warning: this answer is not on record: {error}"));

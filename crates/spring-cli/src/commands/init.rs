@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use spring_core::{Config, Settings, SqliteStore};
+use spring_core::{Config, Settings};
 use spring_model::TrainConfig;
 
 use crate::{
@@ -36,8 +36,8 @@ pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
             .map_err(|path| anyhow::anyhow!("{}: the path is not UTF-8", path.display()))?,
     };
     let settings = Settings { model: name, fingerprint: model.fingerprint().into(), config };
-    SqliteStore::create(&command.state.state, &settings)?;
-    let path = command.state.state.display().to_string();
+    command.state.state.create(&settings)?;
+    let path = command.state.state.to_string();
     if args.json {
         return output::json(&json!({
             "state": path, "model": settings.model, "fingerprint": settings.fingerprint,

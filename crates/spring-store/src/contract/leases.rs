@@ -9,7 +9,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Subject, samples::*};
-use crate::{Error, Store};
+use crate::{
+    Error, PeriodCommit, Store,
+    backend::{Durability, UserRow},
+};
 
 pub fn one_at_a_time_trains_a_user(subject: &dyn Subject) {
     let store = subject.create(&settings());
@@ -210,7 +213,7 @@ pub fn a_lease_is_renewed_while_the_work_goes_on(subject: &dyn Subject) {
 }
 
 /// A commit that names one text alone.
-fn commit_of_one(period: u32, parent: u32) -> crate::PeriodCommit {
+fn commit_of_one(period: u32, parent: u32) -> PeriodCommit {
     let mut commit = commit(period, parent);
     commit.base.truncate(1);
     commit.buffer.truncate(0);
@@ -228,4 +231,77 @@ pub fn the_second_to_learn_a_period_is_told(subject: &dyn Subject) {
     assert!(matches!(second, Err(Error::Conflict { .. })));
     other.release(&lease).unwrap();
     assert_eq!(put(&other, "bob", &commit(1, 0)).unwrap(), 1);
+}
+
+pub fn whoever_claims_gets_a_user_whom_nobody_has(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    assert_eq!(store.claim(&[]).unwrap(), None);
+    for name in ["ada", "bob", "cy"] {
+        store.ingest(history(name, 3)).unwrap();
+    }
+    let held = store.lease(&user("bob")).unwrap();
+    let mut claimed = Vec::new();
+    while let Some(lease) = store.claim(&[]).unwrap() {
+        claimed.push(lease);
+    }
+    let mut names: Vec<_> = claimed.iter().map(|lease| lease.user.clone()).collect();
+    names.sort();
+    assert_eq!(names, [user("ada"), user("cy")]);
+    assert!(!store.is_claimable(&[]).unwrap());
+    // A claim is a lease like any other.
+    let ada = claimed.iter().find(|lease| lease.user == user("ada")).unwrap();
+    let version = store.version(&ada.user).unwrap();
+    let cut = store.plan_periods(&ada.user, 3, 0.0).unwrap();
+    store.commit(ada, &version, &PeriodCommit { cut, ..commit(1, 0) }).unwrap();
+    for lease in claimed.iter().chain([&held]) {
+        store.release(lease).unwrap();
+    }
+    assert!(store.is_claimable(&[]).unwrap());
+    let except = [user("ada"), user("bob")];
+    assert_eq!(store.claim(&except).unwrap().unwrap().user, user("cy"));
+    assert_eq!(store.claim(&except).unwrap(), None);
+    // One whose time is up can be claimed from it, and whose clock was far ahead too.
+    for expires in [1, Timestamp::now().as_second() + 100_000] {
+        end_lease(&store, "cy", expires);
+        assert_eq!(store.claim(&except).unwrap().unwrap().user, user("cy"));
+    }
+}
+
+pub fn a_period_that_is_left_to_learn_is_claimed(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    with_periods(&store, &["ada"], 2);
+    let claim = || {
+        let lease = store.claim(&[]).unwrap();
+        lease.iter().for_each(|lease| store.release(lease).unwrap());
+        lease.map(|lease| lease.user)
+    };
+    // Nothing is pending, and two periods are cut.
+    assert_eq!(claim(), Some(user("ada")));
+    put(&store, "ada", &commit(1, 0)).unwrap();
+    assert_eq!(claim(), Some(user("ada")));
+    put(&store, "ada", &commit(2, 1)).unwrap();
+    assert_eq!(claim(), None);
+    store.rollback(&user("ada"), Some(1)).unwrap();
+    assert_eq!(claim(), Some(user("ada")));
+    store.rollback(&user("ada"), Some(2)).unwrap();
+    assert_eq!(claim(), None);
+    store.ingest([interaction("ada", "new", "2024-01-01T00:00:00Z")]).unwrap();
+    assert_eq!(claim(), Some(user("ada")));
+    store.forget(&user("ada")).unwrap();
+    assert_eq!(claim(), None);
+}
+
+pub fn who_is_damaged_is_named_and_can_be_passed_over(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    for name in ["ada", "bob"] {
+        store.ingest(history(name, if name == "ada" { 5 } else { 2 })).unwrap();
+    }
+    let damaged = store.backend().write(Durability::Power, &mut |rows| {
+        let row = rows.user(&user("ada"))?.unwrap();
+        rows.put_user(&UserRow { next_seq: 77, ..row })
+    });
+    damaged.unwrap();
+    let error = store.claim(&[user("bob")]).unwrap_err();
+    assert!(matches!(&error, Error::Damaged { user: Some(name), .. } if *name == user("ada")));
+    assert_eq!(store.claim(&[user("ada")]).unwrap().unwrap().user, user("bob"));
 }

@@ -10,7 +10,7 @@ use spring_memory::{BufferItem, Evicted, EvictionReason, Interaction, Interactio
 
 use crate::{
     Config, DecodingConfig, Error, PeriodCommit, Result, Settings, Store,
-    backend::{Durability, LeaseRow, RowsMut as _, Texts, Users},
+    backend::{Durability, LeaseRow, Outcome, Rows, RowsMut as _, Texts, Users},
     record::{
         AnswerRecord, Cut, Ending, PeriodRecord, RetrievedText, ScoredText, SelectionRecord,
         TokenTrace, UpdateRecord,
@@ -195,37 +195,67 @@ pub fn answer(text: &str) -> AnswerRecord {
 pub fn dump(store: &Store) -> Vec<String> {
     let mut lines = Vec::new();
     let read = store.backend().read(&mut |rows| {
-        let settings = rows.settings()?;
-        lines.push(format!("{settings:?}"));
-        for name in rows.users(Users::All, None, usize::MAX)? {
-            let Some(user) = rows.user(&name)? else { continue };
-            lines.push(format!("{name}: {user:?} {:?}", rows.periods(user.key)?));
-            let mut seqs = Vec::new();
-            rows.interactions(user.key, Texts::BySeq, &mut |row| {
-                seqs.push(row.seq);
-                lines.push(format!("{row:?}"));
-                Ok(())
-            })?;
-            for seq in seqs {
-                let embedding = rows.embedding(user.key, seq, &settings.fingerprint)?;
-                lines.extend(embedding.map(|embedding| format!("{seq}: {embedding:?}")));
-            }
-            for row in rows.generations(user.key)? {
-                let record = rows.record(user.key, row.number)?;
-                let memories = rows.memories(user.key, row.number)?;
-                lines.push(format!("{row:?} {record:?} {memories:?}"));
-            }
-            rows.answers(user.key, false, &mut |key, record| {
-                lines.push(format!("{key}: {} {}", record.value, record.sum));
-                Ok(ControlFlow::Continue(()))
-            })?;
-            let lease = rows.lease(user.key)?.filter(|lease| lease.expires > 0);
-            lines.push(format!("{lease:?} {:?}", rows.graph(user.key)?));
-        }
+        lines = dump_rows(rows)?;
         Ok(())
     });
     read.unwrap();
     lines
+}
+
+/// The same after a look at the checksums, and without them and the users' keys: equal for equal
+/// states whatever keys were given before.
+pub fn dump_without_keys(store: &Store) -> Vec<String> {
+    let mut lines = Vec::new();
+    let read = store.backend().read(&mut |rows| {
+        lines = dump_rows(&Checked(rows))?;
+        Ok(())
+    });
+    read.unwrap();
+    lines.iter().map(|line| without_numbers(line, &["sum: ", "sums: ", "key: "])).collect()
+}
+
+/// A line without what stands behind these labels: a number, or fields in braces.
+fn without_numbers(line: &str, labels: &[&str]) -> String {
+    labels.iter().fold(line.to_owned(), |line, label| {
+        let mut parts = line.split(label);
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |kept, part| match part.starts_with("InteractionSums") {
+            true => kept + part.split_once('}').map_or("", |(_, rest)| rest),
+            false => kept + part.trim_start_matches(|c: char| c == '-' || c.is_ascii_digit()),
+        })
+    })
+}
+
+fn dump_rows(rows: &dyn Rows) -> Outcome<Vec<String>> {
+    let mut lines = Vec::new();
+    let settings = rows.settings()?;
+    lines.push(format!("{settings:?}"));
+    for name in rows.users(Users::All, None, usize::MAX)? {
+        let Some(user) = rows.user(&name)? else { continue };
+        lines.push(format!("{name}: {user:?} {:?}", rows.periods(user.key)?));
+        let mut seqs = Vec::new();
+        rows.interactions(user.key, Texts::BySeq, &mut |row| {
+            seqs.push(row.seq);
+            lines.push(format!("{row:?}"));
+            Ok(())
+        })?;
+        for seq in seqs {
+            let embedding = rows.embedding(user.key, seq, &settings.fingerprint)?;
+            lines.extend(embedding.map(|embedding| format!("{seq}: {embedding:?}")));
+        }
+        for row in rows.generations(user.key)? {
+            let record = rows.record(user.key, row.number)?;
+            let memories = rows.memories(user.key, row.number)?;
+            lines.push(format!("{row:?} {record:?} {memories:?}"));
+        }
+        rows.answers(user.key, false, &mut |key, record| {
+            lines.push(format!("{key}: {} sum: {}", record.value, record.sum));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let lease = rows.lease(user.key)?.filter(|lease| lease.expires > 0);
+        lines.push(format!("{lease:?} {:?}", rows.graph(user.key)?));
+    }
+    Ok(lines)
 }
 
 /// The lease of a user as it is stored.

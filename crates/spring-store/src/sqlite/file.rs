@@ -14,19 +14,10 @@ use super::{
     failure::{BUSY_TIMEOUT, Failure, Outcome},
     schema::{self, SCHEMA_VERSION},
 };
-use crate::backend::{Fault, SettingsRow};
+use crate::backend::{Access, Fault, SettingsRow};
 
 /// How long rewriting the file waits for other processes.
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What a [`Sqlite`](super::Sqlite) file is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Reading; it works without permission to write too.
-    ReadOnly,
-    /// Reading and writing.
-    ReadWrite,
-}
 
 /// A new file with the tables and settings in it; nothing is left of it if that fails.
 pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<Connection> {

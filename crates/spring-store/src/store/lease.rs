@@ -12,7 +12,9 @@ use spring_memory::UserId;
 use super::{Checked, Store, known};
 use crate::{
     Error, Lease, Result,
-    backend::{Backend, Durability, Fault, Holder, LeaseRow, Outcome, Rows, RowsMut as _, UserRow},
+    backend::{
+        Backend, Durability, Fault, Holder, LeaseRow, Outcome, Rows, RowsMut, UserRow, Wanted,
+    },
 };
 
 /// How long a lease lasts unless it is renewed.
@@ -25,6 +27,9 @@ const LONGEST: SignedDuration = SignedDuration::from_mins(20);
 /// How often it is renewed while its holder works.
 const RENEW_EVERY: Duration = Duration::from_secs(120);
 
+/// Of those who are held on this machine, as many are looked at for one whose holder is gone.
+const CLAIMED_NEAR: usize = 64;
+
 impl<B: Backend + ?Sized> Store<B> {
     /// Reserves a user for training.
     ///
@@ -32,19 +37,61 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// [`Error::Leased`] if another process, or another part of this one, holds the user.
     pub fn lease(&self, user: &UserId) -> Result<Lease> {
-        self.write_user(Durability::Process, user, |rows, row| {
-            let held = check_free(&self.backend, rows, user, row)?;
-            let expires = Timestamp::now() + DURATION;
-            let token = next_token(held.as_ref(), row);
-            let lease = {
-                let (holder, expires) = (self.backend.holder(), expires.as_second());
-                LeaseRow { token, holder, expires, sum: 0 }
-            };
-            match rows.swap_lease(row.key, held.map(|held| held.token), &lease)? {
-                true => Ok(Lease { user: user.clone(), token, expires }),
-                false => Err(Error::Conflict { user: user.clone() }.into()),
+        self.write_user(Durability::Process, user, |rows, row| self.take(rows, user, row))
+    }
+
+    /// Reserves some user who has something to learn and whom nobody holds: of those who are known
+    /// to wait, the one who has waited longest, else the one with most to learn. None of those in
+    /// `except`. `None` if there is no such user.
+    ///
+    /// Two who ask at the same time get different users, wherever they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] names the user whose rows are damaged; with that one in `except`, the next
+    /// is found.
+    pub fn claim(&self, except: &[UserId]) -> Result<Option<Lease>> {
+        let holder = self.backend.holder();
+        self.write_for(Durability::Process, |rows| {
+            let now = Timestamp::now().as_second();
+            let wanted = Wanted { now, latest: now + LONGEST.as_secs(), place: "", except };
+            // Those whose holder is of this machine come last: most of them are at work.
+            let near = Wanted { place: &holder.place, ..wanted };
+            for (wanted, limit) in [(wanted, 1), (near, CLAIMED_NEAR)] {
+                for name in rows.waiting(&wanted, limit)? {
+                    let of_user = |fault: Fault| fault.of_user(&name);
+                    let Some(row) = rows.user(&name).map_err(of_user)? else { continue };
+                    match self.take(rows, &name, &row).map_err(of_user) {
+                        Err(Fault::Other(Error::Leased { .. })) => {}
+                        taken => return taken.map(Some),
+                    }
+                }
             }
+            Ok(None)
         })
+    }
+
+    /// Whether [`claim`](Self::claim) would find a user, if nobody else took one at this moment.
+    pub fn is_claimable(&self, except: &[UserId]) -> Result<bool> {
+        self.read(|rows| {
+            let now = Timestamp::now().as_second();
+            let wanted = Wanted { now, latest: now + LONGEST.as_secs(), place: "", except };
+            Ok(!rows.waiting(&wanted, 1)?.is_empty())
+        })
+    }
+
+    fn take(&self, rows: &mut dyn RowsMut, user: &UserId, row: &UserRow) -> Outcome<Lease> {
+        let held = check_free(&self.backend, rows, user, row)?;
+        let expires = Timestamp::now() + DURATION;
+        let token = next_token(held.as_ref(), row);
+        let lease = {
+            let (holder, expires) = (self.backend.holder(), expires.as_second());
+            LeaseRow { token, holder, expires, sum: 0 }
+        };
+        match rows.swap_lease(row.key, held.map(|held| held.token), &lease)? {
+            true => Ok(Lease { user: user.clone(), token, expires }),
+            false => Err(Error::Conflict { user: user.clone() }.into()),
+        }
     }
 
     /// Puts off the end of a lease.
@@ -109,7 +156,21 @@ impl<B: Backend + ?Sized> Store<B> {
         user: &UserId,
         work: impl FnOnce(&mut Lease) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut lease = self.lease(user)?;
+        let lease = self.lease(user)?;
+        self.holding(lease, work)
+    }
+
+    /// The same under a lease that was taken already.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returns.
+    pub fn holding<T, E: From<Error>>(
+        &self,
+        mut lease: Lease,
+        work: impl FnOnce(&mut Lease) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let user = lease.user.clone();
         let kept = lease.clone();
         let done = thread::scope(|scope| {
             let (stop, stopped) = mpsc::channel::<()>();

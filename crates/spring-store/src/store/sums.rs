@@ -12,7 +12,7 @@ use super::value::Value;
 use crate::backend::{
     Extent, Fault, GenerationRow, InteractionRow, InteractionSums, LearnedRow, LeaseRow, MemberRow,
     MemoriesRow, Outcome, Rows, RowsMut, SettingsRow, Sum, Summed, Text, Texts, UserRow, Users,
-    Visit,
+    Visit, Wanted,
 };
 
 /// The checksum of a row's values: XXH3 of 64 bits over the table's name and each value with its
@@ -152,6 +152,10 @@ impl<R: Readable> Rows for Checked<R> {
 
     fn users(&self, which: Users, after: Option<&UserId>, limit: usize) -> Outcome<Vec<UserId>> {
         self.0.rows().users(which, after, limit)
+    }
+
+    fn waiting(&self, wanted: &Wanted<'_>, limit: usize) -> Outcome<Vec<UserId>> {
+        self.0.rows().waiting(wanted, limit)
     }
 
     fn user(&self, name: &UserId) -> Outcome<Option<UserRow>> {

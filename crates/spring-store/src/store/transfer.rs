@@ -225,7 +225,7 @@ fn check_is_new(rows: &dyn Rows, folder: &Folder, user: &UserId) -> Outcome<()> 
 
 /// Gives a state all that another one has of a user, but for log-likelihoods of texts that are cut
 /// elsewhere here.
-fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outcome<()> {
+pub(super) fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outcome<()> {
     let max_tokens = |config: Config| config.training.max_tokens;
     let is_cut_alike = max_tokens(stored_config(from)?) == max_tokens(stored_config(&*to)?);
     let there = known(from, name)?;

@@ -12,7 +12,7 @@ use std::fs;
 use crate::backend::Holder;
 
 /// This process.
-pub(super) fn here() -> Holder {
+pub(crate) fn here() -> Holder {
     let process = std::process::id();
     let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let on = match machine.trim() {
@@ -29,7 +29,7 @@ pub(super) fn here() -> Holder {
 
 /// Whether it certainly runs no more. False where that cannot be known: on another machine, or on a
 /// system without `/proc`.
-pub(super) fn is_gone(holder: &Holder) -> bool {
+pub(crate) fn is_gone(holder: &Holder) -> bool {
     !holder.place.is_empty()
         && holder.place == place()
         && started(holder.process) != Some(holder.started)

@@ -1,0 +1,65 @@
+//! `spring move`
+
+use std::ops::ControlFlow;
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{Access, Copied, reading, spring_memory::UserId};
+
+use crate::{
+    args::{Args, MoveArgs},
+    files,
+    interrupt::{self, Interrupted},
+    output,
+    progress::Bars,
+    session,
+};
+
+/// Users read at a time.
+const PAGE: usize = 1000;
+
+pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
+    let (from, to) = (&command.from, &command.to);
+    let source = session::open(from, Access::ReadOnly)?;
+    let mut target = match to.exists()? {
+        true => session::open(to, Access::ReadWrite)?,
+        false => {
+            to.file().map_or(Ok(()), files::plain)?;
+            to.create(source.settings())?
+        }
+    };
+    // An empty one has nothing that was learned under other settings.
+    if target.settings().config != source.settings().config && target.users(None, 1)?.is_empty() {
+        target.set_config(&source.settings().config)?;
+    }
+    let mut bars = Bars::new(args.quiet);
+    bars.say("moving");
+    let mut step = reading(&mut bars);
+    let (mut added, mut equal, mut done) = (0_u64, 0_u64, 0_u64);
+    let mut last: Option<UserId> = None;
+    loop {
+        let page = source.users(last.as_ref(), PAGE)?;
+        let Some(end) = page.last() else { break };
+        last = Some(end.user.clone());
+        for summary in &page {
+            done += 1;
+            if step(done) == ControlFlow::Break(()) || interrupt::requested() {
+                return Err(Interrupted.into());
+            }
+            match target.copy_user(&source, &summary.user, command.replace)? {
+                Copied::Equal => equal += 1,
+                Copied::Added | Copied::Replaced => added += 1,
+            }
+        }
+    }
+    drop(step);
+    bars.finish();
+    if args.json {
+        return output::json(&json!({"copied": added, "there_already": equal}));
+    }
+    output::line(&format!(
+        "{to} has all {} users of {from}, each compared by digest: {added} copied, {equal} were \
+         there already; {from} is as it was, delete it yourself once nothing uses it",
+        added + equal
+    ))
+}
