@@ -1,0 +1,11 @@
+//! The service behind `spring serve`: engine, state and model in the terms of spring-serve.
+
+mod archive;
+mod bridge;
+mod keeper;
+mod person;
+mod prompt;
+mod refusal;
+mod served;
+
+pub use served::Served;
