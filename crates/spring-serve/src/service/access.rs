@@ -52,7 +52,7 @@ impl std::fmt::Debug for KeyHash {
 pub fn new_key() -> std::io::Result<(String, KeyHash)> {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
     let token = format!("sk-spring-{}", URL_SAFE_NO_PAD.encode(bytes));
     let hash = KeyHash::of(&token);
     Ok((token, hash))

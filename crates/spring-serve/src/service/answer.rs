@@ -1,8 +1,11 @@
 //! Requests for text, and the events of an answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use serde::Serialize;
@@ -340,7 +343,12 @@ impl AnswerEvents {
         self.receiver.recv().await
     }
 
-    /// The same for a thread that may block, outside any asynchronous runtime.
+    /// The next event for a task that waits for several things at once.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<AnswerEvent>> {
+        self.receiver.poll_recv(context)
+    }
+
+    /// The next event for a thread that may block, outside any asynchronous runtime.
     pub fn blocking_next(&mut self) -> Option<AnswerEvent> {
         self.receiver.blocking_recv()
     }
