@@ -43,7 +43,7 @@ const LAYERS: &[Layer] = &[
     layer("spring-data", &["spring-numerics", "spring-memory"]),
     layer("spring-eval", EVAL).tests_use(&["spring-model"]),
     layer("spring-report", REPORT).tests_use(&["spring-model"]),
-    layer("spring-serve", SERVE).tests_use(&["spring-model"]),
+    layer("spring-serve", &[]),
     layer("spring-cli", PROGRAM),
 ];
 
@@ -58,16 +58,6 @@ const CORE: &[&str] = &[
     "spring-fuse",
     "spring-lm",
     "spring-store",
-];
-
-const SERVE: &[&str] = &[
-    "spring-numerics",
-    "spring-drift",
-    "spring-memory",
-    "spring-fuse",
-    "spring-lm",
-    "spring-store",
-    "spring-core",
 ];
 
 const EVAL: &[&str] = &[
