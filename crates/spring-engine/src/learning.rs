@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -256,7 +257,11 @@ impl Learner {
 
     fn adapt(&self, adaptation: &Adaptation) {
         let Adaptation { id, user, .. } = adaptation;
-        let state = self.learn(*id, user);
+        // A bug in one person's adaptation ends neither the others' nor the wait for this one.
+        let learned = catch_unwind(AssertUnwindSafe(|| self.learn(*id, user)));
+        let state = learned.unwrap_or_else(|_| AdaptationState::Failed {
+            reason: "an internal error, which is a bug; the log says more".into(),
+        });
         self.people.refresh(user);
         {
             let mut counted = self.shared.counters.lock();

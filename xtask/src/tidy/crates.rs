@@ -97,6 +97,7 @@ const PROGRAM: &[&str] = &[
     "spring-metrics",
     "spring-store",
     "spring-core",
+    "spring-engine",
     "spring-data",
     "spring-eval",
     "spring-report",

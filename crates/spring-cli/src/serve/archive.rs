@@ -19,9 +19,8 @@ const MOST_FILES: usize = 100_000;
 /// If a file cannot be read, or there is no room.
 pub fn pack(folder: &Path) -> io::Result<File> {
     let mut writer = ZipWriter::new(tempfile::tempfile()?);
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .large_file(true);
+    let options =
+        SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
     let mut folders = vec![String::new()];
     while let Some(inner) = folders.pop() {
         for entry in fs::read_dir(folder.join(&inner))? {

@@ -159,4 +159,3 @@ fn named(response_id: &str, records: Vec<AnswerRecord>) -> Vec<AnswerRecord> {
 pub fn record_id(response_id: &str, choice: u32) -> String {
     format!("{response_id}/{choice}")
 }
-

@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use spring_core::{prompt::Turn, spring_memory::UserId};
 use spring_engine::{Changes, Input, Request};
-use spring_serve::{ChatTurn, CompletionRequest, Prompt, Role, Sampling, ServiceError, ServiceResult};
+use spring_serve::{
+    ChatTurn, CompletionRequest, Prompt, Role, Sampling, ServiceError, ServiceResult,
+};
 
 /// Between what one side says in several messages one after the other.
 const BETWEEN: &str = "\n\n";
@@ -67,10 +69,9 @@ pub fn chat(messages: &[ChatTurn]) -> ServiceResult<Input> {
             },
             Role::Assistant => match (said.take(), turns.last_mut()) {
                 (None, Some(Turn { response, .. })) => add(response, text),
-                (said, _) => turns.push(Turn {
-                    prompt: said.unwrap_or_default(),
-                    response: text.clone(),
-                }),
+                (said, _) => {
+                    turns.push(Turn { prompt: said.unwrap_or_default(), response: text.clone() })
+                }
             },
         }
     }

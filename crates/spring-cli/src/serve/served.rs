@@ -221,9 +221,7 @@ impl Service for Served {
             adapter_bytes: stats.cache.bytes,
             adapter_loads: stats.cache.misses,
             adaptations_waiting: count(|s| *s == AdaptationState::Waiting),
-            adaptations_running: count(|s| {
-                matches!(s, AdaptationState::Running { .. })
-            }),
+            adaptations_running: count(|s| matches!(s, AdaptationState::Running { .. })),
             adaptations_done: stats.adaptations,
             adaptations_failed: stats.failed_adaptations,
             ..Stats::default()
@@ -335,7 +333,8 @@ impl Service for Served {
 
     fn users(&self, page: &PageRequest) -> ServiceResult<Page<UserInfo>> {
         let after = page.after.as_deref().map(Self::id).transpose()?;
-        let mut users = self.store.users(after.as_ref(), page.limit + 1).map_err(refusal::of_store)?;
+        let mut users =
+            self.store.users(after.as_ref(), page.limit + 1).map_err(refusal::of_store)?;
         let has_more = users.len() > page.limit;
         users.truncate(page.limit);
         Ok(Page { data: users.into_iter().map(person::user).collect(), has_more })
@@ -347,8 +346,8 @@ impl Service for Served {
     }
 
     fn create_user(&self, user: &str) -> ServiceResult<bool> {
-        let user = UserId::new(user)
-            .map_err(|error| ServiceError::invalid("user", error.to_string()))?;
+        let user =
+            UserId::new(user).map_err(|error| ServiceError::invalid("user", error.to_string()))?;
         self.store.add_user(&user).map_err(refusal::of_store)
     }
 
@@ -487,7 +486,8 @@ impl Service for Served {
         let Feedback { response_id, choice, text } = feedback;
         let id = record_id(&response_id, choice);
         let missing = || ServiceError::NotFound { what: "response", id: response_id.clone() };
-        let record = self.store.answer(&user, &id).map_err(refusal::of_store)?.ok_or_else(missing)?;
+        let record =
+            self.store.answer(&user, &id).map_err(refusal::of_store)?.ok_or_else(missing)?;
         if let Some(there) = self.find(&user, &id)?
             && there.response != text
         {
@@ -538,16 +538,12 @@ impl Service for Served {
         let mut go_on = |_| std::ops::ControlFlow::Continue(());
         self.store.export(&user, &inner, &mut go_on).map_err(refusal::of_store)?;
         let archive = archive::pack(&inner).map_err(failed)?;
-        Ok(Export {
-            media_type: "application/zip",
-            extension: ".zip",
-            bytes: Box::new(archive),
-        })
+        Ok(Export { media_type: "application/zip", extension: ".zip", bytes: Box::new(archive) })
     }
 
     fn import(&self, user: &str, bytes: &mut dyn Read) -> ServiceResult<Imported> {
-        let user = UserId::new(user)
-            .map_err(|error| ServiceError::invalid("user", error.to_string()))?;
+        let user =
+            UserId::new(user).map_err(|error| ServiceError::invalid("user", error.to_string()))?;
         let failed = |error: io::Error| ServiceError::internal(&error);
         let mut archive = tempfile::tempfile().map_err(failed)?;
         let length = io::copy(&mut bytes.take(LARGEST_IMPORT + 1), &mut archive).map_err(failed)?;
@@ -559,8 +555,7 @@ impl Service for Served {
         let inner = folder.path().join("user");
         let unusable = |reason: String| ServiceError::Invalid { param: None, message: reason };
         archive::unpack(archive, &inner).map_err(unusable)?;
-        let fits =
-            |adapter: &Adapter| adapter.check(&self.config, &self.model.info().fingerprint);
+        let fits = |adapter: &Adapter| adapter.check(&self.config, &self.model.info().fingerprint);
         let mut go_on = |_| std::ops::ControlFlow::Continue(());
         archive::check_user(&inner, &user).map_err(unusable)?;
         // One who was made without a text is none yet.
