@@ -221,8 +221,9 @@ impl Engine {
         {
             let mut inbox = self.shared.inbox();
             inbox.removed += 1;
-            if !inbox.ended {
-                inbox.removals.push((user.clone(), told));
+            match inbox.ended {
+                false => inbox.removals.push((user.clone(), told)),
+                true => drop(told),
             }
         }
         self.shared.wake.notify_one();

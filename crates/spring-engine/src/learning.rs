@@ -247,6 +247,7 @@ impl Learner {
         while !self.board.is_ending() {
             if let Some(next) = self.board.next(every) {
                 self.adapt(&next);
+                due.note(&self, &next.user);
                 continue;
             }
             if let Some(policy) = self.policy {
@@ -348,12 +349,23 @@ fn step_back() {
 #[derive(Default)]
 struct Due {
     last: Option<UserId>,
-    /// What there was to learn, and the generation, when a user was last tried: what failed, or was
-    /// not kept, is not tried again before something changes.
+    /// What there was left to learn, and the generation, after a user's last turn: what failed, or
+    /// was not kept, is not tried again before something changes.
     tried: HashMap<UserId, (u64, u32)>,
 }
 
 impl Due {
+    /// Remembers what is left of a user whose turn it was.
+    fn note(&mut self, learner: &Learner, user: &UserId) {
+        if self.tried.len() >= TRIED {
+            self.tried.clear();
+        }
+        match learner.store.user(user) {
+            Ok(left) => drop(self.tried.insert(user.clone(), (left.pending, left.generation))),
+            Err(_) => drop(self.tried.remove(user)),
+        }
+    }
+
     fn look(&mut self, learner: &Learner, policy: LearningPolicy) {
         let store = &learner.store;
         let is_idle = learner.shared.activity.idle_for() >= policy.idle;
@@ -373,10 +385,6 @@ impl Due {
                 continue;
             }
             if pending >= policy.pending || is_idle {
-                if self.tried.len() >= TRIED {
-                    self.tried.clear();
-                }
-                self.tried.insert(user.clone(), (pending, generation));
                 learner.board.ask(&user, false);
             }
         }

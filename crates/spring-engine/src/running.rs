@@ -76,12 +76,14 @@ impl Running {
         running
     }
 
+    /// Rows that it takes; none once all that is left of it is to be told.
     pub(crate) fn rows(&self) -> usize {
-        self.rows
+        if self.is_over { 0 } else { self.rows }
     }
 
+    /// Tokens that these may come to hold.
     pub(crate) fn tokens(&self) -> usize {
-        self.tokens
+        if self.is_over { 0 } else { self.tokens }
     }
 
     pub(crate) fn is_of(&self, user: &UserId) -> bool {

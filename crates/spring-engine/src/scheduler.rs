@@ -181,7 +181,8 @@ impl Scheduler {
         self.running.retain(|running| {
             let stays =
                 !running.is_finished() && !running.is_gone() && running.held_for() <= reader;
-            if !stays && running.is_failed() {
+            // Those that nobody read are counted already.
+            if !stays && running.is_failed() && running.held_for() <= reader {
                 counters.lock().stats.failed += 1;
             }
             stays

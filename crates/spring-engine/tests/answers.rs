@@ -57,7 +57,7 @@ struct Asked {
 fn asked(rng: &mut ChaCha8Rng) -> Asked {
     let words = ["the sea", "soup", "a train", "my dog", "old films", "day", "odd", "why"];
     let length =
-        if rng.random_bool(0.3) { rng.random_range(20..40) } else { rng.random_range(1..5) };
+        if rng.random_bool(0.3) { rng.random_range(8..16) } else { rng.random_range(1..5) };
     let prompt: Vec<&str> = (0..length).map(|_| *words.choose(rng).unwrap()).collect();
     let prompt = prompt.join(" ");
     let input = match rng.random_range(0..5) {

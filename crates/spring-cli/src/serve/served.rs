@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read},
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -124,7 +125,7 @@ impl Served {
         }
         let time = match time {
             None => Timestamp::now(),
-            Some(time) => time.parse().map_err(|error| {
+            Some(time) => time.parse::<Timestamp>().map_err(|error| {
                 ServiceError::invalid("time", format!("{time:?} is not an RFC 3339 time: {error}"))
             })?,
         };
@@ -535,7 +536,7 @@ impl Service for Served {
         let failed = |error: io::Error| ServiceError::internal(&error);
         let folder = tempfile::tempdir().map_err(failed)?;
         let inner = folder.path().join("user");
-        let mut go_on = |_| std::ops::ControlFlow::Continue(());
+        let mut go_on = |_: u64| ControlFlow::<()>::Continue(());
         self.store.export(&user, &inner, &mut go_on).map_err(refusal::of_store)?;
         let archive = archive::pack(&inner).map_err(failed)?;
         Ok(Export { media_type: "application/zip", extension: ".zip", bytes: Box::new(archive) })
@@ -556,7 +557,7 @@ impl Service for Served {
         let unusable = |reason: String| ServiceError::Invalid { param: None, message: reason };
         archive::unpack(archive, &inner).map_err(unusable)?;
         let fits = |adapter: &Adapter| adapter.check(&self.config, &self.model.info().fingerprint);
-        let mut go_on = |_| std::ops::ControlFlow::Continue(());
+        let mut go_on = |_: u64| ControlFlow::<()>::Continue(());
         archive::check_user(&inner, &user).map_err(unusable)?;
         // One who was made without a text is none yet.
         if let Ok(there) = self.store.user(&user)
