@@ -10,5 +10,6 @@ mod access;
 mod chat;
 mod completions;
 mod other;
+mod page;
 mod person;
 mod pressure;
