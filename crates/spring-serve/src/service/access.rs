@@ -65,8 +65,8 @@ pub struct AuditEvent {
     pub time: u64,
     /// The key's id; empty where there are no keys.
     pub key: String,
-    /// `user.create`, `user.delete`, `user.export`, `user.import`, `interactions.add`,
-    /// `interaction.delete`, `adapt`, `rollback`, `consent.set`, `feedback`, `key.refused`.
+    /// `user.create`, `user.delete`, `user.export`, `user.import`, `interaction.delete`, `adapt`,
+    /// `rollback`, `consent.set`.
     pub act: &'static str,
     /// Whose state was touched.
     pub user: Option<String>,
