@@ -1,8 +1,8 @@
 //! Limits and policies of an engine.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use crate::learning::Judge;
+use crate::Judge;
 
 /// What an engine may take, and when it learns.
 #[derive(Debug, Clone)]
@@ -58,11 +58,5 @@ pub struct LearningPolicy {
 impl Default for LearningPolicy {
     fn default() -> Self {
         Self { pending: 40, idle: Duration::from_secs(5 * 60), every: Duration::from_secs(10) }
-    }
-}
-
-impl fmt::Debug for Judge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Judge(…)")
     }
 }

@@ -10,29 +10,9 @@ use std::{
 
 use jiff::Timestamp;
 use serde::Serialize;
-use spring_core::{
-    Event, LanguageModel, PeriodPlan, Store, adapt, record::LearnedPeriod, spring_memory::UserId,
-};
+use spring_core::{Event, LanguageModel, PeriodPlan, Store, adapt, spring_memory::UserId};
 
-use crate::{LearningPolicy, people::People, shared::Shared};
-
-/// Says whether what a user has learned stays in use; else the generation before comes back.
-///
-/// It is asked after the commit, with the user, the number of the generation before, and what was
-/// learned. Requests that come in between are answered by the new generation.
-#[derive(Clone)]
-pub struct Judge(Arc<Verdict>);
-
-type Verdict = dyn Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync;
-
-impl Judge {
-    /// A judge. What it fails with is the adaptation's failure; what was learned stays then.
-    pub fn new(
-        verdict: impl Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(verdict))
-    }
-}
+use crate::{Judge, LearningPolicy, people::People, shared::Shared};
 
 /// One adaptation of one user.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -301,7 +281,7 @@ impl Learner {
         };
         let generations = learned.iter().map(|learned| learned.generation).collect();
         let kept = match &self.judge {
-            Some(judge) if !learned.is_empty() => (judge.0)(user, before, &learned),
+            Some(judge) if !learned.is_empty() => judge.keeps(user, before, &learned),
             _ => Ok(true),
         };
         match kept {
