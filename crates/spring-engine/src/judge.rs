@@ -15,11 +15,13 @@ type Verdict = dyn Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + 
 
 impl Judge {
     /// A judge. What it fails with is the adaptation's failure; what was learned stays then.
-    pub fn new(
-        verdict: impl Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new<F>(verdict: F) -> Self
+    where
+        F: Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync + 'static,
+    {
         Self(Arc::new(verdict))
     }
+
     /// Whether it stays.
     pub(crate) fn keeps(
         &self,
