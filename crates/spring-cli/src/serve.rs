@@ -7,5 +7,7 @@ mod person;
 mod prompt;
 mod refusal;
 mod served;
+mod texts;
+mod transfer;
 
 pub use served::Served;

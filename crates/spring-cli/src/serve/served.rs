@@ -1,8 +1,7 @@
 //! The service itself.
 
 use std::{
-    io::{self, Read},
-    ops::ControlFlow,
+    io::Read,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -16,7 +15,6 @@ use spring_core::{
     spring_memory::{Interaction, InteractionId, SearchFilter, UserId},
 };
 use spring_engine::{AdaptationState, Engine, Input};
-use spring_numerics::digest::Digest;
 use spring_serve::{
     Adaptation, Added, Answer, AuditEvent, BufferText, CompletionRequest, Consent,
     EmbeddingRequest, Embeddings, Explanation, Export, Feedback, Found, GenerationInfo, Imported,
@@ -26,18 +24,15 @@ use spring_serve::{
 };
 
 use super::{
-    archive,
     bridge::{Bridge, bytes, record_id},
     keeper::Keeper,
     person, prompt,
     refusal::{self, short},
+    texts, transfer,
 };
 
 /// Events that may lie between the batch and a slow reader, beside the ends of all texts.
 const EVENTS: usize = 256;
-
-/// The largest archive of a user that is taken in.
-const LARGEST_IMPORT: u64 = 4 << 30;
 
 /// Engine, state and model behind the server.
 pub struct Served {
@@ -118,25 +113,6 @@ impl Served {
         Ok(user)
     }
 
-    fn interaction_of(user: &UserId, new: NewInteraction) -> ServiceResult<Interaction> {
-        let NewInteraction { id, time, prompt, response, meta } = new;
-        if response.trim().is_empty() {
-            return Err(ServiceError::invalid("response", "the response is empty"));
-        }
-        let time = match time {
-            None => Timestamp::now(),
-            Some(time) => time.parse::<Timestamp>().map_err(|error| {
-                ServiceError::invalid("time", format!("{time:?} is not an RFC 3339 time: {error}"))
-            })?,
-        };
-        let id = id.unwrap_or_else(|| content_id(&prompt, &response));
-        let id = InteractionId::new(&*id)
-            .map_err(|error| ServiceError::invalid("id", error.to_string()))?;
-        let mut interaction = Interaction::new(user.clone(), id, time, prompt, response);
-        interaction.meta = meta;
-        Ok(interaction)
-    }
-
     /// The interaction of an id.
     fn find(&self, user: &UserId, id: &str) -> ServiceResult<Option<InteractionInfo>> {
         let Ok(id) = InteractionId::new(id) else { return Ok(None) };
@@ -178,16 +154,6 @@ impl Served {
 
 fn removed(place: &str, count: u64) -> Removed {
     Removed { place: place.into(), count }
-}
-
-/// The id of a text that was given none: equal for equal texts, so that the same again is known.
-fn content_id(prompt: &str, response: &str) -> String {
-    let mut digest = Digest::new();
-    // The length tells where the prompt ends.
-    digest.update(&(prompt.len() as u64).to_le_bytes());
-    digest.update(prompt.as_bytes());
-    digest.update(response.as_bytes());
-    format!("text-{:.32}", digest.hex())
 }
 
 /// A model's name on the wire: of a folder or a file its own name, of a hub's what stands behind
@@ -381,7 +347,7 @@ impl Service for Served {
         let mut interactions = Vec::with_capacity(texts.len());
         for new in texts {
             let has_time = new.time.is_some();
-            let mut interaction = Self::interaction_of(&user, new)?;
+            let mut interaction = texts::interaction_of(&user, new)?;
             // Of an id that is there, a missing time is equal to any.
             if !has_time && let Some(there) = self.find(&user, interaction.id.as_str())? {
                 interaction.time = there.time.parse().unwrap_or(interaction.time);
@@ -511,7 +477,7 @@ impl Service for Served {
             response: text,
             meta: None,
         };
-        self.add(vec![Self::interaction_of(&user, new)?])
+        self.add(vec![texts::interaction_of(&user, new)?])
     }
 
     fn consent(&self, user: &str) -> ServiceResult<Consent> {
@@ -532,50 +498,14 @@ impl Service for Served {
     }
 
     fn export(&self, user: &str) -> ServiceResult<Export> {
-        let user = self.known(user)?;
-        let failed = |error: io::Error| ServiceError::internal(&error);
-        let folder = tempfile::tempdir().map_err(failed)?;
-        let inner = folder.path().join("user");
-        let mut go_on = |_: u64| ControlFlow::<()>::Continue(());
-        self.store.export(&user, &inner, &mut go_on).map_err(refusal::of_store)?;
-        let archive = archive::pack(&inner).map_err(failed)?;
-        Ok(Export { media_type: "application/zip", extension: ".zip", bytes: Box::new(archive) })
+        transfer::export(&self.store, &self.known(user)?)
     }
 
     fn import(&self, user: &str, bytes: &mut dyn Read) -> ServiceResult<Imported> {
         let user =
             UserId::new(user).map_err(|error| ServiceError::invalid("user", error.to_string()))?;
-        let failed = |error: io::Error| ServiceError::internal(&error);
-        let mut archive = tempfile::tempfile().map_err(failed)?;
-        let length = io::copy(&mut bytes.take(LARGEST_IMPORT + 1), &mut archive).map_err(failed)?;
-        if length > LARGEST_IMPORT {
-            let message = format!("the archive is larger than {LARGEST_IMPORT} bytes");
-            return Err(ServiceError::Invalid { param: None, message });
-        }
-        let folder = tempfile::tempdir().map_err(failed)?;
-        let inner = folder.path().join("user");
-        let unusable = |reason: String| ServiceError::Invalid { param: None, message: reason };
-        archive::unpack(archive, &inner).map_err(unusable)?;
         let fits = |adapter: &Adapter| adapter.check(&self.config, &self.model.info().fingerprint);
-        let mut go_on = |_: u64| ControlFlow::<()>::Continue(());
-        archive::check_user(&inner, &user).map_err(unusable)?;
-        // One who was made without a text is none yet.
-        if let Ok(there) = self.store.user(&user)
-            && (there.interactions, there.periods, there.generation) == (0, 0, 0)
-        {
-            self.store.forget(&user).map_err(refusal::of_store)?;
-        }
-        let imported = self.store.import(&inner, &fits, &mut go_on);
-        let imported = imported.map_err(|error| match refusal::of_store(error) {
-            // What is wrong with the folder is wrong with what was sent.
-            ServiceError::Internal(message) => unusable(message),
-            other => other,
-        })?;
-        Ok(Imported {
-            interactions: imported.interactions,
-            generations: imported.generations,
-            answers: imported.answers,
-        })
+        transfer::import(&self.store, &user, bytes, &fits)
     }
 }
 
