@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::succeeds;
+use common::{fails, succeeds};
 use serde_json::{Value, json};
 
 const SEED: i64 = 7;
@@ -172,6 +172,17 @@ fn asked(user: &str) -> Value {
         "model": format!("embedded:{user}"), "seed": SEED, "temperature": 0.9, "max_tokens": 24,
         "messages": [{"role": "user", "content": PROMPT}],
     })
+}
+
+#[test]
+fn what_cannot_be_served_is_said_before_it_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("team.db");
+    let state = path.to_str().unwrap();
+    assert!(fails(&["serve", "--state", state]).contains("there is no such file"));
+    succeeds(&["init", "--state", state]);
+    let open = fails(&["serve", "--state", state, "--listen", "0.0.0.0:0"]);
+    assert!(open.contains("--insecure"), "{open}");
 }
 
 #[test]

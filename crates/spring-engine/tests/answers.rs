@@ -29,7 +29,7 @@ fn an_answer_is_that_of_the_library_and_its_texts_are_its_events() {
             config.decoding.sampler.temperature = temperature;
             config.decoding.sampler.seed = 7;
         });
-        assert_eq!(ask(&engine, request).records, [expected.clone()], "{name}");
+        assert_eq!(ask(&engine, request).records[0], expected, "{name}");
         assert_eq!(expected.gate.open, name != "dan", "{name}: {:?}", expected.gate);
     }
     // The base is asked by name, never instead of somebody.

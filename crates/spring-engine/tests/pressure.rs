@@ -88,7 +88,7 @@ fn a_slow_reader_holds_nobody_up_and_is_given_up_at_last() {
         let (sink, events) = channel(64);
         let request = Request::new(Input::prompt("About soup")).of_user(user("ada"));
         engine.submit(request, sink).unwrap();
-        assert_eq!(collect(events, 1).unwrap().texts, [expected.clone()]);
+        assert_eq!(collect(events, 1).unwrap().texts[0], expected);
     }
     wait_for("the end of patience", || engine.stats().running == 0);
     let read: Vec<Event> = slow.collect();

@@ -46,11 +46,10 @@ impl Keeper {
 
     /// Gives an answer to the thread, which says that it is done.
     pub fn keep(&self, keep: Keep) {
-        let (TrySendError::Full(keep) | TrySendError::Disconnected(keep)) =
-            (match self.0.try_send(keep) {
-                Ok(()) => return,
-                Err(refused) => refused,
-            });
+        let keep = match self.0.try_send(keep) {
+            Ok(()) => return,
+            Err(TrySendError::Full(keep) | TrySendError::Disconnected(keep)) => keep,
+        };
         tracing::warn!("the disk is too slow: an answer is not on record");
         let _ = keep.sink.send(keep.done);
     }

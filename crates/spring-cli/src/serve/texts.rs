@@ -29,7 +29,7 @@ pub fn interaction_of(user: &UserId, new: NewInteraction) -> ServiceResult<Inter
 fn content_id(prompt: &str, response: &str) -> String {
     let mut digest = Digest::new();
     // The length tells where the prompt ends.
-    digest.update(&(prompt.len() as u64).to_le_bytes());
+    digest.update((prompt.len() as u64).to_le_bytes());
     digest.update(prompt.as_bytes());
     digest.update(response.as_bytes());
     format!("text-{:.32}", digest.hex())
