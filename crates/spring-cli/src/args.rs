@@ -155,6 +155,15 @@ pub enum Command {
         Examples:\n  spring chat --state me.db --user ada\n  \
         echo \"What would you say?\" | spring chat --state me.db")]
     Chat(ChatArgs),
+    /// Answer over HTTP as OpenAI's API does: every user is a model, and learns meanwhile.
+    #[command(after_help = "Clients name a user by the model \"BASE:USER\", or by the fields \
+        safety_identifier and user.\nSIGTERM lets running answers end; a second one cuts them.\n\n\
+        Examples:\n  spring serve --state me.db\n  \
+        spring serve --state team.db --listen 127.0.0.1:9000 --adapt-idle 600\n  \
+        curl localhost:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n    \
+        -d '{\"model\": \"embedded:ada\", \"messages\": \
+        [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
+    Serve(ServeArgs),
     /// Write a page about one user: what was learned and why, losses, the buffer, an answer.
     #[command(after_help = "Example:\n  spring report --state me.db --user ada --out ada.html")]
     Report(ReportArgs),
@@ -380,6 +389,45 @@ pub struct WorkerArgs {
     /// As in `spring adapt`.
     #[arg(long, value_name = "PART")]
     pub hold_out: Option<f64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Where the state's model is now, if it is not where it was when the state was made.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// The address; port 0 takes any that is free, and says which.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    pub listen: std::net::SocketAddr,
+    /// Let everybody in who reaches the address, though there are no keys.
+    #[arg(long)]
+    pub insecure: bool,
+    /// A name that clients may reach it by, besides localhost and addresses; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// An origin whose pages may call it, such as https://chat.example.org; may be repeated.
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Vec<String>,
+    /// Rows of the batch: a text that is written is one, or two where its gate is open.
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=4096))]
+    pub rows: u16,
+    /// MiB of people's models that are kept ready.
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    pub cache: u32,
+    /// Learn a user's new texts once there are this many.
+    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub adapt_pending: u64,
+    /// Learn fewer, too, once nobody has been answered for this many seconds.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    pub adapt_idle: u64,
+    /// Learn only when a client asks for it.
+    #[arg(long, conflicts_with_all = ["adapt_pending", "adapt_idle"])]
+    pub no_adapt: bool,
+    /// How long running answers have to end when the program is to.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub drain: u64,
 }
 
 #[derive(Debug, ClapArgs)]

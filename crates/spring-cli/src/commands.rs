@@ -19,6 +19,7 @@ mod report;
 mod rollback;
 mod score;
 mod search;
+mod serve;
 mod suite;
 mod summary;
 mod table;
@@ -48,6 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Check(command) => check::run(args, command),
         Command::Generate(command) => generate::run(args, command),
         Command::Chat(command) => chat::run(args, command),
+        Command::Serve(command) => serve::run(args, command),
         Command::Report(command) => report::run(args, command),
         Command::Search(command) => search::run(args, command),
         Command::Explain(command) => explain::run(args, command),

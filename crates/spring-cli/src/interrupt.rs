@@ -3,7 +3,10 @@
 
 use std::{
     process,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -26,6 +29,15 @@ pub struct Interrupted;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
+/// What is done at a signal in place of setting the flag.
+static INSTEAD: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// From now on the first two signals call this, which must not block, and the third ends the
+/// program at once. The first call counts.
+pub fn call(instead: impl Fn() + Send + Sync + 'static) {
+    let _ = INSTEAD.set(Box::new(instead));
+}
+
 /// From now on the first signal sets the flag; a second one, or five seconds, end the program at
 /// once. Called once, by `main`.
 ///
@@ -34,6 +46,13 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// If the thread that waits for signals cannot be started: the program could not be stopped.
 pub fn install() -> Result<()> {
     let handler = ctrlc::set_handler(|| {
+        if let Some(instead) = INSTEAD.get() {
+            static CALLED: AtomicU8 = AtomicU8::new(0);
+            match CALLED.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => return instead(),
+                _ => process::exit(INTERRUPTED.into()),
+            }
+        }
         if REQUESTED.swap(true, Ordering::SeqCst) {
             process::exit(INTERRUPTED.into());
         }

@@ -86,6 +86,16 @@ pub enum Error {
         /// The id that is taken.
         id: InteractionId,
     },
+    /// A prompt that does not fit and may not be cut.
+    #[error(
+        "the prompt has {tokens} tokens, and the model reads {context} with its answer; shorten it"
+    )]
+    TooLong {
+        /// Of the prompt, with what was said before it.
+        tokens: usize,
+        /// The longest sequence of the model.
+        context: usize,
+    },
     /// An update that explains the texts that it was trained on worse than what it started from.
     #[error(
         "period {period}: the update explains the {texts} texts that it learned from worse than \

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use ndarray::ArrayView2;
-use spring_fuse::{Mixture, Penalizer, PerBranch, Sampler};
-use spring_lm::{Adapter, Branch, Detokenizer, RowId, Session};
+use spring_fuse::{GateDecision, Mixture, Penalizer, PerBranch, Sampler};
+use spring_lm::{Adapter, Detokenizer, RowId, Session};
 
 use crate::{
-    Config, DecodingConfig, Error, LanguageModel, Result, StopStrings, UserModel,
+    Ask, Config, DecodingConfig, Error, LanguageModel, Question, Result, StopStrings, UserModel,
     progress::{Event, Progress},
-    prompt::{Encoded, Turn},
-    record::{AnswerRecord, Ending, TokenTrace},
+    prompt::Turn,
+    record::{AnswerRecord, Ending, RetrievedText, TokenTrace},
     retrieve::Retrieval,
 };
 
@@ -26,8 +25,19 @@ pub struct TextStep {
     pub text: String,
     /// Where the token's probability came from; `None` when the gate is closed.
     pub trace: Option<TokenTrace>,
+    /// How likely the token was, and what else was, where an [`Ask`] wants it.
+    pub likely: Option<Likely>,
     /// Why the text ended; `None` while it goes on.
     pub ended: Option<Ending>,
+}
+
+/// How likely a token was under the model, before penalties and temperature.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Likely {
+    /// Log-probability of the token, nats.
+    pub log_prob: f32,
+    /// The likeliest tokens with their log-probabilities, likeliest first.
+    pub top: Vec<(u32, f32)>,
 }
 
 /// A response that is being written: its rows in a session, and how it chooses each token.
@@ -53,6 +63,8 @@ pub struct TextGeneration {
     /// Room for one distribution.
     fused: Vec<f32>,
     rows: Vec<RowId>,
+    /// Those of them that have not read their contexts.
+    unread: Vec<RowId>,
     /// What the repetition penalty sees.
     history: Vec<u32>,
     tokens: Vec<u32>,
@@ -61,6 +73,8 @@ pub struct TextGeneration {
     stop: StopStrings,
     text: String,
     ended: Option<Ending>,
+    /// How many of the likeliest tokens are told.
+    likely: Option<usize>,
 }
 
 impl std::fmt::Debug for TextGeneration {
@@ -89,15 +103,26 @@ impl TextGeneration {
     ///
     /// As [`new`](Self::new).
     pub fn after(person: &UserModel<'_>, turns: &[Turn], prompt: &str) -> Result<Self> {
-        let (config, memories) = (&person.config, &person.memories);
-        let retrieval = person.retrieve_after(turns, prompt, 0, config.decoding.max_new_tokens)?;
+        Self::of(person, Ask::new(Question::Prompt { earlier: turns.into(), prompt }))
+    }
+
+    /// The same for any question.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and [`Error::TooLong`] for a prompt that does not fit and may not be
+    /// cut.
+    pub fn of(person: &UserModel<'_>, ask: Ask<'_>) -> Result<Self> {
+        let (config, memories) = (ask.config.unwrap_or(&person.config), &person.memories);
+        let model = person.base();
+        let (prompt, retrieval) = ask.retrieve(person)?;
         let weights = match &retrieval.contexts.retrieval {
             None => None,
             Some(_) => Some(config.fusion.lambda.weights(2, Some(&retrieval.gate))?),
         };
-        let info = person.base().info();
+        let info = model.info();
         Ok(Self {
-            prompt: prompt.into(),
+            prompt,
             retriever: person.bank.retriever().name().into(),
             generation: memories.generation,
             adapter: memories.adapter.clone(),
@@ -108,6 +133,7 @@ impl TextGeneration {
             eos: info.eos.clone(),
             fused: vec![0.0; info.vocabulary],
             rows: Vec::new(),
+            unread: Vec::new(),
             // As transformers does, the prompt counts as history for the repetition penalty;
             // retrieved texts do not.
             history: retrieval.contexts.plain.clone(),
@@ -117,14 +143,96 @@ impl TextGeneration {
             stop: StopStrings::new(&config.decoding.stop),
             text: String::new(),
             ended: None,
+            likely: ask.likely,
             config: config.clone(),
             retrieval,
         })
     }
 
+    /// Another response to the same question, drawn with another seed.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range.
+    pub fn with_seed(&self, seed: u64) -> Result<Self> {
+        let mut config = self.config.clone();
+        config.decoding.sampler.seed = seed;
+        Ok(Self {
+            prompt: self.prompt.clone(),
+            retriever: self.retriever.clone(),
+            generation: self.generation,
+            adapter: self.adapter.clone(),
+            weights: self.weights,
+            mixture: config.fusion.init()?,
+            penalizer: config.decoding.penalties.init()?,
+            sampler: config.decoding.sampler.init()?,
+            eos: self.eos.clone(),
+            fused: vec![0.0; self.fused.len()],
+            rows: Vec::new(),
+            unread: Vec::new(),
+            history: self.retrieval.contexts.plain.clone(),
+            tokens: Vec::new(),
+            trace: Vec::new(),
+            detokenizer: Detokenizer::new(),
+            stop: StopStrings::new(&config.decoding.stop),
+            text: String::new(),
+            ended: None,
+            likely: self.likely,
+            retrieval: self.retrieval.clone(),
+            config,
+        })
+    }
+
+    /// How the gate decided.
+    pub fn gate(&self) -> &GateDecision {
+        &self.retrieval.gate
+    }
+
+    /// What was found, best first.
+    pub fn retrieved(&self) -> &[RetrievedText] {
+        &self.retrieval.found
+    }
+
+    /// The generation that answers; 0 for the base.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Its rows in the session that it has joined.
+    pub fn rows(&self) -> &[RowId] {
+        &self.rows
+    }
+
+    /// Rows that it takes in a session: one, or two where the gate is open.
+    pub fn row_count(&self) -> usize {
+        self.branches().count()
+    }
+
+    /// The most tokens that its rows can hold in the end, over all of them.
+    pub fn most_tokens(&self) -> usize {
+        let longest = self.branches().map(<[u32]>::len).max().unwrap_or(0);
+        // The shorter branch has padding before it.
+        self.row_count() * longest.saturating_add(self.retrieval.contexts.new_tokens)
+    }
+
+    /// The tokens so far.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Why the text ended; `None` while it goes on.
+    pub fn ended(&self) -> Option<Ending> {
+        self.ended
+    }
+
     /// Tokens of the prompt, over all branches: what [`join`](Self::join) reads.
     pub fn prompt_tokens(&self) -> usize {
         self.branches().map(<[u32]>::len).sum()
+    }
+
+    /// Tokens of the prompt alone, with what was said before it.
+    pub fn plain_tokens(&self) -> usize {
+        self.retrieval.contexts.plain.len()
     }
 
     /// The contexts of the branches.
@@ -148,6 +256,34 @@ impl TextGeneration {
         Ok(())
     }
 
+    /// The same, where the contexts are still to be read, part by part, by
+    /// [`read_on`](Self::read_on). The text is the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join).
+    pub fn begin(&mut self, session: &mut dyn Session) -> Result<()> {
+        let contexts: Vec<&[u32]> = self.branches().collect();
+        let room = self.retrieval.contexts.new_tokens;
+        self.rows = session.begin_branches(&contexts, self.adapter.as_ref(), room)?;
+        self.unread = self.rows.iter().rev().copied().collect();
+        Ok(())
+    }
+
+    /// Reads the next part of a context in one pass; says whether the first token can be chosen.
+    ///
+    /// # Errors
+    ///
+    /// If the session fails.
+    pub fn read_on(&mut self, session: &mut dyn Session) -> Result<bool> {
+        if let Some(row) = self.unread.last()
+            && session.read_on(*row)? == 0
+        {
+            self.unread.pop();
+        }
+        Ok(self.unread.is_empty())
+    }
+
     /// Chooses the next token by what the session's rows say.
     ///
     /// # Errors
@@ -156,7 +292,13 @@ impl TextGeneration {
     /// it.
     pub fn step(&mut self, model: &dyn LanguageModel, session: &dyn Session) -> Result<TextStep> {
         let most = self.retrieval.contexts.new_tokens;
-        let nothing = TextStep { token: None, text: String::new(), trace: None, ended: self.ended };
+        let nothing = TextStep {
+            token: None,
+            text: String::new(),
+            trace: None,
+            likely: None,
+            ended: self.ended,
+        };
         if self.ended.is_some() {
             return Ok(nothing);
         }
@@ -167,7 +309,7 @@ impl TextGeneration {
                 ..nothing
             });
         }
-        let (token, trace) = self.choose(model, session)?;
+        let Chosen { token, trace, likely } = self.choose(model, session)?;
         if self.eos.contains(&token) {
             let text = self.end(model, Ending::EndToken)?;
             return Ok(TextStep { text, ended: self.ended, ..nothing });
@@ -179,14 +321,10 @@ impl TextGeneration {
         if self.ended.is_none() && self.tokens.len() == most {
             text.push_str(&self.end(model, Ending::Length)?);
         }
-        Ok(TextStep { token: Some(token), text, trace, ended: self.ended })
+        Ok(TextStep { token: Some(token), text, trace, likely, ended: self.ended })
     }
 
-    fn choose(
-        &mut self,
-        model: &dyn LanguageModel,
-        session: &dyn Session,
-    ) -> Result<(u32, Option<TokenTrace>)> {
+    fn choose(&mut self, model: &dyn LanguageModel, session: &dyn Session) -> Result<Chosen> {
         let vocabulary = self.fused.len();
         let log_probs = |row: &RowId| match session.log_probs(*row) {
             Some(log_probs) if log_probs.len() == vocabulary => Ok(log_probs),
@@ -211,9 +349,11 @@ impl TextGeneration {
                 return Err(Error::Contract { reason });
             }
         };
+        let unpenalised = self.likely.map(|top| (top, self.fused.clone()));
         self.penalizer.apply(&mut self.fused, &self.history)?;
         let token = self.sampler.choose(&mut self.fused, self.tokens.len() as u64)?;
         self.history.push(token);
+        let likely = unpenalised.map(|(top, log_probs)| likely(&log_probs, token, top));
         let trace = match mixed {
             Some(mixed) => Some(TokenTrace {
                 token,
@@ -224,7 +364,7 @@ impl TextGeneration {
             }),
             None => None,
         };
-        Ok((token, trace))
+        Ok(Chosen { token, trace, likely })
     }
 
     /// Adds text; gives what of it is certain.
@@ -273,6 +413,7 @@ impl TextGeneration {
 
     /// Ends the rows in the session.
     pub fn leave(&mut self, session: &mut dyn Session) {
+        self.unread.clear();
         self.rows.drain(..).for_each(|row| session.leave(row));
     }
 
@@ -291,6 +432,7 @@ impl TextGeneration {
         let most = self.retrieval.contexts.new_tokens;
         let decoding = DecodingConfig { max_new_tokens: Some(most), ..self.config.decoding };
         Ok(AnswerRecord {
+            id: None,
             time: Timestamp::now(),
             generation: self.generation,
             prompt: self.prompt,
@@ -307,38 +449,25 @@ impl TextGeneration {
     }
 }
 
-/// The rows of log-probabilities, one per branch, each over the whole vocabulary.
-fn rows<'a>(
-    log_probs: &'a ArrayView2<'_, f32>,
-    branches: usize,
-    vocabulary: usize,
-) -> Result<Vec<&'a [f32]>> {
-    let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
-    if log_probs.dim() != (branches, vocabulary) || rows.len() != branches {
-        let reason = format!(
-            "log-probabilities of shape {:?} and strides {:?}, where {branches} branches over \
-             {vocabulary} tokens need [{branches}, {vocabulary}], row by row",
-            log_probs.shape(),
-            log_probs.strides()
-        );
-        return Err(Error::Contract { reason });
-    }
-    Ok(rows)
+/// A token that was chosen.
+struct Chosen {
+    token: u32,
+    trace: Option<TokenTrace>,
+    likely: Option<Likely>,
 }
 
-/// The log-likelihood of a given response as [`UserModel::generate`] would assign it, before
-/// penalties.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FusedScore {
-    /// Log-likelihood of every response token under the adapter alone, nats.
-    pub adapter: Vec<f32>,
-    /// The same under the mixture; equal to `adapter` where the gate is closed.
-    pub fused: Vec<f32>,
-    /// Whether the retrieval branch took part.
-    pub open: bool,
-    /// Mean share of the tokens' probability that came from the retrieval branch; 0 when the gate
-    /// is closed.
-    pub retrieval_share: f64,
+/// How likely a token is, and the `top` likeliest, equal ones by their ids.
+fn likely(log_probs: &[f32], token: u32, top: usize) -> Likely {
+    let mut all: Vec<(u32, f32)> = (0..).zip(log_probs.iter().copied()).collect();
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+    let top = top.min(all.len());
+    if top < all.len() {
+        all.select_nth_unstable_by(top, order);
+        all.truncate(top);
+    }
+    all.sort_unstable_by(order);
+    let log_prob = log_probs.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+    Likely { log_prob, top: all }
 }
 
 impl UserModel<'_> {
@@ -387,73 +516,5 @@ impl UserModel<'_> {
             session.step(&generation.next_tokens())?;
         }
         generation.into_record(model)
-    }
-
-    /// Scores a response that is known, teacher-forced, through the gate and the mixture.
-    ///
-    /// `encoded` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response:
-    /// the branch without retrieval, so that a closed gate gives the adapter's own score. The other
-    /// branch has the same part of the prompt.
-    ///
-    /// # Errors
-    ///
-    /// As [`generate`](Self::generate).
-    pub fn score(&self, prompt: &str, encoded: &Encoded) -> Result<FusedScore> {
-        let (model, config) = (self.base(), &self.config);
-        let sequence = &encoded.sequence;
-        let response = &sequence.response;
-        let lost = encoded.lost_of_prompt();
-        let retrieval = self.retrieve(prompt, lost, Some(response.len()))?;
-        let contexts = &retrieval.contexts;
-        let adapter = self.adapter();
-        let Some(with) = &contexts.retrieval else {
-            let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
-            if adapter.len() != response.len() {
-                let reason = format!(
-                    "{} scores for the {} tokens of a response",
-                    adapter.len(),
-                    response.len()
-                );
-                return Err(Error::Contract { reason });
-            }
-            return Ok(FusedScore {
-                fused: adapter.clone(),
-                adapter,
-                open: false,
-                retrieval_share: 0.0,
-            });
-        };
-        let branches: [Branch<'_>; 2] = [(&sequence.context, adapter), (with, adapter)];
-        let weights = config.fusion.lambda.weights(2, Some(&retrieval.gate))?;
-        let mut mixture = config.fusion.init()?;
-        let mut mixed = vec![0.0; model.info().vocabulary];
-        let mut score =
-            FusedScore { adapter: vec![], fused: vec![], open: true, retrieval_share: 0.0 };
-        let mut failure: Option<Error> = None;
-        model.score_branches(&branches, response, &mut |position, log_probs| {
-            if failure.is_some() {
-                return Ok(());
-            }
-            let mut add = || -> Result<()> {
-                let rows = rows(&log_probs, branches.len(), mixed.len())?;
-                let token = *response.get(position).ok_or_else(|| Error::Contract {
-                    reason: format!(
-                        "position {position} of a response of {} tokens",
-                        response.len()
-                    ),
-                })?;
-                let shares = mixture.mix(&rows, &weights, &mut mixed)?.shares(&rows, token)?;
-                score.adapter.push(rows[0][token as usize]);
-                score.fused.push(mixed[token as usize]);
-                score.retrieval_share += f64::from(shares[1]) / response.len() as f64;
-                Ok(())
-            };
-            failure = add().err();
-            Ok(())
-        })?;
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(score),
-        }
     }
 }

@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod adapt;
+mod ask;
 mod base;
 mod embedding;
 mod error;
 mod fit;
 mod forget;
+mod fused_score;
 mod generate;
 mod ingest;
 pub mod key;
@@ -26,12 +28,14 @@ mod user_model;
 mod worker;
 
 pub use adapt::{Follow, PeriodPlan, Periods, adapt, adapt_held, adapt_users};
+pub use ask::{Ask, Question};
 pub use base::{Base, check_base};
 pub use embedding::{embed_interaction, embed_text};
 pub use error::{Error, Result};
 pub use fit::Fit;
 pub use forget::{ForgettingCost, forget_interaction, forgetting_cost};
-pub use generate::{FusedScore, TextGeneration, TextStep};
+pub use fused_score::FusedScore;
+pub use generate::{Likely, TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
 pub use learner::{Learner, Period};
 pub use length::{own_length, own_length_of};

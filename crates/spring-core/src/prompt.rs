@@ -21,7 +21,7 @@ const MOST_NEW_TOKENS: usize = 600;
 /// The most new tokens of a model's answer where nobody says how many: the smaller of 600 and a
 /// third of its context.
 pub fn most_new_tokens(context: usize) -> usize {
-    MOST_NEW_TOKENS.min(context / 3)
+    MOST_NEW_TOKENS.min(context / 3).max(1)
 }
 
 /// A prompt and its response, ready to be scored or learned.
@@ -69,7 +69,7 @@ pub fn encode_pair(
 
     let room = max_tokens.saturating_sub(begin);
     let most = begin + (room / 2).max(room.saturating_sub(response_ids.len()));
-    let (context, tokens) = context(model, info, &[], prompt, 0, most)?;
+    let (context, tokens) = context(model, Before::default(), prompt, 0, most)?;
     if tokens > 0 {
         cuts.push(Cut::Prompt { tokens });
     }
@@ -110,6 +110,22 @@ pub struct Turn {
     pub prompt: String,
     /// What was answered.
     pub response: String,
+}
+
+/// What was said before a prompt.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Earlier<'a> {
+    /// Instructions that stand above everything. Where the model's template knows none, they begin
+    /// the first thing that the person says.
+    pub system: Option<&'a str>,
+    /// The conversation so far.
+    pub turns: &'a [Turn],
+}
+
+impl<'a> From<&'a [Turn]> for Earlier<'a> {
+    fn from(turns: &'a [Turn]) -> Self {
+        Self { system: None, turns }
+    }
 }
 
 /// A prompt and its response, before the prompt that is answered.
@@ -162,19 +178,19 @@ pub fn contexts_of_rest(
     retrieved: &[RetrievedPair<'_>],
     new_tokens: Option<usize>,
 ) -> Result<Contexts> {
-    contexts_after(model, &[], prompt, lost, retrieved, new_tokens)
+    contexts_after(model, Earlier::default(), prompt, lost, retrieved, new_tokens)
 }
 
 /// The same of a prompt that goes on a conversation, whose turns stand between the retrieved texts
 /// and the prompt in both branches. Where they do not fit beside the prompt, the oldest are left
-/// out.
+/// out; instructions always stay.
 ///
 /// # Errors
 ///
 /// If the tokenizer refuses a text.
 pub fn contexts_after(
     model: &dyn LanguageModel,
-    turns: &[Turn],
+    earlier: Earlier<'_>,
     prompt: &str,
     lost: usize,
     retrieved: &[RetrievedPair<'_>],
@@ -182,17 +198,20 @@ pub fn contexts_after(
 ) -> Result<Contexts> {
     let info = model.info();
     let mut cuts = Vec::new();
-    let wanted = new_tokens.unwrap_or(most_new_tokens(info.context)).max(1);
+    let wanted = new_tokens.unwrap_or_else(|| most_new_tokens(info.context)).max(1);
     // At least one token of the prompt stays, so that there is something to continue.
     let mut new_tokens = wanted.min(info.context.saturating_sub(begin(info).len() + 1));
     let mut room = info.context.saturating_sub(new_tokens);
-    let mut turns: Vec<Pair<'_>> =
-        turns.iter().map(|turn| (turn.prompt.as_str(), turn.response.as_str())).collect();
+    let Earlier { system, turns } = earlier;
+    let mut turns = pairs(turns);
     let said = turns.len();
-    let (mut plain, mut tokens) = context(model, info, &turns, prompt, lost, room)?;
+    let context = |earlier: &[Pair<'_>], lost, most| {
+        context(model, Before { system, earlier }, prompt, lost, most)
+    };
+    let (mut plain, mut tokens) = context(&turns, lost, room)?;
     while !turns.is_empty() && (plain.len() > room || tokens > lost) {
         turns.remove(0);
-        (plain, tokens) = context(model, info, &turns, prompt, lost, room)?;
+        (plain, tokens) = context(&turns, lost, room)?;
     }
     if turns.len() < said {
         cuts.push(Cut::Turns { turns: said - turns.len() });
@@ -200,7 +219,7 @@ pub fn contexts_after(
     if plain.len() > room {
         // A template's own tokens are never cut: the answer has what they and a token leave.
         room = plain.len() + 1;
-        (plain, tokens) = context(model, info, &turns, prompt, lost, room)?;
+        (plain, tokens) = context(&turns, lost, room)?;
         new_tokens = info.context.saturating_sub(room);
     }
     if new_tokens < wanted {
@@ -216,7 +235,7 @@ pub fn contexts_after(
         earlier.sort_by_key(|pair| pair.order);
         let earlier = earlier.iter().map(|pair| (pair.prompt, pair.response));
         let earlier: Vec<Pair<'_>> = earlier.chain(turns.iter().copied()).collect();
-        let (ids, _) = context(model, info, &earlier, prompt, lost, usize::MAX)?;
+        let (ids, _) = context(&earlier, lost, usize::MAX)?;
         if ids.len() <= room {
             retrieval = Some(ids);
             break;
@@ -228,26 +247,56 @@ pub fn contexts_after(
     Ok(Contexts { plain, retrieval, used, new_tokens, cuts })
 }
 
+/// A prompt behind what was said before, in whole: the context of the branch without retrieved
+/// texts, whether or not the model has room for it.
+///
+/// # Errors
+///
+/// If the tokenizer refuses a text.
+pub fn whole_context(
+    model: &dyn LanguageModel,
+    earlier: Earlier<'_>,
+    prompt: &str,
+) -> Result<Vec<u32>> {
+    let pairs = pairs(earlier.turns);
+    let before = Before { system: earlier.system, earlier: &pairs };
+    Ok(context(model, before, prompt, 0, usize::MAX)?.0)
+}
+
+fn pairs(turns: &[Turn]) -> Vec<Pair<'_>> {
+    turns.iter().map(|turn| (turn.prompt.as_str(), turn.response.as_str())).collect()
+}
+
 /// What stands before every context of a model without chat template.
 fn begin(info: &ModelInfo) -> Vec<u32> {
     if info.chat { vec![] } else { info.bos.into_iter().collect() }
+}
+
+/// What stands before a prompt in a context.
+#[derive(Debug, Clone, Copy, Default)]
+struct Before<'a> {
+    system: Option<&'a str>,
+    earlier: &'a [Pair<'a>],
 }
 
 /// The ids of a prompt behind earlier texts, and how many tokens its beginning lost: `lost`, or
 /// more so that it fits into `most`.
 fn context(
     model: &dyn LanguageModel,
-    info: &ModelInfo,
-    earlier: &[Pair<'_>],
+    before: Before<'_>,
     prompt: &str,
     lost: usize,
     most: usize,
 ) -> Result<(Vec<u32>, usize)> {
+    let info = model.info();
     if info.chat {
-        return chat_context(model, earlier, prompt, lost, most);
+        return chat_context(model, before, prompt, lost, most);
     }
     let mut ids = begin(info);
-    for (prompt, response) in earlier {
+    if let Some(system) = before.system {
+        ids.extend(encode_prompt(model, system)?);
+    }
+    for (prompt, response) in before.earlier {
         ids.extend(encode_prompt(model, prompt)?);
         ids.extend(model.encode(response)?);
         ids.extend(info.eos.first());
@@ -261,34 +310,46 @@ fn context(
 /// The same under a chat template, whose own tokens are never cut.
 fn chat_context(
     model: &dyn LanguageModel,
-    earlier: &[Pair<'_>],
+    before: Before<'_>,
     prompt: &str,
     lost: usize,
     most: usize,
 ) -> Result<(Vec<u32>, usize)> {
-    let render = |prompt: &str| {
-        let turns = earlier.iter().flat_map(|(prompt, response)| {
-            [
-                Message { role: Role::User, content: prompt },
-                Message { role: Role::Assistant, content: response },
-            ]
-        });
-        let messages: Vec<Message<'_>> =
-            turns.chain([Message { role: Role::User, content: prompt }]).collect();
-        model.encode_chat(&messages)
-    };
     let prompt_ids = model.encode(prompt)?;
     let mut lost = lost.min(prompt_ids.len());
     let mut ids = match lost {
-        0 => render(prompt)?,
-        _ => render(&model.decode_text(&prompt_ids[lost..])?)?,
+        0 => render(model, before, prompt)?,
+        _ => render(model, before, &model.decode_text(&prompt_ids[lost..])?)?,
     };
     // Text cut out of a prompt may become more tokens than it had, so once may not be enough.
     while ids.len() > most && lost < prompt_ids.len() {
         lost = (lost + ids.len() - most).min(prompt_ids.len());
-        ids = render(&model.decode_text(&prompt_ids[lost..])?)?;
+        ids = render(model, before, &model.decode_text(&prompt_ids[lost..])?)?;
     }
     Ok((ids, lost))
+}
+
+/// A conversation under the model's chat template.
+fn render(model: &dyn LanguageModel, before: Before<'_>, prompt: &str) -> Result<Vec<u32>> {
+    let Before { system, earlier } = before;
+    let user = |content| Message { role: Role::User, content };
+    let turns = earlier.iter().flat_map(|(prompt, response)| {
+        [user(prompt), Message { role: Role::Assistant, content: response }]
+    });
+    let turns: Vec<Message<'_>> = turns.chain([user(prompt)]).collect();
+    let Some(system) = system else { return Ok(model.encode_chat(&turns)?) };
+    let above = [Message { role: Role::System, content: system }];
+    let messages: Vec<Message<'_>> = above.into_iter().chain(turns.iter().copied()).collect();
+    let refused = match model.encode_chat(&messages) {
+        Ok(ids) => return Ok(ids),
+        Err(refused) => refused,
+    };
+    // Some templates know no instructions and refuse them.
+    let mut turns = turns;
+    let Some(first) = turns.first_mut() else { return Err(refused.into()) };
+    let merged = format!("{system}{SEPARATOR}{}", first.content);
+    first.content = &merged;
+    model.encode_chat(&turns).map_err(|_| refused.into())
 }
 
 fn encode_prompt(model: &dyn LanguageModel, prompt: &str) -> Result<Vec<u32>> {

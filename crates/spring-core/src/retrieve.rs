@@ -1,10 +1,10 @@
 //! From a prompt to the branches that answer it: search, gate, layout.
 
-use spring_fuse::{Calibration, Candidate, GateDecision};
+use spring_fuse::{Calibration, Candidate, GateConfig, GateDecision};
 
 use crate::{
     Result, UserModel,
-    prompt::{Contexts, RetrievedPair, Turn, contexts_after},
+    prompt::{Contexts, Earlier, RetrievedPair, contexts_after},
     record::RetrievedText,
 };
 
@@ -36,10 +36,10 @@ impl UserModel<'_> {
         lost: usize,
         new_tokens: Option<usize>,
     ) -> Result<Retrieval> {
-        self.retrieve_after(&[], prompt, lost, new_tokens)
+        self.retrieve_after(Earlier::default(), prompt, lost, new_tokens)
     }
 
-    /// The same for a prompt that goes on a conversation: the branches have its turns before the
+    /// The same for a prompt behind what was said before: the branches have its turns before the
     /// prompt, the search is for the prompt alone.
     ///
     /// # Errors
@@ -47,12 +47,24 @@ impl UserModel<'_> {
     /// As [`retrieve`](Self::retrieve).
     pub fn retrieve_after(
         &self,
-        turns: &[Turn],
+        earlier: Earlier<'_>,
         prompt: &str,
         lost: usize,
         new_tokens: Option<usize>,
     ) -> Result<Retrieval> {
-        let (model, bank, gate) = (self.base(), &self.bank, &self.config.gate);
+        self.retrieve_under(&self.config.gate, earlier, prompt, lost, new_tokens)
+    }
+
+    /// The same with another gate than the settings'.
+    pub(crate) fn retrieve_under(
+        &self,
+        gate: &GateConfig,
+        earlier: Earlier<'_>,
+        prompt: &str,
+        lost: usize,
+        new_tokens: Option<usize>,
+    ) -> Result<Retrieval> {
+        let (model, bank) = (self.base(), &self.bank);
         let hits = bank.search(model, prompt, CANDIDATES.max(gate.k().saturating_add(1)))?;
         let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate::new(hit.score)).collect();
         let calibration = Calibration::new(self.memories.calibration.clone());
@@ -63,7 +75,7 @@ impl UserModel<'_> {
             .filter_map(|i| bank.text(hits.get(*i)?.key))
             .map(RetrievedPair::of)
             .collect();
-        let contexts = contexts_after(model, turns, prompt, lost, &kept, new_tokens)?;
+        let contexts = contexts_after(model, earlier, prompt, lost, &kept, new_tokens)?;
         let found = hits
             .iter()
             .filter_map(|hit| {

@@ -89,6 +89,35 @@ pub trait Session: Send {
         Ok(rows)
     }
 
+    /// The same rows, which read their contexts part by part, when [`read_on`](Self::read_on) asks
+    /// them to: between two parts other rows go on. What they give then is, to the last bit on the
+    /// CPU, what they give after `join_branches`.
+    ///
+    /// By default they have read everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`join_branches`](Self::join_branches); then none of them stays.
+    fn begin_branches(
+        &mut self,
+        contexts: &[&[u32]],
+        adapter: Option<&Arc<Adapter>>,
+        room: usize,
+    ) -> Result<Vec<RowId>> {
+        self.join_branches(contexts, adapter, room)
+    }
+
+    /// Reads the next part of the context that a row began with, and gives how many tokens of it
+    /// are left. A row with some left has no distribution and cannot step.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such row, or what ran the part failed: then the row can only leave.
+    fn read_on(&mut self, row: RowId) -> Result<usize> {
+        let _ = row;
+        Ok(0)
+    }
+
     /// Ends a row and frees its memory. A row that is not there is none to end.
     fn leave(&mut self, row: RowId);
 

@@ -35,6 +35,10 @@ pub trait ModelBackend: Backend {
     /// is fastest when a pass keeps it busy, a processor when a pass fits its caches.
     const TOKENS_AT_ONCE: usize = 16_384;
 
+    /// The most tokens of a context that one pass of decoding reads. Other rows go on between two
+    /// passes, so that on a processor, where a pass takes long, a long context holds nobody up.
+    const CONTEXT_AT_ONCE: usize = 2048;
+
     /// Whether several passes run side by side on the threads of [`Workers`](crate::Workers); not
     /// on a device that one pass keeps busy. Results do not depend on it.
     const SIDE_BY_SIDE: bool = false;

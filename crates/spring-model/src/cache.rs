@@ -50,6 +50,11 @@ impl<B: ModelBackend> RowCache<B> {
         Self { pad, limit: self.limit + pad, ..self }
     }
 
+    /// Takes this many columns of padding for filled; no token sees them.
+    pub(crate) fn skip(&mut self, columns: usize) {
+        self.len += columns;
+    }
+
     /// Positions of the next `length` columns; padding counts as position 0.
     pub(crate) fn positions(&self, length: usize) -> impl Iterator<Item = usize> {
         let pad = self.pad;

@@ -197,6 +197,11 @@ impl<B: ModelBackend> CausalLm<B> {
         self
     }
 
+    /// How many tokens of a context one pass of decoding reads.
+    pub(crate) fn context_at_once(&self) -> usize {
+        self.tokens_at_once.min(B::CONTEXT_AT_ONCE)
+    }
+
     /// Sets the threads that its passes share; default as many as the machine runs at a time.
     /// Several models may be given the same budget.
     pub fn with_workers(mut self, workers: Workers) -> Self {

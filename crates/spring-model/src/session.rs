@@ -1,7 +1,7 @@
 //! Decoding: rows that join and leave at any time, each with its own context, length and adapter.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
     sync::Arc,
 };
@@ -29,6 +29,8 @@ pub struct DecodingSession<B: Backend> {
 struct Row<B: Backend> {
     lora: Option<Arc<Lora<B>>>,
     cache: RowCache<B>,
+    /// What the row began with and has not read yet.
+    unread: VecDeque<u32>,
     /// The pass that read the row's last token, and where in it the row's numbers are.
     log_probs: Option<(Arc<Vec<f32>>, Range<usize>)>,
 }
@@ -55,38 +57,42 @@ fn check_room<B: ModelBackend>(id: RowId, row: &Row<B>, wanted: usize) -> Result
     }
 }
 
+/// Refuses a row that has not read what it began with.
+fn check_read<B: ModelBackend>(id: RowId, row: &Row<B>) -> Result<()> {
+    match row.unread.len() {
+        0 => Ok(()),
+        left => Err(ModelError::Sequence(format!(
+            "{id} has {left} tokens of its context to read first"
+        ))),
+    }
+}
+
 impl<B: ModelBackend> DecodingSession<B> {
-    /// As [`Session::join`], with padding before the context: what the row gives is, to the last
-    /// bit on the CPU, what it gives as a row of a padded batch, as branches have been scored and
-    /// decoded from the beginning.
-    fn join_padded(
+    /// A row that begins with a context, behind `pad` columns of padding: what it gives is, to the
+    /// last bit on the CPU, what it gives as a row of a padded batch of such parts.
+    fn begin_padded(
         &mut self,
         context: &[u32],
         adapter: Option<&Arc<Adapter>>,
         room: usize,
         pad: usize,
     ) -> Result<RowId> {
-        if pad == 0 {
-            return self.join(context, adapter.cloned(), room);
-        }
         if context.is_empty() {
-            // The error that says so.
-            return self.join(context, None, room);
+            let reason = "decoding needs a context of at least one token";
+            return Err(ModelError::Sequence(reason.into()));
         }
+        self.model.config.check_ids(context)?;
         let capacity = context.len().saturating_add(room);
         let id = self.open(adapter.cloned(), capacity)?;
         if let Some(row) = self.rows.get_mut(&id) {
+            // No token sees padding. Whole parts of it need not be computed; where it shares a part
+            // with the context, products have its shape.
+            let shared = pad % self.model.context_at_once();
             row.cache = RowCache::new(&self.model.config, capacity).padded(pad);
+            row.cache.skip(pad - shared);
+            row.unread = std::iter::repeat_n(0, shared).chain(context.iter().copied()).collect();
         }
-        let mut padded = vec![0; pad];
-        padded.extend_from_slice(context);
-        match self.read(id, &padded) {
-            Ok(()) => Ok(id),
-            Err(error) => {
-                self.leave(id);
-                Err(error)
-            }
-        }
+        Ok(id)
     }
 
     /// Runs one pass over some rows, each with its tokens.
@@ -155,18 +161,18 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         let id = RowId(self.next);
         self.next += 1;
         let cache = RowCache::new(&self.model.config, capacity);
-        self.rows.insert(id, Row { lora, cache, log_probs: None });
+        self.rows.insert(id, Row { lora, cache, unread: VecDeque::new(), log_probs: None });
         Ok(id)
     }
 
     fn read(&mut self, row: RowId, tokens: &[u32]) -> Result<()> {
         self.model.config.check_ids(tokens)?;
         let own = self.rows.get_mut(&row).ok_or_else(|| unknown(row))?;
+        check_read(row, own)?;
         check_room(row, own, tokens.len())?;
         own.cache.reserve(tokens.len(), &self.model.device);
-        // A long context is read in parts: attention then holds [part, context] and not
-        // [context, context].
-        let mut parts = tokens.chunks(self.model.tokens_at_once).peekable();
+        // Attention of a part holds [part, context] and not [context, context].
+        let mut parts = tokens.chunks(self.model.context_at_once()).peekable();
         while let Some(part) = parts.next() {
             self.run(vec![(row, part)], parts.peek().is_none())?;
         }
@@ -179,10 +185,33 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         adapter: Option<&Arc<Adapter>>,
         room: usize,
     ) -> Result<Vec<RowId>> {
+        let rows = self.begin_branches(contexts, adapter, room)?;
+        for row in &rows {
+            let read = loop {
+                match self.read_on(*row) {
+                    Ok(0) => break Ok(()),
+                    Ok(_) => {}
+                    Err(error) => break Err(error),
+                }
+            };
+            if let Err(error) = read {
+                rows.into_iter().for_each(|row| self.leave(row));
+                return Err(error);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn begin_branches(
+        &mut self,
+        contexts: &[&[u32]],
+        adapter: Option<&Arc<Adapter>>,
+        room: usize,
+    ) -> Result<Vec<RowId>> {
         let longest = contexts.iter().map(|context| context.len()).max().unwrap_or(0);
         let mut rows = Vec::with_capacity(contexts.len());
         for context in contexts {
-            match self.join_padded(context, adapter, room, longest - context.len()) {
+            match self.begin_padded(context, adapter, room, longest - context.len()) {
                 Ok(row) => rows.push(row),
                 Err(error) => {
                     rows.into_iter().for_each(|row| self.leave(row));
@@ -193,6 +222,19 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         Ok(rows)
     }
 
+    fn read_on(&mut self, row: RowId) -> Result<usize> {
+        let at_once = self.model.context_at_once();
+        let own = self.rows.get_mut(&row).ok_or_else(|| unknown(row))?;
+        // All of it at once, so that nothing is copied when it grows.
+        own.cache.reserve(own.unread.len(), &self.model.device);
+        let part: Vec<u32> = own.unread.drain(..at_once.min(own.unread.len())).collect();
+        let left = own.unread.len();
+        if !part.is_empty() {
+            self.run(vec![(row, &part)], left == 0)?;
+        }
+        Ok(left)
+    }
+
     fn leave(&mut self, row: RowId) {
         self.rows.remove(&row);
     }
@@ -201,6 +243,7 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         let mut seen = BTreeSet::new();
         for (id, token) in tokens {
             let row = self.rows.get(id).ok_or_else(|| unknown(*id))?;
+            check_read(*id, row)?;
             check_room(*id, row, 1)?;
             self.model.config.check_ids(&[*token])?;
             if !seen.insert(*id) {

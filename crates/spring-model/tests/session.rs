@@ -252,6 +252,51 @@ fn branches_that_join_together_are_the_same_in_any_company() {
     assert!(session.step(&[(row, 1)]).is_err());
 }
 
+/// Long contexts, whose parts others' steps come between, and padding that fills whole parts.
+#[test]
+fn a_context_that_is_read_between_others_steps_is_the_same() {
+    let model = Arc::new(fixture("tiny-llama").with_tokens_at_once(16));
+    let adapters = adapters(&model);
+    let contexts: [Vec<u32>; 2] = [(3..10).collect(), (5..80).collect()];
+    let contexts = [&contexts[0][..], &contexts[1]];
+    let follow = |session: &mut DecodingSession<Flex>, rows: &[RowId]| {
+        let mut seen = Vec::new();
+        for token in [20, 30] {
+            seen.extend(rows.iter().map(|row| bits(session.log_probs(*row).unwrap())));
+            session.step(&rows.iter().map(|row| (*row, token)).collect::<Vec<_>>()).unwrap();
+        }
+        seen
+    };
+    let mut session = model.session();
+    let rows = session.join_branches(&contexts, Some(&adapters[0]), 2).unwrap();
+    let expected = follow(&mut session, &rows);
+
+    let mut session = model.session();
+    let other = session.join(&[1, 30], Some(adapters[1].clone()), 40).unwrap();
+    let rows = session.begin_branches(&contexts, Some(&adapters[0]), 2).unwrap();
+    let mut parts = 0;
+    for row in &rows {
+        assert_eq!(session.log_probs(*row), None);
+        let too_early = session.step(&[(*row, 5)]).unwrap_err().to_string();
+        assert!(too_early.contains("to read first"), "{too_early}");
+        assert!(session.read(*row, &[5]).is_err());
+        loop {
+            let left = session.read_on(*row).unwrap();
+            session.step(&[(other, 7)]).unwrap();
+            parts += 1;
+            if left == 0 {
+                break;
+            }
+        }
+        assert_eq!(session.read_on(*row).unwrap(), 0);
+    }
+    // Of the 68 columns of padding 4 are in a part with tokens, the others are not computed.
+    assert_eq!(parts, 1 + 5);
+    assert_eq!(follow(&mut session, &rows), expected);
+    session.leave(rows[0]);
+    assert!(session.read_on(rows[0]).is_err());
+}
+
 #[test]
 fn a_session_outlives_its_model_and_moves_to_another_thread() {
     let model = Arc::new(fixture("tiny-llama"));

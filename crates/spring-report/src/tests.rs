@@ -75,6 +75,7 @@ impl Data {
         ];
         data.tokens = ["A", " film", " for", " me"].map(String::from).into();
         data.answer = Some(AnswerRecord {
+            id: None,
             time: "2024-05-06T07:08:09Z".parse().unwrap(),
             generation: 3,
             prompt: "Write a review.".into(),

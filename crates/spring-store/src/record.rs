@@ -115,6 +115,9 @@ pub struct UpdateRecord {
 /// One generated text: what was retrieved, why the gate opened or not, and what each branch gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnswerRecord {
+    /// What whoever asked knows it by; `None` for one that was given no name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// When it was generated.
     pub time: Timestamp,
     /// The generation in use; 0 for the base.

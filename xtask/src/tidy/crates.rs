@@ -39,10 +39,11 @@ const LAYERS: &[Layer] = &[
     layer("spring-metrics", &["spring-numerics"]),
     layer("spring-store", LEAVES),
     layer("spring-core", CORE).tests_use(&["spring-model"]),
+    layer("spring-engine", &["spring-core"]).tests_use(&["spring-model"]),
     layer("spring-data", &["spring-numerics", "spring-memory"]),
     layer("spring-eval", EVAL).tests_use(&["spring-model"]),
     layer("spring-report", REPORT).tests_use(&["spring-model"]),
-    layer("spring-serve", SERVE).tests_use(&["spring-model"]),
+    layer("spring-serve", &[]),
     layer("spring-cli", PROGRAM),
 ];
 
@@ -57,16 +58,6 @@ const CORE: &[&str] = &[
     "spring-fuse",
     "spring-lm",
     "spring-store",
-];
-
-const SERVE: &[&str] = &[
-    "spring-numerics",
-    "spring-drift",
-    "spring-memory",
-    "spring-fuse",
-    "spring-lm",
-    "spring-store",
-    "spring-core",
 ];
 
 const EVAL: &[&str] = &[
@@ -106,6 +97,7 @@ const PROGRAM: &[&str] = &[
     "spring-metrics",
     "spring-store",
     "spring-core",
+    "spring-engine",
     "spring-data",
     "spring-eval",
     "spring-report",

@@ -124,6 +124,7 @@ fn within(columns: &Range<usize>, seen: Range<usize>) -> Range<usize> {
 impl ModelBackend for Flex {
     const MASK_TENSOR: bool = false;
     const TOKENS_AT_ONCE: usize = 1024;
+    const CONTEXT_AT_ONCE: usize = 128;
     const SIDE_BY_SIDE: bool = true;
     const KEEPS_BLOCKS: bool = true;
 

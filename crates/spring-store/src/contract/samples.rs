@@ -170,6 +170,7 @@ pub fn keep(store: &Store, name: &str, answer: &AnswerRecord) -> Result<()> {
 
 pub fn answer(text: &str) -> AnswerRecord {
     AnswerRecord {
+        id: None,
         time: "2026-03-02T08:00:00.000000001Z".parse().unwrap(),
         generation: 2,
         prompt: "What\u{0} now?".into(),

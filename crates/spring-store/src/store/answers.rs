@@ -49,11 +49,24 @@ impl<B: Backend + ?Sized> Store<B> {
 
     /// The newest record of a generated text that has `part` in it.
     pub fn find_answer(&self, user: &UserId, part: &str) -> Result<Option<AnswerRecord>> {
+        self.newest_answer(user, |answer| answer.text.contains(part))
+    }
+
+    /// The record of a generated text by what whoever asked knows it by.
+    pub fn answer(&self, user: &UserId, id: &str) -> Result<Option<AnswerRecord>> {
+        self.newest_answer(user, |answer| answer.id.as_deref() == Some(id))
+    }
+
+    fn newest_answer(
+        &self,
+        user: &UserId,
+        is_meant: impl Fn(&AnswerRecord) -> bool,
+    ) -> Result<Option<AnswerRecord>> {
         self.read_user(user, |rows, row| {
             let mut found = None;
             rows.answers(row.key, true, &mut |_, record| {
                 let answer: AnswerRecord = from_json("answers", &record.value)?;
-                if !answer.text.contains(part) {
+                if !is_meant(&answer) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 found = Some(answer);

@@ -27,6 +27,19 @@ impl<B: Backend + ?Sized> Store<B> {
         self.read_user(user, |rows, row| summary(rows, user, row))
     }
 
+    /// Adds a user of whom there are no texts yet; false if there is one of this name.
+    pub fn add_user(&self, user: &UserId) -> Result<bool> {
+        self.write(|rows| {
+            if rows.user(user)?.is_some() {
+                return Ok(false);
+            }
+            let removals = rows.settings()?.removals;
+            let row = rows.add_user(user, removals)?;
+            rows.put_user(&row)?;
+            Ok(true)
+        })
+    }
+
     /// A page of the users who have something to learn, in the order of their names, after the one
     /// given.
     pub fn users_to_adapt(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>> {

@@ -1,0 +1,84 @@
+//! `spring serve`
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use serde_json::json;
+use spring_core::{Access, LanguageModel, Store, check_base, record::LearnedPeriod};
+use spring_engine::{Engine, EngineConfig, Judge, LearningPolicy};
+use spring_eval::{Change, change};
+use spring_serve::{Limits, ServeConfig, Server};
+
+use crate::{
+    args::{Args, ServeArgs},
+    embedded, interrupt, output,
+    serve::Served,
+    session,
+};
+
+pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
+    let path = &command.state.state;
+    let store = session::open(path, Access::ReadWrite)?;
+    let name = command.model.clone().unwrap_or_else(|| store.settings().model.clone());
+    let model = embedded::load_model(&name, args)?;
+    check_base(&model, &store)?;
+    let shape = model.config().clone();
+    let (model, store): (Arc<dyn LanguageModel>, Arc<Store>) = (Arc::new(model), Arc::new(store));
+
+    let config = EngineConfig {
+        rows: command.rows.into(),
+        choices: usize::from(command.rows / 2).min(16),
+        cache: u64::from(command.cache) << 20,
+        learning: (!command.no_adapt).then(|| LearningPolicy {
+            pending: command.adapt_pending,
+            idle: Duration::from_secs(command.adapt_idle),
+            ..LearningPolicy::default()
+        }),
+        judge: Some(judge(model.clone(), store.clone())),
+        ..EngineConfig::default()
+    };
+    let (waiting, waiting_per_key, choices) =
+        (config.waiting, config.waiting_per_key, config.choices);
+    let engine = Engine::start(model, store, config)?;
+    let served = Arc::new(Served::new(engine, shape, &name, args.device.name())?);
+
+    let drain = Duration::from_secs(command.drain);
+    let limits = Limits {
+        drain_time: drain,
+        choices: u32::try_from(choices).unwrap_or(1),
+        // The engine's queue is the one that is full first.
+        answers: 2 * waiting,
+        answers_per_key: 2 * waiting_per_key,
+        ..Limits::default()
+    };
+    let config = ServeConfig {
+        listen: command.listen,
+        insecure: command.insecure,
+        hosts: command.host.clone(),
+        origins: command.origin.clone(),
+        limits,
+        ..ServeConfig::default()
+    };
+    let server = Server::bind(config, served.clone())?;
+    let shutdown = server.shutdown();
+    interrupt::call(move || shutdown.shut_down());
+    let address = server.address();
+    match args.json {
+        true => output::json(&json!({"listening": address.to_string()}))?,
+        false => output::line(&format!("listening on http://{address}"))?,
+    }
+    server.run();
+    served.drain(Duration::ZERO);
+    Ok(())
+}
+
+/// What predicts the texts that were held out worse than before is not kept, as with
+/// `spring adapt`.
+fn judge(model: Arc<dyn LanguageModel>, store: Arc<Store>) -> Judge {
+    Judge::new(move |user, before, learned: &[LearnedPeriod]| {
+        let periods: Vec<u32> = learned.iter().map(|learned| learned.record.period).collect();
+        let change = change(&*model, &store, user, before, &periods);
+        let change = change.map_err(|error| error.to_string())?;
+        Ok(!change.as_ref().is_some_and(Change::is_worse))
+    })
+}

@@ -1,0 +1,13 @@
+//! The service behind `spring serve`: engine, state and model in the terms of spring-serve.
+
+mod archive;
+mod bridge;
+mod keeper;
+mod person;
+mod prompt;
+mod refusal;
+mod served;
+mod texts;
+mod transfer;
+
+pub use served::Served;

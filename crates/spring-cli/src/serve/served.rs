@@ -1,0 +1,529 @@
+//! The service itself.
+
+use std::{
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use jiff::Timestamp;
+use spring_core::{
+    HistorySearch, LanguageModel, Store, embed_text, forget_interaction,
+    prompt::{Earlier, whole_context},
+    spring_lm::{Adapter, ModelConfig},
+    spring_memory::{Interaction, InteractionId, SearchFilter, UserId},
+};
+use spring_engine::{AdaptationState, Engine, Input};
+use spring_serve::{
+    Adaptation, Added, Answer, AuditEvent, BufferText, CompletionRequest, Consent,
+    EmbeddingRequest, Embeddings, Explanation, Export, Feedback, Found, GenerationInfo, Imported,
+    InteractionInfo, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo, Prompt,
+    Readiness, Receipt, Removed, RolledBack, Service, ServiceError, ServiceResult, Stats, Target,
+    Tokens, UserInfo, answer_channel,
+};
+
+use super::{
+    bridge::{Bridge, bytes, record_id},
+    keeper::Keeper,
+    person, prompt,
+    refusal::{self, short},
+    texts, transfer,
+};
+
+/// Events that may lie between the batch and a slow reader, beside the ends of all texts.
+const EVENTS: usize = 256;
+
+/// Engine, state and model behind the server.
+pub struct Served {
+    engine: Engine,
+    store: Arc<Store>,
+    model: Arc<dyn LanguageModel>,
+    config: ModelConfig,
+    /// The base's name on the wire.
+    name: String,
+    /// What must be equal for equal texts, beside the generation.
+    fingerprint: String,
+    started: u64,
+    width: u32,
+    keeper: Mutex<Option<(Keeper, JoinHandle<()>)>>,
+}
+
+impl Served {
+    /// Begins to serve a state by an engine that runs on it. `name` is the model's name in the
+    /// settings.
+    ///
+    /// # Errors
+    ///
+    /// If the model gives no embedding, or the system refuses a thread.
+    pub fn new(
+        engine: Engine,
+        config: ModelConfig,
+        name: &str,
+        device: &str,
+    ) -> anyhow::Result<Self> {
+        let (store, model) = (engine.store().clone(), engine.model().clone());
+        let width = short(embed_text(&*model, "")?.len());
+        let keeper = Keeper::start(store.clone())?;
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let fingerprint = format!(
+            "spring-{}-{:.12}-{device}",
+            env!("CARGO_PKG_VERSION"),
+            model.info().fingerprint
+        );
+        let name = wire_name(name);
+        let keeper = Mutex::new(Some(keeper));
+        Ok(Self { engine, store, model, config, name, fingerprint, started, width, keeper })
+    }
+
+    /// Takes no new requests, lets those that it has end within `limit`, and keeps what is to be
+    /// kept.
+    pub fn drain(&self, limit: Duration) {
+        self.engine.drain(limit);
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((keeper, thread)) = keeper {
+            drop(keeper);
+            // What it panics with is told where it happens.
+            let _ = thread.join();
+        }
+    }
+
+    fn keeper(&self) -> ServiceResult<Keeper> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let keeper = keeper.as_ref().map(|(keeper, _)| keeper.clone());
+        keeper.ok_or_else(|| ServiceError::NotReady("it is going down".into()))
+    }
+
+    fn check_model(&self, model: &str) -> ServiceResult<()> {
+        match model == self.name {
+            true => Ok(()),
+            false => Err(ServiceError::UnknownModel(model.into())),
+        }
+    }
+
+    /// A user by name; text that cannot be an id is an unknown user.
+    fn id(user: &str) -> ServiceResult<UserId> {
+        UserId::new(user).map_err(|_| ServiceError::UnknownUser(user.into()))
+    }
+
+    /// A user who is there.
+    fn known(&self, user: &str) -> ServiceResult<UserId> {
+        let user = Self::id(user)?;
+        self.store.version(&user).map_err(refusal::of_store)?;
+        Ok(user)
+    }
+
+    /// The interaction of an id.
+    fn find(&self, user: &UserId, id: &str) -> ServiceResult<Option<InteractionInfo>> {
+        let Ok(id) = InteractionId::new(id) else { return Ok(None) };
+        let seq = self.store.find(user, &id).map_err(refusal::of_store)?;
+        let Some(seq) = seq else { return Ok(None) };
+        let texts = self.store.interactions(user, &[seq]).map_err(refusal::of_store)?;
+        let place = self.store.place(user, seq).map_err(refusal::of_store)?;
+        Ok(texts.into_iter().next().map(|text| person::interaction(text.interaction, place)))
+    }
+
+    fn add(&self, texts: Vec<Interaction>) -> ServiceResult<Added> {
+        let ids = texts.iter().map(|text| text.id.to_string()).collect();
+        let report = self.store.ingest(texts).map_err(refusal::of_store)?;
+        Ok(Added { added: report.added, known: report.skipped, ids })
+    }
+
+    fn forget_interaction(&self, user: &UserId, id: &InteractionId) -> ServiceResult<Receipt> {
+        let generations = |user| self.store.generations(user).map_err(refusal::of_store);
+        let relearned: Vec<u32> = generations(user)?.iter().map(|g| g.number).collect();
+        let forgotten = forget_interaction(&*self.model, &self.store, user, id, &mut ());
+        let forgotten = forgotten.map_err(refusal::of)?;
+        // Answers that are being written may have read the text.
+        let ended = self.engine.forget(user);
+        let count = usize::try_from(forgotten.generations_relearned).unwrap_or(usize::MAX);
+        let skipped = relearned.len().saturating_sub(count);
+        Ok(Receipt {
+            user: user.to_string(),
+            interaction: Some(id.to_string()),
+            time: Timestamp::now().to_string(),
+            removed: vec![
+                removed("history", forgotten.interactions),
+                removed("records", forgotten.answers),
+                removed("answers being written", ended as u64),
+            ],
+            relearned: relearned.into_iter().skip(skipped).collect(),
+        })
+    }
+}
+
+fn removed(place: &str, count: u64) -> Removed {
+    Removed { place: place.into(), count }
+}
+
+/// A model's name on the wire: of a folder or a file its own name, of a hub's what stands behind
+/// the owner. A colon would separate it from a user.
+fn wire_name(model: &str) -> String {
+    let name = model.trim_end_matches(['/', '\\']);
+    let name = name.rsplit(['/', '\\', ':']).next().unwrap_or(name);
+    let name = name.strip_suffix(".gguf").unwrap_or(name);
+    if name.is_empty() { "base".into() } else { name.into() }
+}
+
+impl Service for Served {
+    fn readiness(&self) -> Readiness {
+        match self.engine.is_ready() {
+            true => Readiness::Ready,
+            false => Readiness::NotReady("it is going down".into()),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let stats = self.engine.stats();
+        let [used, all] = stats.tokens;
+        let adaptations = self.engine.adaptations(None);
+        let count = |is_so: fn(&AdaptationState) -> bool| {
+            adaptations.iter().filter(|adaptation| is_so(&adaptation.state)).count() as u64
+        };
+        Stats {
+            running: stats.running as u64,
+            waiting: stats.waiting as u64,
+            kv_cache_usage: used as f64 / all.max(1) as f64,
+            adapters_loaded: stats.cache.people as u64,
+            adapter_bytes: stats.cache.bytes,
+            adapter_loads: stats.cache.misses,
+            adaptations_waiting: count(|s| *s == AdaptationState::Waiting),
+            adaptations_running: count(|s| matches!(s, AdaptationState::Running { .. })),
+            adaptations_done: stats.adaptations,
+            adaptations_failed: stats.failed_adaptations,
+            ..Stats::default()
+        }
+    }
+
+    fn models(&self) -> Vec<Model> {
+        vec![Model {
+            id: self.name.clone(),
+            created: self.started,
+            context: short(self.model.info().context),
+            embedding: Some(self.width),
+        }]
+    }
+
+    fn key(&self, _: &KeyHash) -> ServiceResult<Option<Key>> {
+        Ok(None)
+    }
+
+    fn has_keys(&self) -> ServiceResult<bool> {
+        Ok(false)
+    }
+
+    fn audit(&self, _: &AuditEvent) {}
+
+    fn complete(&self, request: CompletionRequest) -> ServiceResult<Answer> {
+        self.check_model(request.target.model())?;
+        let user = match &request.target {
+            Target::Base { .. } => None,
+            Target::User { user, .. } => Some(Self::id(user)?),
+        };
+        let temperature = self.store.settings().config.decoding.sampler.temperature;
+        let asked = prompt::request(&request, user, temperature)?;
+        let choices = asked.choices;
+        let (sink, events) = answer_channel(EVENTS + 2 * choices.min(EVENTS));
+        let bridge = Bridge {
+            sink,
+            model: self.model.clone(),
+            keeper: self.keeper()?,
+            response_id: request.response_id,
+            tells_tokens: request.logprobs.is_some() || request.trace,
+            tells_detail: request.trace,
+            records: vec![None; choices.min(EVENTS)],
+            written: 0,
+            receipt: None,
+        };
+        let most = request.max_tokens;
+        let taken = self.engine.submit(asked, Box::new(bridge));
+        let taken = taken.map_err(|refused| refusal::of_refusal(refused, most))?;
+        Ok(Answer {
+            prompt_tokens: short(taken.prompt_tokens),
+            generation: taken.generation,
+            fingerprint: format!("{}-g{}", self.fingerprint, taken.generation),
+            events,
+        })
+    }
+
+    fn embed(&self, request: EmbeddingRequest) -> ServiceResult<Embeddings> {
+        self.check_model(&request.model)?;
+        let (mut vectors, mut tokens) = (Vec::new(), 0);
+        for input in &request.inputs {
+            let (vector, count) = match input {
+                Prompt::Text(text) => {
+                    let ids = self.model.encode(text).map_err(|e| refusal::of(e.into()))?;
+                    (embed_text(&*self.model, text), ids.len())
+                }
+                Prompt::Tokens(ids) => {
+                    let rows = std::slice::from_ref(ids);
+                    let vector = self.model.embed_tokens(rows);
+                    let vector = vector.map(|rows| rows.into_iter().collect());
+                    (vector.map_err(Into::into), ids.len())
+                }
+                Prompt::Chat(_) => {
+                    let message = "a conversation has no embedding; give a text";
+                    return Err(ServiceError::unsupported("input", message));
+                }
+            };
+            vectors.push(vector.map_err(refusal::of)?);
+            tokens += count;
+        }
+        Ok(Embeddings { vectors, prompt_tokens: short(tokens) })
+    }
+
+    fn tokenize(&self, model: &str, prompt: Prompt, special: bool) -> ServiceResult<Tokens> {
+        self.check_model(model)?;
+        let ids = match prompt {
+            Prompt::Text(text) => {
+                let first = self.model.info().bos.filter(|_| special);
+                let ids = self.model.encode(&text).map_err(|error| refusal::of(error.into()))?;
+                first.into_iter().chain(ids).collect()
+            }
+            Prompt::Tokens(ids) => ids,
+            Prompt::Chat(messages) => match prompt::chat(&messages)? {
+                Input::Chat { system, turns, prompt } => {
+                    let earlier = Earlier { system: system.as_deref(), turns: &turns };
+                    whole_context(&*self.model, earlier, &prompt).map_err(refusal::of)?
+                }
+                Input::Text(_) | Input::Tokens(_) => Vec::new(),
+            },
+        };
+        let bytes = ids.iter().map(|id| bytes(&*self.model, *id)).collect();
+        Ok(Tokens { ids, bytes })
+    }
+
+    fn detokenize(&self, model: &str, tokens: &[u32]) -> ServiceResult<String> {
+        self.check_model(model)?;
+        self.model.decode_text(tokens).map_err(|error| refusal::of(error.into()))
+    }
+
+    fn users(&self, page: &PageRequest) -> ServiceResult<Page<UserInfo>> {
+        let after = page.after.as_deref().map(Self::id).transpose()?;
+        let mut users =
+            self.store.users(after.as_ref(), page.limit + 1).map_err(refusal::of_store)?;
+        let has_more = users.len() > page.limit;
+        users.truncate(page.limit);
+        Ok(Page { data: users.into_iter().map(person::user).collect(), has_more })
+    }
+
+    fn user(&self, user: &str) -> ServiceResult<UserInfo> {
+        let summary = self.store.user(&Self::id(user)?).map_err(refusal::of_store)?;
+        Ok(person::user(summary))
+    }
+
+    fn create_user(&self, user: &str) -> ServiceResult<bool> {
+        let user =
+            UserId::new(user).map_err(|error| ServiceError::invalid("user", error.to_string()))?;
+        self.store.add_user(&user).map_err(refusal::of_store)
+    }
+
+    fn delete_user(&self, user: &str) -> ServiceResult<Receipt> {
+        let user = Self::id(user)?;
+        let summary = self.store.user(&user).map_err(refusal::of_store)?;
+        let jobs = self.engine.adaptations(Some(&user)).len();
+        // What trains the user is stopped first, so that nothing holds on to what goes.
+        self.engine.forget(&user);
+        let forgotten = self.store.forget(&user).map_err(refusal::of_store)?;
+        let ended = self.engine.forget(&user);
+        Ok(Receipt {
+            user: user.to_string(),
+            interaction: None,
+            time: Timestamp::now().to_string(),
+            removed: vec![
+                removed("history", forgotten.interactions),
+                removed("buffer", summary.buffer),
+                removed("adapters", forgotten.generations_removed),
+                removed("records", forgotten.answers),
+                removed("jobs", jobs as u64),
+                removed("answers being written", ended as u64),
+            ],
+            relearned: Vec::new(),
+        })
+    }
+
+    fn add_interactions(&self, user: &str, texts: Vec<NewInteraction>) -> ServiceResult<Added> {
+        let user = self.known(user)?;
+        let mut interactions = Vec::with_capacity(texts.len());
+        for new in texts {
+            let has_time = new.time.is_some();
+            let mut interaction = texts::interaction_of(&user, new)?;
+            // Of an id that is there, a missing time is equal to any.
+            if !has_time && let Some(there) = self.find(&user, interaction.id.as_str())? {
+                interaction.time = there.time.parse().unwrap_or(interaction.time);
+            }
+            interactions.push(interaction);
+        }
+        self.add(interactions)
+    }
+
+    fn interactions(&self, user: &str, page: &PageRequest) -> ServiceResult<Page<InteractionInfo>> {
+        let history = self.store.history(&Self::id(user)?).map_err(refusal::of_store)?;
+        let mut entries = history.entries.into_iter().rev();
+        if let Some(after) = &page.after
+            && !entries.any(|entry| entry.stored.interaction.id.as_str() == after)
+        {
+            return Err(ServiceError::NotFound { what: "interaction", id: after.clone() });
+        }
+        let data: Vec<InteractionInfo> =
+            entries.by_ref().take(page.limit).map(person::entry).collect();
+        Ok(Page { data, has_more: entries.next().is_some() })
+    }
+
+    fn interaction(&self, user: &str, id: &str) -> ServiceResult<InteractionInfo> {
+        let user = self.known(user)?;
+        let missing = || ServiceError::NotFound { what: "interaction", id: id.into() };
+        self.find(&user, id)?.ok_or_else(missing)
+    }
+
+    fn delete_interaction(&self, user: &str, id: &str) -> ServiceResult<Receipt> {
+        let user = self.known(user)?;
+        let known = self.find(&user, id)?;
+        match (InteractionId::new(id), known) {
+            (Ok(id), Some(_)) => self.forget_interaction(&user, &id),
+            _ => Ok(Receipt {
+                user: user.to_string(),
+                interaction: Some(id.into()),
+                time: Timestamp::now().to_string(),
+                removed: vec![removed("history", 0), removed("records", 0)],
+                relearned: Vec::new(),
+            }),
+        }
+    }
+
+    fn search(&self, user: &str, query: &str, limit: usize) -> ServiceResult<Vec<Found>> {
+        let user = self.known(user)?;
+        let (store, model) = (&*self.store, &*self.model);
+        let mode = store.settings().config.search.mode;
+        let history = HistorySearch::open(Some(model), store, &user, mode, true, &mut ());
+        let history = history.map_err(refusal::of)?;
+        let found = history.search(Some(model), query, limit, &SearchFilter::default());
+        let found = found.map_err(refusal::of)?.into_iter().map(|text| Found {
+            score: text.score,
+            interaction: person::interaction(
+                text.interaction,
+                text.period.map(|period| (period, text.held_out)),
+            ),
+        });
+        Ok(found.collect())
+    }
+
+    fn adapt(&self, user: &str) -> ServiceResult<Adaptation> {
+        let asked = self.engine.adapt(&Self::id(user)?).map_err(refusal::of)?;
+        Ok(person::adaptation(asked))
+    }
+
+    fn adaptations(&self, user: &str) -> ServiceResult<Vec<Adaptation>> {
+        let user = self.known(user)?;
+        let all = self.engine.adaptations(Some(&user));
+        Ok(all.into_iter().map(person::adaptation).collect())
+    }
+
+    fn generations(&self, user: &str) -> ServiceResult<Vec<GenerationInfo>> {
+        let user = Self::id(user)?;
+        let all = self.store.generations(&user).map_err(refusal::of_store)?;
+        let all = all.into_iter().rev().map(|g| person::generation(&self.store, &user, g));
+        all.collect::<spring_core::Result<_>>().map_err(refusal::of)
+    }
+
+    fn rollback(&self, user: &str, to: u32) -> ServiceResult<RolledBack> {
+        let moved = self.store.rollback(&Self::id(user)?, Some(to)).map_err(refusal::of_store)?;
+        Ok(RolledBack { from: moved.from, to: moved.to })
+    }
+
+    fn periods(&self, user: &str) -> ServiceResult<Vec<PeriodInfo>> {
+        person::periods(&self.store, &Self::id(user)?).map_err(refusal::of)
+    }
+
+    fn buffer(&self, user: &str) -> ServiceResult<Vec<BufferText>> {
+        person::buffer(&self.store, &Self::id(user)?).map_err(refusal::of)
+    }
+
+    fn explain(&self, user: &str, response_id: &str, choice: u32) -> ServiceResult<Explanation> {
+        let record = self
+            .store
+            .answer(&Self::id(user)?, &record_id(response_id, choice))
+            .map_err(refusal::of_store)?
+            .ok_or_else(|| ServiceError::NotFound { what: "response", id: response_id.into() })?;
+        Ok(person::explanation(&*self.model, response_id, choice, record))
+    }
+
+    fn feedback(&self, user: &str, feedback: Feedback) -> ServiceResult<Added> {
+        let user = self.known(user)?;
+        let Feedback { response_id, choice, text } = feedback;
+        let id = record_id(&response_id, choice);
+        let missing = || ServiceError::NotFound { what: "response", id: response_id.clone() };
+        let record =
+            self.store.answer(&user, &id).map_err(refusal::of_store)?.ok_or_else(missing)?;
+        if let Some(there) = self.find(&user, &id)?
+            && there.response != text
+        {
+            if there.period.is_some() {
+                return Err(ServiceError::Conflict(
+                    "the first text for this answer has been learned; forget it before another \
+                     takes its place"
+                        .into(),
+                ));
+            }
+            let id = InteractionId::new(&*id)
+                .map_err(|error| ServiceError::invalid("response_id", error.to_string()))?;
+            forget_interaction(&*self.model, &self.store, &user, &id, &mut ())
+                .map_err(refusal::of)?;
+        }
+        let new = NewInteraction {
+            id: Some(id),
+            time: Some(record.time.to_string()),
+            prompt: record.prompt,
+            response: text,
+            meta: None,
+        };
+        self.add(vec![texts::interaction_of(&user, new)?])
+    }
+
+    fn consent(&self, user: &str) -> ServiceResult<Consent> {
+        self.known(user)?;
+        Ok(Consent { keep_conversations: false, since: None })
+    }
+
+    fn set_consent(&self, user: &str, keep_conversations: bool) -> ServiceResult<Consent> {
+        self.known(user)?;
+        match keep_conversations {
+            false => Ok(Consent { keep_conversations: false, since: None }),
+            true => Err(ServiceError::unsupported(
+                "keep_conversations",
+                "conversations are not kept by themselves; send what is to be learned as \
+                 interactions or as feedback",
+            )),
+        }
+    }
+
+    fn export(&self, user: &str) -> ServiceResult<Export> {
+        transfer::export(&self.store, &self.known(user)?)
+    }
+
+    fn import(&self, user: &str, bytes: &mut dyn Read) -> ServiceResult<Imported> {
+        let user =
+            UserId::new(user).map_err(|error| ServiceError::invalid("user", error.to_string()))?;
+        let fits = |adapter: &Adapter| adapter.check(&self.config, &self.model.info().fingerprint);
+        transfer::import(&self.store, &user, bytes, &fits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_name_on_the_wire_has_neither_path_nor_colon() {
+        for (model, name) in [
+            ("embedded", "embedded"),
+            ("path/to/SmolLM2/", "SmolLM2"),
+            ("path/to/smollm2-q8_0.gguf", "smollm2-q8_0"),
+            ("hub:owner/name", "name"),
+            ("hub:owner/name/file.gguf", "file"),
+            ("/", "base"),
+        ] {
+            assert_eq!(wire_name(model), name);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! `spring serve` from outside: two people, streams, cancellation, learning, and the end.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{fails, succeeds};
+use serde_json::{Value, json};
+
+const SEED: i64 = 7;
+const PROMPT: &str = "Write a review of the film \"The Long Harbour\".";
+
+/// A server on a port of its own; ended with the test.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(state: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_spring"))
+            .args(["serve", "--no-adapt", "--listen", "127.0.0.1:0", "--state"])
+            .arg(state)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    fn get(&self, path: &str) -> String {
+        ureq::get(&self.url(path)).call().unwrap().into_string().unwrap()
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value) -> Result<Value, (u16, Value)> {
+        let request =
+            ureq::request(method, &self.url(path)).set("Content-Type", "application/json");
+        let parse = |response: ureq::Response| {
+            let text = response.into_string().unwrap();
+            serde_json::from_str(&text).unwrap_or(Value::Null)
+        };
+        match request.send_string(&body.to_string()) {
+            Ok(response) => Ok(parse(response)),
+            Err(ureq::Error::Status(status, response)) => Err((status, parse(response))),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        self.send("POST", path, body).unwrap()
+    }
+
+    fn stream(&self, body: &Value) -> BufReader<Box<dyn Read + Send + Sync>> {
+        let mut body = body.clone();
+        body["stream"] = json!(true);
+        let response = ureq::post(&self.url("/v1/chat/completions"))
+            .set("Content-Type", "application/json")
+            .send_string(&body.to_string())
+            .unwrap();
+        BufReader::new(response.into_reader())
+    }
+
+    /// A number of the metrics, over all labels.
+    fn metric(&self, name: &str) -> f64 {
+        let all = self.get("/metrics");
+        let lines = all.lines().filter(|line| line.starts_with(name));
+        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        lines.map(value).sum()
+    }
+
+    fn end(&mut self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads a stream of server-sent events to its end: the text, the reason, and whether it ended well.
+fn read(stream: impl BufRead) -> (String, Option<String>, bool) {
+    let (mut text, mut reason, mut done) = (String::new(), None, false);
+    for line in stream.lines() {
+        let line = line.unwrap();
+        let Some(data) = line.strip_prefix("data: ") else { continue };
+        if data == "[DONE]" {
+            done = true;
+            continue;
+        }
+        assert!(!done, "nothing comes after [DONE]");
+        let chunk: Value = serde_json::from_str(data).unwrap();
+        assert!(chunk.get("error").is_none(), "{chunk}");
+        let choice = &chunk["choices"][0];
+        text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+        if let Some(ended) = choice["finish_reason"].as_str() {
+            reason = Some(ended.to_owned());
+        }
+    }
+    (text, reason, done)
+}
+
+fn history(user: &str, ids: std::ops::Range<usize>) -> Vec<Value> {
+    let line = |i: usize| {
+        json!({
+            "user": user, "id": format!("{user}-{i}"),
+            "time": format!("2024-02-{:02}T10:00:00Z", i + 1),
+            "prompt": format!("Write a review of the film \"Part {i}\"."),
+            "response": format!("{user} says that part {i} was a fine evening, all in all."),
+        })
+    };
+    ids.map(line).collect()
+}
+
+/// A state in which ada was learned and bob was not.
+fn state(dir: &Path) -> PathBuf {
+    let path = dir.join("team.db");
+    let state = path.to_str().unwrap();
+    succeeds(&["init", "--state", state, "--set", "training.epochs=1", "--set", "gate=always"]);
+    let lines: Vec<String> =
+        history("ada", 0..8).iter().chain(&history("bob", 0..3)).map(ToString::to_string).collect();
+    let file = dir.join("history.jsonl");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    succeeds(&["ingest", "--state", state, file.to_str().unwrap()]);
+    succeeds(&["adapt", "--quiet", "--state", state, "--user", "ada"]);
+    path
+}
+
+/// What the program answers by itself.
+fn generated(state: &Path, user: &str) -> String {
+    let answer = succeeds(&[
+        "generate",
+        "--quiet",
+        "--json",
+        "--state",
+        state.to_str().unwrap(),
+        "--user",
+        user,
+        "--prompt",
+        PROMPT,
+        "--temperature",
+        "0.9",
+        "--seed",
+        "7",
+        "--max-new-tokens",
+        "24",
+    ]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    answer["answer"]["text"].as_str().unwrap().to_owned()
+}
+
+fn asked(user: &str) -> Value {
+    json!({
+        "model": format!("embedded:{user}"), "seed": SEED, "temperature": 0.9, "max_tokens": 24,
+        "messages": [{"role": "user", "content": PROMPT}],
+    })
+}
+
+#[test]
+fn what_cannot_be_served_is_said_before_it_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("team.db");
+    let state = path.to_str().unwrap();
+    assert!(fails(&["serve", "--state", state]).contains("there is no such file"));
+    succeeds(&["init", "--state", state]);
+    let open = fails(&["serve", "--state", state, "--listen", "0.0.0.0:0"]);
+    assert!(open.contains("--insecure"), "{open}");
+}
+
+#[test]
+fn people_are_answered_as_by_the_program_stream_and_leave_learn_and_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = state(dir.path());
+    let expected = ["ada", "bob"].map(|user| generated(&path, user));
+    let mut server = Server::start(&path);
+    assert!(server.get("/readyz").contains("ready"));
+    assert!(server.get("/v1/models").contains("embedded"));
+
+    // Both at once, in streams and whole.
+    thread::scope(|scope| {
+        for (user, expected) in ["ada", "bob"].iter().zip(&expected) {
+            let server = &server;
+            scope.spawn(move || {
+                let whole = server.post("/v1/chat/completions", &asked(user));
+                let choice = &whole["choices"][0];
+                assert_eq!(choice["message"]["content"].as_str(), Some(&**expected), "{whole}");
+            });
+            scope.spawn(move || {
+                let (text, reason, done) = read(server.stream(&asked(user)));
+                assert_eq!(text, *expected, "{user}");
+                assert!(done && reason.is_some());
+            });
+        }
+    });
+    assert_ne!(expected[0], expected[1]);
+    let unknown = server.send("POST", "/v1/chat/completions", &asked("nobody")).unwrap_err();
+    assert_eq!(unknown.0, 404, "{unknown:?}");
+    let long = json!({
+        "model": "embedded:ada", "max_tokens": 5,
+        "messages": [{"role": "user", "content": "word ".repeat(3000)}],
+    });
+    let too_long = server.send("POST", "/v1/chat/completions", &long).unwrap_err();
+    assert_eq!(
+        (too_long.0, &too_long.1["error"]["code"]),
+        (400, &json!("context_length_exceeded"))
+    );
+
+    // Who leaves is not written for any more.
+    let mut endless = asked("ada");
+    endless["max_tokens"] = json!(900);
+    let mut stream = server.stream(&endless);
+    let mut first = String::new();
+    stream.read_line(&mut first).unwrap();
+    drop(stream);
+    let begin = Instant::now();
+    while server.metric("spring_num_requests_running") > 0.0 {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it is still being written");
+        thread::sleep(Duration::from_millis(5));
+    }
+
+    // Bob writes more, and is learned while Ada is answered.
+    let texts: Vec<Value> = history("bob", 3..12)
+        .into_iter()
+        .map(|mut text| {
+            text.as_object_mut().unwrap().remove("user");
+            text
+        })
+        .collect();
+    let added = server.post("/v1/users/bob/interactions", &json!({"interactions": texts}));
+    assert_eq!(added["added"], 9, "{added}");
+    let adaptation = server.post("/v1/users/bob/adapt", &json!({}));
+    let whole = server.post("/v1/chat/completions", &asked("ada"));
+    assert_eq!(whole["choices"][0]["message"]["content"].as_str(), Some(&*expected[0]));
+    let begin = Instant::now();
+    loop {
+        let all: Value = serde_json::from_str(&server.get("/v1/users/bob/adaptations")).unwrap();
+        let latest = all["data"][0].clone();
+        assert_eq!(latest["id"], adaptation["id"]);
+        match latest["state"].as_str().unwrap() {
+            "done" => break,
+            "waiting" | "running" => thread::sleep(Duration::from_millis(20)),
+            other => panic!("{other}: {latest}"),
+        }
+        assert!(begin.elapsed() < Duration::from_secs(240), "{latest}");
+    }
+    let learned = server.post("/v1/chat/completions", &asked("bob"));
+    let text = learned["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    assert_eq!(text, generated(&path, "bob"), "the program sees the same generation");
+    assert_ne!(text, expected[1]);
+
+    // How it came about can be asked later, and what was really used comes back.
+    let id = learned["id"].as_str().unwrap();
+    let why: Value =
+        serde_json::from_str(&server.get(&format!("/v1/users/bob/explain?response_id={id}")))
+            .unwrap();
+    assert_eq!((&why["text"], &why["generation"]), (&json!(text), &json!(1)), "{why}");
+    let used = json!({"response_id": id, "text": "Bob would rather say this."});
+    assert_eq!(server.post("/v1/users/bob/feedback", &used)["added"], 1);
+    assert_eq!(server.post("/v1/users/bob/feedback", &used)["added"], 0);
+
+    // Everything of a person comes out and goes in again, and a person can go.
+    let mut archive = Vec::new();
+    let export = ureq::get(&server.url("/v1/users/bob/export")).call().unwrap();
+    export.into_reader().read_to_end(&mut archive).unwrap();
+    let receipt = server.send("DELETE", "/v1/users/bob", &Value::Null).unwrap();
+    assert!(receipt.to_string().contains("history"), "{receipt}");
+    assert_eq!(server.send("POST", "/v1/chat/completions", &asked("bob")).unwrap_err().0, 404);
+    let imported = ureq::post(&server.url("/v1/users/bob/import"))
+        .set("Content-Type", "application/zip")
+        .send_bytes(&archive)
+        .unwrap();
+    assert!(imported.into_string().unwrap().contains("13"));
+    let again = server.post("/v1/chat/completions", &asked("bob"));
+    assert_eq!(again["choices"][0]["message"]["content"].as_str(), Some(&*text));
+
+    // The last answer is written to its end.
+    let stream = server.stream(&asked("ada"));
+    server.end();
+    let (text, _, done) = read(stream);
+    assert_eq!((text, done), (expected[0].clone(), true));
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    succeeds(&["check", "--state", path.to_str().unwrap()]);
+}

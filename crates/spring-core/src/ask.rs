@@ -1,0 +1,131 @@
+//! What is asked of a person's model, and what that comes to: contexts, and room for an answer.
+
+use spring_fuse::GateDecision;
+
+use crate::{
+    Config, Error, LanguageModel, ModelInfo, Result, UserModel,
+    prompt::{Contexts, Cut, Earlier, most_new_tokens, whole_context},
+    retrieve::Retrieval,
+};
+
+/// What is to be answered.
+#[derive(Debug, Clone, Copy)]
+pub enum Question<'a> {
+    /// A prompt, in the layout that the model was taught.
+    Prompt {
+        /// What was said before it.
+        earlier: Earlier<'a>,
+        /// The prompt.
+        prompt: &'a str,
+    },
+    /// A text that is continued as it is: nothing is retrieved, and no template is laid over it.
+    Text(&'a str),
+    /// The same as tokens.
+    Tokens(&'a [u32]),
+}
+
+/// What is asked of a person's model, and how it is to answer.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Ask<'a> {
+    /// What is to be answered.
+    pub question: Question<'a>,
+    /// Other settings of gate, mixture and decoding than the person's.
+    pub config: Option<&'a Config>,
+    /// How many of the likeliest tokens are told with each; `None` for no log-probabilities.
+    pub likely: Option<usize>,
+    /// Whether a prompt that does not fit is refused. Else its beginning is cut off, and the record
+    /// says so.
+    pub whole: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// Answers by the person's settings, and cuts what does not fit.
+    pub fn new(question: Question<'a>) -> Self {
+        Self { question, config: None, likely: None, whole: false }
+    }
+
+    /// By other settings of gate, mixture and decoding.
+    #[must_use]
+    pub fn with_config(self, config: &'a Config) -> Self {
+        Self { config: Some(config), ..self }
+    }
+
+    /// With log-probabilities of the tokens, and of this many of the likeliest.
+    #[must_use]
+    pub fn with_likely(self, likely: Option<usize>) -> Self {
+        Self { likely, ..self }
+    }
+
+    /// Refusing a prompt that does not fit; the most new tokens are then what it leaves, if that is
+    /// fewer.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self { whole: true, ..self }
+    }
+
+    /// The text that is asked, and what retrieval makes of it.
+    pub(crate) fn retrieve(self, person: &UserModel<'_>) -> Result<(String, Retrieval)> {
+        let config = self.config.unwrap_or(&person.config);
+        let (model, wanted) = (person.base(), config.decoding.max_new_tokens);
+        match self.question {
+            Question::Prompt { earlier, prompt } => {
+                let wanted = match self.whole {
+                    true => {
+                        let tokens = whole_context(model, earlier, prompt)?.len();
+                        Some(left_over(model.info(), tokens, wanted)?)
+                    }
+                    false => wanted,
+                };
+                let gate = &config.gate;
+                Ok((prompt.into(), person.retrieve_under(gate, earlier, prompt, 0, wanted)?))
+            }
+            Question::Text(text) => {
+                Ok((text.into(), continued(model, &model.encode(text)?, wanted, self.whole)?))
+            }
+            Question::Tokens(ids) => {
+                Ok((model.decode_text(ids)?, continued(model, ids, wanted, self.whole)?))
+            }
+        }
+    }
+}
+
+/// The most new tokens behind a prompt that stays whole.
+fn left_over(info: &ModelInfo, tokens: usize, wanted: Option<usize>) -> Result<usize> {
+    let context = info.context;
+    match context.saturating_sub(tokens) {
+        0 => Err(Error::TooLong { tokens, context }),
+        left => Ok(wanted.unwrap_or_else(|| most_new_tokens(info.context)).clamp(1, left)),
+    }
+}
+
+/// The context of a text that is continued as it is.
+fn continued(
+    model: &dyn LanguageModel,
+    ids: &[u32],
+    wanted: Option<usize>,
+    whole: bool,
+) -> Result<Retrieval> {
+    let info = model.info();
+    let first = if ids.is_empty() { info.start } else { info.bos };
+    let first = first.filter(|first| ids.first() != Some(first));
+    let mut plain: Vec<u32> = first.into_iter().chain(ids.iter().copied()).collect();
+    let mut cuts = Vec::new();
+    let new_tokens = match left_over(info, plain.len(), wanted) {
+        Ok(new_tokens) => new_tokens,
+        Err(error) if whole => return Err(error),
+        Err(_) => {
+            let new_tokens = wanted.unwrap_or_else(|| most_new_tokens(info.context));
+            let new_tokens = new_tokens.clamp(1, info.context.saturating_sub(2).max(1));
+            let begin = usize::from(first.is_some());
+            let lost = (plain.len() + new_tokens).saturating_sub(info.context);
+            let end = (begin + lost).min(plain.len().saturating_sub(1)).max(begin);
+            plain.drain(begin..end);
+            cuts.push(Cut::Prompt { tokens: lost });
+            new_tokens
+        }
+    };
+    let gate = GateDecision::closed("a text that is continued as it is has nothing before it");
+    let contexts = Contexts { plain, retrieval: None, used: Vec::new(), new_tokens, cuts };
+    Ok(Retrieval { found: Vec::new(), gate, contexts })
+}

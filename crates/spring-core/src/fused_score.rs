@@ -1,0 +1,110 @@
+//! The log-likelihood of a response that is known, through the gate and the mixture.
+
+use ndarray::ArrayView2;
+use spring_lm::Branch;
+
+use crate::{Error, Result, UserModel, prompt::Encoded};
+
+/// The rows of log-probabilities, one per branch, each over the whole vocabulary.
+fn rows<'a>(
+    log_probs: &'a ArrayView2<'_, f32>,
+    branches: usize,
+    vocabulary: usize,
+) -> Result<Vec<&'a [f32]>> {
+    let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
+    if log_probs.dim() != (branches, vocabulary) || rows.len() != branches {
+        let reason = format!(
+            "log-probabilities of shape {:?} and strides {:?}, where {branches} branches over \
+             {vocabulary} tokens need [{branches}, {vocabulary}], row by row",
+            log_probs.shape(),
+            log_probs.strides()
+        );
+        return Err(Error::Contract { reason });
+    }
+    Ok(rows)
+}
+
+/// The log-likelihood of a given response as [`UserModel::generate`] would assign it, before
+/// penalties.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FusedScore {
+    /// Log-likelihood of every response token under the adapter alone, nats.
+    pub adapter: Vec<f32>,
+    /// The same under the mixture; equal to `adapter` where the gate is closed.
+    pub fused: Vec<f32>,
+    /// Whether the retrieval branch took part.
+    pub open: bool,
+    /// Mean share of the tokens' probability that came from the retrieval branch; 0 when the gate
+    /// is closed.
+    pub retrieval_share: f64,
+}
+
+impl UserModel<'_> {
+    /// Scores a response that is known, teacher-forced, through the gate and the mixture.
+    ///
+    /// `encoded` is what [`encode_pair`](crate::prompt::encode_pair) made of prompt and response:
+    /// the branch without retrieval, so that a closed gate gives the adapter's own score. The other
+    /// branch has the same part of the prompt.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate).
+    pub fn score(&self, prompt: &str, encoded: &Encoded) -> Result<FusedScore> {
+        let (model, config) = (self.base(), &self.config);
+        let sequence = &encoded.sequence;
+        let response = &sequence.response;
+        let lost = encoded.lost_of_prompt();
+        let retrieval = self.retrieve(prompt, lost, Some(response.len()))?;
+        let contexts = &retrieval.contexts;
+        let adapter = self.adapter();
+        let Some(with) = &contexts.retrieval else {
+            let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
+            if adapter.len() != response.len() {
+                let reason = format!(
+                    "{} scores for the {} tokens of a response",
+                    adapter.len(),
+                    response.len()
+                );
+                return Err(Error::Contract { reason });
+            }
+            return Ok(FusedScore {
+                fused: adapter.clone(),
+                adapter,
+                open: false,
+                retrieval_share: 0.0,
+            });
+        };
+        let branches: [Branch<'_>; 2] = [(&sequence.context, adapter), (with, adapter)];
+        let weights = config.fusion.lambda.weights(2, Some(&retrieval.gate))?;
+        let mut mixture = config.fusion.init()?;
+        let mut mixed = vec![0.0; model.info().vocabulary];
+        let mut score =
+            FusedScore { adapter: vec![], fused: vec![], open: true, retrieval_share: 0.0 };
+        let mut failure: Option<Error> = None;
+        model.score_branches(&branches, response, &mut |position, log_probs| {
+            if failure.is_some() {
+                return Ok(());
+            }
+            let mut add = || -> Result<()> {
+                let rows = rows(&log_probs, branches.len(), mixed.len())?;
+                let token = *response.get(position).ok_or_else(|| Error::Contract {
+                    reason: format!(
+                        "position {position} of a response of {} tokens",
+                        response.len()
+                    ),
+                })?;
+                let shares = mixture.mix(&rows, &weights, &mut mixed)?.shares(&rows, token)?;
+                score.adapter.push(rows[0][token as usize]);
+                score.fused.push(mixed[token as usize]);
+                score.retrieval_share += f64::from(shares[1]) / response.len() as f64;
+                Ok(())
+            };
+            failure = add().err();
+            Ok(())
+        })?;
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(score),
+        }
+    }
+}

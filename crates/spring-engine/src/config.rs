@@ -1,0 +1,62 @@
+//! Limits and policies of an engine.
+
+use std::time::Duration;
+
+use crate::Judge;
+
+/// What an engine may take, and when it learns.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Most rows in the batch. A text is one row, or two where its gate is open. Default 32.
+    pub rows: usize,
+    /// Most tokens that the rows in the batch may come to hold, prompts and answers. Default
+    /// 65,536.
+    pub tokens: usize,
+    /// Most requests that wait. Default 256.
+    pub waiting: usize,
+    /// Most of them from one key. Default 64.
+    pub waiting_per_key: usize,
+    /// Most texts of one request. Default 8.
+    pub choices: usize,
+    /// How long an answer waits for its reader before it is given up. Default 30 s.
+    pub reader: Duration,
+    /// Bytes of people's models that are kept ready. Default 1 GiB.
+    pub cache: u64,
+    /// When users are adapted; `None`: only when it is asked for.
+    pub learning: Option<LearningPolicy>,
+    /// Says whether what was learned is kept; without one it always is.
+    pub judge: Option<Judge>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            rows: 32,
+            tokens: 1 << 16,
+            waiting: 256,
+            waiting_per_key: 64,
+            choices: 8,
+            reader: Duration::from_secs(30),
+            cache: 1 << 30,
+            learning: None,
+            judge: None,
+        }
+    }
+}
+
+/// When a user's new texts are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LearningPolicy {
+    /// As soon as this many texts are pending. Default 40, which makes a period.
+    pub pending: u64,
+    /// Fewer too, once no answer has been written for this long. Default 5 minutes.
+    pub idle: Duration,
+    /// How often it is looked for users with new texts. Default 10 s.
+    pub every: Duration,
+}
+
+impl Default for LearningPolicy {
+    fn default() -> Self {
+        Self { pending: 40, idle: Duration::from_secs(5 * 60), every: Duration::from_secs(10) }
+    }
+}

@@ -1,0 +1,40 @@
+//! Whether what was learned stays in use.
+
+use std::{fmt, sync::Arc};
+
+use spring_core::{record::LearnedPeriod, spring_memory::UserId};
+
+/// Says whether what a user has learned stays in use; else the generation before comes back.
+///
+/// It is asked after the commit, with the user, the number of the generation before, and what was
+/// learned. Requests that come in between are answered by the new generation.
+#[derive(Clone)]
+pub struct Judge(Arc<Verdict>);
+
+type Verdict = dyn Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync;
+
+impl Judge {
+    /// A judge. What it fails with is the adaptation's failure; what was learned stays then.
+    pub fn new<F>(verdict: F) -> Self
+    where
+        F: Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync + 'static,
+    {
+        Self(Arc::new(verdict))
+    }
+
+    /// Whether it stays.
+    pub(crate) fn keeps(
+        &self,
+        user: &UserId,
+        before: u32,
+        learned: &[LearnedPeriod],
+    ) -> Result<bool, String> {
+        (self.0)(user, before, learned)
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Judge(…)")
+    }
+}

@@ -1,0 +1,372 @@
+//! The thread that learns while answers are written.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use spring_core::{Event, LanguageModel, PeriodPlan, Store, adapt, spring_memory::UserId};
+
+use crate::{Judge, LearningPolicy, people::People, shared::Shared};
+
+/// One adaptation of one user.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Adaptation {
+    /// Its number since the engine started, from 1.
+    pub id: u64,
+    /// The user.
+    pub user: UserId,
+    /// Whether somebody asked for it; else it is the policy's.
+    pub asked: bool,
+    /// When it was asked for.
+    pub queued: Timestamp,
+    /// When it began.
+    pub began: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// How it stands.
+    pub state: AdaptationState,
+}
+
+/// How an adaptation stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+#[non_exhaustive]
+pub enum AdaptationState {
+    /// Others come first.
+    Waiting,
+    /// It is being made.
+    Running {
+        /// The period.
+        period: u32,
+        /// Steps of its training that are done.
+        done: usize,
+        /// Steps in all; 0 before the training.
+        steps: usize,
+    },
+    /// It is made.
+    Learned {
+        /// The new generations, none if there was nothing new.
+        generations: Vec<u32>,
+        /// Whether they stayed in use.
+        kept: bool,
+    },
+    /// It failed; what was committed before stays.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// It was stopped; what was committed before stays.
+    Stopped,
+}
+
+impl AdaptationState {
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        !matches!(self, Self::Waiting | Self::Running { .. })
+    }
+}
+
+/// Ended adaptations that are remembered.
+const REMEMBERED: usize = 1000;
+
+/// All adaptations that wait, run, or ended lately.
+#[derive(Default)]
+pub(crate) struct Board {
+    state: Mutex<BoardState>,
+    /// Told when something changes.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct BoardState {
+    all: VecDeque<Adaptation>,
+    last: u64,
+    /// The one that is to stop.
+    stop: Option<u64>,
+    is_ending: bool,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, BoardState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for an adaptation; one that waits or runs already is that one.
+    pub(crate) fn ask(&self, user: &UserId, asked: bool) -> Adaptation {
+        let mut state = self.lock();
+        let open = |a: &&mut Adaptation| a.user == *user && !a.state.is_over();
+        if let Some(open) = state.all.iter_mut().find(open) {
+            open.asked |= asked;
+            return open.clone();
+        }
+        state.last += 1;
+        let new = Adaptation {
+            id: state.last,
+            user: user.clone(),
+            asked,
+            queued: Timestamp::now(),
+            began: None,
+            ended: None,
+            state: AdaptationState::Waiting,
+        };
+        state.all.push_back(new.clone());
+        if state.all.len() > REMEMBERED
+            && let Some(oldest) = state.all.iter().position(|a| a.state.is_over())
+        {
+            state.all.remove(oldest);
+        }
+        self.changed.notify_all();
+        new
+    }
+
+    /// The adaptations, latest first.
+    pub(crate) fn list(&self, user: Option<&UserId>) -> Vec<Adaptation> {
+        let state = self.lock();
+        let of_user = |a: &&Adaptation| user.is_none_or(|user| a.user == *user);
+        state.all.iter().rev().filter(of_user).cloned().collect()
+    }
+
+    /// Takes a user's adaptations away: one that runs is stopped, and it is waited for that.
+    pub(crate) fn forget(&self, user: &UserId) {
+        let mut state = self.lock();
+        loop {
+            state
+                .all
+                .retain(|a| a.user != *user || matches!(a.state, AdaptationState::Running { .. }));
+            let Some(running) = state.all.iter().find(|a| a.user == *user).map(|a| a.id) else {
+                return;
+            };
+            state.stop = Some(running);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// From now on nothing is begun, and what runs stops at its next step.
+    pub(crate) fn end(&self) {
+        self.lock().is_ending = true;
+        self.changed.notify_all();
+    }
+
+    fn is_ending(&self) -> bool {
+        self.lock().is_ending
+    }
+
+    /// Changes one of them.
+    fn set(&self, id: u64, change: impl FnOnce(&mut Adaptation)) {
+        if let Some(own) = self.lock().all.iter_mut().find(|a| a.id == id) {
+            change(own);
+        }
+        self.changed.notify_all();
+    }
+
+    fn is_to_stop(&self, id: u64) -> bool {
+        let state = self.lock();
+        state.is_ending || state.stop == Some(id)
+    }
+
+    /// Takes the next one that waits, or waits for one, but no longer than this.
+    fn next(&self, most: Duration) -> Option<Adaptation> {
+        let until = Instant::now() + most;
+        let mut state = self.lock();
+        loop {
+            if state.is_ending {
+                return None;
+            }
+            // What somebody asked for comes first.
+            let waits = |a: &Adaptation| a.state == AdaptationState::Waiting;
+            let next = state.all.iter().position(|a| waits(a) && a.asked);
+            let next = next.or_else(|| state.all.iter().position(waits));
+            if let Some(next) = next.and_then(|at| state.all.get_mut(at)) {
+                next.began = Some(Timestamp::now());
+                next.state = AdaptationState::Running { period: 0, done: 0, steps: 0 };
+                return Some(next.clone());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// While answers are written, the training rests for this many times as long as it has worked.
+const REST: u32 = 4;
+
+/// Users that are looked at in one go.
+const PAGE: usize = 256;
+
+/// The most users whose last attempt is remembered.
+const TRIED: usize = 10_000;
+
+/// Learns, one user after the other.
+pub(crate) struct Learner {
+    pub(crate) model: Arc<dyn LanguageModel>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) people: Arc<People>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) policy: Option<LearningPolicy>,
+    pub(crate) judge: Option<Judge>,
+}
+
+impl Learner {
+    /// Works until the board says that it is to end.
+    pub(crate) fn run(self) {
+        step_back();
+        let every = self.policy.map_or(Duration::from_secs(3600), |policy| policy.every);
+        let mut due = Due::default();
+        while !self.board.is_ending() {
+            if let Some(next) = self.board.next(every) {
+                self.adapt(&next);
+                due.note(&self, &next.user);
+                continue;
+            }
+            if let Some(policy) = self.policy {
+                due.look(&self, policy);
+            }
+        }
+    }
+
+    fn adapt(&self, adaptation: &Adaptation) {
+        let Adaptation { id, user, .. } = adaptation;
+        // A bug in one person's adaptation ends neither the others' nor the wait for this one.
+        let learned = catch_unwind(AssertUnwindSafe(|| self.learn(*id, user)));
+        let state = learned.unwrap_or_else(|_| AdaptationState::Failed {
+            reason: "an internal error, which is a bug; the log says more".into(),
+        });
+        self.people.refresh(user);
+        {
+            let mut counted = self.shared.counters.lock();
+            match &state {
+                AdaptationState::Failed { reason } => {
+                    tracing::warn!("user {user}: not adapted: {reason}");
+                    counted.stats.failed_adaptations += 1;
+                }
+                AdaptationState::Learned { generations, .. } if !generations.is_empty() => {
+                    counted.stats.adaptations += 1;
+                }
+                _ => {}
+            }
+        }
+        self.board.set(*id, |own| {
+            own.state = state;
+            own.ended = Some(Timestamp::now());
+        });
+    }
+
+    fn learn(&self, id: u64, user: &UserId) -> AdaptationState {
+        let failed = |error: spring_core::Error| match error.is_stopped() {
+            true => AdaptationState::Stopped,
+            false => AdaptationState::Failed { reason: error.to_string() },
+        };
+        let before = match self.store.version(user) {
+            Ok(version) => version.generation(),
+            Err(error) => return failed(error.into()),
+        };
+        let mut worked = Instant::now();
+        let mut follow = |event: Event<'_>| self.on(id, event, &mut worked);
+        let plan = PeriodPlan::default();
+        let learned = match adapt(&*self.model, &self.store, user, plan, &mut follow) {
+            Ok(learned) => learned,
+            Err(error) => return failed(error),
+        };
+        let generations = learned.iter().map(|learned| learned.generation).collect();
+        let kept = match &self.judge {
+            Some(judge) if !learned.is_empty() => judge.keeps(user, before, &learned),
+            _ => Ok(true),
+        };
+        match kept {
+            Ok(false) => match self.store.rollback(user, Some(before)) {
+                Ok(_) => AdaptationState::Learned { generations, kept: false },
+                Err(error) => failed(error.into()),
+            },
+            Ok(true) => AdaptationState::Learned { generations, kept: true },
+            Err(reason) => AdaptationState::Failed { reason },
+        }
+    }
+
+    /// Follows a training, and lets answers go first.
+    fn on(&self, id: u64, event: Event<'_>, worked: &mut Instant) -> ControlFlow<()> {
+        match event {
+            Event::Period { period, .. } => self.board.set(id, |own| {
+                own.state = AdaptationState::Running { period, done: 0, steps: 0 };
+            }),
+            Event::Training { done, steps, .. } => self.board.set(id, |own| {
+                if let AdaptationState::Running { period, .. } = own.state {
+                    own.state = AdaptationState::Running { period, done, steps };
+                }
+            }),
+            _ => {}
+        }
+        self.shared.activity.wait_until_idle(worked.elapsed() * REST);
+        *worked = Instant::now();
+        match self.board.is_to_stop(id) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Lets answers have the processor before this thread and those that it starts: on Linux, where a
+/// priority is a thread's own.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(19) {
+        tracing::debug!("the learner keeps its priority: {error}");
+    }
+}
+
+/// Looks for users with new texts.
+#[derive(Default)]
+struct Due {
+    last: Option<UserId>,
+    /// What there was left to learn, and the generation, after a user's last turn: what failed, or
+    /// was not kept, is not tried again before something changes.
+    tried: HashMap<UserId, (u64, u32)>,
+}
+
+impl Due {
+    /// Remembers what is left of a user whose turn it was.
+    fn note(&mut self, learner: &Learner, user: &UserId) {
+        if self.tried.len() >= TRIED {
+            self.tried.clear();
+        }
+        match learner.store.user(user) {
+            Ok(left) => drop(self.tried.insert(user.clone(), (left.pending, left.generation))),
+            Err(_) => drop(self.tried.remove(user)),
+        }
+    }
+
+    fn look(&mut self, learner: &Learner, policy: LearningPolicy) {
+        let store = &learner.store;
+        let is_idle = learner.shared.activity.idle_for() >= policy.idle;
+        let page = match store.users_to_adapt(self.last.as_ref(), PAGE) {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!("who has new texts cannot be read: {error}");
+                return;
+            }
+        };
+        self.last = if page.len() == PAGE { page.last().cloned() } else { None };
+        for user in page {
+            // A user who is removed meanwhile is none to learn.
+            let Ok(summary) = store.user(&user) else { continue };
+            let (pending, generation) = (summary.pending, summary.generation);
+            if self.tried.get(&user) == Some(&(pending, generation)) {
+                continue;
+            }
+            if pending >= policy.pending || is_idle {
+                learner.board.ask(&user, false);
+            }
+        }
+    }
+}

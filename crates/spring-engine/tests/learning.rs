@@ -1,0 +1,147 @@
+//! Learning while answers are written.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{alone, ask, collect, engine, ingest, store, texts, user, wait_for};
+use spring_engine::{
+    AdaptationState, EngineConfig, Input, Judge, LearningPolicy, Request, channel,
+};
+
+fn of(name: &str) -> Request {
+    Request::new(Input::prompt("About soup")).of_user(user(name))
+}
+
+fn ended(engine: &spring_engine::Engine, name: &str) -> AdaptationState {
+    wait_for("the adaptation", || {
+        let all = engine.adaptations(Some(&user(name)));
+        all.first().is_some_and(|latest| latest.state.is_over())
+    });
+    engine.adaptations(Some(&user(name))).remove(0).state
+}
+
+#[test]
+fn a_new_generation_answers_the_next_request_and_a_running_answer_keeps_its_own() {
+    let store = store();
+    let engine = engine(&store, EngineConfig::default());
+    let before = ask(&engine, of("ada"));
+    assert_eq!(before.records[0].generation, 1);
+    let (sink, running) = channel(1);
+    engine.submit(of("ada"), sink).unwrap();
+
+    ingest(&store, &texts("ada", 20..32));
+    let asked = engine.adapt(&user("ada")).unwrap();
+    assert_eq!(engine.adapt(&user("ada")).unwrap().id, asked.id, "one at a time");
+    let learned = ended(&engine, "ada");
+    assert_eq!(learned, AdaptationState::Learned { generations: vec![2], kept: true });
+
+    let (sink, next) = channel(64);
+    let receipt = engine.submit(of("ada"), sink).unwrap();
+    assert_eq!((receipt.generation, receipt.version.unwrap().generation()), (2, 2));
+    let next = collect(next, 1).unwrap();
+    assert_eq!(next.records, [alone(&store, "ada", "About soup", |_| {})]);
+    assert_ne!(next.texts, before.texts);
+    assert_eq!(collect(running, 1).unwrap(), before);
+
+    // The same as what adapting without an engine learns, with nobody asking meanwhile.
+    let other = common::store();
+    ingest(&other, &texts("ada", 20..32));
+    let model = common::model();
+    let plan = spring_core::PeriodPlan::default();
+    spring_core::adapt(&*model, &other, &user("ada"), plan, &mut ()).unwrap();
+    assert_eq!(next.records, [alone(&other, "ada", "About soup", |_| {})]);
+    // Another process that goes back is seen, too.
+    store.rollback(&user("ada"), Some(1)).unwrap();
+    assert_eq!(ask(&engine, of("ada")), before);
+    let stats = engine.stats();
+    assert_eq!((stats.adaptations, stats.failed_adaptations), (1, 0));
+    assert!(stats.cache.hits > 0 && stats.cache.misses > 0, "{stats:?}");
+}
+
+#[test]
+fn who_has_enough_new_texts_is_adapted_unasked_and_others_when_nobody_asks() {
+    let store = store();
+    let policy = LearningPolicy {
+        pending: 10,
+        idle: Duration::from_secs(3600),
+        every: Duration::from_millis(5),
+    };
+    let config = EngineConfig { learning: Some(policy), ..EngineConfig::default() };
+    let busy = engine(&store, config.clone());
+    ingest(&store, &texts("bob", 20..30));
+    assert_eq!(ended(&busy, "bob"), AdaptationState::Learned { generations: vec![2], kept: true });
+    assert!(!busy.adaptations(None)[0].asked);
+    // Dan has three, and three are too few.
+    assert_eq!(busy.adaptations(Some(&user("dan"))), []);
+    drop(busy);
+
+    let policy = LearningPolicy { idle: Duration::ZERO, ..policy };
+    let idle = engine(&store, EngineConfig { learning: Some(policy), ..config });
+    assert_eq!(ended(&idle, "dan"), AdaptationState::Learned { generations: vec![1], kept: true });
+    assert_eq!(ask(&idle, of("dan")).records[0].generation, 1);
+}
+
+#[test]
+fn what_the_judge_does_not_keep_is_rolled_back_and_not_tried_again() {
+    let store = store();
+    let before = alone(&store, "cy", "About soup", |_| {});
+    let judge = Judge::new(|user, before, learned| {
+        assert_eq!((user.as_str(), before, learned.len()), ("cy", 1, 1));
+        Ok(false)
+    });
+    let policy =
+        LearningPolicy { pending: 5, idle: Duration::ZERO, every: Duration::from_millis(5) };
+    store.forget(&user("dan")).unwrap();
+    let config =
+        EngineConfig { judge: Some(judge), learning: Some(policy), ..EngineConfig::default() };
+    let engine = engine(&store, config);
+    ingest(&store, &texts("cy", 20..27));
+    let rolled_back = AdaptationState::Learned { generations: vec![2], kept: false };
+    assert_eq!(ended(&engine, "cy"), rolled_back);
+    assert_eq!(ask(&engine, of("cy")).records, [before]);
+    std::thread::sleep(Duration::from_millis(60));
+    assert_eq!(engine.adaptations(None).len(), 1);
+}
+
+#[test]
+fn an_adaptation_ends_with_the_engine_and_with_its_user_and_leaves_nothing_half_done() {
+    let store = store();
+    let engine = engine(&store, EngineConfig::default());
+    ingest(&store, &texts("ada", 20..60));
+    engine.adapt(&user("ada")).unwrap();
+    let is_running = |engine: &spring_engine::Engine| {
+        let all = engine.adaptations(Some(&user("ada")));
+        all.first().is_some_and(|a| !matches!(a.state, AdaptationState::Waiting))
+    };
+    wait_for("its begin", || is_running(&engine));
+    engine.drain(Duration::from_secs(10));
+    let state = engine.adaptations(Some(&user("ada"))).remove(0).state;
+    // It may have been quick.
+    let stopped = state == AdaptationState::Stopped;
+    assert!(stopped || matches!(state, AdaptationState::Learned { .. }), "{state:?}");
+    assert_eq!(store.user(&user("ada")).unwrap().generation, if stopped { 1 } else { 2 });
+
+    let engine = common::engine(&store, EngineConfig::default());
+    engine.adapt(&user("ada")).unwrap();
+    store.forget(&user("ada")).unwrap();
+    engine.forget(&user("ada"));
+    assert_eq!(engine.adaptations(Some(&user("ada"))), []);
+    assert!(store.user(&user("ada")).is_err());
+    assert!(engine.adapt(&user("ada")).is_err());
+}
+
+#[test]
+fn answers_that_are_written_while_somebody_is_adapted_are_the_same() {
+    let store = store();
+    let engine = engine(&store, EngineConfig::default());
+    let expected = ask(&engine, of("bob"));
+    ingest(&store, &texts("ada", 20..60));
+    engine.adapt(&user("ada")).unwrap();
+    for _ in 0..20 {
+        assert_eq!(ask(&engine, of("bob")), expected);
+    }
+    ended(&engine, "ada");
+}

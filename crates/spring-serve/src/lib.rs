@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+// The description is one large literal of JSON.
+#![recursion_limit = "512"]
+
+mod admission;
+mod app;
+mod body;
+mod config;
+mod error;
+mod fields;
+mod guard;
+mod metrics;
+mod naming;
+mod openai;
+mod openapi;
+mod page;
+mod paths;
+mod person;
+mod routes;
+mod server;
+mod service;
+mod workers;
+
+pub use config::{Limits, ServeConfig, UnknownUsers};
+pub use server::{ServeError, Server, Shutdown};
+pub use service::*;

@@ -1,0 +1,76 @@
+//! `/v1/users`, `/v1/users/{user}`, `/v1/users/{user}/consent`
+
+use axum::{
+    body::Body,
+    extract::{Extension, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+
+use super::{List, OfUser, Parameters, json};
+use crate::{
+    app::Shared,
+    body,
+    error::{ApiError, ApiResult},
+    fields::Fields,
+    guard::Caller,
+    workers::Lane,
+};
+
+pub(crate) async fn list(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    mut parameters: Parameters,
+) -> ApiResult<Response> {
+    if !caller.names_users() {
+        return Err(ApiError::forbidden("the key of one user does not list the others"));
+    }
+    let page = parameters.page()?;
+    json(&List::of(app.call(Lane::Short, move |service| service.users(&page)).await?))
+}
+
+pub(crate) async fn one(State(app): State<Shared>, of: OfUser) -> ApiResult<Response> {
+    json(&app.call(Lane::Short, move |service| service.user(&of.user)).await?)
+}
+
+/// 201 for a new user, 200 for one who is there.
+pub(crate) async fn create(State(app): State<Shared>, of: OfUser) -> ApiResult<Response> {
+    let user = of.user.clone();
+    let made = app.call(Lane::Short, move |service| {
+        let new = service.create_user(&user)?;
+        Ok((new, service.user(&user)?))
+    });
+    let made = made.await;
+    let (new, info) = of.acted(&app, "user.create", None, made).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, json(&info)?).into_response())
+}
+
+pub(crate) async fn delete(State(app): State<Shared>, of: OfUser) -> ApiResult<Response> {
+    let user = of.user.clone();
+    let receipt = app.call(Lane::Long, move |service| service.delete_user(&user)).await;
+    json(&of.acted(&app, "user.delete", None, receipt).await?)
+}
+
+pub(crate) async fn consent(State(app): State<Shared>, of: OfUser) -> ApiResult<Response> {
+    json(&app.call(Lane::Short, move |service| service.consent(&of.user)).await?)
+}
+
+pub(crate) async fn consents(
+    State(app): State<Shared>,
+    of: OfUser,
+    body: Body,
+) -> ApiResult<Response> {
+    let mut fields = Fields::parse(&body::read(body, &app.config.limits).await?)?;
+    let Some(keep) = fields.boolean("keep_conversations")? else {
+        let message = "keep_conversations is missing: true or false";
+        return Err(ApiError::invalid("keep_conversations", message));
+    };
+    let user = of.user.clone();
+    let said = app.call(Lane::Short, move |service| {
+        service.create_user(&user)?;
+        service.set_consent(&user, keep)
+    });
+    let said = said.await;
+    json(&of.acted(&app, "consent.set", Some(keep.to_string()), said).await?)
+}

@@ -1,0 +1,79 @@
+//! Keys and the audit log.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// What a key's owner may do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Is this user, and never sees another.
+    User(String),
+    /// May name users, by header or field: a program that speaks for many.
+    Gateway,
+    /// May do everything.
+    Admin,
+}
+
+/// A key, without what opens it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Its name in logs, metrics and limits; unique, and no secret.
+    pub id: String,
+    /// What its owner may do.
+    pub access: Access,
+}
+
+/// The SHA-256 of a key's token, which is what a state keeps.
+///
+/// A plain hash is right here, unlike for passwords: a token is 32 random bytes, so there is
+/// nothing to try through, and a slow hash would only make every request slow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyHash(pub [u8; 32]);
+
+impl KeyHash {
+    /// Of a token, as the client sends it.
+    pub fn of(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).into())
+    }
+}
+
+impl std::fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyHash(…)")
+    }
+}
+
+/// A new token and its hash: 32 bytes from the system's random numbers. The token is shown once
+/// and kept nowhere.
+///
+/// # Errors
+///
+/// The system has no random numbers.
+pub fn new_key() -> std::io::Result<(String, KeyHash)> {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    let token = format!("sk-spring-{}", URL_SAFE_NO_PAD.encode(bytes));
+    let hash = KeyHash::of(&token);
+    Ok((token, hash))
+}
+
+/// An administrative act; no text of a user is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditEvent {
+    /// Seconds since 1970.
+    pub time: u64,
+    /// The key's id; empty where there are no keys.
+    pub key: String,
+    /// `user.create`, `user.delete`, `user.export`, `user.import`, `interaction.delete`, `adapt`,
+    /// `rollback`, `consent.set`.
+    pub act: &'static str,
+    /// Whose state was touched.
+    pub user: Option<String>,
+    /// What of it: an id or a number.
+    pub object: Option<String>,
+    /// The answer's HTTP status.
+    pub status: u16,
+    /// The request's id.
+    pub request_id: String,
+}

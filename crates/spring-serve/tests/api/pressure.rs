@@ -1,0 +1,264 @@
+//! Many clients, clients that go, slow ones, and the server's end.
+
+use std::{thread, time::Duration};
+
+use serde_json::{Value, json};
+use spring_serve::{Limits, ServeConfig};
+
+use crate::common::{Running, Stream};
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn ask(text: &str, stream: bool) -> Value {
+    json!({"model": "echo", "stream": stream, "messages": [{"role": "user", "content": text}]})
+}
+
+/// A stream whose first piece has come.
+fn opened(server: &Running, text: &str) -> Stream {
+    let mut stream = server.client.stream(CHAT, &ask(text, true));
+    assert_eq!(stream.head.status, 200);
+    stream.until("assistant");
+    stream
+}
+
+#[test]
+fn work_ends_when_its_client_goes_wherever_it_is() {
+    let server = Running::start();
+    // In the queue, in prefill, and while tokens are written.
+    for (index, text) in ["!queue", "!hang", "!flood"].iter().enumerate() {
+        drop(opened(&server, text));
+        server.service.wait_cancelled(index + 1);
+    }
+    // Without a stream, there is nothing to write to a client that is gone.
+    for (index, text) in ["!queue", "!hang"].iter().enumerate() {
+        let mut socket = server.client.connect();
+        let body = ask(text, false).to_string();
+        let head = format!(
+            "POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        std::io::Write::write_all(&mut socket, (head + &body).as_bytes()).unwrap();
+        server.service.wait_requests(4 + index);
+        drop(socket);
+        server.service.wait_cancelled(4 + index);
+    }
+}
+
+#[test]
+fn a_client_that_goes_takes_nobody_with_it() {
+    let server = Running::start();
+    let waiting = opened(&server, "!queue");
+    let mut other = opened(&server, "!pace and more text to write, slowly");
+    drop(waiting);
+    let cancelled = server.service.wait_cancelled(1);
+    let rest = other.until("[DONE]");
+    assert!(rest.contains("\"finish_reason\":\"stop\""));
+    assert_eq!(cancelled.len(), 1);
+    assert_eq!(server.client.post(CHAT, &ask("hi", false)).status, 200);
+}
+
+#[test]
+fn a_full_queue_is_said_in_time_and_with_a_wait() {
+    let limits = Limits { answers: 3, answers_per_key: 2, ..Limits::default() };
+    let server = Running::with_keys(ServeConfig { limits, ..ServeConfig::default() });
+    let gateway = server.client.with_key("gateway");
+    let admin = server.client.with_key("admin");
+    let hang = |client: &crate::common::Client| {
+        let mut stream = client.stream(CHAT, &ask("!hang", true));
+        stream.until("assistant");
+        stream
+    };
+    let first = hang(&gateway);
+    let _second = hang(&gateway);
+    let full = gateway.post(CHAT, &ask("hi", true));
+    assert_eq!((full.status, full.code()), (429, "slow_down".into()));
+    assert_eq!(full.json()["error"]["type"], "rate_limit_error");
+    let _third = hang(&admin);
+    let all_full = admin.post(CHAT, &ask("hi", false));
+    assert_eq!((all_full.status, all_full.code()), (503, "server_is_overloaded".into()));
+    for reply in [full, all_full] {
+        let seconds: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        let milliseconds: u64 = reply.header("retry-after-ms").unwrap().parse().unwrap();
+        assert!((1..=120).contains(&seconds) && milliseconds <= 120_000);
+    }
+    // What is not an answer is not in the queue.
+    assert_eq!(admin.get("/v1/models").status, 200);
+    drop(first);
+    server.service.wait_cancelled(1);
+    let mut again = 503;
+    for _ in 0..300 {
+        again = gateway.post(CHAT, &ask("hi", false)).status;
+        if again == 200 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(again, 200);
+}
+
+#[test]
+fn the_engines_own_refusals_keep_their_waits() {
+    let server = Running::start();
+    let reply = server.client.post(CHAT, &ask("!overloaded", true));
+    assert_eq!((reply.status, reply.code()), (503, "server_is_overloaded".into()));
+    assert_eq!(reply.header("retry-after-ms"), Some("1500"));
+    assert_eq!(reply.header("retry-after"), Some("2"));
+    let reply = server.client.post(CHAT, &ask("!slow_down", true));
+    assert_eq!((reply.status, reply.code()), (429, "slow_down".into()));
+    assert_eq!(reply.header("retry-after"), Some("1"));
+}
+
+#[test]
+fn a_key_that_asks_too_often_is_slowed_down_alone() {
+    let limits = Limits { requests_per_minute: 3, ..Limits::default() };
+    let server = Running::with_keys(ServeConfig { limits, ..ServeConfig::default() });
+    let ada = server.client.with_key("ada");
+    for _ in 0..3 {
+        assert_eq!(ada.get("/v1/models").status, 200);
+    }
+    let reply = ada.get("/v1/models");
+    assert_eq!((reply.status, reply.code()), (429, "slow_down".into()));
+    assert!(reply.header("retry-after").is_some());
+    assert_eq!(server.client.with_key("bob").get("/v1/models").status, 200);
+    assert_eq!(server.client.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_silent_stream_is_kept_alive_by_comments_and_then_by_empty_chunks() {
+    let limits = Limits {
+        keep_alive: Duration::from_millis(100),
+        empty_chunk: Duration::from_millis(350),
+        ..Limits::default()
+    };
+    let server = Running::with_limits(limits);
+    let reply = server.client.stream(CHAT, &ask("!wait", true)).whole();
+    let text = reply.text();
+    assert!(text.contains("\n\n: keep-alive\n\ndata: "), "{text}");
+    let data: String = text.replace(": keep-alive\n\n", "");
+    let empty = data
+        .split("\n\n")
+        .skip(1)
+        .filter(|event| event.contains(r#""delta":{"content":""}"#))
+        .count();
+    assert!(empty >= 1, "{text}");
+    assert!(text.ends_with("data: [DONE]\n\n"));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_left() {
+    let limits = Limits { write_time: Duration::from_millis(200), ..Limits::default() };
+    let server = Running::with_limits(limits);
+    let _unread = opened(&server, "!flood");
+    server.service.wait_cancelled(1);
+    assert_eq!(server.client.post(CHAT, &ask("hi", false)).status, 200);
+}
+
+#[test]
+fn an_answer_that_takes_too_long_is_cut_with_an_error() {
+    let limits = Limits { answer_time: Duration::from_millis(200), ..Limits::default() };
+    let server = Running::with_limits(limits);
+    let reply = server.client.stream(CHAT, &ask("!hang", true)).whole();
+    assert_eq!(reply.events().last().unwrap()["error"]["code"], "answer_timeout");
+    let reply = server.client.post(CHAT, &ask("!hang", false));
+    assert_eq!((reply.status, reply.code()), (504, "answer_timeout".into()));
+    assert_eq!(reply.header("x-should-retry"), Some("false"));
+    server.service.wait_cancelled(2);
+}
+
+#[test]
+fn a_shutdown_lets_running_answers_finish_and_takes_no_new_ones() {
+    let mut server = Running::start();
+    let mut running = opened(&server, "!pace and more text to write, slowly");
+    server.shutdown.shut_down();
+    let ready = server.client.get("/readyz");
+    assert_eq!(ready.status, 503);
+    let refused = server.client.post(CHAT, &ask("hi", false));
+    assert_eq!((refused.status, refused.code()), (503, "server_shutting_down".into()));
+    assert!(refused.header("retry-after").is_some());
+    let rest = running.until("[DONE]");
+    assert!(rest.contains("\"finish_reason\":\"stop\""), "{rest}");
+    server.join();
+    assert!(std::net::TcpStream::connect(server.client.address).is_err());
+}
+
+#[test]
+fn what_does_not_finish_in_time_is_cut_with_an_error() {
+    let limits = Limits { drain_time: Duration::from_millis(100), ..Limits::default() };
+    let mut server = Running::with_limits(limits);
+    let running = opened(&server, "!hang");
+    server.shutdown.shut_down();
+    let reply = running.whole();
+    assert_eq!(reply.events().last().unwrap()["error"]["code"], "server_shutting_down");
+    server.service.wait_cancelled(1);
+    server.join();
+}
+
+#[test]
+fn slow_heads_and_slow_bodies_are_left() {
+    let limits = Limits {
+        head_time: Duration::from_millis(200),
+        body_time: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let server = Running::with_limits(limits);
+    let read = |sent: &str| {
+        let mut socket = server.client.connect();
+        std::io::Write::write_all(&mut socket, sent.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = std::io::Read::read_to_string(&mut socket, &mut answer);
+        answer
+    };
+    // Both end, though the client says nothing more.
+    read("GET /healthz HTTP/1.1\r\nHost: loc");
+    read("");
+    let slow = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
+    let answer = read(slow);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("body_timeout"), "{answer}");
+}
+
+#[test]
+fn more_connections_than_there_is_room_for_wait() {
+    let server = Running::with_limits(Limits { connections: 2, ..Limits::default() });
+    let first = opened(&server, "!hang");
+    let second = opened(&server, "!hang");
+    let client = server.client.clone();
+    let third = thread::spawn(move || client.get("/healthz").status);
+    drop(first);
+    assert_eq!(third.join().unwrap(), 200);
+    drop(second);
+}
+
+#[test]
+fn many_clients_at_once_each_get_their_own() {
+    let server = Running::start();
+    for user in 0..16 {
+        server.client.put(&format!("/v1/users/u{user}"), &json!({}));
+    }
+    thread::scope(|scope| {
+        for user in 0..16 {
+            let client = &server.client;
+            scope.spawn(move || {
+                for round in 0..4 {
+                    let body = json!({
+                        "model": format!("echo:u{user}"), "stream": round % 2 == 0,
+                        "messages": [{"role": "user", "content": "who?"}],
+                    });
+                    let reply = client.post(CHAT, &body);
+                    let said: String = match round % 2 {
+                        0 => reply
+                            .events()
+                            .iter()
+                            .filter_map(|event| event["choices"][0]["delta"]["content"].as_str())
+                            .collect(),
+                        _ => reply.json()["choices"][0]["message"]["content"]
+                            .as_str()
+                            .unwrap()
+                            .to_owned(),
+                    };
+                    assert_eq!(said, format!("u{user}: who?"));
+                }
+            });
+        }
+    });
+}
