@@ -112,6 +112,15 @@ fn is_number(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
 }
 
+/// A number or a truth value as a float.
+pub(super) fn as_float(value: &Value) -> Option<f64> {
+    match value.kind() {
+        ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        ValueKind::Number => f64::try_from(value.clone()).ok(),
+        _ => None,
+    }
+}
+
 /// A number without its fraction.
 fn whole(value: &Value) -> Result<i128, Error> {
     let wanted = || bad(format!("%: a number is wanted, and not {}", repr(value)));
@@ -120,8 +129,7 @@ fn whole(value: &Value) -> Result<i128, Error> {
     }
     match i128::try_from(value.clone()) {
         Ok(number) if value.is_integer() || value.kind() == ValueKind::Bool => Ok(number),
-        _ => f64::try_from(value.clone())
-            .ok()
+        _ => as_float(value)
             .filter(|number| number.is_finite())
             .map(|number| number.trunc() as i128)
             .ok_or_else(wanted),
@@ -168,8 +176,8 @@ impl Place {
                 });
             }
             'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
-                let number = f64::try_from(value.clone()).ok().filter(|_| is_number(value));
-                let number = number.ok_or_else(|| bad(format!("%{kind}: a number is wanted")))?;
+                let number =
+                    as_float(value).ok_or_else(|| bad(format!("%{kind}: a number is wanted")))?;
                 return Ok(self.float(kind, number));
             }
             other => return Err(bad(format!("%{other}: a place of no known kind"))),

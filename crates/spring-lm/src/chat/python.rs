@@ -7,7 +7,7 @@ use minijinja::{
 };
 
 use super::{
-    printf::printf,
+    printf::{as_float, printf},
     source::{REMAINDER, SEQUENCE},
     text::{is_printable, python_str, tojson},
 };
@@ -199,10 +199,7 @@ fn float(value: &Value, positional: Rest<Value>, named: Kwargs) -> Result<Value,
     let [default] = arguments(["default"], &positional, &named)?;
     let parsed = match value.as_str() {
         Some(text) => text.trim().replace('_', "").parse::<f64>().ok(),
-        None => {
-            let is_number = matches!(value.kind(), ValueKind::Bool | ValueKind::Number);
-            f64::try_from(value.clone()).ok().filter(|_| is_number)
-        }
+        None => as_float(value),
     };
     Ok(parsed.map_or(default.unwrap_or(Value::from(0.0)), Value::from))
 }
@@ -279,21 +276,15 @@ fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
             Ok(Value::from(if across { rest + right_value } else { rest }))
         }
         (Some(_), Some(0)) => Err(zero()),
-        _ => {
-            let [left, right] = [left, right].map(|value| {
-                let number = matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
-                f64::try_from(value.clone()).ok().filter(|_| number)
-            });
-            match (left, right) {
-                (_, Some(0.0)) => Err(zero()),
-                (Some(left), Some(right)) => {
-                    let rest = left % right;
-                    let across = rest != 0.0 && (rest < 0.0) != (right < 0.0);
-                    Ok(Value::from(if across { rest + right } else { rest }))
-                }
-                _ => Err(bad("% wants two numbers, or a string on its left")),
+        _ => match (as_float(left), as_float(right)) {
+            (_, Some(0.0)) => Err(zero()),
+            (Some(left), Some(right)) => {
+                let rest = left % right;
+                let across = rest != 0.0 && (rest < 0.0) != (right < 0.0);
+                Ok(Value::from(if across { rest + right } else { rest }))
             }
-        }
+            _ => Err(bad("% wants two numbers, or a string on its left")),
+        },
     }
 }
 

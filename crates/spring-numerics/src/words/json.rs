@@ -163,7 +163,7 @@ mod tests {
             ("{\"inner\": {}}", "line 1: `inner`: an object where a list is wanted"),
             ("{\"inner\": [{}]}", "line 1: `inner[0]`: `count` is missing"),
             ("{\"inner\": [], \"x\": 1}", "line 1: `x`: there is no `x` here; `inner` is known"),
-            ("[1, 2]", "line 1: 2 values where an object with 1 element is wanted"),
+            ("[1, 2]", "line 1: `[0]`: the number 1 where a list is wanted"),
             (
                 "{\"inner\": [], }",
                 "not JSON at line 1, column 15: a comma before the end of a list or an object",

@@ -272,7 +272,18 @@ impl Folder {
     /// Reads the checksums, with which everything that is read from now on is compared.
     pub(super) fn expect_sums(&self) -> Result<()> {
         let mut sums = BTreeMap::new();
-        for (line, number) in self.whole(SUMS, MAX_SUMS)?.lines().zip(1..) {
+        let text = match self.whole(SUMS, MAX_SUMS) {
+            Err(TransferError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let reason = "it is not there, and an export of this format has it; copy the \
+                              folder anew";
+                return Err(self.wrong(SUMS, None, reason));
+            }
+            other => other?,
+        };
+        if !text.ends_with('\n') {
+            return Err(self.wrong(SUMS, None, "it is cut short; copy the folder anew"));
+        }
+        for (line, number) in text.lines().zip(1..) {
             let Some((sum, file)) = line.split_once("  ").filter(|(sum, _)| sum.len() == 64) else {
                 let reason = "a SHA-256 in hexadecimal digits, two spaces and a file are wanted";
                 return Err(self.wrong(SUMS, Some(number), reason));
