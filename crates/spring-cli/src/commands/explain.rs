@@ -34,9 +34,9 @@ pub struct Shown {
 }
 
 /// What the letters of the method's terms stand for.
-pub const TERMS: &str = "N: how much worse the adapter explains a text than the base does, \
-                         Q: how well the base\nexplains it, both in nats per token; S, the drift \
-                         score: N + α·Q.";
+pub const TERMS: &str = "N: how much worse the adapter explains a text than the base does; Q: how \
+                         well the\nbase explains it; both in nats per token. S, the drift score: \
+                         N + α·Q.";
 
 pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     let path = &command.state.state;
@@ -415,7 +415,7 @@ pub fn buffer_table(
         other => other,
     };
     output::line(&format!(
-        "\nBuffer: {} texts of at most {} by policy {}:\n{kept}; the highest drift score first",
+        "\nBuffer: {} texts of at most {} by policy {}:\n{kept}; highest score first",
         buffer.len(),
         config.buffer.capacity,
         policy.name()
