@@ -407,15 +407,15 @@ pub fn buffer_table(
 ) -> Result<()> {
     let policy = config.buffer.policy;
     let kept = match policy.name() {
-        "residual" => "those with the highest drift score after the update",
+        "residual" => "the highest drift scores",
         "reservoir" => "a random sample of what was selected",
         "recency" => "the newest",
-        "balanced_periods" => "those with the highest drift score of each period",
+        "balanced_periods" => "the highest drift scores of each period",
         "diversity" => "those least like each other",
         other => other,
     };
     output::line(&format!(
-        "\nBuffer: {} texts of at most {} by policy {}:\n{kept}; highest score first",
+        "\nBuffer: {} texts of at most {} by policy {}: {kept}",
         buffer.len(),
         config.buffer.capacity,
         policy.name()
