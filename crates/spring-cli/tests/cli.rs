@@ -325,3 +325,42 @@ fn an_update_that_explains_its_own_texts_worse_is_not_committed() {
     succeeds(&["adapt", "--state", &place.state]);
     assert_eq!(place.users()[0]["generation"], 2);
 }
+
+#[test]
+fn answers_end_by_the_length_of_the_persons_own_texts_and_the_models_own_penalty() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = copy_of_the_model(dir.path());
+    std::fs::write(model.join("generation_config.json"), r#"{"repetition_penalty": 1.05}"#)
+        .unwrap();
+    let model = model.to_str().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let state = path("me.db");
+    let said = succeeds(&["init", "--state", &state, "--model", model]);
+    assert!(said.contains("repetition penalty 1.05"), "{said}");
+    let other = path("other.db");
+    let set = ["--set", "decoding.penalties.repetition=1.2", "--json"];
+    let json = succeeds(&[&["init", "--state", &other, "--model", model][..], &set].concat());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!((json["repetition_penalty"].as_f64().unwrap() - 1.2).abs() < 1e-6, "{json}");
+
+    let texts = path("ada.jsonl");
+    let lines: String = (1..=9).map(|i| line("ada", &i.to_string(), i, "A day of rain.")).collect();
+    std::fs::write(&texts, lines).unwrap();
+    succeeds(&["ingest", "--state", &state, &texts]);
+    let answer = || -> Value {
+        let generate = ["generate", "--state", &state, "--prompt", "Write.", "--json"];
+        serde_json::from_str(&succeeds(&generate)).unwrap()
+    };
+    let most = |answer: &Value| answer["answer"]["decoding"]["max_new_tokens"].as_u64().unwrap();
+    let unknown = most(&answer());
+    succeeds(&["adapt", "--state", &state, "--keep"]);
+    let explained: Value =
+        serde_json::from_str(&succeeds(&["explain", "--state", &state, "--json"])).unwrap();
+    let own = explained["periods"][0]["record"]["scores"][0]["tokens"].as_u64();
+    let own = own.or(explained["periods"][0]["scores"][0]["tokens"].as_u64()).unwrap();
+    let told = answer();
+    assert_eq!(most(&told), (2 * own).max(32), "of {own}, not {unknown}");
+    assert!(most(&told) < unknown);
+    let penalty = told["answer"]["decoding"]["penalties"]["repetition"].as_f64().unwrap();
+    assert!((penalty - 1.05).abs() < 1e-6, "{penalty}");
+}

@@ -62,7 +62,7 @@ fn search_by_words_meaning_and_both() {
         assert_eq!(found["graph"], "not_needed");
     }
     let table = spring(&["search", "--state", &state, "--user", "ada", "kettle"]).unwrap();
-    assert!(table.contains("BM25") && table.contains("Review a kettle"), "{table}");
+    assert!(table.contains("| score ") && table.contains("Review a kettle"), "{table}");
     let nothing = spring(&["search", "--state", &state, "--user", "ada", "teapot"]).unwrap();
     assert!(nothing.contains("nothing found in 10 texts"), "{nothing}");
     assert!(

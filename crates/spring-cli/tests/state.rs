@@ -732,7 +732,7 @@ fn what_is_chosen_by_name_is_done_and_told() {
                 "decoding greedy, penalties (frequency 0.0, presence 0.0, repetition 1.2)",
             ],
             "gate ",
-            "by policy recency: the newest; the highest S first",
+            "by policy recency: the newest",
         ),
         (
             vec!["gate=always", "fusion.space=logit", "fusion.lambda=0.25", "buffer.capacity=12"],

@@ -126,8 +126,37 @@ fn the_tables_of_the_demo_fit_80_columns() {
     fits("demo", &succeeds(&["demo", "--quiet", "--terms"]));
 }
 
-const USERS: &str = "";
+const USERS: &str = "\
+| user                  | texts | to learn | first      | last       | periods |
+|-----------------------|-------|----------|------------|------------|---------|
+| ada.lovelace.of.analy | 00    | 0        | 0000-00-00 | 0000-00-00 | 0       |
+| tical.engines@exam…   |       |          |            |            |         |";
 
-const FOUND: &str = "";
+const FOUND: &str = "\
+| score  | written    | period | id                    | text                  |
+|--------|------------|--------|-----------------------|-----------------------|
+| 0.0000 | 0000-00-00 | 0      | <mail-0000-of-twenty- | What about the kettle |
+|        |            |        | tw…                   | that hums in the      |
+|        |            |        |                       | kitchen, number 0?    |
+|        |            |        |                       | Kettle 0 hu…          |";
 
-const COMPARED: &str = "";
+const COMPARED: &str = "\
+| method             | nats/byte | 00 %             | difference | p (Holm) |
+|--------------------|-----------|------------------|------------|----------|
+| base               | 0.0000    | 0.0000 to 0.0000 | 0.0000     | 0.000    |
+| SPRInG             | 0.0000    | 0.0000 to 0.0000 | –          | –        |
+| everything +       | 0.0000    | 0.0000 to 0.0000 | -0.0000    | 0.000    |
+| retrieval,         |           |                  |            |          |
+| learning_rate 0e-0 |           |                  |            |          |
+| method                  | nats/token | detectable | forgetting | tokens |
+|-------------------------|------------|------------|------------|--------|
+| base                    | 0.000      | –          | 0.0000     | 0      |
+| SPRInG                  | 0.000      | –          | 0.0000     | 000    |
+| everything + retrieval, | 0.000      | –          | 0.0000     | 000    |
+| learning_rate 0e-0      |            |            |            |        |
+| method                                | ROUGE-0 | ROUGE-0 | ROUGE-L | METEOR |
+|---------------------------------------|---------|---------|---------|--------|
+| base                                  | 0.000   | 0.000   | 0.000   | 0.000  |
+| SPRInG                                | 0.000   | 0.000   | 0.000   | 0.000  |
+| everything + retrieval, learning_rate | 0.000   | 0.000   | 0.000   | 0.000  |
+| 0e-0                                  |         |         |         |        |";

@@ -1,14 +1,13 @@
 //! Metrics of generated texts beside the built-in ones: one's own type, or a program.
 
+mod program;
+
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use spring_core::{Progress, spring_memory::UserId};
 
-use crate::{
-    Error, Result,
-    program::{self, ProgramMetric},
-};
+use crate::{Error, Result, program as programs};
 
 /// A generated text as a [`Metric`] sees it.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +49,7 @@ pub struct SuiteMetric {
     #[serde(default = "yes")]
     pub higher_is_better: bool,
     /// Seconds that the program may take for all texts. Default 600.
-    #[serde(default = "program::ten_minutes")]
+    #[serde(default = "programs::ten_minutes")]
     pub timeout: u64,
     #[serde(skip)]
     own: Option<Arc<dyn Metric>>,
@@ -70,7 +69,7 @@ impl SuiteMetric {
             name: name.to_owned(),
             command: vec![],
             higher_is_better,
-            timeout: program::ten_minutes(),
+            timeout: programs::ten_minutes(),
             own: Some(Arc::new(metric)),
         }
     }
@@ -90,7 +89,8 @@ impl SuiteMetric {
                     "has no command, and none in Rust was given for it (Suite::with_metric)".into(),
                 ));
             }
-            None => ProgramMetric { name, command, timeout: *timeout }.score(texts, progress)?,
+            None => program::ProgramMetric { name, command, timeout: *timeout }
+                .score(texts, progress)?,
         };
         if scores.len() != texts.len() {
             let (found, texts) = (scores.len(), texts.len());
@@ -104,7 +104,7 @@ impl SuiteMetric {
 
     /// Scores by another one of these are not its own.
     pub(crate) fn identity(&self) -> String {
-        program::identity(&self.command)
+        programs::identity(&self.command)
     }
 
     /// Whether it is a program.
@@ -127,7 +127,7 @@ impl SuiteMetric {
         if self.own.is_some() || self.command.is_empty() {
             return Ok(());
         }
-        program::check(&self.command, self.timeout).map_err(|reason| format!("{name:?}: {reason}"))
+        programs::check(&self.command, self.timeout).map_err(|reason| format!("{name:?}: {reason}"))
     }
 }
 

@@ -4,17 +4,14 @@
 //! A suite names their commands, so running it runs them: [`run_suite`](crate::run_suite) starts
 //! none unless [`Suite::allowing_programs`](crate::Suite::allowing_programs) was called.
 
-mod answers;
 mod process;
-mod scores;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use spring_numerics::digest::Digest;
 
-pub(crate) use answers::answers;
-pub(crate) use scores::ProgramMetric;
+pub(crate) use process::Running;
 
 /// The longest file of a command whose content is part of what identifies it, in bytes.
 const LONGEST_FILE: u64 = 64 << 20;

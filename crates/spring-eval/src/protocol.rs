@@ -5,6 +5,7 @@
 //! ([`Memo`]): the base's scores, training from the same start on the same texts, and scoring with
 //! the same adapter.
 
+mod answers;
 mod arena;
 mod budget;
 mod domain;
@@ -25,7 +26,8 @@ use spring_core::{LanguageModel, Progress, novelties, spring_drift::DetectorConf
 use spring_data::synth::{Detection, Drift, Truth};
 use spring_lm::Parts;
 
-use crate::{MethodRun, PeriodSizes, Result, Split, UserRun, program::answers};
+use crate::{MethodRun, PeriodSizes, Result, Split, UserRun};
+use answers::answers;
 use arena::Arena;
 pub use domain::domain_adapter;
 use domain::score_base;

@@ -114,7 +114,7 @@ pub(crate) fn bold_if(best: bool, number: &str) -> Markup {
 }
 
 /// More columns than this without texts become pairs of name and number in narrow windows.
-const MOST_COLUMNS: usize = 5;
+const MOST_COLUMNS: usize = 4;
 
 /// A table in a container of its own that scrolls.
 pub(crate) fn table(label: &str, columns: &[Column<'_>], rows: &[Vec<Markup>]) -> Markup {

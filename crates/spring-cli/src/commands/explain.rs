@@ -34,9 +34,9 @@ pub struct Shown {
 }
 
 /// What the letters of the method's terms stand for.
-pub const TERMS: &str = "N: how much worse the adapter explains a text than the base does, \
-                         Q: how well the base\nexplains it, both in nats per token; S, the drift \
-                         score: N + α·Q.";
+pub const TERMS: &str = "N: how much worse the adapter explains a text than the base does; Q: how \
+                         well the\nbase explains it; both in nats per token. S, the drift score: \
+                         N + α·Q.";
 
 pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     let path = &command.state.state;
@@ -407,15 +407,15 @@ pub fn buffer_table(
 ) -> Result<()> {
     let policy = config.buffer.policy;
     let kept = match policy.name() {
-        "residual" => "those with the highest drift score after the update",
+        "residual" => "the highest drift scores",
         "reservoir" => "a random sample of what was selected",
         "recency" => "the newest",
-        "balanced_periods" => "those with the highest drift score of each period",
+        "balanced_periods" => "the highest drift scores of each period",
         "diversity" => "those least like each other",
         other => other,
     };
     output::line(&format!(
-        "\nBuffer: {} texts of at most {} by policy {}:\n{kept}; the highest drift score first",
+        "\nBuffer: {} texts of at most {} by policy {}: {kept}",
         buffer.len(),
         config.buffer.capacity,
         policy.name()

@@ -26,7 +26,7 @@ const MOST_SAID: usize = 1000;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Whether to go on waiting.
-pub(super) type GoesOn<'g> = &'g mut dyn FnMut() -> ControlFlow<()>;
+pub(crate) type GoesOn<'g> = &'g mut dyn FnMut() -> ControlFlow<()>;
 
 /// What a program's standard output gives.
 enum Output {
@@ -36,7 +36,7 @@ enum Output {
 }
 
 /// A program that runs. It is ended, with all that it started, when this is dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     name: String,
     /// Whose texts it gets, for errors.
     user: Option<String>,
@@ -57,7 +57,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts a command, without a shell, in the folder where this program runs.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &str,
         user: Option<&str>,
         command: &[String],
@@ -116,7 +116,7 @@ impl Running {
     }
 
     /// Hands it a line, which it may read whenever it likes.
-    pub(super) fn send(&self, line: &serde_json::Value) {
+    pub(crate) fn send(&self, line: &serde_json::Value) {
         if let Some(input) = &self.input {
             // Whether it still reads shows in what it answers.
             let _ = input.send(format!("{line}\n"));
@@ -124,18 +124,18 @@ impl Running {
     }
 
     /// Ends its input.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.input = None;
     }
 
     /// From now on it has its whole time again.
-    pub(super) fn restart_clock(&mut self) {
+    pub(crate) fn restart_clock(&mut self) {
         self.deadline = Instant::now() + self.timeout;
     }
 
     /// The next line that is not empty, `None` at the end of its output; `expected` says in words
     /// what is waited for.
-    pub(super) fn next(&mut self, expected: &str, goes_on: GoesOn<'_>) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn next(&mut self, expected: &str, goes_on: GoesOn<'_>) -> Result<Option<Vec<u8>>> {
         loop {
             match self.output.recv_timeout(TICK) {
                 Ok(Output::Line(line)) => {
@@ -173,7 +173,7 @@ impl Running {
     }
 
     /// Waits for its end, which has to be a good one.
-    pub(super) fn end(&mut self, goes_on: GoesOn<'_>) -> Result<()> {
+    pub(crate) fn end(&mut self, goes_on: GoesOn<'_>) -> Result<()> {
         let status = self.status("all answers given but no end", goes_on)?;
         if status.success() {
             return Ok(());
@@ -182,7 +182,7 @@ impl Running {
     }
 
     /// The error of a program whose output ended before it had said all.
-    pub(super) fn ended_early(&mut self, expected: &str, goes_on: GoesOn<'_>) -> Error {
+    pub(crate) fn ended_early(&mut self, expected: &str, goes_on: GoesOn<'_>) -> Error {
         match self.status(expected, goes_on) {
             Ok(status) => {
                 let how = in_words(status);
@@ -233,12 +233,12 @@ impl Running {
     }
 
     /// An error at the line that was read last.
-    pub(super) fn fail(&self, reason: String) -> Error {
+    pub(crate) fn fail(&self, reason: String) -> Error {
         self.error(Some(self.lines), reason)
     }
 
     /// An error of no line.
-    pub(super) fn whole(&self, reason: String) -> Error {
+    pub(crate) fn whole(&self, reason: String) -> Error {
         self.error(None, reason)
     }
 
@@ -247,7 +247,7 @@ impl Running {
     }
 
     /// From here on errors are about this user.
-    pub(super) fn about(&mut self, user: &str) {
+    pub(crate) fn about(&mut self, user: &str) {
         self.user = Some(user.to_owned());
     }
 

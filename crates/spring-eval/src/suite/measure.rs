@@ -3,17 +3,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ops::ControlFlow,
     path::Path,
     sync::Mutex,
 };
 
 use serde::{Deserialize, Serialize};
-use spring_core::Event;
+use spring_core::Progress;
 use spring_numerics::digest::Digest;
 
 use super::{
-    Suite, SuiteEvent,
+    Suite,
     folder::{append, append_line, read_lines},
 };
 use crate::{Error, GeneratedText, Result, RunKey, RunLine, SuiteMetric, Written};
@@ -90,7 +89,7 @@ pub(super) fn measure(
     methods: &HashSet<String>,
     prompts: &HashMap<&RunKey, Vec<&str>>,
     lines: &mut [RunLine],
-    watch: &(dyn Fn(SuiteEvent<'_>) -> ControlFlow<()> + Sync),
+    progress: &mut dyn Progress,
 ) -> Result<()> {
     if suite.metrics.is_empty() {
         return Ok(());
@@ -121,7 +120,7 @@ pub(super) fn measure(
             }
         }
         if !missing.is_empty() {
-            score(metric, &program, &missing, &file, watch)?;
+            score(metric, &program, &missing, &file, progress)?;
         }
     }
     self::known(suite, folder, lines)
@@ -132,7 +131,7 @@ fn score(
     program: &str,
     missing: &[Missing<'_>],
     file: &Mutex<std::fs::File>,
-    watch: &(dyn Fn(SuiteEvent<'_>) -> ControlFlow<()> + Sync),
+    progress: &mut dyn Progress,
 ) -> Result<()> {
     let mut texts: Vec<Written<'_>> = Vec::new();
     for Missing { key, method, generated, prompts } in missing {
@@ -152,7 +151,7 @@ fn score(
             answer: &text.predicted,
         }));
     }
-    let scores = metric.score(&texts, &mut |_: Event<'_>| watch(SuiteEvent::Step))?;
+    let scores = metric.score(&texts, progress)?;
     let mut rest = scores.as_slice();
     for Missing { key, method, generated, .. } in missing {
         let (own, later) = rest.split_at(generated.len());

@@ -184,7 +184,8 @@ pub fn run_suite(
         .map(|method| method.name().to_owned())
         .collect();
     let prompts = reporting.iter().map(|job| (&job.key, prompts(suite, job))).collect();
-    measure(suite, folder, &shown, &prompts, &mut lines, watch)?;
+    let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
+    measure(suite, folder, &shown, &prompts, &mut lines, &mut progress)?;
     let summary = Summary::of(suite, &users, &lines, tried);
     write(&folder.join("summary.csv"), summary.csv()?.as_bytes())?;
     if !suite.choose.is_empty() {

@@ -205,8 +205,11 @@ impl Group<'_> {
                 "Later periods alone."
                 @if let Some(found) = self.rows[0].detection {
                     " SPRInG's novelty rang for " (found.found) " of " (found.changes)
-                    " true changes, after " (number(found.mean_delay, 1))
-                    " texts on average, and " (count(found.false_alarms, "time")) " besides."
+                    " true changes"
+                    @if let Some(delay) = found.mean_delay {
+                        ", after " (number(delay, 1)) " texts on average"
+                    }
+                    ", and " (count(found.false_alarms, "time")) " besides."
                 }
             }
             "\n"

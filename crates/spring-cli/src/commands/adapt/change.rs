@@ -50,7 +50,8 @@ pub fn tell(
         false => interrupt::or_interrupted(answers(model, store, user, learned, &mut bars))?,
     };
     bars.finish();
-    output::line(&in_words(change.as_ref(), before))?;
+    let held_out = learned.iter().map(|learned| learned.record.held_out).sum();
+    output::line(&in_words(change.as_ref(), before, held_out))?;
     if rolled_back {
         return output::line(
             "it got worse, so the earlier generation stays in use; a lower \
@@ -63,9 +64,15 @@ pub fn tell(
     output::line(&format!("  {}: {}", excerpt(user.as_str(), 20), excerpt(&person, 240)))
 }
 
-fn in_words(change: Option<&Change>, before: u32) -> String {
+fn in_words(change: Option<&Change>, before: u32, held_out: usize) -> String {
     let Some(change) = change else {
-        return "no text was held out, so what was learned is not measured (--hold-out)".into();
+        return match held_out {
+            0 => "no text was held out, so what was learned is not measured (--hold-out)".into(),
+            _ => format!(
+                "of {held_out} held-out texts each nearly equals a learned one, so what was learned \
+                 is not measured"
+            ),
+        };
     };
     let Change { texts, base, before: earlier, after, difference, .. } = change;
     let verdict = match (change.is_better(), change.is_worse()) {

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::json;
 use spring_core::{Event, Progress};
 
-use super::process::Running;
-use crate::{Metric, Result, Written};
+use super::{Metric, Written};
+use crate::{Result, program::Running};
 
 /// A metric whose scores a program gives; it is started once for all texts.
 pub(crate) struct ProgramMetric<'m> {

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::json;
 use spring_core::{Event, Progress, StoredInteraction};
 
-use super::{Program, process::Running};
-use crate::{GeneratedText, Protocol, Result, UserInput};
+use super::{Protocol, UserInput};
+use crate::{GeneratedText, Program, Result, program::Running};
 
 /// A line that a program writes.
 #[derive(Deserialize)]
@@ -19,7 +19,7 @@ struct Line {
 
 /// What a program answers to a user's prompts, period by period: `asked` gives those of a period,
 /// in the order of the texts that come back. It never sees a response of a test part.
-pub(crate) fn answers<'s>(
+pub(super) fn answers<'s>(
     program: &Program,
     protocol: &Protocol,
     input: UserInput<'s>,
