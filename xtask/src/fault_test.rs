@@ -222,7 +222,9 @@ impl Place<'_> {
         let begin = Instant::now();
         loop {
             if let Some(ended) = worker.try_wait()? {
-                ensure!(ended.code() == Some(130), "a worker that was stopped: {ended}");
+                // One that had not begun yet has no exit code: the signal itself ended it.
+                let is_well = matches!(ended.code(), Some(130) | None);
+                ensure!(is_well, "a worker that was stopped: {ended}");
                 return Ok(());
             }
             ensure!(begin.elapsed() < Duration::from_secs(20), "a worker does not end");

@@ -61,8 +61,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let lease = lease.unwrap();
             let cut = store.plan_periods(&who, 1, 0.0).unwrap();
             let version = store.version(&who).unwrap();
-            let base = (1..=TEXTS as u64).map(|seq| (seq, -1.5)).collect();
-            let commit = PeriodCommit { cut, base, adapter: adapter("f00d"), ..commit(1, 0) };
+            let base = (1..=TEXTS as u64).map(|seq| (seq, -1.5)).collect::<Vec<_>>();
+            let commit: PeriodCommit = commit(1, 0).with_cut(cut).with_base(base);
             take("commit of a period", at, &mut || {
                 store.commit(&lease, &version, &commit).unwrap();
             });

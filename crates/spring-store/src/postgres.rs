@@ -24,7 +24,7 @@ use self::{
     schema::{Found, quoted},
 };
 use crate::{
-    Memory, Result, Settings, Store,
+    Error, Memory, Result, Settings, Store,
     backend::{Access, Backend, Durability, Fault, Holder, Outcome, Rows, RowsMut, SettingsRow},
     holder,
     store::settings_row,
@@ -55,6 +55,10 @@ pub struct Postgres {
 /// How often a transaction that met another one runs again at most.
 const ATTEMPTS: u32 = 12;
 
+/// How long a state is tried to be opened whose connection cannot be made or is lost meanwhile: not
+/// long, as a wrong address is the likelier reason.
+const OPENING: Duration = Duration::from_secs(1);
+
 /// How long a transaction may do nothing before the server ends it: its locks must not outlive a
 /// process that was stopped.
 const IDLE: Duration = Duration::from_secs(60);
@@ -64,7 +68,7 @@ impl Store<Postgres> {
     ///
     /// # Errors
     ///
-    /// [`Error::State`](crate::Error::State) if the schema holds a state, or the database cannot be
+    /// [`Error::State`] if the schema holds a state, or the database cannot be
     /// reached or changed; nothing is left behind then.
     pub fn create(address: &Address, settings: &Settings) -> Result<Self> {
         let row = settings_row(settings).map_err(|fault| fault.at(&address.label))?;
@@ -75,10 +79,20 @@ impl Store<Postgres> {
     ///
     /// # Errors
     ///
-    /// [`Error::State`](crate::Error::State) if there is none, if it is of a newer version, or if
+    /// [`Error::State`] if there is none, if it is of a newer version, or if
     /// the database cannot be reached.
     pub fn open(address: &Address, access: Access) -> Result<Self> {
-        Self::new(Postgres::open(address, access)?)
+        let until = Instant::now() + OPENING;
+        let mut attempt = 0;
+        loop {
+            match Postgres::open(address, access).and_then(Self::new) {
+                Err(Error::Unreachable { .. }) if Instant::now() < until => {
+                    pause(attempt);
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
     }
 }
 
@@ -145,7 +159,7 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// [`Error::State`](crate::Error::State) if the database cannot be reached.
+    /// [`Error::State`] if the database cannot be reached.
     pub fn exists(address: &Address) -> Result<bool> {
         let look = || {
             let client = Self::of(address, Access::ReadOnly)?.first()?;

@@ -103,9 +103,8 @@ pub(super) fn migrate(client: &Client, schema: &str) -> Result<(), Failure> {
         }
         one(client, "COMMIT")
     };
-    work().map(drop).map_err(|failure| {
+    work().map(drop).inspect_err(|_| {
         let _ = one(client, "ROLLBACK");
-        failure
     })
 }
 
