@@ -9,6 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use tracing::field::display;
 
 use crate::{
     Access, AuditEvent, KeyHash, ServeConfig,
@@ -245,8 +246,8 @@ pub(crate) async fn audit(app: &App, event: AuditEvent) {
         target: "spring_serve::audit",
         key = %event.key,
         act = event.act,
-        user = event.user.as_deref().map(|user| user.escape_debug().to_string()),
-        object = event.object.as_deref().map(|object| object.escape_debug().to_string()),
+        user = event.user.as_deref().map(|user| display(user.escape_debug())),
+        object = event.object.as_deref().map(|object| display(object.escape_debug())),
         status = event.status,
         request_id = %event.request_id,
     );

@@ -89,7 +89,8 @@ impl Operation {
         let mut content = Map::new();
         content.insert((*kind).to_owned(), json!({"schema": schema}));
         if matches!(self.path, "/v1/chat/completions" | "/v1/completions") {
-            content.insert("text/event-stream".into(), json!({"schema": {"type": "string"}}));
+            // Of its events.
+            content.insert("text/event-stream".into(), json!({"schema": {}}));
         }
         let mut responses = Map::new();
         responses
@@ -207,8 +208,7 @@ fn of_users() -> Vec<Operation> {
         operation("put", "/v1/users/{user}/consent", "Says whether conversations are kept.")
             .takes("ConsentRequest")
             .gives("Consent"),
-        operation("get", "/v1/users/{user}/export", "Everything of a user.")
-            .answers(200, "application/octet-stream"),
+        operation("get", "/v1/users/{user}/export", "Everything of a user.").answers(200, "*/*"),
         Operation {
             body: Some(json!({"type": "string"})),
             ..operation("post", "/v1/users/{user}/import", "Takes in an export.")

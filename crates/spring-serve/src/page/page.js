@@ -44,7 +44,14 @@ function table(heads, rows) {
     const text = isNumber && !Number.isInteger(value) ? value.toFixed(3) : value;
     return make(name, { className: isNumber ? "number" : "" }, text instanceof Node ? text : `${text ?? ""}`);
   };
-  const head = make("tr", {}, ...heads.map((text) => make("th", { scope: "col", textContent: text })));
+  const head = make(
+    "tr",
+    {},
+    ...heads.map((text, column) => {
+      const className = rows.some((row) => typeof row[column] === "number") ? "number" : "";
+      return make("th", { scope: "col", className, textContent: text });
+    }),
+  );
   const body = rows.map((row) => make("tr", {}, ...row.map(cell("td"))));
   return make(
     "div",
@@ -261,14 +268,14 @@ function showBuffer(texts) {
 
 function showGenerations(generations) {
   const rows = generations.map((one) => [
-    one.number,
-    one.parent || "base",
-    one.period,
+    `${one.number}`,
+    `${one.parent || "base"}`,
+    `${one.period}`,
     day(one.finished),
     one.current ? "in use" : one.kept ? goingTo(one.number) : "pruned",
   ]);
   const anyInUse = generations.some((one) => one.current);
-  rows.push([0, "", "", "", anyInUse ? goingTo(0) : "the base, in use"]);
+  rows.push(["0", "", "", "", anyInUse ? goingTo(0) : "the base, in use"]);
   fill("generation-list", table(["Number", "From", "Period", "Learned", ""], rows));
 }
 

@@ -78,6 +78,22 @@ const tests = {
     await page.getByText("Forgotten: ").waitFor({ timeout: 120_000 });
   },
 
+  async learningAndGoingBack(page) {
+    await page.getByRole("button", { name: "Learn what is pending now" }).click();
+    const done = page.locator("#adaptations li").first().filter({ hasText: ": done" });
+    await done.waitFor({ timeout: 240_000 });
+    await page.locator("#chart circle").first().waitFor();
+    await page.locator("#period-list summary").first().focus();
+    await page.keyboard.press("Enter");
+    await page.locator("#period-list table").first().waitFor();
+    await page.getByRole("button", { name: "Use the base" }).click();
+    await page.getByRole("button", { name: "Yes" }).click();
+    await page.getByText("Now in use: the base.").waitFor();
+    await page.locator("#generation-list button").first().click();
+    await page.getByRole("button", { name: "Yes" }).click();
+    await page.getByText("Now in use: generation").waitFor();
+  },
+
   async consenting(page) {
     const consent = page.getByLabel("Keep my conversations");
     const before = await consent.isChecked();

@@ -16,9 +16,9 @@ use spring_serve::{
     Adaptation, Added, Answer, AnswerDetail, AnswerEvent, AnswerSink, AnswerToken, AuditEvent,
     BufferText, ChatTurn, CompletionRequest, Consent, EmbeddingRequest, Embeddings, Explanation,
     Export, Feedback, FinishReason, Found, GateDetail, GenerationInfo, Imported, InteractionInfo,
-    JobState, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo, Prompt,
-    Readiness, Receipt, Removed, RetrievedDetail, RolledBack, Service, ServiceError, ServiceResult,
-    SinkError, Stats, Target, Tokens, TopToken, Usage, UserInfo, answer_channel,
+    JobState, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo, PeriodText,
+    Prompt, Readiness, Receipt, Removed, RetrievedDetail, RolledBack, Service, ServiceError,
+    ServiceResult, SinkError, Stats, Target, Tokens, TopToken, Usage, UserInfo, answer_channel,
 };
 
 /// Characters that a prompt may have together with what is asked for.
@@ -513,7 +513,34 @@ impl Service for MemoryService {
     }
 
     fn periods(&self, user: &str) -> ServiceResult<Vec<PeriodInfo>> {
-        self.person(user, |_| vec![])
+        self.person(user, |person| {
+            let text = |(place, text): (usize, &InteractionInfo)| PeriodText {
+                id: text.id.clone(),
+                time: Some(text.time.clone()),
+                novelty: (place % 7) as f64 / 7.0 - 0.3,
+                quality: -1.5,
+                score: (place % 7) as f64 / 7.0,
+                selected: (place % 7 > 3).then_some(place as u64),
+                excerpt: Some(text.response.chars().take(200).collect()),
+            };
+            let one = |number: u32| PeriodInfo {
+                period: number,
+                generation: number,
+                finished: "2026-01-01T00:00:00Z".into(),
+                first: person.texts.first().map(|text| text.time.clone()),
+                last: person.texts.last().map(|text| text.time.clone()),
+                held_out: 1,
+                selected: 3,
+                cutoff: Some(0.5),
+                reason: "the upper half".into(),
+                gate: "the gate opens above a score of 2".into(),
+                steps: 10,
+                seconds: 1.0,
+                texts: person.texts.iter().enumerate().map(text).collect(),
+                evicted: vec![],
+            };
+            (1..=person.adaptations.len() as u32).map(one).collect()
+        })
     }
 
     fn buffer(&self, user: &str) -> ServiceResult<Vec<BufferText>> {
@@ -585,16 +612,18 @@ impl Service for MemoryService {
             .map_err(|error| ServiceError::invalid("body", error.to_string()))?;
         self.create_user(user)?;
         let texts = text.lines().map(|line| {
-            let value: serde_json::Value = serde_json::from_str(line).unwrap();
-            NewInteraction {
-                id: value["id"].as_str().map(str::to_owned),
-                time: value["time"].as_str().map(str::to_owned),
-                prompt: value["prompt"].as_str().unwrap().to_owned(),
-                response: value["response"].as_str().unwrap().to_owned(),
+            let value: serde_json::Value = serde_json::from_str(line)
+                .map_err(|error| ServiceError::invalid("body", error.to_string()))?;
+            let text = |name: &str| value[name].as_str().map(str::to_owned);
+            Ok(NewInteraction {
+                id: text("id"),
+                time: text("time"),
+                prompt: text("prompt").unwrap_or_default(),
+                response: text("response").unwrap_or_default(),
                 meta: None,
-            }
+            })
         });
-        let added = self.add_interactions(user, texts.collect())?;
+        let added = self.add_interactions(user, texts.collect::<ServiceResult<_>>()?)?;
         Ok(Imported { interactions: added.added, generations: 0, answers: 0 })
     }
 }
