@@ -9,7 +9,6 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tracing::field::display;
 
 use crate::{
     Access, AuditEvent, KeyHash, ServeConfig,

@@ -23,7 +23,7 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
     let model = embedded::load_model(&name, args)?;
     check_base(&model, &store)?;
     let shape = model.config().clone();
-    let (model, store): (Arc<dyn LanguageModel>, Arc<Store>) = (Arc::new(model), Arc::new(store));
+    let (model, store): (Arc<dyn LanguageModel>, Arc<Store>) = (Arc::new(model), Arc::from(store));
 
     let config = EngineConfig {
         rows: command.rows.into(),
