@@ -79,7 +79,8 @@ impl App {
         let mut known = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
         for field in fields {
             if known.len() < MOST_NAMES && known.insert(field.clone()) {
-                tracing::warn!(field = %field.escape_debug(), "requests have a field that is ignored");
+                let field = field.escape_debug();
+                tracing::warn!(%field, "requests have a field that is ignored");
             }
         }
     }

@@ -28,7 +28,8 @@ pub(crate) struct ApiError {
     pub param: Option<String>,
     /// When to try again.
     pub retry_after: Option<Duration>,
-    /// Clients try again on their own at 408, 409, 429 and from 500 on; this says that it is no use.
+    /// Clients try again on their own at 408, 409, 429 and from 500 on; this says that it is no
+    /// use.
     pub never_retry: bool,
     /// What goes to the log alone.
     pub log: Option<String>,
@@ -244,7 +245,10 @@ mod tests {
     fn an_error_has_openais_shape() {
         assert_eq!(
             ApiError::invalid("n", "n is 0: ask for one at least").json(),
-            r#"{"error":{"message":"n is 0: ask for one at least","type":"invalid_request_error","param":"n","code":"invalid_value"}}"#
+            concat!(
+                r#"{"error":{"message":"n is 0: ask for one at least","#,
+                r#""type":"invalid_request_error","param":"n","code":"invalid_value"}}"#
+            )
         );
     }
 }

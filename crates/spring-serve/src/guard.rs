@@ -241,12 +241,14 @@ async fn authenticate(app: &App, token: Option<KeyHash>, request_id: &str) -> Ap
 
 /// Writes an act to the log, and gives it to the service.
 pub(crate) async fn audit(app: &App, event: AuditEvent) {
+    let plain = |text: &'_ String| text.escape_debug().to_string();
+    let (user, object) = (event.user.as_ref().map(plain), event.object.as_ref().map(plain));
     tracing::info!(
         target: "spring_serve::audit",
         key = %event.key,
         act = event.act,
-        user = event.user.as_deref().map(|user| display(user.escape_debug())),
-        object = event.object.as_deref().map(|object| display(object.escape_debug())),
+        user = user.map(tracing::field::display),
+        object = object.map(tracing::field::display),
         status = event.status,
         request_id = %event.request_id,
     );

@@ -1,7 +1,7 @@
 //! Calls that block, on plain threads.
 //!
-//! Not on tokio's blocking threads: clients of databases that bring a runtime of their own refuse to
-//! start one there. A thread for each call: some tens of microseconds, beside calls that read a
+//! Not on tokio's blocking threads: clients of databases that bring a runtime of their own refuse
+//! to start one there. A thread for each call: some tens of microseconds, beside calls that read a
 //! database, and nothing of one call can be left for the next.
 
 use std::{sync::Arc, thread, time::Duration};

@@ -228,7 +228,7 @@ function showChart(periods) {
     }
   }
   chart.append(svg("polyline", { class: "mean", points: means.join(" ") }));
-  const words = "Novelty in nats: how much less the base expects a text than others of mine. ";
+  const words = "Novelty in nats: how much better the base expected a text than my adapter did, before it was learned. ";
   const legend = "Filled: selected for learning. Line: the periods' means, numbered below.";
   fill("chart", chart, nothing(words + legend));
 }

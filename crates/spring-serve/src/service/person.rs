@@ -219,7 +219,8 @@ pub struct PeriodText {
     pub id: String,
     /// When it was written; `None` if it was forgotten meanwhile.
     pub time: Option<String>,
-    /// Its novelty N: how much less likely it is than under the base.
+    /// Its novelty N: how much likelier it is under the base than under the adapter before the
+    /// update.
     pub novelty: f64,
     /// Its quality Q.
     pub quality: f64,
