@@ -88,12 +88,12 @@ pub enum Command {
         spring adapt --state me.db --set drift.scorer=novelty --set training.epochs=4\n\n\
         Settings that are given stay in the state.")]
     Adapt(AdaptArgs),
-    /// Learn what users write, as long as it runs: any number of workers, on any number of machines,
-    /// share one state.
+    /// Learn what users write, as long as it runs: any number of workers, on any number of
+    /// machines, share one state.
     ///
-    /// A worker takes one user after the other who has something new: in a database the one who has
-    /// waited longest, in a file the one with most. It renews its hold on a user while it learns, and
-    /// what it learned after it lost that is not kept.
+    /// A worker takes one user after the other who has something new: in a database the one who
+    /// has waited longest, in a file the one with most. It renews its hold on a user while it
+    /// learns, and what it learned after it lost that is not kept.
     #[command(after_help = "Examples:\n  \
         spring worker --state postgres://spring@db.example/spring --jobs 2\n  \
         spring worker --state me.db --once                  (until nothing is left to learn)")]
@@ -132,7 +132,8 @@ pub enum Command {
     /// again. Let nothing be learned meanwhile.
     #[command(
         name = "move",
-        after_help = "Examples:\n  spring move --from me.db --to postgres://spring@db.example/spring\n  \
+        after_help = "Examples:\n  \
+        spring move --from me.db --to postgres://spring@db.example/spring\n  \
         spring move --from postgres://spring@db.example/spring --to back.db"
     )]
     Move(MoveArgs),
@@ -411,13 +412,23 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Vec<String>,
     /// Rows of the batch: a text that is written is one, or two where its gate is open.
-    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=4096))]
+    #[arg(
+        long,
+        default_value_t = 32,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(2..=4096)
+    )]
     pub rows: u16,
     /// MiB of people's models that are kept ready.
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     pub cache: u32,
     /// Learn a user's new texts once there are this many.
-    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        default_value_t = 40,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub adapt_pending: u64,
     /// Learn fewer, too, once nobody has been answered for this many seconds.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]

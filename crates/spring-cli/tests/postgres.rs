@@ -60,8 +60,7 @@ impl Place {
     }
 
     fn begin(&self, state: &str) {
-        let model =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../spring-model/tests/fixtures/tiny-llama");
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
         let model = model.to_str().unwrap();
         let (rate, epochs) = ("training.learning_rate=0.01", "training.epochs=5");
         self.done(&["init", "--state", state, "--model", model, "--set", rate, "--set", epochs]);

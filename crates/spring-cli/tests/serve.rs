@@ -96,7 +96,8 @@ impl Drop for Server {
     }
 }
 
-/// Reads a stream of server-sent events to its end: the text, the reason, and whether it ended well.
+/// Reads a stream of server-sent events to its end: the text, the reason, and whether it ended
+/// well.
 fn read(stream: impl BufRead) -> (String, Option<String>, bool) {
     let (mut text, mut reason, mut done) = (String::new(), None, false);
     for line in stream.lines() {
