@@ -408,7 +408,7 @@ pub struct ServeArgs {
     /// A name that clients may reach it by, besides localhost and addresses; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
-    /// An origin whose pages may call it, such as https://chat.example.org; may be repeated.
+    /// An origin whose pages may call it, such as `https://chat.example.org`; may be repeated.
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Vec<String>,
     /// Rows of the batch: a text that is written is one, or two where its gate is open.

@@ -1,6 +1,8 @@
 //! The program on the PostgreSQL that `SPRING_TEST_POSTGRES` names; without one these tests say so
 //! and pass.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     path::Path,
