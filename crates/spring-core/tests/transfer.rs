@@ -104,7 +104,7 @@ fn a_user_arrives_as_they_left() {
     let exported = store.export(&user("ada"), &here, &mut reading(&mut ())).unwrap();
     assert_eq!((exported.interactions, exported.generations, exported.answers), (30, 4, 1));
     let written = files(&here);
-    assert_eq!(written.len(), 6 + 2 * 3, "{:?}", written.keys());
+    assert_eq!(written.len(), 7 + 2 * 3, "{:?}", written.keys());
     let fresh = Config::load(here.join("settings.toml")).unwrap();
     assert_eq!(fresh, store.settings().config);
 
@@ -360,7 +360,12 @@ fn what_no_export_wrote_is_refused_with_its_place() {
             "\"user\":\"eve\"",
             "the interaction is of ada, not of eve",
         ),
-        ("user.json", "\"user\":\"ada\"", "\"user\":\"\\u0007\"", "user.json: user id"),
+        (
+            "user.json",
+            "\"user\":\"ada\"",
+            "\"user\":\"\\u0007\"",
+            "user.json: line 1: `user`: user id",
+        ),
         ("user.json", "{", "{\"extra\":1,", "there is no `extra` here"),
         ("settings.toml", "seed", "sead", "settings.toml"),
         (

@@ -288,7 +288,10 @@ fn hostile_files_are_refused_with_file_line_and_reason() {
         (b"\xff\xfe[\0".to_vec(), "1: record 0: UTF-16: convert it to UTF-8"),
         (b"user,text\n".to_vec(), "1: record 0: begins with 'u': expected JSON, \"[\" or \"{\""),
         (latin, "1: record 1: byte 10: not UTF-8"),
-        (b"[1]".to_vec(), "1: record 1: byte 2: not a record: a number where an object is wanted"),
+        (
+            b"[1]".to_vec(),
+            "1: record 1: byte 2: not a record: the number 1 where an object is wanted",
+        ),
         (
             format!("[{good},\n {}]", swap("\"t\"", "NaN")).into_bytes(),
             "2: record 2: byte 125: NaN is no JSON; write null",
