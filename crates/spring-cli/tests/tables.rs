@@ -32,7 +32,7 @@ impl Place {
                 "user": USER, "id": format!("<mail-{i:04}-of-twenty-twenty-four@example.org>"),
                 "time": format!("2024-03-{:02}T10:00:00Z", 1 + i / 2),
                 "prompt": format!("What about the kettle that hums in the kitchen, number {i}?"),
-                "response": format!("Kettle {i} hums no longer, of course, since it was mended well."),
+                "response": format!("Kettle {i} hums no longer, of course, since it was mended."),
             });
             format!("{value}\n")
         };

@@ -118,8 +118,8 @@ impl Generation {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MethodRun {
-    /// R\[t\]\[i\]: the loss after period t on the test part of period i. Empty for a program, which
-    /// has no losses; so are the counts of each period below.
+    /// R\[t\]\[i\]: the loss after period t on the test part of period i. Empty for a program,
+    /// which has no losses; so are the counts of each period below.
     pub matrix: Vec<Vec<Loss>>,
     /// Of methods that write through gate and mixture: the same of their adapter alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

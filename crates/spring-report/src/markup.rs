@@ -138,7 +138,9 @@ pub(crate) fn table(label: &str, columns: &[Column<'_>], rows: &[Vec<Markup>]) -
                     @for row in rows {
                         tr {
                             @for (i, (class, name)) in columns.iter().enumerate() {
-                                td class=(class) data-name=(name) { @if let Some(cell) = row.get(i) { (cell) } }
+                                td class=(class) data-name=(name) {
+                                    @if let Some(cell) = row.get(i) { (cell) }
+                                }
                             }
                         }
                         "\n"

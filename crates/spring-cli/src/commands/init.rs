@@ -41,7 +41,8 @@ pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
     if args.json {
         return output::json(&json!({
             "state": path, "model": settings.model, "fingerprint": settings.fingerprint,
-            "learning_rate": rate, "repetition_penalty": settings.config.decoding.penalties.repetition
+            "learning_rate": rate,
+            "repetition_penalty": settings.config.decoding.penalties.repetition
         }));
     }
     output::line(&format!("created {path} for the model {}", settings.model))?;

@@ -69,8 +69,8 @@ fn in_words(change: Option<&Change>, before: u32, held_out: usize) -> String {
         return match held_out {
             0 => "no text was held out, so what was learned is not measured (--hold-out)".into(),
             _ => format!(
-                "of {held_out} held-out texts each nearly equals a learned one, so what was learned \
-                 is not measured"
+                "of {held_out} held-out texts each nearly equals a learned one, so what was \
+                 learned is not measured"
             ),
         };
     };
