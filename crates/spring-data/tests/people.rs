@@ -542,6 +542,33 @@ fn tables_in_parquet_are_read() {
     assert_eq!(reading.texts[1].id.as_str(), "2");
 }
 
+#[cfg(feature = "parquet")]
+#[test]
+fn damaged_parquet_is_an_error_and_not_a_panic() {
+    let whole = fs::read(fixture("table.parquet")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("changed.parquet");
+    let mut state = 1_u64;
+    // Xorshift; the library itself panics on 4 of these.
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize
+    };
+    for _ in 0..4000 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + next() % 6 {
+            let at = next() % bytes.len();
+            bytes[at] = next() as u8;
+        }
+        fs::write(&path, bytes).unwrap();
+        if let Err(error) = read(&path, &Options::default()) {
+            assert!(error.to_string().contains("changed.parquet"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn archives_and_other_encodings_are_opened() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,8 +12,8 @@ use std::{
 use spring_core::spring_memory::UserId;
 use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{
-    Budget, Candidate, Choice, Error, Half, Methods, Suite, SuiteEvent, Summary, estimate_suite,
-    read_suite_run, run_suite,
+    Budget, Candidate, Choice, Error, Half, Methods, Suite, SuiteEvent, Summary, SummaryRow,
+    estimate_suite, read_suite_run, run_suite,
 };
 use spring_model::{AnyModel, Device, ModelFiles};
 
@@ -124,20 +124,14 @@ fn the_folder_has_a_table_that_tells_everything() {
     assert_eq!(summary.against, "spring");
     let spring = summary.rows.iter().find(|row| row.method == "spring").unwrap();
     assert_eq!((spring.users, spring.difference), (3, None));
-    assert!(
-        spring.per_byte.unwrap().low <= spring.per_byte.unwrap().mean
-            && spring.per_byte.unwrap().mean <= spring.per_byte.unwrap().high
-    );
+    let own = spring.per_byte.unwrap();
+    assert!(own.low <= own.mean && own.mean <= own.high);
     for row in summary.rows.iter().filter(|row| row.method != "spring") {
         let test = row.difference.unwrap();
         let reference =
             summary.rows.iter().find(|r| r.method == "spring" && r.budget == row.budget).unwrap();
-        assert!(
-            (test.difference.mean
-                - (row.per_byte.unwrap().mean - reference.per_byte.unwrap().mean))
-                .abs()
-                < 1e-12
-        );
+        let mean = |row: &SummaryRow| row.per_byte.unwrap().mean;
+        assert!((test.difference.mean - (mean(row) - mean(reference))).abs() < 1e-12);
         assert!(test.p <= test.p_holm && test.p_holm <= 1.0 && test.minimum_detectable.is_some());
         // 6 tests of 2/2³ each.
         assert!(test.least_p_holm == 1.0 && !test.can_be_significant());
@@ -329,12 +323,8 @@ fn settings_are_chosen_on_one_half_of_the_users_and_reported_on_the_other() {
         assert_eq!((&row("tuned").runs, row("most").runs.as_str()), (&best, "everything"));
         assert_eq!((row("tuned").users, row("tuned").difference), (2, None));
         let test = row("base").difference.unwrap().difference;
-        assert!(
-            (test.mean
-                - (row("base").per_byte.unwrap().mean - row("tuned").per_byte.unwrap().mean))
-                .abs()
-                < 1e-12
-        );
+        let mean = |name: &str| row(name).per_byte.unwrap().mean;
+        assert!((test.mean - (mean("base") - mean("tuned"))).abs() < 1e-12);
         assert_eq!(row("other_user").users, 2);
     }
     let choices = fs::read_to_string(folder.join("choices.csv")).unwrap();
@@ -455,7 +445,7 @@ fn bad_suites_say_what_is_wrong() {
         ("'base'", "'bose'", "method \"bose\": there is no such method"),
         ("'base'", "'base', 'base'", "each once"),
         ("'x'", "'../x'", "no slash"),
-        ("methods", "methodes", "there is no `methodes` here"),
+        ("methods", "methodes", "unknown field `methodes`"),
         ("name = 'd'", "name = 'd'\nusers = 0", "at least 1 user"),
         ("name = 'd'", "name = 'd'\nlearning_rate = -1.0", "data \"d\": "),
         (

@@ -1,5 +1,7 @@
 //! Tables in Parquet files, as data sets are handed round.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use ::parquet::{
     errors::ParquetError,
     file::reader::{FileReader, SerializedFileReader},
@@ -29,26 +31,38 @@ impl Reader for Parquet {
         found: &mut Found,
     ) -> Result<()> {
         for entry in entries {
-            let file = found.file(&entry.label);
-            let fail = |error: ParquetError| {
-                file_error(&entry.label, &format!("a damaged Parquet file: {error}"))
-            };
-            let bytes = bytes::Bytes::from(bundle.bytes(entry)?);
-            let reader = SerializedFileReader::new(bytes).map_err(fail)?;
-            let schema = reader.metadata().file_metadata().schema();
-            let columns: Vec<String> =
-                schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
-            let mut rows = Rows::new(Roles::find(&columns, options, &entry.label)?);
-            for (line, row) in (1..).zip(reader.get_row_iter(None).map_err(fail)?) {
-                if (options.stop)() {
-                    return Err(Error::Stopped);
-                }
-                rows.add(&object(&row.map_err(fail)?), file, line, options, found)?;
-            }
-            rows.finish(options, found, &entry.label);
+            // The library panics on some damaged files and on kinds of columns that it does not
+            // know; what is left behind in `found` goes with the error.
+            let read = AssertUnwindSafe(|| table(bundle, entry, options, found));
+            catch_unwind(read).unwrap_or_else(|_| {
+                let reason = "a damaged Parquet file, or a kind of column that is not known; write \
+                              it again as CSV";
+                Err(file_error(&entry.label, reason))
+            })?;
         }
         Ok(())
     }
+}
+
+/// Reads one file.
+fn table(bundle: &Bundle, entry: &Entry, options: &Options, found: &mut Found) -> Result<()> {
+    let file = found.file(&entry.label);
+    let fail =
+        |error: ParquetError| file_error(&entry.label, &format!("a damaged Parquet file: {error}"));
+    let bytes = bytes::Bytes::from(bundle.bytes(entry)?);
+    let reader = SerializedFileReader::new(bytes).map_err(fail)?;
+    let schema = reader.metadata().file_metadata().schema();
+    let columns: Vec<String> =
+        schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
+    let mut rows = Rows::new(Roles::find(&columns, options, &entry.label)?);
+    for (line, row) in (1..).zip(reader.get_row_iter(None).map_err(fail)?) {
+        if (options.stop)() {
+            return Err(Error::Stopped);
+        }
+        rows.add(&object(&row.map_err(fail)?), file, line, options, found)?;
+    }
+    rows.finish(options, found, &entry.label);
+    Ok(())
 }
 
 fn object(row: &Row) -> Map<String, Value> {

@@ -332,7 +332,7 @@ fn log(stderr: ChildStderr, about: (String, String, Arc<Mutex<String>>), _done: 
         if said <= MOST_SAID {
             tracing::info!(%program, %user, "{clean}");
         } else if said == MOST_SAID + 1 {
-            tracing::info!(%program, %user, "says more than {MOST_SAID} lines; the rest is lost");
+            tracing::info!(%program, %user, "more than {MOST_SAID} lines; the rest is dropped");
         }
         *last.lock().unwrap_or_else(PoisonError::into_inner) = clean.chars().take(400).collect();
     }
