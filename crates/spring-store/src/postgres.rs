@@ -37,13 +37,13 @@ pub type PostgresStore = Store<Postgres>;
 /// of machines.
 ///
 /// Readers see the state as of their call and wait for nobody. A writer locks the row of each user
-/// that it reads and, where it reads them, the settings: whoever else writes to the same user waits,
-/// and whoever writes to another one does not. A transaction that meets another one in a deadlock,
-/// or loses its connection before its end, runs again; one whose connection is lost at its very end
-/// is asked for by its number, so that none is kept twice.
+/// that it reads and, where it reads them, the settings: whoever else writes to the same user
+/// waits, and whoever writes to another one does not. A transaction that meets another one in a
+/// deadlock, or loses its connection before its end, runs again; one whose connection is lost at
+/// its very end is asked for by its number, so that none is kept twice.
 ///
-/// Everything of a transaction is in it: no session's locks, settings or prepared statements outlive
-/// one, so poolers may hand out connections by the transaction.
+/// Everything of a transaction is in it: no session's locks, settings or prepared statements
+/// outlive one, so poolers may hand out connections by the transaction.
 #[derive(Debug)]
 pub struct Postgres {
     pool: Pool,
