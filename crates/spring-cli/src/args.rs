@@ -88,12 +88,11 @@ pub enum Command {
         spring adapt --state me.db --set drift.scorer=novelty --set training.epochs=4\n\n\
         Settings that are given stay in the state.")]
     Adapt(AdaptArgs),
-    /// Learn what users write, as long as it runs: any number of workers, on any number of machines,
-    /// share one state.
+    /// Learn what users write, as long as it runs: any number of workers share one state.
     ///
-    /// A worker takes one user after the other who has something new: in a database the one who has
-    /// waited longest, in a file the one with most. It renews its hold on a user while it learns, and
-    /// what it learned after it lost that is not kept.
+    /// A worker takes one user after the other who has something new: in a database the one who
+    /// has waited longest, in a file the one with most. It renews its hold on a user while it
+    /// learns, and what it learned after it lost that is not kept.
     #[command(after_help = "Examples:\n  \
         spring worker --state postgres://spring@db.example/spring --jobs 2\n  \
         spring worker --state me.db --once                  (until nothing is left to learn)")]
@@ -132,7 +131,8 @@ pub enum Command {
     /// again. Let nothing be learned meanwhile.
     #[command(
         name = "move",
-        after_help = "Examples:\n  spring move --from me.db --to postgres://spring@db.example/spring\n  \
+        after_help = "Examples:\n  \
+        spring move --from me.db --to postgres://spring@db.example/spring\n  \
         spring move --from postgres://spring@db.example/spring --to back.db"
     )]
     Move(MoveArgs),

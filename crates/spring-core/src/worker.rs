@@ -1,5 +1,5 @@
-//! Learning whatever users have written, as long as it lasts: any number of workers on any number of
-//! machines share one state.
+//! Learning whatever users have written, as long as it lasts: any number of workers on any number
+//! of machines share one state.
 
 use std::{
     ops::ControlFlow,
