@@ -48,8 +48,8 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] names the user whose rows are damaged; with that one in `except`, the next
-    /// is found.
+    /// [`Error::Damaged`] names the user whose rows are damaged; with that one in `except`, the
+    /// next is found.
     pub fn claim(&self, except: &[UserId]) -> Result<Option<Lease>> {
         let holder = self.backend.holder();
         self.write_for(Durability::Process, |rows| {
