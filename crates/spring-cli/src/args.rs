@@ -88,8 +88,7 @@ pub enum Command {
         spring adapt --state me.db --set drift.scorer=novelty --set training.epochs=4\n\n\
         Settings that are given stay in the state.")]
     Adapt(AdaptArgs),
-    /// Learn what users write, as long as it runs: any number of workers, on any number of
-    /// machines, share one state.
+    /// Learn what users write, as long as it runs: any number of workers share one state.
     ///
     /// A worker takes one user after the other who has something new: in a database the one who
     /// has waited longest, in a file the one with most. It renews its hold on a user while it

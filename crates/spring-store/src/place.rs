@@ -33,8 +33,8 @@ impl StatePlace {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] and [`Error::State`]: there is none, it cannot be reached or used, or
-    /// this program was built without what keeps it.
+    /// [`Error::Missing`] and [`Error::State`]: there is none, it cannot be used, or this program
+    /// was built without what keeps it; [`Error::Unreachable`].
     pub fn open(&self, access: Access) -> Result<Box<Store>> {
         match &self.0 {
             #[cfg(feature = "sqlite")]
