@@ -398,7 +398,7 @@ fn a_suite_starts_nothing_without_leave_and_refuses_what_makes_no_sense() {
         ("'mark+retrieval'", more.clone(), "cannot be combined"),
         ("'base'", more.replace("'mark'", "'base'"), "there is a method of this name"),
         ("'base'", format!("{more}timeout = 0\n"), "timeout"),
-        ("'base'", format!("{more}shell = true\n"), "unknown field"),
+        ("'base'", format!("{more}shell = true\n"), "there is no `shell` here"),
         ("'base'", "[[programs]]\nname = 'x'\ncommand = []\n".into(), "command"),
         ("'base'", format!("{more}[[choose]]\nname = 'c'\namong = ['mark']\n"), "to be chosen by"),
         ("'base'", "[[metrics]]\nname = 'rouge1'\n".into(), "a column of summary.csv"),

@@ -445,7 +445,7 @@ fn bad_suites_say_what_is_wrong() {
         ("'base'", "'bose'", "method \"bose\": there is no such method"),
         ("'base'", "'base', 'base'", "each once"),
         ("'x'", "'../x'", "no slash"),
-        ("methods", "methodes", "unknown field `methodes`"),
+        ("methods", "methodes", "there is no `methodes` here"),
         ("name = 'd'", "name = 'd'\nusers = 0", "at least 1 user"),
         ("name = 'd'", "name = 'd'\nlearning_rate = -1.0", "data \"d\": "),
         (
