@@ -238,6 +238,13 @@ impl Service for Served {
         let most = request.max_tokens;
         let taken = self.engine.submit(asked, Box::new(bridge));
         let taken = taken.map_err(|refused| refusal::of_refusal(refused, most))?;
+        // More than fits beside the prompt is cut, as clients ask for thousands by default; more
+        // than the model can read at all is a mistake. What was taken ends with its events.
+        let context = short(self.model.info().context);
+        if let Some(asked) = most.filter(|most| *most > context) {
+            let prompt = short(taken.prompt_tokens);
+            return Err(ServiceError::ContextLength { context, prompt, asked });
+        }
         Ok(Answer {
             prompt_tokens: short(taken.prompt_tokens),
             generation: taken.generation,

@@ -167,7 +167,6 @@ function showFacts(info) {
       make("dd", { textContent: value }),
     ]),
   );
-  at("consent").checked = info.consent;
   at("adapt").disabled = info.pending === 0;
 }
 
@@ -452,18 +451,6 @@ at("find").addEventListener("submit", (event) => {
     fill("found", ...(items.length ? items : [nothing("Nothing was found.")]));
   });
 });
-
-at("consent").addEventListener("change", () =>
-  attempt(async () => {
-    try {
-      await json(own("/consent"), "PUT", { keep_conversations: at("consent").checked });
-      say(at("consent").checked ? "Conversations are kept." : "Conversations are not kept.");
-    } catch (error) {
-      at("consent").checked = !at("consent").checked;
-      throw error;
-    }
-  }),
-);
 
 at("adapt").addEventListener("click", () =>
   attempt(async () => {

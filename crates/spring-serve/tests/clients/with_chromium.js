@@ -94,20 +94,6 @@ const tests = {
     await page.getByText("Now in use: generation").waitFor();
   },
 
-  async consenting(page) {
-    const consent = page.getByLabel("Keep my conversations");
-    const before = await consent.isChecked();
-    await consent.focus();
-    await page.keyboard.press("Space");
-    await page.getByText(before ? "Conversations are not kept." : "Conversations are kept.").waitFor();
-    await page.reload();
-    await page.getByLabel("User").fill(user);
-    await page.getByRole("button", { name: "Open" }).click();
-    await page.locator("#facts dd").first().waitFor();
-    assert.equal(await consent.isChecked(), !before);
-    await consent.click();
-  },
-
   async everythingIsReachedByKeyboard(page) {
     await page.evaluate(() => document.body.focus());
     const reached = new Set();
@@ -118,7 +104,7 @@ const tests = {
         reached.add(id);
       }
     }
-    for (const id of ["user", "consent", "prompt", "tokens", "temperature", "go", "query"]) {
+    for (const id of ["user", "prompt", "tokens", "temperature", "go", "query"]) {
       assert.ok(reached.has(id), `${id} cannot be reached`);
     }
   },
