@@ -49,7 +49,7 @@ fn other_addresses_need_keys_or_a_word() {
     let open = Server::bind(config.clone(), Arc::new(MemoryService::default()));
     let error = open.unwrap_err();
     assert!(matches!(error, ServeError::Open(_)));
-    assert!(error.to_string().contains("spring key add"), "{error}");
+    assert!(error.to_string().contains("behind a proxy"), "{error}");
     let config = ServeConfig { insecure: true, ..config };
     assert!(Server::bind(config, Arc::new(MemoryService::default())).is_ok());
 }
