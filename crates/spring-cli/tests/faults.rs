@@ -118,12 +118,15 @@ fn a_full_disk_does_not_stop_reading() {
     assert_eq!(place.digests().lines().count(), 1);
 }
 
-#[test]
-fn a_change_that_no_room_is_left_for_is_made_whole_or_not_at_all() {
-    let place = Place::new();
+/// Makes every change under one fault after the other, each whole or not at all. `run` gives `None`
+/// once a fault comes too late to be met.
+fn changes_are_whole(
+    place: &Place,
+    faults: impl Iterator<Item = u64> + Clone,
+    run: impl Fn(u64, &[&str]) -> Option<Output>,
+) {
     let saved = fs::read(place.path("me.db")).unwrap();
     let before = place.digests();
-    let size = saved.len() as u64 / 1024;
     for args in [
         &["ingest", "--state", "me.db", "more.jsonl"][..],
         &["rollback", "--state", "me.db", "--user", "ada"],
@@ -146,11 +149,11 @@ fn a_change_that_no_room_is_left_for_is_made_whole_or_not_at_all() {
         let after = place.digests();
         assert_ne!(before, after, "{args:?}");
         let mut failed = 0;
-        for kilobytes in [0, 4, 16, 32, 40, 64, 100, size / 2, size, size + 8, 2 * size] {
+        for fault in faults.clone() {
             ready();
-            let output = place.limited(kilobytes, args);
+            let Some(output) = run(fault, args) else { break };
             let (found, said) = (place.digests(), told(&output));
-            let case = format!("{args:?}, {kilobytes} KiB: {said}");
+            let case = format!("{args:?}, {fault}: {said}");
             match output.status.success() {
                 true => assert_eq!(found, after, "{case}"),
                 false => {
@@ -166,7 +169,93 @@ fn a_change_that_no_room_is_left_for_is_made_whole_or_not_at_all() {
                 }
             }
         }
-        assert!(failed > 0, "{args:?} needs no room");
+        assert!(failed > 0, "{args:?} meets no fault");
+    }
+}
+
+#[test]
+fn a_change_that_no_room_is_left_for_is_made_whole_or_not_at_all() {
+    let place = Place::new();
+    let size = fs::metadata(place.path("me.db")).unwrap().len() / 1024;
+    let kilobytes = [0, 4, 16, 32, 40, 64, 100, size / 2, size, size + 8, 2 * size];
+    changes_are_whole(&place, kilobytes.into_iter(), |kilobytes, args| {
+        Some(place.limited(kilobytes, args))
+    });
+}
+
+/// Calls of the system that fail, by a library that is loaded before the C library's.
+#[cfg(target_os = "linux")]
+mod calls {
+    use super::*;
+
+    impl Place {
+        /// Compiles the library.
+        fn with_faults() -> Self {
+            let place = Self::new();
+            let source =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/failing_calls.c");
+            let mut compile = Command::new("cc");
+            compile.args(["-shared", "-fPIC", "-O1", "-o"]);
+            assert!(compile.arg(place.path("faults.so")).arg(source).status().unwrap().success());
+            place
+        }
+
+        /// Runs the program in the folder while the `nth` call of a kind fails; `None` if there
+        /// were not so many.
+        fn failing(&self, kind: &str, nth: u64, args: &[&str]) -> Option<Output> {
+            let met = self.path("met");
+            let _ = fs::remove_file(&met);
+            let mut command = Command::new(PROGRAM);
+            command.args(args).current_dir(self.dir.path());
+            command.env("LD_PRELOAD", self.path("faults.so")).env("FAULT_MET", &met);
+            command.env("FAULT_KIND", kind).env("FAULT_AT", nth.to_string());
+            let output = command.output().unwrap();
+            met.exists().then_some(output)
+        }
+    }
+
+    /// All early ones, and later ones further and further apart.
+    fn sparse() -> impl Iterator<Item = u64> + Clone {
+        std::iter::successors(Some((1, 2)), |(a, b)| Some((*b, b + a.max(&1) / 2 + 1)))
+            .map(|(nth, _)| nth)
+    }
+
+    #[test]
+    fn a_change_whose_nth_write_fails_is_made_whole_or_not_at_all() {
+        let place = Place::with_faults();
+        changes_are_whole(&place, sparse(), |nth, args| place.failing("write", nth, args));
+    }
+
+    #[test]
+    fn a_change_whose_nth_fsync_fails_is_made_whole_or_not_at_all() {
+        let place = Place::with_faults();
+        changes_are_whole(&place, 1.., |nth, args| place.failing("sync", nth, args));
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_written_or_synced_is_not_there_after_init() {
+        let place = Place::with_faults();
+        let args = ["init", "--state", "new.db", "--model", "embedded"];
+        for kind in ["write", "sync"] {
+            let mut failed = 0;
+            for nth in 1.. {
+                for name in ["new.db", "new.db-wal", "new.db-shm"] {
+                    let _ = fs::remove_file(place.path(name));
+                }
+                let Some(output) = place.failing(kind, nth, &args) else { break };
+                let case = format!("{kind} {nth}: {}", told(&output));
+                if output.status.success() {
+                    // What is tidied up at the end is in the log of the database still.
+                    succeeds(&["check", "--state", &place.text("new.db")]);
+                    continue;
+                }
+                failed += 1;
+                assert_eq!(output.status.code(), Some(1), "{case}");
+                assert!(told(&output).starts_with("spring: "), "{case}");
+                assert!(!place.path("new.db").exists(), "{case}");
+            }
+            assert!(failed > 0, "{kind}");
+        }
     }
 }
 

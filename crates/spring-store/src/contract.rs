@@ -50,6 +50,11 @@ pub trait Subject {
     /// Another value over the rows of a state, as another process would have it; `None` where there
     /// is no such thing.
     fn again(&self, store: &Store) -> Option<Box<Store>>;
+
+    /// Whether a write that is undone gives back the keys that it took.
+    fn gives_keys_back(&self) -> bool {
+        true
+    }
 }
 
 /// One `#[test]` for each case of the contract, over a [`Subject`] that has a default. With

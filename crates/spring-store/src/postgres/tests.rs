@@ -57,6 +57,11 @@ impl Subject for InSchemas {
         let address = addresses.iter().find(|address| address.label == store.backend().label())?;
         Some(Box::new(PostgresStore::open(address, Access::ReadWrite).unwrap()))
     }
+
+    /// Sequences do not roll back.
+    fn gives_keys_back(&self) -> bool {
+        false
+    }
 }
 
 impl Drop for InSchemas {
