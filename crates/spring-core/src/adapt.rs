@@ -4,7 +4,6 @@ use std::{
     collections::VecDeque,
     ops::ControlFlow,
     sync::{Mutex, PoisonError},
-    thread,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +12,9 @@ use spring_memory::UserId;
 use crate::{
     Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories, Period,
     PeriodCommit, PlannedPeriod, Result, Store, StoredInteraction, UserModel, UserVersion,
-    check_base, embedding, novelties,
+    check_base, embedding,
+    jobs::side_by_side,
+    novelties,
     progress::{Event, Progress, tell},
     record::LearnedPeriod,
 };
@@ -314,19 +315,7 @@ pub fn adapt_users(
         }
         Ok(())
     };
-    thread::scope(|scope| {
-        // Where no more threads can be started, the others do the work.
-        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
-        let started: Vec<_> = (0..jobs.max(1)).filter_map(start).collect();
-        if started.is_empty() {
-            return work();
-        }
-        let results: Vec<_> = started
-            .into_iter()
-            .map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect();
-        results.into_iter().collect()
-    })
+    side_by_side(jobs, work)
 }
 
 /// Users that wait for a job, read page by page.

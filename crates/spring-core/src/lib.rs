@@ -11,6 +11,7 @@ mod forget;
 mod fused_score;
 mod generate;
 mod ingest;
+mod jobs;
 pub mod key;
 mod learner;
 mod length;

@@ -11,7 +11,9 @@ use std::{
 use spring_memory::UserId;
 use spring_store::{Error as StoreError, Store};
 
-use crate::{Error, Follow, LanguageModel, PeriodPlan, Result, adapt::adapt_held};
+use crate::{
+    Error, Follow, LanguageModel, PeriodPlan, Result, adapt::adapt_held, jobs::side_by_side,
+};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -70,19 +72,7 @@ pub fn work(
         }
         worked
     };
-    thread::scope(|scope| {
-        // Where no more threads can be started, the others do the work.
-        let start = |_| thread::Builder::new().spawn_scoped(scope, job).ok();
-        let started: Vec<_> = (0..worker.jobs.max(1)).filter_map(start).collect();
-        if started.is_empty() {
-            return job();
-        }
-        let results: Vec<_> = started
-            .into_iter()
-            .map(|job| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect();
-        results.into_iter().collect()
-    })
+    side_by_side(worker.jobs, job)
 }
 
 /// What the jobs of a worker know in common.
