@@ -69,7 +69,13 @@ impl Store<Sqlite> {
     pub fn create(path: impl AsRef<Path>, settings: &Settings) -> Result<Self> {
         let label = path.as_ref().display().to_string();
         let row = settings_row(settings).map_err(|fault| fault.at(&label))?;
-        Self::new(Sqlite::create(path, &row)?)
+        let made = Self::new(Sqlite::create(&path, &row)?);
+        if made.is_err() {
+            // Reading what was just written may fail too; SQLite's own files go with the
+            // connection.
+            let _ = std::fs::remove_file(path);
+        }
+        made
     }
 
     /// Opens an existing file. One of an older version is brought up to date.
