@@ -2,13 +2,13 @@
 
 use std::{
     fs::{self, File},
-    io::ErrorKind,
+    io::{ErrorKind, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
-use spring_numerics::words::of_system;
+use spring_numerics::words::{GIT_LFS, GIT_LFS_ADVICE, of_system};
 
 use super::{
     failure::{BUSY_TIMEOUT, Failure, Outcome},
@@ -82,6 +82,23 @@ pub(super) fn scratch(settings: &SettingsRow) -> Outcome<Connection> {
 
 /// An existing file, after checking that it is a state that this version can read.
 pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
+    open_state(path, access).map_err(|failure| match &failure {
+        Failure::Sqlite(error) if is_pointer(path, error) => Failure::State(GIT_LFS_ADVICE.into()),
+        _ => failure,
+    })
+}
+
+/// Whether what SQLite cannot make out is a pointer of Git LFS. It is looked at after SQLite was
+/// asked: closing a file takes away the locks that the same process has on it through others.
+fn is_pointer(path: &Path, error: &rusqlite::Error) -> bool {
+    let mut begin = Vec::with_capacity(GIT_LFS.len());
+    error.sqlite_error_code() == Some(ErrorCode::NotADatabase)
+        && spring_numerics::file::open(path)
+            .is_ok_and(|file| file.take(GIT_LFS.len() as u64).read_to_end(&mut begin).is_ok())
+        && begin == GIT_LFS
+}
+
+fn open_state(path: &Path, access: Access) -> Outcome<Connection> {
     let found = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(Fault::Missing.into());

@@ -28,6 +28,8 @@ fn what_is_no_state_is_refused_and_left_alone() {
     refused("empty: making it was cut short");
     fs::write(&path, "a diary\n".repeat(1000)).unwrap();
     refused("not a state, or its beginning is lost");
+    fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n").unwrap();
+    refused("a pointer of Git LFS");
     fs::remove_file(&path).unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("CREATE TABLE settings (model TEXT)").unwrap();
