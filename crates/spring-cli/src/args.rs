@@ -32,7 +32,7 @@ Examples:
   spring init --state me.db --model path/to/model
   spring ingest --state me.db history.jsonl
   spring adapt --state me.db --periods 5 --hold-out 0.1
-  spring generate --state me.db --user ada --prompt \"Write a review of …\" --explain
+  spring generate --state me.db --user ada \"Write a review of …\" --explain
 
 Exit codes: 0 done, 1 an error, 2 a wrong command line, 70 a bug, 130 ended by Ctrl-C, SIGTERM or
 SIGHUP, 141 nobody reads the output any more."
@@ -522,8 +522,11 @@ pub struct GenerateArgs {
     /// The user; may be left out where the state has but one.
     #[arg(long)]
     pub user: Option<String>,
+    /// The prompt, as --prompt.
+    #[arg(value_name = "PROMPT", id = "text", conflicts_with_all = ["prompt", "prompt_file"])]
+    pub text: Option<String>,
     /// The prompt.
-    #[arg(long, required_unless_present = "prompt_file")]
+    #[arg(long, required_unless_present_any = ["prompt_file", "text"])]
     pub prompt: Option<String>,
     /// The prompt is in this file, or on standard input (-), and so not in the list of processes.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]

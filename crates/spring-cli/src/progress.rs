@@ -35,15 +35,23 @@ impl Bars {
     /// Bars, or none if `quiet`.
     pub fn new(quiet: bool) -> Self {
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-        let style = ProgressStyle::with_template(
-            "{spinner} {prefix} {bar:24} {pos}/{len} {msg} [{elapsed}, {eta} left]",
-        );
-        if let Ok(style) = style {
-            bar.set_style(style.progress_chars("=> "));
-        }
         tick(&bar);
         let said = (!quiet && bar.is_hidden()).then(Instant::now);
-        Self { bar, place: String::new(), said }
+        let bars = Self { bar, place: String::new(), said };
+        bars.length(0);
+        bars
+    }
+
+    /// Says how much there is to do; 0: nobody knows.
+    fn length(&self, length: usize) {
+        self.bar.set_length(length as u64);
+        let style = ProgressStyle::with_template(match length {
+            0 => "{spinner} {prefix} [{elapsed}]",
+            _ => "{spinner} {prefix} {bar:24} {pos}/{len} {msg} [{elapsed}, {eta} left]",
+        });
+        if let Ok(style) = style {
+            self.bar.set_style(style.progress_chars("=> "));
+        }
     }
 
     /// Writes a line, if it is time for one.
@@ -52,18 +60,19 @@ impl Bars {
             return;
         }
         let (prefix, message, done) = (self.bar.prefix(), self.bar.message(), self.bar.position());
-        let of = match self.bar.length().unwrap_or(0) {
-            0 => String::new(),
-            length => format!(" of {length}"),
+        let done = match self.bar.length().unwrap_or(0) {
+            // Nobody knows how long a text will be.
+            0 => format!(": {}", output::count(done, "token")),
+            length => format!(" {done} of {length}"),
         };
         let message = if message.is_empty() { message } else { format!(", {message}") };
-        output::say(&format!("spring: {prefix} {done}{of}{message}"));
+        output::say(&format!("spring: {prefix}{done}{message}"));
         self.said = Some(Instant::now());
     }
 
     /// Says what is going on outside the loop.
     pub fn say(&self, message: &str) {
-        self.bar.set_length(0);
+        self.length(0);
         self.bar.set_prefix(message.to_owned());
     }
 
@@ -74,7 +83,7 @@ impl Bars {
 
     fn stage(&self, stage: &str, length: usize) {
         self.bar.set_prefix(format!("{}{stage}", self.place));
-        self.bar.set_length(length as u64);
+        self.length(length);
         self.bar.set_position(0);
         self.bar.set_message("");
         self.bar.reset_eta();

@@ -66,6 +66,19 @@ pub fn own_length(store: &Store, user: &UserId, model: &AnyModel) -> Result<Opti
     Ok(length.map(|length| length.min(most_new_tokens(model.info().context))))
 }
 
+/// The prompt of a person's latest text, to be asked again or to show how to ask; `None` where
+/// nothing is learned or it says nothing.
+pub fn latest_prompt(store: &Store, user: &UserId) -> Result<Option<String>> {
+    let generation = store.user(user)?.generation;
+    if generation == 0 {
+        return Ok(None);
+    }
+    let period = store.record(user, generation)?.record.period;
+    let texts = store.members(user, period)?.into_iter().map(|member| member.stored);
+    let latest = texts.max_by_key(|text| (text.interaction.time, text.seq));
+    Ok(latest.map(|text| text.interaction.prompt).filter(|prompt| !prompt.trim().is_empty()))
+}
+
 /// As many users are named where one must be chosen.
 const LISTED: usize = 8;
 

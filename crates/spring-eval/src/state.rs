@@ -100,14 +100,16 @@ pub struct Change {
 }
 
 impl Change {
-    /// Whether the texts are predicted worse than before, by more than chance explains.
+    /// Whether the texts are predicted worse than before, by more than chance explains; a single
+    /// text does not tell.
     pub fn is_worse(&self) -> bool {
-        self.difference.low > 0.0
+        self.texts > 1 && self.difference.low > 0.0
     }
 
-    /// Whether they are predicted better than before, by more than chance explains.
+    /// Whether they are predicted better than before, by more than chance explains; a single text
+    /// does not tell.
     pub fn is_better(&self) -> bool {
-        self.difference.high < 0.0
+        self.texts > 1 && self.difference.high < 0.0
     }
 }
 

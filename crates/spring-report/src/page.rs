@@ -3,6 +3,7 @@
 mod answer;
 mod drift;
 mod losses;
+mod manner;
 mod memory;
 
 use maud::{Markup, html};
@@ -30,6 +31,7 @@ impl<'a> Page<'a> {
 
     pub(crate) fn html(&self) -> Result<String> {
         let sections = [
+            ("manner", "How does this person write?", self.manner()),
             ("learned", "How well are new texts predicted?", self.losses()?),
             ("drift", "What was new, and when?", self.drift()?),
             ("periods", "What was selected, and why?", self.periods()?),

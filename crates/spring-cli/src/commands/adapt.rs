@@ -169,9 +169,11 @@ pub(super) fn print(args: &Args, user: &UserId, learned: &LearnedPeriod) -> Resu
     }
     let record = &learned.record;
     let losses = &record.update.losses;
-    let loss = match (losses.first(), losses.last()) {
-        (Some(first), Some(last)) => format!("loss {first:.3} → {last:.3} nats/token"),
-        _ => "nothing to train on".into(),
+    let loss = match losses.as_slice() {
+        [first, .., last] => format!("loss {first:.3} → {last:.3} nats/token"),
+        // Too few steps for two means.
+        [mean] => format!("mean loss {mean:.3} nats/token"),
+        [] => "nothing to train on".into(),
     };
     output::line(&format!(
         "{}, period {}: {} of {} texts learned ({} held out) in {} steps, {loss}; {:.1} s",

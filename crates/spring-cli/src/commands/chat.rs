@@ -51,7 +51,8 @@ pub fn run(args: &Args, command: &ChatArgs) -> Result<()> {
     let base = UserModel::fresh(&model, config, None)?;
     bars.finish();
     let record = writable.then_some((&store as &Store, &version));
-    Chat { args, person, base, record, turns: Vec::new(), last: None }.run()
+    let asked = session::latest_prompt(&store, &user)?;
+    Chat { args, person, base, record, asked, turns: Vec::new(), last: None }.run()
 }
 
 struct Chat<'a> {
@@ -60,6 +61,8 @@ struct Chat<'a> {
     base: UserModel<'a>,
     /// Where answers are kept, and what they were made from.
     record: Option<(&'a Store, &'a UserVersion)>,
+    /// How one of the person's texts was asked for.
+    asked: Option<String>,
     turns: Vec<Turn>,
     last: Option<AnswerRecord>,
 }
@@ -69,6 +72,12 @@ impl Chat<'_> {
         let asks = io::stdin().is_terminal();
         if asks && !self.args.quiet {
             output::say("Type a question; /help lists what else can be typed.");
+            if let Some(asked) = &self.asked {
+                output::say(&format!(
+                    "The person's texts answered such as this, so ask in the same way:\n  {}",
+                    output::excerpt(asked, 76)
+                ));
+            }
         }
         loop {
             if asks {

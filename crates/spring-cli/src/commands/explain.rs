@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use spring_core::{
-    Access, Config, DecodingConfig, LearnedText, PeriodSignal, RetrieverKind, Store,
+    Access, Config, DecodingConfig, GenerationSummary, LearnedText, PeriodSignal, RetrieverKind, Store,
     StoredInteraction, UserSummary, drift_signal, learned_texts, path_to, provenance,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_drift::DriftReading,
@@ -87,8 +87,9 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     }
     if records.is_empty() {
         output::line(&format!(
-            "user {user}: {} interactions, nothing learned yet; run `spring adapt`",
-            summary.interactions
+            "user {user}: {}, {}",
+            output::count(summary.interactions, "interaction"),
+            nothing_learned(&store.generations(&user)?)
         ))?;
     }
     if command.terms && !records.is_empty() {
@@ -427,6 +428,17 @@ pub fn buffer_table(
         table.add_row(scored.row(vec![item.period.to_string()], text, shown.terms));
     }
     output::line(&table.to_string())
+}
+
+/// Why there is nothing to show of what a user's generation in use has learned.
+pub(super) fn nothing_learned(generations: &[GenerationSummary]) -> &'static str {
+    match generations {
+        [] => "nothing learned yet; run `spring adapt`",
+        _ => {
+            "the base alone is in use, after a rollback: `spring inspect` lists the generations, \
+             and `spring rollback --to N` takes one of them"
+        }
+    }
 }
 
 /// Why an answer is as it is; with terms also where at most as many of its tokens as rows came

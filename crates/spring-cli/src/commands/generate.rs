@@ -23,7 +23,8 @@ const TOKENS: usize = 40;
 
 pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
     let path = &command.state.state;
-    let prompt = files::given(command.prompt.as_deref(), command.prompt_file.as_deref())?;
+    let prompt = command.text.as_deref().or(command.prompt.as_deref());
+    let prompt = files::given(prompt, command.prompt_file.as_deref())?;
     // A state that cannot be written still answers; only the record of it is missing.
     let (store, writable) = match session::open(path, Access::ReadWrite) {
         Ok(store) => (store, true),

@@ -98,10 +98,10 @@ fn add(args: &Args, command: &IngestArgs, store: &Store, reading: Reading) -> Re
     }
     if !args.json {
         output::line(&format!(
-            "{source}: {} interactions added, {} known already, {} new users{}",
-            report.added,
+            "{source}: {} added, {} known already, {}{}",
+            output::count(report.added, "interaction"),
             report.skipped,
-            report.new_users,
+            output::count(report.new_users, "new user"),
             why.map_or(String::new(), |why| format!("; user {user} ({why}; --user overrides)"))
         ))?;
         print_left_out(&left_out)?;

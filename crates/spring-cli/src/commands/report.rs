@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use spring_core::{
-    Access, Store, StoredInteraction, Tokenize, UserModel,
+    Access, Tokenize, UserModel,
     record::{AnswerRecord, PeriodRecord},
-    spring_memory::UserId,
 };
 use spring_eval::evaluate_state;
 use spring_model::AnyModel;
 use spring_report::{UserReport, html};
 
+use super::explain;
 use crate::{
     args::{Args, ReportArgs},
     embedded, files, interrupt, output,
@@ -25,7 +25,7 @@ pub fn run(args: &Args, command: &ReportArgs) -> Result<()> {
     let store = session::open(path, Access::ReadOnly)?;
     let user = session::user_of(&store, command.user.as_deref(), path)?;
     let learned = store.period_records(&user, None)?;
-    let newest = learned.last().context("nothing learned yet; run `spring adapt`")?;
+    ensure!(!learned.is_empty(), explain::nothing_learned(&store.generations(&user)?));
     let mut texts = HashMap::new();
     for period in &learned {
         for member in store.members(&user, period.record.period)? {
@@ -48,7 +48,7 @@ pub fn run(args: &Args, command: &ReportArgs) -> Result<()> {
     let person = person.with_config(config);
     let prompt = match &command.prompt {
         Some(prompt) => Some(prompt.clone()),
-        None => latest_prompt(&store, &user, newest.record.period)?,
+        None => session::latest_prompt(&store, &user)?,
     };
     let answer = match &prompt {
         Some(prompt) => Some(interrupt::or_interrupted(person.generate(prompt, &mut bars))?),
@@ -73,14 +73,6 @@ pub fn run(args: &Args, command: &ReportArgs) -> Result<()> {
         true => Ok(()),
         false => output::line(&command.out.display().to_string()),
     }
-}
-
-/// The prompt of the person's latest text: something that they have answered themselves.
-fn latest_prompt(store: &Store, user: &UserId, period: u32) -> Result<Option<String>> {
-    let members = store.members(user, period)?;
-    let order = |text: &StoredInteraction| (text.interaction.time, text.seq);
-    let latest = members.into_iter().map(|member| member.stored).max_by_key(order);
-    Ok(latest.map(|text| text.interaction.prompt).filter(|prompt| !prompt.trim().is_empty()))
 }
 
 /// The texts of the answer's tokens, one for each entry of its trace.

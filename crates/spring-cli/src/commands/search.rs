@@ -62,7 +62,20 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
         }));
     }
     if found.is_empty() {
-        return output::line(&format!("nothing found in {} texts of user {user}", history.len()));
+        let searched = output::count(history.len() as u64, "text");
+        output::line(&format!("nothing found in {searched} of user {user}"))?;
+        let held_out = store.user(&user)?.interactions.saturating_sub(history.len() as u64);
+        if held_out > 0 {
+            let texts = output::count(held_out, "text");
+            output::line(&format!("--held-out also searches the {texts} held out to measure by"))?;
+        }
+        return match (mode, command.stem) {
+            (SearchMode::Bm25 | SearchMode::Hybrid, None) => output::line(
+                "--stem=english (or another language) also finds other forms of a word, such as \
+                 its plural",
+            ),
+            _ => Ok(()),
+        };
     }
     let mut table = output::table(&["score", "written", "period", "id", "text"], &[2, 3, 4]);
     for text in &found {

@@ -70,7 +70,7 @@ impl Reason {
     /// The reason in words, with what is counted.
     pub fn text(self) -> &'static str {
         match self {
-            Self::Quoted => "quoted text within mails",
+            Self::Quoted => "quoted text within mails, which the prompts are made of",
             Self::Signature => "signatures",
             Self::Forwarded => "forwarded mails within mails",
             Self::Attachment => "attachments",

@@ -41,6 +41,10 @@ impl Page<'_> {
             @if !found.is_empty() { (folded_table("What retrieval found", &columns, &found)) }
             h3 { "The text" } "\n"
             (self.written(answer))
+            @if let Some(really) = self.really_written(answer) {
+                h3 { "What the person wrote" } "\n"
+                blockquote { (clean(really)) } "\n"
+            }
             p.note {
                 "Written with " (by) " on " (answer.time.strftime("%Y-%m-%d").to_string()) ". "
                 (ended)
@@ -51,6 +55,13 @@ impl Page<'_> {
                 ul { @for cut in &answer.cuts { li { (clean(&cut.to_string())) } } } "\n"
             }
         }
+    }
+
+    /// The person's own answer, where the prompt is that of one of their texts.
+    fn really_written(&self, answer: &AnswerRecord) -> Option<&str> {
+        let asked = self.report.texts.values().map(|text| &text.interaction);
+        let own = asked.filter(|text| text.prompt == answer.prompt);
+        own.max_by_key(|text| text.time).map(|text| text.response.as_str())
     }
 
     /// The text, each token shaded by what came from the retrieval branch.

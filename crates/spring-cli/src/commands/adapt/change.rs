@@ -58,10 +58,11 @@ pub fn tell(
              training.learning_rate may help, and --keep keeps what was learned anyway",
         );
     }
-    let Some(Answers { prompt, base, person }) = answers else { return Ok(()) };
+    let Some(Answers { prompt, base, person, really }) = answers else { return Ok(()) };
     output::line(&format!("asked: {}", excerpt(&prompt, 90)))?;
     output::line(&format!("  base: {}", excerpt(&base, 240)))?;
-    output::line(&format!("  {}: {}", excerpt(user.as_str(), 20), excerpt(&person, 240)))
+    output::line(&format!("  {}: {}", excerpt(user.as_str(), 20), excerpt(&person, 240)))?;
+    output::line(&format!("  really written: {}", excerpt(&really, 240)))
 }
 
 fn in_words(change: Option<&Change>, before: u32, held_out: usize) -> String {
@@ -75,18 +76,22 @@ fn in_words(change: Option<&Change>, before: u32, held_out: usize) -> String {
         };
     };
     let Change { texts, base, before: earlier, after, difference, .. } = change;
+    let since = match before {
+        0 => format!("base {base:.3}"),
+        _ => format!("base {base:.3}, before {earlier:.3}"),
+    };
+    let compared = output::count(*texts as u64, "held-out text");
+    let scores = format!("{compared}: {since}, with what was learned {after:.3} nats/token");
+    if *texts == 1 {
+        return format!("{scores} ({:+.3}; one text alone tells little)", difference.mean);
+    }
     let verdict = match (change.is_better(), change.is_worse()) {
         (true, _) => "better",
         (_, true) => "worse",
         _ => "no clear change",
     };
-    let since = match before {
-        0 => format!("base {base:.3}"),
-        _ => format!("base {base:.3}, before {earlier:.3}"),
-    };
     format!(
-        "{texts} held-out texts: {since}, with what was learned {after:.3} nats/token: {verdict} \
-         ({:+.3}, 95 % {:+.3} to {:+.3})",
+        "{scores}: {verdict} ({:+.3}, 95 % {:+.3} to {:+.3})",
         difference.mean, difference.low, difference.high
     )
 }
@@ -96,6 +101,8 @@ struct Answers {
     prompt: String,
     base: String,
     person: String,
+    /// The person's own answer.
+    really: String,
 }
 
 /// The prompt of the latest text, held out if there is one.
@@ -113,7 +120,8 @@ fn answers(
         (member.held_out, stored.interaction.time, stored.seq)
     };
     let latest = members.into_iter().max_by_key(order);
-    let prompt = latest.map(|member| member.stored.interaction.prompt).unwrap_or_default();
+    let Some(latest) = latest.map(|member| member.stored.interaction) else { return Ok(None) };
+    let (prompt, really) = (latest.prompt, latest.response);
     if prompt.trim().is_empty() {
         return Ok(None);
     }
@@ -122,5 +130,5 @@ fn answers(
     config.decoding.max_new_tokens = Some(TOKENS);
     let base = UserModel::fresh(model, config.clone(), None)?.generate(&prompt, bars)?.text;
     let person = person.with_config(config).generate(&prompt, bars)?.text;
-    Ok(Some(Answers { prompt, base, person }))
+    Ok(Some(Answers { prompt, base, person, really }))
 }
