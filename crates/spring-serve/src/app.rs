@@ -37,7 +37,7 @@ pub(crate) struct App {
     pub workers: Workers,
     pub admission: Arc<Admission>,
     pub rates: Arc<Rates>,
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     pub metrics: Metrics,
     pub phase: watch::Receiver<Phase>,
     /// Fields that were ignored, each with one line in the log.
@@ -57,7 +57,7 @@ impl App {
             workers: Workers::new(limits.calls, limits.long_calls),
             admission: Arc::new(Admission::new(limits)),
             rates: Arc::new(Rates::new(limits)),
-            keys: Keys::default(),
+            keys: Arc::default(),
             metrics: Metrics::new(),
             ignored: Mutex::default(),
             service,

@@ -1,6 +1,6 @@
 //! What every request goes through: its id, where it comes from, who sent it.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     body::Body,
@@ -16,6 +16,7 @@ use crate::{
     error::{ApiError, ApiResult},
     keys::Found,
     paths::known_path,
+    rate::OwnLimits,
     workers::Lane,
 };
 
@@ -31,9 +32,7 @@ pub(crate) struct Caller {
     /// The key's id; empty where there are no keys.
     pub key: String,
     pub access: Access,
-    /// Limits of the key's own.
-    pub requests_per_minute: Option<u32>,
-    pub requests_at_once: Option<u32>,
+    pub limits: OwnLimits,
 }
 
 impl Caller {
@@ -44,7 +43,8 @@ impl Caller {
 
     pub fn of(key: Key) -> Self {
         let Key { id, access, requests_per_minute, requests_at_once } = key;
-        Self { key: id, access, requests_per_minute, requests_at_once }
+        let limits = OwnLimits { per_minute: requests_per_minute, at_once: requests_at_once };
+        Self { key: id, access, limits }
     }
 
     /// Whether this user's state may be touched; what may not be seen is not there.
@@ -217,7 +217,7 @@ pub(crate) async fn inner(
     let token = token(request.headers());
     let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
     let caller = authenticate(&app, token, &id).await?;
-    let open = match app.rates.request(&caller, Instant::now()) {
+    let open = match app.rates.request(&caller.key, caller.limits, Instant::now()) {
         Ok(open) => open,
         Err(too_many) => return Ok(too_many.into_response()),
     };
@@ -236,7 +236,15 @@ fn token(headers: &HeaderMap) -> Option<KeyHash> {
 
 /// The request's key, or none where none is needed.
 async fn authenticate(app: &App, token: Option<KeyHash>, request_id: &str) -> ApiResult<Caller> {
-    match app.keys.find(app, token).await? {
+    let now = Instant::now();
+    let found = match app.keys.known(token.as_ref(), now) {
+        Some(found) => found,
+        None => {
+            let keys = Arc::clone(&app.keys);
+            app.call(Lane::Short, move |service| keys.ask(token, now, service)).await?
+        }
+    };
+    match found {
         Found::Key(key) => return Ok(Caller::of(key)),
         Found::Open if app.config.listen.ip().is_loopback() || app.config.insecure => {
             return Ok(Caller::local());

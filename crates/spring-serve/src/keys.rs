@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Key, KeyHash, app::App, error::ApiResult, workers::Lane};
+use crate::{Key, KeyHash, Service, ServiceResult};
 
 /// How long what the service said counts: a key that was made or revoked is heard of after that.
 const FRESH: Duration = Duration::from_secs(1);
@@ -74,34 +74,30 @@ impl Keys {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a token is, as the service says or has said within the last second.
-    pub async fn find(&self, app: &App, token: Option<KeyHash>) -> ApiResult<Found> {
-        let now = Instant::now();
-        let (known, any) = {
-            let state = self.state();
-            (state.find(token.as_ref(), now), state.any(now))
+    /// What a token is, if the service has said so within the last second.
+    pub fn known(&self, token: Option<&KeyHash>, now: Instant) -> Option<Found> {
+        self.state().find(token, now)
+    }
+
+    /// What a token is, as the service says and is remembered from `now` on, when it was asked.
+    pub fn ask(
+        &self,
+        token: Option<KeyHash>,
+        now: Instant,
+        service: &dyn Service,
+    ) -> ServiceResult<Found> {
+        let any = self.state().any(now);
+        let any = any.map_or_else(|| service.has_keys(), Ok)?;
+        let key = match &token {
+            Some(hash) if any => service.key(hash)?,
+            _ => None,
         };
-        if let Some(found) = known {
-            return Ok(found);
-        }
-        let asked = app.call(Lane::Short, move |service| {
-            let any = any.map_or_else(|| service.has_keys(), Ok)?;
-            let key = match &token {
-                Some(hash) if any => service.key(hash)?,
-                _ => None,
-            };
-            Ok((any, key))
-        });
-        let (any, key) = asked.await?;
-        // As of when it was asked: what changed meanwhile is heard of in time.
-        self.state().learn(any, token, key.clone(), now);
-        Ok(match (key, any) {
+        let mut state = self.state();
+        state.learn(any, token, key.clone(), now);
+        Ok(match (key, state.any(now)) {
             (Some(key), _) => Found::Key(key),
-            (None, true) => Found::Nobody,
-            (None, false) => match self.state().any(now) {
-                Some(true) => Found::Nobody,
-                _ => Found::Open,
-            },
+            (None, Some(false)) => Found::Open,
+            (None, _) => Found::Nobody,
         })
     }
 }

@@ -19,7 +19,7 @@ use axum::{
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use crate::{Limits, error::ApiError, guard::Caller};
+use crate::{Limits, error::ApiError};
 
 /// After this many keys it is looked which of them need not be remembered.
 const SWEEP: usize = 64;
@@ -48,6 +48,13 @@ struct KeyState {
     tokens: f64,
     refilled: Instant,
     open: u32,
+}
+
+/// Limits of a key's own; `None`: as the server's are.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnLimits {
+    pub per_minute: Option<u32>,
+    pub at_once: Option<u32>,
 }
 
 /// What a key has left of a minute's requests.
@@ -86,12 +93,17 @@ impl Rates {
     }
 
     /// Counts a request, which is open until what this gives is dropped.
-    pub fn request(self: &Arc<Self>, caller: &Caller, now: Instant) -> Result<Open, TooMany> {
-        let per_minute = caller.requests_per_minute.unwrap_or(self.per_minute);
-        let at_once = caller.requests_at_once.unwrap_or(self.at_once);
+    pub fn request(
+        self: &Arc<Self>,
+        key: &str,
+        own: OwnLimits,
+        now: Instant,
+    ) -> Result<Open, TooMany> {
+        let per_minute = own.per_minute.unwrap_or(self.per_minute);
+        let at_once = own.at_once.unwrap_or(self.at_once);
         let mut state = self.state();
         state.sweep(now);
-        let of = state.keys.entry(caller.key.clone());
+        let of = state.keys.entry(key.to_owned());
         let of = of.or_insert_with(|| KeyState::new(per_minute, now));
         of.refill(per_minute, now);
         if at_once > 0 && of.open >= at_once {
@@ -105,7 +117,7 @@ impl Rates {
         }
         of.tokens -= 1.0;
         of.open += 1;
-        Ok(Open { rates: Arc::clone(self), key: caller.key.clone(), quota: of.quota() })
+        Ok(Open { rates: Arc::clone(self), key: key.to_owned(), quota: of.quota() })
     }
 }
 
@@ -238,60 +250,54 @@ impl HttpBody for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Access, Key};
 
     fn rates(requests_per_minute: u32, requests_at_once: u32) -> Arc<Rates> {
         let limits = Limits { requests_per_minute, requests_at_once, ..Limits::default() };
         Arc::new(Rates::new(&limits))
     }
 
-    fn caller(key: &str) -> Caller {
-        Caller::of(Key::new(key, Access::Gateway))
-    }
+    const NONE: OwnLimits = OwnLimits { per_minute: None, at_once: None };
 
     #[test]
     fn requests_of_a_minute_come_back_with_time() {
         let rates = rates(60, 0);
-        let (a, now) = (caller("a"), Instant::now());
+        let now = Instant::now();
         for left in (0..60).rev() {
-            let quota = rates.request(&a, now).unwrap().quota.unwrap();
+            let quota = rates.request("a", NONE, now).unwrap().quota.unwrap();
             assert_eq!((quota.limit, quota.remaining), (60, left));
         }
-        let TooMany { error, quota } = rates.request(&a, now).unwrap_err();
+        let TooMany { error, quota } = rates.request("a", NONE, now).unwrap_err();
         assert_eq!((error.code, error.status.as_u16()), ("rate_limit_exceeded", 429));
         assert_eq!(error.retry_after, Some(Duration::from_secs(1)));
         assert_eq!(quota.unwrap().reset, Duration::from_secs(60));
-        rates.request(&caller("b"), now).unwrap();
-        rates.request(&a, now + Duration::from_secs(1)).unwrap();
+        rates.request("b", NONE, now).unwrap();
+        rates.request("a", NONE, now + Duration::from_secs(1)).unwrap();
     }
 
     #[test]
     fn a_key_may_have_limits_of_its_own() {
         let rates = rates(1, 1);
         let now = Instant::now();
-        let mut key = Key::new("a", Access::Gateway);
-        (key.requests_per_minute, key.requests_at_once) = (Some(0), Some(2));
-        let a = Caller::of(key);
-        let _first = rates.request(&a, now).unwrap();
-        let second = rates.request(&a, now).unwrap();
+        let own = OwnLimits { per_minute: Some(0), at_once: Some(2) };
+        let _first = rates.request("a", own, now).unwrap();
+        let second = rates.request("a", own, now).unwrap();
         assert_eq!(second.quota, None);
-        let full = rates.request(&a, now).unwrap_err();
+        let full = rates.request("a", own, now).unwrap_err();
         assert_eq!((full.error.code, full.quota), ("rate_limit_exceeded", None));
         drop(second);
-        rates.request(&a, now).unwrap();
+        rates.request("a", own, now).unwrap();
         // Those of the server count for the others.
-        rates.request(&caller("b"), now).unwrap();
-        assert!(rates.request(&caller("b"), now).is_err());
+        rates.request("b", NONE, now).unwrap();
+        assert!(rates.request("b", NONE, now).is_err());
     }
 
     #[test]
     fn a_limit_that_comes_while_it_serves_begins_full() {
         let rates = rates(0, 0);
         let now = Instant::now();
-        rates.request(&caller("a"), now).unwrap();
-        let mut key = Key::new("a", Access::Gateway);
-        key.requests_per_minute = Some(2);
-        let quota = rates.request(&Caller::of(key), now).unwrap().quota.unwrap();
+        rates.request("a", NONE, now).unwrap();
+        let own = OwnLimits { per_minute: Some(2), ..NONE };
+        let quota = rates.request("a", own, now).unwrap().quota.unwrap();
         assert_eq!(quota.remaining, 1);
     }
 
@@ -301,7 +307,7 @@ mod tests {
         let now = Instant::now();
         for key in 0..1000_u32 {
             let later = now + Duration::from_secs(2 * u64::from(key));
-            rates.request(&caller(&key.to_string()), later).unwrap();
+            rates.request(&key.to_string(), NONE, later).unwrap();
         }
         assert!(rates.state().keys.len() <= SWEEP);
     }

@@ -56,7 +56,7 @@ pub fn list(args: &Args, command: &KeyListArgs) -> Result<()> {
         return output::line("no keys; `spring key add` makes one");
     }
     let headings = ["key", "whose", "label", "made", "a minute", "at once", "revoked"];
-    let mut table = output::table(&headings, &[1, 2]);
+    let mut table = output::table(&headings, &[2]);
     let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
     let limit = |limit: Option<u32>| match limit {
         None => "–".to_owned(),
@@ -98,8 +98,8 @@ pub fn revoke(args: &Args, command: &KeyRevokeArgs) -> Result<()> {
 fn whose(key: &ApiKey) -> String {
     match &key.record.access {
         KeyAccess::User(user) => format!("user {}", output::excerpt(user.as_str(), 40)),
-        KeyAccess::Gateway => "a gateway".into(),
-        KeyAccess::Admin => "an administrator".into(),
+        KeyAccess::Gateway => "gateway".into(),
+        KeyAccess::Admin => "admin".into(),
         _ => "somebody".into(),
     }
 }

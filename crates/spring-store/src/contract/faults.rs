@@ -150,7 +150,7 @@ pub fn prepare(store: &Store) {
     store.ingest(history("bob", 4)).unwrap();
     put(store, "ada", &commit(1, 0)).unwrap();
     keep(store, "ada", &answer("x")).unwrap();
-    store.set_consent(&user("bob"), true, at(5)).unwrap();
+    store.set_consent(&user("ada"), true, at(5)).unwrap();
     store.add_key(&[1; 32], &key_of("ada"), at(6)).unwrap();
     let version = store.version(&user("ada")).unwrap();
     store.set_embeddings(&version, &EmbeddingMap::from([(1, vec![1.0]), (2, vec![0.5])])).unwrap();
@@ -194,13 +194,13 @@ pub fn operations(folder: &std::path::Path) -> Vec<(&'static str, Operation)> {
                 store.set_embeddings(&store.version(&user("ada"))?, &embeddings)
             }),
         ),
-        ("consent", Box::new(|store| store.set_consent(&user("ada"), true, at(7)).map(drop))),
+        ("consent", Box::new(|store| store.set_consent(&user("bob"), true, at(7)).map(drop))),
         (
             "a conversation is kept",
             Box::new(|store| {
-                let version = store.version(&user("bob"))?;
+                let version = store.version(&user("ada"))?;
                 store
-                    .keep_conversation(&version, &interaction("bob", "c", "2026-03-01T00:00:00Z"))
+                    .keep_conversation(&version, &interaction("ada", "c", "2026-03-01T00:00:00Z"))
                     .map(drop)
             }),
         ),

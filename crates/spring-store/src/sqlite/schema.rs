@@ -175,8 +175,8 @@ fn expected() -> Outcome<&'static [Item]> {
 }
 
 /// Refuses what no version of this program makes: a trigger or a view could change what is written
-/// or read without a word. Of older versions the names alone are compared: they are compared again once
-/// they are up to date.
+/// or read without a word. Of older versions the names alone are compared: the rest is once they
+/// are up to date.
 fn check_items(connection: &Connection, version: i64) -> Outcome<()> {
     let (expected, found) = (expected()?, items(connection)?);
     let same = |item: &Item| {

@@ -85,8 +85,8 @@ impl<B: Backend + ?Sized> Store<B> {
         })
     }
 
-    /// Gives this state all keys of another one whose users are here: those that are missing, and
-    /// of the others that they were revoked. Gives their number.
+    /// Gives this state the keys of another one that it lacks, and of the others that they were
+    /// revoked there. Gives the number of those that changed.
     pub fn copy_keys(&self, from: &Store) -> Result<u64> {
         let theirs = from.read(|rows| rows.keys())?;
         self.write(|rows| {
