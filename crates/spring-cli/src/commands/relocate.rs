@@ -60,7 +60,8 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
     }
     output::line(&format!(
         "{to} has all {} users of {from}, each compared by digest: {added} copied, {equal} were \
-         there already; its keys open it, too; {from} is as it was, delete it yourself once nothing uses it",
+         there already; its keys open it, too; {from} is as it was, delete it yourself once \
+         nothing uses it",
         added + equal
     ))
 }
