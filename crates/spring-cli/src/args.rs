@@ -1,6 +1,7 @@
 //! The command line.
 
 mod ingest;
+mod key;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use spring_data::{Task, synth::Drift};
 use spring_model::{Arithmetic, Device, Precision};
 
 pub use ingest::IngestArgs;
+pub use key::{KeyAddArgs, KeyCommand, KeyListArgs, KeyRevokeArgs};
 
 /// Continual personalization of language models: a small adapter and a small memory for each user,
 /// on one frozen base.
@@ -164,6 +166,12 @@ pub enum Command {
         -d '{\"model\": \"embedded:ada\", \"messages\": \
         [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
     Serve(ServeArgs),
+    /// Make, list and revoke the keys that a server asks for.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Show or change whether a user's conversations with a server are kept and learned from.
+    #[command(after_help = "Example:\n  spring consent --state team.db --user ada --set yes")]
+    Consent(ConsentArgs),
     /// Write a page about one user: what was learned and why, losses, the buffer, an answer.
     #[command(after_help = "Example:\n  spring report --state me.db --user ada --out ada.html")]
     Report(ReportArgs),
@@ -401,7 +409,7 @@ pub struct ServeArgs {
     /// The address; port 0 takes any that is free, and says which.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
     pub listen: std::net::SocketAddr,
-    /// Let everybody in who reaches the address, though there are no keys.
+    /// Let everybody in who reaches the address, where there are no keys.
     #[arg(long)]
     pub insecure: bool,
     /// A name that clients may reach it by, besides localhost and addresses; may be repeated.
@@ -410,6 +418,14 @@ pub struct ServeArgs {
     /// An origin whose pages may call it, such as `https://chat.example.org`; may be repeated.
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Vec<String>,
+    /// Requests that a key may make in a minute, unless it has a limit of its own; 0 sets none.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub requests_per_minute: u32,
+    /// Requests that a key may have open at once, unless it has a limit of its own; 0 sets none.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub requests_at_once: u32,
+    #[command(flatten)]
+    pub audit: AuditArg,
     /// Rows of the batch: a text that is written is one, or two where its gate is open.
     #[arg(
         long,
@@ -441,6 +457,37 @@ pub struct ServeArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct AuditArg {
+    /// Put administrative acts on record in this file: a JSON object on a line for each, without
+    /// texts.
+    #[arg(long, value_name = "FILE", env = "SPRING_AUDIT")]
+    pub audit: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ConsentArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// The user; may be left out where the state has but one.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Whether they are kept from now on; without it, it is shown.
+    #[arg(long, value_name = "ANSWER")]
+    pub set: Option<Said>,
+    #[command(flatten)]
+    pub audit: AuditArg,
+}
+
+/// What a user says to being kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Said {
+    /// They are kept.
+    Yes,
+    /// They are not.
+    No,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct RollbackArgs {
     #[command(flatten)]
     pub state: StateArg,
@@ -450,6 +497,8 @@ pub struct RollbackArgs {
     /// The generation to go to; by default, the one before. 0 is the base alone.
     #[arg(long, value_name = "N")]
     pub to: Option<u32>,
+    #[command(flatten)]
+    pub audit: AuditArg,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -474,6 +523,8 @@ pub struct ForgetArgs {
     /// Do it without asking.
     #[arg(long, short)]
     pub yes: bool,
+    #[command(flatten)]
+    pub audit: AuditArg,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -489,6 +540,8 @@ pub struct ExportArgs {
     /// How adapters are written; `gguf` adds a file for llama.cpp beside each PEFT folder.
     #[arg(long, value_enum, default_value_t = AdapterFormat::Peft)]
     pub adapter_format: AdapterFormat,
+    #[command(flatten)]
+    pub audit: AuditArg,
 }
 
 /// How an adapter is written.
@@ -507,6 +560,8 @@ pub struct ImportArgs {
     /// The folder that was exported.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
+    #[command(flatten)]
+    pub audit: AuditArg,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -4,6 +4,7 @@ mod adapt;
 mod chat;
 mod check;
 mod completions;
+mod consent;
 mod data;
 mod demo;
 mod explain;
@@ -12,6 +13,7 @@ mod generate;
 mod ingest;
 mod init;
 mod inspect;
+mod key;
 mod man;
 mod metrics;
 mod relocate;
@@ -30,7 +32,7 @@ mod worker;
 
 use anyhow::Result;
 
-use crate::args::{Args, Command, DataCommand, EvalCommand};
+use crate::args::{Args, Command, DataCommand, EvalCommand, KeyCommand};
 
 /// Runs the command that was asked for.
 pub fn run(args: &Args) -> Result<()> {
@@ -50,6 +52,10 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Generate(command) => generate::run(args, command),
         Command::Chat(command) => chat::run(args, command),
         Command::Serve(command) => serve::run(args, command),
+        Command::Key(KeyCommand::Add(command)) => key::add(args, command),
+        Command::Key(KeyCommand::List(command)) => key::list(args, command),
+        Command::Key(KeyCommand::Revoke(command)) => key::revoke(args, command),
+        Command::Consent(command) => consent::run(args, command),
         Command::Report(command) => report::run(args, command),
         Command::Search(command) => search::run(args, command),
         Command::Explain(command) => explain::run(args, command),

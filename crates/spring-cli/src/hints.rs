@@ -4,6 +4,7 @@ use spring_core::{
     Error,
     spring_store::{Error as StoreError, TransferError},
 };
+use spring_serve::ServeError;
 
 /// An error as one line, with the command that helps.
 pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
@@ -18,6 +19,7 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let of_store = |error: &StoreError| match error {
         StoreError::Missing { .. } => Some("`spring init` makes one"),
         StoreError::UnknownUser { .. } => Some("`spring users` lists those that are"),
+        StoreError::UnknownKey { .. } => Some("`spring key list` lists those that are"),
         StoreError::Leased { .. } => Some("`spring unlock` frees the user if that process is gone"),
         StoreError::Pruned { .. } => Some("`spring inspect` lists those that are"),
         StoreError::Transfer(TransferError::Present { .. }) => Some("`spring forget` removes them"),
@@ -25,6 +27,9 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     };
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return of_store(error);
+    }
+    if let Some(ServeError::Open(_)) = error.downcast_ref::<ServeError>() {
+        return Some("`spring key add` makes a key");
     }
     match error.downcast_ref::<Error>()? {
         Error::Store(error) => of_store(error),

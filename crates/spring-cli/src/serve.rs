@@ -1,6 +1,7 @@
 //! The service behind `spring serve`: engine, state and model in the terms of spring-serve.
 
 mod archive;
+mod audit;
 mod bridge;
 mod keeper;
 mod person;
@@ -10,4 +11,5 @@ mod served;
 mod texts;
 mod transfer;
 
+pub use audit::{AuditLog, acted};
 pub use served::Served;

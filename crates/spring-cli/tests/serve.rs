@@ -27,9 +27,14 @@ struct Server {
 
 impl Server {
     fn start(state: &Path) -> Self {
+        Self::start_with(state, "127.0.0.1:0", &[])
+    }
+
+    fn start_with(state: &Path, listen: &str, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_spring"))
-            .args(["serve", "--no-adapt", "--listen", "127.0.0.1:0", "--state"])
+            .args(["serve", "--no-adapt", "--listen", listen, "--state"])
             .arg(state)
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -183,7 +188,7 @@ fn what_cannot_be_served_is_said_before_it_listens() {
     assert!(fails(&["serve", "--state", state]).contains("there is no such file"));
     succeeds(&["init", "--state", state]);
     let open = fails(&["serve", "--state", state, "--listen", "0.0.0.0:0"]);
-    assert!(open.contains("--insecure"), "{open}");
+    assert!(open.contains("--insecure") && open.contains("spring key add"), "{open}");
 }
 
 #[test]
@@ -299,4 +304,129 @@ fn people_are_answered_as_by_the_program_stream_and_leave_learn_and_end() {
     assert_eq!((text, done), (expected[0].clone(), true));
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
     succeeds(&["check", "--state", path.to_str().unwrap()]);
+}
+
+/// A request with a key: the status, the code of a refusal, and what was answered.
+fn with_key(server: &Server, key: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
+    let mut request =
+        ureq::request(method, &server.url(path)).set("Content-Type", "application/json");
+    if !key.is_empty() {
+        request = request.set("Authorization", &format!("Bearer {key}"));
+    }
+    match request.send_string(&body.to_string()) {
+        Ok(response) => (response.status(), response.into_string().unwrap()),
+        Err(ureq::Error::Status(status, response)) => (status, response.into_string().unwrap()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn keys_of_the_state_decide_who_may_what_and_acts_are_on_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("team.db");
+    let state = path.to_str().unwrap();
+    let log = dir.path().join("audit.jsonl");
+    let audit = log.to_str().unwrap();
+    succeeds(&["init", "--state", state]);
+    let add = |more: &[&str]| {
+        let key = succeeds(&[&["key", "add", "--state", state, "--audit", audit], more].concat());
+        key.trim().to_owned()
+    };
+    let ada = add(&["--user", "ada", "--label", "laptop"]);
+    let gateway = add(&["--gateway", "--requests-per-minute", "5"]);
+    let admin = add(&["--admin"]);
+    let listed = succeeds(&["key", "list", "--state", state, "--json"]);
+    assert!(!listed.contains(&ada) && listed.contains("laptop"), "{listed}");
+    let keys: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(keys.len(), 3);
+    // Elsewhere than on loopback, too, now that there are keys.
+    let mut server = Server::start_with(&path, "0.0.0.0:0", &["--audit", audit]);
+    server.address = server.address.replace("0.0.0.0", "127.0.0.1");
+    let ask = |key: &str, method: &str, path: &str, body: Value| {
+        with_key(&server, key, method, path, &body)
+    };
+    let none = ask("", "GET", "/v1/models", Value::Null);
+    assert_eq!(none.0, 401);
+    assert!(none.1.contains("invalid_api_key"), "{none:?}");
+    assert_eq!(ask("", "GET", "/", Value::Null).0, 200);
+    assert_eq!(ask(&ada, "GET", "/v1/users/ada", Value::Null).0, 200);
+    assert_eq!(ask(&ada, "GET", "/v1/users/bob", Value::Null).0, 404);
+    assert_eq!(ask(&ada, "GET", "/metrics", Value::Null).0, 403);
+    assert_eq!(ask(&admin, "GET", "/metrics", Value::Null).0, 200);
+    assert_eq!(ask(&gateway, "DELETE", "/v1/users/ada", Value::Null).0, 403);
+    for _ in 0..4 {
+        assert_eq!(ask(&gateway, "GET", "/v1/models", Value::Null).0, 200);
+    }
+    let early = ask(&gateway, "GET", "/v1/models", Value::Null);
+    assert_eq!(early.0, 429);
+    assert!(early.1.contains("rate_limit_exceeded"), "{early:?}");
+
+    // Conversations are kept once ada says so, and not any more once she does not.
+    let count = || {
+        let user = ask(&ada, "GET", "/v1/users/ada", Value::Null).1;
+        serde_json::from_str::<Value>(&user).unwrap()["interactions"].as_u64().unwrap()
+    };
+    let chat = |more: Value| {
+        let mut body = json!({
+            "model": "embedded", "max_tokens": 8, "seed": SEED,
+            "messages": [{"role": "user", "content": PROMPT}],
+        });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = ask(&ada, "POST", "/v1/chat/completions", body);
+        assert_eq!(answer.0, 200, "{answer:?}");
+        serde_json::from_str::<Value>(&answer.1).unwrap()
+    };
+    chat(json!({}));
+    assert_eq!(count(), 0);
+    let said = ask(&ada, "PUT", "/v1/users/ada/consent", json!({"keep_conversations": true}));
+    assert!(said.1.contains("since"), "{said:?}");
+    let answer = chat(json!({}));
+    chat(json!({"store": false}));
+    assert_eq!(count(), 1);
+    let kept = ask(&ada, "GET", "/v1/users/ada/interactions", Value::Null).1;
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    assert_eq!(kept["data"][0]["prompt"], PROMPT);
+    assert_eq!(kept["data"][0]["response"], answer["choices"][0]["message"]["content"]);
+    // What she really used takes its place.
+    let used = json!({"response_id": answer["id"], "text": "What I sent in the end."});
+    assert_eq!(ask(&ada, "POST", "/v1/users/ada/feedback", used).0, 200);
+    assert_eq!(count(), 1);
+    succeeds(&["consent", "--state", state, "--user", "ada", "--set", "no", "--audit", audit]);
+    chat(json!({}));
+    assert_eq!(count(), 1);
+    let shown = succeeds(&["consent", "--state", state, "--user", "ada"]);
+    assert!(shown.contains("are not kept"), "{shown}");
+
+    // A key that is revoked opens nothing a moment later.
+    let id = keys[0]["id"].as_str().unwrap();
+    succeeds(&["key", "revoke", "--state", state, id, "--audit", audit]);
+    let begin = Instant::now();
+    while ask(&ada, "GET", "/v1/models", Value::Null).0 != 401 {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it still opens");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(ask(&admin, "DELETE", "/v1/users/ada", Value::Null).0, 200);
+    let unknown = fails(&["key", "revoke", "--state", state, id]);
+    assert!(unknown.contains("spring key list"), "{unknown}");
+
+    let record = std::fs::read_to_string(&log).unwrap();
+    let acts: Vec<Value> = record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = acts.iter().map(|act| act["act"].as_str().unwrap()).collect();
+    let expected = [
+        "key.add",
+        "key.add",
+        "key.add",
+        "consent.set",
+        "consent.set",
+        "key.revoke",
+        "user.delete",
+    ];
+    assert_eq!(names, expected, "{record}");
+    assert_eq!((&acts[3]["key"], &acts[3]["user"]), (&json!(id), &json!("ada")));
+    assert_eq!(acts[6]["key"], keys[2]["id"]);
+    for secret in [&ada, &gateway, &admin, &PROMPT.to_owned()] {
+        assert!(!record.contains(secret.as_str()), "{record}");
+    }
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&log).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
 }

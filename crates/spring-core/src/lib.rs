@@ -52,12 +52,13 @@ pub use search::{FoundText, HistorySearch};
 pub use signal::{PeriodSignal, drift_signal};
 pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, Tokenize, Train};
 pub use spring_store::{
-    Access, Backend, BufferConfig, ColdStart, Config, Copied, DecodingConfig, DriftConfig,
-    EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, History,
-    HistoryEntry, IngestReport, Lease, Member, Memory, MemoryStore, PeriodCommit, PlannedPeriod,
-    Relearned, RetrievalConfig, RetrieverKind, Rollback, SearchConfig, Settings, StateConfig,
-    StatePlace, Store, StoredInteraction, TextLength, Transferred, UserSize, UserSnapshot,
-    UserSummary, UserVersion, period_ranges, record,
+    Access, ApiKey, Backend, BufferConfig, ColdStart, Config, Consent, Copied, DecodingConfig,
+    DriftConfig, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace,
+    History, HistoryEntry, IngestReport, KeyAccess, KeyHash, KeyRecord, Lease, Member, Memory,
+    MemoryStore, NewKey, PeriodCommit, PlannedPeriod, Relearned, RetrievalConfig, RetrieverKind,
+    Rollback, SearchConfig, Settings, StateConfig, StatePlace, Store, StoredInteraction,
+    TextLength, Transferred, UserSize, UserSnapshot, UserSummary, UserVersion, period_ranges,
+    record,
 };
 #[cfg(feature = "sqlite")]
 pub use spring_store::{Sqlite, SqliteStore};

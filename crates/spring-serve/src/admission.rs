@@ -1,4 +1,4 @@
-//! How many answers there may be at once, of a key and in all, and how often a key may ask.
+//! How many answers there may be at once, of a key and in all.
 
 use std::{
     collections::HashMap,
@@ -18,26 +18,18 @@ const NEW_SHARE: f64 = 0.1;
 pub(crate) struct Admission {
     all: usize,
     per_key: usize,
-    per_minute: u32,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     active: usize,
-    keys: HashMap<String, KeyState>,
+    /// Those of each key.
+    keys: HashMap<String, usize>,
     /// Mean seconds between the ends of two answers, while there were any.
     interval: Option<f64>,
     /// When the last answer ended or, if there was none then, the first one after it began.
     last: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct KeyState {
-    active: usize,
-    /// Requests that it may make now.
-    tokens: f64,
-    refilled: Instant,
 }
 
 /// Room for the answers of a request, until it is dropped.
@@ -50,48 +42,17 @@ pub(crate) struct Permit {
 
 impl Admission {
     pub fn new(limits: &Limits) -> Self {
-        Self {
-            all: limits.answers,
-            per_key: limits.answers_per_key,
-            per_minute: limits.requests_per_minute,
-            state: Mutex::default(),
-        }
+        Self { all: limits.answers, per_key: limits.answers_per_key, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request of a key.
-    pub fn request(&self, key: &str, now: Instant) -> ApiResult<()> {
-        if self.per_minute == 0 {
-            return Ok(());
-        }
-        let (most, per_second) = (f64::from(self.per_minute), f64::from(self.per_minute) / 60.0);
-        let mut state = self.state();
-        // Those that could make all their requests now are as those that never asked.
-        state.keys.retain(|_, of| {
-            of.active > 0
-                || of.tokens + now.saturating_duration_since(of.refilled).as_secs_f64() * per_second
-                    < most
-        });
-        let of = state.keys.entry(key.to_owned()).or_insert_with(|| KeyState::new(most, now));
-        let since = now.saturating_duration_since(of.refilled).as_secs_f64();
-        of.tokens = (of.tokens + since * per_second).min(most);
-        of.refilled = now;
-        if of.tokens < 1.0 {
-            let wait = Duration::from_secs_f64((1.0 - of.tokens) / per_second);
-            let message = format!("this key may make {} requests a minute", self.per_minute);
-            return Err(ApiError::slow_down(message, wait));
-        }
-        of.tokens -= 1.0;
-        Ok(())
-    }
-
     /// Makes room for the answers of a request.
     pub fn admit(self: &Arc<Self>, key: &str, answers: usize, now: Instant) -> ApiResult<Permit> {
         let mut state = self.state();
-        let of_key = state.keys.get(key).map_or(0, |of| of.active);
+        let of_key = state.keys.get(key).copied().unwrap_or_default();
         // A request with more answers than fit is never admitted, so it is wrong, not early.
         if answers > self.per_key.min(self.all) {
             return Err(ApiError::invalid(
@@ -113,9 +74,7 @@ impl Admission {
             state.last = Some(now);
         }
         state.active += answers;
-        let most = f64::from(self.per_minute);
-        let of = state.keys.entry(key.to_owned()).or_insert_with(|| KeyState::new(most, now));
-        of.active += answers;
+        *state.keys.entry(key.to_owned()).or_default() += answers;
         Ok(Permit { admission: Arc::clone(self), key: key.to_owned(), answers })
     }
 
@@ -133,8 +92,8 @@ impl Admission {
             state.interval = Some(mean + NEW_SHARE * (each - mean));
         }
         if let Some(of) = state.keys.get_mut(key) {
-            of.active -= answers;
-            if of.active == 0 && self.per_minute == 0 {
+            *of -= answers;
+            if *of == 0 {
                 state.keys.remove(key);
             }
         }
@@ -146,12 +105,6 @@ impl State {
     fn wait(&self, answers: usize) -> Duration {
         let seconds = self.interval.unwrap_or(1.0) * (answers as f64 / 2.0).max(1.0);
         Duration::from_secs_f64(seconds.clamp(0.1, 120.0))
-    }
-}
-
-impl KeyState {
-    fn new(tokens: f64, now: Instant) -> Self {
-        Self { active: 0, tokens, refilled: now }
     }
 }
 
@@ -194,28 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn requests_of_a_minute_come_back_with_time() {
-        let limits = Limits { requests_per_minute: 60, ..Limits::default() };
-        let admission = admission(limits);
-        let now = Instant::now();
-        for _ in 0..60 {
-            admission.request("a", now).unwrap();
-        }
-        let error = admission.request("a", now).unwrap_err();
-        assert_eq!(error.code, "slow_down");
-        assert_eq!(error.retry_after, Some(Duration::from_secs(1)));
-        admission.request("b", now).unwrap();
-        admission.request("a", now + Duration::from_secs(1)).unwrap();
-    }
-
-    #[test]
     fn what_is_kept_of_keys_does_not_grow() {
-        let admission = admission(Limits { requests_per_minute: 60, ..Limits::default() });
-        let now = Instant::now();
+        let admission = admission(Limits::default());
         for key in 0..1000_u32 {
-            admission.request(&key.to_string(), now).unwrap();
+            admission.admit(&key.to_string(), 1, Instant::now()).unwrap();
         }
-        admission.request("last", now + Duration::from_secs(60)).unwrap();
-        assert_eq!(admission.state().keys.len(), 1);
+        assert!(admission.state().keys.is_empty());
     }
 }

@@ -12,7 +12,9 @@ use crate::{
     ServeConfig, Service, ServiceResult,
     admission::Admission,
     error::{ApiError, ApiResult},
+    keys::Keys,
     metrics::Metrics,
+    rate::Rates,
     workers::{Lane, Workers},
 };
 
@@ -34,6 +36,8 @@ pub(crate) struct App {
     pub config: ServeConfig,
     pub workers: Workers,
     pub admission: Arc<Admission>,
+    pub rates: Arc<Rates>,
+    pub keys: Arc<Keys>,
     pub metrics: Metrics,
     pub phase: watch::Receiver<Phase>,
     /// Fields that were ignored, each with one line in the log.
@@ -52,6 +56,8 @@ impl App {
         Self {
             workers: Workers::new(limits.calls, limits.long_calls),
             admission: Arc::new(Admission::new(limits)),
+            rates: Arc::new(Rates::new(limits)),
+            keys: Arc::default(),
             metrics: Metrics::new(),
             ignored: Mutex::default(),
             service,

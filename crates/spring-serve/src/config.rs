@@ -80,8 +80,10 @@ pub struct Limits {
     pub answers: usize,
     /// The same of one key: 64.
     pub answers_per_key: usize,
-    /// Requests of one key in a minute; 0 sets no limit.
+    /// Requests of one key in a minute, unless the key says otherwise; 0 sets no limit.
     pub requests_per_minute: u32,
+    /// Requests of one key that are open at once, unless the key says otherwise; 0 sets no limit.
+    pub requests_at_once: u32,
     /// Calls of the service at once: 64.
     pub calls: usize,
     /// Long calls at once, as forgetting, imports and exports: 4.
@@ -114,6 +116,7 @@ impl Default for Limits {
             answers: 256,
             answers_per_key: 64,
             requests_per_minute: 0,
+            requests_at_once: 0,
             calls: 64,
             long_calls: 4,
             choices: 16,

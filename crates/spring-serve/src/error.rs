@@ -88,6 +88,12 @@ impl ApiError {
         error.after(Some(wait))
     }
 
+    /// 429 `rate_limit_exceeded`.
+    pub fn rate_limited(message: impl Into<String>, wait: Duration) -> Self {
+        let code = "rate_limit_exceeded";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).after(Some(wait))
+    }
+
     /// 503 `server_is_overloaded`.
     pub fn overloaded(wait: Duration) -> Self {
         ServiceError::Overloaded { retry_after: Some(wait) }.into()

@@ -1,6 +1,6 @@
 //! What every request goes through: its id, where it comes from, who sent it.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     body::Body,
@@ -11,10 +11,12 @@ use axum::{
 };
 
 use crate::{
-    Access, AuditEvent, KeyHash, ServeConfig,
+    Access, AuditEvent, Key, KeyHash, ServeConfig,
     app::{App, Phase, Shared, new_id},
     error::{ApiError, ApiResult},
+    keys::Found,
     paths::known_path,
+    rate::OwnLimits,
     workers::Lane,
 };
 
@@ -30,12 +32,19 @@ pub(crate) struct Caller {
     /// The key's id; empty where there are no keys.
     pub key: String,
     pub access: Access,
+    pub limits: OwnLimits,
 }
 
 impl Caller {
     /// Who calls a server without keys: whoever reaches it.
     fn local() -> Self {
-        Self { key: String::new(), access: Access::Admin }
+        Self::of(Key::new("", Access::Admin))
+    }
+
+    pub fn of(key: Key) -> Self {
+        let Key { id, access, requests_per_minute, requests_at_once } = key;
+        let limits = OwnLimits { per_minute: requests_per_minute, at_once: requests_at_once };
+        Self { key: id, access, limits }
     }
 
     /// Whether this user's state may be touched; what may not be seen is not there.
@@ -49,6 +58,18 @@ impl Caller {
     /// Whether it may name users and see all of them.
     pub fn names_users(&self) -> bool {
         !matches!(self.access, Access::User(_))
+    }
+
+    /// Whether it may take a user's state as a whole out, in, or away: users theirs, administrators
+    /// everybody's. A gateway speaks for people and need not.
+    pub fn may_move(&self) -> ApiResult<()> {
+        match self.access {
+            Access::Gateway => Err(ApiError::forbidden(
+                "the key of a gateway neither removes, exports nor imports users: take the \
+                 user's own or an administrator's",
+            )),
+            Access::User(_) | Access::Admin => Ok(()),
+        }
     }
 }
 
@@ -91,8 +112,9 @@ pub(crate) async fn outer(State(app): State<Shared>, mut request: Request, next:
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin.filter(|origin| is_set(&app.config, origin)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let exposed =
-            "x-request-id, retry-after, retry-after-ms, x-should-retry, x-spring-generation";
+        let exposed = "x-request-id, retry-after, retry-after-ms, x-should-retry, \
+                       x-spring-generation, x-ratelimit-limit-requests, \
+                       x-ratelimit-remaining-requests, x-ratelimit-reset-requests";
         let exposed = HeaderValue::from_static(exposed);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
@@ -195,12 +217,15 @@ pub(crate) async fn inner(
     let token = token(request.headers());
     let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
     let caller = authenticate(&app, token, &id).await?;
-    app.admission.request(&caller.key, Instant::now())?;
+    let open = match app.rates.request(&caller.key, caller.limits, Instant::now()) {
+        Ok(open) => open,
+        Err(too_many) => return Ok(too_many.into_response()),
+    };
     if app.phase() != Phase::Running {
         return Err(ApiError::shutting_down());
     }
     request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    Ok(open.until_the_end_of(next.run(request).await))
 }
 
 /// The hash of the token that a request came with.
@@ -211,22 +236,20 @@ fn token(headers: &HeaderMap) -> Option<KeyHash> {
 
 /// The request's key, or none where none is needed.
 async fn authenticate(app: &App, token: Option<KeyHash>, request_id: &str) -> ApiResult<Caller> {
-    let (any, key) = app
-        .call(Lane::Short, move |service| {
-            let any = service.has_keys()?;
-            let key = match token {
-                Some(hash) if any => service.key(&hash)?,
-                _ => None,
-            };
-            Ok((any, key))
-        })
-        .await?;
-    if let Some(key) = key {
-        return Ok(Caller { key: key.id, access: key.access });
-    }
-    // A server whose last key was taken away does not open to the network.
-    if !any && (app.config.listen.ip().is_loopback() || app.config.insecure) {
-        return Ok(Caller::local());
+    let now = Instant::now();
+    let found = match app.keys.known(token.as_ref(), now) {
+        Some(found) => found,
+        None => {
+            let keys = Arc::clone(&app.keys);
+            app.call(Lane::Short, move |service| keys.ask(token, now, service)).await?
+        }
+    };
+    match found {
+        Found::Key(key) => return Ok(Caller::of(key)),
+        Found::Open if app.config.listen.ip().is_loopback() || app.config.insecure => {
+            return Ok(Caller::local());
+        }
+        Found::Open | Found::Nobody => {}
     }
     let message = match token {
         None => "a key is needed: send it as Authorization: Bearer KEY",

@@ -110,6 +110,7 @@ fn header(headers: &HeaderMap) -> ApiResult<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Key;
 
     fn models() -> Vec<Model> {
         ["base", "base:large"]
@@ -118,7 +119,7 @@ mod tests {
     }
 
     fn caller(access: Access) -> Caller {
-        Caller { key: "k".into(), access }
+        Caller::of(Key::new("k", access))
     }
 
     fn named(model: &str, safety_identifier: &str, user: &str) -> Named {

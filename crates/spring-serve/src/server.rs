@@ -40,8 +40,8 @@ const REST: Duration = Duration::from_millis(50);
 pub enum ServeError {
     /// Everybody on the network could read and change everything.
     #[error(
-        "{0} can be reached from elsewhere, and there are no keys: listen on 127.0.0.1 behind a \
-         proxy that knows who asks, or let everybody in with --insecure"
+        "{0} can be reached from elsewhere, and there are no keys: make one, listen on 127.0.0.1 \
+         behind a proxy that knows who asks, or let everybody in with --insecure"
     )]
     Open(SocketAddr),
     /// The address cannot be had.

@@ -48,11 +48,12 @@ pub trait Service: Send + Sync + 'static {
     /// The base models, the default one first; never empty once it is ready. It must be quick.
     fn models(&self) -> Vec<Model>;
 
-    /// The key whose token has this hash; `None` if there is none or it was taken away. Asked for
-    /// every request.
+    /// The key whose token has this hash; `None` if there is none or it was revoked. What it says
+    /// counts for a second.
     fn key(&self, hash: &KeyHash) -> ServiceResult<Option<Key>>;
 
-    /// Whether there is any key: without one a server on loopback lets everybody in.
+    /// Whether there is any key: without one a server on loopback lets everybody in. Asked once a
+    /// second until there is one, and not any more then.
     fn has_keys(&self) -> ServiceResult<bool>;
 
     /// An administrative act was done or refused. The server has written it to the log, under the

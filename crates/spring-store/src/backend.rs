@@ -366,6 +366,32 @@ pub struct LeaseRow {
     pub sum: Sum,
 }
 
+/// Who may ask a server for answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its id, which is no secret.
+    pub id: String,
+    /// The SHA-256 of its token; no two keys have the same.
+    pub hash: Vec<u8>,
+    /// Whose it is: it goes with the user's row.
+    pub user: Option<i64>,
+    /// What else is known of it, as JSON.
+    pub record: String,
+    /// The checksum of all that.
+    pub sum: Sum,
+}
+
+/// What a user has said of conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsentRow {
+    /// Whether they are kept.
+    pub keep: bool,
+    /// When that was said, in seconds since 1970 UTC.
+    pub since: i64,
+    /// The checksum of all that.
+    pub sum: Sum,
+}
+
 /// How many interactions and periods a user has, and since when.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extent {
@@ -510,6 +536,15 @@ pub trait Rows {
 
     /// What is known of the graph over the user's embeddings, as JSON.
     fn graph(&self, user: i64) -> Outcome<Option<Summed<String>>>;
+
+    /// What the user has said of conversations; `None` for nothing.
+    fn consent(&self, user: i64) -> Outcome<Option<ConsentRow>>;
+
+    /// All keys, by their ids.
+    fn keys(&self) -> Outcome<Vec<KeyRow>>;
+
+    /// The key of a hash.
+    fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>>;
 }
 
 /// Changing rows, alone among all writers.
@@ -577,4 +612,10 @@ pub trait RowsMut: Rows {
 
     /// Replaces what is known of the graph; `None` removes it.
     fn put_graph(&mut self, user: i64, stamp: Option<Summed<&str>>) -> Outcome<()>;
+
+    /// Replaces what the user has said of conversations.
+    fn put_consent(&mut self, user: i64, row: &ConsentRow) -> Outcome<()>;
+
+    /// Adds a key, or replaces the record of the one of this id.
+    fn put_key(&mut self, row: &KeyRow) -> Outcome<()>;
 }

@@ -30,6 +30,7 @@ pub mod faults;
 mod forgetting;
 mod generations;
 mod history;
+mod keys;
 mod leases;
 mod periods;
 mod rows;
@@ -38,7 +39,7 @@ mod transfer;
 
 pub use self::{
     damage::*, faults::a_fault_anywhere_leaves_the_state_before_or_after, forgetting::*,
-    generations::*, history::*, leases::*, periods::*, rows::*, transfer::*,
+    generations::*, history::*, keys::*, leases::*, periods::*, rows::*, transfer::*,
 };
 use crate::{Settings, Store};
 
@@ -131,6 +132,13 @@ macro_rules! contract_tests {
             a_label_or_a_template_is_not_a_quotation
             a_quotation_in_part_goes_too
             what_was_made_before_a_removal_is_not_kept_after_it
+            // Keys and consent.
+            keys_are_found_by_their_hash_and_changed_by_their_id
+            a_key_opens_until_it_is_revoked
+            a_key_goes_with_its_user_and_moves_with_the_state
+            an_import_keeps_the_key_of_a_user_without_texts
+            consent_is_no_until_it_is_said_and_travels
+            a_conversation_is_kept_with_consent_alone
             // Damage and faults.
             a_row_that_is_not_what_was_written_is_told
             a_fault_anywhere_leaves_the_state_before_or_after

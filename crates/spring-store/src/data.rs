@@ -142,6 +142,18 @@ pub struct UserSummary {
     pub generation: u32,
     /// Items in the residual buffer of that generation.
     pub buffer: u64,
+    /// Whether conversations with a server are kept.
+    pub consent: bool,
+}
+
+/// What a user has said of conversations with a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Consent {
+    /// Whether they are kept as interactions.
+    pub keep_conversations: bool,
+    /// When that was said; `None` if nothing was.
+    pub since: Option<Timestamp>,
 }
 
 /// How much room a user takes, in bytes, without what indexes and half-filled pages take.

@@ -86,6 +86,14 @@ pub enum Error {
         /// The state.
         state: String,
     },
+    /// The state has no such key.
+    #[error("key {id} is not in state {state}")]
+    UnknownKey {
+        /// The id asked for.
+        id: String,
+        /// The state.
+        state: String,
+    },
     /// The user has no such generation or period.
     #[error("user {user} has no {what} {number}")]
     UnknownRecord {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod api_key;
 pub mod backend;
 mod config;
 #[cfg(any(test, feature = "contract"))]
@@ -19,6 +20,7 @@ pub mod record;
 mod sqlite;
 mod store;
 
+pub use api_key::{ApiKey, KeyAccess, KeyHash, KeyRecord, NewKey};
 pub use backend::{Access, Backend};
 pub use config::{
     BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, RetrievalConfig, RetrieverKind,
@@ -26,9 +28,10 @@ pub use config::{
 };
 pub use cut::period_ranges;
 pub use data::{
-    EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, History,
-    HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod, Relearned, Rollback,
-    Settings, StoredInteraction, Transferred, UserSize, UserSnapshot, UserSummary, UserVersion,
+    Consent, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace,
+    History, HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod, Relearned,
+    Rollback, Settings, StoredInteraction, Transferred, UserSize, UserSnapshot, UserSummary,
+    UserVersion,
 };
 pub use error::{Error, Result, TransferError};
 pub use memory::{Memory, MemoryStore};

@@ -11,9 +11,9 @@ use spring_memory::UserId;
 use crate::{
     Settings, Store,
     backend::{
-        Backend, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow, LearnedRow,
-        LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut, SettingsRow, Sum,
-        Summed, Text, Texts, UserRow, Users, Visit,
+        Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
+        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut,
+        SettingsRow, Sum, Summed, Text, Texts, UserRow, Users, Visit,
     },
     store::{is_unlearned, settings_row},
 };
@@ -39,6 +39,7 @@ struct State {
     settings: SettingsRow,
     names: BTreeMap<UserId, i64>,
     users: BTreeMap<i64, Arc<UserRows>>,
+    keys: BTreeMap<String, KeyRow>,
     next_key: i64,
     next_answer: i64,
 }
@@ -54,6 +55,7 @@ struct UserRows {
     embeddings: BTreeMap<(u64, String), Summed<Vec<u8>>>,
     lease: Option<LeaseRow>,
     graph: Option<Summed<String>>,
+    consent: Option<ConsentRow>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +74,7 @@ impl Memory {
             settings,
             names: BTreeMap::new(),
             users: BTreeMap::new(),
+            keys: BTreeMap::new(),
             next_key: 1,
             next_answer: 1,
         };
@@ -283,6 +286,18 @@ impl Rows for State {
     fn graph(&self, user: i64) -> Outcome<Option<Summed<String>>> {
         Ok(self.rows_of(user).and_then(|user| user.graph.clone()))
     }
+
+    fn consent(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        Ok(self.rows_of(user).and_then(|user| user.consent))
+    }
+
+    fn keys(&self) -> Outcome<Vec<KeyRow>> {
+        Ok(self.keys.values().cloned().collect())
+    }
+
+    fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>> {
+        Ok(self.keys.values().find(|key| key.hash == hash).cloned())
+    }
 }
 
 impl RowsMut for State {
@@ -318,6 +333,7 @@ impl RowsMut for State {
             embeddings: BTreeMap::new(),
             lease: None,
             graph: None,
+            consent: None,
         };
         self.users.insert(key, Arc::new(rows));
         Ok(row)
@@ -331,6 +347,7 @@ impl RowsMut for State {
     fn delete_user(&mut self, user: i64) -> Outcome<()> {
         self.users.remove(&user);
         self.names.retain(|_, key| *key != user);
+        self.keys.retain(|_, key| key.user != Some(user));
         Ok(())
     }
 
@@ -443,6 +460,26 @@ impl RowsMut for State {
     fn put_graph(&mut self, user: i64, stamp: Option<Summed<&str>>) -> Outcome<()> {
         let owned = |Summed { value, sum }: Summed<&str>| Summed { value: value.to_owned(), sum };
         self.user_mut(user)?.graph = stamp.map(owned);
+        Ok(())
+    }
+
+    fn put_consent(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
+        self.user_mut(user)?.consent = Some(*row);
+        Ok(())
+    }
+
+    fn put_key(&mut self, row: &KeyRow) -> Outcome<()> {
+        if let Some(there) = self.keys.get_mut(&row.id) {
+            (there.record, there.sum) = (row.record.clone(), row.sum);
+            return Ok(());
+        }
+        if self.keys.values().any(|key| key.hash == row.hash) {
+            return Err(taken("key of the same hash as", &row.id));
+        }
+        if let Some(user) = row.user {
+            self.user_mut(user)?;
+        }
+        self.keys.insert(row.id.clone(), row.clone());
         Ok(())
     }
 }

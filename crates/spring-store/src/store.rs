@@ -2,12 +2,14 @@
 
 mod answers;
 mod check;
+mod consent;
 mod digest;
 mod encode;
 mod folder;
 mod generations;
 mod import;
 mod ingest;
+mod keys;
 mod lease;
 mod path;
 mod periods;

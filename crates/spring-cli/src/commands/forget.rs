@@ -17,6 +17,7 @@ use crate::{
     args::{Args, ForgetArgs},
     interrupt, output,
     progress::Bars,
+    serve::acted,
     session,
 };
 
@@ -29,16 +30,21 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
     if !command.yes {
         confirm(&consequence(&store, &user, id.as_ref())?)?;
     }
-    let forgotten = match &id {
-        None => store.forget(&user)?,
-        Some(id) => {
-            let model = session::model_of(&store, args)?;
-            let mut bars = Bars::new(args.quiet);
-            let forgotten = forget_interaction(&model, &store, &user, id, &mut bars);
-            bars.finish();
-            interrupt::or_interrupted(forgotten)?
-        }
-    };
+    let act = if id.is_some() { "interaction.delete" } else { "user.delete" };
+    let log = command.audit.audit.as_deref();
+    let forgotten = acted(log, act, Some(user.as_str()), |event| {
+        event.object = command.interaction.clone();
+        Ok(match &id {
+            None => store.forget(&user)?,
+            Some(id) => {
+                let model = session::model_of(&store, args)?;
+                let mut bars = Bars::new(args.quiet);
+                let forgotten = forget_interaction(&model, &store, &user, id, &mut bars);
+                bars.finish();
+                interrupt::or_interrupted(forgotten)?
+            }
+        })
+    })?;
     if args.json {
         return output::json(
             &json!({"user": user, "interaction": command.interaction, "forgotten": forgotten}),

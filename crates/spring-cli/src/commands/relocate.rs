@@ -52,14 +52,16 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
             }
         }
     }
+    let keys = target.copy_keys(&source)?;
     drop(step);
     bars.finish();
     if args.json {
-        return output::json(&json!({"copied": added, "there_already": equal}));
+        return output::json(&json!({"copied": added, "there_already": equal, "keys": keys}));
     }
     output::line(&format!(
         "{to} has all {} users of {from}, each compared by digest: {added} copied, {equal} were \
-         there already; {from} is as it was, delete it yourself once nothing uses it",
+         there already; its keys open it, too; {from} is as it was, delete it yourself once \
+         nothing uses it",
         added + equal
     ))
 }

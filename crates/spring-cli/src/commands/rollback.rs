@@ -6,14 +6,21 @@ use spring_core::Access;
 
 use crate::{
     args::{Args, RollbackArgs},
-    output, session,
+    output,
+    serve::acted,
+    session,
 };
 
 pub fn run(args: &Args, command: &RollbackArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadWrite)?;
     let user = session::user_of(&store, command.user.as_deref(), path)?;
-    let moved = store.rollback(&user, command.to)?;
+    let log = command.audit.audit.as_deref();
+    let moved = acted(log, "rollback", Some(user.as_str()), |event| {
+        let moved = store.rollback(&user, command.to)?;
+        event.object = Some(moved.to.to_string());
+        Ok(moved)
+    })?;
     if args.json {
         return output::json(&json!({"user": user, "rollback": moved}));
     }

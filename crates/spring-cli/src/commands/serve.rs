@@ -12,12 +12,13 @@ use spring_serve::{Limits, ServeConfig, Server};
 use crate::{
     args::{Args, ServeArgs},
     embedded, interrupt, output,
-    serve::Served,
+    serve::{AuditLog, Served},
     session,
 };
 
 pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
     let path = &command.state.state;
+    let audit = command.audit.audit.as_deref().map(AuditLog::open).transpose()?;
     let store = session::open(path, Access::ReadWrite)?;
     let name = command.model.clone().unwrap_or_else(|| store.settings().model.clone());
     let model = embedded::load_model(&name, args)?;
@@ -40,7 +41,7 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
     let (waiting, waiting_per_key, choices) =
         (config.waiting, config.waiting_per_key, config.choices);
     let engine = Engine::start(model, store, config)?;
-    let served = Arc::new(Served::new(engine, shape, &name, args.device.name())?);
+    let served = Arc::new(Served::new(engine, shape, &name, args.device.name(), audit)?);
 
     let drain = Duration::from_secs(command.drain);
     let limits = Limits {
@@ -49,6 +50,8 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         // The engine's queue is the one that is full first.
         answers: 2 * waiting,
         answers_per_key: 2 * waiting_per_key,
+        requests_per_minute: command.requests_per_minute,
+        requests_at_once: command.requests_at_once,
         ..Limits::default()
     };
     let config = ServeConfig {

@@ -11,6 +11,7 @@ use crate::{
     args::{AdapterFormat, Args, ExportArgs, ImportArgs},
     embedded, interrupt, output,
     progress::Bars,
+    serve::acted,
     session,
 };
 
@@ -26,8 +27,10 @@ pub fn export(args: &Args, command: &ExportArgs) -> Result<()> {
     };
     let mut bars = Bars::new(args.quiet);
     bars.say("writing");
-    let exported =
-        interrupt::or_interrupted(store.export(&user, &command.out, &mut reading(&mut bars)))?;
+    let log = command.audit.audit.as_deref();
+    let exported = acted(log, "user.export", Some(user.as_str()), |_| {
+        interrupt::or_interrupted(store.export(&user, &command.out, &mut reading(&mut bars)))
+    })?;
     if let Some(base) = base {
         add_gguf(&command.out.join("adapters"), &base)?;
     }
@@ -73,8 +76,13 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     let mut bars = Bars::new(args.quiet);
     bars.say("reading");
     let fits = |adapter: &Adapter| adapter.check(model.config(), model.fingerprint());
-    let imported =
-        interrupt::or_interrupted(store.import(&command.folder, &fits, &mut reading(&mut bars)))?;
+    let log = command.audit.audit.as_deref();
+    let imported = acted(log, "user.import", None, |event| {
+        let imported = store.import(&command.folder, &fits, &mut reading(&mut bars));
+        let imported = interrupt::or_interrupted(imported)?;
+        event.user = Some(imported.user.to_string());
+        Ok(imported)
+    })?;
     bars.finish();
     if !imported.has_checksums {
         output::say(&format!(

@@ -28,6 +28,8 @@ pub struct Bridge {
     pub tells_tokens: bool,
     /// Whether it is told how the answer came about.
     pub tells_detail: bool,
+    /// Whether it is a conversation that may be kept.
+    pub is_conversation: bool,
     /// What has ended so far, by choice.
     pub records: Vec<Option<Box<AnswerRecord>>>,
     pub written: u32,
@@ -65,7 +67,8 @@ impl Bridge {
             None => Some(done),
             Some(version) => {
                 let records = named(&self.response_id, records);
-                self.keeper.keep(Keep { version, records, sink: self.sink.clone(), done });
+                let (is_conversation, sink) = (self.is_conversation, self.sink.clone());
+                self.keeper.keep(Keep { version, records, is_conversation, sink, done });
                 None
             }
         }

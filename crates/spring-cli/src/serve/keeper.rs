@@ -9,13 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use spring_core::{Store, UserVersion, record::AnswerRecord};
+use spring_core::{
+    Store, UserVersion,
+    record::{AnswerRecord, Ending},
+    spring_memory::{Interaction, InteractionId},
+};
 use spring_serve::{AnswerEvent, AnswerSink, SinkError};
 
 /// What is to be kept of an answer, and what is said once it is.
 pub struct Keep {
     pub version: UserVersion,
     pub records: Vec<AnswerRecord>,
+    /// Whether the first text is kept as a conversation, if the user has consented.
+    pub is_conversation: bool,
     pub sink: AnswerSink,
     pub done: AnswerEvent,
 }
@@ -61,11 +67,17 @@ fn run(store: &Store, receiver: &Receiver<Keep>) {
     loop {
         let wait = if late.is_empty() { Duration::from_secs(3600) } else { LOOK };
         match receiver.recv_timeout(wait) {
-            Ok(Keep { version, records, sink, done }) => {
+            Ok(Keep { version, records, is_conversation, sink, done }) => {
                 for record in &records {
                     if let Err(error) = store.record_answer(&version, record) {
                         tracing::warn!("an answer is not on record: {error}");
                     }
+                }
+                let said = records.first().filter(|_| is_conversation);
+                if let Some(said) = said.and_then(|said| conversation(&version, said))
+                    && let Err(error) = store.keep_conversation(&version, &said)
+                {
+                    tracing::warn!("a conversation is not kept: {error}");
                 }
                 late.push((sink, done, Instant::now()));
             }
@@ -75,6 +87,17 @@ fn run(store: &Store, receiver: &Receiver<Keep>) {
         }
         late = late.into_iter().filter_map(give).collect();
     }
+}
+
+/// What was asked and answered as an interaction, under the answer's own id, so that what the
+/// person really used takes its place. Nothing of an answer that was cut off or is empty.
+fn conversation(version: &UserVersion, record: &AnswerRecord) -> Option<Interaction> {
+    if record.ended == Ending::Stopped || record.text.trim().is_empty() {
+        return None;
+    }
+    let id = InteractionId::new(record.id.as_deref()?).ok()?;
+    let (user, prompt, text) = (version.user().clone(), &record.prompt, &record.text);
+    Some(Interaction::new(user, id, record.time, prompt.clone(), text.clone()))
 }
 
 /// Says that an answer is done; gives it back if there is no room yet.

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 
 use spring_core::{
-    GenerationSummary, HistoryEntry, LanguageModel, Result, Store, StoredInteraction, UserSummary,
-    path_to,
+    ApiKey, GenerationSummary, HistoryEntry, KeyAccess, LanguageModel, Result, Store,
+    StoredInteraction, UserSummary, path_to,
     record::{AnswerRecord, Ending, LearnedPeriod},
     spring_memory::{Interaction, UserId},
 };
 use spring_engine::AdaptationState;
 use spring_serve::{
-    Adaptation, BufferText, EvictedText, ExplainedToken, Explanation, GenerationInfo,
-    InteractionInfo, JobState, PeriodInfo, PeriodText, UserInfo,
+    Access, Adaptation, BufferText, Consent, EvictedText, ExplainedToken, Explanation,
+    GenerationInfo, InteractionInfo, JobState, Key, PeriodInfo, PeriodText, UserInfo,
 };
 
 use super::bridge;
@@ -29,8 +29,27 @@ pub fn user(summary: UserSummary) -> UserInfo {
         periods: summary.periods,
         generation: summary.generation,
         buffer: summary.buffer,
-        consent: false,
+        consent: summary.consent,
     }
+}
+
+pub fn consent(of: spring_core::Consent) -> Consent {
+    let since = of.since.map(|since| since.to_string());
+    Consent { keep_conversations: of.keep_conversations, since }
+}
+
+/// A key, if this version knows for whom it speaks.
+pub fn key(of: ApiKey) -> Option<Key> {
+    let access = match of.record.access {
+        KeyAccess::User(user) => Access::User(user.to_string()),
+        KeyAccess::Gateway => Access::Gateway,
+        KeyAccess::Admin => Access::Admin,
+        _ => return None,
+    };
+    let mut key = Key::new(of.id, access);
+    key.requests_per_minute = of.record.requests_per_minute;
+    key.requests_at_once = of.record.requests_at_once;
+    Some(key)
 }
 
 pub fn interaction(of: Interaction, place: Option<(u32, bool)>) -> InteractionInfo {

@@ -24,6 +24,7 @@ use spring_serve::{
 };
 
 use super::{
+    audit::AuditLog,
     bridge::{Bridge, bytes, record_id},
     keeper::Keeper,
     person, prompt,
@@ -47,11 +48,12 @@ pub struct Served {
     started: u64,
     width: u32,
     keeper: Mutex<Option<(Keeper, JoinHandle<()>)>>,
+    audit: Option<AuditLog>,
 }
 
 impl Served {
     /// Begins to serve a state by an engine that runs on it. `name` is the model's name in the
-    /// settings.
+    /// settings; acts are added to `audit`.
     ///
     /// # Errors
     ///
@@ -61,6 +63,7 @@ impl Served {
         config: ModelConfig,
         name: &str,
         device: &str,
+        audit: Option<AuditLog>,
     ) -> anyhow::Result<Self> {
         let (store, model) = (engine.store().clone(), engine.model().clone());
         let width = short(embed_text(&*model, "")?.len());
@@ -73,7 +76,7 @@ impl Served {
         );
         let name = wire_name(name);
         let keeper = Mutex::new(Some(keeper));
-        Ok(Self { engine, store, model, config, name, fingerprint, started, width, keeper })
+        Ok(Self { engine, store, model, config, name, fingerprint, started, width, keeper, audit })
     }
 
     /// Takes no new requests, lets those that it has end within `limit`, and keeps what is to be
@@ -204,15 +207,19 @@ impl Service for Served {
         }]
     }
 
-    fn key(&self, _: &KeyHash) -> ServiceResult<Option<Key>> {
-        Ok(None)
+    fn key(&self, hash: &KeyHash) -> ServiceResult<Option<Key>> {
+        Ok(self.store.key(&hash.0).map_err(refusal::of_store)?.and_then(person::key))
     }
 
     fn has_keys(&self) -> ServiceResult<bool> {
-        Ok(false)
+        self.store.has_keys().map_err(refusal::of_store)
     }
 
-    fn audit(&self, _: &AuditEvent) {}
+    fn audit(&self, event: &AuditEvent) {
+        if let Some(Err(error)) = self.audit.as_ref().map(|log| log.add(event)) {
+            tracing::error!("{error:#}");
+        }
+    }
 
     fn complete(&self, request: CompletionRequest) -> ServiceResult<Answer> {
         self.check_model(request.target.model())?;
@@ -231,6 +238,7 @@ impl Service for Served {
             response_id: request.response_id,
             tells_tokens: request.logprobs.is_some() || request.trace,
             tells_detail: request.trace,
+            is_conversation: request.keep && matches!(request.prompt, Prompt::Chat(_)),
             records: vec![None; choices.min(EVENTS)],
             written: 0,
             receipt: None,
@@ -488,20 +496,14 @@ impl Service for Served {
     }
 
     fn consent(&self, user: &str) -> ServiceResult<Consent> {
-        self.known(user)?;
-        Ok(Consent { keep_conversations: false, since: None })
+        let said = self.store.consent(&Self::id(user)?).map_err(refusal::of_store)?;
+        Ok(person::consent(said))
     }
 
     fn set_consent(&self, user: &str, keep_conversations: bool) -> ServiceResult<Consent> {
-        self.known(user)?;
-        match keep_conversations {
-            false => Ok(Consent { keep_conversations: false, since: None }),
-            true => Err(ServiceError::unsupported(
-                "keep_conversations",
-                "conversations are not kept by themselves; send what is to be learned as \
-                 interactions or as feedback",
-            )),
-        }
+        let (user, now) = (Self::id(user)?, Timestamp::now());
+        let said = self.store.set_consent(&user, keep_conversations, now);
+        Ok(person::consent(said.map_err(refusal::of_store)?))
     }
 
     fn export(&self, user: &str) -> ServiceResult<Export> {

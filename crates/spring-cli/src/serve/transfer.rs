@@ -42,12 +42,6 @@ pub fn import(
     let inner = folder.path().join("user");
     archive::unpack(archive, &inner).map_err(unusable)?;
     archive::check_user(&inner, user).map_err(unusable)?;
-    // One who was made without a text is none yet.
-    if let Ok(there) = store.user(user)
-        && (there.interactions, there.periods, there.generation) == (0, 0, 0)
-    {
-        store.forget(user).map_err(refusal::of_store)?;
-    }
     let mut go_on = |_: u64| ControlFlow::<()>::Continue(());
     let imported = store.import(&inner, fits, &mut go_on);
     let imported = imported.map_err(|error| match refusal::of_store(error) {

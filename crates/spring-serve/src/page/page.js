@@ -168,6 +168,7 @@ function showFacts(info) {
     ]),
   );
   at("adapt").disabled = info.pending === 0;
+  at("consent").checked = info.consent;
 }
 
 function showAdaptations(adaptations) {
@@ -442,6 +443,18 @@ at("who").addEventListener("submit", (event) => {
   sessionStorage.setItem("key", at("key").value);
   attempt(start);
 });
+
+at("consent").addEventListener("change", () =>
+  attempt(async () => {
+    const keep_conversations = at("consent").checked;
+    try {
+      await json(own("/consent"), "PUT", { keep_conversations });
+    } finally {
+      await refresh();
+    }
+    say(keep_conversations ? "Conversations are kept from now on." : "No conversation is kept any more.");
+  }),
+);
 
 at("find").addEventListener("submit", (event) => {
   event.preventDefault();

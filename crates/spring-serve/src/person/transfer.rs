@@ -26,6 +26,7 @@ use crate::{app::Shared, body, error::ApiResult, guard::typed, workers::Lane};
 const PIECE: usize = 64 << 10;
 
 pub(crate) async fn export(State(app): State<Shared>, of: OfUser) -> ApiResult<Response> {
+    of.caller.may_move()?;
     let user = of.user.clone();
     let export = app.call(Lane::Long, move |service| service.export(&user)).await;
     let export = of.acted(&app, "user.export", None, export).await?;
@@ -120,6 +121,7 @@ pub(crate) async fn import(
     of: OfUser,
     body: Body,
 ) -> ApiResult<Response> {
+    of.caller.may_move()?;
     let limits = app.config.limits.clone();
     let (mut reader, fill) = body::reader(body, &limits);
     let user = of.user.clone();

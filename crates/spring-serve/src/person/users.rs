@@ -47,6 +47,7 @@ pub(crate) async fn create(State(app): State<Shared>, of: OfUser) -> ApiResult<R
 }
 
 pub(crate) async fn delete(State(app): State<Shared>, of: OfUser) -> ApiResult<Response> {
+    of.caller.may_move()?;
     let user = of.user.clone();
     let receipt = app.call(Lane::Long, move |service| service.delete_user(&user)).await;
     json(&of.acted(&app, "user.delete", None, receipt).await?)

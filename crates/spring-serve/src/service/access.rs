@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 pub enum Access {
     /// Is this user, and never sees another.
     User(String),
-    /// May name users, by header or field: a program that speaks for many.
+    /// May name users, by header or field: a program that speaks for many. It neither removes,
+    /// exports nor imports them.
     Gateway,
     /// May do everything.
     Admin,
@@ -16,11 +17,24 @@ pub enum Access {
 
 /// A key, without what opens it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Key {
     /// Its name in logs, metrics and limits; unique, and no secret.
     pub id: String,
     /// What its owner may do.
     pub access: Access,
+    /// Requests in a minute; `None`: as the [limits](crate::Limits) say; 0 sets no limit.
+    pub requests_per_minute: Option<u32>,
+    /// Requests that are open at once; `None` and 0 as there.
+    pub requests_at_once: Option<u32>,
+}
+
+impl Key {
+    /// One without limits of its own.
+    pub fn new(id: impl Into<String>, access: Access) -> Self {
+        let (requests_per_minute, requests_at_once) = (None, None);
+        Self { id: id.into(), access, requests_per_minute, requests_at_once }
+    }
 }
 
 /// The SHA-256 of a key's token, which is what a state keeps.
@@ -66,7 +80,7 @@ pub struct AuditEvent {
     /// The key's id; empty where there are no keys.
     pub key: String,
     /// `user.create`, `user.delete`, `user.export`, `user.import`, `interaction.delete`, `adapt`,
-    /// `rollback`, `consent.set`.
+    /// `rollback`, `consent.set`; of whoever else writes such events, what they name it.
     pub act: &'static str,
     /// Whose state was touched.
     pub user: Option<String>,

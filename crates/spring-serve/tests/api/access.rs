@@ -1,9 +1,13 @@
 //! Who may do what, and from where.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
-use spring_serve::{ServeConfig, ServeError, Server, UnknownUsers};
+use spring_serve::{Access, Key, KeyHash, ServeConfig, ServeError, Server, UnknownUsers};
 
 use crate::common::{MemoryService, Running};
 
@@ -203,12 +207,58 @@ fn acts_are_logged_without_texts() {
     assert!(!format!("{audited:?}").contains("secret"));
 }
 
+fn refused_within_seconds(client: &crate::common::Client) {
+    let begun = Instant::now();
+    while client.get("/v1/models").status != 401 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the key still opens");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn keys_are_not_asked_for_with_every_request_and_changes_are_heard_of() {
+    let server = Running::start();
+    assert_eq!(server.client.get("/v1/models").status, 200);
+    server.service.add_key(KeyHash::of("a"), Key::new("a", Access::Admin));
+    refused_within_seconds(&server.client);
+    let client = server.client.with_key("a");
+    let begun = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(client.get("/v1/models").status, 200);
+    }
+    let asked = u64::from(*server.service.asked_for_keys.lock().unwrap());
+    assert!(asked <= begun.elapsed().as_secs() + 1, "asked {asked} times");
+    server.service.take_keys_away();
+    refused_within_seconds(&client);
+    // Not even on loopback.
+    assert_eq!(server.client.get("/v1/models").status, 401);
+}
+
+#[test]
+fn what_concerns_all_or_a_whole_user_is_not_for_gateways() {
+    let server = Running::with_keys(ServeConfig::default());
+    let (admin, gateway) = (server.client.with_key("admin"), server.client.with_key("gateway"));
+    admin.put("/v1/users/ada", &json!({}));
+    for (method, path) in [
+        ("GET", "/metrics"),
+        ("DELETE", "/v1/users/ada"),
+        ("GET", "/v1/users/ada/export"),
+        ("POST", "/v1/users/ada/import"),
+    ] {
+        let reply = gateway.send(method, path, Some(b""));
+        assert_eq!((reply.status, reply.code()), (403, "forbidden".into()), "{method} {path}");
+    }
+    assert_eq!(admin.get("/metrics").status, 200);
+    assert_eq!(server.client.with_key("ada").get("/v1/users/ada/export").status, 200);
+    assert_eq!(admin.delete("/v1/users/ada").status, 200);
+}
+
 #[test]
 fn a_server_whose_last_key_is_gone_stays_closed_to_the_network() {
     let config = ServeConfig { listen: "0.0.0.0:0".parse().unwrap(), ..ServeConfig::default() };
     let service = Arc::new(MemoryService::default());
-    let key = spring_serve::Key { id: "a".into(), access: spring_serve::Access::Admin };
-    service.add_key(spring_serve::KeyHash::of("a"), key);
+    let key = Key::new("a", Access::Admin);
+    service.add_key(KeyHash::of("a"), key);
     let server = Server::bind(config, Arc::clone(&service) as _).unwrap();
     let port = server.address().port();
     let shutdown = server.shutdown();
@@ -216,7 +266,7 @@ fn a_server_whose_last_key_is_gone_stays_closed_to_the_network() {
     let client = crate::common::Client::new(format!("127.0.0.1:{port}").parse().unwrap());
     assert_eq!(client.with_key("a").get("/v1/models").status, 200);
     service.take_keys_away();
-    assert_eq!(client.with_key("a").get("/v1/models").status, 401);
+    refused_within_seconds(&client.with_key("a"));
     assert_eq!(client.get("/v1/models").status, 401);
     shutdown.shut_down();
     thread.join().unwrap();

@@ -117,10 +117,35 @@ fn a_key_that_asks_too_often_is_slowed_down_alone() {
         assert_eq!(ada.get("/v1/models").status, 200);
     }
     let reply = ada.get("/v1/models");
-    assert_eq!((reply.status, reply.code()), (429, "slow_down".into()));
-    assert!(reply.header("retry-after").is_some());
+    assert_eq!((reply.status, reply.code()), (429, "rate_limit_exceeded".into()));
+    assert_eq!(reply.header("x-ratelimit-limit-requests"), Some("3"));
+    assert_eq!(reply.header("x-ratelimit-remaining-requests"), Some("0"));
+    assert!(reply.header("x-ratelimit-reset-requests").is_some());
+    let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
     assert_eq!(server.client.with_key("bob").get("/v1/models").status, 200);
     assert_eq!(server.client.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_request_is_open_until_its_answer_has_ended() {
+    let limits = Limits { requests_at_once: 1, ..Limits::default() };
+    let server = Running::with_keys(ServeConfig { limits, ..ServeConfig::default() });
+    let (gateway, admin) = (server.client.with_key("gateway"), server.client.with_key("admin"));
+    let mut stream = gateway.stream(CHAT, &ask("!hang", true));
+    stream.until("assistant");
+    let reply = gateway.get("/v1/models");
+    assert_eq!((reply.status, reply.code()), (429, "rate_limit_exceeded".into()));
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    assert_eq!(reply.header("x-ratelimit-limit-requests"), None, "there is no such limit");
+    assert_eq!(admin.get("/v1/models").status, 200);
+    drop(stream);
+    server.service.wait_cancelled(1);
+    let again = (0..300).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        gateway.get("/v1/models").status == 200
+    });
+    assert!(again, "it still counts as open");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 """Drives a running server with openai-python.
 
-    python with_openai.py URL [--key KEY] [--user USER] [--per-key N] [--ending PID]
+    python with_openai.py URL [--key KEY] [--user USER] [--per-key N] [--ending PID] [--keys]
 
 The server lets one key have N answers in its queue. With --ending, nothing is done but that the process
-is sent SIGTERM in the middle of a stream.
+is sent SIGTERM in the middle of a stream. With --keys, nothing is done but what keys are for: KEY is that
+of one user, and may make some requests in a minute.
 """
 
 import argparse
@@ -26,6 +27,7 @@ def arguments():
     parser.add_argument("--user")
     parser.add_argument("--per-key", type=int, default=2)
     parser.add_argument("--ending", type=int)
+    parser.add_argument("--keys", action="store_true")
     return parser.parse_args()
 
 
@@ -241,6 +243,36 @@ class Driver:
             thread.join()
         assert not failures, failures
 
+    def keys(self):
+        def refused(kind, code, client=self.hasty, **more):
+            try:
+                self.chat(client, max_tokens=1, **more)
+            except kind as error:
+                assert error.code == code, error
+                return error
+            raise AssertionError(f"{more} was not refused")
+
+        stranger = self.hasty.with_options(api_key="sk-spring-of-nobody")
+        error = refused(openai.AuthenticationError, "invalid_api_key", stranger)
+        assert error.response.headers["www-authenticate"] == "Bearer", error.response.headers
+        refused(openai.NotFoundError, "user_not_found", user="somebody-else")
+        refused(openai.NotFoundError, "model_not_found", model=f"{self.model}:somebody-else")
+        assert self.chat(max_tokens=1).model == f"{self.model}:{self.options.user}"
+        for _ in range(200):
+            try:
+                self.hasty.models.list()
+            except openai.RateLimitError as error:
+                assert error.code == "rate_limit_exceeded", error
+                headers = error.response.headers
+                assert 0 < float(headers["retry-after"]) <= 120, headers
+                assert headers["x-ratelimit-remaining-requests"] == "0", headers
+                assert int(headers["x-ratelimit-limit-requests"]) > 0, headers
+                break
+        else:
+            raise AssertionError("any number of requests in a minute was not too many")
+        # It waits as it is told, and tries again.
+        assert self.client.models.list().data
+
     def ending(self):
         stopped = False
         try:
@@ -260,23 +292,32 @@ class Driver:
             raise AssertionError("the server did not end")
 
 
+EVERYTHING = (
+    "models",
+    "stream_is_the_whole_answer",
+    "helper_of_streams",
+    "seeds",
+    "stops",
+    "logprobs",
+    "completions",
+    "embeddings",
+    "refusals",
+    "user",
+    "cancelling",
+    "slowing_down",
+)
+
+
 def main():
     options = arguments()
     driver = Driver(options)
-    for name in ["ending"] if options.ending else (
-        "models",
-        "stream_is_the_whole_answer",
-        "helper_of_streams",
-        "seeds",
-        "stops",
-        "logprobs",
-        "completions",
-        "embeddings",
-        "refusals",
-        "user",
-        "cancelling",
-        "slowing_down",
-    ):
+    if options.keys:
+        names = ["keys"]
+    elif options.ending:
+        names = ["ending"]
+    else:
+        names = EVERYTHING
+    for name in names:
         getattr(driver, name)()
         print(f"openai-python {openai.__version__}: {name} ok", flush=True)
 

@@ -27,6 +27,8 @@ pub const CONTEXT: u32 = 4096;
 #[derive(Default)]
 pub struct MemoryService {
     keys: Mutex<HashMap<KeyHash, Key>>,
+    /// How often it was asked for one.
+    pub asked_for_keys: Mutex<u32>,
     people: Mutex<BTreeMap<String, Person>>,
     pub audited: Mutex<Vec<AuditEvent>>,
     cancelled: Arc<Cancelled>,
@@ -279,6 +281,7 @@ impl Service for MemoryService {
     }
 
     fn key(&self, hash: &KeyHash) -> ServiceResult<Option<Key>> {
+        *lock(&self.asked_for_keys) += 1;
         Ok(lock(&self.keys).get(hash).cloned())
     }
 

@@ -46,7 +46,7 @@ impl Running {
             ("gateway", Access::Gateway),
             ("admin", Access::Admin),
         ] {
-            service.add_key(KeyHash::of(id), Key { id: id.into(), access });
+            service.add_key(KeyHash::of(id), Key::new(id, access));
         }
         Self::with(config, service)
     }

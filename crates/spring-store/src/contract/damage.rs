@@ -4,8 +4,8 @@ use super::{Subject, faults::prepare, samples::*};
 use crate::{
     Error, Result, Store,
     backend::{
-        Durability, InteractionRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, RowsMut,
-        SettingsRow, Summed, Text, UserRow,
+        ConsentRow, Durability, InteractionRow, KeyRow, LearnedRow, LeaseRow, MemberRow,
+        MemoriesRow, Outcome, RowsMut, SettingsRow, Summed, Text, UserRow,
     },
     store::Checked,
 };
@@ -17,7 +17,7 @@ type Damage = fn(&mut dyn RowsMut, i64) -> Outcome<()>;
 type Use = fn(&Store) -> Result<()>;
 
 pub fn a_row_that_is_not_what_was_written_is_told(subject: &dyn Subject) {
-    let cases: [(&str, Damage, Use); 13] = [
+    let cases: [(&str, Damage, Use); 15] = [
         (
             "table users, user ada: it is not what was written",
             |rows, _| {
@@ -131,6 +131,20 @@ pub fn a_row_that_is_not_what_was_written_is_told(subject: &dyn Subject) {
                 rows.swap_lease(key, Some(ahead.token), &ahead).map(drop)
             },
             |store| store.lease(&user("ada")).map(drop),
+        ),
+        (
+            "table consents, user ada: it is not",
+            |rows, key| rows.put_consent(key, &ConsentRow { keep: true, since: 1, sum: 0 }),
+            |store| store.consent(&user("ada")).map(drop),
+        ),
+        (
+            "table keys: key \"key-010101010101\": it is not",
+            |rows, _| {
+                let row = rows.key(&[1; 32])?.unwrap();
+                let record = row.record.replace("\"ada\"", "\"bob\"");
+                rows.put_key(&KeyRow { record, ..row })
+            },
+            |store| store.key(&[1; 32]).map(drop),
         ),
         (
             "table settings: it is not",

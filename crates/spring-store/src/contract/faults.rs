@@ -10,11 +10,11 @@ use std::{
 
 use super::{Subject, samples::*};
 use crate::{
-    EmbeddingMap, Forgetting, MemoryStore, PeriodCommit, Relearned, Result, Store,
+    ApiKey, EmbeddingMap, Forgetting, MemoryStore, PeriodCommit, Relearned, Result, Store,
     backend::{
-        Backend, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow, LearnedRow,
-        LeaseRow, MemberRow, MemoriesRow, Outcome, Rows, RowsMut, SettingsRow, Summed, Text, Texts,
-        UserRow, Users, Visit, Wanted,
+        Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
+        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, Rows, RowsMut, SettingsRow,
+        Summed, Text, Texts, UserRow, Users, Visit, Wanted,
     },
 };
 
@@ -112,6 +112,9 @@ impl Rows for FailingRows<'_> {
         fn embedding(user: i64, seq: u64, base: &str) -> Option<Summed<Vec<u8>>>;
         fn lease(user: i64) -> Option<LeaseRow>;
         fn graph(user: i64) -> Option<Summed<String>>;
+        fn consent(user: i64) -> Option<ConsentRow>;
+        fn keys() -> Vec<KeyRow>;
+        fn key(hash: &[u8]) -> Option<KeyRow>;
     }
 }
 
@@ -133,6 +136,8 @@ impl RowsMut for FailingRows<'_> {
         fn put_embedding(user: i64, seq: u64, base: &str, vector: Summed<&[u8]>) -> ();
         fn swap_lease(user: i64, expected: Option<i64>, lease: &LeaseRow) -> bool;
         fn put_graph(user: i64, stamp: Option<Summed<&str>>) -> ();
+        fn put_consent(user: i64, row: &ConsentRow) -> ();
+        fn put_key(row: &KeyRow) -> ();
     }
 }
 
@@ -145,6 +150,8 @@ pub fn prepare(store: &Store) {
     store.ingest(history("bob", 4)).unwrap();
     put(store, "ada", &commit(1, 0)).unwrap();
     keep(store, "ada", &answer("x")).unwrap();
+    store.set_consent(&user("ada"), true, at(5)).unwrap();
+    store.add_key(&[1; 32], &key_of("ada"), at(6)).unwrap();
     let version = store.version(&user("ada")).unwrap();
     store.set_embeddings(&version, &EmbeddingMap::from([(1, vec![1.0]), (2, vec![0.5])])).unwrap();
 }
@@ -186,6 +193,24 @@ pub fn operations(folder: &std::path::Path) -> Vec<(&'static str, Operation)> {
                 let embeddings = EmbeddingMap::from([(2, vec![1.5]), (3, vec![2.5])]);
                 store.set_embeddings(&store.version(&user("ada"))?, &embeddings)
             }),
+        ),
+        ("consent", Box::new(|store| store.set_consent(&user("bob"), true, at(7)).map(drop))),
+        (
+            "a conversation is kept",
+            Box::new(|store| {
+                let version = store.version(&user("ada"))?;
+                store
+                    .keep_conversation(&version, &interaction("ada", "c", "2026-03-01T00:00:00Z"))
+                    .map(drop)
+            }),
+        ),
+        (
+            "a key for a new user",
+            Box::new(|store| store.add_key(&[7; 32], &key_of("cy"), at(8)).map(drop)),
+        ),
+        (
+            "a key is revoked",
+            Box::new(|store| store.revoke_key(&ApiKey::id_of(&[1; 32]), at(9)).map(drop)),
         ),
         ("rollback", Box::new(|store| store.rollback(&user("ada"), Some(0)).map(drop))),
         (

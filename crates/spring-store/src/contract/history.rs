@@ -258,6 +258,7 @@ pub fn a_summary_counts(subject: &dyn Subject) {
         periods: 4,
         generation: 1,
         buffer: 2,
+        consent: false,
     };
     assert_eq!(store.user(&user("ada")).unwrap(), summary);
     assert_eq!(store.users(None, 10).unwrap(), [summary]);

@@ -9,8 +9,8 @@ use spring_lm::{Adapter, LoraConfig, ModelConfig};
 use spring_memory::{BufferItem, Evicted, EvictionReason, Interaction, InteractionId, UserId};
 
 use crate::{
-    Config, DecodingConfig, Error, PeriodCommit, Result, Settings, Store,
-    backend::{Durability, LeaseRow, Outcome, Rows, RowsMut as _, Texts, Users},
+    Config, DecodingConfig, Error, KeyAccess, NewKey, PeriodCommit, Result, Settings, Store,
+    backend::{Durability, KeyRow, LeaseRow, Outcome, Rows, RowsMut as _, Texts, Users},
     record::{
         AnswerRecord, Cut, Ending, PeriodRecord, RetrievedText, ScoredText, SelectionRecord,
         TokenTrace, UpdateRecord,
@@ -41,6 +41,16 @@ pub fn interaction(user: &str, name: &str, time: &str) -> Interaction {
 pub fn history(user: &str, n: usize) -> Vec<Interaction> {
     let at = |second| Timestamp::from_second(second as i64).unwrap().to_string();
     (1..=n).map(|i| interaction(user, &i.to_string(), &at(i))).collect()
+}
+
+/// That many seconds after 1970.
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A key for a user.
+pub fn key_of(name: &str) -> NewKey {
+    NewKey::new(KeyAccess::User(user(name)))
 }
 
 /// Gives each of the users `n` texts in one period each.
@@ -231,6 +241,10 @@ fn dump_rows(rows: &dyn Rows) -> Outcome<Vec<String>> {
     let mut lines = Vec::new();
     let settings = rows.settings()?;
     lines.push(format!("{settings:?}"));
+    for KeyRow { id, hash, user, record, sum } in rows.keys()? {
+        let key = user.map(|user| format!("key: {user}"));
+        lines.push(format!("{id} {hash:?} {key:?} {record} sum: {sum}"));
+    }
     for name in rows.users(Users::All, None, usize::MAX)? {
         let Some(user) = rows.user(&name)? else { continue };
         lines.push(format!("{name}: {user:?} {:?}", rows.periods(user.key)?));
@@ -255,6 +269,7 @@ fn dump_rows(rows: &dyn Rows) -> Outcome<Vec<String>> {
         })?;
         let lease = rows.lease(user.key)?.filter(|lease| lease.expires > 0);
         lines.push(format!("{lease:?} {:?}", rows.graph(user.key)?));
+        lines.push(format!("{:?}", rows.consent(user.key)?));
     }
     Ok(lines)
 }

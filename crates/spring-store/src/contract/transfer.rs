@@ -43,6 +43,7 @@ fn fill(store: &Store) {
     put(store, "ada", &of(2, 1)).unwrap();
     put(store, "ada", &of(3, 3)).unwrap();
     keep(store, "ada", &answer("x")).unwrap();
+    store.set_consent(&ada, true, at(1)).unwrap();
 }
 
 fn import(store: &Store, folder: &Path) -> crate::Result<Transferred> {
@@ -187,7 +188,7 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
         error
     };
     for (file, from, to, said) in [
-        ("user.json", "\"format\":1", "\"format\":3", "of the format 3"),
+        ("user.json", "\"format\":1", "\"format\":4", "of the format 4"),
         ("user.json", "\"format\":1", "\"format\":2", "SHA256SUMS"),
         ("user.json", "\"generation\":4", "\"generation\":9", "generation 9 is in use but not"),
         ("user.json", "\"f00d\"", "\"beef\"", "learned on another base model"),
@@ -266,7 +267,7 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
 fn without_checksums(folder: &Path) {
     fs::remove_file(folder.join("SHA256SUMS")).unwrap();
     let header = fs::read_to_string(folder.join("user.json")).unwrap();
-    let older = header.replacen("\"format\":2", "\"format\":1", 1);
+    let older = header.replacen("\"format\":3", "\"format\":1", 1);
     assert_ne!(older, header);
     fs::write(folder.join("user.json"), older).unwrap();
 }

@@ -19,9 +19,9 @@ use tokio_postgres::{
 
 use super::failure::{self, Failure, Kind};
 use crate::backend::{
-    Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, LearnedRow, LeaseRow,
-    MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut, SettingsRow, Summed, Text, Texts,
-    UserRow, Users, Visit, Wanted,
+    ConsentRow, Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, KeyRow,
+    LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut,
+    SettingsRow, Summed, Text, Texts, UserRow, Users, Visit, Wanted,
 };
 
 /// Texts that are read at a time. (A stream would stand in the way of what is asked meanwhile.)
@@ -258,6 +258,16 @@ fn interaction(line: &Line<'_>) -> Outcome<InteractionRow> {
         response: line.text(7)?,
         place: period.zip(held_out),
         sums: InteractionSums { text: line.get(10)?, base: line.get(11)?, place: line.get(12)? },
+    })
+}
+
+fn key(line: &Line<'_>) -> Outcome<KeyRow> {
+    Ok(KeyRow {
+        id: line.get(0)?,
+        hash: line.get(1)?,
+        user: line.get(2)?,
+        record: line.get(3)?,
+        sum: line.get(4)?,
     })
 }
 
@@ -582,6 +592,23 @@ impl Rows for Connected<'_> {
         let query = "SELECT stamp, sum FROM graphs WHERE user_key = $1";
         self.one("graphs", query, values![user => INT8], |line| line.summed())
     }
+
+    fn consent(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        let query = "SELECT keep, since, sum FROM consents WHERE user_key = $1";
+        self.one("consents", query, values![user => INT8], |line| {
+            Ok(ConsentRow { keep: line.get(0)?, since: line.get(1)?, sum: line.get(2)? })
+        })
+    }
+
+    fn keys(&self) -> Outcome<Vec<KeyRow>> {
+        let query = "SELECT id, hash, user_key, record, sum FROM keys ORDER BY id";
+        self.all("keys", query, &[], key)
+    }
+
+    fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>> {
+        let query = "SELECT id, hash, user_key, record, sum FROM keys WHERE hash = $1";
+        self.one("keys", query, values![hash => BYTEA], key)
+    }
 }
 
 impl RowsMut for Connected<'_> {
@@ -803,5 +830,20 @@ impl RowsMut for Connected<'_> {
             }
             None => self.send("DELETE FROM graphs WHERE user_key = $1", owned![user => INT8]),
         }
+    }
+
+    fn put_consent(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
+        let put = "INSERT INTO consents (user_key, keep, since, sum) VALUES ($1, $2, $3, $4)
+                   ON CONFLICT (user_key) DO UPDATE
+                   SET keep = excluded.keep, since = excluded.since, sum = excluded.sum";
+        self.send(put, owned![user => INT8, row.keep => BOOL, row.since => INT8, row.sum => INT8])
+    }
+
+    fn put_key(&mut self, row: &KeyRow) -> Outcome<()> {
+        let put = "INSERT INTO keys (id, hash, user_key, record, sum) VALUES ($1, $2, $3, $4, $5)
+                   ON CONFLICT (id) DO UPDATE SET record = excluded.record, sum = excluded.sum";
+        let KeyRow { id, hash, user, record, sum } = row.clone();
+        let values = owned![id => TEXT, hash => BYTEA, user => INT8, record => TEXT, sum => INT8];
+        self.send(put, values)
     }
 }

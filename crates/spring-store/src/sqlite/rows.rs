@@ -10,9 +10,9 @@ use spring_memory::UserId;
 
 use super::failure::of_query;
 use crate::backend::{
-    Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, LearnedRow, LeaseRow,
-    MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut, SettingsRow, Summed, Text, Texts,
-    UserRow, Users, Visit,
+    ConsentRow, Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, KeyRow,
+    LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut,
+    SettingsRow, Summed, Text, Texts, UserRow, Users, Visit,
 };
 
 /// The columns of an interaction with its place, from tables `i` and `m`.
@@ -102,6 +102,16 @@ fn number_of(number: u64) -> i64 {
 /// A value and its checksum, the first two columns.
 fn summed<T: FromSql>(row: &Row<'_>) -> rusqlite::Result<Summed<T>> {
     Ok(Summed { value: row.get(0)?, sum: row.get(1)? })
+}
+
+fn key(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+    Ok(KeyRow {
+        id: row.get(0)?,
+        hash: row.get(1)?,
+        user: row.get(2)?,
+        record: row.get(3)?,
+        sum: row.get(4)?,
+    })
 }
 
 fn interaction(row: &Row<'_>) -> rusqlite::Result<InteractionRow> {
@@ -346,6 +356,22 @@ impl Rows for Connected<'_> {
     fn graph(&self, user: i64) -> Outcome<Option<Summed<String>>> {
         self.one("graphs", "SELECT stamp, sum FROM graphs WHERE user = ?1", [user], summed)
     }
+
+    fn consent(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        let query = "SELECT keep, since, sum FROM consents WHERE user = ?1";
+        self.one("consents", query, [user], |row| {
+            Ok(ConsentRow { keep: row.get(0)?, since: row.get(1)?, sum: row.get(2)? })
+        })
+    }
+
+    fn keys(&self) -> Outcome<Vec<KeyRow>> {
+        self.all("keys", "SELECT id, hash, user, record, sum FROM keys ORDER BY id", (), key)
+    }
+
+    fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>> {
+        let query = "SELECT id, hash, user, record, sum FROM keys WHERE hash = ?1";
+        self.one("keys", query, [hash], key)
+    }
 }
 
 impl RowsMut for Connected<'_> {
@@ -514,6 +540,21 @@ impl RowsMut for Connected<'_> {
                 self.change("graphs", "DELETE FROM graphs WHERE user = ?1", [user])?;
             }
         }
+        Ok(())
+    }
+
+    fn put_consent(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
+        let put = "INSERT OR REPLACE INTO consents (user, keep, since, sum)
+                   VALUES (?1, ?2, ?3, ?4)";
+        self.change("consents", put, (user, row.keep, row.since, row.sum))?;
+        Ok(())
+    }
+
+    fn put_key(&mut self, row: &KeyRow) -> Outcome<()> {
+        let put = "INSERT INTO keys (id, hash, user, record, sum) VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (id) DO UPDATE SET record = excluded.record, sum = excluded.sum";
+        let KeyRow { id, hash, user, record, sum } = row;
+        self.change("keys", put, (id, hash, user, record, sum))?;
         Ok(())
     }
 }

@@ -18,11 +18,14 @@ use crate::{
 const APPLICATION_ID: i64 = 0x5350_5247;
 
 /// The version of `schema.sql`.
-pub(super) const SCHEMA_VERSION: i64 = 5;
+pub(super) const SCHEMA_VERSION: i64 = 6;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// What turns version 1 into 2, 2 into 3, and so on; what makes the tables anew is apart.
+/// The first version with checksums: the tables of those before it are made anew.
+const ANEW_VERSION: i64 = 5;
+
+/// What turns version 1 into 2, 2 into 3, and so on, before the tables are made anew.
 const MIGRATIONS: [&str; 3] = [
     include_str!("migrate_1_to_2.sql"),
     include_str!("migrate_2_to_3.sql"),
@@ -34,6 +37,9 @@ const ANEW: &str = include_str!("migrate_4_to_5.sql");
 
 /// Where in it `schema.sql` runs.
 const HERE: &str = "-- schema.sql\n";
+
+/// What stands below this line in `schema.sql` turns version 5 into 6.
+const SINCE_6: &str = "-- since version 6\n";
 
 /// Tables, settings and the file's marks.
 pub(super) fn write(transaction: &Transaction<'_>, settings: &SettingsRow) -> Outcome<()> {
@@ -62,10 +68,13 @@ pub(super) fn migrate(connection: &mut Connection) -> Outcome<()> {
         return Ok(());
     }
     with_row_sum(connection)?;
+    let (_, added) = SCHEMA.split_once(SINCE_6).unwrap_or_default();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read again: another process may have been faster.
     let from = version(&transaction)?;
-    if from < SCHEMA_VERSION {
+    if (ANEW_VERSION..SCHEMA_VERSION).contains(&from) {
+        transaction.execute_batch(added)?;
+    } else if from < ANEW_VERSION {
         let skipped = usize::try_from(from - 1).unwrap_or(MIGRATIONS.len());
         for step in MIGRATIONS.iter().skip(skipped) {
             transaction.execute_batch(step)?;
@@ -74,6 +83,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Outcome<()> {
         for step in [set_aside, SCHEMA, take_over] {
             transaction.execute_batch(step)?;
         }
+    }
+    if from < SCHEMA_VERSION {
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     transaction.commit()?;
@@ -164,8 +175,8 @@ fn expected() -> Outcome<&'static [Item]> {
 }
 
 /// Refuses what no version of this program makes: a trigger or a view could change what is written
-/// or read without a word. Of older versions the names alone are compared; their tables are made
-/// anew.
+/// or read without a word. Of older versions the names alone are compared: the rest is once they
+/// are up to date.
 fn check_items(connection: &Connection, version: i64) -> Outcome<()> {
     let (expected, found) = (expected()?, items(connection)?);
     let same = |item: &Item| {
@@ -199,7 +210,7 @@ fn check_items(connection: &Connection, version: i64) -> Outcome<()> {
         Some(Item { kind, name, .. }) if version == SCHEMA_VERSION => {
             refuse(format!("damaged: the {kind} {name:?} is missing; restore the file from a copy"))
         }
-        _ if version < SCHEMA_VERSION && has_sums(connection)? => refuse(format!(
+        _ if version < ANEW_VERSION && has_sums(connection)? => refuse(format!(
             "damaged: it says that it is of the format {version}, and is of a newer one; restore \
              the file from a copy"
         )),
@@ -207,7 +218,7 @@ fn check_items(connection: &Connection, version: i64) -> Outcome<()> {
     }
 }
 
-/// Whether its tables have checksums, as from version 5 on.
+/// Whether its tables have checksums.
 fn has_sums(connection: &Connection) -> rusqlite::Result<bool> {
     let query = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('settings') WHERE name = 'sum')";
     connection.query_row(query, (), |row| row.get(0))

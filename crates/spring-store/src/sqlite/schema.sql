@@ -133,3 +133,22 @@ CREATE TABLE graphs (
     stamp TEXT NOT NULL, -- JSON
     sum INTEGER NOT NULL
 ) STRICT;
+
+-- since version 6
+-- What a user has said of conversations with a server: no row for nothing said, which is no.
+CREATE TABLE consents (
+    user INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    keep INTEGER NOT NULL CHECK (keep IN (0, 1)),
+    since INTEGER NOT NULL, -- seconds since 1970 UTC
+    sum INTEGER NOT NULL
+) STRICT;
+
+-- Who may ask a server for answers. What opens a key is not here, only its SHA-256.
+CREATE TABLE keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    user INTEGER REFERENCES users ON DELETE CASCADE, -- NULL for those of gateways and administrators
+    record TEXT NOT NULL, -- JSON
+    sum INTEGER NOT NULL
+) STRICT;
+CREATE INDEX keys_by_user ON keys (user);

@@ -7,8 +7,9 @@ use spring_memory::{BufferItem, UserId};
 
 use super::{
     Step, Store, answers,
+    consent::consent,
     encode::{from_json, stored},
-    parse_settings,
+    keys, parse_settings,
 };
 use crate::{
     Error, Result,
@@ -30,6 +31,7 @@ impl<B: Backend + ?Sized> Store<B> {
     pub fn check(&self, step: Step<'_>) -> Result<()> {
         self.backend.check().map_err(|fault| fault.at(self.backend.label()))?;
         self.read(|rows| parse_settings(rows.settings()?).map(drop))?;
+        self.read(keys::check)?;
         let mut done = 0;
         let mut page = self.users(None, AT_ONCE)?;
         while let Some(last) = page.last().map(|summary| summary.user.clone()) {
@@ -68,6 +70,7 @@ fn check_user(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<()> {
     rows.periods(user.key)?;
     rows.lease(user.key)?;
     rows.graph(user.key)?;
+    consent(rows, user.key)?;
     let pending = places.values().filter(|place| place.is_none()).count() as u64;
     if pending != user.pending {
         let detail = format!("{} pending, but there are {pending}", user.pending);

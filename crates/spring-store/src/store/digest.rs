@@ -47,6 +47,11 @@ fn digest(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<String> {
     hash.0.update("users");
     let (next_seq, pending) = (user.next_seq.into(), user.pending.into());
     hash.row([Value::Text(name.as_str()), next_seq, user.generation.into(), pending]);
+    // Who has said nothing has the digest of a state that knew no such thing.
+    if let Some(consent) = rows.consent(user.key)? {
+        hash.0.update("consents");
+        hash.row([Value::Integer(consent.keep.into()), Value::Integer(consent.since)]);
+    }
     hash.0.update("interactions");
     let mut members = Vec::new();
     rows.interactions(user.key, Texts::BySeq, &mut |row| {

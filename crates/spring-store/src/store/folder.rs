@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use spring_lm::{Adapter, ModelError};
 use spring_memory::{BufferItem, JsonlLimits, UserId};
@@ -24,8 +25,8 @@ type Result<T> = std::result::Result<T, TransferError>;
 type Outcome = std::result::Result<Adapter, ModelError>;
 
 /// The layout that this version writes.
-pub(super) const FORMAT: u32 = 2;
-/// The oldest one that it reads, which had no checksums.
+pub(super) const FORMAT: u32 = 3;
+/// The oldest one that it reads, which had no checksums; that of version 2 had no consent.
 pub(super) const OLDEST: u32 = 1;
 
 /// The checksums of all files, as `sha256sum -c` reads them.
@@ -67,6 +68,16 @@ pub(super) struct Header {
     pub(super) next_seq: u64,
     pub(super) periods: u32,
     pub(super) generation: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) consent: Option<Said>,
+}
+
+/// What the user has said of conversations.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Said {
+    pub(super) keep_conversations: bool,
+    pub(super) since: Timestamp,
 }
 
 /// A line of `places.jsonl`: what belongs to the interaction on the same line of the history.

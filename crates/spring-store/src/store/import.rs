@@ -15,14 +15,16 @@ use super::{
     encode::{row_of, to_json},
     folder::{
         ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION,
-        MAX_PERIODS, MAX_SEQ, OLDEST, PLACES, Place, USER,
+        MAX_PERIODS, MAX_SEQ, OLDEST, PLACES, Place, Said, USER,
     },
     generations::{check_kept, put_memories},
     steps::Steps,
 };
 use crate::{
     Config, Error, Result, Settings, TransferError,
-    backend::{Fault, InteractionRow, LearnedRow, MemberRow, Outcome, RowsMut, Text, UserRow},
+    backend::{
+        ConsentRow, Fault, InteractionRow, LearnedRow, MemberRow, Outcome, RowsMut, Text, UserRow,
+    },
     record::{AnswerRecord, PeriodRecord},
 };
 
@@ -110,6 +112,10 @@ impl<'a, 's> Import<'a, 's> {
                 let reason = format!("generation {} is in use but not there", header.generation);
                 return Err(folder.wrong(USER, None, reason).into());
             }
+        }
+        if let Some(Said { keep_conversations, since }) = header.consent {
+            let said = ConsentRow { keep: keep_conversations, since: since.as_second(), sum: 0 };
+            rows.put_consent(user.key, &said)?;
         }
         (user.next_seq, user.generation) = (header.next_seq, header.generation);
         rows.put_user(&user)?;

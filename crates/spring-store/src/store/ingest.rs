@@ -80,7 +80,7 @@ fn add_all(rows: &mut dyn RowsMut, spool: &mut Spool) -> Outcome<IngestReport> {
 }
 
 /// Adds an interaction unless it is there; says whether it did.
-fn add(
+pub(super) fn add(
     rows: &mut dyn RowsMut,
     user: &mut UserRow,
     name: &UserId,

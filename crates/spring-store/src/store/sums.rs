@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::value::Value;
 use crate::backend::{
-    Extent, Fault, GenerationRow, InteractionRow, InteractionSums, LearnedRow, LeaseRow, MemberRow,
-    MemoriesRow, Outcome, Rows, RowsMut, SettingsRow, Sum, Summed, Text, Texts, UserRow, Users,
-    Visit, Wanted,
+    ConsentRow, Extent, Fault, GenerationRow, InteractionRow, InteractionSums, KeyRow, LearnedRow,
+    LeaseRow, MemberRow, MemoriesRow, Outcome, Rows, RowsMut, SettingsRow, Sum, Summed, Text,
+    Texts, UserRow, Users, Visit, Wanted,
 };
 
 /// The checksum of a row's values: XXH3 of 64 bits over the table's name and each value with its
@@ -101,6 +101,22 @@ fn lease_sum(user: i64, row: &LeaseRow) -> Sum {
 
 fn graph_sum(user: i64, stamp: &str) -> Sum {
     sum_of("graphs", [Value::Integer(user), Value::Text(stamp)])
+}
+
+fn consent_sum(user: i64, row: &ConsentRow) -> Sum {
+    let ConsentRow { keep, since, sum: _ } = row;
+    sum_of("consents", [user, i64::from(*keep), *since].map(Value::Integer))
+}
+
+fn key_sum(row: &KeyRow) -> Sum {
+    let KeyRow { id, hash, user, record, sum: _ } = row;
+    let user = user.map_or(Value::Null, Value::Integer);
+    sum_of("keys", [Value::Text(id), Value::Bytes(hash), user, Value::Text(record)])
+}
+
+fn check_key(row: &KeyRow) -> Outcome<()> {
+    check(key_sum(row) == row.sum, "keys")
+        .map_err(|fault| fault.of_item(format!("key {:?}", row.id)))
 }
 
 /// Refuses what is not as it was written.
@@ -272,6 +288,26 @@ impl<R: Readable> Rows for Checked<R> {
         }
         Ok(stamp)
     }
+
+    fn consent(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        let row = self.0.rows().consent(user)?;
+        if let Some(row) = &row {
+            check(consent_sum(user, row) == row.sum, "consents")?;
+        }
+        Ok(row)
+    }
+
+    fn keys(&self) -> Outcome<Vec<KeyRow>> {
+        let rows = self.0.rows().keys()?;
+        rows.iter().try_for_each(check_key)?;
+        Ok(rows)
+    }
+
+    fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>> {
+        let row = self.0.rows().key(hash)?;
+        row.iter().try_for_each(check_key)?;
+        Ok(row)
+    }
 }
 
 impl RowsMut for Checked<&mut dyn RowsMut> {
@@ -369,5 +405,13 @@ impl RowsMut for Checked<&mut dyn RowsMut> {
     fn put_graph(&mut self, user: i64, stamp: Option<Summed<&str>>) -> Outcome<()> {
         let summed = stamp.map(|stamp| Summed { sum: graph_sum(user, stamp.value), ..stamp });
         self.0.put_graph(user, summed)
+    }
+
+    fn put_consent(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
+        self.0.put_consent(user, &ConsentRow { sum: consent_sum(user, row), ..*row })
+    }
+
+    fn put_key(&mut self, row: &KeyRow) -> Outcome<()> {
+        self.0.put_key(&KeyRow { sum: key_sum(row), ..row.clone() })
     }
 }

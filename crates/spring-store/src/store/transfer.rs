@@ -7,10 +7,11 @@ use spring_memory::UserId;
 
 use super::{
     Store, answers,
+    consent::consent,
     encode::{from_json, stored},
     folder::{
         ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, PLACES, Place, SETTINGS,
-        USER,
+        Said, USER,
     },
     import::{Import, header},
     known, settings_row,
@@ -18,7 +19,7 @@ use super::{
     stored_config,
 };
 use crate::{
-    Config, Error, Result, Settings, TransferError, Transferred,
+    Config, Consent, Error, Result, Settings, TransferError, Transferred,
     backend::{
         Backend, Durability, Fault, LearnedRow, MemberRow, Outcome, Rows, RowsMut, Summed, Texts,
         UserRow,
@@ -50,7 +51,8 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 
     /// Adds a user from a folder that [`export`](Self::export) wrote, as they were there. The
-    /// state's own settings stay.
+    /// state's own settings stay. Of a user who is here already, but without a text, the keys and
+    /// what they have said of conversations stay, too.
     ///
     /// The folder is not trusted: links and files of unlikely size are refused, everything is
     /// checked as if a stranger had written it, and it is added whole or not at all. It is read to
@@ -118,6 +120,12 @@ fn export(
         next_seq: user.next_seq,
         periods: rows.periods(user.key)?.last().copied().unwrap_or_default(),
         generation: user.generation,
+        consent: match consent(rows, user.key)? {
+            Consent { since: Some(since), keep_conversations } => {
+                Some(Said { keep_conversations, since })
+            }
+            _ => None,
+        },
     };
     let transferred = Transferred {
         user: name.clone(),
@@ -213,10 +221,11 @@ fn export_answers(
     Ok(count)
 }
 
-/// Refuses a user whom the state has.
+/// Refuses a user of whom the state has anything.
 fn check_is_new(rows: &dyn Rows, folder: &Folder, user: &UserId) -> Outcome<()> {
     match rows.user(user)? {
         None => Ok(()),
+        Some(row) if row.next_seq == 1 => Ok(()),
         Some(_) => {
             Err(TransferError::Present { place: folder.label(USER), user: user.clone() }.into())
         }
@@ -224,13 +233,21 @@ fn check_is_new(rows: &dyn Rows, folder: &Folder, user: &UserId) -> Outcome<()> 
 }
 
 /// Gives a state all that another one has of a user, but for log-likelihoods of texts that are cut
-/// elsewhere here.
+/// elsewhere here. The user may be here already, if there never was a text.
 pub(super) fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outcome<()> {
     let max_tokens = |config: Config| config.training.max_tokens;
     let is_cut_alike = max_tokens(stored_config(from)?) == max_tokens(stored_config(&*to)?);
     let there = known(from, name)?;
     let removals = to.settings()?.removals;
-    let here = to.add_user(name, removals)?;
+    let here = match to.user(name)? {
+        Some(here) => here,
+        None => to.add_user(name, removals)?,
+    };
+    if let Some(said) = from.consent(there.key)?
+        && to.consent(here.key)?.is_none()
+    {
+        to.put_consent(here.key, &said)?;
+    }
     let mut members: BTreeMap<u32, Vec<MemberRow>> = BTreeMap::new();
     from.interactions(there.key, Texts::BySeq, &mut |mut row| {
         row.base = row.base.filter(|_| is_cut_alike);

@@ -2,7 +2,7 @@
 
 use spring_memory::UserId;
 
-use super::{Store, answers, encode::time, version::version};
+use super::{Store, answers, consent::consent, encode::time, version::version};
 use crate::{
     Result, UserSize, UserSummary, UserVersion,
     backend::{Backend, Outcome, Rows, Texts, UserRow, Users},
@@ -96,5 +96,6 @@ pub(super) fn summary(rows: &dyn Rows, name: &UserId, row: &UserRow) -> Outcome<
         periods: u32::try_from(extent.periods).unwrap_or(u32::MAX),
         generation: row.generation,
         buffer: in_use.and_then(|row| row.memories).map_or(0, |memories| memories.buffered),
+        consent: consent(rows, row.key)?.keep_conversations,
     })
 }

@@ -58,6 +58,27 @@ fn what_changes_rows_without_a_word_is_told_by_check() {
 }
 
 #[test]
+fn tables_of_the_first_version_get_what_came_later() {
+    if server().is_none() {
+        return;
+    }
+    let schemas = InSchemas::default();
+    let store = schemas.store();
+    store.ingest(history("ada", 3)).unwrap();
+    let digest = store.digest(&user("ada")).unwrap();
+    execute(&store, "DROP TABLE keys; DROP TABLE consents; UPDATE format SET version = 1");
+    let address = store.backend().pool.address().clone();
+    drop(store);
+    let refused = reason(PostgresStore::open(&address, Access::ReadOnly).map(drop));
+    assert!(refused.contains("of the older format 1"), "{refused}");
+    let store = PostgresStore::open(&address, Access::ReadWrite).unwrap();
+    check(&store).unwrap();
+    assert_eq!(store.digest(&user("ada")).unwrap(), digest);
+    store.add_key(&[1; 32], &key_of("ada"), at(1)).unwrap();
+    assert!(store.has_keys().unwrap());
+}
+
+#[test]
 fn a_state_is_made_once_and_opened_where_it_is() {
     if server().is_none() {
         return;

@@ -111,6 +111,27 @@ fn every_older_version_is_brought_up_to_date() {
 }
 
 #[test]
+fn tables_that_came_later_are_added() {
+    let (_folder, store) = on_file();
+    store.ingest(history("ada", 3)).unwrap();
+    let (path, digest) = (path(&store), store.digest(&user("ada")).unwrap());
+    let before = tables(&store);
+    with(&store, |connection| {
+        connection.execute_batch("DROP TABLE keys; DROP TABLE consents; PRAGMA user_version = 5")
+    });
+    drop(store);
+    for access in [Access::ReadOnly, Access::ReadWrite] {
+        let store = SqliteStore::open(&path, access).unwrap();
+        check(&store).unwrap();
+        assert_eq!(tables(&store), before);
+        assert_eq!(store.digest(&user("ada")).unwrap(), digest);
+    }
+    let store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    store.add_key(&[1; 32], &key_of("ada"), at(1)).unwrap();
+    assert!(store.has_keys().unwrap());
+}
+
+#[test]
 fn an_older_file_with_a_trigger_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
