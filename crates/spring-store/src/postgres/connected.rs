@@ -142,7 +142,11 @@ impl<'c> Connected<'c> {
     }
 
     /// Changes rows; gives their number.
-    pub(super) fn change(&self, statement: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Outcome<u64> {
+    pub(super) fn change(
+        &self,
+        statement: &str,
+        values: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Outcome<u64> {
         self.settle(0)?;
         let changed = pollster::block_on(self.client.execute_typed(statement, values));
         changed.map_err(|error| self.fail(failure::of(&error)))

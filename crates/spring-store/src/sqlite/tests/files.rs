@@ -491,7 +491,7 @@ fn a_full_disk_changes_nothing() {
     assert_eq!(store.ingest(history("bob", 500)).unwrap().added, 500);
 }
 
-/// The disk has room for so many pages more and no other: every change leaves the state before it
+/// The disk has room for this many more pages: every change leaves the state before it
 /// or after it, and what is there can be read.
 #[test]
 fn a_disk_that_is_full_at_any_page_leaves_the_state_before_or_after() {
