@@ -220,8 +220,8 @@ impl PlannedPeriod {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Backlog {
-    /// Stored periods that nothing on the path to the generation in use has learned, in order: those
-    /// of an interrupted run, or before a step back.
+    /// Stored periods that nothing on the path to the generation in use has learned, in order: what
+    /// an interrupted run left, or what was learned before a step back.
     pub unlearned: Vec<u32>,
     /// The periods that the pending texts are cut into, not stored yet.
     pub planned: Vec<PlannedPeriod>,
