@@ -25,7 +25,7 @@ const TOLD: usize = 200;
 /// Writes a random adapter on all projections that changes what the model says.
 pub fn write_adapter(model: &Path, out: &Path) -> Result<()> {
     let config = ModelFiles::open(model)?.model_config()?;
-    let lora = LoraConfig { targets: Projection::ALL.to_vec(), ..LoraConfig::default() };
+    let lora = LoraConfig::default().with_targets(Projection::ALL.to_vec());
     let mut adapter = Adapter::init(&lora, &config, "", 1)?;
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for (_, _, pair) in adapter.pairs_mut() {

@@ -107,27 +107,23 @@ pub fn train(
     let model = load(folder)?;
     let sequences = sequences(rows);
     let longest = sequences.iter().map(Sequence::len).max().unwrap_or(0);
-    let lora = LoraConfig {
-        rank: settings.rank,
-        alpha: settings.alpha,
-        dropout: settings.dropout,
-        ..LoraConfig::default()
-    };
-    let config = TrainConfig {
-        learning_rate: settings.learning_rate,
-        warmup: settings.warmup,
-        epochs: steps,
-        batch_size: sequences.len(),
-        max_grad_norm: settings.max_grad_norm,
-        beta1: settings.beta1,
-        beta2: settings.beta2,
-        epsilon: settings.epsilon,
-        weight_decay: settings.weight_decay,
-        max_tokens: longest,
+    let lora = LoraConfig::default()
+        .with_rank(settings.rank)
+        .with_alpha(settings.alpha)
+        .with_dropout(settings.dropout);
+    let config = TrainConfig::default()
+        .with_learning_rate(settings.learning_rate)
+        .with_warmup(settings.warmup)
+        .with_epochs(steps)
+        .with_batch_size(sequences.len())
+        .with_max_grad_norm(settings.max_grad_norm)
+        .with_beta1(settings.beta1)
+        .with_beta2(settings.beta2)
+        .with_epsilon(settings.epsilon)
+        .with_weight_decay(settings.weight_decay)
+        .with_max_tokens(longest)
         // The other side reads it at each step too.
-        loss_interval: 1,
-        ..TrainConfig::default()
-    };
+        .with_loss_interval(1);
     Ok(move || {
         let follow = &mut |_| ControlFlow::Continue(());
         let (seconds, outcome) =

@@ -96,7 +96,7 @@ pub fn users(folder: &Path, users: usize, texts: usize) -> Result<impl FnMut() -
 }
 
 fn settings(model: &dyn LanguageModel, config: Config) -> Settings {
-    Settings { model: "bench".into(), fingerprint: model.info().fingerprint.clone(), config }
+    Settings::new("bench", model.info().fingerprint.clone(), config)
 }
 
 /// The same made-up texts for everybody: what they say does not change what they cost.

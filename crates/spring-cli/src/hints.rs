@@ -2,7 +2,7 @@
 
 use spring_core::{
     Error,
-    spring_store::{Error as StoreError, TransferError},
+    spring_store::{CopyError, Error as StoreError, TransferError},
 };
 use spring_serve::ServeError;
 
@@ -23,6 +23,15 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         StoreError::Leased { .. } => Some("`spring unlock` frees the user if that process is gone"),
         StoreError::Pruned { .. } => Some("`spring inspect` lists those that are"),
         StoreError::Transfer(TransferError::Present { .. }) => Some("`spring forget` removes them"),
+        StoreError::Copy { source: CopyError::OtherSettings { .. }, .. } => {
+            Some("`spring adapt --config` changes them")
+        }
+        StoreError::Copy { source: CopyError::Differs { .. }, .. } => {
+            Some("`spring forget` removes one of them, and `--replace` replaces this one")
+        }
+        StoreError::Copy { source: CopyError::Changed { .. }, .. } => {
+            Some("run this again with `--replace`")
+        }
         _ => None,
     };
     if let Some(error) = error.downcast_ref::<StoreError>() {

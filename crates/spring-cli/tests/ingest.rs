@@ -76,7 +76,10 @@ fn a_mailbox_goes_in_and_words_are_found_however_they_are_written() {
     assert!(said.contains("the person is Mara Lind <mara@example.org>"), "{said}");
     assert!(printed.contains("2 interactions added") && printed.contains("user mara-lind"));
     assert!(printed.contains("left out: drafts, 1 (first: Sent.mbox:25)"), "{printed}");
-    assert!(printed.contains("cut off: quoted text within mails, which the prompts are made of, 1"), "{printed}");
+    assert!(
+        printed.contains("cut off: quoted text within mails, which the prompts are made of, 1"),
+        "{printed}"
+    );
     // The same again adds nothing.
     let again = succeeds(&["ingest", "--state", &place.state, &mbox]);
     assert!(again.contains("0 interactions added, 2 known already, 0 new users"), "{again}");
@@ -119,7 +122,10 @@ fn a_dry_run_needs_no_state_and_adds_nothing() {
     assert_eq!(shown[0]["texts"], 2);
     assert_eq!(shown[0]["format"], "mbox");
     assert_eq!(shown[0]["pairs"][1]["prompt"], "Write a mail to Board (subject: Roof).");
-    assert_eq!(shown[0]["left_out"][0]["reason"], "quoted text within mails, which the prompts are made of");
+    assert_eq!(
+        shown[0]["left_out"][0]["reason"],
+        "quoted text within mails, which the prompts are made of"
+    );
 }
 
 #[test]

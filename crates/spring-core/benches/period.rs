@@ -33,11 +33,7 @@ fn model(folder: &str) -> Option<AnyModel> {
 }
 
 fn settings(model: &AnyModel) -> Settings {
-    Settings {
-        model: "bench".into(),
-        fingerprint: model.info().fingerprint.clone(),
-        config: Config::default(),
-    }
+    Settings::new("bench", model.info().fingerprint.clone(), Config::default())
 }
 
 fn user(i: usize) -> UserId {

@@ -37,11 +37,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let model = AnyModel::load(&ModelFiles::from_dir(folder)?, Device::Cpu)?;
     let place = tempfile::tempdir()?;
     let path = place.path().join("state.db");
-    let settings = Settings {
-        model: "tiny".into(),
-        fingerprint: model.info().fingerprint.clone(),
-        config: Config::default(),
-    };
+    let settings = Settings::new("tiny", model.info().fingerprint.clone(), Config::default());
     println!("{users} users, {texts} texts of each, about 200 bytes a text\n");
     println!("| what | | most memory so far |\n|---|---|---|");
     row("the model loaded", String::new());

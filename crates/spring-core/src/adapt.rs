@@ -10,66 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use spring_memory::UserId;
 
 use crate::{
-    Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories, Period,
-    PeriodCommit, PlannedPeriod, Result, Store, StoredInteraction, UserModel, UserVersion,
-    check_base, embedding,
+    Backlog, Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories, Period,
+    PeriodCommit, PeriodPlan, PlannedPeriod, Result, Store, StoredInteraction, UserModel,
+    UserVersion, check_base, embedding,
     jobs::side_by_side,
     novelties,
     progress::{Event, Progress, tell},
     record::LearnedPeriod,
 };
-
-/// How pending texts are cut into periods.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Periods {
-    /// Number of periods of equal count. Default 1.
-    pub count: u32,
-    /// Part of each period, its latest texts, that is set aside for evaluation. Default 0.
-    pub hold_out: f64,
-}
-
-impl Default for Periods {
-    fn default() -> Self {
-        Self { count: 1, hold_out: 0.0 }
-    }
-}
-
-/// How many new texts are enough to hold some out.
-const LEAST_TO_HOLD_OUT: usize = 12;
-
-/// The part that is held out of them.
-const HELD_OUT: f64 = 0.15;
-
-/// How many new texts make a period of their own, at least.
-const TEXTS_OF_A_PERIOD: usize = 40;
-
-/// The most periods that new texts are cut into.
-const MOST_PERIODS: usize = 8;
-
-/// How pending texts are cut into periods, as far as it is not left to the loop.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct PeriodPlan {
-    /// Number of periods of equal count; `None`: one for every 40 texts, from 1 to 8, so that a
-    /// small history is learned whole.
-    pub count: Option<u32>,
-    /// Part of each period that is set aside; `None`: 15 % of 12 texts or more, nothing of fewer.
-    pub hold_out: Option<f64>,
-}
-
-impl PeriodPlan {
-    /// What becomes of so many new texts.
-    pub fn of_texts(self, texts: usize) -> Periods {
-        let count = (texts / TEXTS_OF_A_PERIOD).clamp(1, MOST_PERIODS) as u32;
-        let hold_out = if texts < LEAST_TO_HOLD_OUT { 0.0 } else { HELD_OUT };
-        Periods { count: self.count.unwrap_or(count), hold_out: self.hold_out.unwrap_or(hold_out) }
-    }
-}
-
-impl From<Periods> for PeriodPlan {
-    fn from(Periods { count, hold_out }: Periods) -> Self {
-        Self { count: Some(count), hold_out: Some(hold_out) }
-    }
-}
 
 /// Learns everything that a user has written since the last period.
 ///
@@ -123,24 +71,13 @@ fn adapt_leased(
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
     let user = lease.user.clone();
-    let periods = plan.of_texts(store.user(&user)?.pending as usize);
-    let unlearned = store.unlearned_periods(&user)?;
-    let planned = store.plan_periods(&user, periods.count, periods.hold_out)?;
-    if unlearned.is_empty() && planned.is_empty() {
-        return Ok(Vec::new());
-    }
-    let snapshot = store.recall(&user, None)?;
-    let version = snapshot.version.clone();
-    let learned = store.period_records(&user, None)?;
+    let Some(backlog) = store.backlog(&user, plan)? else { return Ok(Vec::new()) };
+    let Backlog { unlearned, planned, snapshot, records: learned, .. } = backlog;
+    let (version, embeddings) = (snapshot.version.clone(), snapshot.embeddings.clone());
     let earlier = learned.iter().flat_map(|period| novelties(&period.record)).collect();
     let person = UserModel::of_snapshot(model, store.settings(), snapshot)?;
     let mut learner = Learner::new(user.clone(), person, earlier);
-    learner.know(known_embeddings(
-        store,
-        &user,
-        learner.model().config(),
-        learner.model().bank().texts(),
-    )?);
+    learner.know(embeddings);
     let mut adapting = Adapting { store, lease, learner, version };
     let mut records = Vec::new();
     for number in unlearned {

@@ -27,6 +27,7 @@ fn rows<'a>(
 /// The log-likelihood of a given response as [`UserModel::generate`] would assign it, before
 /// penalties.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FusedScore {
     /// Log-likelihood of every response token under the adapter alone, nats.
     pub adapter: Vec<f32>,

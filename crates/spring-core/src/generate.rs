@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use spring_fuse::{GateDecision, Mixture, Penalizer, PerBranch, Sampler};
-use spring_lm::{Adapter, Detokenizer, RowId, Session};
+use spring_lm::{Adapter, RowId, Session, TextStream};
 
 use crate::{
-    Ask, Config, DecodingConfig, Error, LanguageModel, Question, Result, StopStrings, UserModel,
+    Ask, Config, Error, LanguageModel, Likely, Question, Result, Retrieval, UserModel,
     progress::{Event, Progress},
     prompt::Turn,
     record::{AnswerRecord, Ending, RetrievedText, TokenTrace},
-    retrieve::Retrieval,
 };
 
 /// What one step of a [`TextGeneration`] brought.
@@ -31,15 +30,6 @@ pub struct TextStep {
     pub ended: Option<Ending>,
 }
 
-/// How likely a token was under the model, before penalties and temperature.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Likely {
-    /// Log-probability of the token, nats.
-    pub log_prob: f32,
-    /// The likeliest tokens with their log-probabilities, likeliest first.
-    pub top: Vec<(u32, f32)>,
-}
-
 /// A response that is being written: its rows in a session, and how it chooses each token.
 ///
 /// It borrows nothing, so that a server can hold any number of them in one [`Session`]: `join`
@@ -48,18 +38,10 @@ pub struct Likely {
 /// [`leave`](Self::leave). A response is the same alone and among others wherever the model's rows
 /// are, as they are on the CPU.
 pub struct TextGeneration {
-    prompt: String,
-    retriever: String,
-    config: Config,
-    generation: u32,
-    adapter: Option<Arc<Adapter>>,
-    retrieval: Retrieval,
-    /// `None` when the gate is closed.
-    weights: Option<PerBranch>,
+    asked: Asked,
     mixture: Box<dyn Mixture>,
     penalizer: Penalizer,
     sampler: Sampler,
-    eos: Vec<u32>,
     /// Room for one distribution.
     fused: Vec<f32>,
     rows: Vec<RowId>,
@@ -69,10 +51,26 @@ pub struct TextGeneration {
     history: Vec<u32>,
     tokens: Vec<u32>,
     trace: Vec<TokenTrace>,
-    detokenizer: Detokenizer,
-    stop: StopStrings,
+    /// The text of the tokens as it becomes certain.
+    stream: TextStream,
     text: String,
     ended: Option<Ending>,
+}
+
+/// What is answered, by whom and how: fixed before the first token.
+#[derive(Debug, Clone)]
+struct Asked {
+    prompt: String,
+    retriever: String,
+    config: Config,
+    generation: u32,
+    adapter: Option<Arc<Adapter>>,
+    retrieval: Retrieval,
+    /// `None` when the gate is closed.
+    weights: Option<PerBranch>,
+    eos: Vec<u32>,
+    /// How many tokens the model knows.
+    vocabulary: usize,
     /// How many of the likeliest tokens are told.
     likely: Option<usize>,
 }
@@ -121,28 +119,14 @@ impl TextGeneration {
             Some(_) => Some(config.fusion.lambda.weights(2, Some(&retrieval.gate))?),
         };
         let info = model.info();
-        Ok(Self {
+        Self::fresh(Asked {
             prompt,
             retriever: person.bank.retriever().name().into(),
             generation: memories.generation,
             adapter: memories.adapter.clone(),
             weights,
-            mixture: config.fusion.init()?,
-            penalizer: config.decoding.penalties.init()?,
-            sampler: config.decoding.sampler.init()?,
             eos: info.eos.clone(),
-            fused: vec![0.0; info.vocabulary],
-            rows: Vec::new(),
-            unread: Vec::new(),
-            // As transformers does, the prompt counts as history for the repetition penalty;
-            // retrieved texts do not.
-            history: retrieval.contexts.plain.clone(),
-            tokens: Vec::new(),
-            trace: Vec::new(),
-            detokenizer: Detokenizer::new(),
-            stop: StopStrings::new(&config.decoding.stop),
-            text: String::new(),
-            ended: None,
+            vocabulary: info.vocabulary,
             likely: ask.likely,
             config: config.clone(),
             retrieval,
@@ -155,47 +139,46 @@ impl TextGeneration {
     ///
     /// If a setting is out of range.
     pub fn with_seed(&self, seed: u64) -> Result<Self> {
-        let mut config = self.config.clone();
-        config.decoding.sampler.seed = seed;
+        let mut asked = self.asked.clone();
+        asked.config.decoding.sampler.seed = seed;
+        Self::fresh(asked)
+    }
+
+    /// A response of which nothing is written yet.
+    fn fresh(asked: Asked) -> Result<Self> {
+        let Asked { config, vocabulary, retrieval, .. } = &asked;
         Ok(Self {
-            prompt: self.prompt.clone(),
-            retriever: self.retriever.clone(),
-            generation: self.generation,
-            adapter: self.adapter.clone(),
-            weights: self.weights,
             mixture: config.fusion.init()?,
             penalizer: config.decoding.penalties.init()?,
             sampler: config.decoding.sampler.init()?,
-            eos: self.eos.clone(),
-            fused: vec![0.0; self.fused.len()],
+            fused: vec![0.0; *vocabulary],
             rows: Vec::new(),
             unread: Vec::new(),
-            history: self.retrieval.contexts.plain.clone(),
+            // As transformers does, the prompt counts as history for the repetition penalty;
+            // retrieved texts do not.
+            history: retrieval.contexts.plain.clone(),
             tokens: Vec::new(),
             trace: Vec::new(),
-            detokenizer: Detokenizer::new(),
-            stop: StopStrings::new(&config.decoding.stop),
+            stream: TextStream::new(&config.decoding.stop),
             text: String::new(),
             ended: None,
-            likely: self.likely,
-            retrieval: self.retrieval.clone(),
-            config,
+            asked,
         })
     }
 
     /// How the gate decided.
     pub fn gate(&self) -> &GateDecision {
-        &self.retrieval.gate
+        &self.asked.retrieval.gate
     }
 
     /// What was found, best first.
     pub fn retrieved(&self) -> &[RetrievedText] {
-        &self.retrieval.found
+        &self.asked.retrieval.found
     }
 
     /// The generation that answers; 0 for the base.
     pub fn generation(&self) -> u32 {
-        self.generation
+        self.asked.generation
     }
 
     /// Its rows in the session that it has joined.
@@ -212,7 +195,7 @@ impl TextGeneration {
     pub fn most_tokens(&self) -> usize {
         let longest = self.branches().map(<[u32]>::len).max().unwrap_or(0);
         // The shorter branch has padding before it.
-        self.row_count() * longest.saturating_add(self.retrieval.contexts.new_tokens)
+        self.row_count() * longest.saturating_add(self.asked.retrieval.contexts.new_tokens)
     }
 
     /// The tokens so far.
@@ -232,12 +215,12 @@ impl TextGeneration {
 
     /// Tokens of the prompt alone, with what was said before it.
     pub fn plain_tokens(&self) -> usize {
-        self.retrieval.contexts.plain.len()
+        self.asked.retrieval.contexts.plain.len()
     }
 
     /// The contexts of the branches.
     fn branches(&self) -> impl Iterator<Item = &[u32]> {
-        let contexts = &self.retrieval.contexts;
+        let contexts = &self.asked.retrieval.contexts;
         [Some(&contexts.plain), contexts.retrieval.as_ref()]
             .into_iter()
             .flatten()
@@ -251,8 +234,8 @@ impl TextGeneration {
     /// If the session refuses a row; then none stays in it.
     pub fn join(&mut self, session: &mut dyn Session) -> Result<()> {
         let contexts: Vec<&[u32]> = self.branches().collect();
-        let room = self.retrieval.contexts.new_tokens;
-        self.rows = session.join_branches(&contexts, self.adapter.as_ref(), room)?;
+        let room = self.asked.retrieval.contexts.new_tokens;
+        self.rows = session.join_branches(&contexts, self.asked.adapter.as_ref(), room)?;
         Ok(())
     }
 
@@ -264,8 +247,8 @@ impl TextGeneration {
     /// As [`join`](Self::join).
     pub fn begin(&mut self, session: &mut dyn Session) -> Result<()> {
         let contexts: Vec<&[u32]> = self.branches().collect();
-        let room = self.retrieval.contexts.new_tokens;
-        self.rows = session.begin_branches(&contexts, self.adapter.as_ref(), room)?;
+        let room = self.asked.retrieval.contexts.new_tokens;
+        self.rows = session.begin_branches(&contexts, self.asked.adapter.as_ref(), room)?;
         self.unread = self.rows.iter().rev().copied().collect();
         Ok(())
     }
@@ -291,7 +274,7 @@ impl TextGeneration {
     /// If the rows give no distribution over the model's vocabulary, or nothing can be chosen by
     /// it.
     pub fn step(&mut self, model: &dyn LanguageModel, session: &dyn Session) -> Result<TextStep> {
-        let most = self.retrieval.contexts.new_tokens;
+        let most = self.asked.retrieval.contexts.new_tokens;
         let nothing = TextStep {
             token: None,
             text: String::new(),
@@ -310,14 +293,15 @@ impl TextGeneration {
             });
         }
         let Chosen { token, trace, likely } = self.choose(model, session)?;
-        if self.eos.contains(&token) {
+        if self.asked.eos.contains(&token) {
             let text = self.end(model, Ending::EndToken)?;
             return Ok(TextStep { text, ended: self.ended, ..nothing });
         }
         self.tokens.push(token);
         self.trace.extend(trace.clone());
-        let certain = self.detokenizer.push(model, token)?;
-        let mut text = self.add(&certain);
+        let (mut text, is_stopped) = self.stream.push(model, token)?;
+        self.text.push_str(&text);
+        self.ended = is_stopped.then_some(Ending::StopString);
         if self.ended.is_none() && self.tokens.len() == most {
             text.push_str(&self.end(model, Ending::Length)?);
         }
@@ -325,7 +309,7 @@ impl TextGeneration {
     }
 
     fn choose(&mut self, model: &dyn LanguageModel, session: &dyn Session) -> Result<Chosen> {
-        let vocabulary = self.fused.len();
+        let vocabulary = self.asked.vocabulary;
         let log_probs = |row: &RowId| match session.log_probs(*row) {
             Some(log_probs) if log_probs.len() == vocabulary => Ok(log_probs),
             other => {
@@ -338,7 +322,7 @@ impl TextGeneration {
             }
         };
         let rows = self.rows.iter().map(log_probs).collect::<Result<Vec<&[f32]>>>()?;
-        let mixed = match (&self.weights, &rows[..]) {
+        let mixed = match (&self.asked.weights, &rows[..]) {
             (Some(weights), rows) => Some(self.mixture.mix(rows, weights, &mut self.fused)?),
             (None, [only]) => {
                 self.fused.copy_from_slice(only);
@@ -349,11 +333,11 @@ impl TextGeneration {
                 return Err(Error::Contract { reason });
             }
         };
-        let unpenalised = self.likely.map(|top| (top, self.fused.clone()));
+        let unpenalised = self.asked.likely.map(|top| (top, self.fused.clone()));
         self.penalizer.apply(&mut self.fused, &self.history)?;
         let token = self.sampler.choose(&mut self.fused, self.tokens.len() as u64)?;
         self.history.push(token);
-        let likely = unpenalised.map(|(top, log_probs)| likely(&log_probs, token, top));
+        let likely = unpenalised.map(|(top, log_probs)| Likely::of(&log_probs, token, top));
         let trace = match mixed {
             Some(mixed) => Some(TokenTrace {
                 token,
@@ -367,26 +351,11 @@ impl TextGeneration {
         Ok(Chosen { token, trace, likely })
     }
 
-    /// Adds text; gives what of it is certain.
-    fn add(&mut self, text: &str) -> String {
-        let (certain, is_end) = self.stop.push(text);
-        if is_end {
-            self.ended = Some(Ending::StopString);
-        }
-        self.text.push_str(&certain);
-        certain
-    }
-
     /// Ends the text, unless what was held back holds a stop string; gives the rest of it.
     fn end(&mut self, model: &dyn LanguageModel, ending: Ending) -> Result<String> {
-        let rest = self.detokenizer.finish(model)?;
-        let mut rest = self.add(&rest);
-        if self.ended.is_none() {
-            let held = self.stop.finish();
-            self.text.push_str(&held);
-            rest.push_str(&held);
-            self.ended = Some(ending);
-        }
+        let (rest, is_stopped) = self.stream.finish(model)?;
+        self.text.push_str(&rest);
+        self.ended = Some(if is_stopped { Ending::StopString } else { ending });
         Ok(rest)
     }
 
@@ -429,22 +398,23 @@ impl TextGeneration {
             Ending::StopString => self.text,
             _ => model.decode_text(&self.tokens)?,
         };
-        let most = self.retrieval.contexts.new_tokens;
-        let decoding = DecodingConfig { max_new_tokens: Some(most), ..self.config.decoding };
+        let most = self.asked.retrieval.contexts.new_tokens;
+        let mut decoding = self.asked.config.decoding;
+        decoding.max_new_tokens = Some(most);
         Ok(AnswerRecord {
             id: None,
             time: Timestamp::now(),
-            generation: self.generation,
-            prompt: self.prompt,
+            generation: self.asked.generation,
+            prompt: self.asked.prompt,
             text,
             ended,
-            retriever: self.retriever,
-            gate: self.retrieval.gate,
-            retrieved: self.retrieval.found,
-            fusion: (!self.trace.is_empty()).then_some(self.config.fusion),
+            retriever: self.asked.retriever,
+            gate: self.asked.retrieval.gate,
+            retrieved: self.asked.retrieval.found,
+            fusion: (!self.trace.is_empty()).then_some(self.asked.config.fusion),
             decoding: Some(decoding),
             trace: self.trace,
-            cuts: self.retrieval.contexts.cuts,
+            cuts: self.asked.retrieval.contexts.cuts,
         })
     }
 }
@@ -454,20 +424,6 @@ struct Chosen {
     token: u32,
     trace: Option<TokenTrace>,
     likely: Option<Likely>,
-}
-
-/// How likely a token is, and the `top` likeliest, equal ones by their ids.
-fn likely(log_probs: &[f32], token: u32, top: usize) -> Likely {
-    let mut all: Vec<(u32, f32)> = (0..).zip(log_probs.iter().copied()).collect();
-    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    let top = top.min(all.len());
-    if top < all.len() {
-        all.select_nth_unstable_by(top, order);
-        all.truncate(top);
-    }
-    all.sort_unstable_by(order);
-    let log_prob = log_probs.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
-    Likely { log_prob, top: all }
 }
 
 impl UserModel<'_> {

@@ -15,54 +15,50 @@ mod jobs;
 pub mod key;
 mod learner;
 mod length;
-mod memories;
+mod likely;
 mod period;
 mod progress;
 pub mod prompt;
 mod provenance;
-mod retrieve;
 mod retriever;
 mod search;
 mod signal;
-mod stop;
 mod user_model;
 mod worker;
 
-pub use adapt::{Follow, PeriodPlan, Periods, adapt, adapt_held, adapt_users};
-pub use ask::{Ask, Question};
+pub use adapt::{Follow, adapt, adapt_held, adapt_users};
+pub use ask::{Ask, Question, Retrieval};
 pub use base::{Base, check_base};
 pub use embedding::{embed_interaction, embed_text};
 pub use error::{Error, Result};
 pub use fit::Fit;
 pub use forget::{ForgettingCost, forget_interaction, forgetting_cost};
 pub use fused_score::FusedScore;
-pub use generate::{Likely, TextGeneration, TextStep};
+pub use generate::{TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
 pub use learner::{Learner, Period};
 pub use length::{own_length, own_length_of};
-pub use memories::{Memories, RetrievalBank};
+pub use likely::Likely;
 pub use period::{
     Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties,
 };
 pub use progress::{Event, Progress, reading};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
-pub use retrieve::Retrieval;
 pub use retriever::{Bm25Retriever, DenseRetriever, Retriever, retriever};
 pub use search::{FoundText, HistorySearch};
 pub use signal::{PeriodSignal, drift_signal};
-pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, Tokenize, Train};
+pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, StopStrings, Tokenize, Train};
 pub use spring_store::{
-    Access, ApiKey, Backend, BufferConfig, ColdStart, Config, Consent, Copied, DecodingConfig,
-    DriftConfig, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace,
-    History, HistoryEntry, IngestReport, KeyAccess, KeyHash, KeyRecord, Lease, Member, Memory,
-    MemoryStore, NewKey, PeriodCommit, PlannedPeriod, Relearned, RetrievalConfig, RetrieverKind,
-    Rollback, SearchConfig, Settings, StateConfig, StatePlace, Store, StoredInteraction,
-    TextLength, Transferred, UserSize, UserSnapshot, UserSummary, UserVersion, period_ranges,
-    record,
+    Access, ApiKey, Backend, Backlog, BufferConfig, ColdStart, Config, Consent, Copied,
+    DecodingConfig, DriftConfig, EmbeddingMap, Forgetting, Forgotten, Generation,
+    GenerationSummary, GraphPlace, History, HistoryEntry, IngestReport, KeyAccess, KeyHash,
+    KeyRecord, Lease, Member, Memory, MemoryStore, NewKey, PeriodCommit, PeriodPlan, Periods,
+    PlannedPeriod, Relearned, RetrievalConfig, RetrieverKind, Rollback, SearchConfig, Settings,
+    StateConfig, StatePlace, Store, StoredInteraction, TextLength, Transferred, UserSize,
+    UserSnapshot, UserSummary, UserVersion, period_ranges, record,
 };
 #[cfg(feature = "sqlite")]
 pub use spring_store::{Sqlite, SqliteStore};
-pub use stop::StopStrings;
-pub use user_model::UserModel;
+pub use user_model::{Memories, RetrievalBank, UserModel};
 pub use worker::{Attend, Worker, work};
 pub use {spring_drift, spring_fuse, spring_lm, spring_memory, spring_store};

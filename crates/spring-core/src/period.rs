@@ -407,7 +407,7 @@ mod tests {
     fn a_reservoir_is_drawn_per_user_and_seed_and_is_one_over_all_periods() {
         let kept =
             |seed: u64, policy_seed: u64, user: &str, keys: std::ops::Range<u64>| -> Vec<u64> {
-                let mut config = Config { seed, ..Config::default() };
+                let mut config = Config::default().with_seed(seed);
                 config.buffer.policy = BufferPolicyConfig::Reservoir { seed: policy_seed };
                 let item = |key| BufferItem::new(key, 1, 0.0, 0.0, key as f64);
                 let policy = policy(&config, &UserId::new(user).unwrap()).unwrap();

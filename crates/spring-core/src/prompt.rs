@@ -133,6 +133,7 @@ type Pair<'a> = (&'a str, &'a str);
 
 /// The contexts of the one or two branches of a generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Contexts {
     /// Without retrieved texts.
     pub plain: Vec<u32>,

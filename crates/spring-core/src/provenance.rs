@@ -15,6 +15,7 @@ use crate::{
 
 /// A text that an adapter was trained on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LearnedText {
     /// Its sequence number.
     pub seq: u64,
@@ -78,6 +79,7 @@ pub fn learned_texts(store: &Store, user: &UserId, generation: u32) -> Result<Ve
 
 /// Why a text may have been written.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Provenance {
     /// The newest record of a text that holds it: what was retrieved, what the gate decided, what
     /// each branch gave.
@@ -90,6 +92,7 @@ pub struct Provenance {
 
 /// A learned text that is like a given one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct AlikeText {
     /// How like it is: its BM25 score.
     pub bm25: f64,

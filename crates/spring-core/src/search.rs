@@ -18,6 +18,7 @@ use crate::{
 
 /// A text of the history, found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct FoundText {
     /// BM25's score, the cosine similarity, or the sum of reciprocal ranks, by the mode.
     pub score: f64,
@@ -173,7 +174,7 @@ impl HistorySearch {
             .with_filter(filter.clone());
         let hits = self.index.search(&request)?;
         let found = hits.into_iter().filter_map(|hit| {
-            let HistoryEntry { stored, period, held_out } = self.entries.get(&hit.key)?;
+            let HistoryEntry { stored, period, held_out, .. } = self.entries.get(&hit.key)?;
             Some(FoundText {
                 score: hit.score,
                 seq: hit.key,

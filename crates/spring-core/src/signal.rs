@@ -7,6 +7,7 @@ use crate::{Result, record::LearnedPeriod};
 
 /// The drift signal after the last text of a period.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PeriodSignal {
     /// The period.
     pub period: u32,

@@ -17,6 +17,7 @@ use crate::{
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Worker {
     /// Users at a time.
     pub jobs: usize,
@@ -26,6 +27,22 @@ pub struct Worker {
     pub poll: Duration,
     /// How the new texts are cut.
     pub plan: PeriodPlan,
+}
+
+impl Default for Worker {
+    /// One user at a time, until it is told to end, with a look for new texts every second.
+    fn default() -> Self {
+        Self { jobs: 1, once: false, poll: Duration::from_secs(1), plan: PeriodPlan::default() }
+    }
+}
+
+spring_numerics::setters! {
+    Worker {
+        with_jobs(jobs: usize);
+        with_once(once: bool);
+        with_poll(poll: Duration);
+        with_plan(plan: PeriodPlan);
+    }
 }
 
 /// Follows a worker.

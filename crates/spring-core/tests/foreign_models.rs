@@ -10,8 +10,7 @@ use std::sync::Arc;
 use common::{config, ingest, model, settings, texts, user};
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 use spring_core::{
-    Config, Error, Periods, SqliteStore, UserModel, adapt, prompt::encode_pair,
-    spring_fuse::GateConfig,
+    Error, Periods, SqliteStore, UserModel, adapt, prompt::encode_pair, spring_fuse::GateConfig,
 };
 use spring_lm::{
     Adapter, Branch, BranchVisitor, Decode, ModelError, Parts, RowId, Score, ScoreRow, Session,
@@ -125,7 +124,7 @@ fn distributions_of_another_shape_are_refused() {
     config.decoding.max_new_tokens = Some(4);
     let response = encode_pair(model(), "About soup", "Soup is odd.", 768).unwrap();
     for gate in [GateConfig::Never {}, GateConfig::Always { k: 2 }] {
-        let config = Config { gate, ..config.clone() };
+        let config = config.clone().with_gate(gate);
         for wrong in [
             Wrong::NoRow,
             Wrong::ShortRows,

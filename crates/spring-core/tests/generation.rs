@@ -25,7 +25,7 @@ fn learned() -> UserModel<'static> {
 fn configs() -> Vec<Config> {
     let gates = [GateConfig::Never {}, GateConfig::Always { k: 2 }];
     let with = |(gate, temperature)| {
-        let mut config = Config { gate, ..config() };
+        let mut config = config().with_gate(gate);
         config.decoding.max_new_tokens = Some(24);
         config.decoding.sampler = SamplerConfig::default().with_temperature(temperature);
         config

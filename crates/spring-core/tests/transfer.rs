@@ -15,8 +15,9 @@ use std::{
 use common::{config, id, ingest, model, settings, texts, user};
 use proptest::prelude::*;
 use spring_core::{
-    Access, Config, MemoryStore, Periods, Settings, SqliteStore, Store, Transferred, UserModel,
-    adapt, forget_interaction, reading,
+    Access, Config, Copied, MemoryStore, Periods, Settings, SqliteStore, Store, Transferred,
+    UserModel, adapt, forget_interaction, reading,
+    spring_store::{CopyError, Error as StoreError},
 };
 use spring_lm::{Adapter, ModelError};
 use tempfile::TempDir;
@@ -264,7 +265,7 @@ fn settings_and_base_are_compared() {
     let other = SqliteStore::in_memory(&settings(Config::default())).unwrap();
     assert!(import(&other, &folder).unwrap().settings_differ);
     assert_eq!(other.settings().config, Config::default());
-    let foreign = Settings { fingerprint: "f00d".into(), ..settings(Config::default()) };
+    let foreign = Settings::new("tiny", "f00d", Config::default());
     let foreign = SqliteStore::in_memory(&foreign).unwrap();
     let error = import(&foreign, &folder).unwrap_err().to_string();
     assert!(error.contains("user.json: learned on another base model"), "{error}");
@@ -545,4 +546,28 @@ fn damage_anywhere_is_an_error_or_harmless() {
         Ok(())
     });
     outcome.unwrap();
+}
+
+#[test]
+fn a_user_who_differs_is_replaced_only_where_that_is_wanted() {
+    let settings = her_settings();
+    let (from, to) = (MemoryStore::in_memory(&settings), MemoryStore::in_memory(&settings));
+    let (from, to, ada) = (from.unwrap(), to.unwrap(), user("ada"));
+    ingest(&from, &texts("ada", 0..4));
+    assert_eq!(to.copy_user(&from, &ada, false).unwrap(), Copied::Added);
+    assert_eq!(to.copy_user(&from, &ada, false).unwrap(), Copied::Equal);
+    ingest(&from, &texts("ada", 4..6));
+    let refused = to.copy_user(&from, &ada, false).unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Copy { source: CopyError::Differs { .. }, .. }),
+        "{refused}"
+    );
+    assert_eq!(to.copy_user(&from, &ada, true).unwrap(), Copied::Replaced);
+    assert_eq!(to.digest(&ada).unwrap(), from.digest(&ada).unwrap());
+    let other = MemoryStore::in_memory(&Settings::new("tiny", "f00d", settings.config)).unwrap();
+    let refused = other.copy_user(&from, &ada, true).unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Copy { source: CopyError::OtherBase { .. }, .. }),
+        "{refused}"
+    );
 }

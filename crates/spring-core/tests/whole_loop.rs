@@ -25,10 +25,7 @@ fn model() -> &'static AnyModel {
 }
 
 fn config() -> Config {
-    Config {
-        training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() },
-        ..Config::default()
-    }
+    Config::default().with_training(TrainConfig::default().with_learning_rate(1e-2))
 }
 
 /// `count` short texts of a user, one a day.
@@ -50,8 +47,7 @@ fn history(user: &str, count: usize) -> String {
 }
 
 fn store(config: Config, users: &[(&str, usize)]) -> SqliteStore {
-    let settings =
-        Settings { model: "tiny".into(), fingerprint: model().info().fingerprint.clone(), config };
+    let settings = Settings::new("tiny", model().info().fingerprint.clone(), config);
     let store = SqliteStore::in_memory(&settings).unwrap();
     for (user, count) in users {
         let lines = history(user, *count);
@@ -212,21 +208,21 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     let under = |config: &Config| learned.clone().with_config(config.clone());
     let write = |config: &Config| under(config).generate("About soup", &mut ()).unwrap();
 
-    let closed = write(&Config { gate: GateConfig::Never {}, ..config.clone() });
+    let closed = write(&config.clone().with_gate(GateConfig::Never {}));
     assert!(
         !closed.gate.open && closed.trace.is_empty() && closed.retrieved.iter().all(|r| !r.used)
     );
-    let open = write(&Config { gate: GateConfig::Always { k: 2 }, ..config.clone() });
+    let open = write(&config.clone().with_gate(GateConfig::Always { k: 2 }));
     assert!(open.gate.open && !open.trace.is_empty());
     assert_eq!(open.retrieved.iter().filter(|r| r.used).count(), 2);
     assert!(open.trace.iter().all(|t| t.lambda == 0.5 && (0.0..=1.0).contains(&t.retrieval_share)));
-    let again = write(&Config { gate: GateConfig::Always { k: 2 }, ..config.clone() });
+    let again = write(&config.clone().with_gate(GateConfig::Always { k: 2 }));
     let again = AnswerRecord { time: open.time, ..again };
     assert_eq!(open, again, "greedy decoding repeats itself");
 
     // How the tokens were chosen is on record; the divergence of the branches where it is asked
     // for.
-    let mut traced = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
+    let mut traced = config.clone().with_gate(GateConfig::Always { k: 2 });
     traced.fusion.trace_divergence = true;
     traced.decoding.penalties.repetition = 1.5;
     let answer = write(&traced);
@@ -244,7 +240,7 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     assert!(older.decoding.is_none() && older.trace.iter().all(|t| t.divergence.is_none()));
 
     // λ = 0 is the branch without retrieval, to the bit.
-    let mut alone = Config { gate: GateConfig::Always { k: 2 }, ..config.clone() };
+    let mut alone = config.clone().with_gate(GateConfig::Always { k: 2 });
     alone.fusion.lambda = Lambda::Fixed(0.0);
     assert_eq!(write(&alone).text, closed.text);
     let response = encode_pair(model(), "About soup", "ada finds soup dull.", 768).unwrap();
@@ -253,7 +249,7 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     assert_eq!(fused.fused, fused.adapter);
 
     // Probability fusion, by hand: ln(½ p₀ + ½ p₁) lies between the branches.
-    let open = under(&Config { gate: GateConfig::Always { k: 2 }, ..config });
+    let open = under(&config.with_gate(GateConfig::Always { k: 2 }));
     let half = open.score("About soup", &response).unwrap();
     assert_ne!(half.fused, half.adapter);
     assert!(
@@ -408,7 +404,7 @@ fn a_gate_that_keeps_many_still_sees_the_runner_up() {
     adapt(model(), &store, &ada, Periods::default(), &mut ()).unwrap();
     let ada = UserModel::recall(model(), &store, &ada, None).unwrap();
     for (k, found) in [(2, 16), (15, 16), (16, 17), (20, 21), (29, 30), (usize::MAX, 30)] {
-        let config = Config { gate: GateConfig::Margin { margin: 0.0, k }, ..config() };
+        let config = config().with_gate(GateConfig::Margin { margin: 0.0, k });
         let retrieval = ada.clone().with_config(config).retrieve("About soup", 0, Some(4)).unwrap();
         assert_eq!(retrieval.found.len(), found, "{k}");
         let reason = &retrieval.gate.reason;
@@ -481,6 +477,16 @@ fn settings_read_back_and_unknown_keys_are_refused() {
     ] {
         let error = Config::from_toml(bad, "spring.toml").unwrap_err().to_string();
         assert!(error.contains(word) && error.contains("spring.toml"), "{error}");
+    }
+    // One error, whether it was in a file or in a change.
+    let change = "training.learning_rate = -1.0";
+    for (error, origin) in [
+        (Config::from_toml("[training]\nlearning_rate = -1.0", "spring.toml"), "spring.toml"),
+        (config.with_changes(&[change]), change),
+    ] {
+        let Err(spring_store::Error::Setting(error)) = error else { panic!("{error:?}") };
+        assert_eq!(error.name, "training.learning_rate");
+        assert_eq!(error.origin.as_deref(), Some(origin));
     }
     // The documented defaults are the defaults.
     let docs =

@@ -34,7 +34,7 @@ impl Drift {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::None, Self::Sudden, Self::Gradual, Self::Recurring];
 
-    /// Positions at which the preference begins to change, among so many texts.
+    /// Positions at which the preference begins to change, among this many texts.
     pub fn changes(self, texts: usize) -> Vec<usize> {
         match self {
             Self::None => vec![],
@@ -84,6 +84,7 @@ impl fmt::Display for Drift {
 /// Why a text says nothing about its user's preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Noise {
     /// Boilerplate that somebody else wrote.
     Forwarded,
@@ -113,6 +114,7 @@ pub struct Truth {
 /// What a synthetic text is to a model that has learned its user up to the period before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TextKind {
     /// In the style that was in force when the period before ended.
     Known,

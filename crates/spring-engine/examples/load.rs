@@ -92,9 +92,9 @@ fn lines(person: usize, texts: std::ops::Range<usize>) -> String {
 /// A state whose people each have an adapter of their own, and one more who has texts only.
 fn learned(model: &Arc<AnyModel>, gate: GateConfig, people: usize) -> Outcome<Arc<Store>> {
     let fingerprint = model.info().fingerprint.clone();
-    let mut config = Config { gate, ..Config::default() };
+    let mut config = Config::default().with_gate(gate);
     config.training.epochs = 1;
-    let settings = Settings { model: "load".into(), fingerprint, config };
+    let settings = Settings::new("load", fingerprint, config);
     let store = MemoryStore::in_memory(&settings)?;
     for person in 0..=people {
         ingest_jsonl(&store, lines(person, 0..8).as_bytes(), "history")?;

@@ -13,6 +13,7 @@ use crate::{cache::Cache, stats::CacheStats};
 
 /// A person's model as of one state of the store.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Person {
     /// The model.
     pub model: UserModel<'static>,

@@ -9,6 +9,7 @@ use spring_core::record::Ending;
 
 /// How many durations were at most so long.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Histogram {
     /// Upper ends of the buckets, seconds, rising; a last bucket without end follows.
     pub bounds: &'static [f64],
@@ -49,6 +50,7 @@ impl Histogram {
 
 /// How texts ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Endings {
     /// By an end token or a stop string.
     pub stop: u64,

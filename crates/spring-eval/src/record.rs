@@ -57,6 +57,7 @@ pub enum Trains {
 
 /// What a method reads beside the prompt when it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reads {
     /// Nothing.
     Nothing,
@@ -368,6 +369,7 @@ pub struct SuiteUser {
 /// What a user is there for, in a suite that chooses settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Half {
     /// Settings are chosen on them, and nothing is reported.
     Choosing,

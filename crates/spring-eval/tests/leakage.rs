@@ -202,9 +202,9 @@ fn splits(user: &UserId) -> Vec<Split> {
 }
 
 fn protocol(methods: &[&str], budget: Budget) -> Protocol {
-    let training = TrainConfig { learning_rate: 1e-2, max_tokens: 64, ..TrainConfig::default() };
+    let training = TrainConfig::default().with_learning_rate(1e-2).with_max_tokens(64);
     let methods = methods.iter().map(|name| name.parse().unwrap()).collect();
-    Protocol::new(Config { training, ..Config::default() }, methods)
+    Protocol::new(Config::default().with_training(training), methods)
         .with_budget(budget)
         .with_generation(Generation::new(1, 2))
 }
@@ -399,11 +399,7 @@ fn lines(days: std::ops::Range<usize>) -> String {
 #[test]
 fn a_period_runs_the_model_for_selection_training_and_the_buffer_alone() {
     let model = Recorder::new();
-    let settings = Settings {
-        model: "tiny".into(),
-        fingerprint: model.info().fingerprint.clone(),
-        config: Config::default(),
-    };
+    let settings = Settings::new("tiny", model.info().fingerprint.clone(), Config::default());
     let store = MemoryStore::in_memory(&settings).unwrap();
     let learn = |days, count| {
         let text = lines(days);

@@ -69,9 +69,9 @@ fn splits(seed: u64) -> Vec<Split> {
 }
 
 fn protocol(methods: &[&str], budget: Budget) -> Protocol {
-    let training = TrainConfig { learning_rate: 1e-2, max_tokens: 64, ..TrainConfig::default() };
+    let training = TrainConfig::default().with_learning_rate(1e-2).with_max_tokens(64);
     let methods = methods.iter().map(|name| name.parse().unwrap()).collect();
-    Protocol::new(Config { training, ..Config::default() }, methods).with_budget(budget)
+    Protocol::new(Config::default().with_training(training), methods).with_budget(budget)
 }
 
 fn run(model: &AnyModel, protocol: &Protocol, domain: &Adapter, start: Start) -> UserOutcome {

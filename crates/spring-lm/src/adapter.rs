@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use ndarray::Array2;
 use rand::Rng;
-use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use spring_numerics::key;
+use spring_numerics::key::{self, KeyedRng};
 use spring_numerics::setting::{SettingError, in_range, require};
 
 use crate::{ModelConfig, ModelError, Projection, Result, Weights};
@@ -15,6 +14,7 @@ use crate::{ModelConfig, ModelError, Projection, Result, Weights};
 /// The shape of a LoRA adapter (Hu et al. 2021, arXiv 2106.09685); the defaults are SPRInG's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct LoraConfig {
     /// Rank r of the update. Default 8.
     pub rank: usize,
@@ -29,6 +29,17 @@ pub struct LoraConfig {
     /// The blocks that are adapted, counted from 0; default all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
+}
+
+spring_numerics::setters! {
+    LoraConfig {
+        with_rank(rank: usize);
+        with_alpha(alpha: f64);
+        with_dropout(dropout: f64);
+        with_use_rslora(use_rslora: bool);
+        with_targets(targets: Vec<Projection>);
+        with_layers(layers: Option<Vec<usize>>);
+    }
 }
 
 impl Default for LoraConfig {
@@ -114,12 +125,12 @@ impl Adapter {
     /// [`ModelError::Setting`] if the configuration is out of range or names a block that the model
     /// lacks.
     pub fn init(config: &LoraConfig, model: &ModelConfig, base: &str, seed: u64) -> Result<Self> {
-        config.check().map_err(ModelError::Setting)?;
+        config.check()?;
         let mut layers = BTreeMap::new();
         for layer in config.blocks(model.num_layers) {
             if layer >= model.num_layers {
                 let expected = "blocks that the model has, counted from 0";
-                return Err(ModelError::setting("layers", layer, expected));
+                return Err(SettingError::new("layers", layer, expected).into());
             }
             for &projection in &config.targets {
                 let (d_in, d_out) = model.projection_dims(projection);
@@ -148,7 +159,7 @@ impl Adapter {
         base: &str,
         pairs: impl IntoIterator<Item = (usize, Projection, LoraPair)>,
     ) -> Result<Self> {
-        config.check().map_err(ModelError::Setting)?;
+        config.check()?;
         let place = |(layer, projection, pair)| ((layer, projection), pair);
         let layers = pairs.into_iter().map(place).collect();
         Ok(Self { config, base: base.into(), nested: false, layers })
@@ -248,7 +259,7 @@ impl Adapter {
             .ok_or_else(|| fail("the header lacks the adapter's configuration".into()))?;
         let header: Header = spring_numerics::words::from_json(json.as_bytes())
             .map_err(|e| fail(format!("its header: {e}")))?;
-        header.config.check().map_err(ModelError::Setting)?;
+        header.config.check()?;
         let layers = read_factors(&file, |_, _| header.config.rank, |name| Some(name.to_owned()))?;
         Ok(Self { config: header.config, base: header.base, nested: header.nested, layers })
     }
@@ -340,6 +351,6 @@ fn parse_key(key: &str) -> Option<(usize, Projection, usize)> {
 }
 
 /// The generator of one layer's numbers: the same for any order in which layers are visited.
-pub fn keyed_rng(seed: u64, layer: usize, projection: Projection) -> ChaCha8Rng {
+pub fn keyed_rng(seed: u64, layer: usize, projection: Projection) -> KeyedRng {
     key::stream(seed, (layer as u64) << 3 | projection as u64)
 }

@@ -1,6 +1,6 @@
 //! What can go wrong between a model folder and a token.
 
-use std::{fmt::Display, path::PathBuf};
+use std::path::PathBuf;
 
 use spring_numerics::{SettingError, words};
 
@@ -87,7 +87,7 @@ pub enum ModelError {
     Sequence(String),
     /// A setting that is out of range.
     #[error(transparent)]
-    Setting(SettingError),
+    Setting(#[from] SettingError),
     /// Training met a loss or a factor that is not a finite number; nothing was kept.
     #[error(
         "the loss was {loss} around step {step}: lower the learning rate; the earlier adapter is \
@@ -135,11 +135,4 @@ pub enum ModelError {
         /// Which feature brings it, or what the driver said.
         reason: String,
     },
-}
-
-impl ModelError {
-    /// A setting that is out of range; `allowed` is what follows "it must be".
-    pub fn setting(name: &str, value: impl Display, allowed: &str) -> Self {
-        Self::Setting(SettingError::new(name, value, allowed))
-    }
 }

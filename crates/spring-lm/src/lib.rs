@@ -37,7 +37,7 @@ pub use architecture::SUPPORTED_ARCHITECTURES;
 pub use chat::{ChatTemplate, Message, Role};
 pub use checkpoint::ModelFiles;
 pub use config::{Activation, LayerKind, ModelConfig};
-pub use detokenizer::Detokenizer;
+pub use detokenizer::{Detokenizer, StopStrings, TextStream};
 pub use error::{ModelError, Result};
 pub use gguf::gguf_name;
 pub use guarded::Tokenizer;

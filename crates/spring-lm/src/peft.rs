@@ -299,7 +299,7 @@ fn assemble(
     bring_to_one_shape(&mut config, &mut layers, |layer, projection| {
         patterns.alpha(&module(blocks, layer, projection))
     });
-    config.check().map_err(ModelError::Setting)?;
+    config.check()?;
     Ok(Adapter { config, base: fingerprint, nested, layers })
 }
 

@@ -3,6 +3,7 @@
 
 /// The frequencies of a rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct RopeConfig {
     /// Base θ of the wavelengths.
     pub theta: f64,

@@ -11,6 +11,7 @@ use crate::{Adapter, LoraConfig, Sequence};
 /// 7 B.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TrainConfig {
     /// Peak learning rate. Default 1e-4.
     pub learning_rate: f64,
@@ -43,6 +44,24 @@ pub struct TrainConfig {
     /// Keep each block's input alone and compute the block again on the way back: a third more
     /// work, and the memory of one block instead of all. Default false.
     pub checkpoint_layers: bool,
+}
+
+spring_numerics::setters! {
+    TrainConfig {
+        with_learning_rate(learning_rate: f64);
+        with_warmup(warmup: f64);
+        with_epochs(epochs: usize);
+        with_batch_size(batch_size: usize);
+        with_max_grad_norm(max_grad_norm: f64);
+        with_beta1(beta1: f64);
+        with_beta2(beta2: f64);
+        with_epsilon(epsilon: f64);
+        with_weight_decay(weight_decay: f64);
+        with_anchor(anchor: f64);
+        with_max_tokens(max_tokens: usize);
+        with_loss_interval(loss_interval: usize);
+        with_checkpoint_layers(checkpoint_layers: bool);
+    }
 }
 
 impl Default for TrainConfig {

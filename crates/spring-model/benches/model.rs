@@ -107,7 +107,7 @@ fn benches(c: &mut Criterion, name: &str, model: &AnyModel, short: usize) {
     }
 
     let batch: Vec<Sequence> = (0..4).map(|seed| sequence(seed, 256)).collect();
-    let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
+    let config = TrainConfig::default().with_epochs(1);
     let lora = LoraConfig::default();
     group.throughput(Throughput::Elements(4 * 256));
     group.bench_function("adapt, one step of 4 x 256", |b| {

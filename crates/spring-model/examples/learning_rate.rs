@@ -23,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 type Error = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Error> {
-    let mut config = TrainConfig { max_tokens: 384, ..TrainConfig::default() };
+    let mut config = TrainConfig::default().with_max_tokens(384);
     let (mut most, mut rates) = (64, vec![1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2]);
     let mut names = Vec::new();
     let mut args = std::env::args().skip(1);

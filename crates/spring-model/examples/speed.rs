@@ -183,7 +183,7 @@ impl Subject {
     fn train(&self) -> Result<f64, Error> {
         let texts = self.texts(8, 256);
         let lora = LoraConfig::default();
-        let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
+        let config = TrainConfig::default().with_epochs(1);
         let request = TrainRequest::new(&lora, &texts, &config, 0);
         let start = Instant::now();
         self.model.train(request, &mut |_| ControlFlow::Continue(()))?;

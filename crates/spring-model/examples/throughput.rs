@@ -119,7 +119,7 @@ fn measure(model: &AnyModel) -> Result<[f64; 5], Error> {
     let rows: Vec<_> = sequences.iter().map(|sequence| (sequence, Some(&*adapters[0]))).collect();
     let score = rate(tokens, || Ok(model.score(&rows).map(drop)?))?;
     let lora = LoraConfig::default();
-    let config = TrainConfig { epochs: 1, batch_size: 16, ..TrainConfig::default() };
+    let config = TrainConfig::default().with_epochs(1).with_batch_size(16);
     let train = rate(tokens, || {
         let request = TrainRequest::new(&lora, &sequences, &config, 0);
         let adapt = model.train(request, &mut |_| ControlFlow::Continue(()));

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         response.truncate(768);
         examples.push(Sequence { context: vec![begin], response });
     }
-    let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::default() };
+    let config = TrainConfig::default().with_learning_rate(1e-3);
     let lora = LoraConfig::default();
     let outcome = model.train(TrainRequest::new(&lora, &examples, &config, 0), &mut |step| {
         let loss =

@@ -1,12 +1,11 @@
 //! How products with quantised matrices are computed.
 
-use spring_lm::ModelError;
-
-use crate::Result;
+use spring_numerics::SettingError;
 
 /// The arithmetic of products with a GGUF file's quantised matrices on the CPU; matrices of floats
 /// have one way only, and so have GPUs, where quantised matrices become floats at load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Arithmetic {
     /// Rows of activations become integers of 16 bits, once per layer, and products are those of
     /// integers.
@@ -36,12 +35,12 @@ impl std::fmt::Display for Arithmetic {
 }
 
 impl std::str::FromStr for Arithmetic {
-    type Err = ModelError;
+    type Err = SettingError;
 
-    fn from_str(name: &str) -> Result<Self> {
+    fn from_str(name: &str) -> Result<Self, SettingError> {
         Self::ALL
             .into_iter()
             .find(|arithmetic| arithmetic.name() == name)
-            .ok_or_else(|| ModelError::setting("arithmetic", name, "fast or exact"))
+            .ok_or_else(|| SettingError::new("arithmetic", name, "fast or exact"))
     }
 }

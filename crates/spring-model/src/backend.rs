@@ -260,6 +260,7 @@ impl ModelBackend for burn::backend::Cuda {}
 
 /// What the queries of a pass may look at.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Mask<B: Backend> {
     /// The same as ranges.
     pub visible: Visible,
@@ -292,6 +293,7 @@ pub struct BlockMatrix {
 
 /// One adapter's update of some rows of a batch.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct LowRank<'a, B: Backend> {
     /// The rows.
     pub rows: Range<usize>,
@@ -305,6 +307,7 @@ pub struct LowRank<'a, B: Backend> {
 
 /// One row's part of a pass over several rows.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct CachedPart<'a, B: Backend> {
     /// How many of the pass' tokens are this row's.
     pub length: usize,
@@ -328,6 +331,7 @@ impl<B: ModelBackend> CachedPart<'_, B> {
 
 /// The keys that each query sees: always one range of columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Visible {
     /// Column of the first query.
     pub start: usize,

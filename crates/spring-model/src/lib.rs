@@ -47,9 +47,11 @@ pub use workers::Workers;
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use load::Kept;
 use lora::LoraRows;
+use spring_numerics::SettingError;
 
 /// The float type of a base model's matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Precision {
     /// 32 bits.
     #[default]
@@ -89,13 +91,13 @@ impl std::fmt::Display for Precision {
 }
 
 impl std::str::FromStr for Precision {
-    type Err = ModelError;
+    type Err = SettingError;
 
-    fn from_str(name: &str) -> Result<Self> {
+    fn from_str(name: &str) -> std::result::Result<Self, SettingError> {
         Self::ALL
             .into_iter()
             .find(|precision| precision.name() == name)
-            .ok_or_else(|| ModelError::setting("precision", name, "f32, f16 or bf16"))
+            .ok_or_else(|| SettingError::new("precision", name, "f32, f16 or bf16"))
     }
 }
 

@@ -22,7 +22,7 @@ use half::f16;
 use rand::Rng;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use spring_numerics::key;
+use spring_numerics::{SettingError, key, setters};
 
 use crate::{
     CausalLm, ModelBackend, ModelConfig, ModelError, ModelFiles, Precision, Result, Sequence,
@@ -44,6 +44,7 @@ const PROGRESS: &str = "progress.json";
 /// How all parameters of a model are trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct PretrainConfig {
     /// Peak learning rate. Default 5e-3, for some millions of parameters.
     pub learning_rate: f64,
@@ -59,6 +60,17 @@ pub struct PretrainConfig {
     pub weight_decay: f64,
     /// Largest norm of the gradient over all parameters. Default 1.
     pub max_grad_norm: f64,
+}
+
+setters! {
+    PretrainConfig {
+        with_learning_rate(learning_rate: f64);
+        with_steps(steps: usize);
+        with_warmup(warmup: f64);
+        with_decay(decay: f64);
+        with_weight_decay(weight_decay: f64);
+        with_max_grad_norm(max_grad_norm: f64);
+    }
 }
 
 impl Default for PretrainConfig {
@@ -85,23 +97,24 @@ impl PretrainConfig {
             [("learning_rate", self.learning_rate), ("max_grad_norm", self.max_grad_norm)]
         {
             if !(value.is_finite() && value > 0.0) {
-                return Err(ModelError::setting(name, value, "a positive number"));
+                return Err(SettingError::new(name, value, "a positive number").into());
             }
         }
         for (name, value) in [("warmup", self.warmup), ("decay", self.decay)] {
             if !(0.0..=1.0).contains(&value) {
-                return Err(ModelError::setting(name, value, "between 0 and 1"));
+                return Err(SettingError::new(name, value, "between 0 and 1").into());
             }
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(ModelError::setting(
+            return Err(SettingError::new(
                 "weight_decay",
                 self.weight_decay,
                 "0 or a positive number",
-            ));
+            )
+            .into());
         }
         if self.steps == 0 {
-            return Err(ModelError::setting("steps", self.steps, "at least 1"));
+            return Err(SettingError::new("steps", self.steps, "at least 1").into());
         }
         Ok(())
     }
@@ -314,7 +327,7 @@ impl<B: ModelBackend> Pretrainer<B> {
                     (Dtype::F16, numbers.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect())
                 }
                 Precision::Bf16 => {
-                    return Err(ModelError::setting("precision", precision, "f32 or f16"));
+                    return Err(SettingError::new("precision", precision, "f32 or f16").into());
                 }
             };
             tensors.push((name, dtype, shape, bytes));

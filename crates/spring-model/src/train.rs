@@ -43,7 +43,7 @@ impl<B: ModelBackend> CausalLm<B> {
         mut progress: impl FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome> {
         let TrainRequest { start, lora, examples, config, seed, .. } = request;
-        config.check().map_err(ModelError::Setting)?;
+        config.check()?;
         for example in examples {
             example.check(&self.config)?;
         }

@@ -30,7 +30,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 
 /// An adapter of all projections for any base of the shape, with both factors other than zero.
 fn adapter(config: &ModelConfig) -> Adapter {
-    let lora = LoraConfig { rank: 4, targets: Projection::ALL.to_vec(), ..LoraConfig::default() };
+    let lora = LoraConfig::default().with_rank(4).with_targets(Projection::ALL.to_vec());
     let mut adapter = Adapter::init(&lora, config, "", 3).unwrap();
     for (_, _, pair) in adapter.pairs_mut() {
         for (i, x) in pair.b.iter_mut().enumerate() {
@@ -107,16 +107,14 @@ fn scores_do_not_depend_on_company_or_threads() {
 fn gradients_are_those_over_the_dequantised_numbers() {
     for family in FAMILIES {
         let twins = twins(family, SMALL, 3);
-        let config = TrainConfig {
-            epochs: 1,
-            batch_size: 4,
-            learning_rate: 1e4,
-            warmup: 0.0,
-            epsilon: 1e4,
-            weight_decay: 0.0,
-            max_grad_norm: 1e6,
-            ..TrainConfig::default()
-        };
+        let config = TrainConfig::default()
+            .with_epochs(1)
+            .with_batch_size(4)
+            .with_learning_rate(1e4)
+            .with_warmup(0.0)
+            .with_epsilon(1e4)
+            .with_weight_decay(0.0)
+            .with_max_grad_norm(1e6);
         let texts: Vec<Sequence> = rows()
             .into_iter()
             .map(|row| Sequence { context: row[..10].into(), response: row[10..].into() })
@@ -126,7 +124,7 @@ fn gradients_are_those_over_the_dequantised_numbers() {
             let mut start = adapter(model.config());
             start.base = model.fingerprint().into();
             let lora = start.config.clone();
-            let config = TrainConfig { checkpoint_layers, ..config.clone() };
+            let config = config.clone().with_checkpoint_layers(checkpoint_layers);
             let mut request = TrainRequest::new(&lora, &texts, &config, 5);
             request.start = Some(&start);
             let trained = model.train(request, &mut |_| ControlFlow::Continue(())).unwrap();

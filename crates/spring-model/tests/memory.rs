@@ -142,7 +142,7 @@ fn loading_needs_the_weights_and_training_no_second_copy() {
     assert!(grown as f64 <= 1.3 * weights as f64, "loading {weights} bytes took {grown}");
 
     let examples = [Sequence { context: vec![1], response: (5..15).collect() }];
-    let config = TrainConfig { epochs: 2, ..TrainConfig::default() };
+    let config = TrainConfig::default().with_epochs(2);
     let (outcome, grown) = peak(|| {
         model
             .train(TrainRequest::new(&LoraConfig::default(), &examples, &config, 0), |_| {

@@ -502,7 +502,7 @@ mod files {
     #[test]
     fn adapters_survive_bytes_and_folders() {
         let (model, _) = tiny::<burn::backend::Flex>();
-        let config = LoraConfig { rank: 3, use_rslora: true, ..LoraConfig::default() };
+        let config = LoraConfig::default().with_rank(3).with_use_rslora(true);
         let adapter = Adapter::init(&config, model.config(), model.fingerprint(), 5).unwrap();
         assert_eq!(Adapter::from_bytes(&adapter.to_bytes().unwrap()).unwrap(), adapter);
         let dir = tempfile::tempdir().unwrap();

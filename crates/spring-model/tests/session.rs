@@ -76,18 +76,16 @@ fn quantised() -> CausalLm<Flex> {
 /// Trained for a step, so that both factors are other than zero; of different ranks and targets.
 fn adapters(model: &CausalLm<Flex>) -> Vec<Arc<Adapter>> {
     let train = |seed: u64| {
-        let lora = LoraConfig {
-            rank: [4, 8, 20][seed as usize % 3],
-            targets: match seed % 2 {
+        let lora = LoraConfig::default().with_rank([4, 8, 20][seed as usize % 3]).with_targets(
+            match seed % 2 {
                 0 => Projection::ALL.to_vec(),
                 _ => LoraConfig::default().targets,
             },
-            ..LoraConfig::default()
-        };
+        );
         let ids =
             |from: u64| (0..6).map(|i| 3 + ((from + seed * 11 + i * 7) % 90) as u32).collect();
         let example = Sequence { context: ids(0), response: ids(50) };
-        let config = TrainConfig { epochs: 1, learning_rate: 0.05, ..TrainConfig::default() };
+        let config = TrainConfig::default().with_epochs(1).with_learning_rate(0.05);
         let examples = [example];
         let request = TrainRequest::new(&lora, &examples, &config, seed);
         let follow = &mut |_| ControlFlow::Continue(());

@@ -5,7 +5,10 @@
 //! drawn there. No two places share a generator.
 
 #[cfg(feature = "random")]
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{RngCore, SeedableRng},
+};
 
 #[cfg(feature = "digest")]
 use crate::digest::Digest;
@@ -33,8 +36,31 @@ pub fn split(seed: u64, index: u64) -> u64 {
 
 /// The `number`-th stream of random numbers of `seed`; those of one seed are independent.
 #[cfg(feature = "random")]
-pub fn stream(seed: u64, number: u64) -> ChaCha8Rng {
+pub fn stream(seed: u64, number: u64) -> KeyedRng {
     Streams::new(seed).get(number)
+}
+
+/// The random numbers of one stream: those of ChaCha with 8 rounds.
+#[cfg(feature = "random")]
+#[derive(Debug, Clone)]
+pub struct KeyedRng(ChaCha8Rng);
+
+#[cfg(feature = "random")]
+impl RngCore for KeyedRng {
+    #[inline]
+    fn next_u32(&mut self) -> u32 {
+        self.0.next_u32()
+    }
+
+    #[inline]
+    fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    #[inline]
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        self.0.fill_bytes(bytes);
+    }
 }
 
 /// The streams of one seed, for taking many.
@@ -50,10 +76,10 @@ impl Streams {
     }
 
     /// The `number`-th, from its beginning.
-    pub fn get(&self, number: u64) -> ChaCha8Rng {
+    pub fn get(&self, number: u64) -> KeyedRng {
         let mut stream = self.0.clone();
         stream.set_stream(number);
-        stream
+        KeyedRng(stream)
     }
 }
 
@@ -78,6 +104,19 @@ mod tests {
         let reference =
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
         assert_eq!([0, 1, 2].map(|index| split(1_234_567, index)), reference);
+    }
+
+    #[test]
+    fn a_stream_is_one_of_chacha8() {
+        let (mut ours, mut bytes) = (stream(5, 9), [0; 13]);
+        let (mut theirs, mut expected) = (ChaCha8Rng::seed_from_u64(5), [0; 13]);
+        theirs.set_stream(9);
+        for _ in 0..20 {
+            assert_eq!(ours.next_u32(), theirs.next_u32());
+            ours.fill_bytes(&mut bytes);
+            theirs.fill_bytes(&mut expected);
+            assert_eq!((ours.next_u64(), bytes), (theirs.next_u64(), expected));
+        }
     }
 
     #[test]

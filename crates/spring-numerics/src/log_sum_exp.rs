@@ -7,6 +7,7 @@ use crate::vectorized;
 /// ln Σ eˣ in two parts, which are subtracted one after the other so that large logits lose
 /// nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct LogSumExp {
     /// The highest x. NaN or +∞ if one of the values is; −∞ if all are, or if there is none. Only
     /// with a finite one is the sum defined.

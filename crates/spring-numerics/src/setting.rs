@@ -16,7 +16,7 @@ use thiserror::Error;
 /// assert_eq!(error.within("gate").to_string(), message);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{name} = {value} is not allowed: it must be {allowed}")]
+#[error("{}{name} = {value} is not allowed: it must be {allowed}", before(origin.as_deref()))]
 #[non_exhaustive]
 pub struct SettingError {
     /// The setting as the configuration spells it, with the tables it is in as far as they are
@@ -26,18 +26,31 @@ pub struct SettingError {
     pub value: String,
     /// What it must be: what follows "it must be".
     pub allowed: String,
+    /// Where it was read, such as a file or an argument; `None` for one that a program has set.
+    pub origin: Option<String>,
+}
+
+fn before(origin: Option<&str>) -> String {
+    origin.map_or_else(String::new, |origin| format!("{origin}: "))
 }
 
 impl SettingError {
     /// `name` as the configuration spells it; `allowed` is what follows "it must be".
     pub fn new(name: impl Into<String>, value: impl Display, allowed: impl Into<String>) -> Self {
-        Self { name: name.into(), value: value.to_string(), allowed: allowed.into() }
+        let (name, value, allowed) = (name.into(), value.to_string(), allowed.into());
+        Self { name, value, allowed, origin: None }
     }
 
     /// The same error about a setting inside a table: `quantile` within `gate` is `gate.quantile`.
     #[must_use]
     pub fn within(self, table: &str) -> Self {
         Self { name: format!("{table}.{}", self.name), ..self }
+    }
+
+    /// The same error about a setting that was read somewhere.
+    #[must_use]
+    pub fn read_in(self, origin: &str) -> Self {
+        Self { origin: Some(origin.into()), ..self }
     }
 }
 
@@ -117,5 +130,7 @@ mod tests {
         assert!(in_range("x", 4u64, 2.., "at least 2").is_ok());
         let error = in_range("warm_up", 1u64, 2.., "at least 2").unwrap_err();
         assert_eq!(error.to_string(), "warm_up = 1 is not allowed: it must be at least 2");
+        let message = "drift.toml: warm_up = 1 is not allowed: it must be at least 2";
+        assert_eq!(error.read_in("drift.toml").to_string(), message);
     }
 }

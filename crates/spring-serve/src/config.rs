@@ -38,6 +38,7 @@ impl Default for ServeConfig {
 
 /// What becomes of a request for a user who is not there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnknownUsers {
     /// 404 `user_not_found`.
     #[default]

@@ -29,6 +29,7 @@ const LONGEST: u64 = 1 << 20;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Config {
     /// Key of all that is drawn while learning, together with user, period and purpose; what is
     /// drawn while generating has `decoding.sampler.seed`. Default 0.
@@ -60,6 +61,7 @@ pub struct Config {
 /// How texts are scored and selected.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DriftConfig {
     /// The score. Default: the paper's, α = 0.5.
     pub scorer: ScorerConfig,
@@ -102,6 +104,7 @@ pub enum ColdStart {
 /// The residual buffer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct BufferConfig {
     /// Most items N_max. Default 200.
     pub capacity: usize,
@@ -118,6 +121,7 @@ impl Default for BufferConfig {
 /// How tokens are chosen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DecodingConfig {
     /// Most new tokens. Default: the smaller of 600 and a third of the context.
     pub max_new_tokens: Option<usize>,
@@ -133,6 +137,7 @@ pub struct DecodingConfig {
 /// What the state keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct StateConfig {
     /// Generations of each user whose adapter and buffer are kept, the newest and the one in use
     /// among them; of the others the records stay. Default 8.
@@ -169,6 +174,7 @@ impl RetrieverKind {
 /// How the texts of the buffer are found for a prompt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RetrievalConfig {
     /// What finds them. Default: BM25.
     pub retriever: RetrieverKind,
@@ -182,6 +188,7 @@ pub struct RetrievalConfig {
 /// How a user's history is searched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SearchConfig {
     /// By words, by meaning or both. Default: by words.
     pub mode: SearchMode,
@@ -229,18 +236,35 @@ fn check_template_share(section: &str, share: Option<f64>) -> Result<(), Setting
     }
 }
 
+spring_numerics::setters! {
+    Config {
+        with_seed(seed: u64);
+        with_drift(drift: DriftConfig);
+        with_lora(lora: LoraConfig);
+        with_training(training: TrainConfig);
+        with_buffer(buffer: BufferConfig);
+        with_retrieval(retrieval: RetrievalConfig);
+        with_bm25(bm25: Bm25Config);
+        with_gate(gate: GateConfig);
+        with_fusion(fusion: MixtureConfig);
+        with_decoding(decoding: DecodingConfig);
+        with_search(search: SearchConfig);
+        with_state(state: StateConfig);
+    }
+}
+
 impl Config {
     /// Reads TOML; `origin` is how errors name it.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with line and key for what is not understood, or the setting that is out
-    /// of range.
+    /// [`Error::Config`] with line and key for what is not understood, [`Error::Setting`] for what
+    /// is out of range.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self> {
         let fail = |reason: String| Error::Config { origin: origin.into(), reason };
         let config: Self = toml::from_str(text)
             .map_err(|e| fail(words::toml_reason(text, e.message(), e.span())))?;
-        config.out_of_range().map_err(|error| fail(error.to_string()))?;
+        config.out_of_range().map_err(|error| error.read_in(origin))?;
         Ok(config)
     }
 
@@ -285,15 +309,16 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] naming the change that is not understood or leads out of range.
+    /// [`Error::Config`] for a change that is not understood, [`Error::Setting`] for one that leads
+    /// out of range; both name the change.
     pub fn with_changes<S: AsRef<str>>(&self, changes: &[S]) -> Result<Self> {
         changes.iter().try_fold(self.clone(), |config, change| config.with_change(change.as_ref()))
     }
 
-    fn with_change(&self, change: &str) -> Result<Self> {
+    fn with_change(&self, origin: &str) -> Result<Self> {
         let fail =
-            |reason: &str| Error::Config { origin: change.into(), reason: reason.to_owned() };
-        let (key, value) = change.split_once('=').ok_or_else(|| fail("expected KEY=VALUE"))?;
+            |reason: &str| Error::Config { origin: origin.into(), reason: reason.to_owned() };
+        let (key, value) = origin.split_once('=').ok_or_else(|| fail("expected KEY=VALUE"))?;
         let line = |value: &str| toml::from_str::<toml::Table>(&format!("{key} = {value}"));
         let text = toml::Value::from(value.trim()).to_string();
         let change = line(value)
@@ -305,7 +330,7 @@ impl Config {
             let said = words::parsed(e.message(), words::Language::Toml);
             fail(&said)
         })?;
-        config.out_of_range().map_err(|error| fail(&error.to_string()))?;
+        config.out_of_range().map_err(|error| error.read_in(origin))?;
         Ok(config)
     }
 

@@ -96,6 +96,7 @@ macro_rules! contract_tests {
             a_second_cut_takes_what_came_since
             a_part_out_of_range_is_refused
             a_period_that_is_not_there_is_named
+            what_there_is_to_learn_is_read_at_once
             // Generations.
             a_commit_comes_back
             only_the_generation_it_started_from_takes_a_commit

@@ -6,11 +6,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spring_memory::{BufferItem, GraphStamp, Interaction, UserId};
 
-use crate::{Config, RetrievalConfig, record::PeriodRecord};
+use crate::{
+    Config, RetrievalConfig,
+    record::{LearnedPeriod, PeriodRecord},
+};
 
 /// What a state was made with; fixed when it is created, but for the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Settings {
     /// The base model: a folder, or a name that the program knows.
     pub model: String,
@@ -18,6 +22,13 @@ pub struct Settings {
     pub fingerprint: String,
     /// The method's settings.
     pub config: Config,
+}
+
+impl Settings {
+    /// Those of a state for a base model, with the fingerprint of base and tokenizer.
+    pub fn new(model: impl Into<String>, fingerprint: impl Into<String>, config: Config) -> Self {
+        Self { model: model.into(), fingerprint: fingerprint.into(), config }
+    }
 }
 
 /// Embeddings of length 1 by sequence number.
@@ -45,6 +56,7 @@ pub struct Member {
 
 /// A text of a history, and the period that it is in.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct HistoryEntry {
     /// The interaction.
     pub stored: StoredInteraction,
@@ -214,6 +226,21 @@ impl PlannedPeriod {
     pub fn new(number: u32, members: Vec<Member>) -> Self {
         Self { number, members }
     }
+}
+
+/// What a user has to learn, and what it is learned on: all of one point in time.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// Stored periods that nothing on the path to the generation in use has learned, in order: what
+    /// an interrupted run left, or what was learned before a step back.
+    pub unlearned: Vec<u32>,
+    /// The periods that the pending texts are cut into, not stored yet.
+    pub planned: Vec<PlannedPeriod>,
+    /// The memories in use.
+    pub snapshot: UserSnapshot,
+    /// The records of the periods learned, oldest first.
+    pub records: Vec<LearnedPeriod>,
 }
 
 /// Everything that one period changes: written together or not at all.

@@ -155,10 +155,18 @@ pub enum Error {
         /// The user.
         user: UserId,
     },
+    /// A user is not copied from another state.
+    #[error("state {state}: {source}")]
+    Copy {
+        /// The state that is copied to.
+        state: String,
+        /// Why.
+        source: CopyError,
+    },
     /// A setting is out of range.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// Settings are not understood, or out of range.
+    /// Settings are not understood.
     #[error("{origin}: {reason}")]
     Config {
         /// The text, change or argument it came from.
@@ -255,5 +263,46 @@ pub enum TransferError {
         place: String,
         /// The user.
         user: UserId,
+    },
+}
+
+/// Why a user is not copied from one state to another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The states have different base models.
+    #[error(
+        "made for the base model {here}, and {from} for another one, {there}; only states of one \
+         base can be moved into each other"
+    )]
+    OtherBase {
+        /// The base of the state that is copied to.
+        here: String,
+        /// The other state.
+        from: String,
+        /// Its base.
+        there: String,
+    },
+    /// The states have different settings.
+    #[error("its settings differ from those of {from}, under which the users have learned")]
+    OtherSettings {
+        /// The other state.
+        from: String,
+    },
+    /// Another version of the user is there already, and is not to be replaced.
+    #[error("user {user} is there already and differs from the one in {from}")]
+    Differs {
+        /// The user.
+        user: UserId,
+        /// The other state.
+        from: String,
+    },
+    /// The user changed meanwhile.
+    #[error("user {user} changed in {from} while being copied")]
+    Changed {
+        /// The user.
+        user: UserId,
+        /// The other state.
+        from: String,
     },
 }

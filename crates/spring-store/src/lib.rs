@@ -6,7 +6,6 @@ pub mod backend;
 mod config;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
-mod cut;
 mod data;
 mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -26,14 +25,13 @@ pub use config::{
     BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, RetrievalConfig, RetrieverKind,
     SearchConfig, StateConfig, TextLength,
 };
-pub use cut::period_ranges;
 pub use data::{
-    Consent, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace,
-    History, HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod, Relearned,
-    Rollback, Settings, StoredInteraction, Transferred, UserSize, UserSnapshot, UserSummary,
-    UserVersion,
+    Backlog, Consent, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary,
+    GraphPlace, History, HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod,
+    Relearned, Rollback, Settings, StoredInteraction, Transferred, UserSize, UserSnapshot,
+    UserSummary, UserVersion,
 };
-pub use error::{Error, Result, TransferError};
+pub use error::{CopyError, Error, Result, TransferError};
 pub use memory::{Memory, MemoryStore};
 pub use place::StatePlace;
 #[cfg(feature = "postgres")]
@@ -41,4 +39,4 @@ pub use postgres::{Address, Postgres, PostgresStore};
 pub use spring_numerics::words::toml_reason;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};
-pub use store::{Copied, Step, Store};
+pub use store::{Copied, PeriodPlan, Periods, Step, Store, period_ranges};

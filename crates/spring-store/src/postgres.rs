@@ -1,9 +1,11 @@
 //! Rows in a PostgreSQL database.
 
 mod address;
+mod connected;
 mod failure;
 mod pool;
 mod rows;
+mod rows_mut;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -18,9 +20,9 @@ use tokio_postgres::Client;
 
 pub use self::address::Address;
 use self::{
+    connected::Connected,
     failure::{Failure, Kind},
     pool::{Pool, one, pause},
-    rows::Connected,
     schema::{Found, quoted},
 };
 use crate::{

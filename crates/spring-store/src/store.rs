@@ -2,6 +2,7 @@
 
 mod answers;
 mod check;
+mod commit;
 mod consent;
 mod digest;
 mod encode;
@@ -32,7 +33,11 @@ use spring_memory::UserId;
 
 pub(crate) use self::path::is_unlearned;
 pub(crate) use self::sums::Checked;
-pub use self::{relocate::Copied, steps::Step};
+pub use self::{
+    periods::{PeriodPlan, Periods, period_ranges},
+    relocate::Copied,
+    steps::Step,
+};
 #[cfg(feature = "sqlite")]
 pub(crate) use self::{sums::sum_of, value::Value};
 use crate::{
@@ -49,8 +54,7 @@ use crate::{
 ///
 /// ```
 /// use spring_store::{Config, MemoryStore, Settings, Store};
-/// let settings =
-///     Settings { model: "base".into(), fingerprint: "f".into(), config: Config::default() };
+/// let settings = Settings::new("base", "f", Config::default());
 /// let store = MemoryStore::in_memory(&settings)?;
 /// let any: &Store = &store;
 /// assert!(any.users(None, 10)?.is_empty());

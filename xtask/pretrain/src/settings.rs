@@ -138,14 +138,12 @@ pub struct Training {
 impl Training {
     /// The part that the trainer needs.
     pub fn config(&self) -> PretrainConfig {
-        PretrainConfig {
-            learning_rate: self.learning_rate,
-            steps: self.steps,
-            warmup: self.warmup,
-            decay: self.decay,
-            weight_decay: self.weight_decay,
-            ..PretrainConfig::default()
-        }
+        PretrainConfig::default()
+            .with_learning_rate(self.learning_rate)
+            .with_steps(self.steps)
+            .with_warmup(self.warmup)
+            .with_decay(self.decay)
+            .with_weight_decay(self.weight_decay)
     }
 }
 

@@ -29,7 +29,7 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     let path = &command.state.state;
     let mut store = session::open(path, Access::ReadWrite)?;
     let config = command.settings.over(&store.settings().config)?;
-    let periods = PeriodPlan { count: command.periods, hold_out: command.hold_out };
+    let periods = PeriodPlan::default().with_count(command.periods).with_hold_out(command.hold_out);
     if let Some(part) = command.hold_out {
         ensure!(
             (0.0..1.0).contains(&part),

@@ -36,8 +36,8 @@ fn config(model: &AnyModel) -> Config {
     let training = TrainConfig::default();
     let epochs = if parameters < FEW { 8 } else { training.epochs };
     let learning_rate = TrainConfig::rate_for(parameters);
-    let training = TrainConfig { learning_rate, epochs, ..training };
-    Config { training, ..Config::default() }
+    let training = training.with_learning_rate(learning_rate).with_epochs(epochs);
+    Config::default().with_training(training)
 }
 
 /// All that the demo shows.
@@ -89,11 +89,7 @@ fn learn<'m>(
     config: &Config,
     bars: &mut Bars,
 ) -> spring_core::Result<Result<Demo<'m>>> {
-    let settings = Settings {
-        model: name.into(),
-        fingerprint: model.info().fingerprint.clone(),
-        config: config.clone(),
-    };
+    let settings = Settings::new(name, model.info().fingerprint.clone(), config.clone());
     let store = SqliteStore::in_memory(&settings)?;
     ingest_jsonl(&store, embedded::HISTORY.as_bytes(), "history")?;
     let Some(user) = store.users(None, 1)?.pop().map(|summary| summary.user) else {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use spring_core::{
-    Access, Config, DecodingConfig, GenerationSummary, LearnedText, PeriodSignal, RetrieverKind, Store,
-    StoredInteraction, UserSummary, drift_signal, learned_texts, path_to, provenance,
+    Access, Config, DecodingConfig, GenerationSummary, LearnedText, PeriodSignal, RetrieverKind,
+    Store, StoredInteraction, UserSummary, drift_signal, learned_texts, path_to, provenance,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_drift::DriftReading,
     spring_memory::{BufferItem, UserId},

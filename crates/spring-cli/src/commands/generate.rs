@@ -149,7 +149,7 @@ fn for_this_call(stored: &Config, changes: &[String]) -> Result<Config> {
         let changed = config.with_changes(&[change])?;
         let Config { gate, fusion, decoding, .. } = changed.clone();
         ensure!(
-            changed == Config { gate, fusion, decoding, ..config.clone() },
+            changed == config.clone().with_gate(gate).with_fusion(fusion).with_decoding(decoding),
             "--set {change}: one answer can have its own gate, fusion and decoding; the other \
              settings are the state's, and \
              `spring adapt --set` changes them"

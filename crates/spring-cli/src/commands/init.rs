@@ -35,7 +35,7 @@ pub fn run(args: &Args, command: &InitArgs) -> Result<()> {
             .into_string()
             .map_err(|path| anyhow::anyhow!("{}: the path is not UTF-8", path.display()))?,
     };
-    let settings = Settings { model: name, fingerprint: model.fingerprint().into(), config };
+    let settings = Settings::new(name, model.fingerprint(), config);
     command.state.state.create(&settings)?;
     let path = command.state.state.to_string();
     if args.json {

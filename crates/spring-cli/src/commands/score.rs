@@ -36,8 +36,8 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
         None => None,
     };
     // Nothing is trained, so a text may use the whole context.
-    let training = TrainConfig { max_tokens: model.info().context, ..TrainConfig::default() };
-    let config = Config { training, ..Config::default() };
+    let training = TrainConfig::default().with_max_tokens(model.info().context);
+    let config = Config::default().with_training(training);
     let label = input.label.clone();
     let mut lines = JsonlReader::new(BufReader::new(input), label.clone()).peekable();
     let (mut total, mut cut) = (Vec::new(), 0);

@@ -32,12 +32,12 @@ pub fn run(args: &Args, command: &WorkerArgs) -> Result<()> {
         );
     }
     let model = session::model_of(&store, args)?;
-    let worker = Worker {
-        jobs: command.jobs.into(),
-        once: command.once,
-        poll: Duration::from_secs_f64(command.poll.clamp(0.05, 3600.0)),
-        plan: PeriodPlan { count: command.periods, hold_out: command.hold_out },
-    };
+    let plan = PeriodPlan::default().with_count(command.periods).with_hold_out(command.hold_out);
+    let worker = Worker::default()
+        .with_jobs(command.jobs.into())
+        .with_once(command.once)
+        .with_poll(Duration::from_secs_f64(command.poll.clamp(0.05, 3600.0)))
+        .with_plan(plan);
     let working =
         Working { args, is_alone: command.jobs <= 1 && command.once, done: Mutex::default() };
     if !args.quiet && !command.once {

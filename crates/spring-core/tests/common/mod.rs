@@ -20,14 +20,11 @@ pub fn model() -> &'static AnyModel {
 }
 
 pub fn config() -> Config {
-    Config {
-        training: TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() },
-        ..Config::default()
-    }
+    Config::default().with_training(TrainConfig::default().with_learning_rate(1e-2))
 }
 
 pub fn settings(config: Config) -> Settings {
-    Settings { model: "tiny".into(), fingerprint: model().info().fingerprint.clone(), config }
+    Settings::new("tiny", model().info().fingerprint.clone(), config)
 }
 
 /// Texts `ids` of a user, one a day, as lines.

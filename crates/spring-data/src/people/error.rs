@@ -77,6 +77,7 @@ pub enum Error {
 
 /// One record that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Problem {
     /// The file.
     pub file: String,

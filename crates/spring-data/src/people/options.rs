@@ -12,6 +12,7 @@ use super::error::{Error, Result};
 
 /// In which order a date such as 03/04/2024 has day and month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DateOrder {
     /// Day, month, year.
     DayFirst,
@@ -36,6 +37,7 @@ impl FromStr for DateOrder {
 
 /// What becomes the prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PromptFrom {
     /// What the text answers; else its title, subject or chat.
     #[default]

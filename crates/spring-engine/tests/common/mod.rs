@@ -31,8 +31,8 @@ pub fn any_model() -> Arc<dyn LanguageModel> {
 
 /// The gate is open for whoever has a buffer.
 pub fn config() -> Config {
-    let mut config = Config { gate: GateConfig::Always { k: 2 }, ..Config::default() };
-    config.training = TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() };
+    let mut config = Config::default().with_gate(GateConfig::Always { k: 2 });
+    config.training = TrainConfig::default().with_learning_rate(1e-2);
     config.decoding.max_new_tokens = Some(24);
     config
 }
@@ -63,7 +63,7 @@ pub fn ingest(store: &Store, lines: &str) {
 /// A state with three people who were learned, and one of whom nothing was.
 pub fn store() -> Arc<Store> {
     let fingerprint = model().info().fingerprint.clone();
-    let settings = Settings { model: "tiny".into(), fingerprint, config: config() };
+    let settings = Settings::new("tiny", fingerprint, config());
     let store = MemoryStore::in_memory(&settings).unwrap();
     for (i, name) in ["ada", "bob", "cy"].into_iter().enumerate() {
         ingest(&store, &texts(name, 0..10 + i));

@@ -30,7 +30,7 @@ pub fn run_other_user(
 ) -> Result<MethodRun> {
     let started = Instant::now();
     let mut run = MethodRun::default();
-    let alone = Config { gate: GateConfig::Never {}, ..config.clone() };
+    let alone = config.clone().with_gate(GateConfig::Never {});
     for t in 0..splits.len() {
         // A user with fewer periods lends the last adapter.
         let adapters: Vec<Option<&Adapter>> = others

@@ -38,7 +38,7 @@ fn lines(user: &UserId) -> String {
 /// the periods that it cut.
 fn adapted(model: &AnyModel, config: &Config, user: &UserId) -> (Vec<Vec<u64>>, Vec<Split>) {
     let fingerprint = model.info().fingerprint.clone();
-    let settings = Settings { model: "tiny".into(), fingerprint, config: config.clone() };
+    let settings = Settings::new("tiny", fingerprint, config.clone());
     let store = MemoryStore::in_memory(&settings).unwrap();
     ingest_jsonl(&store, lines(user).as_bytes(), "texts").unwrap();
     let mut splits = Vec::new();
@@ -64,8 +64,8 @@ fn a_reservoir_keeps_in_the_evaluation_what_it_keeps_in_a_state() {
     let mut seen = Vec::new();
     for (user, seed) in [("ada", 0), ("ada", 7), ("bob", 7)] {
         let user = UserId::new(user).unwrap();
-        let training = TrainConfig { learning_rate: 1e-3, epochs: 1, ..TrainConfig::default() };
-        let mut config = Config { seed, training, ..Config::default() };
+        let training = TrainConfig::default().with_learning_rate(1e-3).with_epochs(1);
+        let mut config = Config::default().with_seed(seed).with_training(training);
         config.buffer.policy = BufferPolicyConfig::Reservoir { seed };
         config.buffer.capacity = 6;
         // What is selected does not depend on scores, which depend on the order of training.
@@ -95,10 +95,10 @@ fn a_states_losses_are_those_of_what_was_learned() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     let model = AnyModel::load(&ModelFiles::from_dir(folder).unwrap(), Device::Cpu).unwrap();
     let user = UserId::new("ada").unwrap();
-    let training = TrainConfig { learning_rate: 1e-2, ..TrainConfig::default() };
-    let config = Config { training, ..Config::default() };
+    let training = TrainConfig::default().with_learning_rate(1e-2);
+    let config = Config::default().with_training(training);
     let fingerprint = model.info().fingerprint.clone();
-    let settings = Settings { model: "tiny".into(), fingerprint, config: config.clone() };
+    let settings = Settings::new("tiny", fingerprint, config.clone());
     let store = MemoryStore::in_memory(&settings).unwrap();
     ingest_jsonl(&store, lines(&user).as_bytes(), "texts").unwrap();
     let texts = lines(&user).lines().map(|line| serde_json::from_str(line).unwrap()).collect();

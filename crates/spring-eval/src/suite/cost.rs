@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use spring_core::{Config, spring_drift::Selection, spring_fuse::GateConfig};
-use spring_lm::TrainConfig;
 
 use super::Suite;
 use crate::{Budget, Method, Reads, Result, Start, Trains};
@@ -89,7 +88,7 @@ fn one(
         _ => method.kind().name.clone(),
     };
     // A first adapter has no last one to be held to.
-    let first = TrainConfig { anchor: 0.0, ..training.clone() };
+    let first = training.clone().with_anchor(0.0);
     let is_fixed = trains == Trains::Nothing && !method.needs_domain(suite.start);
     let alike = format!("{name} {learner} {training:?} {start:?} {share}");
     let tests: f64 = periods.iter().map(|period| period.1 as f64).sum();

@@ -4,7 +4,7 @@ use std::{collections::HashSet, ops::ControlFlow, time::Instant};
 
 use serde::Serialize;
 use spring_core::{Config, LanguageModel, prompt::Encoded};
-use spring_lm::{TrainConfig, TrainRequest};
+use spring_lm::TrainRequest;
 
 use super::{Choice, Suite, cost::cost_of, load::LoadedData};
 use crate::{Half, Method, Result, loss::encode};
@@ -86,7 +86,7 @@ fn speed(model: &dyn LanguageModel, config: &Config, sample: &[Encoded]) -> Resu
     let core = spring_core::Error::from;
     let rows: Vec<_> = sample.iter().map(|text| (&text.sequence, None)).collect();
     let examples: Vec<_> = sample.iter().map(|text| text.sequence.clone()).collect();
-    let training = TrainConfig { epochs: 1, ..config.training.clone() };
+    let training = config.training.clone().with_epochs(1);
     let (mut scoring, mut learning) = (0.0, 0.0);
     for _ in 0..2 {
         let started = Instant::now();

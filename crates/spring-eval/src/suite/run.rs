@@ -14,7 +14,7 @@ use std::{
 };
 
 use rayon::prelude::*;
-use spring_core::{Config, Event, LanguageModel, spring_memory::UserId};
+use spring_core::{Event, LanguageModel, spring_memory::UserId};
 use spring_lm::Adapter;
 use spring_numerics::digest::Digest;
 
@@ -373,7 +373,7 @@ impl Runner<'_> {
     }
 
     fn run_one(&self, job: &Job<'_>, methods: Vec<Method>, memo: &Memo) -> Result<()> {
-        let config = Config { seed: job.key.seed, ..self.suite.config_on(&job.key.data) };
+        let config = self.suite.config_on(&job.key.data).with_seed(job.key.seed);
         let protocol = Protocol::new(config, methods)
             .with_budget(job.key.budget)
             .with_generation(self.suite.generation);
@@ -410,7 +410,7 @@ fn domain_adapters(
             let adapter = if path.exists() {
                 read_adapter(&path)?
             } else {
-                let config = Config { seed, ..suite.config_on(&loaded.name) };
+                let config = suite.config_on(&loaded.name).with_seed(seed);
                 let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
                 let adapter = domain_adapter(model, &config, &loaded.domain, &mut progress)?;
                 write(&path, &adapter.to_bytes().map_err(spring_core::Error::from)?)?;

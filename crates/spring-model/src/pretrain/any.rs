@@ -37,6 +37,7 @@ impl AnyModel {
 
 /// What [`AnyModel::pretrain`] starts from.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum PretrainStart<'a> {
     /// Random weights for a `config.json`, by [`CausalLm::init`].
     Random {

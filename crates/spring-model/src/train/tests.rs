@@ -35,7 +35,7 @@ fn tiny() -> CausalLm<Flex> {
 
 fn peft_weights(name: &str) -> Adapter {
     let bytes = std::fs::read(fixture(name)).unwrap();
-    let config = LoraConfig { dropout: 0.0, ..LoraConfig::default() };
+    let config = LoraConfig::default().with_dropout(0.0);
     let file = Weights::from_bytes(&bytes, name.into()).unwrap();
     let pairs = (0..2).flat_map(|layer| config.targets.iter().map(move |p| (layer, *p)));
     let pairs = pairs.map(|(layer, projection)| {
@@ -75,7 +75,7 @@ fn steps_equal_torch<B: ModelBackend>(steps: usize, tolerance: f32, of_weights: 
     let model = tiny_on::<B>();
     let reference: Value =
         serde_json::from_slice(&std::fs::read(fixture("adamw/steps.json")).unwrap()).unwrap();
-    let config = TrainConfig { learning_rate: 3e-3, ..TrainConfig::default() };
+    let config = TrainConfig::default().with_learning_rate(3e-3);
     let start = peft_weights("adamw/start.safetensors");
     let mut trainer = Trainer::new(&model, model.attach(&start).unwrap(), &config);
     for (i, batch) in batches().iter().take(steps).enumerate() {
@@ -188,7 +188,7 @@ fn the_base_has_no_gradient() {
 fn a_seed_decides_the_result_and_a_stop_keeps_nothing() {
     let model = tiny();
     let examples: Vec<Sequence> = batches().concat().into_iter().take(6).collect();
-    let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::default() };
+    let config = TrainConfig::default().with_learning_rate(1e-3);
     let run = |seed| {
         model
             .train(TrainRequest::new(&LoraConfig::default(), &examples, &config, seed), |_| {
@@ -212,17 +212,12 @@ fn a_seed_decides_the_result_and_a_stop_keeps_nothing() {
 #[test]
 fn how_many_rows_run_together_changes_nothing_but_rounding() {
     let examples: Vec<Sequence> = batches().concat().into_iter().take(8).collect();
-    let config = TrainConfig { learning_rate: 1e-3, ..TrainConfig::default() };
+    let config = TrainConfig::default().with_learning_rate(1e-3);
     let [together, alone] = [usize::MAX, 1].map(|tokens| {
         let model = tiny().with_tokens_at_once(tokens);
         model
             .train(
-                TrainRequest::new(
-                    &LoraConfig { dropout: 0.3, ..LoraConfig::default() },
-                    &examples,
-                    &config,
-                    7,
-                ),
+                TrainRequest::new(&LoraConfig::default().with_dropout(0.3), &examples, &config, 7),
                 |_| ControlFlow::Continue(()),
             )
             .unwrap()
@@ -241,7 +236,7 @@ fn how_many_rows_run_together_changes_nothing_but_rounding() {
 fn checkpointed_layers_give_the_plain_gradient() {
     let model = tiny();
     let mut adapter = Adapter::init(
-        &LoraConfig { targets: Projection::ALL.to_vec(), ..LoraConfig::default() },
+        &LoraConfig::default().with_targets(Projection::ALL.to_vec()),
         &model.config,
         &model.fingerprint,
         1,
@@ -253,7 +248,7 @@ fn checkpointed_layers_give_the_plain_gradient() {
     }
     let rows = &batches()[2];
     let [plain, checkpointed] = [false, true].map(|checkpoint_layers| {
-        let config = TrainConfig { checkpoint_layers, ..TrainConfig::default() };
+        let config = TrainConfig::default().with_checkpoint_layers(checkpoint_layers);
         let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &config);
         let dropout = Dropout { probability: 0.2, seeds: vec![5; rows.len()] };
         trainer.gradients(&rows.iter().collect::<Vec<_>>(), 0.1, Some(dropout))
@@ -279,7 +274,7 @@ fn an_adapter_keeps_its_shape_and_must_be_whole() {
     };
     let start =
         Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
-    let other = LoraConfig { rank: 4, ..LoraConfig::default() };
+    let other = LoraConfig::default().with_rank(4);
     assert!(run(&start, &other).unwrap_err().to_string().contains("[lora]"));
     let kept =
         start.pairs().filter(|(layer, projection, _)| (*layer, *projection) != (1, Projection::V));
@@ -292,7 +287,7 @@ fn an_adapter_keeps_its_shape_and_must_be_whole() {
 #[test]
 fn one_step_learns_something() {
     let model = tiny();
-    let config = TrainConfig { epochs: 1, ..TrainConfig::default() };
+    let config = TrainConfig::default().with_epochs(1);
     let start =
         Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
     let outcome = model
@@ -339,7 +334,7 @@ fn a_gradient_that_overflows_is_an_error() {
         TrainRequest::new(
             &LoraConfig::default(),
             &batches()[0],
-            &TrainConfig { epochs: 1, ..TrainConfig::default() },
+            &TrainConfig::default().with_epochs(1),
             1,
         )
         .starting_from(Some(&adapter)),
@@ -396,8 +391,10 @@ fn a_run_with_an_absurd_rate_ends_as_diverged() {
     }
     let example = Sequence { context: ids[..3].to_vec(), response: ids[3..].to_vec() };
     let run = |learning_rate| {
-        let config =
-            TrainConfig { learning_rate, epochs: 20, loss_interval: 1, ..TrainConfig::default() };
+        let config = TrainConfig::default()
+            .with_learning_rate(learning_rate)
+            .with_epochs(20)
+            .with_loss_interval(1);
         model.train(
             TrainRequest::new(&LoraConfig::default(), std::slice::from_ref(&example), &config, 1),
             |step| {
@@ -415,17 +412,17 @@ fn a_run_with_an_absurd_rate_ends_as_diverged() {
 fn settings_have_bounds_and_counts_do_not_overflow() {
     let most = usize::MAX;
     for (config, name) in [
-        (TrainConfig { epochs: most, ..TrainConfig::default() }, "epochs"),
-        (TrainConfig { epochs: 0, ..TrainConfig::default() }, "epochs"),
-        (TrainConfig { batch_size: most, ..TrainConfig::default() }, "batch_size"),
-        (TrainConfig { max_tokens: 3, ..TrainConfig::default() }, "max_tokens"),
-        (TrainConfig { loss_interval: most, ..TrainConfig::default() }, "loss_interval"),
+        (TrainConfig::default().with_epochs(most), "epochs"),
+        (TrainConfig::default().with_epochs(0), "epochs"),
+        (TrainConfig::default().with_batch_size(most), "batch_size"),
+        (TrainConfig::default().with_max_tokens(3), "max_tokens"),
+        (TrainConfig::default().with_loss_interval(most), "loss_interval"),
     ] {
         let error = config.check().unwrap_err().to_string();
         assert!(error.contains(name) && error.contains("1048576"), "{error}");
     }
-    assert_eq!(TrainConfig { epochs: most, ..TrainConfig::default() }.steps(most), most);
-    TrainConfig { epochs: 1 << 20, ..TrainConfig::default() }.check().unwrap();
+    assert_eq!(TrainConfig::default().with_epochs(most).steps(most), most);
+    TrainConfig::default().with_epochs(1 << 20).check().unwrap();
 }
 
 #[test]
@@ -435,7 +432,7 @@ fn an_anchor_holds_the_factors_near_where_they_started() {
     let start = peft_weights("adamw/start.safetensors");
     let trained = |anchor: f64| {
         let config =
-            TrainConfig { learning_rate: 3e-3, anchor, epochs: 1, ..TrainConfig::default() };
+            TrainConfig::default().with_learning_rate(3e-3).with_anchor(anchor).with_epochs(1);
         let go = |_| ControlFlow::Continue(());
         model
             .train(
@@ -459,7 +456,7 @@ fn an_anchor_holds_the_factors_near_where_they_started() {
     // One step by hand: AdamW's, less rate · anchor · (factor − start), which is nothing at the
     // start itself.
     let batch: Vec<&Sequence> = examples.iter().take(4).collect();
-    let config = |anchor| TrainConfig { anchor, ..TrainConfig::default() };
+    let config = |anchor| TrainConfig::default().with_anchor(anchor);
     let weights = || model.attach(&start).unwrap();
     let mut plain = Trainer::new(&model, weights(), &config(0.0));
     let mut pulled = Trainer::new(&model, weights(), &config(50.0));

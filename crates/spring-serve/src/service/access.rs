@@ -74,6 +74,7 @@ pub fn new_key() -> std::io::Result<(String, KeyHash)> {
 
 /// An administrative act; no text of a user is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct AuditEvent {
     /// Seconds since 1970.
     pub time: u64,

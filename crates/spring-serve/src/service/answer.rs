@@ -88,6 +88,7 @@ pub struct ChatTurn {
 
 /// How tokens are chosen; what is `None` is as the settings of the state say.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Sampling {
     /// From 0 (the likeliest token) to 2.
     pub temperature: Option<f64>,
@@ -110,6 +111,7 @@ pub struct Sampling {
 
 /// A request for one or more continuations of one prompt.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct CompletionRequest {
     /// The id that the client will know the answer by, unique; of a request with several prompts
     /// the second has `.1` appended, and so on.

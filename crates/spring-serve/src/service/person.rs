@@ -7,6 +7,7 @@ use serde_json::Value;
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PageRequest {
     /// Begin after the item of this id; `None`: at the beginning.
     pub after: Option<String>,

@@ -67,6 +67,7 @@ pub struct Tokens {
 
 /// A request for embeddings.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct EmbeddingRequest {
     /// The key's id; empty where there are no keys.
     pub key: String,

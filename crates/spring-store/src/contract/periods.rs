@@ -1,6 +1,7 @@
 //! What is pending is cut into periods.
 
 use super::{Subject, samples::*};
+use crate::{PeriodPlan, Periods};
 
 /// Per period: the numbers learned, the numbers held out.
 type Parts = Vec<(Vec<u64>, Vec<u64>)>;
@@ -108,4 +109,27 @@ pub fn a_period_that_is_not_there_is_named(subject: &dyn Subject) {
     with_periods(&store, &["bob"], 3);
     let error = store.members(&user("ada"), 3).unwrap_err();
     assert_eq!(error.to_string(), "user ada has no period 3");
+}
+
+pub fn what_there_is_to_learn_is_read_at_once(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    with_periods(&store, &["ada", "bob"], 3);
+    let (ada, bob) = (user("ada"), user("bob"));
+    put(&store, "ada", &commit(1, 0)).unwrap();
+    store.ingest(history("ada", 8)).unwrap();
+    let plan = PeriodPlan::from(Periods { count: 2, hold_out: 0.5 });
+    let backlog = store.backlog(&ada, plan).unwrap().unwrap();
+    assert_eq!(backlog.unlearned, [2, 3]);
+    assert_eq!(backlog.planned, store.plan_periods(&ada, 2, 0.5).unwrap());
+    assert_eq!(backlog.snapshot, store.recall(&ada, None).unwrap());
+    assert_eq!(backlog.records, store.period_records(&ada, None).unwrap());
+    // As the plan would have it that leaves both to the number of texts.
+    let planned = store.backlog(&ada, PeriodPlan::default()).unwrap().unwrap().planned;
+    assert_eq!(planned, store.plan_periods(&ada, 1, 0.0).unwrap());
+    assert!(reason(store.backlog(&ada, plan.with_hold_out(Some(1.0)))).contains("hold_out = 1"));
+    for period in 1..=3 {
+        assert!(store.backlog(&bob, plan).unwrap().is_some());
+        put(&store, "bob", &commit(period, period - 1)).unwrap();
+    }
+    assert!(store.backlog(&bob, plan).unwrap().is_none());
 }

@@ -20,7 +20,7 @@ use crate::{
 
 /// Settings of a base that nobody has.
 pub fn settings() -> Settings {
-    Settings { model: "models/base".into(), fingerprint: "f00d".into(), config: Config::default() }
+    Settings::new("models/base", "f00d", Config::default())
 }
 
 pub fn user(name: &str) -> UserId {
@@ -141,7 +141,7 @@ pub fn commit(period: u32, parent: u32) -> PeriodCommit {
 }
 
 fn lora() -> LoraConfig {
-    LoraConfig { rank: 16, ..LoraConfig::default() }
+    LoraConfig::default().with_rank(16)
 }
 
 /// The same commit as a training would make it: what no adapter has scored has no such score, and

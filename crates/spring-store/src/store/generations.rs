@@ -1,76 +1,21 @@
 //! What a user's model was and is: generations, their records, and which one is in use.
 
-use spring_lm::Adapter;
-use spring_memory::{BufferItem, UserId};
+use spring_memory::UserId;
 
 use super::{
     Store,
-    encode::{from_json, to_json},
-    lease, no_interaction,
+    encode::from_json,
+    lease,
     path::{find, path},
-    periods, put_config, stored_config, unknown,
+    unknown,
 };
 use crate::{
-    Error, Generation, GenerationSummary, Lease, PeriodCommit, Result, Rollback, UserVersion,
-    backend::{
-        Backend, Durability, Fault, GenerationRow, LearnedRow, MemoriesRow, Outcome, Rows, RowsMut,
-        UserRow,
-    },
+    Error, Generation, GenerationSummary, Result, Rollback,
+    backend::{Backend, Durability, GenerationRow, Outcome, Rows, UserRow},
     record::{LearnedPeriod, PeriodRecord},
 };
 
 impl<B: Backend + ?Sized> Store<B> {
-    /// Commits a period: its members, generation, base log-likelihoods, record and pointer in one
-    /// transaction.
-    ///
-    /// `version` is that of the memories it started from. Returns the number of the new generation.
-    /// Of the earlier ones, adapter and buffer are kept for the newest `state.keep_generations` of
-    /// the settings; the records of all are.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Conflict`] if the lease has been lost, or the user's generation is no longer the
-    /// one that the period started from; [`Error::State`] if the adapter is of another base than
-    /// the state's.
-    pub fn commit(
-        &self,
-        lease: &Lease,
-        version: &UserVersion,
-        commit: &PeriodCommit,
-    ) -> Result<u32> {
-        let name = &lease.user;
-        let (keep, record) = (self.settings.config.state.keep_generations, &commit.record);
-        let number = self.write_user(Durability::Power, name, |rows, user| {
-            lease::check(rows, user, lease)?;
-            let is_parent = |number| number == user.generation;
-            if version.user != *name || !is_parent(version.generation) || !is_parent(record.parent)
-            {
-                return Err(Error::Conflict { user: name.clone() }.into());
-            }
-            if let Some(config) = self.tried_config() {
-                put_config(rows, config)?;
-            }
-            periods::add(rows, name, user, &commit.cut)?;
-            periods::check(rows, name, user.key, record.period)?;
-            let what = format!("the record of user {name}, period {}", record.period);
-            let json = to_json(&what, record)?;
-            let last = rows.generations(user.key)?.last().map_or(0, |last| last.number);
-            let number = last + 1;
-            let (parent, period) = (record.parent, record.period);
-            let row = LearnedRow { number, parent, period, sum: 0, record: json.into() };
-            rows.put_generation(user.key, &row)?;
-            let PeriodCommit { adapter, buffer, calibration, base, .. } = commit;
-            put_memories(rows, name, user.key, number, (adapter, buffer, calibration))?;
-            set_bases(rows, name, user.key, base, record.config.training.max_tokens)?;
-            user.generation = number;
-            rows.put_user(user)?;
-            prune(rows, user.key, keep, number)?;
-            Ok(number)
-        })?;
-        self.is_kept();
-        Ok(number)
-    }
-
     /// The current generation, or the one of that number; `None` for a user who has none yet.
     ///
     /// # Errors
@@ -110,16 +55,7 @@ impl<B: Backend + ?Sized> Store<B> {
 
     /// The records of the periods learned, oldest first; of one period, or of all.
     pub fn period_records(&self, user: &UserId, period: Option<u32>) -> Result<Vec<LearnedPeriod>> {
-        self.read_user(user, |rows, row| {
-            let generations = rows.generations(row.key)?;
-            let asked = |generation: &&GenerationRow| {
-                period.is_none_or(|period| generation.period == period)
-            };
-            let mut numbers: Vec<u32> =
-                path(&generations, row.generation).filter(asked).map(|g| g.number).collect();
-            numbers.sort_unstable();
-            numbers.into_iter().map(|number| record(rows, user, row.key, number)).collect()
-        })
+        self.read_user(user, |rows, row| records(rows, user, row, period))
     }
 
     /// Moves the pointer to another generation, or without a number to the one before; 0 is the
@@ -205,68 +141,18 @@ pub(super) fn record(
     Ok(LearnedPeriod { generation, record })
 }
 
-/// Stores what a generation generates with; refuses an adapter of another base than the state's.
-pub(super) fn put_memories(
-    rows: &mut dyn RowsMut,
+/// The records on the path to the generation in use, oldest first; of one period, or of all.
+pub(super) fn records(
+    rows: &dyn Rows,
     name: &UserId,
-    user: i64,
-    generation: u32,
-    (adapter, buffer, calibration): (&[u8], &Vec<BufferItem>, &Vec<f64>),
-) -> Outcome<()> {
-    let what = |what: &str| format!("the {what} of user {name}, generation {generation}");
-    let base = Adapter::from_bytes(adapter).map_err(Error::from)?.base;
-    if base != rows.settings()?.fingerprint {
-        let reason = format!(
-            "nothing was changed: {} was trained on another base model ({base:.12}…) than the \
-             state's",
-            what("adapter")
-        );
-        return Err(Fault::Unusable(reason));
-    }
-    let row = MemoriesRow {
-        buffered: buffer.len() as u64,
-        buffer: to_json(&what("buffer"), buffer)?,
-        calibration: to_json(&what("calibration sample"), calibration)?,
-        adapter: adapter.to_vec(),
-        sum: 0,
-    };
-    rows.put_memories(user, generation, Some(&row))
-}
-
-/// Keeps base log-likelihoods, nats per token, by sequence number, of texts cut at `max_tokens`;
-/// none if the state cuts elsewhere by now: another process may have changed its settings.
-pub(super) fn set_bases(
-    rows: &mut dyn RowsMut,
-    name: &UserId,
-    user: i64,
-    bases: &[(u64, f64)],
-    max_tokens: usize,
-) -> Outcome<()> {
-    if stored_config(rows)?.training.max_tokens != max_tokens {
-        return Ok(());
-    }
-    for &(seq, base) in bases {
-        if !base.is_finite() {
-            let reason = format!(
-                "nothing was changed: the base's log-likelihood of interaction {seq} of user \
-                 {name} is {base}; score it again"
-            );
-            return Err(Fault::Unusable(reason));
-        }
-        // Not every backend keeps the sign of a zero.
-        if !rows.set_base(user, seq, (base + 0.0).into())? {
-            return Err(no_interaction(name, seq));
-        }
-    }
-    Ok(())
-}
-
-/// Drops the memories of all but the newest generations and the one in use.
-fn prune(rows: &mut dyn RowsMut, user: i64, keep: u32, current: u32) -> Outcome<()> {
-    let generations = rows.generations(user)?;
-    let kept = generations.iter().rev().filter(|row| row.memories.is_some());
-    for row in kept.skip(keep as usize).filter(|row| row.number != current) {
-        rows.put_memories(user, row.number, None)?;
-    }
-    Ok(())
+    user: &UserRow,
+    period: Option<u32>,
+) -> Outcome<Vec<LearnedPeriod>> {
+    let generations = rows.generations(user.key)?;
+    let asked =
+        |generation: &&GenerationRow| period.is_none_or(|period| generation.period == period);
+    let mut numbers: Vec<u32> =
+        path(&generations, user.generation).filter(asked).map(|g| g.number).collect();
+    numbers.sort_unstable();
+    numbers.into_iter().map(|number| record(rows, name, user.key, number)).collect()
 }

@@ -12,12 +12,13 @@ use spring_memory::{Interaction, InteractionId, JsonlReader};
 use spring_numerics::words::from_json;
 
 use super::{
+    commit::put_memories,
     encode::{row_of, to_json},
     folder::{
         ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION,
         MAX_PERIODS, MAX_SEQ, OLDEST, PLACES, Place, Said, USER,
     },
-    generations::{check_kept, put_memories},
+    generations::check_kept,
     steps::Steps,
 };
 use crate::{
@@ -367,7 +368,7 @@ fn is_same_shape(one: &LoraConfig, other: &LoraConfig) -> bool {
         config.targets.iter().all(|target| in_.targets.contains(target))
     };
     let targets = one.targets.clone();
-    is_in(one, other) && is_in(other, one) && *one == LoraConfig { targets, ..other.clone() }
+    is_in(one, other) && is_in(other, one) && *one == other.clone().with_targets(targets)
 }
 
 /// Whether a record names a text as it is called.

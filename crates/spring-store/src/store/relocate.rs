@@ -4,7 +4,7 @@ use spring_memory::UserId;
 
 use super::{Store, transfer::copy};
 use crate::{
-    Error, Result,
+    CopyError, Error, Result,
     backend::{Backend, Fault},
 };
 
@@ -28,36 +28,25 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::State`] if the states differ in base or settings, if this one has another version
-    /// of the user and it is not to be replaced, or if the user changed in the other one meanwhile.
+    /// [`Error::Copy`] if the states differ in base or settings, if this one has another version of
+    /// the user and it is not to be replaced, or if the user changed in the other one meanwhile.
     pub fn copy_user(&self, from: &Store, user: &UserId, replace: bool) -> Result<Copied> {
-        let refused = |reason: String| Error::State { state: self.backend.label().into(), reason };
+        let refused = |source| Error::Copy { state: self.backend.label().into(), source };
         let (here, there) = (self.settings(), from.settings());
+        let from_label = || from.backend.label().to_owned();
         if here.fingerprint != there.fingerprint {
-            return Err(refused(format!(
-                "made for the base model {}, and {} for another one, {}; only states of one base \
-                 can be moved into each other",
-                here.model,
-                from.backend.label(),
-                there.model
-            )));
+            let (here, there) = (here.model.clone(), there.model.clone());
+            return Err(refused(CopyError::OtherBase { here, from: from_label(), there }));
         }
         if here.config != there.config {
-            return Err(refused(format!(
-                "its settings differ from those of {}, under which the users have learned; `spring \
-                 adapt --config` changes them",
-                from.backend.label()
-            )));
+            return Err(refused(CopyError::OtherSettings { from: from_label() }));
         }
         let wanted = from.digest(user)?;
         let outcome = match self.digest(user) {
             Ok(digest) if digest == wanted => return Ok(Copied::Equal),
             Ok(_) if !replace => {
-                return Err(refused(format!(
-                    "user {user} is there already and differs from the one in {}; remove one of \
-                     them by `spring forget`, or say that this one is to be replaced (--replace)",
-                    from.backend.label()
-                )));
+                let (user, from) = (user.clone(), from_label());
+                return Err(refused(CopyError::Differs { user, from }));
             }
             Ok(_) => {
                 self.forget(user)?;
@@ -78,10 +67,10 @@ impl<B: Backend + ?Sized> Store<B> {
         })?;
         match self.digest(user)? == wanted {
             true => Ok(outcome),
-            false => Err(refused(format!(
-                "user {user} changed in {} while being copied; run this again with --replace",
-                from.backend.label()
-            ))),
+            false => {
+                let (user, from) = (user.clone(), from_label());
+                Err(refused(CopyError::Changed { user, from }))
+            }
         }
     }
 }

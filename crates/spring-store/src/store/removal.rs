@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use spring_memory::UserId;
 
 use super::{
-    Checked, Store, answers, count_removal,
+    Checked, Store, answers,
+    commit::{put_memories, set_bases},
+    count_removal,
     encode::{from_json, stored, to_json},
-    generations::{put_memories, set_bases},
     known, lease, no_interaction,
     quotation::Quotable,
     unknown,

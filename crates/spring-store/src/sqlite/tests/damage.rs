@@ -23,7 +23,7 @@ fn large_adapter(seed: u64) -> Vec<u8> {
         "intermediate_size": 512, "num_hidden_layers": 8, "num_attention_heads": 2,
         "max_position_embeddings": 16}"#;
     let model = ModelConfig::from_json(config.as_bytes(), "config.json").unwrap();
-    let lora = LoraConfig { rank: 16, ..LoraConfig::default() };
+    let lora = LoraConfig::default().with_rank(16);
     Adapter::init(&lora, &model, "f00d", seed).unwrap().to_bytes().unwrap()
 }
 

@@ -28,7 +28,8 @@ fn what_is_no_state_is_refused_and_left_alone() {
     refused("empty: making it was cut short");
     fs::write(&path, "a diary\n".repeat(1000)).unwrap();
     refused("not a state, or its beginning is lost");
-    fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n").unwrap();
+    fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+        .unwrap();
     refused("a pointer of Git LFS");
     fs::remove_file(&path).unwrap();
     let other = Connection::open(&path).unwrap();
@@ -493,7 +494,7 @@ fn a_full_disk_changes_nothing() {
     assert_eq!(store.ingest(history("bob", 500)).unwrap().added, 500);
 }
 
-/// The disk has room for so many pages more and no other: every change leaves the state before it
+/// The disk has room for this many more pages: every change leaves the state before it
 /// or after it, and what is there can be read.
 #[test]
 fn a_disk_that_is_full_at_any_page_leaves_the_state_before_or_after() {
