@@ -14,8 +14,8 @@ impl fmt::Display for RowId {
     }
 }
 
-/// Keys and values of a part of a context that a row has read, for rows that begin alike. A clone is
-/// the same part.
+/// Keys and values of a part of a context that a row has read, for rows that begin alike. A clone
+/// is the same part.
 #[derive(Clone)]
 pub struct ContextPart {
     numbers: Arc<dyn Any + Send + Sync>,
