@@ -168,7 +168,10 @@ impl Soak {
         while !is_over.load(Ordering::Relaxed) {
             let person = &people[rng.random_range(0..people.len())];
             // Somebody else acts for this one.
-            let Ok(mut person) = person.try_lock() else { continue };
+            let Ok(mut person) = person.try_lock() else {
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            };
             ensure!(person.act(address, FORGETS, &mut rng)?, "a request has no answer");
             drop(person);
             thread::sleep(LONGEST_PAUSE.mul_f64(rng.random()));
