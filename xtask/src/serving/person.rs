@@ -107,7 +107,7 @@ impl Person {
         let done = match rng.random_range(0..100) {
             0 => self.forget_everything(address),
             number if number <= forgets => self.forget(address, rng),
-            ..45 => self.ask(address, rng),
+            1..45 => self.ask(address, rng),
             45..55 => self.leave(address, rng),
             55..62 => self.adapt(address),
             62..67 => self.look(address),
@@ -191,7 +191,7 @@ impl Person {
             true => {
                 let mut events = reply.body.lines().filter_map(|line| line.strip_prefix("data: "));
                 let first = events.next().context("a stream without an event")?;
-                if events.last() != Some("[DONE]") {
+                if events.next_back() != Some("[DONE]") {
                     return Ok(false);
                 }
                 serde_json::from_str(first)?
