@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::{dist, step::Step};
+use crate::dist;
 
 pub const EXAMPLES: &str = "\
 Each round copies the state as it was before one of the commands ingest, adapt, rollback, generate \
@@ -113,22 +113,9 @@ impl CrashTest {
     ///
     /// A check failed; the files are kept and named.
     pub fn run(&self) -> Result<u8> {
-        let program = match &self.program {
-            Some(program) => {
-                program.canonicalize().with_context(|| program.display().to_string())?
-            }
-            None => {
-                let build = Step::cargo("program", "build").args([
-                    "--package",
-                    "spring-cli",
-                    "--message-format",
-                    "json-render-diagnostics",
-                ]);
-                match dist::build(&build)? {
-                    Ok(program) => program,
-                    Err(code) => return Ok(code),
-                }
-            }
+        let program = match dist::program(self.program.as_deref())? {
+            Ok(program) => program,
+            Err(code) => return Ok(code),
         };
         let folder = tempfile::tempdir()?;
         let place = Place { program, folder: folder.path().to_owned() };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
@@ -92,6 +92,24 @@ impl Dist {
             .len();
         println!("{}: {} (backends: {})", binary.display(), megabytes(size), self.features());
         Ok(0)
+    }
+}
+
+/// The program that a test is to run: the one that is named, or else one that is built for it; or
+/// cargo's exit code.
+///
+/// # Errors
+///
+/// There is no such file, or as [`build`].
+pub fn program(named: Option<&Path>) -> Result<std::result::Result<PathBuf, u8>> {
+    match named {
+        Some(named) => Ok(Ok(named.canonicalize().with_context(|| named.display().to_string())?)),
+        None => build(&Step::cargo("program", "build").args([
+            "--package",
+            "spring-cli",
+            "--message-format",
+            "json-render-diagnostics",
+        ])),
     }
 }
 

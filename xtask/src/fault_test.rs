@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::{dist, step::Step};
+use crate::dist;
 
 pub const EXAMPLES: &str = "\
 Each round makes a state in a schema of its own, lets two workers learn what its users wrote, and
@@ -78,22 +78,9 @@ impl FaultTest {
     ///
     /// A check failed.
     pub fn run(&self) -> Result<u8> {
-        let program = match &self.program {
-            Some(program) => {
-                program.canonicalize().with_context(|| program.display().to_string())?
-            }
-            None => {
-                let build = Step::cargo("program", "build").args([
-                    "--package",
-                    "spring-cli",
-                    "--message-format",
-                    "json-render-diagnostics",
-                ]);
-                match dist::build(&build)? {
-                    Ok(program) => program,
-                    Err(code) => return Ok(code),
-                }
-            }
+        let program = match dist::program(self.program.as_deref())? {
+            Ok(program) => program,
+            Err(code) => return Ok(code),
         };
         let folder = tempfile::tempdir()?;
         let place = Place { test: self, program, folder: folder.path().to_owned() };

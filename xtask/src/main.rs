@@ -14,6 +14,7 @@ mod fault_test;
 mod machine;
 mod page;
 mod release;
+mod serving;
 mod step;
 mod tidy;
 
@@ -28,6 +29,7 @@ use crate::crash_test::CrashTest;
 use crate::dist::Dist;
 use crate::fault_test::FaultTest;
 use crate::release::Release;
+use crate::serving::{crash_test::ServerCrashTest, soak::Soak};
 use crate::step::Step;
 use crate::tidy::Tidy;
 
@@ -68,6 +70,12 @@ enum Task {
     /// Kill the program at random moments and check that no state is damaged.
     #[command(after_help = crash_test::EXAMPLES)]
     CrashTest(CrashTest),
+    /// Kill a server at random moments and check that nothing acknowledged is lost.
+    #[command(after_help = serving::crash_test::EXAMPLES)]
+    ServerCrashTest(ServerCrashTest),
+    /// Keep a server busy for some minutes, and check its memory and everybody's texts.
+    #[command(after_help = serving::soak::EXAMPLES)]
+    Soak(Soak),
     /// Kill workers, cut connections and restart the database under them, and compare what is there
     /// afterwards with an undisturbed run.
     #[command(after_help = fault_test::EXAMPLES)]
@@ -250,6 +258,8 @@ fn main() -> ExitCode {
         Task::Test(test) => test.step().run(),
         Task::Release(release) => release.run(),
         Task::CrashTest(test) => test.run(),
+        Task::ServerCrashTest(test) => test.run(),
+        Task::Soak(soak) => soak.run(),
         Task::FaultTest(test) => test.run(),
         Task::Cases(cases) => cases.run(),
         Task::Parity(parity) => parity.step().run(),

@@ -437,6 +437,9 @@ pub struct ServeArgs {
     /// MiB of people's models that are kept ready.
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     pub cache: u32,
+    /// MiB of what prompts began with, read already, for prompts that begin alike; 0 for none.
+    #[arg(long, default_value_t = 512, value_name = "MIB")]
+    pub prefix_cache: u32,
     /// Learn a user's new texts once there are this many.
     #[arg(
         long,

@@ -320,6 +320,20 @@ fn with_key(server: &Server, key: &str, method: &str, path: &str, body: &Value) 
     }
 }
 
+/// The adaptations of ada, latest first.
+fn adaptations(server: &Server) -> Vec<Value> {
+    let all: Value = serde_json::from_str(&server.get("/v1/users/ada/adaptations")).unwrap();
+    all["data"].as_array().unwrap().clone()
+}
+
+fn wait_for_training(server: &Server) {
+    let begin = Instant::now();
+    while adaptations(server)[0]["state"] != "running" {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", adaptations(server));
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 #[test]
 fn keys_of_the_state_decide_who_may_what_and_acts_are_on_record() {
     let dir = tempfile::tempdir().unwrap();
@@ -429,4 +443,79 @@ fn keys_of_the_state_decide_who_may_what_and_acts_are_on_record() {
     }
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&log).unwrap());
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn what_is_read_of_a_person_is_there_while_they_learn_and_forgetting_does_not_wait_for_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = state(dir.path());
+    let server = Server::start(&path);
+    let answer = server.post("/v1/chat/completions", &asked("ada"));
+    let answered = format!("/explain?response_id={}", answer["id"].as_str().unwrap());
+    let texts: Vec<Value> = (0..60)
+        .map(|i| {
+            let response = format!("Ada watched it {i} times, and says so at length. ").repeat(6);
+            json!({"id": format!("new-{i}"), "prompt": format!("Film {i}?"), "response": response})
+        })
+        .collect();
+    server.post("/v1/users/ada/interactions", &json!({"interactions": texts}));
+    server.post("/v1/users/ada/adapt", &json!({}));
+    wait_for_training(&server);
+    for rest in [
+        "",
+        "/periods",
+        "/buffer",
+        "/generations",
+        "/interactions",
+        "/interactions/new-1",
+        "/search?q=evening",
+        &answered,
+        "/consent",
+    ] {
+        assert!(server.get(&format!("/v1/users/ada{rest}")).contains('{'), "{rest}");
+    }
+    assert!(ureq::get(&server.url("/v1/users/ada/export")).call().is_ok());
+    let beside = server.post("/v1/chat/completions", &asked("ada"));
+    assert_eq!(beside["choices"], answer["choices"], "the generation before answers until then");
+    let learns = adaptations(&server)[0].clone();
+    assert_eq!(learns["state"], "running", "all of it was while she learned");
+
+    let path = "/v1/users/ada/interactions/new-7";
+    let receipt = server.send("DELETE", path, &Value::Null).unwrap();
+    assert_eq!(receipt["removed"][0]["count"], 1, "{receipt}");
+    assert_ne!(adaptations(&server)[0]["id"], learns["id"], "it was asked for, and begins anew");
+    wait_for_training(&server);
+    let back = server.post("/v1/users/ada/rollback", &json!({"to": 0}));
+    assert_eq!((&back["from"], &back["to"]), (&json!(1), &json!(0)), "{back}");
+    assert_eq!(adaptations(&server)[0]["state"], "cancelled");
+}
+
+#[test]
+fn a_conversation_that_goes_on_is_not_read_from_its_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = state(dir.path());
+    let server = Server::start(&path);
+    let ask = |user: &str, question: &str| {
+        let system = "Be short, be kind, and say what is good about it. ".repeat(20);
+        let answer = server.post(
+            "/v1/chat/completions",
+            &json!({
+                "model": format!("embedded:{user}"), "max_tokens": 4,
+                "messages": [
+                    {"role": "system", "content": system},
+                    {"role": "user", "content": question},
+                ],
+            }),
+        );
+        let usage = &answer["usage"];
+        let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+        assert!(cached < usage["prompt_tokens"].as_u64().unwrap());
+        cached
+    };
+    assert_eq!(ask("ada", "And a lamp?"), 0);
+    assert_eq!(ask("bob", "And a lamp?"), 0, "what ada has sent is hers");
+    let again = ask("ada", "And a kettle?");
+    assert!(again >= 128 && again.is_multiple_of(128), "{again}");
+    assert!(server.metric("spring_prefix_cache_hits_total") >= again as f64);
+    assert!(server.metric("spring_prefix_cache_bytes") > 0.0);
 }

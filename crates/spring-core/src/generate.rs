@@ -188,14 +188,13 @@ impl TextGeneration {
 
     /// Rows that it takes in a session: one, or two where the gate is open.
     pub fn row_count(&self) -> usize {
-        self.branches().count()
+        self.contexts().count()
     }
 
     /// The most tokens that its rows can hold in the end, over all of them.
     pub fn most_tokens(&self) -> usize {
-        let longest = self.branches().map(<[u32]>::len).max().unwrap_or(0);
-        // The shorter branch has padding before it.
-        self.row_count() * longest.saturating_add(self.asked.retrieval.contexts.new_tokens)
+        let room = self.row_count().saturating_mul(self.asked.retrieval.contexts.new_tokens);
+        self.prompt_tokens().saturating_add(room)
     }
 
     /// The tokens so far.
@@ -210,7 +209,7 @@ impl TextGeneration {
 
     /// Tokens of the prompt, over all branches: what [`join`](Self::join) reads.
     pub fn prompt_tokens(&self) -> usize {
-        self.branches().map(<[u32]>::len).sum()
+        self.contexts().map(<[u32]>::len).sum()
     }
 
     /// Tokens of the prompt alone, with what was said before it.
@@ -218,8 +217,8 @@ impl TextGeneration {
         self.asked.retrieval.contexts.plain.len()
     }
 
-    /// The contexts of the branches.
-    fn branches(&self) -> impl Iterator<Item = &[u32]> {
+    /// The contexts of the branches, in the order of the [`rows`](Self::rows).
+    pub fn contexts(&self) -> impl Iterator<Item = &[u32]> {
         let contexts = &self.asked.retrieval.contexts;
         [Some(&contexts.plain), contexts.retrieval.as_ref()]
             .into_iter()
@@ -233,7 +232,7 @@ impl TextGeneration {
     ///
     /// If the session refuses a row; then none stays in it.
     pub fn join(&mut self, session: &mut dyn Session) -> Result<()> {
-        let contexts: Vec<&[u32]> = self.branches().collect();
+        let contexts: Vec<&[u32]> = self.contexts().collect();
         let room = self.asked.retrieval.contexts.new_tokens;
         self.rows = session.join_branches(&contexts, self.asked.adapter.as_ref(), room)?;
         Ok(())
@@ -246,7 +245,7 @@ impl TextGeneration {
     ///
     /// As [`join`](Self::join).
     pub fn begin(&mut self, session: &mut dyn Session) -> Result<()> {
-        let contexts: Vec<&[u32]> = self.branches().collect();
+        let contexts: Vec<&[u32]> = self.contexts().collect();
         let room = self.asked.retrieval.contexts.new_tokens;
         self.rows = session.begin_branches(&contexts, self.asked.adapter.as_ref(), room)?;
         self.unread = self.rows.iter().rev().copied().collect();
@@ -265,6 +264,40 @@ impl TextGeneration {
             self.unread.pop();
         }
         Ok(self.unread.is_empty())
+    }
+
+    /// Joins a session by copies of another text's rows, which have read the same contexts and
+    /// nothing behind them: the other was made of the same question, as
+    /// [`with_seed`](Self::with_seed) makes one. False if the session cannot copy rows.
+    ///
+    /// # Errors
+    ///
+    /// If the other's contexts are not these, or its rows have not read them; then it has not
+    /// joined.
+    pub fn fork_from(&mut self, other: &Self, session: &mut dyn Session) -> Result<bool> {
+        let adapters =
+            [&self.asked.adapter, &other.asked.adapter].map(|own| own.as_ref().map(Arc::as_ptr));
+        let is_same = adapters[0] == adapters[1]
+            && self.contexts().eq(other.contexts())
+            && other.tokens.is_empty();
+        if !is_same || other.rows.is_empty() || !other.unread.is_empty() {
+            let reason = "a text can only take the rows of one that has read the same contexts";
+            return Err(Error::Contract { reason: reason.into() });
+        }
+        for row in &other.rows {
+            match session.fork(*row) {
+                Ok(Some(row)) => self.rows.push(row),
+                Ok(None) => {
+                    self.leave(session);
+                    return Ok(false);
+                }
+                Err(error) => {
+                    self.leave(session);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Chooses the next token by what the session's rows say.

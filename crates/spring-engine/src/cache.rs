@@ -51,13 +51,13 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         Some(&entry.value)
     }
 
-    /// Puts a value in place of the key's last one. One that is larger than the budget is not kept,
-    /// unless it is pinned.
-    pub(crate) fn insert(&mut self, key: K, value: V, bytes: u64) {
+    /// Puts a value in place of the key's last one; gives the keys that went for it. One that is
+    /// larger than the budget goes itself, unless it is pinned.
+    pub(crate) fn insert(&mut self, key: K, value: V, bytes: u64) -> Vec<K> {
         self.remove(&key);
         let is_pinned = self.pinned.contains_key(&key);
         if bytes > self.budget && !is_pinned {
-            return;
+            return vec![key];
         }
         self.clock += 1;
         self.bytes += bytes;
@@ -65,7 +65,7 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
             self.order.insert(self.clock, key.clone());
         }
         self.entries.insert(key, Entry { value, bytes, used: self.clock });
-        self.evict();
+        self.evict()
     }
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
@@ -95,14 +95,21 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         }
     }
 
-    fn evict(&mut self) {
+    fn evict(&mut self) -> Vec<K> {
+        let mut evicted = Vec::new();
         while self.bytes > self.budget {
-            let Some((_, key)) = self.order.pop_first() else { return };
+            let Some((_, key)) = self.order.pop_first() else { break };
             if let Some(entry) = self.entries.remove(&key) {
                 self.bytes -= entry.bytes;
                 self.evicted += 1;
+                evicted.push(key);
             }
         }
+        evicted
+    }
+
+    pub(crate) fn budget(&self) -> u64 {
+        self.budget
     }
 
     pub(crate) fn contains(&self, key: &K) -> bool {

@@ -22,6 +22,9 @@ pub struct EngineConfig {
     pub reader: Duration,
     /// Bytes of people's models that are kept ready. Default 1 GiB.
     pub cache: u64,
+    /// Bytes of keys and values of what contexts began with, which are kept for requests that begin
+    /// alike; 0 for none. Default 512 MiB.
+    pub prefixes: u64,
     /// When users are adapted; `None`: only when it is asked for.
     pub learning: Option<LearningPolicy>,
     /// Says whether what was learned is kept; without one it always is.
@@ -38,6 +41,7 @@ impl Default for EngineConfig {
             choices: 8,
             reader: Duration::from_secs(30),
             cache: 1 << 30,
+            prefixes: 512 << 20,
             learning: None,
             judge: None,
         }

@@ -13,6 +13,7 @@ use crate::{
     Adaptation, EngineConfig, Receipt, Refusal, Request, Sink, Stats,
     learning::{Board, Learner},
     people::{People, Person},
+    prefixes::{Owner, Reader},
     queue::Places,
     scheduler::Scheduler,
     shared::{Shared, Waiting},
@@ -111,7 +112,13 @@ impl Engine {
             Refusal::Full { whose, waiting, retry_after: counted.wait_behind(waiting) }
         })?;
         let user = request.user.clone();
-        let mut waiting = Waiting { sink, texts: vec![], receipt: None, user, queued, place };
+        let owner = match &user {
+            Some(user) => Owner::User(user.clone()),
+            None => Owner::Key(request.key.clone()),
+        };
+        let reader = Reader { owner, version: None, adapter: None };
+        let mut waiting =
+            Waiting { sink, texts: vec![], receipt: None, user, reader, queued, place };
         let receipt = loop {
             let removed = self.shared.inbox().removed;
             let receipt = self.make_ready(&request, &mut waiting)?;
@@ -138,14 +145,15 @@ impl Engine {
 
     /// Finds the person's model and lays out the texts of a request.
     fn make_ready(&self, request: &Request, waiting: &mut Waiting) -> Result<Receipt, Refusal> {
-        let version;
-        (waiting.texts, version) = match &request.user {
-            None => (request.texts(self.people.base())?, None),
+        match &request.user {
+            None => waiting.texts = request.texts(self.people.base())?,
             Some(user) => {
                 let person = self.people.get(user)?;
-                (request.texts(&person.model)?, Some(person.version.clone()))
+                waiting.texts = request.texts(&person.model)?;
+                waiting.reader.version = Some(person.version.clone());
+                waiting.reader.adapter = person.adapter;
             }
-        };
+        }
         let EngineConfig { choices: most, rows: most_rows, tokens: most_tokens, .. } = self.config;
         let (rows, tokens) = (waiting.rows(), waiting.tokens());
         if rows > most_rows || tokens > most_tokens {
@@ -155,7 +163,8 @@ impl Engine {
         Ok(Receipt {
             prompt_tokens: first.plain_tokens(),
             read_tokens: first.prompt_tokens(),
-            version,
+            cached_tokens: 0,
+            version: waiting.reader.version.clone(),
             generation: first.generation(),
             gate: first.gate().clone(),
             retrieved: first.retrieved().to_vec(),
@@ -206,6 +215,13 @@ impl Engine {
         Ok(self.board.ask(user, true))
     }
 
+    /// Stops a user's adaptation at its next step, and waits for that: what a person wants now,
+    /// such as to have a text forgotten, does not wait for the end of a training. What was
+    /// committed stays. Gives the adaptation as it was; `None` if none runs.
+    pub fn stop_adapting(&self, user: &UserId) -> Option<Adaptation> {
+        self.board.stop(user)
+    }
+
     /// The adaptations since the start, latest first: of all, or of one user. Of those that have
     /// ended the latest thousand are kept.
     pub fn adaptations(&self, user: Option<&UserId>) -> Vec<Adaptation> {
@@ -213,8 +229,9 @@ impl Engine {
     }
 
     /// Lets go of everything of a user that is in memory: ends the answers that wait or are being
-    /// written, stops an adaptation, and forgets the person's model. Call it once the user, or a
-    /// text of theirs, is removed from the state. Returns how many requests were ended.
+    /// written, stops an adaptation, and forgets the person's model and what their contexts began
+    /// with. Call it once the user, or a text of theirs, is removed from the state. Returns how
+    /// many requests were ended.
     pub fn forget(&self, user: &UserId) -> usize {
         self.board.forget(user);
         let (told, ended) = mpsc::sync_channel(1);

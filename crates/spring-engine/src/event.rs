@@ -21,6 +21,9 @@ pub struct Receipt {
     pub prompt_tokens: usize,
     /// Tokens that are read for each text: the prompt once for each branch, and retrieved texts.
     pub read_tokens: usize,
+    /// Tokens of the prompt whose keys and values were kept from an earlier request. Known once it
+    /// has left the queue, and 0 before.
+    pub cached_tokens: usize,
     /// The state that the person's model is of; `None` for the base. An answer is recorded under
     /// it.
     pub version: Option<UserVersion>,

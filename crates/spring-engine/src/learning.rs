@@ -10,7 +10,10 @@ use std::{
 
 use jiff::Timestamp;
 use serde::Serialize;
-use spring_core::{Event, LanguageModel, PeriodPlan, Store, adapt, spring_memory::UserId};
+use spring_core::{
+    Error, Event, LanguageModel, PeriodPlan, Store, adapt, spring_memory::UserId,
+    spring_store::Error as StoreError,
+};
 
 use crate::{Judge, LearningPolicy, people::People, shared::Shared};
 
@@ -43,7 +46,9 @@ pub enum AdaptationState {
     Waiting,
     /// It is being made.
     Running {
-        /// The period.
+        /// Periods that are learned.
+        learned: u32,
+        /// The period that is being learned; 0 before the first.
         period: u32,
         /// Steps of its training that are done.
         done: usize,
@@ -148,6 +153,19 @@ impl Board {
         }
     }
 
+    /// Stops a user's adaptation if one runs, waits for that, and gives it as it was.
+    pub(crate) fn stop(&self, user: &UserId) -> Option<Adaptation> {
+        let mut state = self.lock();
+        let runs =
+            |a: &&Adaptation| a.user == *user && matches!(a.state, AdaptationState::Running { .. });
+        let running = state.all.iter().find(runs).cloned()?;
+        state.stop = Some(running.id);
+        while state.all.iter().any(|a| a.id == running.id && !a.state.is_over()) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Some(running)
+    }
+
     /// From now on nothing is begun, and what runs stops at its next step.
     pub(crate) fn end(&self) {
         self.lock().is_ending = true;
@@ -185,7 +203,7 @@ impl Board {
             let next = next.or_else(|| state.all.iter().position(waits));
             if let Some(next) = next.and_then(|at| state.all.get_mut(at)) {
                 next.began = Some(Timestamp::now());
-                next.state = AdaptationState::Running { period: 0, done: 0, steps: 0 };
+                next.state = AdaptationState::Running { learned: 0, period: 0, done: 0, steps: 0 };
                 return Some(next.clone());
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -226,8 +244,10 @@ impl Learner {
         let mut due = Due::default();
         while !self.board.is_ending() {
             if let Some(next) = self.board.next(every) {
-                self.adapt(&next);
-                due.note(&self, &next.user);
+                match self.adapt(&next) {
+                    true => due.note(&self, &next.user),
+                    false => due.forget(&next.user),
+                }
                 continue;
             }
             if let Some(policy) = self.policy {
@@ -236,14 +256,24 @@ impl Learner {
         }
     }
 
-    fn adapt(&self, adaptation: &Adaptation) {
+    /// Adapts a user; false if somebody else has the user, such as who forgets a text.
+    fn adapt(&self, adaptation: &Adaptation) -> bool {
         let Adaptation { id, user, .. } = adaptation;
+        let mut is_free = true;
         // A bug in one person's adaptation ends neither the others' nor the wait for this one.
-        let learned = catch_unwind(AssertUnwindSafe(|| self.learn(*id, user)));
-        let state = learned.unwrap_or_else(|_| AdaptationState::Failed {
-            reason: "an internal error, which is a bug; the log says more".into(),
-        });
+        let state = match catch_unwind(AssertUnwindSafe(|| self.learn(*id, user))) {
+            Ok(Ok(state)) => state,
+            Ok(Err(error)) if error.is_stopped() => AdaptationState::Stopped,
+            Ok(Err(error)) => {
+                is_free = !matches!(error, Error::Store(StoreError::Leased { .. }));
+                AdaptationState::Failed { reason: error.to_string() }
+            }
+            Err(_) => AdaptationState::Failed {
+                reason: "an internal error, which is a bug; the log says more".into(),
+            },
+        };
         self.people.refresh(user);
+        self.shared.inbox().renewed.push(user.clone());
         {
             let mut counted = self.shared.counters.lock();
             match &state {
@@ -261,48 +291,43 @@ impl Learner {
             own.state = state;
             own.ended = Some(Timestamp::now());
         });
+        is_free
     }
 
-    fn learn(&self, id: u64, user: &UserId) -> AdaptationState {
-        let failed = |error: spring_core::Error| match error.is_stopped() {
-            true => AdaptationState::Stopped,
-            false => AdaptationState::Failed { reason: error.to_string() },
-        };
-        let before = match self.store.version(user) {
-            Ok(version) => version.generation(),
-            Err(error) => return failed(error.into()),
-        };
+    fn learn(&self, id: u64, user: &UserId) -> spring_core::Result<AdaptationState> {
+        let before = self.store.version(user)?.generation();
         let mut worked = Instant::now();
         let mut follow = |event: Event<'_>| self.on(id, event, &mut worked);
         let plan = PeriodPlan::default();
-        let learned = match adapt(&*self.model, &self.store, user, plan, &mut follow) {
-            Ok(learned) => learned,
-            Err(error) => return failed(error),
-        };
+        let learned = adapt(&*self.model, &self.store, user, plan, &mut follow)?;
         let generations = learned.iter().map(|learned| learned.generation).collect();
         let kept = match &self.judge {
             Some(judge) if !learned.is_empty() => judge.keeps(user, before, &learned),
             _ => Ok(true),
         };
-        match kept {
-            Ok(false) => match self.store.rollback(user, Some(before)) {
-                Ok(_) => AdaptationState::Learned { generations, kept: false },
-                Err(error) => failed(error.into()),
-            },
-            Ok(true) => AdaptationState::Learned { generations, kept: true },
+        Ok(match kept {
+            Ok(kept) => {
+                if !kept {
+                    self.store.rollback(user, Some(before))?;
+                }
+                AdaptationState::Learned { generations, kept }
+            }
             Err(reason) => AdaptationState::Failed { reason },
-        }
+        })
     }
 
     /// Follows a training, and lets answers go first.
     fn on(&self, id: u64, event: Event<'_>, worked: &mut Instant) -> ControlFlow<()> {
         match event {
             Event::Period { period, .. } => self.board.set(id, |own| {
-                own.state = AdaptationState::Running { period, done: 0, steps: 0 };
+                if let AdaptationState::Running { learned, period: last, .. } = own.state {
+                    let learned = learned + u32::from(last > 0);
+                    own.state = AdaptationState::Running { learned, period, done: 0, steps: 0 };
+                }
             }),
             Event::Training { done, steps, .. } => self.board.set(id, |own| {
-                if let AdaptationState::Running { period, .. } = own.state {
-                    own.state = AdaptationState::Running { period, done, steps };
+                if let AdaptationState::Running { learned, period, .. } = own.state {
+                    own.state = AdaptationState::Running { learned, period, done, steps };
                 }
             }),
             _ => {}
@@ -344,6 +369,11 @@ impl Due {
             Ok(left) => drop(self.tried.insert(user.clone(), (left.pending, left.generation))),
             Err(_) => drop(self.tried.remove(user)),
         }
+    }
+
+    /// Lets a user be looked at again.
+    fn forget(&mut self, user: &UserId) {
+        self.tried.remove(user);
     }
 
     fn look(&mut self, learner: &Learner, policy: LearningPolicy) {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use spring_core::{
-    Base, LanguageModel, Result, Store, UserModel, UserVersion, spring_memory::UserId,
+    Base, LanguageModel, Result, Store, UserModel, UserVersion, spring_lm::AdapterHash,
+    spring_memory::UserId,
 };
 
 use crate::{cache::Cache, stats::CacheStats};
@@ -19,6 +20,8 @@ pub struct Person {
     pub model: UserModel<'static>,
     /// What it was made from; what it writes is recorded under it.
     pub version: UserVersion,
+    /// Its adapter's content.
+    pub adapter: Option<AdapterHash>,
 }
 
 /// Reads people's models from a state, and keeps those that were used lately.
@@ -80,7 +83,8 @@ impl People {
         let base = Base::Shared(self.model.clone());
         let model = UserModel::of_snapshot(base, self.store.settings(), snapshot)?;
         let bytes = size(&model);
-        let person = Arc::new(Person { model, version });
+        let adapter = model.adapter().map(AdapterHash::of);
+        let person = Arc::new(Person { model, version, adapter });
         self.ready().cache.insert(user.clone(), person.clone(), bytes);
         Ok(person)
     }

@@ -13,6 +13,7 @@ use spring_core::{
 
 use crate::{
     Event, Failure, Sink,
+    prefixes::{Prefixes, Reader, Reading},
     shared::Waiting,
     stats::{Counters, Time},
 };
@@ -25,6 +26,7 @@ pub(crate) struct Running {
     /// Since when there are any.
     held: Option<Instant>,
     texts: Vec<Text>,
+    reader: Reader,
     user: Option<UserId>,
     rows: usize,
     tokens: usize,
@@ -41,23 +43,40 @@ struct Text {
     /// `None` once it has ended.
     generation: Option<TextGeneration>,
     is_reading: bool,
+    /// What is read, once it has begun; the texts behind the first begin when that has read.
+    reading: Option<Reading>,
     last_token: Option<Instant>,
 }
 
 impl Running {
     /// Puts a request into the batch; what it waits for is then to be read.
-    pub(crate) fn begin(waiting: Waiting, session: &mut dyn Session, counters: &Counters) -> Self {
+    pub(crate) fn begin(
+        waiting: Waiting,
+        session: &mut dyn Session,
+        prefixes: &mut Prefixes,
+        counters: &Counters,
+    ) -> Self {
         let (rows, tokens, now) = (waiting.rows(), waiting.tokens(), Instant::now());
-        let Waiting { sink, texts, receipt, user, queued, place } = waiting;
+        let Waiting { sink, texts, mut receipt, user, reader, queued, place } = waiting;
         drop(place);
         counters.lock().add(Time::Queue, now - queued);
-        let text =
-            |generation| Text { generation: Some(generation), is_reading: true, last_token: None };
+        let text = |generation| Text {
+            generation: Some(generation),
+            is_reading: true,
+            reading: None,
+            last_token: None,
+        };
+        let mut texts: Vec<Text> = texts.into_iter().map(text).collect();
+        let begun = texts.first_mut().map(|text| text.begin(&reader, session, prefixes));
+        if let (Some(receipt), Some(Ok(cached))) = (&mut receipt, &begun) {
+            receipt.cached_tokens = *cached;
+        }
         let mut running = Self {
             sink,
             outbox: receipt.map(Event::Started).into_iter().collect(),
             held: None,
-            texts: texts.into_iter().map(text).collect(),
+            texts,
+            reader,
             user,
             rows,
             tokens,
@@ -67,9 +86,7 @@ impl Running {
             is_over: false,
             is_failed: false,
         };
-        let begun = running.texts.iter_mut().filter_map(|text| text.generation.as_mut());
-        let begun: Result<Vec<()>, _> = begun.map(|generation| generation.begin(session)).collect();
-        if let Err(error) = begun {
+        if let Some(Err(error)) = begun {
             running.fail(error.into(), session);
         }
         running.flush();
@@ -120,17 +137,40 @@ impl Running {
     }
 
     /// Reads the next part of a context.
-    pub(crate) fn read_on(&mut self, session: &mut dyn Session, counters: &Counters) {
+    pub(crate) fn read_on(
+        &mut self,
+        session: &mut dyn Session,
+        prefixes: &mut Prefixes,
+        counters: &Counters,
+    ) {
         let Some(text) = self.texts.iter_mut().find(|text| text.is_reading) else { return };
-        let Some(generation) = &mut text.generation else { return };
-        match generation.read_on(session) {
-            Ok(false) => {}
-            Ok(true) => {
-                text.is_reading = false;
-                counters.lock().stats.prompt_tokens += generation.prompt_tokens() as u64;
-            }
-            Err(error) => self.fail(error.into(), session),
+        let has_read = match text.read_on(session, prefixes, counters) {
+            Ok(true) => self.begin_others(session, prefixes),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = has_read {
+            self.fail(error.into(), session);
         }
+    }
+
+    /// Once the first text has read: the others take copies of its rows, or read themselves where
+    /// the session makes none.
+    fn begin_others(
+        &mut self,
+        session: &mut dyn Session,
+        prefixes: &mut Prefixes,
+    ) -> spring_core::Result<()> {
+        let Some((first, others)) = self.texts.split_first_mut() else { return Ok(()) };
+        let Some(first) = &first.generation else { return Ok(()) };
+        for text in others.iter_mut().filter(|text| text.is_reading && text.reading.is_none()) {
+            let Some(generation) = &mut text.generation else { continue };
+            match generation.fork_from(first, session)? {
+                true => text.is_reading = false,
+                false => drop(text.begin(&self.reader, session, prefixes)?),
+            }
+        }
+        Ok(())
     }
 
     /// Chooses the next token of every text that can have one, and adds what the rows are to append
@@ -290,6 +330,43 @@ impl Running {
             }
         }
         self.held = None;
+    }
+}
+
+impl Text {
+    /// Puts its rows into the batch; gives how many tokens of the prompt need not be read.
+    fn begin(
+        &mut self,
+        reader: &Reader,
+        session: &mut dyn Session,
+        prefixes: &mut Prefixes,
+    ) -> spring_core::Result<usize> {
+        let Some(generation) = &mut self.generation else { return Ok(0) };
+        generation.begin(session)?;
+        let reading = prefixes.begin(reader, generation, session)?;
+        let cached = reading.cached_tokens();
+        self.reading = Some(reading);
+        Ok(cached)
+    }
+
+    /// Reads the next part of a context; says whether that was the last.
+    fn read_on(
+        &mut self,
+        session: &mut dyn Session,
+        prefixes: &mut Prefixes,
+        counters: &Counters,
+    ) -> spring_core::Result<bool> {
+        let (Some(generation), Some(reading)) = (&mut self.generation, &mut self.reading) else {
+            return Ok(false);
+        };
+        let has_read = generation.read_on(session)?;
+        prefixes.keep(reading, generation, session);
+        if has_read {
+            self.is_reading = false;
+            let read = generation.prompt_tokens() - reading.all_cached_tokens();
+            counters.lock().stats.prompt_tokens += read as u64;
+        }
+        Ok(has_read)
     }
 }
 

@@ -17,6 +17,7 @@ use spring_core::{
 
 use crate::{
     EngineConfig, Event, Failure,
+    prefixes::{Owner, Prefixes},
     running::Running,
     shared::{Inbox, Shared, Waiting},
 };
@@ -28,6 +29,7 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(crate) struct Scheduler {
     model: Arc<dyn LanguageModel>,
     session: Box<dyn Session>,
+    prefixes: Prefixes,
     shared: Arc<Shared>,
     rows: usize,
     tokens: usize,
@@ -47,6 +49,7 @@ impl Scheduler {
         Self {
             model,
             session,
+            prefixes: Prefixes::new(config.prefixes),
             shared,
             rows: config.rows,
             tokens: config.tokens,
@@ -98,6 +101,9 @@ impl Scheduler {
             let gone = inbox.queue.take_unless(|waiting| !waiting.sink.is_gone());
             shared.counters.lock().stats.cancelled += gone.len() as u64;
             drop(gone);
+            for user in std::mem::take(&mut inbox.renewed) {
+                self.prefixes.forget(&Owner::User(user));
+            }
             self.remove_users(&mut inbox);
             if inbox.drain.is_some_and(|until| Instant::now() >= until) {
                 drop(inbox);
@@ -109,7 +115,8 @@ impl Scheduler {
                     break;
                 }
                 let Some(next) = inbox.queue.pop() else { break };
-                let running = Running::begin(next, &mut *self.session, &shared.counters);
+                let (session, prefixes) = (&mut *self.session, &mut self.prefixes);
+                let running = Running::begin(next, session, prefixes, &shared.counters);
                 self.running.push(running);
             }
             self.tell_stats();
@@ -159,6 +166,7 @@ impl Scheduler {
                 running.fail(failure(), &mut *self.session);
                 ended += 1;
             }
+            self.prefixes.forget(&Owner::User(user.clone()));
             // Whoever asked may have gone.
             let _ = told.send(ended);
         }
@@ -195,7 +203,8 @@ impl Scheduler {
         let turns = (0..count).map(|i| (self.next_reader + i) % count);
         let Some(at) = turns.into_iter().find(|i| self.running[*i].is_reading()) else { return };
         self.next_reader = at + 1;
-        self.running[at].read_on(&mut *self.session, &self.shared.counters);
+        let (session, counters) = (&mut *self.session, &self.shared.counters);
+        self.running[at].read_on(session, &mut self.prefixes, counters);
     }
 
     /// Writes one token of every text that can have one.
@@ -243,6 +252,7 @@ impl Scheduler {
 
     fn tell_stats(&self) {
         let mut counted = self.shared.counters.lock();
+        counted.stats.prefixes = self.prefixes.stats();
         counted.stats.running = self.running.len();
         counted.stats.rows = self.running.iter().map(Running::rows).sum();
         counted.stats.tokens = [self.running.iter().map(Running::tokens).sum(), self.tokens];

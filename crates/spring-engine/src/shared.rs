@@ -9,6 +9,7 @@ use spring_core::{TextGeneration, spring_memory::UserId};
 
 use crate::{
     Receipt, Sink,
+    prefixes::Reader,
     queue::{FairQueue, Place, Places},
     stats::Counters,
 };
@@ -20,6 +21,7 @@ pub(crate) struct Waiting {
     /// There once the texts are.
     pub(crate) receipt: Option<Box<Receipt>>,
     pub(crate) user: Option<UserId>,
+    pub(crate) reader: Reader,
     pub(crate) queued: Instant,
     /// Given back when it leaves the queue.
     pub(crate) place: Place,
@@ -45,6 +47,8 @@ pub(crate) struct Inbox {
     pub(crate) removals: Vec<(UserId, SyncSender<usize>)>,
     /// Counts those, so that a request that was being made ready meanwhile looks again.
     pub(crate) removed: u64,
+    /// Users of whom there is a new generation: what is kept of the one before is of no use.
+    pub(crate) renewed: Vec<UserId>,
     /// From when on nothing is written any more, once the engine is to end.
     pub(crate) drain: Option<Instant>,
     /// The scheduler has ended.

@@ -76,6 +76,22 @@ pub struct CacheStats {
     pub bytes: u64,
 }
 
+/// The cache of keys and values of what contexts began with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PrefixStats {
+    /// Tokens of contexts that it was asked for.
+    pub queried: u64,
+    /// Those of them that it had, and that were not read again.
+    pub hit: u64,
+    /// Parts of contexts that went to make room.
+    pub evicted: u64,
+    /// Parts of contexts that are kept.
+    pub parts: usize,
+    /// Bytes that they take.
+    pub bytes: u64,
+}
+
 /// What an engine has done since it started, and what it is doing.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -98,7 +114,8 @@ pub struct Stats {
     pub failed: u64,
     /// Texts that were written to their end.
     pub texts: Endings,
-    /// Tokens of contexts that were read, retrieved texts and the second branch's prompt included.
+    /// Tokens of contexts that were read, retrieved texts and the second branch's prompt included,
+    /// what the cache had and what several texts share not.
     pub prompt_tokens: u64,
     /// Tokens that were written.
     pub generated_tokens: u64,
@@ -118,6 +135,8 @@ pub struct Stats {
     pub whole_time: Histogram,
     /// People's models.
     pub cache: CacheStats,
+    /// What contexts began with.
+    pub prefixes: PrefixStats,
     /// Adaptations that ended well.
     pub adaptations: u64,
     /// Adaptations that failed.
@@ -146,6 +165,7 @@ impl Stats {
             decode_time: Histogram::new(LONG),
             whole_time: Histogram::new(LONG),
             cache: CacheStats::default(),
+            prefixes: PrefixStats::default(),
             adaptations: 0,
             failed_adaptations: 0,
         }

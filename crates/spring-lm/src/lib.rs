@@ -49,7 +49,7 @@ pub use parts::Parts;
 pub use projection::Projection;
 pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
-pub use session::{RowId, Session};
+pub use session::{ContextPart, RowId, Session};
 pub use tensor_names::{canonical, is_vision};
 pub use train::{AdaptOutcome, TrainConfig, TrainRequest, TrainStep};
 pub use weights::Weights;

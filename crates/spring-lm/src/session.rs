@@ -1,6 +1,6 @@
 //! Decoding as its users see it: rows that join and leave at any time.
 
-use std::{fmt, sync::Arc};
+use std::{any::Any, fmt, sync::Arc};
 
 use crate::{Adapter, ModelError, Result};
 
@@ -11,6 +11,37 @@ pub struct RowId(pub u64);
 impl fmt::Display for RowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "row {}", self.0)
+    }
+}
+
+/// Keys and values of a part of a context that a row has read, for rows that begin alike. A clone
+/// is the same part.
+#[derive(Clone)]
+pub struct ContextPart {
+    numbers: Arc<dyn Any + Send + Sync>,
+    bytes: u64,
+}
+
+impl ContextPart {
+    /// What a session keeps of a part, and how many bytes it takes.
+    pub fn new(numbers: impl Any + Send + Sync, bytes: u64) -> Self {
+        Self { numbers: Arc::new(numbers), bytes }
+    }
+
+    /// What the session kept, if it is of this type.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.numbers.downcast_ref()
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for ContextPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContextPart").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
@@ -64,9 +95,6 @@ pub trait Session: Send {
     /// New rows for the branches of one answer: each reads its context and has room for `room` more
     /// tokens.
     ///
-    /// A session may read them as the rows of one batch. Their numbers may then differ by rounding
-    /// from those of rows that join alone, but depend on no row outside the answer.
-    ///
     /// # Errors
     ///
     /// As [`join`](Self::join); then none of them stays.
@@ -116,6 +144,43 @@ pub trait Session: Send {
     fn read_on(&mut self, row: RowId) -> Result<usize> {
         let _ = row;
         Ok(0)
+    }
+
+    /// How many tokens of a context make a [`part`](Self::part). By default this session gives
+    /// none.
+    fn part_length(&self) -> Option<usize> {
+        None
+    }
+
+    /// A copy of the keys and values of one part of the context that a row has read, counted from
+    /// 0. `None` if it has not read that part, or not as other rows do.
+    fn part(&self, row: RowId, index: usize) -> Option<ContextPart> {
+        let _ = (row, index);
+        None
+    }
+
+    /// Lets a row that is to read a context begin behind the first parts of it. What it gives then
+    /// is, to the last bit on the CPU, what it gives if it reads them, so long as the parts are of
+    /// the same tokens under the same adapter of the same model.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such row, it has read something, nothing of its context would be left to
+    /// read, or the parts are not of such a session; the row is as before.
+    fn begin_behind(&mut self, row: RowId, parts: &[ContextPart]) -> Result<()> {
+        let _ = parts;
+        Err(ModelError::Sequence(format!("{row} is of a session that keeps no parts of contexts")))
+    }
+
+    /// A new row that has read what this one has, with a copy of its numbers and as much room.
+    /// `None` from a session that cannot, as by default.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such row, or it has some of its context to read first.
+    fn fork(&mut self, row: RowId) -> Result<Option<RowId>> {
+        let _ = row;
+        Ok(None)
     }
 
     /// Ends a row and frees its memory. A row that is not there is none to end.

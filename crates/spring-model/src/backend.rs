@@ -330,24 +330,20 @@ impl<B: ModelBackend> CachedPart<'_, B> {
 }
 
 /// The keys that each query sees: always one range of columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Visible {
     /// Column of the first query.
     pub start: usize,
-    /// Padding columns at the left end of each row; empty if no row has any.
-    pub pads: Vec<usize>,
     /// How many columns a query sees, itself included.
     pub window: Option<usize>,
 }
 
 impl Visible {
-    /// Columns that a query of a row sees. A padding query sees itself alone: a row with nothing
-    /// allowed would be NaN.
-    pub fn columns(&self, row: usize, query: usize) -> Range<usize> {
+    /// Columns that a query sees.
+    pub fn columns(&self, query: usize) -> Range<usize> {
         let column = self.start + query;
-        let pad = self.pads.get(row).copied().unwrap_or(0);
-        let first = self.window.map_or(0, |window| (column + 1).saturating_sub(window)).max(pad);
+        let first = self.window.map_or(0, |window| (column + 1).saturating_sub(window));
         first.min(column)..column + 1
     }
 }

@@ -1,5 +1,7 @@
 //! Keys and values of the tokens that one row has seen, written in place.
 
+use std::ops::Range;
+
 use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
 
 use crate::{ModelBackend, ModelConfig, backend::Visible};
@@ -7,15 +9,13 @@ use crate::{ModelBackend, ModelConfig, backend::Visible};
 /// Columns are reserved in multiples of this.
 const COLUMNS: usize = 64;
 
-/// The cache of one row: it has the row's own start and length, so that rows of any length can be
-/// decoded together.
+/// The cache of one row: it has the row's own length, so that rows of any length can be decoded
+/// together.
 #[derive(Debug)]
 pub(crate) struct RowCache<B: Backend> {
     layers: Vec<LayerCache<B>>,
     kv_heads: usize,
     head_dim: usize,
-    /// Columns at the left end that no token sees: rows of one batch end in the same column.
-    pad: usize,
     len: usize,
     /// Columns that there is memory for.
     reserved: usize,
@@ -38,27 +38,20 @@ impl<B: ModelBackend> RowCache<B> {
             layers: (0..config.num_layers).map(|_| LayerCache { tensors: None }).collect(),
             kv_heads: config.num_kv_heads,
             head_dim: config.head_dim,
-            pad: 0,
             len: 0,
             reserved: 0,
             limit,
         }
     }
 
-    /// The same cache behind `pad` columns of padding, which are still to be filled.
-    pub(crate) fn padded(self, pad: usize) -> Self {
-        Self { pad, limit: self.limit + pad, ..self }
+    /// Columns that are filled.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
-    /// Takes this many columns of padding for filled; no token sees them.
-    pub(crate) fn skip(&mut self, columns: usize) {
-        self.len += columns;
-    }
-
-    /// Positions of the next `length` columns; padding counts as position 0.
-    pub(crate) fn positions(&self, length: usize) -> impl Iterator<Item = usize> {
-        let pad = self.pad;
-        (self.len..self.len + length).map(move |column| column.saturating_sub(pad))
+    /// Positions of the next `length` columns.
+    pub(crate) fn positions(&self, length: usize) -> Range<usize> {
+        self.len..self.len + length
     }
 
     /// Columns still free.
@@ -90,11 +83,35 @@ impl<B: ModelBackend> RowCache<B> {
         self.layers.get_mut(layer)
     }
 
-    /// The columns that the next queries may see: no padding, nothing later, and nothing that a
-    /// window leaves behind.
+    /// The columns that the next queries may see: nothing later, and nothing that a window leaves
+    /// behind.
     pub(crate) fn visible(&self, window: Option<usize>) -> Visible {
-        let pads = if self.pad > 0 { vec![self.pad] } else { Vec::new() };
-        Visible { start: self.len, pads, window }
+        Visible { start: self.len, window }
+    }
+
+    /// A copy of some filled columns.
+    pub(crate) fn copy(&self, columns: Range<usize>, device: &B::Device) -> Columns<B> {
+        let shape = [1, self.kv_heads, columns.len(), self.head_dim];
+        let copy = |layer: &LayerCache<B>| layer.copy(columns.clone(), shape, device);
+        Columns { layers: self.layers.iter().filter_map(copy).collect(), length: columns.len() }
+    }
+
+    /// Fills the next columns with copies. There must be room for them.
+    pub(crate) fn append(&mut self, columns: &Columns<B>, device: &B::Device) {
+        self.reserve(columns.length, device);
+        for (layer, [keys, values]) in self.layers.iter_mut().zip(&columns.layers) {
+            let [keys, values] = [keys, values].map(|x| x.clone().swap_dims(1, 2));
+            layer.write(keys, values, self.len);
+        }
+        self.len += columns.length;
+    }
+
+    /// The same columns in memory of their own.
+    pub(crate) fn fork(&self, device: &B::Device) -> Self {
+        let shape = [1, self.kv_heads, self.reserved, self.head_dim];
+        let copy =
+            |layer: &LayerCache<B>| LayerCache { tensors: layer.copy(0..self.len, shape, device) };
+        Self { layers: self.layers.iter().map(copy).collect(), ..*self }
     }
 
     /// The same for the next `length` columns as a tensor, true where a query may not look.
@@ -109,28 +126,59 @@ impl<B: ModelBackend> RowCache<B> {
         device: &B::Device,
     ) -> Option<Tensor<B, 5, Bool>> {
         let keys = self.len + length;
-        if (0..length).all(|query| visible.columns(0, query) == (0..keys)) {
+        if (0..length).all(|query| visible.columns(query) == (0..keys)) {
             return None;
         }
         let mut forbidden = Vec::with_capacity(length * keys);
         for query in 0..length {
-            let seen = visible.columns(0, query);
+            let seen = visible.columns(query);
             forbidden.extend((0..keys).map(|key| !seen.contains(&key)));
         }
         Some(Tensor::from_data(TensorData::new(forbidden, [1, 1, 1, length, keys]), device))
     }
 }
 
+/// Columns of every layer, copied out of a cache: they do not change.
+#[derive(Debug)]
+pub(crate) struct Columns<B: Backend> {
+    /// Keys and values, `[1, kv_heads, length, head_dim]`.
+    layers: Vec<[Tensor<B, 4>; 2]>,
+    length: usize,
+}
+
+impl<B: Backend> Columns<B> {
+    /// How many there are.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Bytes of their numbers.
+    pub(crate) fn bytes(&self) -> u64 {
+        let numbers = self.layers.iter().flatten().map(|tensor| tensor.shape().num_elements());
+        (numbers.sum::<usize>() * size_of::<f32>()) as u64
+    }
+}
+
 impl<B: ModelBackend> LayerCache<B> {
+    /// Copies columns to the beginning of new tensors; `None` before the first token.
+    fn copy(
+        &self,
+        columns: Range<usize>,
+        shape: [usize; 4],
+        device: &B::Device,
+    ) -> Option<[Tensor<B, 4>; 2]> {
+        let copy = |from: &Tensor<B, 4>| {
+            let columns = from.clone().slice_dim(2, columns.clone()).swap_dims(1, 2);
+            B::write_columns(Tensor::zeros(shape, device), columns, 0)
+        };
+        self.tensors.as_ref().map(|tensors| tensors.each_ref().map(copy))
+    }
+
     /// Moves the first `len` columns into larger tensors.
     fn grow(&mut self, len: usize, shape: [usize; 4], device: &B::Device) {
         let new = || Tensor::zeros(shape, device);
-        self.tensors = Some(match self.tensors.take() {
-            Some(old) if len > 0 => {
-                old.map(|old| B::write_columns(new(), old.slice_dim(2, 0..len).swap_dims(1, 2), 0))
-            }
-            _ => [new(), new()],
-        });
+        let grown = if len > 0 { self.copy(0..len, shape, device) } else { None };
+        self.tensors = Some(grown.unwrap_or_else(|| [new(), new()]));
     }
 
     /// Writes the columns from `start` on in place and gives all columns so far.

@@ -36,10 +36,10 @@ pub use pretrain::{AnyPretrainer, PretrainConfig, PretrainStart, Pretrainer};
 pub use session::DecodingSession;
 // What a user of this crate gives and gets.
 pub use spring_lm::{
-    Activation, AdaptOutcome, Adapter, AdapterHash, Branch, BranchVisitor, Decode, Detokenizer,
-    Embed, LanguageModel, LayerKind, LoraConfig, LoraPair, Message, ModelConfig, ModelError,
-    ModelFiles, ModelInfo, Projection, Result, Role, RowId, Score, ScoreRow, Sequence, Session,
-    Tokenize, Tokenizer, Train, TrainConfig, TrainRequest, TrainStep,
+    Activation, AdaptOutcome, Adapter, AdapterHash, Branch, BranchVisitor, ContextPart, Decode,
+    Detokenizer, Embed, LanguageModel, LayerKind, LoraConfig, LoraPair, Message, ModelConfig,
+    ModelError, ModelFiles, ModelInfo, Projection, Result, Role, RowId, Score, ScoreRow, Sequence,
+    Session, Tokenize, Tokenizer, Train, TrainConfig, TrainRequest, TrainStep,
 };
 pub use transformer::Transformer;
 pub use workers::Workers;

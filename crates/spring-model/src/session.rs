@@ -9,8 +9,11 @@ use std::{
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use crate::{
-    Adapter, CausalLm, Lora, ModelBackend, ModelError, Result, RowId, Session, cache::RowCache,
-    lora::LoraRows, to_host::to_host, transformer::CachedRow,
+    Adapter, CausalLm, ContextPart, Lora, ModelBackend, ModelError, Result, RowId, Session,
+    cache::{Columns, RowCache},
+    lora::LoraRows,
+    to_host::to_host,
+    transformer::CachedRow,
 };
 
 /// A [`Session`] on a model of this crate.
@@ -31,6 +34,9 @@ struct Row<B: Backend> {
     cache: RowCache<B>,
     /// What the row began with and has not read yet.
     unread: VecDeque<u32>,
+    /// Its first columns, as far as they were read as any other row reads them: in whole parts from
+    /// the beginning.
+    whole: usize,
     /// The pass that read the row's last token, and where in it the row's numbers are.
     log_probs: Option<(Arc<Vec<f32>>, Range<usize>)>,
 }
@@ -67,15 +73,21 @@ fn check_read<B: ModelBackend>(id: RowId, row: &Row<B>) -> Result<()> {
     }
 }
 
+/// Tokens of a part of a context that other rows can begin with, at most. Where a row's numbers are
+/// the same to the last bit, a pass reads no more than one part.
+const PART: usize = 128;
+
 impl<B: ModelBackend> DecodingSession<B> {
-    /// A row that begins with a context, behind `pad` columns of padding: what it gives is, to the
-    /// last bit on the CPU, what it gives as a row of a padded batch of such parts.
-    fn begin_padded(
+    fn part_tokens(&self) -> usize {
+        self.model.context_at_once().min(PART)
+    }
+
+    /// A row that is to read a context.
+    fn begin(
         &mut self,
         context: &[u32],
         adapter: Option<&Arc<Adapter>>,
         room: usize,
-        pad: usize,
     ) -> Result<RowId> {
         if context.is_empty() {
             let reason = "decoding needs a context of at least one token";
@@ -85,14 +97,21 @@ impl<B: ModelBackend> DecodingSession<B> {
         let capacity = context.len().saturating_add(room);
         let id = self.open(adapter.cloned(), capacity)?;
         if let Some(row) = self.rows.get_mut(&id) {
-            // No token sees padding. Whole parts of it need not be computed; where it shares a part
-            // with the context, products have its shape.
-            let shared = pad % self.model.context_at_once();
-            row.cache = RowCache::new(&self.model.config, capacity).padded(pad);
-            row.cache.skip(pad - shared);
-            row.unread = std::iter::repeat_n(0, shared).chain(context.iter().copied()).collect();
+            row.unread = context.iter().copied().collect();
         }
         Ok(id)
+    }
+
+    /// Reads one part of what is known.
+    fn read_part(&mut self, id: RowId, part: &[u32], wants_log_probs: bool) -> Result<()> {
+        self.run(vec![(id, part)], wants_log_probs)?;
+        let part_tokens = self.part_tokens();
+        if let Some(row) = self.rows.get_mut(&id)
+            && row.whole + part.len() == row.cache.len()
+        {
+            row.whole += part.len() - part.len() % part_tokens;
+        }
+        Ok(())
     }
 
     /// Runs one pass over some rows, each with its tokens.
@@ -161,7 +180,8 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         let id = RowId(self.next);
         self.next += 1;
         let cache = RowCache::new(&self.model.config, capacity);
-        self.rows.insert(id, Row { lora, cache, unread: VecDeque::new(), log_probs: None });
+        let row = Row { lora, cache, unread: VecDeque::new(), whole: 0, log_probs: None };
+        self.rows.insert(id, row);
         Ok(id)
     }
 
@@ -174,7 +194,7 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         // Attention of a part holds [part, context] and not [context, context].
         let mut parts = tokens.chunks(self.model.context_at_once()).peekable();
         while let Some(part) = parts.next() {
-            self.run(vec![(row, part)], parts.peek().is_none())?;
+            self.read_part(row, part, parts.peek().is_none())?;
         }
         Ok(())
     }
@@ -208,10 +228,9 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         adapter: Option<&Arc<Adapter>>,
         room: usize,
     ) -> Result<Vec<RowId>> {
-        let longest = contexts.iter().map(|context| context.len()).max().unwrap_or(0);
         let mut rows = Vec::with_capacity(contexts.len());
         for context in contexts {
-            match self.begin_padded(context, adapter, room, longest - context.len()) {
+            match self.begin(context, adapter, room) {
                 Ok(row) => rows.push(row),
                 Err(error) => {
                     rows.into_iter().for_each(|row| self.leave(row));
@@ -230,9 +249,63 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         let part: Vec<u32> = own.unread.drain(..at_once.min(own.unread.len())).collect();
         let left = own.unread.len();
         if !part.is_empty() {
-            self.run(vec![(row, &part)], left == 0)?;
+            self.read_part(row, &part, left == 0)?;
         }
         Ok(left)
+    }
+
+    fn part_length(&self) -> Option<usize> {
+        Some(self.part_tokens())
+    }
+
+    fn part(&self, row: RowId, index: usize) -> Option<ContextPart> {
+        let length = self.part_tokens();
+        let row = self.rows.get(&row)?;
+        let columns = index.checked_mul(length)?..index.checked_add(1)?.checked_mul(length)?;
+        if columns.end > row.whole {
+            return None;
+        }
+        let columns = row.cache.copy(columns, &self.model.device);
+        let bytes = columns.bytes();
+        Some(ContextPart::new(columns, bytes))
+    }
+
+    fn begin_behind(&mut self, row: RowId, parts: &[ContextPart]) -> Result<()> {
+        let length = self.part_tokens();
+        let own = self.rows.get_mut(&row).ok_or_else(|| unknown(row))?;
+        let tokens = parts.len().saturating_mul(length);
+        let refused = |reason: &str| Err(ModelError::Sequence(format!("{row} {reason}")));
+        if own.cache.len() > 0 || own.unread.len() <= tokens {
+            return refused(
+                "can begin behind less than its context, and before it reads any of it",
+            );
+        }
+        let columns: Vec<&Columns<B>> = parts.iter().filter_map(ContextPart::get).collect();
+        if columns.len() < parts.len() || columns.iter().any(|part| part.length() != length) {
+            return refused("was given parts of another session's contexts");
+        }
+        // All of it at once, so that nothing is copied when it grows.
+        own.cache.reserve(own.unread.len(), &self.model.device);
+        columns.into_iter().for_each(|part| own.cache.append(part, &self.model.device));
+        own.unread.drain(..tokens);
+        own.whole = tokens;
+        Ok(())
+    }
+
+    fn fork(&mut self, row: RowId) -> Result<Option<RowId>> {
+        let own = self.rows.get(&row).ok_or_else(|| unknown(row))?;
+        check_read(row, own)?;
+        let fork = Row {
+            lora: own.lora.clone(),
+            cache: own.cache.fork(&self.model.device),
+            unread: VecDeque::new(),
+            whole: own.whole,
+            log_probs: own.log_probs.clone(),
+        };
+        let id = RowId(self.next);
+        self.next += 1;
+        self.rows.insert(id, fork);
+        Ok(Some(id))
     }
 
     fn leave(&mut self, row: RowId) {

@@ -393,8 +393,7 @@ impl<B: ModelBackend> Transformer<B> {
                 }
                 self.for_all_heads(forbidden.reshape([1, 1, 1, length, length]), rows)
             });
-            let mask =
-                Mask { visible: Visible { start: 0, pads: Vec::new(), window }, tensor: mask };
+            let mask = Mask { visible: Visible { start: 0, window }, tensor: mask };
             self.view(kind, [1, length], &positions, vec![mask], device)
         };
         Pass { lora, rows, length, parts: Vec::new(), of: Rows::Batch, views: self.views(view) }

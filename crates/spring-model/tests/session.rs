@@ -208,7 +208,7 @@ fn a_row_is_the_same_in_any_company_and_for_any_number_of_threads() {
     }
 }
 
-/// The branches of one answer know each other, and nobody else.
+/// The branches of one answer are rows like any other.
 #[test]
 fn branches_that_join_together_are_the_same_in_any_company() {
     let model = Arc::new(fixture("parity/gemma3"));
@@ -235,13 +235,10 @@ fn branches_that_join_together_are_the_same_in_any_company() {
     let all_bits = |seen: &[Vec<f32>]| seen.iter().map(|x| bits(x)).collect::<Vec<_>>();
     assert_eq!(all_bits(&alone), all_bits(&beside));
 
-    // Padding shows in rounding alone.
     let mut session = model.session();
     let row = session.join(contexts[0], Some(adapters[1].clone()), 3).unwrap();
     for (i, token) in [20, 30, 40].into_iter().enumerate() {
-        let own = session.log_probs(row).unwrap();
-        let off = own.iter().zip(&alone[2 * i]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(off < 1e-4, "{off}");
+        assert_eq!(bits(session.log_probs(row).unwrap()), bits(&alone[2 * i]));
         session.step(&[(row, token)]).unwrap();
     }
     assert!(session.join_branches(&[&[1], &[]], None, 1).is_err());
@@ -250,7 +247,7 @@ fn branches_that_join_together_are_the_same_in_any_company() {
     assert!(session.step(&[(row, 1)]).is_err());
 }
 
-/// Long contexts, whose parts others' steps come between, and padding that fills whole parts.
+/// Long contexts, whose parts others' steps come between.
 #[test]
 fn a_context_that_is_read_between_others_steps_is_the_same() {
     let model = Arc::new(fixture("tiny-llama").with_tokens_at_once(16));
@@ -288,11 +285,108 @@ fn a_context_that_is_read_between_others_steps_is_the_same() {
         }
         assert_eq!(session.read_on(*row).unwrap(), 0);
     }
-    // Of the 68 columns of padding 4 are in a part with tokens, the others are not computed.
     assert_eq!(parts, 1 + 5);
     assert_eq!(follow(&mut session, &rows), expected);
     session.leave(rows[0]);
     assert!(session.read_on(rows[0]).is_err());
+}
+
+/// What a row gives for some tokens, and then for these.
+fn follow(session: &mut DecodingSession<Flex>, row: RowId) -> Vec<Vec<u32>> {
+    let next = |token| {
+        let seen = bits(session.log_probs(row).unwrap());
+        session.step(&[(row, token)]).unwrap();
+        seen
+    };
+    [20, 30, 40, 25].into_iter().map(next).collect()
+}
+
+/// Also with windows, norms of heads, and products that are shared between threads.
+#[test]
+fn a_row_that_begins_behind_kept_parts_or_is_a_fork_gives_the_same_bits() {
+    type Make = fn() -> CausalLm<Flex>;
+    let models: [(&str, Make); 5] = [
+        ("tiny-llama", || fixture("tiny-llama")),
+        ("gemma3", || fixture("parity/gemma3")),
+        ("qwen3", || fixture("parity/qwen3")),
+        ("wide", wide),
+        ("quantised", quantised),
+    ];
+    for ((name, load), threads) in models.into_iter().zip([1, 2, 7, 2, 1]) {
+        let model = load().with_tokens_at_once(16).with_workers(Workers::new(threads));
+        let model = Arc::new(model);
+        let adapter = adapters(&model)[1].clone();
+        let context: Vec<u32> = (0..90).map(|i| 3 + (i * 7) % 50).collect();
+        let longer: Vec<u32> = context[..70].iter().copied().chain(3..40).collect();
+        let expected: Vec<_> = [&context, &longer]
+            .map(|context| {
+                let mut session = model.session();
+                let row = session.join(context, Some(adapter.clone()), 4).unwrap();
+                follow(&mut session, row)
+            })
+            .to_vec();
+
+        let mut session = model.session();
+        let part_length = session.part_length().unwrap();
+        assert_eq!(part_length, 16);
+        let first = session.join(&context, Some(adapter.clone()), 4).unwrap();
+        let fork = session.fork(first).unwrap().unwrap();
+        let parts: Vec<_> = (0..).map_while(|i| session.part(first, i)).collect();
+        assert_eq!(parts.len(), 90 / 16, "{name}");
+        assert!(parts[0].bytes() > 0 && parts.iter().all(|p| p.bytes() == parts[0].bytes()));
+        assert_eq!(follow(&mut session, first), expected[0], "{name}: parts are copies");
+        session.leave(first);
+        assert_eq!(follow(&mut session, fork), expected[0], "{name}: a fork");
+        let room = session.step(&[(fork, 5)]);
+        assert!(room.is_err(), "a fork has no more room than the row that it is of");
+
+        for (context, expected) in [(&context, &expected[0]), (&longer, &expected[1])] {
+            // Both begin with the same 70 tokens.
+            for count in 1..=70 / part_length {
+                let contexts: [&[u32]; 1] = [context];
+                let row = session.begin_branches(&contexts, Some(&adapter), 4).unwrap()[0];
+                session.begin_behind(row, &parts[..count]).unwrap();
+                while session.read_on(row).unwrap() > 0 {}
+                // What was read behind them is what others can begin with, too.
+                assert!(session.part(row, context.len() / 16 - 1).is_some());
+                assert!(session.part(row, context.len() / 16).is_none());
+                assert_eq!(follow(&mut session, row), *expected, "{name} behind {count}");
+                session.leave(row);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_a_row_that_has_read_nothing_begins_behind_parts() {
+    let model = Arc::new(fixture("tiny-llama").with_tokens_at_once(8));
+    let mut session = model.session();
+    let context: Vec<u32> = (3..35).collect();
+    let row = session.join(&context, None, 1).unwrap();
+    let parts: Vec<_> = (0..4).map(|i| session.part(row, i).unwrap()).collect();
+    assert!(session.begin_behind(row, &parts[..1]).is_err(), "it has read its context");
+    assert!(session.begin_behind(RowId(99), &parts[..1]).is_err());
+    let new = session.begin_branches(&[&context[..]], None, 1).unwrap()[0];
+    assert!(session.begin_behind(new, &parts).is_err(), "nothing would be left to read");
+    assert!(session.fork(new).is_err(), "it has not read its context");
+    assert!(session.part(new, 0).is_none());
+    let foreign = spring_model::ContextPart::new("something else", 1);
+    assert!(session.begin_behind(new, &[foreign]).is_err());
+    let other = Arc::new(fixture("tiny-llama").with_tokens_at_once(16));
+    let mut other = other.session();
+    let long = other.join(&context, None, 1).unwrap();
+    let part = other.part(long, 0).unwrap();
+    assert!(session.begin_behind(new, &[part]).is_err(), "a part of another length");
+    session.begin_behind(new, &parts[..3]).unwrap();
+    assert_eq!(session.read_on(new).unwrap(), 0);
+
+    // What was read in odd pieces is no part that another row would read.
+    let odd = session.open(None, 40).unwrap();
+    session.read(odd, &context[..8]).unwrap();
+    session.read(odd, &context[8..11]).unwrap();
+    session.read(odd, &context[11..]).unwrap();
+    assert!(session.part(odd, 0).is_some());
+    assert!(session.part(odd, 1).is_none());
 }
 
 #[test]

@@ -264,7 +264,7 @@ fn of_models(out: &mut String, models: &BTreeMap<String, OfModel>) {
 
 fn engine(out: &mut String, model: &str, stats: &Stats) {
     let labels = format!("model_name=\"{}\"", escape(model));
-    let rows: [(&str, &str, &str, f64); 14] = [
+    let rows: [(&str, &str, &str, f64); 13] = [
         ("spring_num_requests_running", "gauge", "Answers being written.", stats.running as f64),
         ("spring_num_requests_waiting", "gauge", "Answers that wait.", stats.waiting as f64),
         (
@@ -284,6 +284,12 @@ fn engine(out: &mut String, model: &str, stats: &Stats) {
             "counter",
             "Prompt tokens found there.",
             stats.prefix_cache_hits as f64,
+        ),
+        (
+            "spring_prefix_cache_bytes",
+            "gauge",
+            "Bytes of the prefix cache.",
+            stats.prefix_cache_bytes as f64,
         ),
         ("spring_adapters_loaded", "gauge", "Adapters in memory.", stats.adapters_loaded as f64),
         ("spring_adapter_bytes", "gauge", "Their bytes.", stats.adapter_bytes as f64),
@@ -312,13 +318,6 @@ fn engine(out: &mut String, model: &str, stats: &Stats) {
             "Adaptations that failed.",
             stats.adaptations_failed as f64,
         ),
-        (
-            "spring_pending_interactions",
-            "gauge",
-            "Texts that wait to be learned.",
-            stats.pending_interactions as f64,
-        ),
-        ("spring_users", "gauge", "Users in the state.", stats.users as f64),
     ];
     for (name, kind, help, value) in rows {
         one(out, name, kind, help, &labels, value);

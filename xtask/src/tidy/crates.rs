@@ -39,7 +39,7 @@ const LAYERS: &[Layer] = &[
     layer("spring-metrics", &["spring-numerics"]),
     layer("spring-store", LEAVES),
     layer("spring-core", CORE).tests_use(&["spring-model"]),
-    layer("spring-engine", &["spring-core"]).tests_use(&["spring-model"]),
+    layer("spring-engine", &["spring-numerics", "spring-core"]).tests_use(&["spring-model"]),
     layer("spring-data", &["spring-numerics", "spring-memory"]),
     layer("spring-eval", EVAL).tests_use(&["spring-model"]),
     layer("spring-report", REPORT).tests_use(&["spring-model"]),

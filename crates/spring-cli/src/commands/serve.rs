@@ -30,6 +30,7 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         rows: command.rows.into(),
         choices: usize::from(command.rows / 2).min(16),
         cache: u64::from(command.cache) << 20,
+        prefixes: u64::from(command.prefix_cache) << 20,
         learning: (!command.no_adapt).then(|| LearningPolicy {
             pending: command.adapt_pending,
             idle: Duration::from_secs(command.adapt_idle),

@@ -55,7 +55,7 @@ impl Bridge {
         let receipt = self.receipt.take();
         let usage = Usage {
             prompt_tokens: receipt.as_ref().map_or(0, |receipt| short(receipt.prompt_tokens)),
-            cached_tokens: 0,
+            cached_tokens: receipt.as_ref().map_or(0, |receipt| short(receipt.cached_tokens)),
             completion_tokens: self.written,
         };
         let records: Vec<AnswerRecord> =

@@ -14,7 +14,7 @@ use spring_serve::{
     GenerationInfo, InteractionInfo, JobState, Key, PeriodInfo, PeriodText, UserInfo,
 };
 
-use super::bridge;
+use super::{bridge, refusal::short};
 
 /// Characters of a text that are shown in a list.
 const EXCERPT: usize = 200;
@@ -169,9 +169,9 @@ pub fn buffer(store: &Store, user: &UserId) -> Result<Vec<BufferText>> {
 pub fn adaptation(of: spring_engine::Adaptation) -> Adaptation {
     let (state, periods, generation, error) = match of.state {
         AdaptationState::Waiting => (JobState::Waiting, 0, None, None),
-        AdaptationState::Running { .. } => (JobState::Running, 0, None, None),
+        AdaptationState::Running { learned, .. } => (JobState::Running, learned, None, None),
         AdaptationState::Learned { generations, kept: true } => {
-            (JobState::Done, generations.len(), generations.last().copied(), None)
+            (JobState::Done, short(generations.len()), generations.last().copied(), None)
         }
         AdaptationState::Learned { kept: false, .. } => {
             let reason = "it predicts the held-out texts worse than before, so the earlier \
@@ -188,8 +188,7 @@ pub fn adaptation(of: spring_engine::Adaptation) -> Adaptation {
         created: of.queued.to_string(),
         started: of.began.map(|time| time.to_string()),
         finished: of.ended.map(|time| time.to_string()),
-        periods: u32::try_from(periods).unwrap_or(u32::MAX),
-        of: None,
+        periods,
         generation,
         error,
     }

@@ -9,10 +9,11 @@ use std::{
 
 use jiff::Timestamp;
 use spring_core::{
-    HistorySearch, LanguageModel, Store, embed_text, forget_interaction,
+    Error, HistorySearch, LanguageModel, Store, embed_text, forget_interaction,
     prompt::{Earlier, whole_context},
     spring_lm::{Adapter, ModelConfig},
     spring_memory::{Interaction, InteractionId, SearchFilter, UserId},
+    spring_store::Error as StoreError,
 };
 use spring_engine::{AdaptationState, Engine, Input};
 use spring_serve::{
@@ -132,13 +133,38 @@ impl Served {
         Ok(Added { added: report.added, known: report.skipped, ids })
     }
 
+    /// Does what needs a user for itself: an adaptation of this server's is stopped for it. Also
+    /// says whether the one that was stopped had been asked for.
+    fn before_learning<T>(
+        &self,
+        user: &UserId,
+        work: impl Fn() -> Result<T, Error>,
+    ) -> ServiceResult<(T, bool)> {
+        let (mut was_asked, mut is_last) = (false, false);
+        loop {
+            let done = work();
+            if is_last || !matches!(done, Err(Error::Store(StoreError::Leased { .. }))) {
+                return Ok((done.map_err(refusal::of)?, was_asked));
+            }
+            match self.engine.stop_adapting(user) {
+                Some(stopped) => was_asked |= stopped.asked,
+                // It has just ended, or somebody else has the user.
+                None => is_last = true,
+            }
+        }
+    }
+
     fn forget_interaction(&self, user: &UserId, id: &InteractionId) -> ServiceResult<Receipt> {
-        let generations = |user| self.store.generations(user).map_err(refusal::of_store);
-        let relearned: Vec<u32> = generations(user)?.iter().map(|g| g.number).collect();
-        let forgotten = forget_interaction(&*self.model, &self.store, user, id, &mut ());
-        let forgotten = forgotten.map_err(refusal::of)?;
+        let (model, store) = (&*self.model, &*self.store);
+        let ((relearned, forgotten), was_asked) = self.before_learning(user, || {
+            let relearned: Vec<u32> = store.generations(user)?.iter().map(|g| g.number).collect();
+            Ok((relearned, forget_interaction(model, store, user, id, &mut ())?))
+        })?;
         // Answers that are being written may have read the text.
         let ended = self.engine.forget(user);
+        if was_asked {
+            self.engine.adapt(user).map_err(refusal::of)?;
+        }
         let count = usize::try_from(forgotten.generations_relearned).unwrap_or(usize::MAX);
         let skipped = relearned.len().saturating_sub(count);
         Ok(Receipt {
@@ -187,6 +213,9 @@ impl Service for Served {
             running: stats.running as u64,
             waiting: stats.waiting as u64,
             kv_cache_usage: used as f64 / all.max(1) as f64,
+            prefix_cache_queries: stats.prefixes.queried,
+            prefix_cache_hits: stats.prefixes.hit,
+            prefix_cache_bytes: stats.prefixes.bytes,
             adapters_loaded: stats.cache.people as u64,
             adapter_bytes: stats.cache.bytes,
             adapter_loads: stats.cache.misses,
@@ -442,7 +471,9 @@ impl Service for Served {
     }
 
     fn rollback(&self, user: &str, to: u32) -> ServiceResult<RolledBack> {
-        let moved = self.store.rollback(&Self::id(user)?, Some(to)).map_err(refusal::of_store)?;
+        let user = Self::id(user)?;
+        let (moved, _) =
+            self.before_learning(&user, || Ok(self.store.rollback(&user, Some(to))?))?;
         Ok(RolledBack { from: moved.from, to: moved.to })
     }
 
@@ -482,8 +513,7 @@ impl Service for Served {
             }
             let id = InteractionId::new(&*id)
                 .map_err(|error| ServiceError::invalid("response_id", error.to_string()))?;
-            forget_interaction(&*self.model, &self.store, &user, &id, &mut ())
-                .map_err(refusal::of)?;
+            self.forget_interaction(&user, &id)?;
         }
         let new = NewInteraction {
             id: Some(id),

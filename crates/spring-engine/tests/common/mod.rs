@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
+    fs,
     path::Path,
     sync::{Arc, OnceLock},
     thread,
@@ -27,6 +28,26 @@ pub fn model() -> Arc<AnyModel> {
 
 pub fn any_model() -> Arc<dyn LanguageModel> {
     model()
+}
+
+/// The same with a longer context.
+pub fn long_model() -> Arc<AnyModel> {
+    static MODEL: OnceLock<Arc<AnyModel>> = OnceLock::new();
+    let load = || {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+        {
+            fs::copy(from.join(file), folder.path().join(file)).unwrap();
+        }
+        let config = folder.path().join("config.json");
+        let mut value: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+        value["max_position_embeddings"] = 1024.into();
+        fs::write(&config, value.to_string()).unwrap();
+        AnyModel::load(&ModelFiles::from_dir(folder.path()).unwrap(), Device::Cpu).unwrap()
+    };
+    MODEL.get_or_init(|| Arc::new(load())).clone()
 }
 
 /// The gate is open for whoever has a buffer.
@@ -62,12 +83,16 @@ pub fn ingest(store: &Store, lines: &str) {
 
 /// A state with three people who were learned, and one of whom nothing was.
 pub fn store() -> Arc<Store> {
-    let fingerprint = model().info().fingerprint.clone();
+    store_of(&model())
+}
+
+pub fn store_of(model: &AnyModel) -> Arc<Store> {
+    let fingerprint = model.info().fingerprint.clone();
     let settings = Settings::new("tiny", fingerprint, config());
     let store = MemoryStore::in_memory(&settings).unwrap();
     for (i, name) in ["ada", "bob", "cy"].into_iter().enumerate() {
         ingest(&store, &texts(name, 0..10 + i));
-        adapt(&*model(), &store, &user(name), Periods::default(), &mut ()).unwrap();
+        adapt(model, &store, &user(name), Periods::default(), &mut ()).unwrap();
     }
     ingest(&store, &texts("dan", 0..3));
     Arc::new(store)

@@ -183,8 +183,7 @@ impl<B: ModelBackend, C: CheckpointStrategy> ModelBackend for Autodiff<B, C> {
         let inputs = [query, key, value].map(unwrap);
         let nodes = inputs.each_ref().map(|input| input.node.clone());
         let inputs = inputs.map(|input| wrap::<B, 4>(input.primitive));
-        let mask =
-            Mask { visible: mask.visible.clone(), tensor: mask.tensor.clone().map(Tensor::inner) };
+        let mask = Mask { visible: mask.visible, tensor: mask.tensor.clone().map(Tensor::inner) };
         let [query, key, value] = inputs.clone();
         wrap(match Attention.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {

@@ -77,16 +77,15 @@ impl Heads {
     }
 }
 
-/// Calls `work` with each block of queries of a row, and with the columns that any of them sees.
+/// Calls `work` with each block of queries, and with the columns that any of them sees.
 fn for_each_block(
     visible: &Visible,
-    row: usize,
     queries: usize,
     mut work: impl FnMut(Range<usize>, Range<usize>),
 ) {
     for first in (0..queries).step_by(QUERIES) {
         let queries = first..(first + QUERIES).min(queries);
-        let seen = queries.clone().map(|query| visible.columns(row, query));
+        let seen = queries.clone().map(|query| visible.columns(query));
         let columns =
             seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or_default();
         work(queries, columns);
@@ -425,7 +424,7 @@ impl ModelBackend for Flex {
                 let count = of_block.len() * columns.len();
                 let [scores, of_scores] = &mut buffers;
                 let (scores, of_scores) = (&mut scores[..count], &mut of_scores[..count]);
-                let seen = |i| within(&columns, mask.visible.columns(row, of_block.start + i));
+                let seen = |i| within(&columns, mask.visible.columns(of_block.start + i));
                 weights(scores, query, key, scale, seen);
                 product(
                     of_scores,
@@ -489,7 +488,7 @@ impl ModelBackend for Flex {
             };
         for row in 0..rows {
             for head in 0..heads {
-                for_each_block(&mask.visible, row, queries, |queries, columns| {
+                for_each_block(&mask.visible, queries, |queries, columns| {
                     backward(row, head, queries, columns);
                 });
             }
@@ -630,12 +629,12 @@ fn many_queries(
         let kv_head = head * kv_heads / heads;
         let mut output = vec![0.0; queries * dim];
         let mut scores = vec![0.0; queries.min(QUERIES) * key.positions];
-        for_each_block(visible, row, queries, |of_block, columns| {
+        for_each_block(visible, queries, |of_block, columns| {
             let query = query.matrix(row, head, of_block.clone());
             let key = key.matrix(row, kv_head, columns.clone());
             let value = value.matrix(row, kv_head, columns.clone());
             let scores = &mut scores[..of_block.len() * columns.len()];
-            let seen = |i| within(&columns, visible.columns(row, of_block.start + i));
+            let seen = |i| within(&columns, visible.columns(of_block.start + i));
             weights(scores, query, key, scale as f32, seen);
             let weights = Matrix {
                 data: scores,
@@ -677,7 +676,7 @@ struct FewOfRow<'a> {
     tokens: Range<usize>,
     key: &'a Heads,
     value: &'a Heads,
-    /// The row within keys, values and `visible`.
+    /// The row within keys and values.
     row: usize,
     visible: &'a Visible,
 }
@@ -700,7 +699,7 @@ fn few_queries(
         let (FewOfRow { tokens, key, value, row, visible }, kv_head) =
             (&rows[i / kv_heads], i % kv_heads);
         let queries = tokens.len();
-        let seen = |query| visible.columns(*row, query);
+        let seen = |query| visible.columns(query);
         let first = (0..queries).map(|query| seen(query).start).min().unwrap_or(0);
         let columns = first..key.positions;
         let seen: Vec<Range<usize>> =

@@ -72,7 +72,7 @@ mod defaults {
                 assert_near(ours, cpu, "gate or up");
             }
         }
-        let visible = Visible { start: 0, pads: vec![0, 3], window: Some(4) };
+        let visible = Visible { start: 0, window: Some(4) };
         let mask = mask::<Flex>(visible, [2, 2, 2, 9, 9]);
         let inputs =
             || [tensor(5, [2, 9, 4, 6]), tensor(7, [2, 9, 2, 6]), tensor(13, [2, 9, 2, 6])];
@@ -140,12 +140,10 @@ fn gates_equal_the_composed() {
 fn mask<B: Backend>(visible: Visible, shape: [usize; 5]) -> Mask<B> {
     let [rows, kv_heads, group, queries, keys] = shape;
     let mut forbidden = Vec::new();
-    for row in 0..rows {
-        for _ in 0..kv_heads * group {
-            for query in 0..queries {
-                let seen = visible.columns(row, query);
-                forbidden.extend((0..keys).map(|key| !seen.contains(&key)));
-            }
+    for _ in 0..rows * kv_heads * group {
+        for query in 0..queries {
+            let seen = visible.columns(query);
+            forbidden.extend((0..keys).map(|key| !seen.contains(&key)));
         }
     }
     let tensor = Tensor::from_data(TensorData::new(forbidden, shape), &Default::default());
@@ -156,22 +154,22 @@ fn mask<B: Backend>(visible: Visible, shape: [usize; 5]) -> Mask<B> {
 fn attention_equals_the_composed() {
     // Rows, queries, keys, heads, heads of keys, dimension; more queries than one block holds, a
     // few, and one.
-    for ([rows, queries, keys, heads, kv_heads, dim], window, pads) in [
-        ([2, 150, 150, 4, 2, 8], None, vec![]),
-        ([2, 150, 150, 2, 2, 8], Some(20), vec![]),
-        ([2, 9, 12, 6, 2, 5], None, vec![0, 5]),
-        ([2, 9, 12, 2, 1, 5], Some(3), vec![4, 0]),
-        ([3, 3, 20, 4, 2, 16], None, vec![]),
-        ([2, 1, 70, 4, 4, 20], Some(33), vec![]),
+    for ([rows, queries, keys, heads, kv_heads, dim], window) in [
+        ([2, 150, 150, 4, 2, 8], None),
+        ([2, 150, 150, 2, 2, 8], Some(20)),
+        ([2, 9, 12, 6, 2, 5], None),
+        ([2, 9, 12, 2, 1, 5], Some(3)),
+        ([3, 3, 20, 4, 2, 16], None),
+        ([2, 1, 70, 4, 4, 20], Some(33)),
         // Values of several vectors and a rest, for one to five queries at once.
-        ([2, 1, 70, 1, 1, 64], None, vec![]),
-        ([2, 1, 33, 4, 2, 32], None, vec![0, 7]),
-        ([1, 1, 33, 3, 1, 120], None, vec![]),
-        ([1, 1, 40, 4, 1, 90], None, vec![]),
-        ([1, 1, 40, 10, 2, 80], None, vec![]),
-        ([1, 3, 40, 2, 1, 100], None, vec![]),
+        ([2, 1, 70, 1, 1, 64], None),
+        ([2, 1, 33, 4, 2, 32], None),
+        ([1, 1, 33, 3, 1, 120], None),
+        ([1, 1, 40, 4, 1, 90], None),
+        ([1, 1, 40, 10, 2, 80], None),
+        ([1, 3, 40, 2, 1, 100], None),
     ] {
-        let visible = Visible { start: keys - queries, pads, window };
+        let visible = Visible { start: keys - queries, window };
         let mask = mask::<Tracked>(visible, [rows, kv_heads, heads / kv_heads, queries, keys]);
         let inputs = [
             tensor::<Tracked, 4>(5, [rows, queries, heads, dim]),
@@ -190,7 +188,7 @@ fn attention_reads_a_part_of_a_cache() {
     let cache = tensor::<Flex, 4>(7, [2, 30, 2, 8]);
     let filled = cache.clone().slice([0..2, 0..12, 0..2, 0..8]);
     let copied = Tensor::<Flex, 4>::from_data(filled.to_data(), &Default::default());
-    let mask = Mask { visible: Visible { start: 3, pads: Vec::new(), window: None }, tensor: None };
+    let mask = Mask { visible: Visible { start: 3, window: None }, tensor: None };
     let query = tensor::<Flex, 4>(5, [2, 9, 4, 8]);
     let [part, whole] = [filled, copied].map(|keys| {
         Flex::grouped_attention(query.clone(), keys.clone(), keys, &mask, 0.3).into_data()
@@ -236,7 +234,7 @@ fn sharing_a_pass_changes_no_bit() {
     }
     for (queries, keys) in [(1, 1100), (3, 1100), (100, 300)] {
         let attend = || {
-            let visible = Visible { start: keys - queries, pads: vec![0, 5], window: None };
+            let visible = Visible { start: keys - queries, window: None };
             let mask = Mask { visible, tensor: None };
             let query = tensor::<Flex, 4>(5, [2, queries, 8, 48]);
             let cache = tensor::<Flex, 4>(7, [2, keys, 4, 48]).div_scalar(3.0);

@@ -173,7 +173,7 @@ function showFacts(info) {
 
 function showAdaptations(adaptations) {
   const items = adaptations.slice(0, 5).map((one) => {
-    const periods = one.of === null ? "" : `, ${one.periods} of ${one.of} periods`;
+    const periods = one.periods === 0 ? "" : `, periods learned: ${one.periods}`;
     const error = one.error ? `: ${one.error}` : "";
     return make("li", { textContent: `${one.created}: ${one.state}${periods}${error}` });
   });

@@ -140,8 +140,6 @@ pub struct Adaptation {
     pub finished: Option<String>,
     /// Periods learned.
     pub periods: u32,
-    /// Periods to learn; `None` until they are cut.
-    pub of: Option<u32>,
     /// The generation in use after it; `None` until then, or if there was nothing to learn.
     pub generation: Option<u32>,
     /// Why it failed.

@@ -36,6 +36,8 @@ pub struct Stats {
     pub prefix_cache_queries: u64,
     /// Those it had.
     pub prefix_cache_hits: u64,
+    /// Bytes that it takes.
+    pub prefix_cache_bytes: u64,
     /// Adapters in memory.
     pub adapters_loaded: u64,
     /// Their bytes.
@@ -50,10 +52,6 @@ pub struct Stats {
     pub adaptations_done: u64,
     /// Those that failed.
     pub adaptations_failed: u64,
-    /// Texts that wait to be learned, over all users.
-    pub pending_interactions: u64,
-    /// Users in the state.
-    pub users: u64,
 }
 
 /// A text as tokens.

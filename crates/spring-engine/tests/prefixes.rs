@@ -1,0 +1,254 @@
+//! What contexts begin with is read once, and changes nothing but the time.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{sync::Arc, thread, time::Duration};
+
+use common::{ingest, long_model, store_of, texts, user, wait_for};
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use spring_core::{LanguageModel, Store, prompt::Turn};
+use spring_engine::{
+    Changes, Engine, EngineConfig, Event, Events, Input, PrefixStats, Request, channel,
+};
+
+/// Tokens of a part on the processor.
+const PART: usize = 128;
+
+fn engine(store: &Arc<Store>, prefixes: u64) -> Engine {
+    let config = EngineConfig { prefixes, ..EngineConfig::default() };
+    Engine::start(long_model() as Arc<dyn LanguageModel>, store.clone(), config).unwrap()
+}
+
+/// All that came of a request, to the last bit.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    texts: Vec<String>,
+    tokens: Vec<Vec<(u32, Vec<(u32, u32)>)>>,
+}
+
+fn collect(events: Events, choices: usize) -> (Answer, usize) {
+    let mut answer =
+        Answer { texts: vec![String::new(); choices], tokens: vec![Vec::new(); choices] };
+    let mut cached = None;
+    for event in events {
+        match event {
+            Event::Started(receipt) => cached = Some(receipt.cached_tokens),
+            Event::Text { choice, text, token, likely, .. } => {
+                answer.texts[choice].push_str(&text);
+                if let (Some(token), Some(likely)) = (token, likely) {
+                    let top = likely.top.iter().map(|(id, p)| (*id, p.to_bits())).collect();
+                    answer.tokens[choice].push((token, top));
+                }
+            }
+            Event::Failed(failure) => panic!("{failure}"),
+            _ => {}
+        }
+    }
+    (answer, cached.unwrap())
+}
+
+fn ask(engine: &Engine, request: Request) -> (Answer, usize) {
+    let choices = request.choices;
+    let (sink, events) = channel(256);
+    engine.submit(request, sink).unwrap();
+    collect(events, choices)
+}
+
+fn long(words: &str, count: usize) -> String {
+    words.split(' ').cycle().take(count).collect::<Vec<_>>().join(" ")
+}
+
+/// A request for a few tokens that tells the likeliest.
+fn short(input: Input) -> Request {
+    let changes = Changes { max_tokens: Some(3), ..Changes::default() };
+    Request::new(input).with_changes(changes).with_likely(Some(2))
+}
+
+fn text(beginning: &str, end: &str) -> Input {
+    Input::Text(format!("{} {end}", long(beginning, 60)))
+}
+
+fn asked(rng: &mut ChaCha8Rng) -> Request {
+    let words = ["the sea", "soup", "a train", "my dog", "old films", "day", "odd", "why"];
+    let beginning =
+        *["be short and kind", "say what is odd", "films by the sea"].choose(rng).unwrap();
+    let end: Vec<&str> = (0..rng.random_range(1..6)).map(|_| *words.choose(rng).unwrap()).collect();
+    let end = end.join(" ");
+    let input = match rng.random_range(0..4) {
+        0 => Input::Text(format!("{} {end}", long(beginning, rng.random_range(30..90)))),
+        1 => Input::prompt(end),
+        _ => {
+            let turn = |i: usize| Turn {
+                prompt: long(words[i], 8),
+                response: long("lovely or dull", 5 * i),
+            };
+            Input::Chat {
+                system: Some(long(beginning, 70)),
+                turns: (0..rng.random_range(0..4)).map(turn).collect(),
+                prompt: end,
+            }
+        }
+    };
+    let changes = Changes {
+        max_tokens: Some(rng.random_range(1..12)),
+        temperature: Some(*[0.0, 0.8, 1.5].choose(rng).unwrap()),
+        seed: Some(rng.random()),
+        ..Changes::default()
+    };
+    let request = Request::new(input)
+        .by(["a", "b"].choose(rng).unwrap().to_string())
+        .with_choices(*[1, 1, 2, 3].choose(rng).unwrap())
+        .with_changes(changes)
+        .with_likely(Some(2));
+    match *[Some("ada"), Some("bob"), Some("dan"), None].choose(rng).unwrap() {
+        Some(name) => request.of_user(user(name)),
+        None => request,
+    }
+}
+
+#[test]
+fn an_answer_has_the_same_bits_whatever_is_kept_and_in_any_company() {
+    let store = store_of(&long_model());
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let all: Vec<Request> = (0..60).map(|_| asked(&mut rng)).collect();
+    let plain = engine(&store, 0);
+    let expected: Vec<Answer> = all
+        .iter()
+        .map(|request| {
+            let (answer, cached) = ask(&plain, request.clone());
+            assert_eq!(cached, 0);
+            answer
+        })
+        .collect();
+    assert_eq!(plain.stats().prefixes, PrefixStats::default());
+    let read_without = plain.stats().prompt_tokens;
+
+    // Room for everything, and for a few parts alone.
+    let part = 2 * 2 * 2 * 12 * 4 * PART as u64;
+    for budget in [1 << 30, 5 * part] {
+        let engine = engine(&store, budget);
+        let begin: Vec<u64> = all.iter().map(|_| rng.random_range(0..80)).collect();
+        let leave: Vec<bool> = all.iter().map(|_| rng.random_bool(0.1)).collect();
+        thread::scope(|scope| {
+            for (((request, expected), begin), leave) in
+                all.iter().zip(&expected).zip(begin).zip(leave)
+            {
+                let engine = &engine;
+                scope.spawn(move || {
+                    thread::sleep(Duration::from_millis(begin));
+                    let (sink, events) = channel(256);
+                    engine.submit(request.clone(), sink).unwrap();
+                    match leave {
+                        true => events.take(1).for_each(drop),
+                        false => {
+                            assert_eq!(collect(events, request.choices).0, *expected, "{request:?}")
+                        }
+                    }
+                });
+            }
+        });
+        wait_for("the end of those who left", || engine.stats().running == 0);
+        // Once more, one after the other, now that what they begin with was read.
+        for (request, expected) in all.iter().zip(&expected) {
+            let (answer, cached) = ask(&engine, request.clone());
+            assert_eq!(answer, *expected, "{request:?}, {cached} tokens were kept");
+        }
+        let stats = engine.stats();
+        let PrefixStats { queried, hit, evicted, parts, bytes, .. } = stats.prefixes;
+        assert!(hit > 0 && hit.is_multiple_of(PART as u64) && hit < queried, "{stats:?}");
+        assert!(bytes <= budget && bytes == parts as u64 * part, "{stats:?}");
+        assert!(stats.prompt_tokens + hit <= 2 * read_without, "{stats:?}");
+        if budget > 1 << 20 {
+            assert_eq!(evicted, 0);
+            assert!(hit > queried / 8, "{stats:?}");
+        } else {
+            assert!(evicted > 0, "{stats:?}");
+        }
+    }
+}
+
+#[test]
+fn nobody_begins_with_what_another_has_read() {
+    let store = store_of(&long_model());
+    let engine = engine(&store, 1 << 30);
+    let begin = "what is said of films";
+    let of = |name: &str, end: &str| short(text(begin, end)).of_user(user(name));
+    let base = |key: &str, end: &str| short(text(begin, end)).by(key);
+    let cached = |request: Request| ask(&engine, request).1;
+    assert_eq!(cached(of("ada", "one")), 0);
+    let own = cached(of("ada", "two"));
+    assert!(own >= PART && own.is_multiple_of(PART), "{own}");
+    // The same tokens, and of those without an adapter the same keys and values.
+    for request in [of("bob", "one"), of("dan", "one"), base("a", "one"), base("b", "one")] {
+        assert_eq!(cached(request), 0);
+    }
+    assert_eq!(cached(of("dan", "two")), own);
+    assert_eq!(cached(base("a", "two")), own);
+    // Whose key asks for a person does not matter.
+    assert_eq!(cached(of("ada", "three").by("c")), own);
+}
+
+#[test]
+fn what_was_read_for_somebody_goes_with_their_generation_and_with_their_texts() {
+    let store = store_of(&long_model());
+    let engine = engine(&store, 1 << 30);
+    let begin = "what is said of films";
+    let of = |name: &str| short(text(begin, "one")).of_user(user(name));
+    let cached = |name: &str| ask(&engine, of(name)).1;
+    let bytes = || engine.stats().prefixes.bytes;
+    let wait_for_bytes = |expected| wait_for("what is to be kept", || bytes() == expected);
+    for name in ["ada", "bob"] {
+        assert_eq!(cached(name), 0);
+        assert!(cached(name) > 0);
+    }
+    let both = bytes();
+
+    ingest(&store, &texts("ada", 30..50));
+    engine.adapt(&user("ada")).unwrap();
+    wait_for("the adaptation", || engine.adaptations(None)[0].state.is_over());
+    wait_for_bytes(both / 2);
+    assert_eq!(cached("ada"), 0);
+    assert!(cached("ada") > 0 && cached("bob") > 0);
+
+    // Also where somebody else changes the state.
+    store.rollback(&user("ada"), Some(1)).unwrap();
+    assert_eq!(cached("ada"), 0);
+    wait_for_bytes(both);
+
+    engine.forget(&user("ada"));
+    wait_for_bytes(both / 2);
+    assert!(cached("bob") > 0);
+    assert_eq!(cached("ada"), 0);
+}
+
+#[test]
+fn several_texts_of_one_request_read_the_prompt_once() {
+    let store = store_of(&long_model());
+    for prefixes in [0, 1 << 30] {
+        let engine = engine(&store, prefixes);
+        let changes = Changes { max_tokens: Some(9), temperature: Some(1.3), ..Changes::default() };
+        let input = Input::Chat {
+            system: Some(long("be short and kind", 70)),
+            turns: vec![],
+            prompt: "About soup".into(),
+        };
+        let request =
+            Request::new(input).of_user(user("ada")).with_likely(Some(2)).with_changes(changes);
+        let (one, _) = ask(&engine, request.clone());
+        let read = engine.stats().prompt_tokens;
+        assert!(read as usize > PART);
+        let (several, cached) = ask(&engine, request.clone().with_choices(4));
+        let again = engine.stats().prompt_tokens - read;
+        assert_eq!(several.texts[0], one.texts[0]);
+        assert_eq!(several.tokens[0], one.tokens[0]);
+        assert_ne!(several.texts[1], several.texts[2]);
+        match prefixes {
+            0 => assert_eq!((again, cached), (read, 0)),
+            _ => assert!(cached > 0 && again < read, "{again} of {read}"),
+        }
+        wait_for("the end of all rows", || engine.stats().rows == 0);
+    }
+}

@@ -1,0 +1,209 @@
+//! `cargo xtask soak`: mixed load on a server for some minutes, and its memory over time.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    account::Account,
+    person::{NAMES, Person},
+    server::{self, Server},
+};
+use crate::dist;
+
+pub const EXAMPLES: &str = "\
+People write texts, ask, adapt, forget texts and themselves, and leave answers in the middle, all \
+at once, for some
+minutes, while the server adapts by itself. At the end every acknowledged text and answer is \
+there, what was forgotten is
+nowhere, nobody has seen anything of another, and the state passes its checks. The memory of the \
+server and what it says
+of itself go into a table, a line a second.
+
+Examples:
+  cargo xtask soak --minutes 30 --out soak.csv
+  cargo xtask soak --minutes 2 --program target/debug/spring --out soak.csv
+  cargo xtask soak --minutes 30 --model smollm2.gguf --out soak.csv";
+
+/// The settings of `soak`.
+#[derive(Debug, Args)]
+pub struct Soak {
+    /// For how long
+    #[arg(long, default_value_t = 30.0, value_name = "N")]
+    minutes: f64,
+    /// Clients at once
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    clients: usize,
+    /// Where the table goes
+    #[arg(long, value_name = "CSV")]
+    out: PathBuf,
+    /// The base model, as `spring init` takes it
+    #[arg(long, default_value = "embedded", value_name = "MODEL")]
+    model: String,
+    /// Key of what people do
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// Use this program instead of building it
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+/// How often of a hundred times somebody forgets a text.
+const FORGETS: u32 = 1;
+
+/// The longest time between two things that a client does.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What is taken from the server's metrics, as they are and as columns.
+const COLUMNS: [(&str, &str); 8] = [
+    ("spring_num_requests_running", "running"),
+    ("spring_num_requests_waiting", "waiting"),
+    ("spring_generation_tokens_total", "tokens"),
+    ("spring_request_cancelled_total", "cancelled"),
+    ("spring_prefix_cache_queries_total", "prefix_queries"),
+    ("spring_prefix_cache_hits_total", "prefix_hits"),
+    ("spring_prefix_cache_bytes", "prefix_bytes"),
+    ("spring_adaptations_done_total", "adaptations"),
+];
+
+impl Soak {
+    /// Builds the program and runs the load; gives the exit code.
+    ///
+    /// # Errors
+    ///
+    /// A check failed; the files are kept and named.
+    pub fn run(&self) -> Result<u8> {
+        let program = match dist::program(self.program.as_deref())? {
+            Ok(program) => program,
+            Err(code) => return Ok(code),
+        };
+        let folder = tempfile::tempdir()?;
+        let state = folder.path().join("state.db");
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(&program);
+            command.args(arguments).arg("--state").arg(&state).stdin(Stdio::null());
+            let output = command.output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "{command:?} failed: {}", said.trim());
+            Ok(())
+        };
+        run(&["init", "--model", &self.model, "--set", "training.epochs=1"])?;
+        let learns = ["--adapt-pending", "12", "--adapt-idle", "5"];
+        let begin = || Server::start(&program, &state, &learns, &folder.path().join("log"));
+        let outcome = begin().and_then(|server| {
+            let account = self.load(&server)?;
+            server.end()?;
+            run(&["check"])?;
+            Ok(account)
+        });
+        match outcome {
+            Ok(account) => {
+                println!("{}\nnothing was lost, and nobody saw another's texts", account.table());
+                Ok(0)
+            }
+            Err(error) => {
+                eprintln!("the files are kept in {}", folder.keep().display());
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets clients act for people, one after the other, and then settles everybody's account.
+    fn load(&self, server: &Server) -> Result<Account> {
+        let model = server::request(&server.address, "GET", "/v1/models", None)?.json()?;
+        let model = model["data"][0]["id"].as_str().context("there is no model")?.to_owned();
+        let people: Vec<Mutex<Person>> =
+            NAMES.iter().map(|name| Mutex::new(Person::new(name, &model, 40))).collect();
+        let (is_over, begin) = (AtomicBool::new(false), Instant::now());
+        let length = Duration::from_secs_f64(60.0 * self.minutes);
+        let table = thread::scope(|scope| -> Result<String> {
+            let clients: Vec<_> = (0..self.clients as u64)
+                .map(|client| {
+                    let (people, is_over) = (&people, &is_over);
+                    scope.spawn(move || self.client(client, &server.address, people, is_over))
+                })
+                .collect();
+            let watched = watch(server, begin, length, || {
+                clients.iter().any(thread::ScopedJoinHandle::is_finished)
+            });
+            is_over.store(true, Ordering::Relaxed);
+            for client in clients {
+                client.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+            }
+            watched
+        })?;
+        fs::write(&self.out, table).with_context(|| self.out.display().to_string())?;
+        let mut account = Account::default();
+        for person in people {
+            let mut person = person.into_inner().unwrap_or_else(PoisonError::into_inner);
+            person.settle(&server.address)?;
+            account = account.and(person.account);
+        }
+        Ok(account)
+    }
+
+    fn client(
+        &self,
+        client: u64,
+        address: &str,
+        people: &[Mutex<Person>],
+        is_over: &AtomicBool,
+    ) -> Result<()> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(client);
+        while !is_over.load(Ordering::Relaxed) {
+            let person = &people[rng.random_range(0..people.len())];
+            // Somebody else acts for this one.
+            let Ok(mut person) = person.try_lock() else {
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            };
+            ensure!(person.act(address, FORGETS, &mut rng)?, "a request has no answer");
+            drop(person);
+            thread::sleep(LONGEST_PAUSE.mul_f64(rng.random()));
+        }
+        Ok(())
+    }
+}
+
+/// Writes a line a second until the time is over or a client has ended.
+fn watch(
+    server: &Server,
+    begin: Instant,
+    length: Duration,
+    has_ended: impl Fn() -> bool,
+) -> Result<String> {
+    let names: Vec<&str> = COLUMNS.iter().map(|(_, column)| *column).collect();
+    let mut table = format!("seconds,rss_kib,{}\n", names.join(","));
+    let mut memory = Vec::new();
+    while begin.elapsed() < length && !has_ended() {
+        thread::sleep(Duration::from_secs(1));
+        let page = server::request(&server.address, "GET", "/metrics", None)?.body;
+        let values: Vec<String> =
+            COLUMNS.iter().map(|(name, _)| server::metric(&page, name).to_string()).collect();
+        let kib = server.memory().unwrap_or(0);
+        memory.push(kib);
+        let seconds = begin.elapsed().as_secs_f64();
+        // Writing to a string does not fail.
+        let _ = writeln!(table, "{seconds:.0},{kib},{}", values.join(","));
+    }
+    let mean = |part: &[u64]| part.iter().sum::<u64>() / part.len().max(1) as u64 / 1024;
+    let quarter = memory.len() / 4;
+    let parts: Vec<u64> = memory.chunks(quarter.max(1)).take(4).map(mean).collect();
+    println!("MiB of memory, the mean of each quarter of the time: {parts:?}");
+    Ok(table)
+}
