@@ -91,15 +91,9 @@ pub fn acted<T>(
     what: impl FnOnce(&mut AuditEvent) -> Result<T>,
 ) -> Result<T> {
     let log = log.map(AuditLog::open).transpose()?;
-    let mut event = AuditEvent {
-        time: u64::try_from(Timestamp::now().as_second()).unwrap_or_default(),
-        key: COMMAND_LINE.into(),
-        act,
-        user: user.map(str::to_owned),
-        object: None,
-        status: 200,
-        request_id: String::new(),
-    };
+    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+    let mut event = AuditEvent::new(now, COMMAND_LINE, act);
+    event.user = user.map(str::to_owned);
     let done = what(&mut event).inspect_err(|_| event.status = 500);
     let added = log.map_or(Ok(()), |log| log.add(&event));
     // What went wrong first is told.
@@ -113,15 +107,10 @@ mod tests {
     use super::*;
 
     fn event(act: &'static str) -> AuditEvent {
-        AuditEvent {
-            time: 7,
-            key: "key-1".into(),
-            act,
-            user: Some("a\nb".into()),
-            object: None,
-            status: 200,
-            request_id: "req_1".into(),
-        }
+        let mut event = AuditEvent::new(7, "key-1", act);
+        event.user = Some("a\nb".into());
+        event.request_id = "req_1".into();
+        event
     }
 
     #[test]

@@ -92,3 +92,11 @@ pub struct AuditEvent {
     /// The request's id.
     pub request_id: String,
 }
+
+impl AuditEvent {
+    /// An act that went well, of nobody's state so far.
+    pub fn new(time: u64, key: impl Into<String>, act: &'static str) -> Self {
+        let key = key.into();
+        Self { time, key, act, user: None, object: None, status: 200, request_id: String::new() }
+    }
+}
