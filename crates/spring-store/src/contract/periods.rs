@@ -126,7 +126,8 @@ pub fn what_there_is_to_learn_is_read_at_once(subject: &dyn Subject) {
     // As the plan would have it that leaves both to the number of texts.
     let planned = store.backlog(&ada, PeriodPlan::default()).unwrap().unwrap().planned;
     assert_eq!(planned, store.plan_periods(&ada, 1, 0.0).unwrap());
-    assert!(reason(store.backlog(&ada, plan.with_hold_out(Some(1.0)))).contains("hold_out = 1"));
+    let refused = store.backlog(&ada, plan.with_hold_out(Some(1.0))).unwrap_err();
+    assert!(refused.to_string().starts_with("hold_out = 1 is not allowed"), "{refused}");
     for period in 1..=3 {
         assert!(store.backlog(&bob, plan).unwrap().is_some());
         put(&store, "bob", &commit(period, period - 1)).unwrap();
