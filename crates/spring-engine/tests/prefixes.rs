@@ -22,11 +22,14 @@ fn engine(store: &Arc<Store>, prefixes: u64) -> Engine {
     Engine::start(long_model() as Arc<dyn LanguageModel>, store.clone(), config).unwrap()
 }
 
+/// A token and the bits of the likeliest ones' log-probabilities.
+type Token = (u32, Vec<(u32, u32)>);
+
 /// All that came of a request, to the last bit.
 #[derive(Debug, PartialEq)]
 struct Answer {
     texts: Vec<String>,
-    tokens: Vec<Vec<(u32, Vec<(u32, u32)>)>>,
+    tokens: Vec<Vec<Token>>,
 }
 
 fn collect(events: Events, choices: usize) -> (Answer, usize) {
