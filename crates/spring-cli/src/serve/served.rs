@@ -220,7 +220,6 @@ impl Service for Served {
             adaptations_running: count(|s| matches!(s, AdaptationState::Running { .. })),
             adaptations_done: stats.adaptations,
             adaptations_failed: stats.failed_adaptations,
-            ..Stats::default()
         }
     }
 
