@@ -20,6 +20,7 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         StoreError::Missing { .. } => Some("`spring init` makes one"),
         StoreError::UnknownUser { .. } => Some("`spring users` lists those that are"),
         StoreError::UnknownKey { .. } => Some("`spring key list` lists those that are"),
+        StoreError::UnknownInteraction { .. } => Some("`spring search` shows the ids"),
         StoreError::Leased { .. } => Some("`spring unlock` frees the user if that process is gone"),
         StoreError::Pruned { .. } => Some("`spring inspect` lists those that are"),
         StoreError::Transfer(TransferError::Present { .. }) => Some("`spring forget` removes them"),

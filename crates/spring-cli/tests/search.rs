@@ -65,6 +65,7 @@ fn search_by_words_meaning_and_both() {
     assert!(table.contains("| score ") && table.contains("Review a kettle"), "{table}");
     let nothing = spring(&["search", "--state", &state, "--user", "ada", "teapot"]).unwrap();
     assert!(nothing.contains("nothing found in 10 texts"), "{nothing}");
+    assert!(nothing.contains("held out to measure by") && nothing.contains("--stem"), "{nothing}");
     assert!(
         search(&["--mode", "psychic", "kettle"]).unwrap_err().contains("bm25, dense or hybrid")
     );

@@ -346,7 +346,14 @@ fn there_is_a_way_back() {
     place.adapt(&["--periods", "3"]);
     let rollback = ["rollback", "--state", &place.state, "--user", "ada"];
     assert!(succeeds(&rollback).contains("ada: from generation 3 to generation 2"));
-    assert!(succeeds(&[&rollback[..], &["--to", "0"]].concat()).contains("to the base alone"));
+    let said = succeeds(&[&rollback[..], &["--to", "0"]].concat());
+    assert!(said.contains("to the base alone") && said.contains("--to 2` goes back"), "{said}");
+    let said = succeeds(&rollback);
+    assert!(said.contains("the base alone was in use already"), "{said}");
+    let report = place.dir.path().join("ada.html");
+    let report = ["report", "--state", &place.state, "--out", report.to_str().unwrap()];
+    let said = fails(&report);
+    assert!(said.contains("after a rollback"), "{said}");
     let text = succeeds(&[&rollback[..], &["--to", "3", "--json"]].concat());
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["rollback"]["to"], 3);
     assert!(
@@ -361,13 +368,15 @@ fn what_is_forgotten_is_gone() {
     place.adapt(&[]);
     let forget = ["forget", "--state", &place.state, "--user", "ada", "--yes"];
     let said = succeeds(&[&forget[..], &["--interaction", "4"]].concat());
-    assert!(said.contains("1 generations learned again") && said.contains("exports"), "{said}");
+    assert!(said.contains("1 generation learned again") && said.contains("exports"), "{said}");
     assert!(
         fails(&[&forget[..], &["--interaction", "4"]].concat()).contains("has no interaction 4")
     );
+    let unknown = fails(&[&forget[..], &["--interaction", "0"]].concat());
+    assert!(unknown.contains("did you mean 10?"), "{unknown}");
     assert_eq!(place.users("interactions"), [11, 3]);
     let said = succeeds(&forget);
-    assert!(said.contains("removed user ada: 11 interactions, 1 generations"), "{said}");
+    assert!(said.contains("removed user ada: 11 interactions, 1 generation,"), "{said}");
     let unknown = fails(&forget);
     assert!(unknown.contains("user ada is not in state"), "{unknown}");
     // The library says what is wrong, the program which command helps.

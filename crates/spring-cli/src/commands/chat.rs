@@ -37,6 +37,7 @@ pub fn run(args: &Args, command: &ChatArgs) -> Result<()> {
         Err(_) => (session::open(path, Access::ReadOnly)?, false),
     };
     let user = session::user_of(&store, command.user.as_deref(), path)?;
+    explain::warn_of_base(&store, &user)?;
     let bars = Bars::new(args.quiet);
     bars.say("loading the model");
     let model = session::model_of(&store, args)?;

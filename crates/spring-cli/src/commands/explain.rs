@@ -441,6 +441,20 @@ pub(super) fn nothing_learned(generations: &[GenerationSummary]) -> &'static str
     }
 }
 
+/// Warns that the base alone answers, where it does.
+pub(super) fn warn_of_base(store: &Store, user: &UserId) -> Result<()> {
+    let summary = store.user(user)?;
+    if summary.generation > 0 {
+        return Ok(());
+    }
+    let why = match summary.interactions {
+        0 => "there is no history; this is the base model",
+        _ => nothing_learned(&store.generations(user)?),
+    };
+    output::say(&format!("spring: warning: user {user}: {why}"));
+    Ok(())
+}
+
 /// Why an answer is as it is; with terms also where at most as many of its tokens as rows came
 /// from.
 pub fn answer(

@@ -11,6 +11,7 @@ use serde_json::json;
 use spring_core::{
     Access, Store, forget_interaction, forgetting_cost,
     spring_memory::{InteractionId, UserId},
+    spring_store::Error as StoreError,
 };
 
 use crate::{
@@ -21,14 +22,19 @@ use crate::{
     session,
 };
 
+/// Ids that are named in place of one that nobody has.
+const ALIKE: usize = 3;
+
 pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadWrite)?;
     let user = session::user_of(&store, command.user.as_deref(), path)?;
     let id = command.interaction.as_deref();
     let id = id.map(|id| session::interaction_id(id, &user)).transpose()?;
+    let consequence = consequence(&store, &user, id.as_ref());
+    let consequence = consequence.map_err(|error| with_alike(&store, &user, error))?;
     if !command.yes {
-        confirm(&consequence(&store, &user, id.as_ref())?)?;
+        confirm(&consequence)?;
     }
     let act = if id.is_some() { "interaction.delete" } else { "user.delete" };
     let log = command.audit.audit.as_deref();
@@ -50,15 +56,17 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
             &json!({"user": user, "interaction": command.interaction, "forgotten": forgotten}),
         );
     }
+    let records = output::count(forgotten.answers, "record");
     output::line(&match &command.interaction {
         None => format!(
-            "removed user {user}: {} interactions, {} generations, {} records of generated texts",
-            forgotten.interactions, forgotten.generations_removed, forgotten.answers
+            "removed user {user}: {}, {}, {records} of generated texts",
+            output::count(forgotten.interactions, "interaction"),
+            output::count(forgotten.generations_removed, "generation"),
         ),
         Some(_) => format!(
-            "removed one interaction of user {user}: {} generations learned again without it, {} \
-             records of generated texts removed",
-            forgotten.generations_relearned, forgotten.answers
+            "removed one interaction of user {user}: {} learned again without it, {records} of \
+             generated texts removed",
+            output::count(forgotten.generations_relearned, "generation"),
         ),
     })?;
     if let Some(reason) = &forgotten.held_up {
@@ -73,7 +81,29 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
              VACUUM has run and they are replaced: see \"More than one machine\" in the guide",
         )?;
     }
-    output::line("delete earlier exports and copies of this state yourself")
+    output::line(
+        "delete earlier exports and copies of this state yourself, and take the text out of the \
+         file it came from: `spring ingest` of that file would add it again",
+    )
+}
+
+/// The error, with ids like the one that nobody has.
+fn with_alike(store: &Store, user: &UserId, error: anyhow::Error) -> anyhow::Error {
+    let Some(StoreError::UnknownInteraction { id, .. }) = error.downcast_ref() else {
+        return error;
+    };
+    let Ok(history) = store.history(user) else { return error };
+    let asked = id.as_str().to_lowercase();
+    let ids = history.entries.iter().map(|entry| entry.stored.interaction.id.as_str());
+    let alike: Vec<String> = ids
+        .filter(|id| id.to_lowercase().contains(&asked))
+        .take(ALIKE)
+        .map(|id| output::excerpt(id, 80))
+        .collect();
+    match alike.is_empty() {
+        true => error,
+        false => anyhow::anyhow!("{error}; did you mean {}?", alike.join(" or ")),
+    }
 }
 
 /// What would happen, and how long it would take.

@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use spring_core::{Access, Config, Event, Progress, UserModel};
 
+use super::explain;
 use crate::{
     args::{Args, GenerateArgs},
     files,
@@ -31,11 +32,7 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
         Err(_) => (session::open(path, Access::ReadOnly)?, false),
     };
     let user = session::user_of(&store, command.user.as_deref(), path)?;
-    if store.user(&user)?.interactions == 0 {
-        output::say(&format!(
-            "spring: warning: user {user} has no history; this is the base model"
-        ));
-    }
+    explain::warn_of_base(&store, &user)?;
     let mut config = for_this_call(&store.settings().config, &command.set)?;
     config.decoding.max_new_tokens = command.max_new_tokens.or(config.decoding.max_new_tokens);
     if !command.stop.is_empty() {
@@ -75,10 +72,10 @@ pub fn run(args: &Args, command: &GenerateArgs) -> Result<()> {
         }
         if command.explain {
             output::line("")?;
-            super::explain::answer(
+            explain::answer(
                 &answer,
-                &super::explain::by_seq(person.bank().texts().to_vec()),
-                super::explain::Shown { rows: TOKENS, terms: true },
+                &explain::by_seq(person.bank().texts().to_vec()),
+                explain::Shown { rows: TOKENS, terms: true },
             )?;
         }
     }

@@ -15,9 +15,12 @@ pub fn run(args: &Args, command: &RollbackArgs) -> Result<()> {
     let path = &command.state.state;
     let store = session::open(path, Access::ReadWrite)?;
     let user = session::user_of(&store, command.user.as_deref(), path)?;
+    // Before the base there is nothing, unless nothing was ever learned.
+    let is_at_base = store.user(&user)?.generation == 0 && !store.generations(&user)?.is_empty();
+    let to = command.to.or(is_at_base.then_some(0));
     let log = command.audit.audit.as_deref();
     let moved = acted(log, "rollback", Some(user.as_str()), |event| {
-        let moved = store.rollback(&user, command.to)?;
+        let moved = store.rollback(&user, to)?;
         event.object = Some(moved.to.to_string());
         Ok(moved)
     })?;
@@ -28,7 +31,14 @@ pub fn run(args: &Args, command: &RollbackArgs) -> Result<()> {
         0 => "the base alone".to_owned(),
         number => format!("generation {number}"),
     };
-    output::line(&format!("{user}: from {} to {}", name(moved.from), name(moved.to)))?;
+    let go_on = match moved.from {
+        0 => format!("; `spring inspect --user {user}` lists the generations for --to"),
+        from => format!("; `spring rollback --to {from}` goes back to it"),
+    };
+    output::line(&match moved.from == moved.to {
+        true => format!("{user}: {} was in use already{go_on}", name(moved.to)),
+        false => format!("{user}: from {} to {}{go_on}", name(moved.from), name(moved.to)),
+    })?;
     if store.unlearned_periods(&user)?.is_empty() {
         return Ok(());
     }

@@ -72,8 +72,6 @@ impl<B: Backend + ?Sized> Store<B> {
             let generations = rows.generations(row.key)?;
             let to = match to {
                 Some(to) => to,
-                // Before the base there is nothing.
-                None if from == 0 => 0,
                 None => {
                     find(&generations, from)
                         .ok_or_else(|| unknown(user, "generation", from))?

@@ -13,6 +13,9 @@ use crate::{
     progress::Bars,
 };
 
+/// Fewer texts than this are little to learn from.
+const FEW: u64 = 30;
+
 /// Tokens of the two answers.
 const TOKENS: usize = 60;
 
@@ -52,6 +55,11 @@ pub fn tell(
     bars.finish();
     let held_out = learned.iter().map(|learned| learned.record.held_out).sum();
     output::line(&in_words(change.as_ref(), before, held_out))?;
+    let texts = store.user(user)?.interactions;
+    if texts < FEW {
+        let texts = output::count(texts, "text");
+        output::line(&format!("{texts}: from some forty on, more of a person is learned"))?;
+    }
     if rolled_back {
         return output::line(
             "it got worse, so the earlier generation stays in use; a lower \
