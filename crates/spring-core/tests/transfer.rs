@@ -285,7 +285,8 @@ impl Attack {
         // An attacker leaves out the checksums, as older versions did.
         fs::remove_file(folder.join("SHA256SUMS")).unwrap();
         let header = fs::read_to_string(folder.join("user.json")).unwrap();
-        fs::write(folder.join("user.json"), header.replacen("\"format\":2", "\"format\":1", 1))
+        assert!(header.contains("\"format\":3"), "{header}");
+        fs::write(folder.join("user.json"), header.replacen("\"format\":3", "\"format\":1", 1))
             .unwrap();
         Self { whole: files(&folder), place }
     }
@@ -323,7 +324,7 @@ impl Attack {
 fn what_no_export_wrote_is_refused_with_its_place() {
     let attack = Attack::new();
     for (file, from, to, said) in [
-        ("user.json", "\"format\":1", "\"format\":3", "user.json: of the format 3"),
+        ("user.json", "\"format\":1", "\"format\":4", "user.json: of the format 4"),
         (
             "user.json",
             "\"periods\":3",
