@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use indicatif::HumanDuration;
 use serde_json::json;
 use spring_core::{
-    Access, Store, forget_interaction, forgetting_cost,
+    Access, Error, Store, forget_interaction, forgetting_cost,
     spring_memory::{InteractionId, UserId},
     spring_store::Error as StoreError,
 };
@@ -89,9 +89,11 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
 
 /// The error, with ids like the one that nobody has.
 fn with_alike(store: &Store, user: &UserId, error: anyhow::Error) -> anyhow::Error {
-    let Some(StoreError::UnknownInteraction { id, .. }) = error.downcast_ref() else {
-        return error;
+    let of_store = match error.downcast_ref() {
+        Some(Error::Store(error)) => Some(error),
+        _ => error.downcast_ref(),
     };
+    let Some(StoreError::UnknownInteraction { id, .. }) = of_store else { return error };
     let Ok(history) = store.history(user) else { return error };
     let asked = id.as_str().to_lowercase();
     let ids = history.entries.iter().map(|entry| entry.stored.interaction.id.as_str());
