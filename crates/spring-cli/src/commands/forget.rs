@@ -95,7 +95,8 @@ fn with_alike(store: &Store, user: &UserId, error: anyhow::Error) -> anyhow::Err
     };
     let Some(StoreError::UnknownInteraction { id, .. }) = of_store else { return error };
     let Ok(history) = store.history(user) else { return error };
-    let asked = id.as_str().to_lowercase();
+    // As a table may have cut it.
+    let asked = id.as_str().trim_end_matches('…').to_lowercase();
     let ids = history.entries.iter().map(|entry| entry.stored.interaction.id.as_str());
     let alike: Vec<String> = ids
         .filter(|id| id.to_lowercase().contains(&asked))

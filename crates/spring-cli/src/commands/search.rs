@@ -89,7 +89,7 @@ pub fn run(args: &Args, command: &SearchArgs) -> Result<()> {
             format!("{:.4}", text.score),
             interaction.time.strftime("%Y-%m-%d").to_string(),
             period,
-            excerpt(interaction.id.as_str(), 24),
+            excerpt(interaction.id.as_str(), 200),
             excerpt(&format!("{} {}", interaction.prompt, interaction.response), 70),
         ]);
     }
