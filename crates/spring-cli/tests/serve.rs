@@ -15,6 +15,7 @@ use std::{
 
 use common::{fails, succeeds};
 use serde_json::{Value, json};
+use spring_core::{Access, Backend, SqliteStore, spring_memory::UserId};
 
 const SEED: i64 = 7;
 const PROMPT: &str = "Write a review of the film \"The Long Harbour\".";
@@ -326,9 +327,21 @@ fn adaptations(server: &Server) -> Vec<Value> {
     all["data"].as_array().unwrap().clone()
 }
 
-fn wait_for_training(server: &Server) {
+/// Waits until the server trains ada, and has her for itself.
+fn wait_for_training(server: &Server, state: &Path) {
+    let store = SqliteStore::open(state, Access::ReadOnly).unwrap();
+    let is_reserved = || {
+        let mut reserved = false;
+        let read = store.backend().read(&mut |rows| {
+            let ada = rows.user(&UserId::new("ada").unwrap())?.unwrap();
+            // The row of one that was given back stays.
+            reserved = rows.lease(ada.key)?.is_some_and(|lease| lease.expires > 0);
+            Ok(())
+        });
+        read.is_ok() && reserved
+    };
     let begin = Instant::now();
-    while adaptations(server)[0]["state"] != "running" {
+    while adaptations(server)[0]["state"] != "running" || !is_reserved() {
         assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", adaptations(server));
         thread::sleep(Duration::from_millis(2));
     }
@@ -452,7 +465,7 @@ fn what_is_read_of_a_person_is_there_while_they_learn_and_forgetting_does_not_wa
     let server = Server::start(&path);
     let answer = server.post("/v1/chat/completions", &asked("ada"));
     let answered = format!("/explain?response_id={}", answer["id"].as_str().unwrap());
-    let texts: Vec<Value> = (0..60)
+    let texts: Vec<Value> = (0..240)
         .map(|i| {
             let response = format!("Ada watched it {i} times, and says so at length. ").repeat(6);
             json!({"id": format!("new-{i}"), "prompt": format!("Film {i}?"), "response": response})
@@ -460,7 +473,7 @@ fn what_is_read_of_a_person_is_there_while_they_learn_and_forgetting_does_not_wa
         .collect();
     server.post("/v1/users/ada/interactions", &json!({"interactions": texts}));
     server.post("/v1/users/ada/adapt", &json!({}));
-    wait_for_training(&server);
+    wait_for_training(&server, &path);
     for rest in [
         "",
         "/periods",
@@ -480,11 +493,11 @@ fn what_is_read_of_a_person_is_there_while_they_learn_and_forgetting_does_not_wa
     let learns = adaptations(&server)[0].clone();
     assert_eq!(learns["state"], "running", "all of it was while she learned");
 
-    let path = "/v1/users/ada/interactions/new-7";
-    let receipt = server.send("DELETE", path, &Value::Null).unwrap();
+    let text = "/v1/users/ada/interactions/new-7";
+    let receipt = server.send("DELETE", text, &Value::Null).unwrap();
     assert_eq!(receipt["removed"][0]["count"], 1, "{receipt}");
     assert_ne!(adaptations(&server)[0]["id"], learns["id"], "it was asked for, and begins anew");
-    wait_for_training(&server);
+    wait_for_training(&server, &path);
     let back = server.post("/v1/users/ada/rollback", &json!({"to": 0}));
     assert_eq!((&back["from"], &back["to"]), (&json!(1), &json!(0)), "{back}");
     assert_eq!(adaptations(&server)[0]["state"], "cancelled");

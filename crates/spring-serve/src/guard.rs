@@ -228,6 +228,15 @@ pub(crate) async fn inner(
     Ok(open.until_the_end_of(next.run(request).await))
 }
 
+/// Lets a request that changes a user's state run to its end though its client goes: what it did
+/// is to be put on record.
+pub(crate) async fn to_the_end(request: Request, next: Next) -> ApiResult<Response> {
+    if request.method().is_safe() {
+        return Ok(next.run(request).await);
+    }
+    tokio::spawn(next.run(request)).await.map_err(|error| ApiError::internal(error.to_string()))
+}
+
 /// The hash of the token that a request came with.
 fn token(headers: &HeaderMap) -> Option<KeyHash> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;

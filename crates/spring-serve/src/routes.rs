@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{Extension, State},
     http::{StatusCode, header},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -72,6 +72,7 @@ fn of_users() -> Router<Shared> {
         .route("/v1/users/{user}/consent", get(person::users::consent).put(person::users::consents))
         .route("/v1/users/{user}/export", get(person::transfer::export))
         .route("/v1/users/{user}/import", post(person::transfer::import))
+        .route_layer(from_fn(guard::to_the_end))
 }
 
 async fn unknown_path() -> ApiError {

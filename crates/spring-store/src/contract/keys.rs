@@ -126,6 +126,12 @@ pub fn a_key_goes_with_its_user_and_moves_with_the_state(subject: &dyn Subject) 
     assert_eq!(there.key(&[1; 32]).unwrap(), None);
     assert_eq!(there.keys().unwrap().len(), 1);
     check(&there).unwrap();
+    // The last key takes itself along, and not that one is asked for.
+    let alone = subject.create(&settings());
+    alone.add_key(&[1; 32], &key_of("ada"), at(1)).unwrap();
+    alone.forget(&user("ada")).unwrap();
+    assert!(alone.has_keys().unwrap() && alone.key(&[0; 32]).unwrap().is_none());
+    check(&alone).unwrap();
 }
 
 /// Who made an account first keeps it when the texts come after.

@@ -68,7 +68,9 @@ pub(super) fn migrate(connection: &mut Connection) -> Outcome<()> {
         return Ok(());
     }
     with_row_sum(connection)?;
-    let (_, added) = SCHEMA.split_once(SINCE_6).unwrap_or_default();
+    let (_, added) = SCHEMA.split_once(SINCE_6).ok_or_else(|| {
+        Failure::State("this program was built without its newer tables; build it anew".into())
+    })?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read again: another process may have been faster.
     let from = version(&transaction)?;

@@ -9,7 +9,7 @@ use super::{
     commit::{put_memories, set_bases},
     count_removal,
     encode::{from_json, stored, to_json},
-    known, lease, no_interaction,
+    keys, known, lease, no_interaction,
     quotation::Quotable,
     unknown,
 };
@@ -40,8 +40,13 @@ impl<B: Backend + ?Sized> Store<B> {
                 answers: count,
                 ..Forgotten::default()
             };
+            let has_keys = !rows.keys()?.is_empty();
             rows.delete_user(row.key)?;
-            count_removal(&mut Checked(rows))?;
+            let mut rows = Checked(rows);
+            if has_keys {
+                keys::keep_asking(&mut rows)?;
+            }
+            count_removal(&mut rows)?;
             Ok(())
         });
         self.told(done, Some(()))?;
