@@ -416,8 +416,15 @@ fn keys_of_the_state_decide_who_may_what_and_acts_are_on_record() {
     assert_eq!(kept["data"][0]["response"], answer["choices"][0]["message"]["content"]);
     // What she really used takes its place.
     let used = json!({"response_id": answer["id"], "text": "What I sent in the end."});
-    assert_eq!(ask(&ada, "POST", "/v1/users/ada/feedback", used).0, 200);
+    for added in [1, 0] {
+        let said = ask(&ada, "POST", "/v1/users/ada/feedback", used.clone());
+        assert_eq!(said.0, 200, "{said:?}");
+        let said: Value = serde_json::from_str(&said.1).unwrap();
+        assert_eq!(said["added"], added, "{said}");
+    }
     assert_eq!(count(), 1);
+    let why = format!("/v1/users/ada/explain?response_id={}", answer["id"].as_str().unwrap());
+    assert_eq!(ask(&ada, "GET", &why, Value::Null).0, 200, "the record of the answer stays");
     succeeds(&["consent", "--state", state, "--user", "ada", "--set", "no", "--audit", audit]);
     chat(json!({}));
     assert_eq!(count(), 1);

@@ -500,28 +500,26 @@ impl Service for Served {
         let missing = || ServiceError::NotFound { what: "response", id: response_id.clone() };
         let record =
             self.store.answer(&user, &id).map_err(refusal::of_store)?.ok_or_else(missing)?;
-        if let Some(there) = self.find(&user, &id)?
-            && there.response != text
-        {
-            if there.period.is_some() {
-                return Err(ServiceError::Conflict(
-                    "the first text for this answer has been learned; forget it before another \
-                     takes its place"
-                        .into(),
-                ));
-            }
-            let id = InteractionId::new(&*id)
-                .map_err(|error| ServiceError::invalid("response_id", error.to_string()))?;
-            self.forget_interaction(&user, &id)?;
-        }
         let new = NewInteraction {
-            id: Some(id),
+            id: Some(id.clone()),
             time: Some(record.time.to_string()),
             prompt: record.prompt,
             response: text,
             meta: None,
         };
-        self.add(vec![texts::interaction_of(&user, new)?])
+        let text = texts::interaction_of(&user, new)?;
+        let there = self.find(&user, &id)?;
+        if there.is_none_or(|there| there.response == text.response) {
+            return self.add(vec![text]);
+        }
+        match self.store.replace_pending(&user, &text).map_err(refusal::of_store)? {
+            true => Ok(Added { added: 1, known: 0, ids: vec![id] }),
+            false => Err(ServiceError::Conflict(
+                "the first text for this answer has been learned; forget it before another takes \
+                 its place"
+                    .into(),
+            )),
+        }
     }
 
     fn consent(&self, user: &str) -> ServiceResult<Consent> {

@@ -197,6 +197,16 @@ pub fn a_conversation_is_kept_with_consent_alone(subject: &dyn Subject) {
     for _ in 0..2 {
         assert!(store.keep_conversation(&version, &text("c1")).unwrap());
     }
+    // What was really used takes its place, under a number of its own.
+    let ids = |store: &Store| store.history(&ada).unwrap().entries;
+    let kept = ids(&store).last().unwrap().stored.clone();
+    let mut used = text("c1");
+    used.response = "What I sent in the end.".into();
+    assert!(store.replace_pending(&ada, &used).unwrap());
+    let there = ids(&store).last().unwrap().stored.clone();
+    assert_eq!((there.interaction, there.seq), (used, kept.seq + 1));
+    assert!(!store.replace_pending(&ada, &text("unknown")).unwrap());
+    assert!(store.replace_pending(&ada, &text("c1")).unwrap());
     let summary = store.user(&ada).unwrap();
     assert_eq!((summary.interactions, summary.pending), (3, 3));
     assert_eq!(store.find(&ada, &id("c1")).unwrap(), Some(3));

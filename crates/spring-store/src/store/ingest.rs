@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Error, IngestReport, Result,
-    backend::{Backend, Fault, InteractionRow, Outcome, RowsMut, Text, UserRow},
+    backend::{Backend, Durability, Fault, InteractionRow, Outcome, RowsMut, Text, UserRow},
 };
 
 impl<B: Backend + ?Sized> Store<B> {
@@ -41,6 +41,29 @@ impl<B: Backend + ?Sized> Store<B> {
             added.map_err(|fault| fault.at(self.backend.label()))?;
         }
         Ok(self.write(|rows| add_all(rows, &mut spool))?)
+    }
+
+    /// Puts a text in the place of the one of its id, if no period has that one yet; gives whether
+    /// it did. The text gets a number of its own, so that what was computed of the other one does
+    /// not become its.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`], or a text that would not read back.
+    pub fn replace_pending(&self, user: &UserId, text: &Interaction) -> Result<bool> {
+        self.write_user(Durability::Power, user, |rows, row| {
+            let (_, text) = row_of(text.clone())?;
+            let there = rows.interaction(row.key, Text::Id(&text.id))?;
+            let Some(there) = there.filter(|there| there.place.is_none()) else {
+                return Ok(false);
+            };
+            rows.delete_interaction(row.key, there.seq)?;
+            rows.put_graph(row.key, None)?;
+            row.pending = row.pending.saturating_sub(1);
+            add(rows, row, user, 0, text)?;
+            rows.put_user(row)?;
+            Ok(true)
+        })
     }
 }
 
