@@ -28,22 +28,26 @@ pub fn add(args: &Args, command: &KeyAddArgs) -> Result<()> {
         ..NewKey::new(access)
     };
     let log = command.audit.audit.as_deref();
-    let (token, key) = acted(log, "key.add", command.whose.user.as_deref(), |event| {
+    acted(log, "key.add", command.whose.user.as_deref(), |event| {
         let (token, hash) = new_key()?;
         let key = store.add_key(&hash.0, &new, Timestamp::now())?;
         event.object = Some(key.id.clone());
-        Ok((token, key))
-    })?;
+        // Before it is on record: nobody could show it again if that fails.
+        show(args, &token, &key)
+    })
+}
+
+fn show(args: &Args, token: &str, key: &ApiKey) -> Result<()> {
     if args.json {
         return output::json(&json!({"key": token, "made": key}));
     }
     output::say(&format!(
         "spring: {}, {}; the key is shown this once, as the state keeps its hash alone",
         key.id,
-        whose(&key)
+        whose(key)
     ));
     // Alone on standard output, for a program that takes it.
-    output::line(&token)
+    output::line(token)
 }
 
 pub fn list(args: &Args, command: &KeyListArgs) -> Result<()> {

@@ -160,10 +160,12 @@ impl Served {
             let relearned: Vec<u32> = store.generations(user)?.iter().map(|g| g.number).collect();
             Ok((relearned, forget_interaction(model, store, user, id, &mut ())?))
         })?;
+        let is_asked = |a: &spring_engine::Adaptation| a.asked && !a.state.is_over();
+        let was_asked = was_asked || self.engine.adaptations(Some(user)).iter().any(is_asked);
         // Answers that are being written may have read the text.
         let ended = self.engine.forget(user);
-        if was_asked {
-            self.engine.adapt(user).map_err(refusal::of)?;
+        if was_asked && let Err(error) = self.engine.adapt(user) {
+            tracing::warn!("user {user}: the adaptation that was asked for is lost: {error}");
         }
         let count = usize::try_from(forgotten.generations_relearned).unwrap_or(usize::MAX);
         let skipped = relearned.len().saturating_sub(count);
