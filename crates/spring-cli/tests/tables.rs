@@ -136,8 +136,8 @@ const FOUND: &str = "\
 | score  | written    | period | id                    | text                  |
 |--------|------------|--------|-----------------------|-----------------------|
 | 0.0000 | 0000-00-00 | 0      | <mail-0000-of-twenty- | What about the kettle |
-|        |            |        | tw…                   | that hums in the      |
-|        |            |        |                       | kitchen, number 0?    |
+|        |            |        | twenty-four@example.o | that hums in the      |
+|        |            |        | rg>                   | kitchen, number 0?    |
 |        |            |        |                       | Kettle 0 hu…          |";
 
 const COMPARED: &str = "\
