@@ -209,7 +209,7 @@ pub fn a_conversation_is_kept_with_consent_alone(subject: &dyn Subject) {
     assert!(store.replace_pending(&ada, &text("c1")).unwrap());
     let summary = store.user(&ada).unwrap();
     assert_eq!((summary.interactions, summary.pending), (3, 3));
-    assert_eq!(store.find(&ada, &id("c1")).unwrap(), Some(3));
+    assert_eq!(store.find(&ada, &id("c1")).unwrap(), Some(kept.seq + 2));
     let other = interaction("ada", "c1", "2026-03-02T00:00:00Z");
     let taken = store.keep_conversation(&version, &other).unwrap_err();
     assert!(matches!(taken, Error::DuplicateId { .. }), "{taken}");
