@@ -113,23 +113,13 @@ impl CrashTest {
     ///
     /// A check failed; the files are kept and named.
     pub fn run(&self) -> Result<u8> {
-        let program = match dist::program(self.program.as_deref())? {
-            Ok(program) => program,
-            Err(code) => return Ok(code),
-        };
-        let folder = tempfile::tempdir()?;
-        let place = Place { program, folder: folder.path().to_owned() };
-        let mut counts = vec![[0_u32; 4]; COMMANDS.len()];
-        match place.rounds(self, &mut counts) {
-            Ok(()) => {
-                println!("{}", table(&counts));
-                Ok(0)
-            }
-            Err(error) => {
-                eprintln!("{}\nthe files are kept in {}", table(&counts), folder.keep().display());
-                Err(error)
-            }
-        }
+        dist::in_folder(self.program.as_deref(), |program, folder| {
+            let place = Place { program, folder: folder.to_owned() };
+            let mut counts = vec![[0_u32; 4]; COMMANDS.len()];
+            let outcome = place.rounds(self, &mut counts);
+            println!("{}", table(&counts));
+            outcome
+        })
     }
 }
 

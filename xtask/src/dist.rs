@@ -95,13 +95,35 @@ impl Dist {
     }
 }
 
+/// Runs work with the program that is named, or else with one that is built, in a temporary folder
+/// that is kept and named if the work fails; gives the exit code.
+///
+/// # Errors
+///
+/// Those of the work, or if there is no room for the folder.
+pub fn in_folder(
+    program: Option<&Path>,
+    work: impl FnOnce(PathBuf, &Path) -> Result<()>,
+) -> Result<u8> {
+    let program = match self::program(program)? {
+        Ok(program) => program,
+        Err(code) => return Ok(code),
+    };
+    let folder = tempfile::tempdir()?;
+    let outcome = work(program, folder.path());
+    if outcome.is_err() {
+        eprintln!("the files are kept in {}", folder.keep().display());
+    }
+    outcome.map(|()| 0)
+}
+
 /// The program that a test is to run: the one that is named, or else one that is built for it; or
 /// cargo's exit code.
 ///
 /// # Errors
 ///
 /// There is no such file, or as [`build`].
-pub fn program(named: Option<&Path>) -> Result<std::result::Result<PathBuf, u8>> {
+fn program(named: Option<&Path>) -> Result<std::result::Result<PathBuf, u8>> {
     match named {
         Some(named) => Ok(Ok(named.canonicalize().with_context(|| named.display().to_string())?)),
         None => build(&Step::cargo("program", "build").args([

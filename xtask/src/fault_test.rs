@@ -76,15 +76,14 @@ impl FaultTest {
     ///
     /// # Errors
     ///
-    /// A check failed.
+    /// A check failed; the files are kept and named.
     pub fn run(&self) -> Result<u8> {
-        let program = match dist::program(self.program.as_deref())? {
-            Ok(program) => program,
-            Err(code) => return Ok(code),
-        };
-        let folder = tempfile::tempdir()?;
-        let place = Place { test: self, program, folder: folder.path().to_owned() };
-        let file = folder.path().join("reference.db").to_string_lossy().into_owned();
+        dist::in_folder(self.program.as_deref(), |program, folder| self.all_rounds(program, folder))
+    }
+
+    fn all_rounds(&self, program: PathBuf, folder: &Path) -> Result<()> {
+        let place = Place { test: self, program, folder: folder.to_owned() };
+        let file = folder.join("reference.db").to_string_lossy().into_owned();
         let start = Instant::now();
         place.begin(&file)?;
         place.finish(&["ingest", "--state", &file, "DIR/late.jsonl"])?;
@@ -106,7 +105,7 @@ impl FaultTest {
         println!(
             "\nnothing was lost or learned twice: all digests are those of the undisturbed run"
         );
-        Ok(0)
+        Ok(())
     }
 }
 

@@ -182,18 +182,20 @@ fn in_company(
     }
 }
 
-/// Also with windows, norms of heads, and products that are shared between threads.
+type Make = fn() -> CausalLm<Flex>;
+
+/// Models with windows, norms of heads, and products that are shared between threads, among others.
+const MODELS: [(&str, Make); 5] = [
+    ("tiny-llama", || fixture("tiny-llama")),
+    ("gemma3", || fixture("parity/gemma3")),
+    ("qwen3", || fixture("parity/qwen3")),
+    ("wide", wide),
+    ("quantised", quantised),
+];
+
 #[test]
 fn a_row_is_the_same_in_any_company_and_for_any_number_of_threads() {
-    type Make = fn() -> CausalLm<Flex>;
-    let models: [(&str, Make); 5] = [
-        ("tiny-llama", || fixture("tiny-llama")),
-        ("gemma3", || fixture("parity/gemma3")),
-        ("qwen3", || fixture("parity/qwen3")),
-        ("wide", wide),
-        ("quantised", quantised),
-    ];
-    for (name, load) in models {
+    for (name, load) in MODELS {
         let one = Arc::new(load().with_workers(Workers::new(1)));
         let adapters = adapters(&one);
         let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -301,18 +303,9 @@ fn follow(session: &mut DecodingSession<Flex>, row: RowId) -> Vec<Vec<u32>> {
     [20, 30, 40, 25].into_iter().map(next).collect()
 }
 
-/// Also with windows, norms of heads, and products that are shared between threads.
 #[test]
 fn a_row_that_begins_behind_kept_parts_or_is_a_fork_gives_the_same_bits() {
-    type Make = fn() -> CausalLm<Flex>;
-    let models: [(&str, Make); 5] = [
-        ("tiny-llama", || fixture("tiny-llama")),
-        ("gemma3", || fixture("parity/gemma3")),
-        ("qwen3", || fixture("parity/qwen3")),
-        ("wide", wide),
-        ("quantised", quantised),
-    ];
-    for ((name, load), threads) in models.into_iter().zip([1, 2, 7, 2, 1]) {
+    for ((name, load), threads) in MODELS.into_iter().zip([1, 2, 7, 2, 1]) {
         let model = load().with_tokens_at_once(16).with_workers(Workers::new(threads));
         let model = Arc::new(model);
         let adapter = adapters(&model)[1].clone();

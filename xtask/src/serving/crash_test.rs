@@ -65,22 +65,11 @@ impl ServerCrashTest {
     ///
     /// A check failed; the files are kept and named.
     pub fn run(&self) -> Result<u8> {
-        let program = match dist::program(self.program.as_deref())? {
-            Ok(program) => program,
-            Err(code) => return Ok(code),
-        };
-        let folder = tempfile::tempdir()?;
-        let place = Place { program, folder: folder.path().to_owned() };
-        match place.rounds(self) {
-            Ok(account) => {
-                println!("{}\nnothing was lost, and nobody saw another's texts", account.table());
-                Ok(0)
-            }
-            Err(error) => {
-                eprintln!("the files are kept in {}", folder.keep().display());
-                Err(error)
-            }
-        }
+        dist::in_folder(self.program.as_deref(), |program, folder| {
+            let account = Place { program, folder: folder.to_owned() }.rounds(self)?;
+            println!("{}\nnothing was lost, and nobody saw another's texts", account.table());
+            Ok(())
+        })
     }
 }
 

@@ -87,39 +87,25 @@ impl Soak {
     ///
     /// A check failed; the files are kept and named.
     pub fn run(&self) -> Result<u8> {
-        let program = match dist::program(self.program.as_deref())? {
-            Ok(program) => program,
-            Err(code) => return Ok(code),
-        };
-        let folder = tempfile::tempdir()?;
-        let state = folder.path().join("state.db");
-        let run = |arguments: &[&str]| {
-            let mut command = Command::new(&program);
-            command.args(arguments).arg("--state").arg(&state).stdin(Stdio::null());
-            let output = command.output()?;
-            let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "{command:?} failed: {}", said.trim());
-            Ok(())
-        };
-        run(&["init", "--model", &self.model, "--set", "training.epochs=1"])?;
-        let learns = ["--adapt-pending", "12", "--adapt-idle", "5"];
-        let begin = || Server::start(&program, &state, &learns, &folder.path().join("log"));
-        let outcome = begin().and_then(|server| {
+        dist::in_folder(self.program.as_deref(), |program, folder| {
+            let state = folder.join("state.db");
+            let run = |arguments: &[&str]| {
+                let mut command = Command::new(&program);
+                command.args(arguments).arg("--state").arg(&state).stdin(Stdio::null());
+                let output = command.output()?;
+                let said = String::from_utf8_lossy(&output.stderr);
+                ensure!(output.status.success(), "{command:?} failed: {}", said.trim());
+                Ok(())
+            };
+            run(&["init", "--model", &self.model, "--set", "training.epochs=1"])?;
+            let learns = ["--adapt-pending", "12", "--adapt-idle", "5"];
+            let server = Server::start(&program, &state, &learns, &folder.join("log"))?;
             let account = self.load(&server)?;
             server.end()?;
             run(&["check"])?;
-            Ok(account)
-        });
-        match outcome {
-            Ok(account) => {
-                println!("{}\nnothing was lost, and nobody saw another's texts", account.table());
-                Ok(0)
-            }
-            Err(error) => {
-                eprintln!("the files are kept in {}", folder.keep().display());
-                Err(error)
-            }
-        }
+            println!("{}\nnothing was lost, and nobody saw another's texts", account.table());
+            Ok(())
+        })
     }
 
     /// Lets clients act for people, one after the other, and then settles everybody's account.
