@@ -1,6 +1,6 @@
 //! `spring report`: a page about one person.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use anyhow::{Result, ensure};
 use spring_core::{
@@ -84,6 +84,10 @@ fn tokens_of(model: &AnyModel, answer: Option<&AnswerRecord>) -> Result<Vec<Stri
 fn model_in_words(model: &str) -> String {
     match model {
         embedded::NAME => "the built-in model of 5 million parameters".into(),
-        other => other.to_owned(),
+        hub if hub.starts_with("hub:") => hub.to_owned(),
+        // Whoever reads the page need not know where on the machine it lies.
+        path => {
+            Path::new(path).file_name().map_or(path, |name| name.to_str().unwrap_or(path)).into()
+        }
     }
 }
