@@ -118,12 +118,12 @@ impl Prefixes {
                 .take(most)
                 .map_while(|name| self.cache.get(&(reader.owner.clone(), *name)).cloned())
                 .collect();
-            if !kept.is_empty() {
-                session.begin_behind(*row, &kept)?;
-            }
+            let found = match kept.is_empty() {
+                true => 0,
+                false => session.begin_behind(*row, &kept)?,
+            };
             self.queried += context.len() as u64;
-            self.hit += (kept.len() * part_length) as u64;
-            let found = kept.len();
+            self.hit += (found * part_length) as u64;
             self.touch(&reader.owner, &names[..found]);
             reading.rows.push(Parts { names, found, done: found });
         }

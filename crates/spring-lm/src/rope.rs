@@ -75,8 +75,8 @@ impl RopeConfig {
     /// Radians per position of each pair of coordinates; `head_dim / 2` numbers, in f32 as
     /// transformers computes them.
     ///
-    /// `reach` is how many positions the texts of a pass go up to: the kinds `dynamic` and
-    /// `longrope` choose by it.
+    /// `reach` is how many positions the text goes up to: the kinds `dynamic` and `longrope` choose
+    /// by it, for each text alone.
     pub fn frequencies(&self, head_dim: usize, reach: usize) -> Vec<f32> {
         let powers = |theta: f32| {
             (0..head_dim / 2).map(move |i| theta.powf((2 * i) as f32 / head_dim as f32))
@@ -151,6 +151,16 @@ impl RopeConfig {
         }
     }
 
+    /// Up to how many positions a text has the same frequencies as any shorter one; `None` if that
+    /// is so for all texts.
+    pub fn same_up_to(&self) -> Option<usize> {
+        match self.scaling {
+            RopeScaling::Dynamic { max_positions, .. } => Some(max_positions),
+            RopeScaling::LongRope { original_max_positions, .. } => Some(original_max_positions),
+            _ => None,
+        }
+    }
+
     /// What cosines and sines are multiplied by.
     pub fn attention_factor(&self) -> f32 {
         match self.scaling {
@@ -211,6 +221,8 @@ mod tests {
                 );
             }
             assert_eq!(found.len(), 4);
+            let same = rope.same_up_to().is_none_or(|last| reach <= last);
+            assert_eq!(found == rope.frequencies(8, 1), same, "{parameters} {reach}");
             assert!((f64::from(rope.attention_factor()) / attention - 1.0).abs() < 1e-6);
         }
     }

@@ -70,4 +70,11 @@ impl ModelConfig {
             format!("{tokens} tokens do not fit the model's context of {}", self.max_positions);
         Err(ModelError::Sequence(reason))
     }
+
+    /// Up to how many tokens a text is read as any shorter one that it begins with; without end
+    /// unless the frequencies of the rotary embedding depend on the text's length.
+    pub fn read_alike_up_to(&self) -> usize {
+        let ends = [&self.rope, &self.sliding_rope].map(|rope| rope.same_up_to());
+        ends.into_iter().flatten().min().unwrap_or(usize::MAX)
+    }
 }

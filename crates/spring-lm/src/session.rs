@@ -159,15 +159,17 @@ pub trait Session: Send {
         None
     }
 
-    /// Lets a row that is to read a context begin behind the first parts of it. What it gives then
-    /// is, to the last bit on the CPU, what it gives if it reads them, so long as the parts are of
-    /// the same tokens under the same adapter of the same model.
+    /// Lets a row that is to read a context begin behind the first parts of it, and gives how many
+    /// of them it has no need to read. What it gives then is, to the last bit on the CPU, what it
+    /// gives if it reads them, so long as the parts are of the same tokens under the same adapter
+    /// of the same model. A context whose first tokens are read otherwise than those of shorter
+    /// ones, as of a model with `longrope`, takes none.
     ///
     /// # Errors
     ///
     /// If there is no such row, it has read something, nothing of its context would be left to
     /// read, or the parts are not of such a session; the row is as before.
-    fn begin_behind(&mut self, row: RowId, parts: &[ContextPart]) -> Result<()> {
+    fn begin_behind(&mut self, row: RowId, parts: &[ContextPart]) -> Result<usize> {
         let _ = parts;
         Err(ModelError::Sequence(format!("{row} is of a session that keeps no parts of contexts")))
     }

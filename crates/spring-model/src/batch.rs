@@ -7,6 +7,8 @@ use spring_lm::Sequence;
 pub(crate) struct Batch<B: Backend> {
     /// All tokens but each row's last, `[rows, length]`.
     pub inputs: Tensor<B, 2, Int>,
+    /// How many of a row's inputs are no padding, `[rows]`.
+    pub lengths: Vec<usize>,
     /// Flat positions whose hidden states predict the response tokens, row by row.
     pub positions: Tensor<B, 1, Int>,
     /// The response tokens, in the same order.
@@ -15,7 +17,8 @@ pub(crate) struct Batch<B: Backend> {
 
 impl<B: Backend> Batch<B> {
     pub(crate) fn new(sequences: &[&Sequence], device: &B::Device) -> Self {
-        let length = sequences.iter().map(|s| s.len() - 1).max().unwrap_or(0);
+        let lengths: Vec<usize> = sequences.iter().map(|s| s.len() - 1).collect();
+        let length = lengths.iter().copied().max().unwrap_or(0);
         let (mut inputs, mut positions, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         for (row, sequence) in sequences.iter().enumerate() {
             let all = sequence.context.iter().chain(&sequence.response);
@@ -29,6 +32,7 @@ impl<B: Backend> Batch<B> {
         Self {
             inputs: Tensor::from_data(TensorData::new(inputs, [sequences.len(), length]), device),
             positions: Tensor::from_data(TensorData::new(positions, [count]), device),
+            lengths,
             targets: Tensor::from_data(TensorData::new(targets, [count]), device),
         }
     }

@@ -42,6 +42,7 @@ impl<B: ModelBackend> CausalLm<B> {
                 tokens.resize(tokens.len() + length - own, 0);
                 weights.extend((0..length).map(|i| if i < own { 1.0 / own as f32 } else { 0.0 }));
             }
+            let own: Vec<usize> = bucket.iter().map(|row| lengths[*row]).collect();
             let shape = [bucket.len(), length];
             let tokens =
                 Tensor::<B, 2, Int>::from_data(TensorData::new(tokens, shape), &self.device);
@@ -49,7 +50,7 @@ impl<B: ModelBackend> CausalLm<B> {
             let weights = Tensor::<B, 3>::from_data(weights, &self.device);
             let none = vec![None; bucket.len()];
             let means = self.workers.pass(B::SIDE_BY_SIDE, || {
-                let hidden = self.transformer.forward(tokens, &LoraRows::new(&none));
+                let hidden = self.transformer.forward(tokens, &own, &LoraRows::new(&none));
                 to_host(weights.matmul(hidden.reshape([bucket.len(), length, width])))
             })?;
             for (&row, mean) in bucket.iter().zip(means.chunks_exact(width)) {

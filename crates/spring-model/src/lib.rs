@@ -254,9 +254,9 @@ impl<B: ModelBackend> CausalLm<B> {
             TensorData::new(ids, [rows.len(), length]),
             &self.device,
         );
-        let adapters = vec![lora; rows.len()];
+        let (adapters, lengths) = (vec![lora; rows.len()], vec![length; rows.len()]);
         self.workers.pass(B::SIDE_BY_SIDE, || {
-            let hidden = self.transformer.forward(tokens, &LoraRows::new(&adapters));
+            let hidden = self.transformer.forward(tokens, &lengths, &LoraRows::new(&adapters));
             to_host::to_host(self.transformer.head().logits(hidden))
         })
     }

@@ -379,7 +379,7 @@ impl<B: ModelBackend> Pretrainer<B> {
         }
         let batch = Batch::<Autodiff<B>>::new(rows, &self.model.device);
         let hidden = tracked
-            .forward(batch.inputs, &LoraRows::new(&vec![None; rows.len()]))
+            .forward(batch.inputs, &batch.lengths, &LoraRows::new(&vec![None; rows.len()]))
             .select(0, batch.positions);
         let head = self.model.transformer.head();
         let Weight::Dense(weight) = &head.weight else {

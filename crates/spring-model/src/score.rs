@@ -49,7 +49,8 @@ impl<B: ModelBackend> CausalLm<B> {
         let sequences: Vec<&Sequence> = bucket.iter().map(|i| rows[*i].0).collect();
         let adapters: Vec<Option<&Lora<B>>> = bucket.iter().map(|i| rows[*i].1).collect();
         let batch = Batch::<B>::new(&sequences, &self.device);
-        let hidden = self.transformer.forward(batch.inputs, &LoraRows::new(&adapters));
+        let hidden =
+            self.transformer.forward(batch.inputs, &batch.lengths, &LoraRows::new(&adapters));
         let hidden = hidden.select(0, batch.positions);
         let all = to_host(self.transformer.head().log_likelihoods(hidden, batch.targets))?;
         let mut rest = all.as_slice();
@@ -87,8 +88,9 @@ impl<B: ModelBackend> CausalLm<B> {
         let adapters: Vec<Option<&Lora<B>>> = branches.iter().map(|(_, lora)| *lora).collect();
         let batch = Batch::<B>::new(&sequences.iter().collect::<Vec<_>>(), &self.device);
         let lora = LoraRows::new(&adapters);
-        let hidden =
-            self.workers.pass(B::SIDE_BY_SIDE, || self.transformer.forward(batch.inputs, &lora));
+        let hidden = self.workers.pass(B::SIDE_BY_SIDE, || {
+            self.transformer.forward(batch.inputs, &batch.lengths, &lora)
+        });
         let width = self.config.hidden_size;
         // `[branches * positions, hidden]` to `[positions * branches, hidden]`: what is mixed lies
         // together.

@@ -37,6 +37,8 @@ struct Row<B: Backend> {
     /// Its first columns, as far as they were read as any other row reads them: in whole parts from
     /// the beginning.
     whole: usize,
+    /// How many tokens of its text were known when it began to read the last of them.
+    known: usize,
     /// The pass that read the row's last token, and where in it the row's numbers are.
     log_probs: Option<(Arc<Vec<f32>>, Range<usize>)>,
 }
@@ -98,6 +100,7 @@ impl<B: ModelBackend> DecodingSession<B> {
         let id = self.open(adapter.cloned(), capacity)?;
         if let Some(row) = self.rows.get_mut(&id) {
             row.unread = context.iter().copied().collect();
+            row.known = context.len();
         }
         Ok(id)
     }
@@ -141,7 +144,11 @@ impl<B: ModelBackend> DecodingSession<B> {
         let lora = LoraRows::new(&loras);
         let mut cached: Vec<CachedRow<'_, B>> = rows
             .iter_mut()
-            .map(|(row, tokens)| CachedRow { cache: &mut row.cache, length: tokens.len() })
+            .map(|(row, tokens)| CachedRow {
+                cache: &mut row.cache,
+                length: tokens.len(),
+                known: row.known,
+            })
             .collect();
         let numbers = model.workers.pass(B::SIDE_BY_SIDE, || {
             let tokens = TensorData::new(ids, [count]);
@@ -180,7 +187,8 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         let id = RowId(self.next);
         self.next += 1;
         let cache = RowCache::new(&self.model.config, capacity);
-        let row = Row { lora, cache, unread: VecDeque::new(), whole: 0, log_probs: None };
+        let unread = VecDeque::new();
+        let row = Row { lora, cache, unread, whole: 0, known: 0, log_probs: None };
         self.rows.insert(id, row);
         Ok(id)
     }
@@ -191,6 +199,7 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         check_read(row, own)?;
         check_room(row, own, tokens.len())?;
         own.cache.reserve(tokens.len(), &self.model.device);
+        own.known = own.cache.len() + tokens.len();
         // Attention of a part holds [part, context] and not [context, context].
         let mut parts = tokens.chunks(self.model.context_at_once()).peekable();
         while let Some(part) = parts.next() {
@@ -262,7 +271,7 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         let length = self.part_tokens();
         let row = self.rows.get(&row)?;
         let columns = index.checked_mul(length)?..index.checked_add(1)?.checked_mul(length)?;
-        if columns.end > row.whole {
+        if columns.end > row.whole || row.known > self.model.config.read_alike_up_to() {
             return None;
         }
         let columns = row.cache.copy(columns, &self.model.device);
@@ -270,7 +279,7 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         Some(ContextPart::new(columns, bytes))
     }
 
-    fn begin_behind(&mut self, row: RowId, parts: &[ContextPart]) -> Result<()> {
+    fn begin_behind(&mut self, row: RowId, parts: &[ContextPart]) -> Result<usize> {
         let length = self.part_tokens();
         let own = self.rows.get_mut(&row).ok_or_else(|| unknown(row))?;
         let tokens = parts.len().saturating_mul(length);
@@ -284,12 +293,16 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
         if columns.len() < parts.len() || columns.iter().any(|part| part.length() != length) {
             return refused("was given parts of another session's contexts");
         }
+        // What is kept was read in texts that are short enough to be read alike.
+        if own.known > self.model.config.read_alike_up_to() {
+            return Ok(0);
+        }
         // All of it at once, so that nothing is copied when it grows.
         own.cache.reserve(own.unread.len(), &self.model.device);
         columns.into_iter().for_each(|part| own.cache.append(part, &self.model.device));
         own.unread.drain(..tokens);
         own.whole = tokens;
-        Ok(())
+        Ok(parts.len())
     }
 
     fn fork(&mut self, row: RowId) -> Result<Option<RowId>> {
@@ -300,6 +313,7 @@ impl<B: ModelBackend> Session for DecodingSession<B> {
             cache: own.cache.fork(&self.model.device),
             unread: VecDeque::new(),
             whole: own.whole,
+            known: own.known,
             log_probs: own.log_probs.clone(),
         };
         let id = RowId(self.next);

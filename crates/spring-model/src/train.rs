@@ -204,7 +204,10 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let batch = Batch::<Autodiff<B>>::new(rows, &self.model.device);
         let mut lora = LoraRows::new(&vec![Some(&tracked); rows.len()]);
         lora.dropout = dropout;
-        let hidden = self.transformer.forward(batch.inputs, &lora).select(0, batch.positions);
+        let hidden = self
+            .transformer
+            .forward(batch.inputs, &batch.lengths, &lora)
+            .select(0, batch.positions);
         let head = self.model.transformer.head();
         let (loss, gradient) =
             head.cross_entropy(hidden.clone().inner(), batch.targets.inner(), scale);
@@ -226,7 +229,7 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let shape = batch.inputs.dims();
         let mut lora = LoraRows::new(&vec![Some(&self.weights); rows.len()]);
         lora.dropout = dropout.clone();
-        let pass = plain.pass(shape, &lora, device);
+        let pass = plain.pass(shape, &batch.lengths, &lora, device);
         let mut inputs = vec![plain.embed(batch.inputs)];
         for layer in 0..self.model.config.num_layers {
             let x = inputs[layer].clone();
@@ -236,7 +239,7 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let tracked: Lora<Autodiff<B>> = self.weights.tracked();
         let mut lora = LoraRows::new(&vec![Some(&tracked); rows.len()]);
         lora.dropout = dropout;
-        let pass = self.transformer.pass(shape, &lora, device);
+        let pass = self.transformer.pass(shape, &batch.lengths, &lora, device);
         let track = |x: Option<Tensor<B, 2>>| {
             x.map(|x| Tensor::<Autodiff<B>, 2>::from_inner(x).require_grad())
         };

@@ -12,7 +12,7 @@ use burn::{
     tensor::{Bool, DType, Int, Tensor, backend::Backend},
 };
 use spring_gguf::GgufFile;
-use spring_lm::{Weights, canonical, gguf_name, is_vision};
+use spring_lm::{RopeConfig, Weights, canonical, gguf_name, is_vision};
 
 use crate::{
     Activation, LayerKind, ModelBackend, ModelConfig, ModelError, ModelFiles, Projection, Result,
@@ -21,7 +21,7 @@ use crate::{
     head::Head,
     load::{self, Kept},
     lora::LoraRows,
-    rotation,
+    rotation::{self, Places},
     weight::Weight,
 };
 
@@ -102,6 +102,8 @@ pub(crate) struct CachedRow<'a, B: Backend> {
     pub cache: &'a mut RowCache<B>,
     /// How many of the pass' tokens are the row's.
     pub length: usize,
+    /// How many tokens of its text are known, those of later passes included.
+    pub known: usize,
 }
 
 /// Where the tokens of a pass stand, and what they may look at.
@@ -307,13 +309,15 @@ impl<B: ModelBackend> Transformer<B> {
     /// # Shapes
     ///
     /// - tokens: `[rows, length]`
+    /// - lengths: of each row without its padding, `[rows]`
     /// - output: `[rows * length, hidden]`
     pub(crate) fn forward(
         &self,
         tokens: Tensor<B, 2, Int>,
+        lengths: &[usize],
         lora: &LoraRows<'_, B>,
     ) -> Tensor<B, 2> {
-        let pass = self.pass(tokens.dims(), lora, &tokens.device());
+        let pass = self.pass(tokens.dims(), lengths, lora, &tokens.device());
         let mut x = self.embed(tokens);
         for layer in 0..self.layers.len() {
             x = self.layer(layer, x, &pass, None);
@@ -336,8 +340,11 @@ impl<B: ModelBackend> Transformer<B> {
         rows: &mut [CachedRow<'_, B>],
     ) -> Tensor<B, 2> {
         let (count, device) = (tokens.dims()[0], tokens.device());
-        let positions: Vec<usize> =
-            rows.iter().flat_map(|row| row.cache.positions(row.length)).collect();
+        let places = |row: &CachedRow<'_, B>| {
+            let positions = row.cache.positions(row.length);
+            Places { reach: row.known.max(positions.end), positions }
+        };
+        let places: Vec<Places> = rows.iter().map(places).collect();
         for row in rows.iter_mut() {
             row.cache.reserve(row.length, &device);
         }
@@ -351,7 +358,7 @@ impl<B: ModelBackend> Transformer<B> {
                 Mask { visible, tensor }
             };
             let masks = rows.iter().map(mask).collect();
-            self.view(kind, [count, 1], &positions, masks, &device)
+            self.view(kind, [count, 1], &places, masks, &device)
         };
         let pass = Pass {
             lora,
@@ -372,15 +379,21 @@ impl<B: ModelBackend> Transformer<B> {
         self.normalize(x)
     }
 
-    /// A pass over rows that begin at their first token.
+    /// A pass over rows that begin at their first token and have these lengths without padding.
     pub(crate) fn pass<'a>(
         &self,
         [rows, length]: [usize; 2],
+        lengths: &[usize],
         lora: &'a LoraRows<'a, B>,
         device: &B::Device,
     ) -> Pass<'a, B> {
-        let positions: Vec<usize> = (0..length).collect();
+        let places: Vec<Places> =
+            lengths.iter().map(|own| Places { positions: 0..length, reach: *own }).collect();
         let view = |kind| {
+            // One table for all rows, unless their lengths make a difference.
+            let same = self.rope(kind).same_up_to();
+            let apart = same.is_some_and(|same| lengths.iter().any(|own| *own > same));
+            let tables = if apart { &places[..] } else { &places[..1.min(places.len())] };
             let window = self.window(kind);
             let mask = (B::MASK_TENSOR && length > 1).then(|| {
                 let columns = Tensor::<B, 1, Int>::arange(0..length as i64, device);
@@ -394,7 +407,7 @@ impl<B: ModelBackend> Transformer<B> {
                 self.for_all_heads(forbidden.reshape([1, 1, 1, length, length]), rows)
             });
             let mask = Mask { visible: Visible { start: 0, window }, tensor: mask };
-            self.view(kind, [1, length], &positions, vec![mask], device)
+            self.view(kind, [tables.len(), length], tables, vec![mask], device)
         };
         Pass { lora, rows, length, parts: Vec::new(), of: Rows::Batch, views: self.views(view) }
     }
@@ -409,18 +422,21 @@ impl<B: ModelBackend> Transformer<B> {
         &self,
         kind: LayerKind,
         [rows, length]: [usize; 2],
-        positions: &[usize],
+        places: &[Places],
         masks: Vec<Mask<B>>,
         device: &B::Device,
     ) -> View<B> {
-        let rope = match kind {
-            LayerKind::Full => &self.config.rope,
-            LayerKind::Sliding => &self.config.sliding_rope,
-        };
         let dim = self.config.head_dim;
-        let [cos, sin] = rotation::tables::<B>(rope, dim, positions, device)
+        let [cos, sin] = rotation::tables::<B>(self.rope(kind), dim, places, device)
             .map(|t| t.reshape([rows, length, dim / 2]));
         View { cos, sin, masks }
+    }
+
+    fn rope(&self, kind: LayerKind) -> &RopeConfig {
+        match kind {
+            LayerKind::Full => &self.config.rope,
+            LayerKind::Sliding => &self.config.sliding_rope,
+        }
     }
 
     fn window(&self, kind: LayerKind) -> Option<usize> {

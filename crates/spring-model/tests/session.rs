@@ -23,6 +23,24 @@ fn fixture(name: &str) -> CausalLm<Flex> {
 
 /// Random weights, large enough that a pass that is alone shares its products between threads.
 fn wide() -> CausalLm<Flex> {
+    random(serde_json::Value::Null)
+}
+
+/// The same with other frequencies for texts of more than 32 tokens.
+fn longrope() -> CausalLm<Flex> {
+    stretched(1.0, 3.0)
+}
+
+/// The same with its wavelengths multiplied by one factor in short texts and another in longer
+/// ones.
+fn stretched(short: f64, long: f64) -> CausalLm<Flex> {
+    random(serde_json::json!({
+        "rope_type": "longrope", "original_max_position_embeddings": 32,
+        "short_factor": vec![short; 32], "long_factor": vec![long; 32]
+    }))
+}
+
+fn random(rope: serde_json::Value) -> CausalLm<Flex> {
     const WIDTH: usize = 256;
     const INNER: usize = 1040;
     const VOCABULARY: usize = 1100;
@@ -30,13 +48,14 @@ fn wide() -> CausalLm<Flex> {
         "model_type": "llama", "vocab_size": VOCABULARY, "hidden_size": WIDTH,
         "num_hidden_layers": 1,
         "intermediate_size": INNER, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "max_position_embeddings": 256, "tie_word_embeddings": true
+        "max_position_embeddings": 256, "tie_word_embeddings": true, "rope_scaling": rope
     });
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let mut tensors = Vec::new();
     let mut add = |name: String, shape: Vec<usize>| {
         let count = shape.iter().product();
-        let numbers = (0..count).flat_map(|_| rng.random_range(-0.1f32..0.1).to_le_bytes());
+        let range = if name.ends_with("norm.weight") { 0.9..1.1 } else { -0.1..0.1f32 };
+        let numbers = (0..count).flat_map(|_| rng.random_range(range.clone()).to_le_bytes());
         tensors.push((name, shape, numbers.collect::<Vec<u8>>()));
     };
     add("model.embed_tokens.weight".into(), vec![VOCABULARY, WIDTH]);
@@ -185,7 +204,8 @@ fn in_company(
 type Make = fn() -> CausalLm<Flex>;
 
 /// Models with windows, norms of heads, and products that are shared between threads, among others.
-const MODELS: [(&str, Make); 5] = [
+const MODELS: [(&str, Make); 6] = [
+    ("longrope", longrope),
     ("tiny-llama", || fixture("tiny-llama")),
     ("gemma3", || fixture("parity/gemma3")),
     ("qwen3", || fixture("parity/qwen3")),
@@ -305,7 +325,8 @@ fn follow(session: &mut DecodingSession<Flex>, row: RowId) -> Vec<Vec<u32>> {
 
 #[test]
 fn a_row_that_begins_behind_kept_parts_or_is_a_fork_gives_the_same_bits() {
-    for ((name, load), threads) in MODELS.into_iter().zip([1, 2, 7, 2, 1]) {
+    let alike = MODELS.into_iter().filter(|(name, _)| *name != "longrope");
+    for ((name, load), threads) in alike.zip([1, 2, 7, 2, 1]) {
         let model = load().with_tokens_at_once(16).with_workers(Workers::new(threads));
         let model = Arc::new(model);
         let adapter = adapters(&model)[1].clone();
@@ -347,6 +368,88 @@ fn a_row_that_begins_behind_kept_parts_or_is_a_fork_gives_the_same_bits() {
                 session.leave(row);
             }
         }
+    }
+}
+
+/// A short text, and a long one that begins with it.
+fn short_and_long() -> [Vec<u32>; 2] {
+    let short: Vec<u32> = (3..30).collect();
+    let long = short.iter().copied().chain(40..100).collect();
+    [short, long]
+}
+
+/// Whatever part of it a pass reads.
+#[test]
+fn a_context_is_read_with_the_frequencies_of_its_own_whole_length() {
+    let models = [longrope(), stretched(1.0, 1.0), stretched(3.0, 3.0)];
+    let [model, near, far] = models.map(|model| Arc::new(model.with_tokens_at_once(16)));
+    let [short, long] = short_and_long();
+    let alone = |model: &Arc<CausalLm<Flex>>, context: &[u32]| {
+        let mut session = model.session();
+        let row = session.join(context, None, 4).unwrap();
+        follow(&mut session, row)
+    };
+    assert_eq!(alone(&model, &short), alone(&near, &short));
+    assert_eq!(alone(&model, &long), alone(&far, &long));
+    assert_ne!(alone(&near, &long), alone(&far, &long));
+
+    // What a short text has read is not what a long one reads.
+    let mut session = model.session();
+    let row = session.join(&short, None, 1).unwrap();
+    let part = session.part(row, 0).unwrap();
+    let other = session.begin_branches(&[&short[..20]], None, 1).unwrap()[0];
+    assert_eq!(session.begin_behind(other, std::slice::from_ref(&part)).unwrap(), 1);
+    let row = session.begin_branches(&[&long[..]], None, 4).unwrap()[0];
+    assert_eq!(session.begin_behind(row, &[part]).unwrap(), 0);
+    while session.read_on(row).unwrap() > 0 {}
+    assert!(session.part(row, 0).is_none());
+    assert_eq!(follow(&mut session, row), alone(&far, &long));
+}
+
+/// A short text beside a long one in one pass.
+#[test]
+fn texts_are_scored_embedded_and_learned_with_the_frequencies_of_their_own_lengths() {
+    let (model, near, far) = (longrope(), stretched(1.0, 1.0), stretched(3.0, 3.0));
+    let close = |found: &[f32], wanted: &[f32]| {
+        assert_eq!(found.len(), wanted.len());
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert!((found - wanted).abs() < 1e-4, "{found} {wanted}");
+        }
+    };
+    let texts = short_and_long();
+    let sequences = texts
+        .each_ref()
+        .map(|text| Sequence { context: text[..5].to_vec(), response: text[5..].to_vec() });
+    let score = |model: &CausalLm<Flex>, which: &[usize]| {
+        let rows: Vec<_> = which.iter().map(|i| (&sequences[*i], None)).collect();
+        model.score(&rows).unwrap()
+    };
+    let wanted = [score(&near, &[0]).remove(0), score(&far, &[1]).remove(0)];
+    let other = score(&far, &[0]).remove(0);
+    assert!(other.iter().zip(&wanted[0]).any(|(a, b)| (a - b).abs() > 1e-3));
+    let found = score(&model, &[0, 1]);
+    close(&found[0], &wanted[0]);
+    close(&found[1], &wanted[1]);
+
+    let embed = |model: &CausalLm<Flex>, texts: &[Vec<u32>]| model.embed(texts).unwrap();
+    let found = embed(&model, &texts);
+    for (row, model) in [&near, &far].into_iter().enumerate() {
+        let wanted = embed(model, &texts[row..=row]);
+        close(&found.row(row).to_vec(), &wanted.row(0).to_vec());
+    }
+
+    // Before its first step an adapter changes nothing, so that step's loss is the base's.
+    let mean = wanted.concat().iter().sum::<f32>() / wanted.concat().len() as f32;
+    for layers in [false, true] {
+        let config = TrainConfig::default()
+            .with_epochs(1)
+            .with_batch_size(2)
+            .with_loss_interval(1)
+            .with_checkpoint_layers(layers);
+        let lora = LoraConfig::default();
+        let request = TrainRequest::new(&lora, &sequences, &config, 1);
+        let outcome = model.train(request, |_| ControlFlow::Continue(())).unwrap();
+        close(&outcome.losses[..1], &[-mean]);
     }
 }
 

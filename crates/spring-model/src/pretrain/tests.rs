@@ -67,7 +67,8 @@ fn the_gradient_of_every_parameter_equals_the_plain_one() {
         }
         let batch = Batch::<Autodiff<Flex>>::new(&rows, &Default::default());
         let count = batch.targets.dims()[0];
-        let hidden = tracked.forward(batch.inputs, &LoraRows::new(&vec![None; rows.len()]));
+        let hidden =
+            tracked.forward(batch.inputs, &batch.lengths, &LoraRows::new(&vec![None; rows.len()]));
         let logits = tracked.head().logits(hidden.select(0, batch.positions));
         let plain = log_softmax(logits, 1)
             .gather(1, batch.targets.reshape([count, 1]))
