@@ -515,7 +515,7 @@ fn a_conversation_that_goes_on_is_not_read_from_its_beginning() {
     let dir = tempfile::tempdir().unwrap();
     let path = state(dir.path());
     let server = Server::start(&path);
-    let ask = |user: &str, question: &str| {
+    let ask_for = |user: &str, base: bool, question: &str| {
         let system = "Be short, be kind, and say what is good about it. ".repeat(20);
         let answer = server.post(
             "/v1/chat/completions",
@@ -532,10 +532,16 @@ fn a_conversation_that_goes_on_is_not_read_from_its_beginning() {
         assert!(cached < usage["prompt_tokens"].as_u64().unwrap());
         cached
     };
+    let ask = |user: &str, question: &str| ask_for(user, false, question);
     assert_eq!(ask("ada", "And a lamp?"), 0);
     assert_eq!(ask("bob", "And a lamp?"), 0, "what ada has sent is hers");
     let again = ask("ada", "And a kettle?");
     assert!(again >= 128 && again.is_multiple_of(128), "{again}");
+    // Of the base, too, and of people who are no users.
+    for person in ["ada", "bob", "eve"] {
+        assert_eq!(ask_for(person, true, "And a lamp?"), 0, "{person} asks the base first");
+        assert_eq!(ask_for(person, true, "And a kettle?"), again, "{person}");
+    }
     assert!(server.metric("spring_prefix_cache_hits_total") >= again as f64);
     assert!(server.metric("spring_prefix_cache_bytes") > 0.0);
 }

@@ -112,9 +112,10 @@ impl Engine {
             Refusal::Full { whose, waiting, retry_after: counted.wait_behind(waiting) }
         })?;
         let user = request.user.clone();
-        let owner = match &user {
-            Some(user) => Owner::User(user.clone()),
-            None => Owner::Key(request.key.clone()),
+        let owner = match (&user, &request.person) {
+            (Some(user), _) => Owner::User(user.clone()),
+            (None, Some(person)) => Owner::Person(person.clone()),
+            (None, None) => Owner::Key(request.key.clone()),
         };
         let reader = Reader { owner, version: None, adapter: None };
         let mut waiting =

@@ -23,7 +23,9 @@ use crate::{cache::Cache, stats::PrefixStats};
 pub(crate) enum Owner {
     /// Who is asked as this user.
     User(UserId),
-    /// Who asks the base with this key.
+    /// Who asks the base and is known by this name, whatever the key.
+    Person(String),
+    /// Who asks the base with this key, and nobody is named.
     Key(String),
 }
 

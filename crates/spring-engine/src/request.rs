@@ -12,6 +12,10 @@ use spring_core::{
 pub struct Request {
     /// Who asks: keys take turns, and each has a bound on what it may have waiting.
     pub key: String,
+    /// Who asks, where the key speaks for many and somebody is named; it need not be a user. What
+    /// one person has asked of the base is not seen by how soon another is answered. Where nobody
+    /// is named, it is whoever has the key.
+    pub person: Option<String>,
     /// Whose model answers; `None` for the base alone.
     pub user: Option<UserId>,
     /// What is to be answered.
@@ -31,6 +35,7 @@ impl Request {
     pub fn new(input: Input) -> Self {
         Self {
             key: String::new(),
+            person: None,
             user: None,
             input,
             choices: 1,
@@ -50,6 +55,12 @@ impl Request {
     #[must_use]
     pub fn by(self, key: impl Into<String>) -> Self {
         Self { key: key.into(), ..self }
+    }
+
+    /// Asked by this person, for whom the key speaks.
+    #[must_use]
+    pub fn by_person(self, person: impl Into<String>) -> Self {
+        Self { person: Some(person.into()), ..self }
     }
 
     /// Asks for several texts. The first is that of a request for one; of the others, each draws

@@ -167,6 +167,7 @@ impl Scheduler {
                 ended += 1;
             }
             self.prefixes.forget(&Owner::User(user.clone()));
+            self.prefixes.forget(&Owner::Person(user.to_string()));
             // Whoever asked may have gone.
             let _ = told.send(ended);
         }

@@ -194,6 +194,33 @@ fn nobody_begins_with_what_another_has_read() {
     assert_eq!(cached(of("ada", "three").by("c")), own);
 }
 
+/// As behind a gateway's key, with or without a model of their own.
+#[test]
+fn people_of_one_key_do_not_begin_with_what_another_of_them_has_asked_of_the_base() {
+    let store = store_of(&long_model());
+    let engine = engine(&store, 1 << 30);
+    let begin = "what is said of films";
+    let base = |end: &str| short(text(begin, end)).by("gateway");
+    let cached = |request: Request| ask(&engine, request).1;
+    assert_eq!(cached(base("one")), 0);
+    let own = cached(base("two"));
+    assert!(own >= PART, "{own}");
+    for person in ["ada", "eve"] {
+        assert_eq!(cached(base("one").by_person(person)), 0, "{person}");
+        assert_eq!(cached(base("two").by_person(person)), own, "{person}");
+        assert_eq!(cached(base("two").by_person(person).by("other")), own, "{person}");
+    }
+    // Nor is what they have asked their own models in the way, or found there.
+    assert_eq!(cached(base("one").by_person("ada").of_user(user("ada"))), 0);
+    assert_eq!(cached(base("one").by_person("ada")), own);
+    assert_eq!(cached(base("three")), own, "who names nobody is the key");
+
+    // It goes with the person.
+    engine.forget(&user("ada"));
+    assert_eq!(cached(base("one").by_person("ada")), 0);
+    assert_eq!(cached(base("one").by_person("eve")), own);
+}
+
 #[test]
 fn what_was_read_for_somebody_goes_with_their_generation_and_with_their_texts() {
     let store = store_of(&long_model());

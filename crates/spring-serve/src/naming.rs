@@ -67,7 +67,7 @@ pub(crate) fn target(
     };
     Ok(match user {
         Some(user) if !named.base => Target::User { model, user },
-        _ => Target::Base { model },
+        person => Target::Base { model, person },
     })
 }
 
@@ -184,7 +184,8 @@ mod tests {
         let gateway = caller(Access::Gateway);
         let none = HeaderMap::new();
         let found = |model| target(&gateway, &none, &named(model, "", ""), &models()).unwrap();
-        assert_eq!(found("base:large"), Target::Base { model: "base:large".into() });
+        let large = Target::Base { model: "base:large".into(), person: None };
+        assert_eq!(found("base:large"), large);
         assert_eq!(found("base:large:ada").user(), Some("ada"));
         assert_eq!(found("base:larger").user(), Some("larger"));
         assert_eq!(found("base:a:b").user(), Some("a:b"));
@@ -195,6 +196,23 @@ mod tests {
         let ada = caller(Access::User("ada".into()));
         let asked = Named { base: true, ..named("base", "", "") };
         assert_eq!(name(&ada, &HeaderMap::new(), &asked), "base");
+        // As the person who is named, or whose key it is.
+        let by = |caller: &Caller, headers: &HeaderMap, named: &Named| match target(
+            caller,
+            headers,
+            named,
+            &models(),
+        )
+        .unwrap()
+        {
+            Target::Base { person, .. } => person,
+            Target::User { .. } => None,
+        };
+        assert_eq!(by(&ada, &HeaderMap::new(), &asked).as_deref(), Some("ada"));
+        let gateway = caller(Access::Gateway);
+        let bob = headers(&[("x-spring-user", "bob")]);
+        assert_eq!(by(&gateway, &bob, &asked).as_deref(), Some("bob"));
+        assert_eq!(by(&gateway, &HeaderMap::new(), &asked), None);
         // It is no way around what may be named.
         let asked = Named { base: true, ..named("base:bob", "", "") };
         assert_eq!(name(&ada, &HeaderMap::new(), &asked), "model_not_found");

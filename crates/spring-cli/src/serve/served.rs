@@ -253,12 +253,13 @@ impl Service for Served {
 
     fn complete(&self, request: CompletionRequest) -> ServiceResult<Answer> {
         self.check_model(request.target.model())?;
-        let user = match &request.target {
-            Target::Base { .. } => None,
-            Target::User { user, .. } => Some(Self::id(user)?),
+        let (user, person) = match &request.target {
+            Target::Base { person, .. } => (None, person.clone()),
+            Target::User { user, .. } => (Some(Self::id(user)?), None),
         };
         let temperature = self.store.settings().config.decoding.sampler.temperature;
-        let asked = prompt::request(&request, user, temperature)?;
+        let mut asked = prompt::request(&request, user, temperature)?;
+        asked.person = person;
         let choices = asked.choices;
         let (sink, events) = answer_channel(EVENTS + 2 * choices.min(EVENTS));
         let bridge = Bridge {

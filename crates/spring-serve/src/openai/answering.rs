@@ -78,7 +78,8 @@ pub(crate) async fn admit(
         && caller.names_users()
         && app.config.unknown_users == UnknownUsers::Base
     {
-        (target, unknown_user) = (Target::Base { model: target.model().to_owned() }, true);
+        let person = target.user().map(str::to_owned);
+        (target, unknown_user) = (Target::Base { model: target.model().to_owned(), person }, true);
         answered = complete(requests(&target)).await;
     }
     let answers = answered?;

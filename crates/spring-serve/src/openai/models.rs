@@ -50,7 +50,7 @@ pub(crate) async fn one(
     let whom = match &caller.access {
         // The base's name is the base's card, for a user's key, too.
         Access::User(_) if models.iter().any(|model| model.id == name) => {
-            Target::Base { model: name.clone() }
+            Target::Base { model: name.clone(), person: None }
         }
         _ => target(&caller, &axum::http::HeaderMap::new(), &named, &models)?,
     };

@@ -20,6 +20,9 @@ pub enum Target {
     Base {
         /// Its id, one of [`Service::models`](crate::Service::models).
         model: String,
+        /// Who asks it, if somebody is named; it need not be a user. What they ask is not to be
+        /// told by others, not by how soon they are answered either.
+        person: Option<String>,
     },
     /// A user's model on it.
     User {
@@ -34,7 +37,7 @@ impl Target {
     /// The base's id.
     pub fn model(&self) -> &str {
         match self {
-            Self::Base { model } | Self::User { model, .. } => model,
+            Self::Base { model, .. } | Self::User { model, .. } => model,
         }
     }
 
@@ -49,7 +52,7 @@ impl Target {
     /// The name of this model on the wire: the base's, or `BASE:USER`.
     pub fn name(&self) -> String {
         match self {
-            Self::Base { model } => model.clone(),
+            Self::Base { model, .. } => model.clone(),
             Self::User { model, user } => format!("{model}:{user}"),
         }
     }
