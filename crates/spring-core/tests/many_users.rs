@@ -11,13 +11,14 @@ use std::{
     path::Path,
     sync::{Barrier, Mutex},
     thread,
+    time::Duration,
 };
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Access, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, UserModel, adapt,
-    adapt_users, check_base, forget_interaction, record::LearnedPeriod, spring_memory::UserId,
-    spring_store::Error as StoreError,
+    Access, Attend, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, UserModel,
+    Worker, adapt, adapt_users, check_base, forget_interaction, record::LearnedPeriod,
+    spring_memory::UserId, spring_store::Error as StoreError, work,
 };
 
 const TWO: Periods = Periods { count: 2, hold_out: 0.1 };
@@ -48,6 +49,16 @@ impl Follow for Notes {
         let learned = learned.map(|records| records.len()).map_err(|error| error.to_string());
         self.0.lock().unwrap().push((user.to_string(), learned));
         ControlFlow::Continue(())
+    }
+}
+
+impl Attend for Notes {
+    fn idle(&self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn away(&self, error: &Error, _: Duration) {
+        panic!("{error}");
     }
 }
 
@@ -140,6 +151,30 @@ fn what_stops_one_user_stops_no_other() {
     assert_eq!((done.len(), failed), (5, vec![&"bob".to_owned()]));
     store.release(&lease).unwrap();
     assert_eq!(store.users_to_adapt(None, 9).unwrap(), [user("bob")]);
+}
+
+#[test]
+fn a_worker_does_not_learn_again_what_was_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = on_file(&folder.path().join("state.db"));
+    let worked = || {
+        let notes = Notes::default();
+        let once = Worker::default().with_once(true).with_plan(TWO.into());
+        work(model(), &store, once, &notes).unwrap();
+        let mut done = notes.0.into_inner().unwrap();
+        done.sort();
+        done
+    };
+    assert_eq!(worked(), USERS.map(|name| (name.to_owned(), Ok(2))));
+    store.rollback(&user("ada"), Some(1)).unwrap();
+    store.rollback(&user("bob"), Some(0)).unwrap();
+    assert_eq!(worked(), []);
+    assert_eq!(store.user(&user("ada")).unwrap().generation, 1);
+    assert_eq!(store.user(&user("bob")).unwrap().generation, 0);
+    // With something new it is learned, too, and so it is by whoever asks.
+    ingest(&store, &texts("ada", 40..46));
+    assert_eq!(worked(), [("ada".to_owned(), Ok(3))]);
+    assert_eq!(adapt(model(), &store, &user("bob"), TWO, &mut ()).unwrap().len(), 2);
 }
 
 #[test]

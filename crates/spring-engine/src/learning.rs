@@ -350,13 +350,6 @@ fn step_back() {
     }
 }
 
-/// Whether the user has a period that no generation has learned, as after a crash.
-fn was_cut_short(store: &Store, user: &UserId) -> spring_core::Result<bool> {
-    let generations = store.generations(user)?;
-    let is_new = |period: &u32| generations.iter().all(|learned| learned.period != *period);
-    Ok(store.unlearned_periods(user)?.iter().any(is_new))
-}
-
 /// Looks for users with new texts.
 #[derive(Default)]
 struct Due {
@@ -386,7 +379,7 @@ impl Due {
     fn look(&mut self, learner: &Learner, policy: LearningPolicy) {
         let store = &learner.store;
         let is_idle = learner.shared.activity.idle_for() >= policy.idle;
-        let page = match store.users_to_adapt(self.last.as_ref(), PAGE) {
+        let page = match store.users_with_something_new(self.last.as_ref(), PAGE) {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!("who has new texts cannot be read: {error}");
@@ -399,10 +392,6 @@ impl Due {
             let Ok(summary) = store.user(&user) else { continue };
             let (pending, generation) = (summary.pending, summary.generation);
             if self.tried.get(&user) == Some(&(pending, generation)) {
-                continue;
-            }
-            // What was taken back stays so until something new comes, or somebody asks.
-            if pending == 0 && !was_cut_short(store, &user).unwrap_or(false) {
                 continue;
             }
             if pending >= policy.pending || is_idle {

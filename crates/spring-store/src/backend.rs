@@ -413,6 +413,9 @@ pub enum Users {
     /// Those who have something to learn: a pending interaction, or a period that neither the
     /// generation in use nor one that it came from, parent by parent, has learned.
     Due,
+    /// Of those, who have something that was never learned: a pending interaction, or a period that
+    /// no generation has learned. What a rollback took back alone is nothing new.
+    New,
 }
 
 /// Whom a worker may take next.
@@ -463,9 +466,9 @@ pub trait Rows {
     /// At most `limit` names, by their bytes, after the one given.
     fn users(&self, which: Users, after: Option<&UserId>, limit: usize) -> Outcome<Vec<UserId>>;
 
-    /// At most `limit` users who have something to learn and whom nobody holds, those who have
-    /// waited longest or have most to learn first. Inside a transaction that writes, a backend may
-    /// leave out whom another one is just about to take, so that neither waits.
+    /// At most `limit` users who have [something new](Users::New) to learn and whom nobody holds,
+    /// those who have waited longest or have most to learn first. Inside a transaction that writes,
+    /// a backend may leave out whom another one is just about to take, so that neither waits.
     ///
     /// As it is here, it looks at all users; a backend for many has an index of those who wait.
     fn waiting(&self, wanted: &Wanted<'_>, limit: usize) -> Outcome<Vec<UserId>> {
@@ -474,7 +477,7 @@ pub trait Rows {
             lease.expires <= wanted.now || lease.expires > wanted.latest || is_near
         };
         let mut found = Vec::new();
-        let mut page = self.users(Users::Due, None, 1000)?;
+        let mut page = self.users(Users::New, None, 1000)?;
         while let Some(last) = page.last().cloned() {
             for name in page {
                 let Some(user) = self.user(&name)? else { continue };
@@ -482,7 +485,7 @@ pub trait Rows {
                     found.push((user.pending, name));
                 }
             }
-            page = self.users(Users::Due, Some(&last), 1000)?;
+            page = self.users(Users::New, Some(&last), 1000)?;
         }
         // By name where they have as much.
         found.sort_by(|(one, _), (other, _)| other.cmp(one));

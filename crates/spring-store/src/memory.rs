@@ -15,7 +15,7 @@ use crate::{
         KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut,
         SettingsRow, Sum, Summed, Text, Texts, UserRow, Users, Visit,
     },
-    store::{is_unlearned, settings_row},
+    store::{is_new, is_unlearned, settings_row},
 };
 
 /// A [`Backend`] in the process's memory: the simplest one there is, which the others are tested
@@ -166,11 +166,14 @@ impl Rows for State {
             }
             let is_due = match (which, self.rows_of(*key)) {
                 (Users::All, _) => true,
-                (Users::Due, None) => false,
-                (Users::Due, Some(user)) => {
+                (Users::Due | Users::New, None) => false,
+                (which, Some(user)) => {
                     let (periods, generations) = (self.periods(*key)?, self.generations(*key)?);
-                    user.row.pending > 0
-                        || is_unlearned(&periods, &generations, user.row.generation)
+                    let left = match which {
+                        Users::New => is_new(&periods, &generations),
+                        _ => is_unlearned(&periods, &generations, user.row.generation),
+                    };
+                    user.row.pending > 0 || left
                 }
             };
             if is_due {

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use spring_memory::UserId;
 
-pub(crate) use self::path::is_unlearned;
+pub(crate) use self::path::{is_new, is_unlearned};
 pub(crate) use self::sums::Checked;
 pub use self::{
     periods::{PeriodPlan, Periods, period_ranges},

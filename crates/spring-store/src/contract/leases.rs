@@ -281,11 +281,20 @@ pub fn a_period_that_is_left_to_learn_is_claimed(subject: &dyn Subject) {
     assert_eq!(claim(), Some(user("ada")));
     put(&store, "ada", &commit(2, 1)).unwrap();
     assert_eq!(claim(), None);
+    // What was taken back is not learned again by who is not asked to.
+    let (due, new) = (
+        || store.users_to_adapt(None, 9).unwrap(),
+        || store.users_with_something_new(None, 9).unwrap(),
+    );
+    for (to, left) in [(1, vec![user("ada")]), (0, vec![user("ada")]), (2, vec![])] {
+        store.rollback(&user("ada"), Some(to)).unwrap();
+        assert_eq!((due(), new()), (left, vec![]), "{to}");
+        assert_eq!(claim(), None, "{to}");
+        assert!(!store.is_claimable(&[]).unwrap());
+    }
     store.rollback(&user("ada"), Some(1)).unwrap();
-    assert_eq!(claim(), Some(user("ada")));
-    store.rollback(&user("ada"), Some(2)).unwrap();
-    assert_eq!(claim(), None);
     store.ingest([interaction("ada", "new", "2024-01-01T00:00:00Z")]).unwrap();
+    assert_eq!((due(), new()), (vec![user("ada")], vec![user("ada")]));
     assert_eq!(claim(), Some(user("ada")));
     store.forget(&user("ada")).unwrap();
     assert_eq!(claim(), None);

@@ -95,6 +95,13 @@ impl Rows for Connected<'_> {
                          ) SELECT period FROM path)))
                  ORDER BY name LIMIT $2"
             }
+            Users::New => {
+                "SELECT name FROM users u WHERE name > $1 AND (pending > 0 OR EXISTS (
+                     SELECT 1 FROM periods p WHERE p.user_key = u.key AND NOT EXISTS (
+                         SELECT 1 FROM generations g
+                         WHERE g.user_key = u.key AND g.period = p.number)))
+                 ORDER BY name LIMIT $2"
+            }
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         // No name is empty: all come after "".
@@ -109,6 +116,11 @@ impl Rows for Connected<'_> {
                 concat!(
                     "SELECT u.name FROM users u LEFT JOIN leases l ON l.user_key = u.key
                      WHERE u.due_since IS NOT NULL AND u.name <> ALL ($4)
+                     -- Rows that an earlier version wrote count a rollback as something to learn.
+                     AND (u.pending > 0 OR EXISTS (
+                         SELECT 1 FROM periods p WHERE p.user_key = u.key AND NOT EXISTS (
+                             SELECT 1 FROM generations g
+                             WHERE g.user_key = u.key AND g.period = p.number)))
                      AND (l.user_key IS NULL OR l.expires <= $1 OR l.expires > $2
                          OR ($3 <> '' AND l.place = $3))
                      ORDER BY u.due_since, u.pending DESC LIMIT $5",

@@ -56,14 +56,9 @@ impl RowsMut for Connected<'_> {
         let put = "UPDATE users u
                    SET next_seq = $2, generation = $3, pending = $4, removals = $5, sum = $6,
                    due_since = CASE WHEN $4 > 0 OR EXISTS (
-                       SELECT 1 FROM periods p WHERE p.user_key = $1 AND p.number NOT IN (
-                           WITH RECURSIVE path (parent, period) AS (
-                               SELECT parent, period FROM generations
-                               WHERE user_key = $1 AND number = $3
-                               UNION ALL
-                               SELECT g.parent, g.period FROM path JOIN generations g
-                               ON g.user_key = $1 AND g.number = path.parent
-                           ) SELECT period FROM path)
+                       SELECT 1 FROM periods p WHERE p.user_key = $1 AND NOT EXISTS (
+                           SELECT 1 FROM generations g
+                           WHERE g.user_key = $1 AND g.period = p.number)
                    ) THEN coalesce(u.due_since, now()) END
                    WHERE key = $1";
         let values = owned![

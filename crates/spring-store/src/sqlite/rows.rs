@@ -162,6 +162,13 @@ impl Rows for Connected<'_> {
                          ) SELECT period FROM path)))
                  ORDER BY name LIMIT ?2"
             }
+            Users::New => {
+                "SELECT name FROM users u WHERE name > ?1 AND (pending > 0 OR EXISTS (
+                     SELECT 1 FROM periods p WHERE p.user = u.key AND NOT EXISTS (
+                         SELECT 1 FROM generations g
+                         WHERE g.user = u.key AND g.period = p.number)))
+                 ORDER BY name LIMIT ?2"
+            }
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         // No name is empty: all come after "".

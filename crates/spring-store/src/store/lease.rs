@@ -40,9 +40,9 @@ impl<B: Backend + ?Sized> Store<B> {
         self.write_user(Durability::Process, user, |rows, row| self.take(rows, user, row))
     }
 
-    /// Reserves some user who has something to learn and whom nobody holds: of those who are known
-    /// to wait, the one who has waited longest, else the one with most to learn. None of those in
-    /// `except`. `None` if there is no such user.
+    /// Reserves some user who has [something new](Self::users_with_something_new) to learn and whom
+    /// nobody holds: of those who are known to wait, the one who has waited longest, else the one
+    /// with most to learn. None of those in `except`. `None` if there is no such user.
     ///
     /// Two who ask at the same time get different users, wherever they are.
     ///

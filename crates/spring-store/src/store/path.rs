@@ -23,3 +23,8 @@ pub(crate) fn is_unlearned(periods: &[u32], generations: &[GenerationRow], curre
         path(generations, current).map(|generation| generation.period).collect();
     periods.iter().any(|period| !learned.contains(period))
 }
+
+/// Whether there is a period that no generation at all has learned.
+pub(crate) fn is_new(periods: &[u32], generations: &[GenerationRow]) -> bool {
+    periods.iter().any(|period| generations.iter().all(|learned| learned.period != *period))
+}

@@ -46,6 +46,17 @@ impl<B: Backend + ?Sized> Store<B> {
         self.read(|rows| rows.users(Users::Due, after, limit))
     }
 
+    /// A page of those among them who have something new: a text in no period, or a period that no
+    /// generation has learned, as after a crash. Who learns unasked takes these alone: what a
+    /// rollback took back stays so until something new comes, or somebody asks.
+    pub fn users_with_something_new(
+        &self,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>> {
+        self.read(|rows| rows.users(Users::New, after, limit))
+    }
+
     /// Which state of the user is there now: cheap, for whoever keeps what was made from an earlier
     /// one.
     pub fn version(&self, user: &UserId) -> Result<UserVersion> {
