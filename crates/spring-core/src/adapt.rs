@@ -16,7 +16,7 @@ use crate::{
     jobs::side_by_side,
     novelties,
     progress::{Event, Progress, tell},
-    record::LearnedPeriod,
+    record::{LearnedPeriod, PeriodRecord},
 };
 
 /// Learns everything that a user has written since the last period.
@@ -78,7 +78,8 @@ fn adapt_leased(
     let person = UserModel::of_snapshot(model, store.settings(), snapshot)?;
     let mut learner = Learner::new(user.clone(), person, earlier);
     learner.know(embeddings);
-    let mut adapting = Adapting { store, lease, learner, version };
+    let to_be_judged = plan.to_be_judged;
+    let mut adapting = Adapting { store, lease, learner, version, to_be_judged };
     let mut records = Vec::new();
     for number in unlearned {
         let members = adapting.store.members(&user, number)?;
@@ -99,6 +100,8 @@ struct Adapting<'a> {
     learner: Learner<'a>,
     /// Of what the learner holds.
     version: UserVersion,
+    /// Whether the generations are marked as such.
+    to_be_judged: bool,
 }
 
 impl Adapting<'_> {
@@ -109,7 +112,7 @@ impl Adapting<'_> {
         cut: Vec<PlannedPeriod>,
         progress: &mut dyn Progress,
     ) -> Result<LearnedPeriod> {
-        let Self { store, lease, learner, version } = self;
+        let Self { store, lease, learner, version, to_be_judged } = self;
         let user = lease.user.clone();
         let kept = planned.members.iter().filter(|member| !member.held_out);
         let texts: Vec<StoredInteraction> = kept.map(|member| member.stored.clone()).collect();
@@ -127,6 +130,7 @@ impl Adapting<'_> {
         }
         let Memories { adapter, buffer, calibration, .. } = learner.model().memories();
         let adapter = adapter.as_ref().map_or(Ok(Vec::new()), |adapter| adapter.to_bytes())?;
+        let record = PeriodRecord { unjudged: *to_be_judged, ..record };
         let commit = PeriodCommit::new(adapter, record)
             .with_cut(cut)
             .with_buffer(buffer.clone(), calibration.clone())

@@ -222,7 +222,8 @@ impl<'a> Relearning<'a> {
         };
         let Learned { base, record, .. } = outcome.learned;
         self.base.extend(base.iter().map(|&(seq, base)| ((since, seq), base)));
-        self.records.insert(number, record);
+        let unjudged = self.record(number)?.unjudged;
+        self.records.insert(number, PeriodRecord { unjudged, ..record });
         let base = if is_current { base } else { Vec::new() };
         let memories = Memories { generation: number, ..outcome.memories };
         Ok(((memories, outcome.bank.into_texts()), base))

@@ -54,7 +54,7 @@ pub use spring_store::{
     GenerationSummary, GraphPlace, History, HistoryEntry, IngestReport, KeyAccess, KeyHash,
     KeyRecord, Lease, Member, Memory, MemoryStore, NewKey, PeriodCommit, PeriodPlan, Periods,
     PlannedPeriod, Relearned, RetrievalConfig, RetrieverKind, Rollback, SearchConfig, Settings,
-    StateConfig, StatePlace, Store, StoredInteraction, TextLength, Transferred, UserSize,
+    StateConfig, StatePlace, Store, StoredInteraction, TextLength, Transferred, Unjudged, UserSize,
     UserSnapshot, UserSummary, UserVersion, period_ranges, record,
 };
 #[cfg(feature = "sqlite")]

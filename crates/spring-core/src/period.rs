@@ -178,6 +178,7 @@ pub fn learn_period(
         update,
         evicted: retained.evicted,
         gate_threshold,
+        unjudged: false,
         config: config.clone(),
     };
     Ok(PeriodOutcome {

@@ -7,14 +7,16 @@ use spring_core::{record::LearnedPeriod, spring_memory::UserId};
 /// Says whether what a user has learned stays in use; else the generation before comes back.
 ///
 /// It is asked after the commit, with the user, the number of the generation before, and what was
-/// learned. Requests that come in between are answered by the new generation.
+/// learned. Requests that come in between are answered by the new generation. If the engine ends in
+/// between, the next engine on the state asks its own judge soon after its start.
 #[derive(Clone)]
 pub struct Judge(Arc<Verdict>);
 
 type Verdict = dyn Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync;
 
 impl Judge {
-    /// A judge. What it fails with is the adaptation's failure; what was learned stays then.
+    /// A judge. What it fails with is the adaptation's failure; what was learned stays then, and is
+    /// judged after the next start.
     pub fn new<F>(verdict: F) -> Self
     where
         F: Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync + 'static,

@@ -219,6 +219,9 @@ impl Board {
 /// While answers are written, the training rests for this many times as long as it has worked.
 const REST: u32 = 4;
 
+/// When it is tried again what another one's work on a user is in the way of.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Users that are looked at in one go.
 const PAGE: usize = 256;
 
@@ -242,12 +245,18 @@ impl Learner {
         step_back();
         let every = self.policy.map_or(Duration::from_secs(3600), |policy| policy.every);
         let mut due = Due::default();
+        let mut left = Left::new(self.judge.is_some());
         while !self.board.is_ending() {
-            if let Some(next) = self.board.next(every) {
-                match self.adapt(&next) {
+            let most = left.wait().map_or(every, |wait| wait.min(every));
+            if let Some(next) = self.board.next(most) {
+                match self.adapt(&next, &mut left) {
                     true => due.note(&self, &next.user),
                     false => due.forget(&next.user),
                 }
+                continue;
+            }
+            if left.wait() == Some(Duration::ZERO) {
+                left.judge_some(&self);
                 continue;
             }
             if let Some(policy) = self.policy {
@@ -257,11 +266,11 @@ impl Learner {
     }
 
     /// Adapts a user; false if somebody else has the user, such as who forgets a text.
-    fn adapt(&self, adaptation: &Adaptation) -> bool {
+    fn adapt(&self, adaptation: &Adaptation, left: &mut Left) -> bool {
         let Adaptation { id, user, .. } = adaptation;
         let mut is_free = true;
         // A bug in one person's adaptation ends neither the others' nor the wait for this one.
-        let state = match catch_unwind(AssertUnwindSafe(|| self.learn(*id, user))) {
+        let state = match catch_unwind(AssertUnwindSafe(|| self.learn(*id, user, left))) {
             Ok(Ok(state)) => state,
             Ok(Err(error)) if error.is_stopped() => AdaptationState::Stopped,
             Ok(Err(error)) => {
@@ -272,8 +281,7 @@ impl Learner {
                 reason: "an internal error, which is a bug; the log says more".into(),
             },
         };
-        self.people.refresh(user);
-        self.shared.inbox().renewed.push(user.clone());
+        self.renew(user);
         {
             let mut counted = self.shared.counters.lock();
             match &state {
@@ -294,26 +302,48 @@ impl Learner {
         is_free
     }
 
-    fn learn(&self, id: u64, user: &UserId) -> spring_core::Result<AdaptationState> {
-        let before = self.store.version(user)?.generation();
+    /// Whoever is answered next is answered by what is in use now.
+    fn renew(&self, user: &UserId) {
+        self.people.refresh(user);
+        self.shared.inbox().renewed.push(user.clone());
+    }
+
+    fn learn(
+        &self,
+        id: u64,
+        user: &UserId,
+        left: &mut Left,
+    ) -> spring_core::Result<AdaptationState> {
         let mut worked = Instant::now();
         let mut follow = |event: Event<'_>| self.on(id, event, &mut worked);
-        let plan = PeriodPlan::default();
-        let learned = adapt(&*self.model, &self.store, user, plan, &mut follow)?;
+        let plan = PeriodPlan::default().with_to_be_judged(self.judge.is_some());
+        let learned = adapt(&*self.model, &self.store, user, plan, &mut follow);
+        let learned = learned.inspect_err(|_| left.add(user))?;
         let generations = learned.iter().map(|learned| learned.generation).collect();
-        let kept = match &self.judge {
-            Some(judge) if !learned.is_empty() => judge.keeps(user, before, &learned),
-            _ => Ok(true),
-        };
+        // Until it is said, it waits for it.
+        left.add(user);
+        let kept = self.judge(user)?;
+        left.remove(user);
         Ok(match kept {
-            Ok(kept) => {
-                if !kept {
-                    self.store.rollback(user, Some(before))?;
-                }
-                AdaptationState::Learned { generations, kept }
-            }
+            Ok(kept) => AdaptationState::Learned { generations, kept },
             Err(reason) => AdaptationState::Failed { reason },
         })
+    }
+
+    /// Says of what a user has learned and nobody has judged whether it stays, and gives that; true
+    /// where there is nothing to be said. Or why the judge cannot say it.
+    fn judge(&self, user: &UserId) -> spring_core::Result<Result<bool, String>> {
+        let Some(judge) = &self.judge else { return Ok(Ok(true)) };
+        loop {
+            let Some(unjudged) = self.store.unjudged(user)? else { return Ok(Ok(true)) };
+            match judge.keeps(user, unjudged.before, &unjudged.learned) {
+                // Somebody may have forgotten a text of it meanwhile.
+                Ok(stays) if self.store.judge(&unjudged, stays)? => return Ok(Ok(stays)),
+                Ok(_) if self.board.is_ending() => return Ok(Ok(true)),
+                Ok(_) => {}
+                Err(reason) => return Ok(Err(reason)),
+            }
+        }
     }
 
     /// Follows a training, and lets answers go first.
@@ -347,6 +377,91 @@ fn step_back() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(19) {
         tracing::debug!("the learner keeps its priority: {error}");
+    }
+}
+
+/// Users with generations that are to be judged and may not have been: those of before the start,
+/// whose judge ended too soon, and those whose adaptation did not come to its end.
+struct Left {
+    /// Whether it is still to be looked through all users, and the last of them who was.
+    all: Option<Option<UserId>>,
+    /// Each with the time before which it is not tried.
+    users: HashMap<UserId, Instant>,
+    has_judge: bool,
+}
+
+impl Left {
+    fn new(has_judge: bool) -> Self {
+        Self { all: has_judge.then_some(None), users: HashMap::new(), has_judge }
+    }
+
+    /// How long there is nothing to do; `None` where nothing is left.
+    fn wait(&self) -> Option<Duration> {
+        match (&self.all, self.users.values().min()) {
+            (Some(_), _) => Some(Duration::ZERO),
+            (None, next) => next.map(|next| next.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    fn add(&mut self, user: &UserId) {
+        if self.has_judge {
+            self.users.insert(user.clone(), Instant::now());
+        }
+    }
+
+    fn remove(&mut self, user: &UserId) {
+        self.users.remove(user);
+    }
+
+    /// Judges one of the users who are known, or looks for more.
+    fn judge_some(&mut self, learner: &Learner) {
+        let now = Instant::now();
+        let next = self.users.iter().find(|(_, at)| **at <= now).map(|(user, _)| user.clone());
+        if let Some(user) = next {
+            self.users.remove(&user);
+            return self.judge_one(learner, user);
+        }
+        let Some(last) = self.all.take() else { return };
+        match learner.store.users(last.as_ref(), PAGE) {
+            Ok(page) => {
+                self.all = (page.len() == PAGE).then(|| page.last().map(|u| u.user.clone()));
+                for summary in page.into_iter().filter(|summary| summary.generation > 0) {
+                    if let Ok(Some(_)) = learner.store.unjudged(&summary.user) {
+                        self.users.insert(summary.user, now);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(
+                "whose newest generation nobody has judged cannot be read, so it stays until the \
+                 next start: {error}"
+            ),
+        }
+    }
+
+    fn judge_one(&mut self, learner: &Learner, user: UserId) {
+        let judged = catch_unwind(AssertUnwindSafe(|| learner.judge(&user)));
+        match judged {
+            Ok(Ok(Ok(true))) => return,
+            Ok(Ok(Ok(false))) => tracing::info!(
+                "user {user}: what was learned last and not judged then does not stay; the \
+                 generation before is in use again"
+            ),
+            // Who was removed meanwhile has nothing to judge.
+            Ok(Err(Error::Store(StoreError::UnknownUser { .. }))) => return,
+            // Somebody else is at work on the user, and may go on from there.
+            Ok(Err(Error::Store(StoreError::Leased { .. }))) => {
+                self.users.insert(user, Instant::now() + AGAIN);
+                return;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!("user {user}: what was learned last is not judged: {error}");
+            }
+            Ok(Ok(Err(reason))) => {
+                tracing::warn!("user {user}: what was learned last is not judged: {reason}");
+            }
+            Err(_) => tracing::warn!("user {user}: the judge ended with a bug"),
+        }
+        learner.renew(&user);
     }
 }
 

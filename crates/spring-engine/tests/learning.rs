@@ -4,7 +4,10 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use common::{alone, ask, collect, engine, ingest, store, texts, user, wait_for};
 use spring_engine::{
@@ -104,6 +107,73 @@ fn what_the_judge_does_not_keep_is_rolled_back_and_not_tried_again() {
     assert_eq!(ask(&engine, of("cy")).records, [before]);
     std::thread::sleep(Duration::from_millis(60));
     assert_eq!(engine.adaptations(None).len(), 1);
+}
+
+/// As where an engine ended between the commit and the judgement.
+#[test]
+fn what_nobody_has_judged_is_judged_after_the_next_start() {
+    let store = store();
+    let model = common::model();
+    let before = alone(&store, "cy", "About soup", |_| {});
+    for (name, texts) in [("bob", texts("bob", 20..26)), ("cy", texts("cy", 20..27))] {
+        ingest(&store, &texts);
+        let plan = spring_core::PeriodPlan::default().with_count(Some(2)).with_to_be_judged(true);
+        spring_core::adapt(&*model, &store, &user(name), plan, &mut ()).unwrap();
+    }
+    let generations =
+        || ["ada", "bob", "cy"].map(|name| store.user(&user(name)).unwrap().generation);
+    assert_eq!(generations(), [1, 3, 3]);
+    let judged = Arc::new(Mutex::new(Vec::new()));
+    let seen = judged.clone();
+    let judge = Judge::new(move |user, before, learned| {
+        let learned: Vec<u32> = learned.iter().map(|learned| learned.generation).collect();
+        seen.lock().unwrap().push((user.to_string(), before, learned));
+        Ok(user.as_str() != "cy")
+    });
+    let waits = |name: &str| store.unjudged(&user(name)).unwrap().is_some();
+    // Somebody else may go on from there as long as they hold the user.
+    let lease = store.lease(&user("bob")).unwrap();
+    let config = EngineConfig { judge: Some(judge), ..EngineConfig::default() };
+    let engine = engine(&store, config.clone());
+    wait_for("the judgement", || !waits("cy"));
+    assert_eq!(generations(), [1, 3, 1]);
+    assert_eq!(ask(&engine, of("cy")).records, [before]);
+    assert!(waits("bob"));
+    store.release(&lease).unwrap();
+    wait_for("the judgement", || !waits("bob"));
+    assert_eq!(generations(), [1, 3, 1]);
+    drop(engine);
+    let mut seen = judged.lock().unwrap().clone();
+    seen.sort();
+    seen.dedup();
+    let both = [("bob".to_owned(), 1, vec![2, 3]), ("cy".to_owned(), 1, vec![2, 3])];
+    assert_eq!(seen, both, "and not who has been judged");
+
+    // Nobody is judged twice.
+    judged.lock().unwrap().clear();
+    let engine = common::engine(&store, config);
+    ask(&engine, of("bob"));
+    std::thread::sleep(Duration::from_millis(60));
+    assert_eq!(*judged.lock().unwrap(), []);
+}
+
+#[test]
+fn what_a_judge_could_not_say_is_asked_again_after_the_next_start() {
+    let store = store();
+    let engine_with = |judge| {
+        let config = EngineConfig { judge: Some(judge), ..EngineConfig::default() };
+        engine(&store, config)
+    };
+    let first = engine_with(Judge::new(|_, _, _| Err("there is no room".into())));
+    ingest(&store, &texts("cy", 20..27));
+    first.adapt(&user("cy")).unwrap();
+    let failed = AdaptationState::Failed { reason: "there is no room".into() };
+    assert_eq!(ended(&first, "cy"), failed);
+    assert_eq!(store.user(&user("cy")).unwrap().generation, 2);
+    drop(first);
+    let _second = engine_with(Judge::new(|_, before, _| Ok(before != 1)));
+    wait_for("the judgement", || store.user(&user("cy")).unwrap().generation == 1);
+    assert_eq!(store.unjudged(&user("cy")).unwrap(), None);
 }
 
 #[test]

@@ -173,6 +173,7 @@ fn record(period: u32, scores: Vec<ScoredText>) -> PeriodRecord {
         },
         evicted: vec![],
         gate_threshold: Some(3.5),
+        unjudged: false,
         config: Config::default(),
     }
 }

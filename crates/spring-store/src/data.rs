@@ -288,6 +288,18 @@ impl PeriodCommit {
     }
 }
 
+/// What was learned and is in use, and of which nobody has said yet if it stays so.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Unjudged {
+    /// The state of the user that it is about.
+    pub version: UserVersion,
+    /// The generation that comes back if it does not stay; 0 for the base alone.
+    pub before: u32,
+    /// The periods, oldest first; at least one.
+    pub learned: Vec<LearnedPeriod>,
+}
+
 /// One immutable state of a user's memories.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

@@ -28,8 +28,8 @@ pub use config::{
 pub use data::{
     Backlog, Consent, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary,
     GraphPlace, History, HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod,
-    Relearned, Rollback, Settings, StoredInteraction, Transferred, UserSize, UserSnapshot,
-    UserSummary, UserVersion,
+    Relearned, Rollback, Settings, StoredInteraction, Transferred, Unjudged, UserSize,
+    UserSnapshot, UserSummary, UserVersion,
 };
 pub use error::{CopyError, Error, Result, TransferError};
 pub use memory::{Memory, MemoryStore};

@@ -44,6 +44,10 @@ pub struct PeriodRecord {
     pub evicted: Vec<Evicted>,
     /// The gate's threshold after the period; `None` while it stays closed.
     pub gate_threshold: Option<f64>,
+    /// Whether it is still to be said if the generation stays in use; see
+    /// [`Store::unjudged`](crate::Store::unjudged).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unjudged: bool,
     /// The settings in force.
     pub config: Config,
 }

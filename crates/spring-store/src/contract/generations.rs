@@ -1,5 +1,7 @@
 //! Generations: committed under a parent, kept or pruned, gone back to.
 
+use std::ops::ControlFlow;
+
 use super::{Subject, samples::*};
 use crate::{
     Config, Error, Forgetting, Generation, PeriodCommit, Relearned, Settings, Store,
@@ -233,6 +235,56 @@ pub fn the_last_ones_and_the_one_in_use_are_kept(subject: &dyn Subject) {
     assert_eq!(store.generations(&ada).unwrap()[0].adapter_bytes, None);
 }
 
+pub fn what_nobody_has_judged_waits_for_it(subject: &dyn Subject) {
+    let mut store = subject.create(&settings());
+    let mut config = Config::default();
+    config.state.keep_generations = 1;
+    store.set_config(&config).unwrap();
+    with_periods(&store, &["ada"], 6);
+    let ada = user("ada");
+    let learn = |period, parent, unjudged| {
+        let mut commit = commit(period, parent);
+        commit.record.unjudged = unjudged;
+        put(&store, "ada", &commit).unwrap()
+    };
+    let waits = || {
+        let found = store.unjudged(&ada).unwrap()?;
+        let numbers = found.learned.iter().map(|learned| learned.generation);
+        Some((found.before, numbers.collect::<Vec<_>>()))
+    };
+    let judge = |stays| store.judge(&store.unjudged(&ada).unwrap().unwrap(), stays).unwrap();
+    assert_eq!(learn(1, 0, false), 1);
+    assert_eq!(waits(), None);
+    assert_eq!((learn(2, 1, true), learn(3, 2, true)), (2, 3));
+    assert_eq!(waits(), Some((1, vec![2, 3])));
+    // It is no part of what was learned, and what may come back is kept.
+    let (digest, first) = (store.digest(&ada).unwrap(), store.unjudged(&ada).unwrap().unwrap());
+    assert!(judge(true));
+    assert_eq!(waits(), None);
+    assert_eq!(store.digest(&ada).unwrap(), digest);
+    assert_eq!(store.record(&ada, 3).unwrap().record, record(3, 2));
+    assert_eq!(store.user(&ada).unwrap().generation, 3);
+
+    assert_eq!((learn(4, 3, true), learn(5, 4, true)), (4, 5));
+    assert!(!store.judge(&first, false).unwrap(), "that was of another state");
+    let lease = store.lease(&ada).unwrap();
+    let leased = store.judge(&store.unjudged(&ada).unwrap().unwrap(), false);
+    assert!(matches!(leased, Err(Error::Leased { .. })), "{leased:?}");
+    store.release(&lease).unwrap();
+    assert_eq!(waits(), Some((3, vec![4, 5])));
+    assert!(judge(false));
+    assert_eq!((store.user(&ada).unwrap().generation, waits()), (3, None));
+    // Whoever goes back to it has judged it.
+    store.rollback(&ada, Some(5)).unwrap();
+    assert_eq!(waits(), None);
+    assert_eq!(learn(6, 5, true), 6);
+    store.rollback(&ada, Some(5)).unwrap();
+    assert_eq!(waits(), None);
+    store.rollback(&ada, Some(6)).unwrap();
+    assert_eq!(waits(), None);
+    store.check(&mut |_| ControlFlow::Continue(())).unwrap();
+}
+
 pub fn periods_are_stored_with_what_was_learned_from_the_first(subject: &dyn Subject) {
     let store = subject.create(&settings());
     let ada = user("ada");
@@ -387,10 +439,10 @@ pub fn equal_states_have_equal_digests(subject: &dyn Subject) {
     again
         .check(&mut |done| {
             steps.push(done);
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         })
         .unwrap();
     assert_eq!(steps, [1, 2]);
-    let stopped = again.check(&mut |_| std::ops::ControlFlow::Break(()));
+    let stopped = again.check(&mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(Error::Stopped)));
 }

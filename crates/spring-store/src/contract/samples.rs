@@ -117,6 +117,7 @@ pub fn record(period: u32, parent: u32) -> PeriodRecord {
             Evicted::new(item, EvictionReason::Redundant { nearest: 4, distance: 0.25 }),
         ],
         gate_threshold: Some(HARD[2]),
+        unjudged: false,
         config: Config { seed: 7, ..Config::default() },
     }
 }

@@ -3,7 +3,9 @@
 use spring_lm::Adapter;
 use spring_memory::{BufferItem, UserId};
 
-use super::{Store, encode::to_json, lease, no_interaction, periods, put_config, stored_config};
+use super::{
+    Store, encode::to_json, generations, lease, no_interaction, periods, put_config, stored_config,
+};
 use crate::{
     Error, Lease, PeriodCommit, Result, UserVersion,
     backend::{Backend, Durability, Fault, LearnedRow, MemoriesRow, Outcome, RowsMut},
@@ -54,7 +56,12 @@ impl<B: Backend + ?Sized> Store<B> {
             set_bases(rows, name, user.key, base, record.config.training.max_tokens)?;
             user.generation = number;
             rows.put_user(user)?;
-            prune(rows, user.key, keep, number)?;
+            // What may come back is kept, however much was learned since.
+            let before = match record.unjudged {
+                true => generations::unjudged(rows, name, user)?.0,
+                false => number,
+            };
+            prune(rows, user.key, keep, [number, before])?;
             Ok(number)
         })?;
         self.is_kept();
@@ -118,11 +125,11 @@ pub(super) fn set_bases(
     Ok(())
 }
 
-/// Drops the memories of all but the newest generations and the one in use.
-fn prune(rows: &mut dyn RowsMut, user: i64, keep: u32, current: u32) -> Outcome<()> {
+/// Drops the memories of all but the newest generations and those that are in use or may be again.
+fn prune(rows: &mut dyn RowsMut, user: i64, keep: u32, used: [u32; 2]) -> Outcome<()> {
     let generations = rows.generations(user)?;
     let kept = generations.iter().rev().filter(|row| row.memories.is_some());
-    for row in kept.skip(keep as usize).filter(|row| row.number != current) {
+    for row in kept.skip(keep as usize).filter(|row| !used.contains(&row.number)) {
         rows.put_memories(user, row.number, None)?;
     }
     Ok(())

@@ -92,13 +92,14 @@ fn digest(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<String> {
             Value::Bytes(&memories.adapter),
         ]);
     }
-    // Records without what differs between two runs.
+    // Records without what differs between two runs, or will be gone soon.
     for row in &generations {
         let Some(record) = rows.record(user.key, row.number)? else { continue };
         let record: PeriodRecord = from_json("generations", &record.value)?;
         let update = UpdateRecord { seconds: 0.0, ..record.update };
-        let finished = Timestamp::UNIX_EPOCH;
-        hash.record("generations", &PeriodRecord { finished, seconds: 0.0, update, ..record })?;
+        let (finished, unjudged) = (Timestamp::UNIX_EPOCH, false);
+        let record = PeriodRecord { finished, seconds: 0.0, update, unjudged, ..record };
+        hash.record("generations", &record)?;
     }
     answers::each(rows, user.key, |_, record| {
         let answer: AnswerRecord = from_json("answers", record)?;

@@ -4,14 +4,15 @@ use spring_memory::UserId;
 
 use super::{
     Store,
-    encode::from_json,
+    encode::{from_json, to_json},
     lease,
     path::{find, path},
     unknown,
+    version::version,
 };
 use crate::{
-    Error, Generation, GenerationSummary, Result, Rollback,
-    backend::{Backend, Durability, GenerationRow, Outcome, Rows, UserRow},
+    Error, Generation, GenerationSummary, Result, Rollback, Unjudged,
+    backend::{Backend, Durability, GenerationRow, LearnedRow, Outcome, Rows, RowsMut, UserRow},
     record::{LearnedPeriod, PeriodRecord},
 };
 
@@ -58,8 +59,45 @@ impl<B: Backend + ?Sized> Store<B> {
         self.read_user(user, |rows, row| records(rows, user, row, period))
     }
 
+    /// The newest generations in use that were committed as [to be
+    /// judged](super::PeriodPlan::to_be_judged) and have not been: whoever learned them may have
+    /// ended first. `None` if there are none.
+    pub fn unjudged(&self, user: &UserId) -> Result<Option<Unjudged>> {
+        self.read_user(user, |rows, row| {
+            let (before, learned) = unjudged(rows, user, row)?;
+            let version = version(user, row);
+            Ok((!learned.is_empty()).then_some(Unjudged { version, before, learned }))
+        })
+    }
+
+    /// Says whether what [`unjudged`](Self::unjudged) gave stays in use; else the generation before
+    /// comes back. False, and nothing changes, if the user is in another state by now.
+    ///
+    /// # Errors
+    ///
+    /// As [`rollback`](Self::rollback).
+    pub fn judge(&self, unjudged: &Unjudged, stays: bool) -> Result<bool> {
+        let Unjudged { version: of, before, learned } = unjudged;
+        let user = of.user();
+        self.write_user(Durability::Power, user, |rows, row| {
+            if version(user, row) != *of {
+                return Ok(false);
+            }
+            lease::check_free(&self.backend, rows, user, row)?;
+            if !stays {
+                if *before > 0 {
+                    check_kept(&rows.generations(row.key)?, user, *before)?;
+                }
+                row.generation = *before;
+                rows.put_user(row)?;
+            }
+            settle(rows, user, row.key, learned)?;
+            Ok(true)
+        })
+    }
+
     /// Moves the pointer to another generation, or without a number to the one before; 0 is the
-    /// base alone.
+    /// base alone. One that is chosen so needs no other judgement.
     ///
     /// # Errors
     ///
@@ -83,9 +121,52 @@ impl<B: Backend + ?Sized> Store<B> {
             }
             row.generation = to;
             rows.put_user(row)?;
+            let (_, chosen) = unjudged(rows, user, row)?;
+            settle(rows, user, row.key, &chosen)?;
             Ok(Rollback { from, to })
         })
     }
+}
+
+/// The generation that comes back if nothing stays that nobody has judged, and what that is, oldest
+/// first.
+pub(super) fn unjudged(
+    rows: &dyn Rows,
+    name: &UserId,
+    user: &UserRow,
+) -> Outcome<(u32, Vec<LearnedPeriod>)> {
+    let (mut before, mut learned) = (user.generation, Vec::new());
+    for row in path(&rows.generations(user.key)?, user.generation) {
+        let of = record(rows, name, user.key, row.number)?;
+        if !of.record.unjudged {
+            break;
+        }
+        before = row.parent;
+        learned.push(of);
+    }
+    learned.reverse();
+    Ok((before, learned))
+}
+
+/// Takes the marks of what has been judged away.
+fn settle(
+    rows: &mut dyn RowsMut,
+    name: &UserId,
+    user: i64,
+    judged: &[LearnedPeriod],
+) -> Outcome<()> {
+    let generations = rows.generations(user)?;
+    for &LearnedPeriod { generation: number, .. } in judged {
+        let known = find(&generations, number);
+        let &GenerationRow { parent, period, .. } =
+            known.ok_or_else(|| unknown(name, "generation", number))?;
+        let LearnedPeriod { record, .. } = record(rows, name, user, number)?;
+        let record = PeriodRecord { unjudged: false, ..record };
+        let json = to_json(&format!("the record of user {name}, generation {number}"), &record)?;
+        let row = LearnedRow { number, parent, period, sum: 0, record: json.into() };
+        rows.put_generation(user, &row)?;
+    }
+    Ok(())
 }
 
 /// The current generation, or the one of that number.

@@ -47,6 +47,9 @@ pub struct PeriodPlan {
     pub count: Option<u32>,
     /// Part of each period that is set aside; `None`: 15 % of 12 texts or more, nothing of fewer.
     pub hold_out: Option<f64>,
+    /// Whether somebody is to say of what is learned if it stays in use: its generations are marked
+    /// as [unjudged](Store::unjudged) until then. Default false.
+    pub to_be_judged: bool,
 }
 
 impl PeriodPlan {
@@ -62,12 +65,13 @@ spring_numerics::setters! {
     PeriodPlan {
         with_count(count: Option<u32>);
         with_hold_out(hold_out: Option<f64>);
+        with_to_be_judged(to_be_judged: bool);
     }
 }
 
 impl From<Periods> for PeriodPlan {
     fn from(Periods { count, hold_out }: Periods) -> Self {
-        Self { count: Some(count), hold_out: Some(hold_out) }
+        Self { count: Some(count), hold_out: Some(hold_out), to_be_judged: false }
     }
 }
 
