@@ -16,7 +16,7 @@ use crate::{
     error::{ApiError, ApiResult},
     keys::Found,
     paths::known_path,
-    rate::OwnLimits,
+    rate::{self, OwnLimits},
     workers::Lane,
 };
 
@@ -218,14 +218,15 @@ pub(crate) async fn inner(
     let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
     let caller = authenticate(&app, token, &id).await?;
     let open = match app.rates.request(&caller.key, caller.limits, Instant::now()) {
-        Ok(open) => open,
+        Ok(open) => Arc::new(open),
         Err(too_many) => return Ok(too_many.into_response()),
     };
     if app.phase() != Phase::Running {
         return Err(ApiError::shutting_down());
     }
     request.extensions_mut().insert(caller);
-    Ok(open.until_the_end_of(next.run(request).await))
+    let response = Arc::clone(&open).work(next.run(request)).await;
+    Ok(open.until_the_end_of(response))
 }
 
 /// Lets a request that changes a user's state run to its end though its client goes: what it did
@@ -234,7 +235,7 @@ pub(crate) async fn to_the_end(request: Request, next: Next) -> ApiResult<Respon
     if request.method().is_safe() {
         return Ok(next.run(request).await);
     }
-    tokio::spawn(next.run(request)).await.map_err(|error| ApiError::internal(error.to_string()))
+    rate::spawn(next.run(request)).await.map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// The hash of the token that a request came with.

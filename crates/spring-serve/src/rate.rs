@@ -18,6 +18,7 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use tokio::task::JoinHandle;
 
 use crate::{Limits, error::ApiError};
 
@@ -66,7 +67,8 @@ pub(crate) struct Quota {
     reset: Duration,
 }
 
-/// A request that counts as open until it is dropped.
+/// A request that counts as open until it is dropped: with its answer, and with all that still
+/// works for it, as an act that goes on after its client has gone.
 #[derive(Debug)]
 pub(crate) struct Open {
     rates: Arc<Rates>,
@@ -211,9 +213,35 @@ impl IntoResponse for TooMany {
     }
 }
 
+tokio::task_local! {
+    /// The request that a task works for.
+    static WORKS_FOR: Arc<Open>;
+}
+
+/// The request that this task works for: what works on elsewhere holds it meanwhile.
+pub(crate) fn current() -> Option<Arc<Open>> {
+    WORKS_FOR.try_with(Arc::clone).ok()
+}
+
+/// A task that works for the same request as this one, and goes on without it.
+pub(crate) fn spawn<F>(work: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    match current() {
+        Some(open) => tokio::spawn(open.work(work)),
+        None => tokio::spawn(work),
+    }
+}
+
 impl Open {
+    /// Work for this request.
+    pub fn work<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> {
+        WORKS_FOR.scope(self, work)
+    }
+
     /// Goes with an answer to its last byte.
-    pub fn until_the_end_of(self, mut response: Response) -> Response {
+    pub fn until_the_end_of(self: Arc<Self>, mut response: Response) -> Response {
         if let Some(quota) = self.quota {
             quota.tell(response.headers_mut());
         }
@@ -224,7 +252,7 @@ impl Open {
 /// The body of a request that counts as open.
 struct Counted {
     body: Body,
-    _open: Open,
+    _open: Arc<Open>,
 }
 
 impl HttpBody for Counted {

@@ -11,7 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::error::{ApiError, ApiResult};
+use crate::{
+    error::{ApiError, ApiResult},
+    rate,
+};
 
 /// How long a call waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,7 +40,8 @@ impl Workers {
         Self { short: semaphore(short), long: semaphore(long) }
     }
 
-    /// Makes a call. If the caller goes, the call runs to its end, and what it gives is dropped.
+    /// Makes a call. If the caller goes, the call runs to its end, and what it gives is dropped;
+    /// the request that it was made for counts as open until then.
     pub async fn run<T, F>(&self, lane: Lane, call: F) -> ApiResult<T>
     where
         T: Send + 'static,
@@ -52,8 +56,9 @@ impl Workers {
             Ok(Err(_)) | Err(_) => return Err(ApiError::overloaded(PATIENCE)),
         };
         let (sender, receiver) = oneshot::channel();
+        let open = rate::current();
         let call = move || {
-            let _permit = permit;
+            let (_permit, _open) = (permit, open);
             // The caller may be gone.
             let _ = sender.send(call());
         };

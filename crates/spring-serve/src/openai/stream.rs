@@ -16,7 +16,7 @@ use super::{
     answering::{Following, Happened},
     shapes::{Choice, Envelope, Kind, Wanted},
 };
-use crate::{FinishReason, Limits, Target, Usage, guard::typed};
+use crate::{FinishReason, Limits, Target, Usage, guard::typed, rate};
 
 /// Pieces that wait for a client that reads slowly. The engine does not wait for it.
 const AHEAD: usize = 16;
@@ -38,7 +38,7 @@ pub(crate) struct Streamed {
 pub(crate) fn response(streamed: Streamed, following: Following) -> Response {
     let (sender, receiver) = mpsc::channel(AHEAD);
     // Its end drops `following`, which cancels what is not done.
-    tokio::spawn(async move {
+    rate::spawn(async move {
         let writer = Writer { sender, limits: streamed.limits.clone() };
         // It ends early only where nobody is left to tell.
         let _ = streamed.write(&writer, following).await;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_stream::Stream;
 
 use super::{OfUser, json};
-use crate::{app::Shared, body, error::ApiResult, guard::typed, workers::Lane};
+use crate::{app::Shared, body, error::ApiResult, guard::typed, rate, workers::Lane};
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 << 10;
@@ -33,7 +33,7 @@ pub(crate) async fn export(State(app): State<Shared>, of: OfUser) -> ApiResult<R
     let (sender, receiver) = mpsc::channel(4);
     let (kind, extension, mut bytes) = (export.media_type, export.extension, export.bytes);
     let (sending, patience) = (Arc::clone(&app), app.config.limits.write_time);
-    tokio::spawn(async move {
+    rate::spawn(async move {
         let send = move |_: &dyn crate::Service| {
             pour(&mut bytes, &sender, patience);
             Ok(())

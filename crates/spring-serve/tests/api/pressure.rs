@@ -148,6 +148,44 @@ fn a_request_is_open_until_its_answer_has_ended() {
     assert!(again, "it still counts as open");
 }
 
+/// An act runs to its end though its client goes, and so does a call that reads.
+#[test]
+fn a_request_is_open_while_it_is_worked_on_though_its_client_has_gone() {
+    let limits = Limits { requests_at_once: 1, ..Limits::default() };
+    let server = Running::with_keys(ServeConfig { limits, ..ServeConfig::default() });
+    let ada = server.client.with_key("ada");
+    let made = server.client.with_key("admin").put("/v1/users/ada", &json!({}));
+    assert!(made.status < 300, "{}", made.text());
+    for (begin, body) in
+        [("POST /v1/users/ada/rollback", r#"{"to":0}"#), ("GET /v1/users/ada/generations", "")]
+    {
+        // Time for the end of what was asked before.
+        thread::sleep(Duration::from_millis(100));
+        server.service.door.shut(true);
+        let mut socket = server.client.connect();
+        let head = format!(
+            "{begin} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ada\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        std::io::Write::write_all(&mut socket, (head + body).as_bytes()).unwrap();
+        server.service.door.wait_for_one();
+        drop(socket);
+        // Time to see that the client has gone.
+        for _ in 0..30 {
+            thread::sleep(Duration::from_millis(10));
+            let reply = ada.get("/v1/models");
+            assert_eq!((reply.status, reply.code()), (429, "rate_limit_exceeded".into()));
+        }
+        server.service.door.shut(false);
+        let again = (0..300).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            ada.get("/v1/models").status == 200
+        });
+        assert!(again, "{begin} still counts as open");
+    }
+}
+
 #[test]
 fn a_silent_stream_is_kept_alive_by_comments_and_then_by_empty_chunks() {
     let limits = Limits {

@@ -35,6 +35,38 @@ pub struct MemoryService {
     pub loading: Mutex<bool>,
     /// Requests as they came.
     pub requests: Mutex<Vec<CompletionRequest>>,
+    pub door: Door,
+}
+
+/// Before some calls, which wait while it is shut.
+#[derive(Default)]
+pub struct Door {
+    /// Whether it is shut, and how many wait before it.
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Door {
+    pub fn shut(&self, shut: bool) {
+        lock(&self.state).0 = shut;
+        self.changed.notify_all();
+    }
+
+    /// Waits until somebody waits before it.
+    pub fn wait_for_one(&self) {
+        let is_nobody = |state: &mut (bool, usize)| state.1 == 0;
+        let patience = Duration::from_secs(30);
+        let waited = self.changed.wait_timeout_while(lock(&self.state), patience, is_nobody);
+        assert!(!waited.unwrap().1.timed_out(), "nobody came");
+    }
+
+    fn pass(&self) {
+        let mut state = lock(&self.state);
+        state.1 += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |state| state.0).unwrap();
+        state.1 -= 1;
+    }
 }
 
 /// Ids of answers that were cancelled.
@@ -488,6 +520,7 @@ impl Service for MemoryService {
     }
 
     fn generations(&self, user: &str) -> ServiceResult<Vec<GenerationInfo>> {
+        self.door.pass();
         self.person(user, |person| {
             let one = |number| GenerationInfo {
                 number,
@@ -505,6 +538,7 @@ impl Service for MemoryService {
     }
 
     fn rollback(&self, user: &str, to: u32) -> ServiceResult<RolledBack> {
+        self.door.pass();
         self.person(user, |person| {
             if to as usize > person.adaptations.len() {
                 return Err(ServiceError::NotFound { what: "generation", id: to.to_string() });
