@@ -511,6 +511,40 @@ fn what_is_read_of_a_person_is_there_while_they_learn_and_forgetting_does_not_wa
 }
 
 #[test]
+fn an_adaptation_that_was_asked_for_waits_for_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = state(dir.path());
+    let server = Server::start(&path);
+    let texts: Vec<Value> = history("ada", 8..12)
+        .into_iter()
+        .map(|text| {
+            json!({
+                "id": text["id"], "prompt": text["prompt"], "response": text["response"],
+            })
+        })
+        .collect();
+    server.post("/v1/users/ada/interactions", &json!({"interactions": texts}));
+    let store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
+    let lease = store.lease(&UserId::new("ada").unwrap()).unwrap();
+    let asked = server.post("/v1/users/ada/adapt", &json!({}));
+    let wait = |is_so: &dyn Fn(&Value) -> bool| {
+        let begin = Instant::now();
+        while !is_so(&adaptations(&server)[0]) {
+            assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", adaptations(&server));
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait(&|latest| latest["error"].is_string());
+    let latest = adaptations(&server).remove(0);
+    assert_eq!((&latest["id"], &latest["state"]), (&asked["id"], &json!("waiting")), "{latest}");
+    assert!(latest["error"].as_str().unwrap().contains("another process"), "{latest}");
+    store.release(&lease).unwrap();
+    wait(&|latest| latest["state"] == "done");
+    assert_eq!(adaptations(&server).len(), 1);
+    assert_eq!(adaptations(&server)[0]["error"], Value::Null);
+}
+
+#[test]
 fn a_conversation_that_goes_on_is_not_read_from_its_beginning() {
     let dir = tempfile::tempdir().unwrap();
     let path = state(dir.path());
@@ -520,7 +554,7 @@ fn a_conversation_that_goes_on_is_not_read_from_its_beginning() {
         let answer = server.post(
             "/v1/chat/completions",
             &json!({
-                "model": format!("embedded:{user}"), "max_tokens": 4,
+                "model": "embedded", "user": user, "spring": {"base": base}, "max_tokens": 4,
                 "messages": [
                     {"role": "system", "content": system},
                     {"role": "user", "content": question},

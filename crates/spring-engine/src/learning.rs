@@ -35,6 +35,8 @@ pub struct Adaptation {
     pub ended: Option<Timestamp>,
     /// How it stands.
     pub state: AdaptationState,
+    /// Why it waits again though it has begun before: what was in its way then.
+    pub held_up: Option<String>,
 }
 
 /// How an adaptation stands.
@@ -81,6 +83,21 @@ impl AdaptationState {
 /// Ended adaptations that are remembered.
 const REMEMBERED: usize = 1000;
 
+/// After how long an adaptation that somebody asked for is tried again, if another process has the
+/// user; then after twice as long, and so on.
+const SOON: Duration = Duration::from_secs(1);
+/// After how long at most.
+const LATE: Duration = Duration::from_secs(30);
+/// For how long: twice as long as a lease outlives a holder who has gone without a word.
+const PATIENCE: Duration = Duration::from_secs(40 * 60);
+
+/// When an adaptation that was put off is tried again.
+struct Retry {
+    at: Instant,
+    wait: Duration,
+    until: Instant,
+}
+
 /// All adaptations that wait, run, or ended lately.
 #[derive(Default)]
 pub(crate) struct Board {
@@ -95,7 +112,27 @@ struct BoardState {
     last: u64,
     /// The one that is to stop.
     stop: Option<u64>,
+    /// Those that were put off, by their numbers.
+    retries: HashMap<u64, Retry>,
     is_ending: bool,
+}
+
+impl BoardState {
+    /// The one that is next, and how long there is none if all were put off.
+    fn next(&self, now: Instant) -> (Option<usize>, Option<Duration>) {
+        let wait = |a: &Adaptation| match self.retries.get(&a.id) {
+            Some(retry) => retry.at.saturating_duration_since(now),
+            None => Duration::ZERO,
+        };
+        let waiting = || {
+            let all = self.all.iter().enumerate();
+            all.filter(|(_, a)| a.state == AdaptationState::Waiting)
+        };
+        // What somebody asked for comes first.
+        let ready = || waiting().filter(|(_, a)| wait(a).is_zero());
+        let next = ready().find(|(_, a)| a.asked).or_else(|| ready().next());
+        (next.map(|(at, _)| at), waiting().map(|(_, a)| wait(a)).min())
+    }
 }
 
 impl Board {
@@ -120,6 +157,7 @@ impl Board {
             began: None,
             ended: None,
             state: AdaptationState::Waiting,
+            held_up: None,
         };
         state.all.push_back(new.clone());
         if state.all.len() > REMEMBERED
@@ -138,6 +176,29 @@ impl Board {
         state.all.iter().rev().filter(of_user).cloned().collect()
     }
 
+    /// Lets an adaptation that somebody asked for wait, to be tried again later; says whether it
+    /// does: not if it is to stop, or has been tried for too long.
+    fn put_off(&self, id: u64, reason: &str) -> bool {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let own = state.all.iter_mut().find(|a| a.id == id && a.asked);
+        let Some(own) = own.filter(|_| !state.is_ending && state.stop != Some(id)) else {
+            return false;
+        };
+        let now = Instant::now();
+        let new = || Retry { at: now, wait: SOON, until: now + PATIENCE };
+        let retry = state.retries.entry(id).or_insert_with(new);
+        if retry.at >= retry.until {
+            return false;
+        }
+        retry.at = now + retry.wait;
+        retry.wait = LATE.min(2 * retry.wait);
+        own.state = AdaptationState::Waiting;
+        own.held_up = Some(reason.into());
+        self.changed.notify_all();
+        true
+    }
+
     /// Takes a user's adaptations away: one that runs is stopped, and it is waited for that.
     pub(crate) fn forget(&self, user: &UserId) {
         let mut state = self.lock();
@@ -145,6 +206,8 @@ impl Board {
             state
                 .all
                 .retain(|a| a.user != *user || matches!(a.state, AdaptationState::Running { .. }));
+            let BoardState { all, retries, .. } = &mut *state;
+            retries.retain(|id, _| all.iter().any(|a| a.id == *id));
             let Some(running) = state.all.iter().find(|a| a.user == *user).map(|a| a.id) else {
                 return;
             };
@@ -178,8 +241,13 @@ impl Board {
 
     /// Changes one of them.
     fn set(&self, id: u64, change: impl FnOnce(&mut Adaptation)) {
-        if let Some(own) = self.lock().all.iter_mut().find(|a| a.id == id) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if let Some(own) = state.all.iter_mut().find(|a| a.id == id) {
             change(own);
+            if own.state.is_over() {
+                state.retries.remove(&id);
+            }
         }
         self.changed.notify_all();
     }
@@ -197,19 +265,19 @@ impl Board {
             if state.is_ending {
                 return None;
             }
-            // What somebody asked for comes first.
-            let waits = |a: &Adaptation| a.state == AdaptationState::Waiting;
-            let next = state.all.iter().position(|a| waits(a) && a.asked);
-            let next = next.or_else(|| state.all.iter().position(waits));
+            let now = Instant::now();
+            let (next, wait) = state.next(now);
             if let Some(next) = next.and_then(|at| state.all.get_mut(at)) {
                 next.began = Some(Timestamp::now());
                 next.state = AdaptationState::Running { learned: 0, period: 0, done: 0, steps: 0 };
+                next.held_up = None;
                 return Some(next.clone());
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(now);
             if left.is_zero() {
                 return None;
             }
+            let left = wait.map_or(left, |wait| wait.min(left));
             state =
                 self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -275,6 +343,15 @@ impl Learner {
             Ok(Err(error)) if error.is_stopped() => AdaptationState::Stopped,
             Ok(Err(error)) => {
                 is_free = !matches!(error, Error::Store(StoreError::Leased { .. }));
+                let is_others = matches!(
+                    error,
+                    Error::Store(StoreError::Leased { .. } | StoreError::Conflict { .. })
+                );
+                let held_up = "another process has this user; it is tried again until that is over";
+                if is_others && self.board.put_off(*id, held_up) {
+                    tracing::info!("user {user}: not adapted yet: {error}");
+                    return is_free;
+                }
                 AdaptationState::Failed { reason: error.to_string() }
             }
             Err(_) => AdaptationState::Failed {

@@ -177,6 +177,39 @@ fn what_a_judge_could_not_say_is_asked_again_after_the_next_start() {
 }
 
 #[test]
+fn what_was_asked_for_waits_until_another_process_lets_go_of_the_user() {
+    let store = store();
+    let engine = engine(&store, EngineConfig::default());
+    ingest(&store, &texts("ada", 20..30));
+    ingest(&store, &texts("bob", 20..30));
+    let lease = store.lease(&user("ada")).unwrap();
+    let asked = engine.adapt(&user("ada")).unwrap();
+    let latest = |name: &str| engine.adaptations(Some(&user(name))).remove(0);
+    wait_for("the first attempt", || latest("ada").held_up.is_some());
+    let put_off = latest("ada");
+    assert_eq!((put_off.state, put_off.asked), (AdaptationState::Waiting, true));
+    // It is in nobody's way, and is the one that whoever asks again is told of.
+    engine.adapt(&user("bob")).unwrap();
+    let learned = AdaptationState::Learned { generations: vec![2], kept: true };
+    assert_eq!(ended(&engine, "bob"), learned);
+    assert_eq!(engine.adapt(&user("ada")).unwrap().id, asked.id);
+    store.release(&lease).unwrap();
+    assert_eq!(ended(&engine, "ada"), learned);
+    assert_eq!((latest("ada").id, latest("ada").held_up), (asked.id, None));
+    assert_eq!(engine.stats().failed_adaptations, 0);
+
+    // It goes with the user, and with the engine.
+    ingest(&store, &texts("ada", 30..40));
+    let _lease = store.lease(&user("ada")).unwrap();
+    engine.adapt(&user("ada")).unwrap();
+    wait_for("the attempt", || latest("ada").held_up.is_some());
+    engine.forget(&user("ada"));
+    assert_eq!(engine.adaptations(Some(&user("ada"))), []);
+    engine.adapt(&user("ada")).unwrap();
+    engine.drain(Duration::from_secs(10));
+}
+
+#[test]
 fn an_adaptation_ends_with_the_engine_and_with_its_user_and_leaves_nothing_half_done() {
     let store = store();
     let engine = engine(&store, EngineConfig::default());

@@ -168,7 +168,7 @@ pub fn buffer(store: &Store, user: &UserId) -> Result<Vec<BufferText>> {
 
 pub fn adaptation(of: spring_engine::Adaptation) -> Adaptation {
     let (state, periods, generation, error) = match of.state {
-        AdaptationState::Waiting => (JobState::Waiting, 0, None, None),
+        AdaptationState::Waiting => (JobState::Waiting, 0, None, of.held_up),
         AdaptationState::Running { learned, .. } => (JobState::Running, learned, None, None),
         AdaptationState::Learned { generations, kept: true } => {
             (JobState::Done, short(generations.len()), generations.last().copied(), None)

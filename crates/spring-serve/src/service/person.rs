@@ -142,7 +142,7 @@ pub struct Adaptation {
     pub periods: u32,
     /// The generation in use after it; `None` until then, or if there was nothing to learn.
     pub generation: Option<u32>,
-    /// Why it failed.
+    /// Why it failed; of one that waits, what it waits for, if that is not its turn.
     pub error: Option<String>,
 }
 
