@@ -133,7 +133,10 @@ pub enum Command {
     /// again. Let nothing be learned meanwhile.
     #[command(
         name = "move",
-        after_help = "Examples:\n  \
+        after_help = "Keys move along: TO opens to those of FROM, and a key that was revoked in\n\
+        either opens nothing. Keys that TO alone has stay, and are listed at the end; with\n\
+        --replace, those of the users who are replaced are revoked.\n\n\
+        Examples:\n  \
         spring move --from me.db --to postgres://spring@db.example/spring\n  \
         spring move --from postgres://spring@db.example/spring --to back.db"
     )]
@@ -284,7 +287,7 @@ pub struct MoveArgs {
     /// Where it is to be; made if there is none, with the same base and settings.
     #[arg(long, value_name = "FILE|URL", value_parser = state_place())]
     pub to: StatePlace,
-    /// Replace users there who differ.
+    /// Replace users there who differ; their keys are revoked, but for those that FROM has too.
     #[arg(long)]
     pub replace: bool,
 }

@@ -846,3 +846,51 @@ fn what_is_chosen_by_name_is_done_and_told() {
         assert!(error.contains(word), "{bad}: {error}");
     }
 }
+
+/// Keys are part of what moves: none that was revoked comes back, and none is left without a word.
+#[test]
+fn a_move_says_what_becomes_of_keys() {
+    let place = Place::new("", &[("ada", 3), ("bob", 2)]);
+    let to = place.dir.path().join("new.db").to_str().unwrap().to_owned();
+    let add = |state: &str, more: &[&str]| {
+        succeeds(&[&["key", "add", "--state", state], more].concat());
+        ids(state).pop().unwrap().0
+    };
+    let both = add(&place.state, &["--user", "ada"]);
+    let moving = ["move", "--from", &place.state, "--to", &to, "--quiet"];
+    let moved = succeeds(&moving);
+    assert!(moved.contains("its keys open it, too"), "{moved}");
+    assert!(!moved.contains("spring key revoke"), "there is nothing else to say: {moved}");
+    // There, one is revoked and others are made; here, ada goes on.
+    succeeds(&["key", "revoke", "--state", &to, &both]);
+    let (ada, bob) = (add(&to, &["--user", "ada"]), add(&to, &["--user", "bob"]));
+    let admin = add(&to, &["--admin"]);
+    let more = place.file("texts.jsonl", &texts("ada", 4));
+    succeeds(&["ingest", "--state", &place.state, &more]);
+    let differs = fails(&moving);
+    assert!(differs.contains("user ada is there already and differs"), "{differs}");
+    let moved = succeeds(&[&moving[..], &["--replace"]].concat());
+    assert!(moved.contains("revoked 1 key of users who were replaced"), "{moved}");
+    let own = format!("{bob}, {admin}; `spring key revoke`");
+    assert!(moved.contains(&own) && !moved.contains(&ada), "{moved}");
+    let mut opens: Vec<String> =
+        ids(&to).into_iter().filter(|(_, revoked)| !revoked).map(|(id, _)| id).collect();
+    opens.sort();
+    let mut expected = [bob, admin];
+    expected.sort();
+    assert_eq!(opens, expected, "neither {both} nor {ada}");
+    let told = succeeds(&[&moving[..], &["--json"]].concat());
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["keys"], &told["keys_revoked"]), (&0.into(), &0.into()), "{told}");
+    assert_eq!(told["keys_of_its_own"].as_array().unwrap().len(), 2, "{told}");
+}
+
+/// The ids of a state's keys in the order in which they were made, and whether they were revoked.
+fn ids(state: &str) -> Vec<(String, bool)> {
+    let listed = succeeds(&["key", "list", "--state", state, "--json"]);
+    let key = |line: &str| {
+        let key: Value = serde_json::from_str(line).unwrap();
+        (key["id"].as_str().unwrap().to_owned(), !key["revoked"].is_null())
+    };
+    listed.lines().map(key).collect()
+}

@@ -563,7 +563,7 @@ fn a_user_who_differs_is_replaced_only_where_that_is_wanted() {
         matches!(&refused, StoreError::Copy { source: CopyError::Differs { .. }, .. }),
         "{refused}"
     );
-    assert_eq!(to.copy_user(&from, &ada, true).unwrap(), Copied::Replaced);
+    assert_eq!(to.copy_user(&from, &ada, true).unwrap(), Copied::Replaced { keys_revoked: 0 });
     assert_eq!(to.digest(&ada).unwrap(), from.digest(&ada).unwrap());
     let other = MemoryStore::in_memory(&Settings::new("tiny", "f00d", settings.config)).unwrap();
     let refused = other.copy_user(&from, &ada, true).unwrap_err();

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 use serde_json::json;
-use spring_core::{Access, Copied, reading, spring_memory::UserId};
+use spring_core::{Access, Copied, Store, reading, spring_memory::UserId};
 
 use crate::{
     args::{Args, MoveArgs},
@@ -35,7 +35,7 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
     let mut bars = Bars::new(args.quiet);
     bars.say("moving");
     let mut step = reading(&mut bars);
-    let (mut added, mut equal, mut done) = (0_u64, 0_u64, 0_u64);
+    let (mut added, mut equal, mut revoked, mut done) = (0_u64, 0_u64, 0_u64, 0_u64);
     let mut last: Option<UserId> = None;
     loop {
         let page = source.users(last.as_ref(), PAGE)?;
@@ -48,20 +48,51 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
             }
             match target.copy_user(&source, &summary.user, command.replace)? {
                 Copied::Equal => equal += 1,
-                Copied::Added | Copied::Replaced => added += 1,
+                Copied::Added => added += 1,
+                Copied::Replaced { keys_revoked } => {
+                    added += 1;
+                    revoked += keys_revoked;
+                }
             }
         }
     }
     let keys = target.copy_keys(&source)?;
+    let own = own_keys(&source, &target)?;
     drop(step);
     bars.finish();
     if args.json {
-        return output::json(&json!({"copied": added, "there_already": equal, "keys": keys}));
+        return output::json(&json!({
+            "copied": added, "there_already": equal, "keys": keys, "keys_revoked": revoked,
+            "keys_of_its_own": own,
+        }));
     }
     output::line(&format!(
         "{to} has all {} users of {from}, each compared by digest: {added} copied, {equal} were \
          there already; its keys open it, too; {from} is as it was, delete it yourself once \
          nothing uses it",
         added + equal
-    ))
+    ))?;
+    if revoked > 0 {
+        let keys = output::count(revoked, "key");
+        output::line(&format!(
+            "revoked {keys} of users who were replaced: {from} has none of them"
+        ))?;
+    }
+    if !own.is_empty() {
+        output::line(&format!(
+            "keys that {to} has and {from} has not still open it: {}; `spring key revoke` takes \
+             one away",
+            own.join(", ")
+        ))?;
+    }
+    Ok(())
+}
+
+/// The keys that open the target and are not the source's.
+fn own_keys(source: &Store, target: &Store) -> Result<Vec<String>> {
+    let theirs = source.keys()?;
+    let own = target.keys()?.into_iter().filter(|key| {
+        key.record.revoked.is_none() && theirs.iter().all(|theirs| theirs.id != key.id)
+    });
+    Ok(own.map(|key| key.id).collect())
 }

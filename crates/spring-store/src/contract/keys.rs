@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Subject, samples::*};
 use crate::{
-    Error, KeyAccess, MemoryStore, NewKey, Store,
+    Copied, Error, KeyAccess, MemoryStore, NewKey, Store,
     backend::{ConsentRow, Durability, KeyRow, Outcome, RowsMut},
 };
 
@@ -132,6 +132,48 @@ pub fn a_key_goes_with_its_user_and_moves_with_the_state(subject: &dyn Subject) 
     alone.forget(&user("ada")).unwrap();
     assert!(alone.has_keys().unwrap() && alone.key(&[0; 32]).unwrap().is_none());
     check(&alone).unwrap();
+}
+
+pub fn the_keys_of_a_user_who_is_replaced_open_nothing_new(subject: &dyn Subject) {
+    let (here, there) = (subject.create(&settings()), subject.create(&settings()));
+    let ada = user("ada");
+    here.ingest(history("ada", 2)).unwrap();
+    there.ingest(history("ada", 3)).unwrap();
+    // 1 and 2 both have, 2 was revoked here; 3 and 4 are this one's own, 4 was revoked.
+    for byte in [1, 2, 3, 4] {
+        here.add_key(&[byte; 32], &key_of("ada"), at(1)).unwrap();
+    }
+    for byte in [1, 2] {
+        there.add_key(&[byte; 32], &key_of("ada"), at(1)).unwrap();
+    }
+    let id = |byte| crate::ApiKey::id_of(&[byte; 32]);
+    here.revoke_key(&id(2), at(2)).unwrap();
+    here.revoke_key(&id(4), at(2)).unwrap();
+    let gateway = here.add_key(&[5; 32], &NewKey::new(KeyAccess::Gateway), at(1)).unwrap();
+    let differs = here.copy_user(&there, &ada, false).unwrap_err();
+    assert!(matches!(differs, Error::Copy { .. }), "{differs}");
+    let replaced = here.copy_user(&there, &ada, true).unwrap();
+    assert_eq!(replaced, Copied::Replaced { keys_revoked: 1 });
+    assert_eq!(here.copy_keys(&there).unwrap(), 0);
+    assert_eq!(here.digest(&ada).unwrap(), there.digest(&ada).unwrap());
+    let opens = |byte| here.key(&[byte; 32]).unwrap().is_some();
+    assert_eq!([1, 2, 3, 4, 5].map(opens), [true, false, false, false, true]);
+    let keys = here.keys().unwrap();
+    let revoked = |byte| keys.iter().find(|key| key.id == id(byte)).unwrap().record.revoked;
+    assert_eq!([2, 4].map(revoked), [Some(at(2)), Some(at(2))], "as they were");
+    assert!(keys.contains(&gateway), "one that is no user's stays");
+    check(&here).unwrap();
+    // They go with the user as before.
+    here.forget(&ada).unwrap();
+    assert_eq!(here.keys().unwrap(), [gateway]);
+
+    // An account that was made first keeps its key when the texts come.
+    let new = subject.create(&settings());
+    let key = new.add_key(&[7; 32], &key_of("ada"), at(1)).unwrap();
+    assert_eq!(new.copy_user(&there, &ada, false).unwrap(), Copied::Added);
+    assert_eq!(new.key(&[7; 32]).unwrap(), Some(key));
+    assert_eq!(new.digest(&ada).unwrap(), there.digest(&ada).unwrap());
+    check(&new).unwrap();
 }
 
 /// Who made an account first keeps it when the texts come after.

@@ -86,7 +86,8 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 
     /// Gives this state the keys of another one that it lacks, and of the others that they were
-    /// revoked there. Gives the number of those that changed.
+    /// revoked there: who was revoked in either opens neither from here. The keys that this state
+    /// alone has stay. Gives the number of those that changed.
     pub fn copy_keys(&self, from: &Store) -> Result<u64> {
         let theirs = from.read(|rows| rows.keys())?;
         self.write(|rows| {
@@ -161,7 +162,12 @@ pub(super) fn keep_asking(rows: &mut dyn RowsMut) -> Outcome<()> {
     rows.put_key(&KeyRow { id, hash: hash.to_vec(), user: None, record, sum: 0 })
 }
 
-fn revoke(rows: &mut dyn RowsMut, row: KeyRow, at: Timestamp) -> Outcome<ApiKey> {
+/// Whether a key was not revoked.
+pub(super) fn opens(row: &KeyRow) -> Outcome<bool> {
+    Ok(parsed(row)?.record.revoked.is_none())
+}
+
+pub(super) fn revoke(rows: &mut dyn RowsMut, row: KeyRow, at: Timestamp) -> Outcome<ApiKey> {
     let mut key = parsed(&row)?;
     if key.record.revoked.is_none() {
         key.record.revoked = Some(at);

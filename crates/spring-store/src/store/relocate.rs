@@ -1,11 +1,12 @@
 //! A user from one state to another, by their rows.
 
+use jiff::Timestamp;
 use spring_memory::UserId;
 
-use super::{Store, transfer::copy};
+use super::{Store, count_removal, keys, known, transfer::copy};
 use crate::{
-    CopyError, Error, Result,
-    backend::{Backend, Fault},
+    CopyError, Error, Forgotten, Result,
+    backend::{Backend, Fault, KeyRow, Outcome, RowsMut, UserRow},
 };
 
 /// What became of a user who was to be copied.
@@ -16,7 +17,10 @@ pub enum Copied {
     /// It was there already, equal to the last bit.
     Equal,
     /// Another version of the user was there, and was replaced.
-    Replaced,
+    Replaced {
+        /// Keys of that user that the other state does not have, and that open nothing any more.
+        keys_revoked: u64,
+    },
 }
 
 impl<B: Backend + ?Sized> Store<B> {
@@ -24,7 +28,10 @@ impl<B: Backend + ?Sized> Store<B> {
     /// periods, generations and records of generated texts. What can be computed again, such as
     /// embeddings, is not copied. The copy is compared by its [digest](Self::digest).
     ///
-    /// The user is there whole afterwards, or as before.
+    /// The user is there whole afterwards, or as before. A user of whom there is nothing here but
+    /// keys keeps them. Those of one who is replaced were given out for what was here: they are
+    /// revoked unless the other state has them, too. No key that was revoked here opens anything
+    /// again. For the other state's keys, see [`copy_keys`](Self::copy_keys).
     ///
     /// # Errors
     ///
@@ -44,27 +51,47 @@ impl<B: Backend + ?Sized> Store<B> {
         let wanted = from.digest(user)?;
         let outcome = match self.digest(user) {
             Ok(digest) if digest == wanted => return Ok(Copied::Equal),
+            Ok(_) if self.is_blank(user)? => Copied::Added,
             Ok(_) if !replace => {
                 let (user, from) = (user.clone(), from_label());
                 return Err(refused(CopyError::Differs { user, from }));
             }
-            Ok(_) => {
-                self.forget(user)?;
-                Copied::Replaced
-            }
+            Ok(_) => Copied::Replaced { keys_revoked: 0 },
             Err(Error::UnknownUser { .. }) => Copied::Added,
             Err(error) => return Err(error),
         };
-        self.write(|rows| {
+        let theirs = from.read(|rows| rows.keys())?;
+        let outcome = self.write(|rows| {
             let mut result = Ok(());
+            let old = match outcome {
+                Copied::Replaced { .. } => remove(rows, user)?,
+                _ => Vec::new(),
+            };
             let read = from.read(|source| {
                 // What is in the way here is not the other state's failure.
                 result = copy(source, user, rows);
                 Ok(())
             });
             read.map_err(Fault::Other)?;
-            result
+            result?;
+            let (mut keys_revoked, here) = (0, known(rows, user)?.key);
+            for row in old {
+                let is_theirs = theirs.iter().any(|theirs| theirs.hash == row.hash);
+                let row = KeyRow { user: Some(here), ..row };
+                keys_revoked += u64::from(!is_theirs && keys::opens(&row)?);
+                rows.put_key(&row)?;
+                if !is_theirs {
+                    keys::revoke(rows, row, Timestamp::now())?;
+                }
+            }
+            Ok(match outcome {
+                Copied::Replaced { .. } => Copied::Replaced { keys_revoked },
+                outcome => outcome,
+            })
         })?;
+        if matches!(outcome, Copied::Replaced { .. }) {
+            self.finished(Forgotten::default());
+        }
         match self.digest(user)? == wanted {
             true => Ok(outcome),
             false => {
@@ -73,4 +100,20 @@ impl<B: Backend + ?Sized> Store<B> {
             }
         }
     }
+
+    /// Whether nothing is kept of a user but the name, and keys.
+    fn is_blank(&self, user: &UserId) -> Result<bool> {
+        self.read_user(user, |rows, row| {
+            Ok(row.next_seq == 1 && row.generation == 0 && rows.consent(row.key)?.is_none())
+        })
+    }
+}
+
+/// Removes a user, and gives the keys that went along.
+fn remove(rows: &mut dyn RowsMut, name: &UserId) -> Outcome<Vec<KeyRow>> {
+    let UserRow { key, .. } = known(rows, name)?;
+    let own = rows.keys()?.into_iter().filter(|row| row.user == Some(key)).collect();
+    rows.delete_user(key)?;
+    count_removal(rows)?;
+    Ok(own)
 }

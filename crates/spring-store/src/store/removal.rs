@@ -69,7 +69,7 @@ impl<B: Backend + ?Sized> Store<B> {
         Ok(self.finished(forgotten))
     }
 
-    fn finished(&self, forgotten: Forgotten) -> Forgotten {
+    pub(super) fn finished(&self, forgotten: Forgotten) -> Forgotten {
         let held_up = self.backend.finish_removals();
         Forgotten { scrubbed: held_up.is_none(), held_up, ..forgotten }
     }
