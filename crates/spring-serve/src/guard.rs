@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The id of a request.
 #[derive(Debug, Clone)]
@@ -136,7 +137,7 @@ fn preflight() -> Response {
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, idempotency-key, x-request-id, x-spring-user",
+            "authorization, content-type, idempotency-key, x-api-key, x-request-id, x-spring-user",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ] {
@@ -214,9 +215,9 @@ pub(crate) async fn inner(
     mut request: Request,
     next: Next,
 ) -> ApiResult<Response> {
-    let token = token(request.headers());
+    let given = given(request.headers());
     let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
-    let caller = authenticate(&app, token, &id).await?;
+    let caller = authenticate(&app, given, &id).await?;
     let open = match app.rates.request(&caller.key, caller.limits, Instant::now()) {
         Ok(open) => Arc::new(open),
         Err(too_many) => return Ok(too_many.into_response()),
@@ -238,15 +239,38 @@ pub(crate) async fn to_the_end(request: Request, next: Next) -> ApiResult<Respon
     rate::spawn(next.run(request)).await.map_err(|error| ApiError::internal(error.to_string()))
 }
 
-/// The hash of the token that a request came with.
-fn token(headers: &HeaderMap) -> Option<KeyHash> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| KeyHash::of(token.trim()))
+/// What a request came with: the hashes of its tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Given {
+    Nothing,
+    One(KeyHash),
+    /// Which of them is meant cannot be told.
+    Several,
+}
+
+/// The key of a request, in the header of OpenAI's clients or in that of Anthropic's and of some
+/// gateways.
+fn given(headers: &HeaderMap) -> Given {
+    let bearer = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token)
+    });
+    let plain = headers.get_all(X_API_KEY).iter().filter_map(|value| value.to_str().ok());
+    let tokens = bearer.chain(plain).map(str::trim).filter(|token| !token.is_empty());
+    tokens.map(KeyHash::of).fold(Given::Nothing, |given, token| match given {
+        Given::Nothing => Given::One(token),
+        Given::One(other) if other == token => given,
+        Given::One(_) | Given::Several => Given::Several,
+    })
 }
 
 /// The request's key, or none where none is needed.
-async fn authenticate(app: &App, token: Option<KeyHash>, request_id: &str) -> ApiResult<Caller> {
+async fn authenticate(app: &App, given: Given, request_id: &str) -> ApiResult<Caller> {
     let now = Instant::now();
+    let token = match given {
+        Given::One(token) => Some(token),
+        Given::Nothing | Given::Several => None,
+    };
     let found = match app.keys.known(token.as_ref(), now) {
         Some(found) => found,
         None => {
@@ -261,11 +285,16 @@ async fn authenticate(app: &App, token: Option<KeyHash>, request_id: &str) -> Ap
         }
         Found::Open | Found::Nobody => {}
     }
-    let message = match token {
-        None => "a key is needed: send it as Authorization: Bearer KEY",
-        Some(_) => "this key is not known here: it may be mistyped or taken away",
+    let message = match given {
+        Given::Nothing => {
+            "a key is needed: send it as Authorization: Bearer KEY, or as x-api-key: KEY"
+        }
+        Given::One(_) => "this key is not known here: it may be mistyped or taken away",
+        Given::Several => {
+            "the headers Authorization and x-api-key have different keys: send one of them"
+        }
     };
-    if token.is_some() {
+    if given != Given::Nothing {
         // To the log alone: strangers are not to fill what the service keeps.
         tracing::warn!(target: "spring_serve::audit", act = "key.refused", request_id);
     }

@@ -41,10 +41,47 @@ fn with_keys_nothing_is_answered_without_one() {
 }
 
 #[test]
+fn a_key_may_stand_in_either_header_and_two_must_be_the_same() {
+    let server = Running::with_keys(ServeConfig::default());
+    let plain = |token: &str| server.client.with("X-Api-Key", token);
+    for client in [
+        plain("ada"),
+        plain(" ada "),
+        plain("ada").with_key("ada"),
+        // What is empty, or of another scheme, is no key.
+        plain("").with_key("ada"),
+        plain("ada").with_key(""),
+        plain("ada").with("Authorization", "Basic YWRhOmFkYQ=="),
+    ] {
+        assert_eq!(client.get("/v1/models").status, 200, "{client:?}");
+        // The same key with the same rights.
+        assert_eq!(client.get("/v1/users/bob").status, 404, "{client:?}");
+        assert_eq!(client.get("/metrics").status, 403, "{client:?}");
+    }
+    let mut twice = plain("ada");
+    twice.headers.push(("x-api-key".into(), "admin".into()));
+    for (client, word) in [
+        (plain("ada").with_key("admin"), "different keys"),
+        (plain("admin").with_key("wrong"), "different keys"),
+        (plain("wrong").with_key("admin"), "different keys"),
+        (twice, "different keys"),
+        (plain("wrong"), "not known"),
+        (plain(""), "is needed"),
+    ] {
+        let reply = client.get("/metrics");
+        assert_eq!((reply.status, reply.code()), (401, "invalid_api_key".into()), "{client:?}");
+        assert!(reply.text().contains(word), "{}", reply.text());
+    }
+    assert_eq!(plain("admin").get("/metrics").status, 200);
+}
+
+#[test]
 fn without_keys_loopback_lets_everybody_in_whatever_they_send() {
     let server = Running::start();
     assert_eq!(server.client.get("/v1/models").status, 200);
     assert_eq!(server.client.with_key("none").get("/v1/models").status, 200);
+    let both = server.client.with_key("none").with("X-Api-Key", "other");
+    assert_eq!(both.get("/v1/models").status, 200);
 }
 
 #[test]
