@@ -66,9 +66,10 @@ fn load(suite: &Suite, domains: &DomainUsers) -> Result<Vec<LoadedData>> {
 /// # Errors
 ///
 /// If the folder holds other settings, another model or other data, or a run of an earlier
-/// protocol; or data, model or disk refuse. [`Error::Program`](crate::Error::Program) and [`Error::Metric`](crate::Error::Metric) if one of the
-/// suite's programs or metrics fails; [`Error::File`](crate::Error::File) if it has programs and is not allowed to
-/// start them ([`Suite::allowing_programs`]).
+/// protocol; or data, model or disk refuse. [`Error::Program`](crate::Error::Program) and
+/// [`Error::Metric`](crate::Error::Metric) if one of the suite's programs or metrics fails;
+/// [`Error::File`](crate::Error::File) if it has programs and is not allowed to start them
+/// ([`Suite::allowing_programs`]).
 pub fn run_suite(
     model: &dyn LanguageModel,
     suite: &Suite,
