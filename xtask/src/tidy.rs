@@ -4,6 +4,7 @@
 //! line that names the place, what is wrong and what to do.
 
 mod crates;
+mod growth;
 mod modules;
 mod msrv;
 mod paths;
@@ -18,9 +19,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 pub const EXAMPLES: &str = "\
-Checked: which crate may depend on which, who may name burn, circles between modules, line lengths,
-markers such as todo!, host names of registries, links in Markdown, what every manifest holds, and
-that no dependency asks for a newer Rust than the workspace does.
+Checked: which crate may depend on which, who may name burn, circles between modules, public
+types that cannot grow, line lengths, markers such as todo!, host names of registries, links in
+Markdown, what every manifest holds, and that no dependency asks for a newer Rust than the workspace
+does.
 
 Example:
   cargo xtask tidy";
@@ -64,6 +66,7 @@ pub fn findings(root: &Path) -> Result<Vec<Finding>> {
     let tree = Tree::read(root)?;
     let sources = paths::parse(&tree)?;
     let mut findings = crates::check(&tree, &sources)?;
+    findings.extend(growth::check(&tree, &sources, growth::CLOSED)?);
     findings.extend(modules::check(&tree, &sources, modules::EXCEPTIONS)?);
     findings.extend(text::check(&tree));
     findings.sort();

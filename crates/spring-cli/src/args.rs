@@ -1,25 +1,30 @@
 //! The command line.
 
+mod ask;
+mod data;
+mod eval;
 mod ingest;
 mod key;
+mod state;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use clap::{
-    Args as ClapArgs, Parser, Subcommand, ValueEnum,
-    builder::{OsStringValueParser, TypedValueParser},
-};
-use jiff::Timestamp;
-use spring_core::{
-    Config, StatePlace,
-    spring_memory::{Language, SearchMode},
-};
-use spring_data::{Task, synth::Drift};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use spring_core::StatePlace;
 use spring_model::{Arithmetic, Device, Precision};
 
-pub use ingest::IngestArgs;
-pub use key::{KeyAddArgs, KeyCommand, KeyListArgs, KeyRevokeArgs};
+use self::state::state_place;
+pub use self::{
+    ask::{
+        ChatArgs, ExplainArgs, GenerateArgs, InspectUserArgs, ReportArgs, ScoreArgs, SearchArgs,
+        UsersArgs,
+    },
+    data::{ConvertArgs, DataCommand, InspectArgs, SynthArgs},
+    eval::{EvalArgs, EvalCommand, MetricKind, MetricsArgs, SuiteArgs, TableArgs, TableKind},
+    ingest::IngestArgs,
+    key::{KeyAddArgs, KeyCommand, KeyListArgs, KeyRevokeArgs},
+    state::{ConfigArgs, StateArg},
+};
 
 /// Continual personalization of language models: a small adapter and a small memory for each user,
 /// on one frozen base.
@@ -261,25 +266,6 @@ pub struct DemoArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-pub struct StateArg {
-    /// The state: a file, or postgres://USER@HOST/DATABASE, with the password in PGPASSWORD.
-    #[arg(
-        long,
-        value_name = "FILE|URL",
-        env = "SPRING_STATE",
-        // It may have a password in it.
-        hide_env_values = true,
-        value_parser = state_place()
-    )]
-    pub state: StatePlace,
-}
-
-/// How a state is named: no text is refused here, as a refusal would show it with its password.
-fn state_place() -> impl TypedValueParser<Value = StatePlace> {
-    OsStringValueParser::new().map(StatePlace::from)
-}
-
-#[derive(Debug, ClapArgs)]
 pub struct MoveArgs {
     /// The state that is there: a file or postgres://…; it stays as it is.
     #[arg(long, value_name = "FILE|URL", value_parser = state_place())]
@@ -290,45 +276,6 @@ pub struct MoveArgs {
     /// Replace users there who differ; their keys are revoked, but for those that FROM has too.
     #[arg(long)]
     pub replace: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct ConfigArgs {
-    /// Settings in TOML; what is absent has the paper's value.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// One setting, such as training.epochs=3 or gate=always; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-}
-
-impl ConfigArgs {
-    /// Whether the file or a single setting has a value for this key.
-    pub fn names(&self, table: &str, key: &str) -> anyhow::Result<bool> {
-        let name = format!("{table}.{key}");
-        let set = self.set.iter().any(|change| {
-            change.split_once('=').is_some_and(|(changed, _)| changed.trim() == name)
-        });
-        let Some(path) = self.config.as_ref().filter(|_| !set) else { return Ok(set) };
-        // Whatever is wrong with the file is said where it is read as settings.
-        Config::load(path)?;
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let file: toml::Table = text.parse().with_context(|| path.display().to_string())?;
-        let mut parts = name.split('.');
-        let first = parts.next().and_then(|part| file.get(part));
-        Ok(parts.try_fold(first, |value, part| Some(value?.get(part))).flatten().is_some())
-    }
-
-    /// The settings of the file, or `base` without one, with the single ones changed.
-    pub fn over(&self, base: &Config) -> anyhow::Result<Config> {
-        match &self.config {
-            Some(path) => {
-                crate::files::plain(path)?;
-                Ok(Config::load(path)?.with_changes(&self.set)?)
-            }
-            None => Ok(base.with_changes(&self.set)?),
-        }
-    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -574,381 +521,4 @@ pub struct ImportArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     pub state: StateArg,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct GenerateArgs {
-    #[command(flatten)]
-    pub state: StateArg,
-    /// The user; may be left out where the state has but one.
-    #[arg(long)]
-    pub user: Option<String>,
-    /// The prompt, as --prompt.
-    #[arg(value_name = "PROMPT", id = "text", conflicts_with_all = ["prompt", "prompt_file"])]
-    pub text: Option<String>,
-    /// The prompt.
-    #[arg(long, required_unless_present_any = ["prompt_file", "text"])]
-    pub prompt: Option<String>,
-    /// The prompt is in this file, or on standard input (-), and so not in the list of processes.
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
-    pub prompt_file: Option<PathBuf>,
-    /// Also show the gate's decision, the retrieved texts, and the probabilities of each branch.
-    #[arg(long)]
-    pub explain: bool,
-    /// Limit of new tokens.
-    #[arg(long, value_name = "N")]
-    pub max_new_tokens: Option<usize>,
-    /// End the answer before this text; may be given several times.
-    #[arg(
-        long,
-        value_name = "TEXT",
-        value_parser = clap::builder::NonEmptyStringValueParser::new()
-    )]
-    pub stop: Vec<String>,
-    /// Print the answer as it is written, as on a terminal, into a pipe or a file too.
-    #[arg(long)]
-    pub stream: bool,
-    /// 0 is greedy; above it, tokens are sampled.
-    #[arg(long, value_name = "T")]
-    pub temperature: Option<f32>,
-    /// Seed of the sampler.
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// One setting of gate, fusion or decoding for this answer alone, such as gate=always or
-    /// decoding.sampler.top_p=0.9; the state keeps its own. May be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct ChatArgs {
-    #[command(flatten)]
-    pub state: StateArg,
-    /// The user; may be left out where the state has but one.
-    #[arg(long)]
-    pub user: Option<String>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct ReportArgs {
-    #[command(flatten)]
-    pub state: StateArg,
-    /// The user; may be left out where the state has but one.
-    #[arg(long)]
-    pub user: Option<String>,
-    /// The page.
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-    /// What to answer on the page; by default, the prompt of the user's latest text.
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct SearchArgs {
-    #[command(flatten)]
-    pub state: StateArg,
-    /// The user; may be left out where the state has but one.
-    #[arg(long)]
-    pub user: Option<String>,
-    /// bm25 (shared words), dense (embeddings) or hybrid (both); by default, what the settings say.
-    #[arg(long, value_name = "MODE")]
-    pub mode: Option<SearchMode>,
-    /// Limit of results; by default, what the settings say.
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    /// Only texts from this time on: a date (its beginning, UTC) or an RFC 3339 time.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub since: Option<Timestamp>,
-    /// Only texts before this time.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub until: Option<Timestamp>,
-    /// Only texts of this period.
-    #[arg(long, value_name = "N")]
-    pub period: Option<u32>,
-    /// Also find texts that are held out for evaluation.
-    #[arg(long)]
-    pub held_out: bool,
-    /// Also find other forms of the words, such as plurals, by the Snowball stemmer of a language
-    /// (english, german, french, …).
-    #[arg(
-        long,
-        value_name = "LANGUAGE",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "english"
-    )]
-    pub stem: Option<Language>,
-    /// What to look for.
-    #[arg(value_name = "QUERY", required_unless_present = "query_file")]
-    pub query: Option<String>,
-    /// What to look for is in this file, or on standard input (-), and so not in the list of
-    /// processes.
-    #[arg(long, value_name = "FILE", conflicts_with = "query")]
-    pub query_file: Option<PathBuf>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct ExplainArgs {
-    #[command(flatten)]
-    pub state: StateArg,
-    /// The user; may be left out where the state has but one.
-    #[arg(long)]
-    pub user: Option<String>,
-    /// One period; by default, all.
-    #[arg(long, conflicts_with_all = ["generation_id", "since", "until", "text"])]
-    pub period: Option<u32>,
-    /// The period that one generation learned, even if it is no longer in use.
-    #[arg(long, value_name = "G", conflicts_with_all = ["since", "until", "text"])]
-    pub generation_id: Option<u32>,
-    /// What was learned of texts written from this day on (2024-03-01, in UTC, or RFC 3339).
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub since: Option<Timestamp>,
-    /// What was learned of texts written before this day.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub until: Option<Timestamp>,
-    /// Why the model wrote this, or may write it: its record, and the learned texts that it
-    /// resembles.
-    #[arg(long, conflicts_with_all = ["since", "until"])]
-    pub text: Option<String>,
-    /// The text of --text is in this file, or on standard input (-), and so not in the list of
-    /// processes.
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with_all = ["text", "since", "until", "period", "generation_id"]
-    )]
-    pub text_file: Option<PathBuf>,
-    /// Texts to show per table.
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    pub rows: usize,
-    /// Also show the method's own terms: novelty N, quality Q, the drift score S, what they decide
-    /// by, and λ of an answer's tokens.
-    #[arg(long, visible_alias = "explain")]
-    pub terms: bool,
-}
-
-/// A day in UTC, or a moment.
-fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
-    text.parse().or_else(|_| {
-        let day: jiff::civil::Date = text.parse()?;
-        Ok(day.to_zoned(jiff::tz::TimeZone::UTC)?.timestamp())
-    })
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct InspectUserArgs {
-    #[command(flatten)]
-    pub state: StateArg,
-    /// The user; may be left out where the state has but one.
-    #[arg(long)]
-    pub user: Option<String>,
-    /// Also show the method's own terms: novelty N, quality Q, the drift score S, and what they
-    /// decide by.
-    #[arg(long, visible_alias = "explain")]
-    pub terms: bool,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct UsersArgs {
-    #[command(flatten)]
-    pub state: StateArg,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct ScoreArgs {
-    /// The base model: a folder in the Hugging Face layout, a GGUF file, hub:owner/name or
-    /// hub:owner/name/file.gguf to download one, or "embedded".
-    #[arg(long, default_value = crate::embedded::NAME, value_name = "MODEL")]
-    pub model: String,
-    /// An adapter: a PEFT folder or a GGUF file.
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Option<PathBuf>,
-    /// A JSONL file of interactions; - is standard input.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct EvalArgs {
-    #[command(subcommand)]
-    pub command: Option<EvalCommand>,
-    #[command(flatten)]
-    pub suite: SuiteArgs,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct SuiteArgs {
-    /// Run a suite: data, methods, seeds and budgets in TOML, or the built-in "first-loop". It goes
-    /// on where it was interrupted, and a finished run grows by what is added.
-    #[arg(long, value_name = "FILE")]
-    pub suite: Option<PathBuf>,
-    /// The base model in place of the suite's: a folder in the Hugging Face layout, a GGUF file,
-    /// hub:owner/name or hub:owner/name/file.gguf, or "embedded".
-    #[arg(long, value_name = "MODEL")]
-    pub model: Option<String>,
-    /// The file of one of the suite's data sets, in place of its own; may be repeated.
-    #[arg(long, value_name = "NAME=FILE")]
-    pub data: Vec<String>,
-    /// Leave out this data set of the suite; may be repeated.
-    #[arg(long, value_name = "NAME")]
-    pub without: Vec<String>,
-    /// LaMP's task of one of the suite's data sets, where its file alone does not tell; may be
-    /// repeated.
-    #[arg(long, value_name = "NAME=TASK")]
-    pub task: Vec<String>,
-    /// The number of users of every data set, in place of the suite's.
-    #[arg(long, value_name = "N")]
-    pub users: Option<usize>,
-    /// Skip this many of the users with most texts, in every data set.
-    #[arg(long, value_name = "N")]
-    pub skip: Option<usize>,
-    /// The run's folder; by default, runs/ and the suite's name.
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Users to run side by side; by default, one per core.
-    #[arg(long, value_name = "N")]
-    pub jobs: Option<usize>,
-    /// Estimate the time and run nothing.
-    #[arg(long)]
-    pub estimate: bool,
-    /// Start the programs that the suite names as methods and metrics; read their commands before
-    /// you do, they can do whatever you can.
-    #[arg(long)]
-    pub run_programs: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum EvalCommand {
-    /// Score generated texts, labels or numbers against references.
-    #[command(after_help = "Each line of both files is one JSON string.\n\nExample:\n  \
-        spring eval metrics --predictions predicted.jsonl --references written.jsonl --json")]
-    Metrics(MetricsArgs),
-    /// Print the table of a run, finished or not, and draw its plots.
-    #[command(after_help = "Examples:\n  spring eval table runs/main\n  \
-        spring eval table runs/main --format latex > table.tex\n  \
-        spring eval table runs/main --format md --plots plots")]
-    Table(TableArgs),
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct TableArgs {
-    /// The run's folder, which `spring eval --suite` wrote.
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
-    /// text: for the terminal; md: Markdown; latex: a tabular with booktabs; csv: every column.
-    #[arg(long, value_enum, default_value_t = TableKind::Text, value_name = "FORMAT")]
-    pub format: TableKind,
-    /// Also write the plots into this folder, each as SVG and as PNG.
-    #[arg(long, value_name = "DIR")]
-    pub plots: Option<PathBuf>,
-    /// Also write the losses into this folder as TensorBoard's event files.
-    #[arg(long, value_name = "DIR")]
-    pub tensorboard: Option<PathBuf>,
-}
-
-/// How a table is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TableKind {
-    /// For the terminal.
-    Text,
-    /// Markdown.
-    Md,
-    /// LaTeX.
-    Latex,
-    /// Every column.
-    Csv,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct MetricsArgs {
-    /// The predictions: JSONL of strings.
-    #[arg(long, value_name = "FILE")]
-    pub predictions: PathBuf,
-    /// The references: JSONL of strings, line by line.
-    #[arg(long, value_name = "FILE")]
-    pub references: PathBuf,
-    /// texts: ROUGE-1/2/L and METEOR; labels: accuracy and macro F1; numbers: MAE and RMSE.
-    #[arg(long = "as", value_enum, default_value_t = MetricKind::Texts, value_name = "KIND")]
-    pub kind: MetricKind,
-}
-
-/// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MetricKind {
-    /// Running text.
-    Texts,
-    /// Classes.
-    Labels,
-    /// Ratings.
-    Numbers,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum DataCommand {
-    /// Show what a file holds: format, users, texts, words, time. Reads LaMP, LongLaMP, OPPU's
-    /// histories and our JSONL.
-    #[command(after_help = "Example:\n  spring data inspect dev_questions.json")]
-    Inspect(InspectArgs),
-    /// Write a LaMP, LongLaMP or OPPU file to standard output as the JSONL that `spring ingest`
-    /// takes.
-    #[command(after_help = "Example:\n  \
-        spring data convert dev_questions.json --outputs dev_outputs.json > history.jsonl")]
-    Convert(ConvertArgs),
-    /// Write made-up users, whose preferences drift in a known way, to standard output as JSONL.
-    #[command(
-        after_help = "The truth about each text is in its meta: drift, style, noise, and the same\n\
-        message in the user's other style.\n\nExample:\n  \
-        spring data synth --users 12 --texts 200 --noise 0.2 --seed 7 > synthetic.jsonl"
-    )]
-    Synth(SynthArgs),
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct SynthArgs {
-    /// Number of users; they get the kinds of drift in turn.
-    #[arg(long, default_value_t = 8, value_name = "N")]
-    pub users: usize,
-    /// Number of texts of each user.
-    #[arg(long, default_value_t = 120, value_name = "N")]
-    pub texts: usize,
-    /// Kinds of drift, separated by commas: none, sudden, gradual, recurring.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "none,sudden,gradual,recurring",
-        value_name = "KINDS"
-    )]
-    pub drift: Vec<Drift>,
-    /// Share of messages that are noise.
-    #[arg(long, default_value_t = 0.1, value_name = "PART")]
-    pub noise: f64,
-    /// Seed; another one gives other users.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct InspectArgs {
-    /// The file.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The task, where the file alone does not tell: LaMP-1 to LaMP-7, product_review,
-    /// abstract_generation or topic_writing.
-    #[arg(long, value_name = "TASK")]
-    pub task: Option<Task>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct ConvertArgs {
-    /// The file.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The task, where the file alone does not tell: LaMP-1 to LaMP-7, product_review,
-    /// abstract_generation or topic_writing.
-    #[arg(long, value_name = "TASK")]
-    pub task: Option<Task>,
-    /// LaMP's outputs: a question with an answer becomes its user's last text.
-    #[arg(long, value_name = "FILE")]
-    pub outputs: Option<PathBuf>,
 }

@@ -13,6 +13,7 @@ use crate::{
 
 /// What is to be answered.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Question<'a> {
     /// A prompt, in the layout that the model was taught.
     Prompt {

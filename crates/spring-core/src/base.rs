@@ -7,6 +7,7 @@ use crate::{Error, LanguageModel, Result, Settings, Store};
 /// A base model: borrowed for a while, or shared by all who hold it, such as the people that a
 /// server answers.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Base<'m> {
     /// Somebody else keeps it.
     Borrowed(&'m dyn LanguageModel),

@@ -179,7 +179,7 @@ impl<'a> Relearning<'a> {
         let texts: Vec<StoredInteraction> = members
             .into_iter()
             .filter(|member| !member.held_out && member.stored.seq != self.seq)
-            .map(|member| StoredInteraction { base: None, ..member.stored })
+            .map(|member| member.stored.with_base(None))
             .collect();
         // As they were known then: every change of the cut made the state forget the
         // log-likelihoods of all texts.
@@ -187,13 +187,10 @@ impl<'a> Relearning<'a> {
         let newest = self.generations.last_key_value().map_or(number, |(newest, _)| *newest);
         let is_current = since == self.cut_since(newest)?
             && config.training.max_tokens == self.store.settings().config.training.max_tokens;
-        let known = |text: StoredInteraction| StoredInteraction {
-            base: self
-                .base
-                .get(&(since, text.seq))
-                .copied()
-                .or(text.base.filter(|_| is_current && parent >= since)),
-            ..text
+        let known = |text: StoredInteraction| {
+            let now = text.base.filter(|_| is_current && parent >= since);
+            let base = self.base.get(&(since, text.seq)).copied().or(now);
+            text.with_base(base)
         };
         let buffered: Vec<StoredInteraction> = buffered.into_iter().map(known).collect();
         let earlier = self.earlier(parent)?;

@@ -140,9 +140,9 @@ pub fn learn_period(
         candidates.iter().map(|(text, _)| (text.seq, *text)).collect();
     let buffered = buffer.iter().filter_map(|item| by_seq.get(&item.key));
     // With the base's log-likelihoods, as a state would give them back.
-    let buffered = buffered.map(|text| StoredInteraction {
-        base: text.base.or_else(|| measured.get(&text.seq).map(|(_, base)| *base)),
-        ..(*text).clone()
+    let buffered = buffered.map(|text| {
+        let base = text.base.or_else(|| measured.get(&text.seq).map(|(_, base)| *base));
+        (*text).clone().with_base(base)
     });
 
     let bank = RetrievalBank::of(model, config, buffered.collect(), &known)?;

@@ -26,6 +26,7 @@ pub fn most_new_tokens(context: usize) -> usize {
 
 /// A prompt and its response, ready to be scored or learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Encoded {
     /// Context and response.
     pub sequence: Sequence,
@@ -84,6 +85,7 @@ pub fn encode_pair(
 
 /// A text that the gate let through.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct RetrievedPair<'a> {
     /// Its sequence number.
     pub seq: u64,
@@ -96,10 +98,15 @@ pub struct RetrievedPair<'a> {
 }
 
 impl<'a> RetrievedPair<'a> {
+    /// A text by its sequence number, with the time that it is ordered by.
+    pub fn new(seq: u64, time: jiff::Timestamp, prompt: &'a str, response: &'a str) -> Self {
+        Self { seq, order: (time, seq), prompt, response }
+    }
+
     /// A stored text as it is read along.
     pub fn of(text: &'a StoredInteraction) -> Self {
         let Interaction { time, prompt, response, .. } = &text.interaction;
-        Self { seq: text.seq, order: (*time, text.seq), prompt, response }
+        Self::new(text.seq, *time, prompt, response)
     }
 }
 
@@ -114,6 +121,7 @@ pub struct Turn {
 
 /// What was said before a prompt.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Earlier<'a> {
     /// Instructions that stand above everything. Where the model's template knows none, they begin
     /// the first thing that the person says.
@@ -122,9 +130,16 @@ pub struct Earlier<'a> {
     pub turns: &'a [Turn],
 }
 
+impl<'a> Earlier<'a> {
+    /// Instructions, if there are any, and the conversation.
+    pub fn new(system: Option<&'a str>, turns: &'a [Turn]) -> Self {
+        Self { system, turns }
+    }
+}
+
 impl<'a> From<&'a [Turn]> for Earlier<'a> {
     fn from(turns: &'a [Turn]) -> Self {
-        Self { system: None, turns }
+        Self::new(None, turns)
     }
 }
 

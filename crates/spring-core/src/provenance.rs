@@ -119,11 +119,7 @@ pub fn provenance(store: &Store, user: &UserId, text: &str, k: usize) -> Result<
     let learned = learned_texts(store, user, generation)?;
     let documents: Vec<StoredInteraction> = learned
         .iter()
-        .map(|text| StoredInteraction {
-            seq: text.seq,
-            interaction: text.interaction.clone(),
-            base: None,
-        })
+        .map(|text| StoredInteraction::new(text.seq, text.interaction.clone()))
         .collect();
     let by_words =
         Bm25Retriever::new(store.settings().config.bm25.clone(), DocumentFields::Both, &documents)?;

@@ -279,11 +279,9 @@ fn what_does_not_fit_is_cut_as_the_design_says_and_recorded() {
             && whole.sequence.context[0] == 1
     );
 
-    let retrieved = |seq: u64, day: i64, text: &'static str| RetrievedPair {
-        seq,
-        order: (jiff::Timestamp::from_second(day * 86_400).unwrap(), seq),
-        prompt: "p",
-        response: text,
+    let retrieved = |seq: u64, day: i64, text: &'static str| {
+        let time = jiff::Timestamp::from_second(day * 86_400).unwrap();
+        RetrievedPair::new(seq, time, "p", text)
     };
     let pairs = [retrieved(3, 2, "newer"), retrieved(1, 1, "older")];
     let laid = contexts(model(), "question", &pairs, Some(20)).unwrap();
@@ -364,10 +362,10 @@ fn with_a_chat_template_retrieved_texts_are_earlier_turns() {
         ("answer", Some(&2))
     );
 
-    let order = |day: i64| (jiff::Timestamp::from_second(day * 86_400).unwrap(), day as u64);
+    let time = |day: i64| jiff::Timestamp::from_second(day * 86_400).unwrap();
     let pairs = [
-        RetrievedPair { seq: 2, order: order(2), prompt: "p2", response: "newer" },
-        RetrievedPair { seq: 1, order: order(1), prompt: "p1", response: "older" },
+        RetrievedPair::new(2, time(2), "p2", "newer"),
+        RetrievedPair::new(1, time(1), "p1", "older"),
     ];
     let laid = contexts(&model, "question", &pairs, Some(20)).unwrap();
     assert_eq!(

@@ -48,7 +48,7 @@ use spring_memory::{Interaction, InteractionId, UserId};
 pub use error::{Error, Problem, Result};
 pub use formats::{FORMATS, Format, format_named};
 use found::{Found, LONGEST_TEXT, Pair};
-use input::{Bundle, Entry};
+use input::Bundle;
 use left_out::Tally;
 pub use left_out::{LeftOut, Reason};
 pub use options::{Columns, DateOrder, Options, PromptFrom, parse_zone};
@@ -127,7 +127,7 @@ pub struct Reading {
 pub fn read(path: &Path, options: &Options) -> Result<Vec<Reading>> {
     let mut tally = Tally::default();
     let bundle = Bundle::open(path, options.stop, &mut tally)?;
-    let groups = groups(&bundle, options, &mut tally)?;
+    let groups = recognise::groups(&bundle, options, &mut tally)?;
     let (single, mut readings) = (groups.len() == 1, Vec::new());
     for (format, entries) in groups {
         let Some(reader) = formats::reader_of(format) else {
@@ -162,58 +162,6 @@ pub fn read(path: &Path, options: &Options) -> Result<Vec<Reading>> {
         }
     }
     Ok(readings)
-}
-
-type Group<'b> = (&'static str, Vec<&'b Entry>);
-
-/// The entries of each format, in the order in which the formats occur.
-fn groups<'b>(bundle: &'b Bundle, options: &Options, tally: &mut Tally) -> Result<Vec<Group<'b>>> {
-    let all: Vec<&Entry> = bundle.entries.iter().collect();
-    if let Some(name) = &options.from {
-        let Some(format) = format_named(name) else {
-            let known = recognise::names();
-            return Err(Error::Option(format!("no format is called {name:?}; there are {known}")));
-        };
-        return Ok(vec![(format.name, all)]);
-    }
-    let formats = recognise::recognise(bundle)?;
-    let mut groups: Vec<Group<'b>> = Vec::new();
-    if bundle.entries.is_empty() {
-        groups.extend(formats.first().copied().flatten().map(|format| (format, Vec::new())));
-    }
-    for (entry, format) in all.iter().zip(&formats) {
-        match format {
-            None => tally.add(Reason::OtherFile, &entry.label, 0),
-            Some(format) => match groups.iter_mut().find(|(known, _)| known == format) {
-                Some((_, entries)) => entries.push(entry),
-                None => groups.push((format, vec![entry])),
-            },
-        }
-    }
-    // Lists of an export's other things, beside the export.
-    let is_export =
-        |name: &str| matches!(name, "chatgpt" | "claude" | "telegram" | "slack" | "discord");
-    if bundle.folder.is_none() && groups.iter().any(|(format, _)| is_export(format)) {
-        groups.retain(|(format, entries)| {
-            let other = matches!(*format, "json" | "csv" | "markdown" | "lamp");
-            if other {
-                tally.add_many(Reason::OtherFile, &entries[0].label, 0, entries.len() as u64);
-            }
-            !other
-        });
-    }
-    match groups.is_empty() {
-        false => Ok(groups),
-        true => Err(Error::Unknown {
-            file: bundle.label.clone(),
-            reason: match bundle.entries.len() {
-                0 => "there is no file in it".into(),
-                1 => "neither its content nor its name says".into(),
-                count => format!("none of its {count} files is of a known format"),
-            },
-            formats: recognise::names(),
-        }),
-    }
 }
 
 /// From what a reader found to texts.

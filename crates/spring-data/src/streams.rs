@@ -13,11 +13,19 @@ use crate::{DataFile, Error, Query, Result, UserRecord, open, read_golds};
 
 /// One user's texts, in the order of time.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Stream {
     /// The user.
     pub user: UserId,
     /// The texts.
     pub texts: Vec<Interaction>,
+}
+
+impl Stream {
+    /// A user's texts, given in the order of time.
+    pub fn new(user: UserId, texts: Vec<Interaction>) -> Self {
+        Self { user, texts }
+    }
 }
 
 /// Which users' streams to read.

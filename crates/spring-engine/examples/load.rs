@@ -31,7 +31,7 @@ fn main() -> Outcome<()> {
 
     for gate in [GateConfig::Never {}, GateConfig::Always { k: 2 }] {
         let store = learned(&model, gate, people)?;
-        let config = EngineConfig { rows: 2 * people, ..EngineConfig::default() };
+        let config = EngineConfig::default().with_rows(2 * people);
         let engine = Engine::start(model.clone() as Arc<dyn LanguageModel>, store.clone(), config)?;
         println!("gate {gate:?}");
         let first = together(&engine, 0..1, tokens)?;
@@ -147,13 +147,11 @@ fn together(engine: &Engine, people: std::ops::Range<usize>, most: usize) -> Out
         let ask = |person: usize| {
             move || -> Outcome<Vec<f64>> {
                 // An answer that ends early says nothing of the speed, so no token ends it.
-                let changes = Changes {
-                    max_tokens: Some(most),
-                    temperature: Some(1.0),
-                    seed: Some(person as u64),
-                    repetition: Some(1.0),
-                    ..Changes::default()
-                };
+                let changes = Changes::default()
+                    .with_max_tokens(Some(most))
+                    .with_temperature(Some(1.0))
+                    .with_seed(Some(person as u64))
+                    .with_repetition(Some(1.0));
                 let prompt =
                     "What do you think of a train by the sea, and of old films? ".repeat(8);
                 let request = Request::new(Input::prompt(prompt))

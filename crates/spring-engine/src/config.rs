@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use spring_numerics::setters;
+
 use crate::Judge;
 
 /// What an engine may take, and when it learns.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct EngineConfig {
     /// Most rows in the batch. A text is one row, or two where its gate is open. Default 32.
     pub rows: usize,
@@ -48,8 +51,24 @@ impl Default for EngineConfig {
     }
 }
 
+setters! {
+    EngineConfig {
+        with_rows(rows: usize);
+        with_tokens(tokens: usize);
+        with_waiting(waiting: usize);
+        with_waiting_per_key(waiting_per_key: usize);
+        with_choices(choices: usize);
+        with_reader(reader: Duration);
+        with_cache(cache: u64);
+        with_prefixes(prefixes: u64);
+        with_learning(learning: Option<LearningPolicy>);
+        with_judge(judge: Option<Judge>);
+    }
+}
+
 /// When a user's new texts are learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LearningPolicy {
     /// As soon as this many texts are pending. Default 40, which makes a period.
     pub pending: u64,
@@ -62,5 +81,13 @@ pub struct LearningPolicy {
 impl Default for LearningPolicy {
     fn default() -> Self {
         Self { pending: 40, idle: Duration::from_secs(5 * 60), every: Duration::from_secs(10) }
+    }
+}
+
+setters! {
+    LearningPolicy {
+        with_pending(pending: u64);
+        with_idle(idle: Duration);
+        with_every(every: Duration);
     }
 }

@@ -5,6 +5,7 @@ use spring_core::{
     prompt::{Earlier, Turn},
     spring_memory::UserId,
 };
+use spring_numerics::setters;
 
 /// A request for one or more texts.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +88,7 @@ impl Request {
         let config = self.changes.over(person.config());
         let question = match &self.input {
             Input::Chat { system, turns, prompt } => {
-                Question::Prompt { earlier: Earlier { system: system.as_deref(), turns }, prompt }
+                Question::Prompt { earlier: Earlier::new(system.as_deref(), turns), prompt }
             }
             Input::Text(text) => Question::Text(text),
             Input::Tokens(ids) => Question::Tokens(ids),
@@ -138,6 +139,7 @@ impl Input {
 
 /// Settings of one request; what is `None` is as the state's settings say.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Changes {
     /// Most new tokens.
     pub max_tokens: Option<usize>,
@@ -159,6 +161,21 @@ pub struct Changes {
     pub repetition: Option<f32>,
     /// Texts that end an answer, in place of those of the settings.
     pub stop: Option<Vec<String>>,
+}
+
+setters! {
+    Changes {
+        with_max_tokens(max_tokens: Option<usize>);
+        with_temperature(temperature: Option<f32>);
+        with_top_p(top_p: Option<f32>);
+        with_top_k(top_k: Option<usize>);
+        with_min_p(min_p: Option<f32>);
+        with_seed(seed: Option<u64>);
+        with_frequency(frequency: Option<f32>);
+        with_presence(presence: Option<f32>);
+        with_repetition(repetition: Option<f32>);
+        with_stop(stop: Option<Vec<String>>);
+    }
 }
 
 impl Changes {

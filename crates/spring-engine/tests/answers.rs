@@ -21,8 +21,7 @@ fn an_answer_is_that_of_the_library_and_its_texts_are_its_events() {
     let store = store();
     let engine = engine(&store, EngineConfig::default());
     for (name, temperature) in [("ada", 0.0), ("bob", 1.2), ("dan", 0.7)] {
-        let changes =
-            Changes { temperature: Some(temperature), seed: Some(7), ..Changes::default() };
+        let changes = Changes::default().with_temperature(Some(temperature)).with_seed(Some(7));
         let request =
             Request::new(Input::prompt("About soup")).of_user(user(name)).with_changes(changes);
         let expected = alone(&store, name, "About soup", |config| {
@@ -69,15 +68,13 @@ fn asked(rng: &mut ChaCha8Rng) -> Asked {
         },
         _ => Input::prompt(prompt),
     };
-    let changes = Changes {
-        max_tokens: Some(rng.random_range(1..30)),
-        temperature: Some(*[0.0, 0.8, 1.5].choose(rng).unwrap()),
-        top_p: rng.random_bool(0.3).then_some(0.9),
-        repetition: rng.random_bool(0.3).then_some(1.0),
-        presence: rng.random_bool(0.3).then_some(0.5),
-        seed: Some(rng.random()),
-        ..Changes::default()
-    };
+    let changes = Changes::default()
+        .with_max_tokens(Some(rng.random_range(1..30)))
+        .with_temperature(Some(*[0.0, 0.8, 1.5].choose(rng).unwrap()))
+        .with_top_p(rng.random_bool(0.3).then_some(0.9))
+        .with_repetition(rng.random_bool(0.3).then_some(1.0))
+        .with_presence(rng.random_bool(0.3).then_some(0.5))
+        .with_seed(Some(rng.random()));
     let mut request = Request::new(input)
         .by(["a", "b", "c"].choose(rng).unwrap().to_string())
         .with_choices(*[1, 1, 1, 2, 3].choose(rng).unwrap())
@@ -102,7 +99,7 @@ fn an_answer_is_the_same_in_any_company_whoever_comes_and_goes() {
 
     // Few rows, so that they wait; many, so that they are together.
     for rows in [7, 40] {
-        let engine = engine(&store, EngineConfig { rows, ..EngineConfig::default() });
+        let engine = engine(&store, EngineConfig::default().with_rows(rows));
         let begin: Vec<u64> = all.iter().map(|_| rng.random_range(0..60)).collect();
         thread::scope(|scope| {
             for ((asked, expected), begin) in all.iter().zip(&expected).zip(begin) {
@@ -139,7 +136,7 @@ fn an_answer_is_the_same_in_any_company_whoever_comes_and_goes() {
 fn several_texts_of_one_request_differ_and_each_has_its_seed() {
     let store = store();
     let engine = engine(&store, EngineConfig::default());
-    let changes = Changes { temperature: Some(1.5), seed: Some(3), ..Changes::default() };
+    let changes = Changes::default().with_temperature(Some(1.5)).with_seed(Some(3));
     let request = Request::new(Input::prompt("About a train"))
         .of_user(user("ada"))
         .with_changes(changes.clone());
@@ -149,7 +146,7 @@ fn several_texts_of_one_request_differ_and_each_has_its_seed() {
     assert!(three.texts[1] != three.texts[0] && three.texts[1] != three.texts[2]);
     assert_eq!(three, ask(&engine, request.clone().with_choices(3)));
     let seed = |record: &AnswerRecord| record.decoding.as_ref().unwrap().sampler.seed;
-    let again = Changes { seed: Some(seed(&three.records[2])), ..changes };
+    let again = changes.with_seed(Some(seed(&three.records[2])));
     assert_eq!(ask(&engine, request.clone().with_changes(again)).texts[0], three.texts[2]);
     for choices in [0, 9] {
         let refused = engine.submit(request.clone().with_choices(choices), channel(1).0);
@@ -164,7 +161,7 @@ fn log_probabilities_are_those_of_the_mixed_distribution_before_penalties() {
     for name in ["ada", "dan"] {
         let request = Request::new(Input::prompt("About my dog"))
             .of_user(user(name))
-            .with_changes(Changes { repetition: Some(1.0), ..Changes::default() })
+            .with_changes(Changes::default().with_repetition(Some(1.0)))
             .with_likely(Some(3));
         let (sink, events) = channel(256);
         engine.submit(request, sink).unwrap();
@@ -188,7 +185,7 @@ fn log_probabilities_are_those_of_the_mixed_distribution_before_penalties() {
 fn a_stop_string_ends_one_text_and_not_the_others() {
     let store = store();
     let engine = engine(&store, EngineConfig::default());
-    let changes = Changes { temperature: Some(1.0), seed: Some(1), ..Changes::default() };
+    let changes = Changes::default().with_temperature(Some(1.0)).with_seed(Some(1));
     let request = |changes| {
         Request::new(Input::prompt("About soup"))
             .of_user(user("bob"))
@@ -197,7 +194,7 @@ fn a_stop_string_ends_one_text_and_not_the_others() {
     };
     let whole = ask(&engine, request(changes.clone()));
     let stop: String = whole.texts[0].chars().skip(5).take(4).collect();
-    let stopped = ask(&engine, request(Changes { stop: Some(vec![stop.clone()]), ..changes }));
+    let stopped = ask(&engine, request(changes.with_stop(Some(vec![stop.clone()]))));
     for choice in 0..2 {
         let expected = match whole.texts[choice].find(&stop) {
             Some(end) => (&whole.texts[choice][..end], Ending::StopString),
@@ -242,7 +239,7 @@ fn a_prompt_that_does_not_fit_is_refused_and_one_that_does_gets_what_room_is_lef
     cut.whole = false;
     assert!(!ask(&engine, cut).records[0].cuts.is_empty());
 
-    let changes = Changes { max_tokens: Some(10_000), ..Changes::default() };
+    let changes = Changes::default().with_max_tokens(Some(10_000));
     let words = "soup ".repeat(30);
     let request = Request::new(Input::prompt(words)).of_user(user("ada")).with_changes(changes);
     let (sink, events) = channel(512);
@@ -251,7 +248,7 @@ fn a_prompt_that_does_not_fit_is_refused_and_one_that_does_gets_what_room_is_lef
     assert!(answer.records[0].cuts.iter().all(|cut| !cut.to_string().contains("prompt")));
     assert!(receipt.prompt_tokens + answer.tokens[0].len() <= 256);
     // A setting out of range is the request's fault, and said at once.
-    let changes = Changes { temperature: Some(-1.0), ..Changes::default() };
+    let changes = Changes::default().with_temperature(Some(-1.0));
     let refused =
         engine.submit(Request::new(Input::prompt("x")).with_changes(changes), channel(1).0);
     assert!(refused.unwrap_err().to_string().contains("temperature"));
@@ -261,12 +258,12 @@ fn a_prompt_that_does_not_fit_is_refused_and_one_that_does_gets_what_room_is_lef
 #[test]
 fn a_request_that_the_batch_can_never_hold_is_refused() {
     let store = store();
-    let few = engine(&store, EngineConfig { rows: 1, ..EngineConfig::default() });
+    let few = engine(&store, EngineConfig::default().with_rows(1));
     let request = Request::new(Input::prompt("About soup")).of_user(user("ada"));
     let refused = few.submit(request.clone(), channel(1).0).unwrap_err();
     assert!(matches!(refused, Refusal::TooLarge { rows: 2, most_rows: 1, .. }), "{refused}");
     ask(&few, Request::new(Input::prompt("About soup")));
-    let short = engine(&store, EngineConfig { tokens: 40, ..EngineConfig::default() });
+    let short = engine(&store, EngineConfig::default().with_tokens(40));
     let refused = short.submit(request, channel(1).0).unwrap_err();
     assert!(matches!(refused, Refusal::TooLarge { most_tokens: 40, .. }), "{refused}");
 }

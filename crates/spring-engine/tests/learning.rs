@@ -67,12 +67,11 @@ fn a_new_generation_answers_the_next_request_and_a_running_answer_keeps_its_own(
 #[test]
 fn who_has_enough_new_texts_is_adapted_unasked_and_others_when_nobody_asks() {
     let store = store();
-    let policy = LearningPolicy {
-        pending: 10,
-        idle: Duration::from_secs(3600),
-        every: Duration::from_millis(5),
-    };
-    let config = EngineConfig { learning: Some(policy), ..EngineConfig::default() };
+    let policy = LearningPolicy::default()
+        .with_pending(10)
+        .with_idle(Duration::from_secs(3600))
+        .with_every(Duration::from_millis(5));
+    let config = EngineConfig::default().with_learning(Some(policy));
     let busy = engine(&store, config.clone());
     ingest(&store, &texts("bob", 20..30));
     assert_eq!(ended(&busy, "bob"), AdaptationState::Learned { generations: vec![2], kept: true });
@@ -81,8 +80,8 @@ fn who_has_enough_new_texts_is_adapted_unasked_and_others_when_nobody_asks() {
     assert_eq!(busy.adaptations(Some(&user("dan"))), []);
     drop(busy);
 
-    let policy = LearningPolicy { idle: Duration::ZERO, ..policy };
-    let idle = engine(&store, EngineConfig { learning: Some(policy), ..config });
+    let policy = policy.with_idle(Duration::ZERO);
+    let idle = engine(&store, config.with_learning(Some(policy)));
     assert_eq!(ended(&idle, "dan"), AdaptationState::Learned { generations: vec![1], kept: true });
     assert_eq!(ask(&idle, of("dan")).records[0].generation, 1);
 }
@@ -95,11 +94,12 @@ fn what_the_judge_does_not_keep_is_rolled_back_and_not_tried_again() {
         assert_eq!((user.as_str(), before, learned.len()), ("cy", 1, 1));
         Ok(false)
     });
-    let policy =
-        LearningPolicy { pending: 5, idle: Duration::ZERO, every: Duration::from_millis(5) };
+    let policy = LearningPolicy::default()
+        .with_pending(5)
+        .with_idle(Duration::ZERO)
+        .with_every(Duration::from_millis(5));
     store.forget(&user("dan")).unwrap();
-    let config =
-        EngineConfig { judge: Some(judge), learning: Some(policy), ..EngineConfig::default() };
+    let config = EngineConfig::default().with_judge(Some(judge)).with_learning(Some(policy));
     let engine = engine(&store, config);
     ingest(&store, &texts("cy", 20..27));
     let rolled_back = AdaptationState::Learned { generations: vec![2], kept: false };

@@ -18,7 +18,7 @@ use spring_engine::{
 const PART: usize = 128;
 
 fn engine(store: &Arc<Store>, prefixes: u64) -> Engine {
-    let config = EngineConfig { prefixes, ..EngineConfig::default() };
+    let config = EngineConfig::default().with_prefixes(prefixes);
     Engine::start(long_model() as Arc<dyn LanguageModel>, store.clone(), config).unwrap()
 }
 
@@ -66,7 +66,7 @@ fn long(words: &str, count: usize) -> String {
 
 /// A request for a few tokens that tells the likeliest.
 fn short(input: Input) -> Request {
-    let changes = Changes { max_tokens: Some(3), ..Changes::default() };
+    let changes = Changes::default().with_max_tokens(Some(3));
     Request::new(input).with_changes(changes).with_likely(Some(2))
 }
 
@@ -95,12 +95,10 @@ fn asked(rng: &mut ChaCha8Rng) -> Request {
             }
         }
     };
-    let changes = Changes {
-        max_tokens: Some(rng.random_range(1..12)),
-        temperature: Some(*[0.0, 0.8, 1.5].choose(rng).unwrap()),
-        seed: Some(rng.random()),
-        ..Changes::default()
-    };
+    let changes = Changes::default()
+        .with_max_tokens(Some(rng.random_range(1..12)))
+        .with_temperature(Some(*[0.0, 0.8, 1.5].choose(rng).unwrap()))
+        .with_seed(Some(rng.random()));
     let request = Request::new(input)
         .by(["a", "b"].choose(rng).unwrap().to_string())
         .with_choices(*[1, 1, 2, 3].choose(rng).unwrap())
@@ -259,7 +257,7 @@ fn several_texts_of_one_request_read_the_prompt_once() {
     let store = store_of(&long_model());
     for prefixes in [0, 1 << 30] {
         let engine = engine(&store, prefixes);
-        let changes = Changes { max_tokens: Some(9), temperature: Some(1.3), ..Changes::default() };
+        let changes = Changes::default().with_max_tokens(Some(9)).with_temperature(Some(1.3));
         let input = Input::Chat {
             system: Some(long("be short and kind", 70)),
             turns: vec![],

@@ -12,7 +12,7 @@ use spring_engine::{Engine, EngineConfig, Event, Events, Input, Refusal, Request
 
 /// Fits one request of the base at a time.
 fn one_at_a_time() -> EngineConfig {
-    EngineConfig { rows: 1, waiting: 4, waiting_per_key: 2, ..EngineConfig::default() }
+    EngineConfig::default().with_rows(1).with_waiting(4).with_waiting_per_key(2)
 }
 
 fn base(key: &str) -> Request {
@@ -61,7 +61,7 @@ fn who_leaves_the_queue_leaves_their_place_and_nobody_elses_work_goes() {
 #[test]
 fn who_leaves_while_a_text_is_read_or_written_frees_the_batch() {
     let store = store();
-    let engine = engine(&store, EngineConfig { rows: 4, ..EngineConfig::default() });
+    let engine = engine(&store, EngineConfig::default().with_rows(4));
     for events_read in [0, 1, 3] {
         let (sink, events) = channel(1);
         let long = Input::prompt("soup and a train ".repeat(9));
@@ -80,7 +80,7 @@ fn who_leaves_while_a_text_is_read_or_written_frees_the_batch() {
 fn a_slow_reader_holds_nobody_up_and_is_given_up_at_last() {
     let store = store();
     let reader = Duration::from_millis(300);
-    let engine = engine(&store, EngineConfig { reader, ..EngineConfig::default() });
+    let engine = engine(&store, EngineConfig::default().with_reader(reader));
     let slow = held(&engine);
     // Many answers are written while one waits for its reader.
     let expected = alone(&store, "ada", "About soup", |_| {}).text;
@@ -154,7 +154,7 @@ fn what_does_not_end_within_the_limit_is_cut_off_and_says_so() {
 #[test]
 fn a_user_who_is_removed_gets_no_more_of_an_answer_and_others_do() {
     let store = store();
-    let engine = engine(&store, EngineConfig { rows: 2, ..EngineConfig::default() });
+    let engine = engine(&store, EngineConfig::default().with_rows(2));
     let of = |name: &str| Request::new(Input::prompt("About soup")).of_user(user(name));
     // Two rows each, so that one is in the batch and the others wait.
     let (sink, running) = channel(1);
@@ -178,8 +178,8 @@ fn a_user_who_is_removed_gets_no_more_of_an_answer_and_others_do() {
 #[test]
 fn keys_take_turns_however_much_one_of_them_asks() {
     let store = store();
-    let config = EngineConfig { waiting: 64, ..one_at_a_time() };
-    let engine = engine(&store, EngineConfig { waiting_per_key: 32, ..config });
+    let config = one_at_a_time().with_waiting(64);
+    let engine = engine(&store, config.with_waiting_per_key(32));
     let first = held(&engine);
     let (order, seen) = std::sync::mpsc::channel();
     let submit = |key: &'static str| {

@@ -11,6 +11,7 @@ use crate::Result;
 
 /// Negative log-likelihood summed over the responses of some texts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Loss {
     /// Nats, end tokens included.
     pub nats: f64,
@@ -23,6 +24,11 @@ pub struct Loss {
 }
 
 impl Loss {
+    /// A sum over some texts.
+    pub fn new(nats: f64, tokens: usize, bytes: usize, texts: usize) -> Self {
+        Self { nats, tokens, bytes, texts }
+    }
+
     /// Nats per response token.
     pub fn per_token(&self) -> f64 {
         self.nats / self.tokens as f64
@@ -98,6 +104,7 @@ pub fn losses(
 
 /// The loss of the gated mixture, beside that of its adapter alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FusedLoss {
     /// Under the mixture where the gate is open, under the adapter where it is closed.
     pub fused: Loss,
@@ -108,6 +115,11 @@ pub struct FusedLoss {
 }
 
 impl FusedLoss {
+    /// Of all texts, and twice of those whose gate is open: under the mixture and the adapter.
+    pub fn new(fused: Loss, open_fused: Loss, open_adapter: Loss) -> Self {
+        Self { fused, open_fused, open_adapter }
+    }
+
     /// Of all texts under the adapter alone.
     pub fn adapter(&self) -> Loss {
         let Loss { nats, .. } = self.fused;

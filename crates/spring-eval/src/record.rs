@@ -70,6 +70,7 @@ pub enum Reads {
 /// How much each method may train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Budget {
     /// The paper's: as many passes over its texts as the settings say, so that a selection costs
     /// less.

@@ -15,7 +15,7 @@ const FEW_WORDS: usize = 5;
 /// A stream's texts, numbered from 1 in the order of time as a state would number them.
 pub fn stored(stream: &Stream) -> Vec<StoredInteraction> {
     let numbered = stream.texts.iter().cloned().zip(1..);
-    numbered.map(|(interaction, seq)| StoredInteraction { seq, interaction, base: None }).collect()
+    numbered.map(|(interaction, seq)| StoredInteraction::new(seq, interaction)).collect()
 }
 
 /// One period of a user.
@@ -41,11 +41,19 @@ impl Split {
 
 /// How a stream was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SplitConfig {
     /// Periods of equal count.
     pub periods: u32,
     /// Part of each, its latest texts, that is the test part.
     pub hold_out: f64,
+}
+
+impl SplitConfig {
+    /// Periods of equal count, and the part of each that is held out.
+    pub fn new(periods: u32, hold_out: f64) -> Self {
+        Self { periods, hold_out }
+    }
 }
 
 /// Cuts a stream, given in the order of time, as the state would.
@@ -70,6 +78,7 @@ fn split_at(texts: &[StoredInteraction], ranges: &[(Range<usize>, Range<usize>)]
 /// How streams are cut for the matrix R\[t\]\[i\].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct PeriodRule {
     /// Most periods. Default 5.
     pub periods: u32,
@@ -85,6 +94,15 @@ pub struct PeriodRule {
 impl Default for PeriodRule {
     fn default() -> Self {
         Self { periods: 5, hold_out: 0.1, min_train: 8, min_test: 2 }
+    }
+}
+
+spring_numerics::setters! {
+    PeriodRule {
+        with_periods(periods: u32);
+        with_hold_out(hold_out: f64);
+        with_min_train(min_train: usize);
+        with_min_test(min_test: usize);
     }
 }
 
@@ -182,7 +200,7 @@ mod tests {
             "prompt": "p", "response": response
         }))
         .unwrap();
-        StoredInteraction { seq, interaction, base: None }
+        StoredInteraction::new(seq, interaction)
     }
 
     #[test]

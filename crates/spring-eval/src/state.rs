@@ -13,6 +13,7 @@ use crate::{
 
 /// Losses on the held-out texts of one period, right after it was learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PeriodLosses {
     /// The period.
     pub period: u32,
@@ -26,6 +27,19 @@ pub struct PeriodLosses {
     pub adapter: Loss,
     /// SPRInG as it generates: the gated mixture.
     pub spring: FusedLoss,
+}
+
+impl PeriodLosses {
+    /// Of one period, without near-duplicates.
+    pub fn new(
+        period: u32,
+        base: Loss,
+        static_adapter: Loss,
+        adapter: Loss,
+        spring: FusedLoss,
+    ) -> Self {
+        Self { period, dropped: 0, base, static_adapter, adapter, spring }
+    }
 }
 
 /// Evaluates every learned period of a user on its held-out texts; periods that hold none are left

@@ -6,16 +6,19 @@ mod claim;
 mod cost;
 mod estimate;
 mod folder;
+mod job;
 mod load;
 mod measure;
 mod others;
 mod programs;
 mod read;
 mod run;
+mod runner;
 mod runs;
 mod scores;
 mod summary;
 mod table;
+mod watch;
 
 use std::{collections::HashSet, io::Read, path::Path};
 
@@ -27,8 +30,9 @@ pub use choice::{Candidate, Choice};
 pub use estimate::Estimate;
 pub use programs::Started;
 pub use read::read_suite_run;
-pub use run::{SuiteEvent, SuiteOutcome, estimate_suite, run_suite};
+pub use run::{SuiteOutcome, estimate_suite, run_suite};
 pub use summary::{MetricScore, Summary, SummaryRow};
+pub use watch::SuiteEvent;
 
 use crate::{
     Budget, Error, Generation, Half, Method, MethodKind, Methods, PeriodRule, Program, Result,

@@ -186,10 +186,10 @@ fn splits(user: &UserId) -> Vec<Split> {
             interaction.meta = None;
             interaction.prompt =
                 interaction.prompt.chars().take(40).collect::<String>() + &" please".repeat(9);
-            StoredInteraction { seq, interaction, base: None }
+            StoredInteraction::new(seq, interaction)
         })
         .collect();
-    let mut splits = PeriodRule { periods: PERIODS, ..PeriodRule::default() }.cut(&texts).unwrap();
+    let mut splits = PeriodRule::default().with_periods(PERIODS).cut(&texts).unwrap();
     for split in &mut splits {
         for (kind, texts) in [("learned", &mut split.train), ("tested", &mut split.test)] {
             for text in texts {

@@ -59,13 +59,13 @@ fn texts(seed: u64) -> Vec<StoredInteraction> {
         .map(|(mut interaction, seq)| {
             interaction.prompt = short(interaction.prompt, 40);
             interaction.response = short(interaction.response, 70);
-            StoredInteraction { seq, interaction, base: None }
+            StoredInteraction::new(seq, interaction)
         })
         .collect()
 }
 
 fn splits(seed: u64) -> Vec<Split> {
-    PeriodRule { periods: 3, ..PeriodRule::default() }.cut(&texts(seed)).unwrap()
+    PeriodRule::default().with_periods(3).cut(&texts(seed)).unwrap()
 }
 
 fn protocol(methods: &[&str], budget: Budget) -> Protocol {

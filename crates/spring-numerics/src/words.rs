@@ -21,6 +21,7 @@ pub const GIT_LFS_ADVICE: &str =
 
 /// The language of a file, for what it calls its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Language {
     /// Tables and keys.
     Toml,

@@ -32,6 +32,7 @@ use spring_eval::PeriodLosses;
 
 /// What a page shows.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct UserReport<'a> {
     /// The user.
     pub user: &'a UserId,
@@ -51,6 +52,47 @@ pub struct UserReport<'a> {
     pub answer: Option<&'a AnswerRecord>,
     /// The texts of the answer's tokens, one per entry of its trace.
     pub tokens: &'a [String],
+}
+
+impl<'a> UserReport<'a> {
+    /// Of a user of whom nothing was learned yet.
+    pub fn new(
+        user: &'a UserId,
+        model: &'a str,
+        texts: &'a HashMap<u64, StoredInteraction>,
+    ) -> Self {
+        Self {
+            user,
+            model,
+            periods: &[],
+            losses: &[],
+            texts,
+            buffer: &[],
+            calibration: &[],
+            answer: None,
+            tokens: &[],
+        }
+    }
+
+    /// With the periods learned, and the losses on held-out texts after each.
+    #[must_use]
+    pub fn with_periods(self, periods: &'a [PeriodRecord], losses: &'a [PeriodLosses]) -> Self {
+        Self { periods, losses, ..self }
+    }
+
+    /// With the buffer of the last generation, highest score first, and the gate's calibration
+    /// sample.
+    #[must_use]
+    pub fn with_buffer(self, buffer: &'a [BufferItem], calibration: &'a [f64]) -> Self {
+        Self { buffer, calibration, ..self }
+    }
+
+    /// With a generated text, if there is one, and the texts of its tokens, one per entry of its
+    /// trace.
+    #[must_use]
+    pub fn with_answer(self, answer: Option<&'a AnswerRecord>, tokens: &'a [String]) -> Self {
+        Self { answer, tokens, ..self }
+    }
 }
 
 /// What was learned of one user: nothing on it is loaded from elsewhere, and no text of the data

@@ -109,18 +109,11 @@ impl Data {
     }
 
     fn html(&self) -> String {
-        html(&UserReport {
-            user: &self.user,
-            model: &self.model,
-            periods: &self.periods,
-            losses: &self.losses,
-            texts: &self.texts,
-            buffer: &self.buffer,
-            calibration: &self.calibration,
-            answer: self.answer.as_ref(),
-            tokens: &self.tokens,
-        })
-        .unwrap()
+        let report = UserReport::new(&self.user, &self.model, &self.texts)
+            .with_periods(&self.periods, &self.losses)
+            .with_buffer(&self.buffer, &self.calibration)
+            .with_answer(self.answer.as_ref(), &self.tokens);
+        html(&report).unwrap()
     }
 }
 
@@ -129,7 +122,7 @@ fn text(seq: u64, response: &str, label: &str) -> StoredInteraction {
     let time = format!("2023-0{}-11T10:00:00Z", 1 + seq % 9).parse().unwrap();
     let interaction = Interaction::new(user, id, time, "Write a review.", response)
         .with_meta(Some(serde_json::json!({ "label": label })));
-    StoredInteraction { seq, interaction, base: None }
+    StoredInteraction::new(seq, interaction)
 }
 
 /// A third of the texts is selected; the first period has no adapter.
@@ -180,17 +173,10 @@ fn record(period: u32, scores: Vec<ScoredText>) -> PeriodRecord {
 
 fn losses(period: u32, per_token: [f64; 4]) -> PeriodLosses {
     let [base, static_adapter, adapter, fused] =
-        per_token.map(|nats| Loss { nats: 100.0 * nats, tokens: 100, bytes: 400, texts: 4 });
-    let open_fused = Loss { nats: 90.0, tokens: 20, bytes: 80, texts: 1 };
-    let open_adapter = Loss { nats: 95.0, ..open_fused };
-    PeriodLosses {
-        period,
-        dropped: 0,
-        base,
-        static_adapter,
-        adapter,
-        spring: FusedLoss { fused, open_fused, open_adapter },
-    }
+        per_token.map(|nats| Loss::new(100.0 * nats, 100, 400, 4));
+    let (open_fused, open_adapter) = (Loss::new(90.0, 20, 80, 1), Loss::new(95.0, 20, 80, 1));
+    let spring = FusedLoss::new(fused, open_fused, open_adapter);
+    PeriodLosses::new(period, base, static_adapter, adapter, spring)
 }
 
 /// Parses a page, which fails unless all tags are closed and all text is escaped.

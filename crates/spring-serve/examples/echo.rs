@@ -16,11 +16,10 @@ use spring_serve::{Limits, ServeConfig, Server, Service};
 fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let listen: SocketAddr = std::env::args().nth(1).ok_or("give an address")?.parse()?;
-    let limits =
-        Limits { answers_per_key: 2, drain_time: Duration::from_secs(2), ..Limits::default() };
+    let limits = Limits::default().with_answers_per_key(2).with_drain_time(Duration::from_secs(2));
     let service = memory::MemoryService::default();
     service.create_user("ada")?;
-    let config = ServeConfig { listen, limits, ..ServeConfig::default() };
+    let config = ServeConfig::default().with_listen(listen).with_limits(limits);
     let server = Server::bind(config, Arc::new(service))?;
     println!("listening on http://{}", server.address());
     let shutdown = server.shutdown();

@@ -5,8 +5,11 @@ use std::{
     time::Duration,
 };
 
+use spring_numerics::setters;
+
 /// What a [`Server`](crate::Server) is told.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ServeConfig {
     /// Where it listens: 127.0.0.1:8080. Port 0 takes any that is free.
     pub listen: SocketAddr,
@@ -36,6 +39,17 @@ impl Default for ServeConfig {
     }
 }
 
+setters! {
+    ServeConfig {
+        with_listen(listen: SocketAddr);
+        with_insecure(insecure: bool);
+        with_hosts(hosts: Vec<String>);
+        with_origins(origins: Vec<String>);
+        with_unknown_users(unknown_users: UnknownUsers);
+        with_limits(limits: Limits);
+    }
+}
+
 /// What becomes of a request for a user who is not there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +64,7 @@ pub enum UnknownUsers {
 
 /// Bounds on what one client, and all of them, can take.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes of a request's body: 4 MiB.
     pub body: usize,
@@ -125,5 +140,32 @@ impl Default for Limits {
             inputs: 2048,
             max_tokens: 32768,
         }
+    }
+}
+
+setters! {
+    Limits {
+        with_body(body: usize);
+        with_import(import: u64);
+        with_head(head: usize);
+        with_headers(headers: usize);
+        with_head_time(head_time: Duration);
+        with_body_time(body_time: Duration);
+        with_answer_time(answer_time: Duration);
+        with_write_time(write_time: Duration);
+        with_drain_time(drain_time: Duration);
+        with_keep_alive(keep_alive: Duration);
+        with_empty_chunk(empty_chunk: Duration);
+        with_connections(connections: usize);
+        with_answers(answers: usize);
+        with_answers_per_key(answers_per_key: usize);
+        with_requests_per_minute(requests_per_minute: u32);
+        with_requests_at_once(requests_at_once: u32);
+        with_calls(calls: usize);
+        with_long_calls(long_calls: usize);
+        with_choices(choices: u32);
+        with_prompts(prompts: usize);
+        with_inputs(inputs: usize);
+        with_max_tokens(max_tokens: u32);
     }
 }

@@ -22,6 +22,7 @@ pub enum KeyAccess {
 
 /// A key that is to be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewKey {
     /// For whom it speaks. A user who is not there is added.
     pub access: KeyAccess,
@@ -38,6 +39,14 @@ impl NewKey {
     pub fn new(access: KeyAccess) -> Self {
         let (requests_per_minute, requests_at_once) = (None, None);
         Self { access, label: String::new(), requests_per_minute, requests_at_once }
+    }
+}
+
+spring_numerics::setters! {
+    NewKey {
+        with_label(label: String);
+        with_requests_per_minute(requests_per_minute: Option<u32>);
+        with_requests_at_once(requests_at_once: Option<u32>);
     }
 }
 

@@ -36,6 +36,7 @@ pub type EmbeddingMap = HashMap<u64, Vec<f32>>;
 
 /// An interaction as it lies in the state.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct StoredInteraction {
     /// Ingest sequence: breaks ties between equal times, and is the key in indexes and records.
     pub seq: u64,
@@ -45,8 +46,22 @@ pub struct StoredInteraction {
     pub base: Option<f64>,
 }
 
+impl StoredInteraction {
+    /// One whose log-likelihood under the base has not been computed.
+    pub fn new(seq: u64, interaction: Interaction) -> Self {
+        Self { seq, interaction, base: None }
+    }
+
+    /// The same with another log-likelihood under the base.
+    #[must_use]
+    pub fn with_base(self, base: Option<f64>) -> Self {
+        Self { base, ..self }
+    }
+}
+
 /// A member of a stored period.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Member {
     /// The interaction.
     pub stored: StoredInteraction,

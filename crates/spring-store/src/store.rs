@@ -11,6 +11,7 @@ mod generations;
 mod import;
 mod ingest;
 mod keys;
+mod layout;
 mod lease;
 mod path;
 mod periods;

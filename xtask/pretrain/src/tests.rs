@@ -379,11 +379,8 @@ fn sequences_are_laid_out_as_for_serving() {
     let retrieved: Vec<RetrievedPair<'_>> = earlier
         .iter()
         .enumerate()
-        .map(|(i, text)| RetrievedPair {
-            seq: i as u64,
-            order: (Default::default(), i as u64),
-            prompt: &text.prompt,
-            response: &text.response,
+        .map(|(i, text)| {
+            RetrievedPair::new(i as u64, Default::default(), &text.prompt, &text.response)
         })
         .collect();
     let contexts =

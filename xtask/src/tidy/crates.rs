@@ -43,7 +43,7 @@ const LAYERS: &[Layer] = &[
     layer("spring-data", &["spring-numerics", "spring-memory"]),
     layer("spring-eval", EVAL).tests_use(&["spring-model"]),
     layer("spring-report", REPORT).tests_use(&["spring-model"]),
-    layer("spring-serve", &[]),
+    layer("spring-serve", &["spring-numerics"]),
     layer("spring-cli", PROGRAM),
 ];
 

@@ -137,12 +137,12 @@ fn path(module: &str) -> Module {
 }
 
 /// The modules of a crate.
-struct Crate<'a> {
+pub(super) struct Crate<'a> {
     modules: BTreeMap<Module, (&'a str, &'a Source)>,
 }
 
 impl<'a> Crate<'a> {
-    fn new(package: &Package<'_>, sources: &'a Sources) -> Self {
+    pub fn new(package: &Package<'_>, sources: &'a Sources) -> Self {
         let source = format!("{}/src/", package.folder);
         let root =
             if sources.contains_key(&format!("{source}lib.rs")) { "lib.rs" } else { "main.rs" };
@@ -163,6 +163,11 @@ impl<'a> Crate<'a> {
         let mut this = Self { modules };
         this.leave_tests_out();
         this
+    }
+
+    /// The files and what each of their modules names, without tests.
+    pub fn sources(&self) -> impl Iterator<Item = (&'a str, &'a Source)> {
+        self.modules.values().copied()
     }
 
     /// Takes away the modules that a parent declares under `#[cfg(test)]`, and all below them.

@@ -1,11 +1,13 @@
-//! What Rust sources name: the paths of their imports and expressions, read off the syntax tree.
+//! What Rust sources name and declare: the paths of their imports and expressions, and the public
+//! types that cannot grow, read off the syntax tree.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
-    Attribute, Item, ItemMod, ItemUse, Macro, Meta, UseTree,
+    Attribute, Fields, Item, ItemEnum, ItemMod, ItemStruct, ItemUse, Macro, Meta, UseTree,
+    Visibility,
     spanned::Spanned,
     visit::{self, Visit},
 };
@@ -33,6 +35,9 @@ pub struct Source {
     pub tests: Vec<String>,
     /// Imports of everything in a module, which hide what is used.
     pub globs: Vec<Named>,
+    /// Public enums and public structs of public fields that another crate may match or make whole,
+    /// so that whatever is added to them breaks it.
+    pub closed: Vec<Named>,
 }
 
 /// The sources of a tree, by path.
@@ -60,6 +65,15 @@ impl Source {
     pub fn all_paths(&self) -> Vec<&Named> {
         let inner = self.inline.values().flat_map(Self::all_paths);
         self.paths.iter().chain(inner).collect()
+    }
+
+    fn close(&mut self, name: &syn::Ident, visibility: &Visibility, attributes: &[Attribute]) {
+        let may_grow =
+            attributes.iter().any(|attribute| attribute.path().is_ident("non_exhaustive"));
+        if matches!(visibility, Visibility::Public(_)) && !may_grow {
+            self.closed
+                .push(Named { names: vec![name.to_string()], line: name.span().start().line });
+        }
     }
 
     fn import(&mut self, tree: &UseTree, prefix: &mut Vec<String>) {
@@ -159,6 +173,19 @@ impl<'ast> Visit<'ast> for Source {
         }
     }
 
+    fn visit_item_struct(&mut self, item: &'ast ItemStruct) {
+        let is_public = |field: &syn::Field| matches!(field.vis, Visibility::Public(_));
+        if !matches!(item.fields, Fields::Unit) && item.fields.iter().all(is_public) {
+            self.close(&item.ident, &item.vis, &item.attrs);
+        }
+        visit::visit_item_struct(self, item);
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast ItemEnum) {
+        self.close(&item.ident, &item.vis, &item.attrs);
+        visit::visit_item_enum(self, item);
+    }
+
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         self.import(&item.tree, &mut Vec::new());
     }
@@ -221,6 +248,19 @@ mod tests {
         for path in ["super::A", "crate::g", "crate::h::I", "super::j::K"] {
             assert!(named.contains(&path.to_owned()), "{path} in {named:?}");
         }
+    }
+
+    #[test]
+    fn public_types_that_cannot_grow_are_noted() {
+        let source = source(
+            "pub struct Pair { pub a: u8, pub b: u8 }\npub struct Id(pub u64);\n\
+             pub enum Kind { A }\n#[non_exhaustive]\npub struct Open { pub a: u8 }\n\
+             pub struct Hidden { pub a: u8, b: u8 }\npub struct Unit;\n\
+             pub(crate) struct Ours { pub a: u8 }\nenum Own { A }\n\
+             #[cfg(test)]\npub enum Test { A }",
+        );
+        let closed: Vec<_> = source.closed.iter().map(|c| (c.names[0].as_str(), c.line)).collect();
+        assert_eq!(closed, [("Pair", 1), ("Id", 2), ("Kind", 3)]);
     }
 
     #[test]

@@ -189,16 +189,11 @@ fn label_of(texts: &HashMap<u64, StoredInteraction>, seq: u64) -> &str {
 fn write_report(demo: &Demo<'_>, model: &str, path: &Path) -> Result<()> {
     let periods: Vec<PeriodRecord> =
         demo.learned.iter().map(|learned| learned.record.clone()).collect();
-    let page = html(&UserReport {
-        user: &demo.user,
-        model,
-        periods: &periods,
-        losses: &demo.losses,
-        texts: &demo.texts,
-        buffer: &demo.person.memories().buffer,
-        calibration: &demo.person.memories().calibration,
-        answer: Some(&demo.answer),
-        tokens: &demo.tokens,
-    })?;
+    let memories = demo.person.memories();
+    let report = UserReport::new(&demo.user, model, &demo.texts)
+        .with_periods(&periods, &demo.losses)
+        .with_buffer(&memories.buffer, &memories.calibration)
+        .with_answer(Some(&demo.answer), &demo.tokens);
+    let page = html(&report)?;
     files::write_whole(path, page.as_bytes())
 }

@@ -1,19 +1,25 @@
 //! `spring explain`, and the tables it shares with the demo.
 
+mod learned;
+mod settings;
+
 use std::collections::HashMap;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use spring_core::{
-    Access, Config, DecodingConfig, GenerationSummary, LearnedText, PeriodSignal, RetrieverKind,
-    Store, StoredInteraction, UserSummary, drift_signal, learned_texts, path_to, provenance,
+    Access, Config, GenerationSummary, PeriodSignal, Store, StoredInteraction, drift_signal,
+    path_to,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_drift::DriftReading,
     spring_memory::{BufferItem, UserId},
 };
 
+use self::{
+    learned::{learned_between, why},
+    settings::{chosen, decoding, method},
+};
 use crate::{
     args::{Args, ExplainArgs},
     files,
@@ -113,68 +119,6 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     Ok(())
 }
 
-/// What was chosen by name, with its settings.
-fn method(config: &Config) -> String {
-    let Config { drift, buffer, retrieval, gate, fusion, .. } = config;
-    let retriever = match retrieval.retriever {
-        RetrieverKind::Bm25 => {
-            format!("bm25 ({}, fields {})", settings(&config.bm25), chosen(&retrieval.fields))
-        }
-        RetrieverKind::Dense => RetrieverKind::Dense.name().to_owned(),
-    };
-    let parts = [
-        ("scorer", chosen(&drift.scorer)),
-        ("selection", chosen(&drift.selection)),
-        ("buffer", format!("{} of {}", chosen(&buffer.policy), buffer.capacity)),
-        ("retriever", retriever),
-        ("gate", chosen(gate)),
-        ("mixture", format!("{}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))),
-        ("decoding", decoding(&config.decoding)),
-    ];
-    parts.map(|(part, choice)| format!("{part} {choice}")).join("; ")
-}
-
-/// Penalties and sampler in words.
-fn decoding(config: &DecodingConfig) -> String {
-    let sampler = match config.sampler.temperature {
-        0.0 => "greedy".to_owned(),
-        _ => format!("drawn ({})", settings(&config.sampler)),
-    };
-    format!("{sampler}, penalties ({})", settings(&config.penalties))
-}
-
-/// `{"kind": "margin", "margin": 2}` as "margin (margin 2)".
-fn chosen(choice: &impl Serialize) -> String {
-    let value = value_of(choice);
-    if !value.is_object() {
-        return plain(&value);
-    }
-    let (kind, rest) = (value.get("kind").map(plain).unwrap_or_default(), settings(choice));
-    if rest.is_empty() { kind } else { format!("{kind} ({rest})") }
-}
-
-/// Settings without their kind and without those that are off: "margin 2, k 2".
-fn settings(of: &impl Serialize) -> String {
-    let Value::Object(settings) = value_of(of) else { return String::new() };
-    let is_on =
-        |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
-    let settings = settings.iter().filter(|(key, value)| *key != "kind" && is_on(value));
-    settings.map(|(key, value)| format!("{key} {}", plain(value))).collect::<Vec<_>>().join(", ")
-}
-
-/// Through text, where an f32 has as few digits as identify it.
-fn value_of(value: &impl Serialize) -> Value {
-    serde_json::to_string(value).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(name) => name.clone(),
-        Value::Object(settings) if settings.contains_key("kind") => chosen(value),
-        other => other.to_string(),
-    }
-}
-
 /// Whether the user is drifting and why; with terms after "recent mean N −0.41 nats/token (95 %:
 /// −0.50 to −0.32)".
 pub fn drift(reading: &DriftReading, terms: bool) -> String {
@@ -191,108 +135,6 @@ pub fn drift(reading: &DriftReading, terms: bool) -> String {
 /// A time to the minute, in UTC.
 fn minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M").to_string()
-}
-
-/// Why the model wrote a text, or may write it.
-fn why(args: &Args, store: &Store, user: &UserId, text: &str, shown: Shown) -> Result<()> {
-    let found = provenance(store, user, text, shown.rows)?;
-    if args.json {
-        return output::json(&json!({"user": user, "text": text, "provenance": found}));
-    }
-    match &found.answer {
-        Some(record) => {
-            output::line(&format!(
-                "Written on {} to the prompt: {}",
-                minute(record.time),
-                excerpt(&record.prompt, 80)
-            ))?;
-            let found: Vec<u64> = record.retrieved.iter().map(|found| found.seq).collect();
-            answer(record, &by_seq(store.interactions(user, &found)?), shown)?;
-        }
-        None => output::line("No recorded answer contains this; what was learned may explain it.")?,
-    }
-    if found.generation == 0 {
-        return output::line("\nIt is the base model's: nothing of this user had been learned.");
-    }
-    output::line(&format!(
-        "\nLearned by generation {} or before it, most like this text first (by shared words; a \
-         resemblance is not a proof)",
-        found.generation
-    ))?;
-    let alike: Vec<_> = found.alike.iter().map(|a| (Some(a.bm25), &a.text)).collect();
-    learned_table(&alike, shown.terms)
-}
-
-/// What was learned of the texts of a time.
-fn learned_between(
-    args: &Args,
-    store: &Store,
-    summary: &UserSummary,
-    command: &ExplainArgs,
-) -> Result<()> {
-    let in_time = |text: &LearnedText| {
-        let time = text.interaction.time;
-        command.since.is_none_or(|since| time >= since)
-            && command.until.is_none_or(|until| time < until)
-    };
-    let mut learned = learned_texts(store, &summary.user, summary.generation)?;
-    learned.retain(in_time);
-    if args.json {
-        return output::json(&json!({
-            "user": summary, "since": command.since, "until": command.until, "learned": learned
-        }));
-    }
-    let name =
-        |time: Option<Timestamp>, none: &str| time.map_or(none.to_owned(), |time| time.to_string());
-    output::line(&format!(
-        "{} texts written from {} to {} were learned (generation {} in use)",
-        learned.len(),
-        name(command.since, "the beginning"),
-        name(command.until, "now"),
-        summary.generation
-    ))?;
-    if learned.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<_> = learned.iter().take(command.rows).map(|text| (None, text)).collect();
-    learned_table(&rows, command.terms)?;
-    match learned.len().checked_sub(command.rows) {
-        Some(more @ 1..) => output::line(&format!("  … and {more} more (--rows shows them)")),
-        _ => Ok(()),
-    }
-}
-
-/// Texts that were learned, each with how much it is like another one, where that was asked.
-fn learned_table(texts: &[(Option<f64>, &LearnedText)], terms: bool) -> Result<()> {
-    let mut table = output::table(&["written", "id", "period", "text"], &[1, 3]);
-    let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
-    for (_, text) in texts {
-        table.add_row([
-            day(text.interaction.time),
-            excerpt(text.interaction.id.as_str(), 24),
-            text.period.to_string(),
-            excerpt(&text.interaction.response, 80),
-        ]);
-    }
-    output::line(&table.to_string())?;
-    if !terms {
-        return Ok(());
-    }
-    output::line(TERMS)?;
-    let headings = ["id", "generation", "learned", "N", "Q", "S", "BM25"];
-    let mut table = output::table(&headings, &[0]);
-    for (score, text) in texts {
-        table.add_row([
-            excerpt(text.interaction.id.as_str(), 24),
-            text.generation.to_string(),
-            day(text.learned),
-            format!("{:.3}", text.score.novelty),
-            format!("{:.3}", text.score.quality),
-            format!("{:.3}", text.score.score),
-            number(*score),
-        ]);
-    }
-    output::line(&table.to_string())
 }
 
 /// The texts of a period by sequence number.

@@ -21,12 +21,10 @@ pub fn add(args: &Args, command: &KeyAddArgs) -> Result<()> {
         None if command.whose.admin => KeyAccess::Admin,
         None => KeyAccess::Gateway,
     };
-    let new = NewKey {
-        label: command.label.clone(),
-        requests_per_minute: command.requests_per_minute,
-        requests_at_once: command.requests_at_once,
-        ..NewKey::new(access)
-    };
+    let new = NewKey::new(access)
+        .with_label(command.label.clone())
+        .with_requests_per_minute(command.requests_per_minute)
+        .with_requests_at_once(command.requests_at_once);
     let log = command.audit.audit.as_deref();
     acted(log, "key.add", command.whose.user.as_deref(), |event| {
         let (token, hash) = new_key()?;

@@ -57,17 +57,13 @@ pub fn run(args: &Args, command: &ReportArgs) -> Result<()> {
     bars.finish();
     let tokens = tokens_of(&model, answer.as_ref())?;
     let periods: Vec<PeriodRecord> = learned.into_iter().map(|learned| learned.record).collect();
-    let page = html(&UserReport {
-        user: &user,
-        model: &model_in_words(&store.settings().model),
-        periods: &periods,
-        losses: &losses,
-        texts: &texts,
-        buffer: &person.memories().buffer,
-        calibration: &person.memories().calibration,
-        answer: answer.as_ref(),
-        tokens: &tokens,
-    })?;
+    let model = model_in_words(&store.settings().model);
+    let memories = person.memories();
+    let report = UserReport::new(&user, &model, &texts)
+        .with_periods(&periods, &losses)
+        .with_buffer(&memories.buffer, &memories.calibration)
+        .with_answer(answer.as_ref(), &tokens);
+    let page = html(&report)?;
     files::write_whole(&command.out, page.as_bytes())?;
     match args.quiet {
         true => Ok(()),

@@ -44,7 +44,7 @@ pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
     while lines.peek().is_some() {
         let page = lines.by_ref().take(PAGE).map(|line| {
             let (seq, interaction) = line.map_err(Error::from)?;
-            Ok(StoredInteraction { seq, interaction, base: None })
+            Ok(StoredInteraction::new(seq, interaction))
         });
         let page = match page.collect::<Result<Vec<_>>>() {
             Err(_) if interrupt::requested() => return Err(Interrupted.into()),

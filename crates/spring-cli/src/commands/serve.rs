@@ -26,43 +26,36 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
     let shape = model.config().clone();
     let (model, store): (Arc<dyn LanguageModel>, Arc<Store>) = (Arc::new(model), Arc::from(store));
 
-    let config = EngineConfig {
-        rows: command.rows.into(),
-        choices: usize::from(command.rows / 2).min(16),
-        cache: u64::from(command.cache) << 20,
-        prefixes: u64::from(command.prefix_cache) << 20,
-        learning: (!command.no_adapt).then(|| LearningPolicy {
-            pending: command.adapt_pending,
-            idle: Duration::from_secs(command.adapt_idle),
-            ..LearningPolicy::default()
-        }),
-        judge: Some(judge(model.clone(), store.clone())),
-        ..EngineConfig::default()
-    };
+    let policy = LearningPolicy::default()
+        .with_pending(command.adapt_pending)
+        .with_idle(Duration::from_secs(command.adapt_idle));
+    let config = EngineConfig::default()
+        .with_rows(command.rows.into())
+        .with_choices(usize::from(command.rows / 2).min(16))
+        .with_cache(u64::from(command.cache) << 20)
+        .with_prefixes(u64::from(command.prefix_cache) << 20)
+        .with_learning((!command.no_adapt).then_some(policy))
+        .with_judge(Some(judge(model.clone(), store.clone())));
     let (waiting, waiting_per_key, choices) =
         (config.waiting, config.waiting_per_key, config.choices);
     let engine = Engine::start(model, store, config)?;
     let served = Arc::new(Served::new(engine, shape, &name, args.device.name(), audit)?);
 
     let drain = Duration::from_secs(command.drain);
-    let limits = Limits {
-        drain_time: drain,
-        choices: u32::try_from(choices).unwrap_or(1),
+    let limits = Limits::default()
+        .with_drain_time(drain)
+        .with_choices(u32::try_from(choices).unwrap_or(1))
         // The engine's queue is the one that is full first.
-        answers: 2 * waiting,
-        answers_per_key: 2 * waiting_per_key,
-        requests_per_minute: command.requests_per_minute,
-        requests_at_once: command.requests_at_once,
-        ..Limits::default()
-    };
-    let config = ServeConfig {
-        listen: command.listen,
-        insecure: command.insecure,
-        hosts: command.host.clone(),
-        origins: command.origin.clone(),
-        limits,
-        ..ServeConfig::default()
-    };
+        .with_answers(2 * waiting)
+        .with_answers_per_key(2 * waiting_per_key)
+        .with_requests_per_minute(command.requests_per_minute)
+        .with_requests_at_once(command.requests_at_once);
+    let config = ServeConfig::default()
+        .with_listen(command.listen)
+        .with_insecure(command.insecure)
+        .with_hosts(command.host.clone())
+        .with_origins(command.origin.clone())
+        .with_limits(limits);
     let server = Server::bind(config, served.clone())?;
     let shutdown = server.shutdown();
     interrupt::call(move || shutdown.shut_down());

@@ -41,18 +41,16 @@ pub fn request(
 
 fn changes(sampling: &Sampling) -> Changes {
     let single = |value: Option<f64>| value.map(|value| value as f32);
-    Changes {
-        temperature: single(sampling.temperature),
-        top_p: single(sampling.top_p),
-        top_k: sampling.top_k.map(|k| k as usize),
-        min_p: single(sampling.min_p),
+    Changes::default()
+        .with_temperature(single(sampling.temperature))
+        .with_top_p(single(sampling.top_p))
+        .with_top_k(sampling.top_k.map(|k| k as usize))
+        .with_min_p(single(sampling.min_p))
         // Any 64 bits are a seed.
-        seed: sampling.seed.map(|seed| seed as u64),
-        frequency: single(sampling.frequency_penalty),
-        presence: single(sampling.presence_penalty),
-        repetition: single(sampling.repetition_penalty),
-        ..Changes::default()
-    }
+        .with_seed(sampling.seed.map(|seed| seed as u64))
+        .with_frequency(single(sampling.frequency_penalty))
+        .with_presence(single(sampling.presence_penalty))
+        .with_repetition(single(sampling.repetition_penalty))
 }
 
 /// A conversation: instructions, pairs of what was said and answered, and the prompt.

@@ -329,7 +329,7 @@ impl Service for Served {
             Prompt::Tokens(ids) => ids,
             Prompt::Chat(messages) => match prompt::chat(&messages)? {
                 Input::Chat { system, turns, prompt } => {
-                    let earlier = Earlier { system: system.as_deref(), turns: &turns };
+                    let earlier = Earlier::new(system.as_deref(), &turns);
                     whole_context(&*self.model, earlier, &prompt).map_err(refusal::of)?
                 }
                 Input::Text(_) | Input::Tokens(_) => Vec::new(),

@@ -2,14 +2,73 @@
 
 use super::{
     error::{Error, Result},
-    formats::FORMATS,
+    formats::{FORMATS, format_named},
     input::{Bundle, Entry, decoded, is_maildir},
+    left_out::{Reason, Tally},
+    options::Options,
     slack, table, whatsapp,
 };
 
+/// A format's name, and the entries of it.
+pub(crate) type Group<'b> = (&'static str, Vec<&'b Entry>);
+
+/// The entries of each format, in the order in which the formats occur.
+pub(crate) fn groups<'b>(
+    bundle: &'b Bundle,
+    options: &Options,
+    tally: &mut Tally,
+) -> Result<Vec<Group<'b>>> {
+    let all: Vec<&Entry> = bundle.entries.iter().collect();
+    if let Some(name) = &options.from {
+        let Some(format) = format_named(name) else {
+            let known = names();
+            return Err(Error::Option(format!("no format is called {name:?}; there are {known}")));
+        };
+        return Ok(vec![(format.name, all)]);
+    }
+    let formats = recognise(bundle)?;
+    let mut groups: Vec<Group<'b>> = Vec::new();
+    if bundle.entries.is_empty() {
+        groups.extend(formats.first().copied().flatten().map(|format| (format, Vec::new())));
+    }
+    for (entry, format) in all.iter().zip(&formats) {
+        match format {
+            None => tally.add(Reason::OtherFile, &entry.label, 0),
+            Some(format) => match groups.iter_mut().find(|(known, _)| known == format) {
+                Some((_, entries)) => entries.push(entry),
+                None => groups.push((format, vec![entry])),
+            },
+        }
+    }
+    // Lists of an export's other things, beside the export.
+    let is_export =
+        |name: &str| matches!(name, "chatgpt" | "claude" | "telegram" | "slack" | "discord");
+    if bundle.folder.is_none() && groups.iter().any(|(format, _)| is_export(format)) {
+        groups.retain(|(format, entries)| {
+            let other = matches!(*format, "json" | "csv" | "markdown" | "lamp");
+            if other {
+                tally.add_many(Reason::OtherFile, &entries[0].label, 0, entries.len() as u64);
+            }
+            !other
+        });
+    }
+    match groups.is_empty() {
+        false => Ok(groups),
+        true => Err(Error::Unknown {
+            file: bundle.label.clone(),
+            reason: match bundle.entries.len() {
+                0 => "there is no file in it".into(),
+                1 => "neither its content nor its name says".into(),
+                count => format!("none of its {count} files is of a known format"),
+            },
+            formats: names(),
+        }),
+    }
+}
+
 /// The format's name of each entry, or nothing for a file of no known format. A folder or archive
 /// that is one thing as a whole gives one name for all.
-pub(crate) fn recognise(bundle: &Bundle) -> Result<Vec<Option<&'static str>>> {
+fn recognise(bundle: &Bundle) -> Result<Vec<Option<&'static str>>> {
     if let Some(folder) = &bundle.folder {
         if folder.join(".git").exists() {
             return Ok(vec![Some("git")]);

@@ -92,6 +92,7 @@ fn with_texts(
     let (prompt, lost) = (&text.interaction.prompt, encoded.lost_of_prompt());
     let contexts = contexts_of_rest(model, prompt, lost, &pairs, Some(response.len()))?;
     let Some(context) = contexts.retrieval else { return Ok(encoded.clone()) };
-    let sequence = Sequence { context, response: response.clone() };
-    Ok(Encoded { sequence, ..encoded.clone() })
+    let mut behind = encoded.clone();
+    behind.sequence = Sequence { context, response: response.clone() };
+    Ok(behind)
 }

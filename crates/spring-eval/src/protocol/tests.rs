@@ -103,7 +103,7 @@ fn a_states_losses_are_those_of_what_was_learned() {
     ingest_jsonl(&store, lines(&user).as_bytes(), "texts").unwrap();
     let texts = lines(&user).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let cut = SplitConfig { periods: 2, hold_out: 0.2 };
-    let mut splits = split(&stored(&Stream { user: user.clone(), texts }), cut);
+    let mut splits = split(&stored(&Stream::new(user.clone(), texts)), cut);
     score_base(&model, &config, &mut splits).unwrap();
     adapt(&model, &store, &user, Periods { count: 2, hold_out: 0.2 }, &mut ()).unwrap();
     let evaluated = evaluate_state(&model, &store, &user).unwrap();

@@ -206,15 +206,8 @@ impl<'a> Trajectory<'a> {
                 continue;
             };
             let DriftScore { novelty, quality, score, .. } = text.score;
-            let selected = usize::from(text.selected.is_some());
-            kinds.entry(kind).or_default().push(KindScores {
-                kind,
-                texts: 1,
-                selected,
-                novelty,
-                quality,
-                score,
-            });
+            let scores = KindScores::of(kind, text.selected.is_some(), novelty, quality, score);
+            kinds.entry(kind).or_default().push(scores);
         }
         kinds.values().filter_map(KindScores::pooled).collect()
     }

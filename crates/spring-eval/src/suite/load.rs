@@ -109,6 +109,12 @@ pub(super) fn load_data(
     let source = Source::of(&data.path)?;
     let path = source.path();
     let file = DataFile::new(path).with_task(data.task);
+    let task = match open(file)?.format() {
+        Format::Questions(task) | Format::History(task) => task,
+        _ => None,
+    };
+    // A file may have to be looked through for its task: once is enough.
+    let file = file.with_task(task);
     let rule = suite.rule(data);
     let least = 2 * (rule.min_train + rule.min_test);
     let outputs = data.outputs.as_deref().map(Path::new);
@@ -125,10 +131,6 @@ pub(super) fn load_data(
     counts.retain(|(user, _)| is_domain(user) || place.next().is_some_and(|place| place < most));
     let wanted: HashSet<&UserId> = counts.iter().map(|(user, _)| user).collect();
     let streams = read_streams(file, outputs, &|user| wanted.contains(user))?;
-    let task = match open(file)?.format() {
-        Format::Questions(task) | Format::History(task) => task,
-        _ => None,
-    };
     let sha256 = (hash_of(path)?, outputs.map(hash_of).transpose()?);
     let mut loaded = LoadedData {
         name: data.name.clone(),

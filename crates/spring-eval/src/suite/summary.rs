@@ -1,9 +1,8 @@
 //! The table of a suite: a row for each data set, budget and method.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashSet},
-};
+mod csv;
+
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use spring_data::{
@@ -15,13 +14,13 @@ use spring_metrics::{
     bootstrap, holm, label_scores, number_scores, paired_test,
 };
 
+pub(super) use self::csv::is_column;
 use super::{
     Candidate, Suite,
     choice::chosen,
     scores::{adapter_scores, after_first, of_users, primary_scores},
-    table::{self, number, text},
 };
-use crate::{Budget, Loss, Method, MethodRun, Result, RunLine, SuiteData};
+use crate::{Budget, Loss, Method, MethodRun, RunLine, SuiteData};
 
 /// All rows, in the order of data sets, budgets and methods.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -184,162 +183,6 @@ impl Summary {
         }
         Self { name: suite.name.clone(), against, rows, choices }
     }
-
-    /// The candidates of all choices as CSV, with a heading.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Table`](crate::Error::Table) if memory runs out.
-    pub fn choices_csv(&self) -> Result<String> {
-        let heading = ["choice", "stage", "budget", "method", "users", "nats_per_byte", "best"];
-        let rows = self.choices.iter().map(|candidate| {
-            vec![
-                text(&candidate.choice),
-                candidate.stage.to_string().into(),
-                candidate.budget.name().into(),
-                text(candidate.method.name()),
-                candidate.users.to_string().into(),
-                number(candidate.per_byte),
-                candidate.best.to_string().into(),
-            ]
-        });
-        table::csv(&heading, rows)
-    }
-
-    /// The table as CSV, with a heading.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Table`](crate::Error::Table) if memory runs out.
-    pub fn csv(&self) -> Result<String> {
-        let own = self.rows.first().map_or(&[][..], |row| &row.metrics);
-        let own = own.iter().flat_map(|metric| {
-            ["", "_low_95", "_high_95"].map(|end| format!("{}{end}", metric.name))
-        });
-        let heading: Vec<String> = HEADING.map(str::to_owned).into_iter().chain(own).collect();
-        table::csv(&heading, self.rows.iter().map(|row| self.cells(row)))
-    }
-
-    fn cells<'s>(&'s self, row: &'s SummaryRow) -> Vec<Cow<'s, str>> {
-        let (test, alone) = (row.difference, row.adapter_difference);
-        let generated = row.generated;
-        let whole = |count: usize| count as f64;
-        let names = [
-            text(&row.data),
-            row.budget.name().into(),
-            text(&row.method),
-            row.users.to_string().into(),
-            number(row.per_byte.map(|loss| loss.mean)),
-            number(row.per_byte.map(|loss| loss.low)),
-            number(row.per_byte.map(|loss| loss.high)),
-            number(row.per_token),
-            number(row.adapter_alone.map(|alone| alone[0])),
-            number(row.adapter_alone.map(|alone| alone[1])),
-            text(&self.against),
-        ];
-        let numbers = [
-            test.map(|t| t.difference.mean),
-            test.map(|t| t.difference.low),
-            test.map(|t| t.difference.high),
-            test.map(|t| t.p),
-            test.map(|t| t.p_holm),
-            test.map(|t| t.least_p_holm),
-            test.and_then(|t| t.minimum_detectable),
-            alone.map(|t| t.difference.mean),
-            alone.map(|t| t.difference.low),
-            alone.map(|t| t.difference.high),
-            alone.map(|t| t.p),
-            alone.map(|t| t.p_holm),
-            row.continual.average,
-            row.continual.backward_transfer,
-            row.continual.forward_transfer,
-            row.continual.forgetting,
-            row.tokens,
-            row.learned,
-            row.open,
-            Some(row.seconds),
-            generated.map(|t| t.rouge1),
-            generated.map(|t| t.rouge2),
-            generated.map(|t| t.rouge_l),
-            generated.map(|t| t.meteor),
-            row.labels.map(|l| l.accuracy),
-            row.labels.map(|l| l.f1),
-            row.numbers.map(|n| n.mae),
-            row.numbers.map(|n| n.rmse),
-            row.numbers.map(|n| whole(n.unreadable)),
-        ];
-        let detection = [
-            row.detection.map(|d| whole(d.changes)),
-            row.detection.map(|d| whole(d.found)),
-            row.detection.and_then(|d| d.mean_delay),
-            row.detection.map(|d| whole(d.false_alarms)),
-        ];
-        let synthetic = row.synthetic.unwrap_or_default();
-        let own = row.metrics.iter().flat_map(|metric| {
-            let score = metric.score;
-            [score.map(|s| s.mean), score.map(|s| s.low), score.map(|s| s.high)]
-        });
-        let numbers = numbers.into_iter().chain(synthetic).chain(detection).chain(own).map(number);
-        names.into_iter().chain(numbers).collect()
-    }
-}
-
-/// The columns of `summary.csv`; docs/formats.md says what each is.
-const HEADING: [&str; 49] = [
-    "data",
-    "budget",
-    "method",
-    "users",
-    "nats_per_byte",
-    "low_95",
-    "high_95",
-    "nats_per_token",
-    "adapter_nats_per_byte",
-    "adapter_nats_per_token",
-    "against",
-    "difference",
-    "difference_low_95",
-    "difference_high_95",
-    "p",
-    "p_holm",
-    "least_p_holm",
-    "minimum_detectable",
-    "adapter_difference",
-    "adapter_difference_low_95",
-    "adapter_difference_high_95",
-    "adapter_p",
-    "adapter_p_holm",
-    "average",
-    "backward_transfer",
-    "forward_transfer",
-    "forgetting",
-    "tokens_trained",
-    "learned_share",
-    "gate_open_share",
-    "seconds",
-    "rouge1",
-    "rouge2",
-    "rougeL",
-    "meteor",
-    "accuracy",
-    "f1",
-    "mae",
-    "rmse",
-    "unreadable",
-    "selection_precision",
-    "selection_recall",
-    "selection_clean",
-    "clean_by_chance",
-    "stale_rate",
-    "changes",
-    "changes_found",
-    "detection_delay",
-    "false_alarms",
-];
-
-/// Whether the table has a column of a name.
-pub(super) fn is_column(name: &str) -> bool {
-    HEADING.contains(&name)
 }
 
 /// A row's names, and the method whose runs it shows.

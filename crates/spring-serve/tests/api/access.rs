@@ -86,12 +86,12 @@ fn without_keys_loopback_lets_everybody_in_whatever_they_send() {
 
 #[test]
 fn other_addresses_need_keys_or_a_word() {
-    let config = ServeConfig { listen: "0.0.0.0:0".parse().unwrap(), ..ServeConfig::default() };
+    let config = ServeConfig::default().with_listen("0.0.0.0:0".parse().unwrap());
     let open = Server::bind(config.clone(), Arc::new(MemoryService::default()));
     let error = open.unwrap_err();
     assert!(matches!(error, ServeError::Open(_)));
     assert!(error.to_string().contains("behind a proxy"), "{error}");
-    let config = ServeConfig { insecure: true, ..config };
+    let config = config.with_insecure(true);
     assert!(Server::bind(config, Arc::new(MemoryService::default())).is_ok());
 }
 
@@ -166,7 +166,7 @@ fn a_gateway_names_users_by_header() {
 
 #[test]
 fn the_base_stands_in_for_an_unknown_user_only_if_that_is_set_and_says_so() {
-    let config = ServeConfig { unknown_users: UnknownUsers::Base, ..ServeConfig::default() };
+    let config = ServeConfig::default().with_unknown_users(UnknownUsers::Base);
     let server = Running::with_keys(config);
     let gateway = server.client.with_key("gateway");
     let reply = gateway.with("x-spring-user", "nobody").post(CHAT, &ask());
@@ -205,7 +205,7 @@ fn pages_from_elsewhere_cannot_call_it() {
 #[test]
 fn an_origin_that_is_set_may_call_it() {
     let page = "https://chat.example.org";
-    let config = ServeConfig { origins: vec![page.into()], ..ServeConfig::default() };
+    let config = ServeConfig::default().with_origins(vec![page.into()]);
     let server = Running::with(config, MemoryService::default());
     let client = server.client.with("Origin", page);
     let preflight = client.send("OPTIONS", CHAT, None);
@@ -292,7 +292,7 @@ fn what_concerns_all_or_a_whole_user_is_not_for_gateways() {
 
 #[test]
 fn a_server_whose_last_key_is_gone_stays_closed_to_the_network() {
-    let config = ServeConfig { listen: "0.0.0.0:0".parse().unwrap(), ..ServeConfig::default() };
+    let config = ServeConfig::default().with_listen("0.0.0.0:0".parse().unwrap());
     let service = Arc::new(MemoryService::default());
     let key = Key::new("a", Access::Admin);
     service.add_key(KeyHash::of("a"), key);

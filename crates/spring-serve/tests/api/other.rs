@@ -150,7 +150,7 @@ fn what_is_counted_can_be_scraped() {
 
 #[test]
 fn bodies_and_heads_have_limits() {
-    let limits = Limits { body: 1000, head: 8192, headers: 20, ..Limits::default() };
+    let limits = Limits::default().with_body(1000).with_head(8192).with_headers(20);
     let server = Running::with_limits(limits);
     let long = "x".repeat(2000);
     let body = json!({"model": "echo", "messages": [{"role": "user", "content": long}]});

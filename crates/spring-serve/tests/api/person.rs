@@ -176,7 +176,7 @@ fn an_export_that_fails_is_not_taken_for_a_whole_one() {
 
 #[test]
 fn an_import_that_is_too_long_or_breaks_off_changes_nothing() {
-    let server = Running::with_limits(Limits { import: 1000, ..Limits::default() });
+    let server = Running::with_limits(Limits::default().with_import(1000));
     let line = format!("{}\n", json!({"id": "1", "prompt": "", "response": "x".repeat(900)}));
     let long = line.repeat(3);
     let reply = server.client.send("POST", "/v1/users/ada/import", Some(long.as_bytes()));

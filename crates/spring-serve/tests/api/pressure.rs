@@ -59,8 +59,8 @@ fn a_client_that_goes_takes_nobody_with_it() {
 
 #[test]
 fn a_full_queue_is_said_in_time_and_with_a_wait() {
-    let limits = Limits { answers: 3, answers_per_key: 2, ..Limits::default() };
-    let server = Running::with_keys(ServeConfig { limits, ..ServeConfig::default() });
+    let limits = Limits::default().with_answers(3).with_answers_per_key(2);
+    let server = Running::with_keys(ServeConfig::default().with_limits(limits));
     let gateway = server.client.with_key("gateway");
     let admin = server.client.with_key("admin");
     let hang = |client: &crate::common::Client| {
@@ -110,8 +110,8 @@ fn the_engines_own_refusals_keep_their_waits() {
 
 #[test]
 fn a_key_that_asks_too_often_is_slowed_down_alone() {
-    let limits = Limits { requests_per_minute: 3, ..Limits::default() };
-    let server = Running::with_keys(ServeConfig { limits, ..ServeConfig::default() });
+    let limits = Limits::default().with_requests_per_minute(3);
+    let server = Running::with_keys(ServeConfig::default().with_limits(limits));
     let ada = server.client.with_key("ada");
     for _ in 0..3 {
         assert_eq!(ada.get("/v1/models").status, 200);
@@ -129,8 +129,8 @@ fn a_key_that_asks_too_often_is_slowed_down_alone() {
 
 #[test]
 fn a_request_is_open_until_its_answer_has_ended() {
-    let limits = Limits { requests_at_once: 1, ..Limits::default() };
-    let server = Running::with_keys(ServeConfig { limits, ..ServeConfig::default() });
+    let limits = Limits::default().with_requests_at_once(1);
+    let server = Running::with_keys(ServeConfig::default().with_limits(limits));
     let (gateway, admin) = (server.client.with_key("gateway"), server.client.with_key("admin"));
     let mut stream = gateway.stream(CHAT, &ask("!hang", true));
     stream.until("assistant");
@@ -188,11 +188,9 @@ fn a_request_is_open_while_it_is_worked_on_though_its_client_has_gone() {
 
 #[test]
 fn a_silent_stream_is_kept_alive_by_comments_and_then_by_empty_chunks() {
-    let limits = Limits {
-        keep_alive: Duration::from_millis(100),
-        empty_chunk: Duration::from_millis(350),
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .with_keep_alive(Duration::from_millis(100))
+        .with_empty_chunk(Duration::from_millis(350));
     let server = Running::with_limits(limits);
     let reply = server.client.stream(CHAT, &ask("!wait", true)).whole();
     let text = reply.text();
@@ -209,7 +207,7 @@ fn a_silent_stream_is_kept_alive_by_comments_and_then_by_empty_chunks() {
 
 #[test]
 fn a_client_that_does_not_read_is_left() {
-    let limits = Limits { write_time: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits::default().with_write_time(Duration::from_millis(200));
     let server = Running::with_limits(limits);
     let _unread = opened(&server, "!flood");
     server.service.wait_cancelled(1);
@@ -218,7 +216,7 @@ fn a_client_that_does_not_read_is_left() {
 
 #[test]
 fn an_answer_that_takes_too_long_is_cut_with_an_error() {
-    let limits = Limits { answer_time: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits::default().with_answer_time(Duration::from_millis(200));
     let server = Running::with_limits(limits);
     let reply = server.client.stream(CHAT, &ask("!hang", true)).whole();
     assert_eq!(reply.events().last().unwrap()["error"]["code"], "answer_timeout");
@@ -246,7 +244,7 @@ fn a_shutdown_lets_running_answers_finish_and_takes_no_new_ones() {
 
 #[test]
 fn what_does_not_finish_in_time_is_cut_with_an_error() {
-    let limits = Limits { drain_time: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits::default().with_drain_time(Duration::from_millis(100));
     let mut server = Running::with_limits(limits);
     let running = opened(&server, "!hang");
     server.shutdown.shut_down();
@@ -258,11 +256,9 @@ fn what_does_not_finish_in_time_is_cut_with_an_error() {
 
 #[test]
 fn slow_heads_and_slow_bodies_are_left() {
-    let limits = Limits {
-        head_time: Duration::from_millis(200),
-        body_time: Duration::from_millis(200),
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .with_head_time(Duration::from_millis(200))
+        .with_body_time(Duration::from_millis(200));
     let server = Running::with_limits(limits);
     let read = |sent: &str| {
         let mut socket = server.client.connect();
@@ -282,7 +278,7 @@ fn slow_heads_and_slow_bodies_are_left() {
 
 #[test]
 fn more_connections_than_there_is_room_for_wait() {
-    let server = Running::with_limits(Limits { connections: 2, ..Limits::default() });
+    let server = Running::with_limits(Limits::default().with_connections(2));
     let first = opened(&server, "!hang");
     let second = opened(&server, "!hang");
     let client = server.client.clone();

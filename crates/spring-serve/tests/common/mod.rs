@@ -22,7 +22,7 @@ pub struct Running {
 impl Running {
     pub fn with(config: ServeConfig, service: MemoryService) -> Self {
         let service = Arc::new(service);
-        let config = ServeConfig { listen: "127.0.0.1:0".parse().unwrap(), ..config };
+        let config = config.with_listen("127.0.0.1:0".parse().unwrap());
         let server = Server::bind(config, Arc::clone(&service) as _).unwrap();
         let (client, shutdown) = (Client::new(server.address()), server.shutdown());
         let thread = Some(server.spawn().unwrap());
@@ -34,7 +34,7 @@ impl Running {
     }
 
     pub fn with_limits(limits: Limits) -> Self {
-        Self::with(ServeConfig { limits, ..ServeConfig::default() }, MemoryService::default())
+        Self::with(ServeConfig::default().with_limits(limits), MemoryService::default())
     }
 
     /// With keys `ada` and `bob` (users), `gateway` and `admin`; their tokens are their names.

@@ -27,10 +27,8 @@ pub fn every_field_comes_back(subject: &dyn Subject) {
     let report = store.ingest(all.clone()).unwrap();
     assert_eq!(report, IngestReport { added: 3, skipped: 0, new_users: 1 });
     let store = subject.again(&store).unwrap_or(store);
-    let stored: Vec<_> = (1..)
-        .zip(all)
-        .map(|(seq, interaction)| StoredInteraction { seq, interaction, base: None })
-        .collect();
+    let stored: Vec<_> =
+        (1..).zip(all).map(|(seq, interaction)| StoredInteraction::new(seq, interaction)).collect();
     assert_eq!(store.pending(&user(name)).unwrap(), stored);
     assert_eq!(
         store.interactions(&user(name), &[2, 1, 2]).unwrap(),

@@ -53,7 +53,7 @@ pub(crate) fn stored(
     let time = time(row.seconds, row.nanoseconds)?;
     let interaction =
         Interaction::new(user.clone(), id, time, row.prompt, row.response).with_meta(meta);
-    Ok((StoredInteraction { seq: row.seq, interaction, base: row.base }, row.place))
+    Ok((StoredInteraction::new(row.seq, interaction).with_base(row.base), row.place))
 }
 
 /// The row of an interaction that has no number yet; refuses `meta` that would not read back.

@@ -1,4 +1,4 @@
-//! The folder that a user is exported to: its files, and reading them without trust.
+//! The folder that a user is exported to: its files written whole, and read without trust.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -8,35 +8,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use spring_lm::{Adapter, ModelError};
-use spring_memory::{BufferItem, JsonlLimits, UserId};
+use spring_memory::JsonlLimits;
 use spring_numerics::{
     digest::Digest,
     file,
     words::{from_json, of_json},
 };
 
-use crate::{TransferError, record::PeriodRecord};
+use super::layout::{HISTORY, Header, SUMS, USER};
+use crate::TransferError;
 
 type Result<T> = std::result::Result<T, TransferError>;
 /// An adapter, or what spring-lm has against it.
 type Outcome = std::result::Result<Adapter, ModelError>;
-
-/// The layout that this version writes.
-pub(super) const FORMAT: u32 = 3;
-/// The oldest one that it reads, which had no checksums; that of version 2 had no consent.
-pub(super) const OLDEST: u32 = 1;
-
-/// The checksums of all files, as `sha256sum -c` reads them.
-pub(super) const SUMS: &str = "SHA256SUMS";
-pub(super) const USER: &str = "user.json";
-pub(super) const SETTINGS: &str = "settings.toml";
-pub(super) const HISTORY: &str = "history.jsonl";
-pub(super) const PLACES: &str = "places.jsonl";
-pub(super) const GENERATIONS: &str = "generations.jsonl";
-pub(super) const ANSWERS: &str = "answers.jsonl";
 
 /// The files of an adapter's folder.
 const ADAPTER: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "spring.json"];
@@ -50,69 +36,6 @@ const MAX_ADAPTER: u64 = 2 << 30;
 const MAX_SMALL: u64 = 1 << 20;
 /// Largest list of checksums, in bytes: each kept generation has three.
 const MAX_SUMS: u64 = 64 << 20;
-/// Most periods.
-pub(super) const MAX_PERIODS: u32 = 1_000_000;
-/// Highest number of a generation, so that there is room for those that come after.
-pub(super) const MAX_GENERATION: u32 = 1 << 30;
-/// Highest next sequence number, for the same reason.
-pub(super) const MAX_SEQ: u64 = 1 << 53;
-
-/// `user.json`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Header {
-    pub(super) format: u32,
-    pub(super) user: UserId,
-    pub(super) model: String,
-    pub(super) fingerprint: String,
-    pub(super) next_seq: u64,
-    pub(super) periods: u32,
-    pub(super) generation: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) consent: Option<Said>,
-}
-
-/// What the user has said of conversations.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Said {
-    pub(super) keep_conversations: bool,
-    pub(super) since: Timestamp,
-}
-
-/// A line of `places.jsonl`: what belongs to the interaction on the same line of the history.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Place {
-    pub(super) seq: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) base: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) period: Option<u32>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) held_out: bool,
-}
-
-/// A line of `generations.jsonl`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Line {
-    pub(super) number: u32,
-    pub(super) parent: u32,
-    pub(super) period: u32,
-    /// `None` for a generation that was pruned; else there is an adapter too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) memories: Option<Bank>,
-    pub(super) record: PeriodRecord,
-}
-
-/// What a generation retrieves from.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Bank {
-    pub(super) buffer: Vec<BufferItem>,
-    pub(super) calibration: Vec<f64>,
-}
 
 /// An exported user.
 pub(super) struct Folder {
@@ -442,6 +365,7 @@ impl Lines<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::layout::ANSWERS;
 
     #[test]
     fn a_line_that_no_import_would_take_is_refused() {

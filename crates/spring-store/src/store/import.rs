@@ -14,11 +14,12 @@ use spring_numerics::words::from_json;
 use super::{
     commit::put_memories,
     encode::{row_of, to_json},
-    folder::{
-        ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION,
-        MAX_PERIODS, MAX_SEQ, OLDEST, PLACES, Place, Said, USER,
-    },
+    folder::Folder,
     generations::check_kept,
+    layout::{
+        ANSWERS, Bank, FORMAT, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION, MAX_PERIODS,
+        MAX_SEQ, OLDEST, PLACES, Place, Said, USER,
+    },
     steps::Steps,
 };
 use crate::{

@@ -9,12 +9,14 @@ use super::{
     Store, answers,
     consent::consent,
     encode::{from_json, stored},
-    folder::{
-        ANSWERS, Bank, FORMAT, Folder, GENERATIONS, HISTORY, Header, Line, PLACES, Place, SETTINGS,
-        Said, USER,
-    },
+    folder::Folder,
     import::{Import, header},
-    known, settings_row,
+    known,
+    layout::{
+        ANSWERS, Bank, FORMAT, GENERATIONS, HISTORY, Header, Line, PLACES, Place, SETTINGS, Said,
+        USER,
+    },
+    settings_row,
     steps::{Step, Steps},
     stored_config,
 };

@@ -1,0 +1,67 @@
+//! Settings in words.
+
+use serde::Serialize;
+use serde_json::Value;
+use spring_core::{Config, DecodingConfig, RetrieverKind};
+
+/// What was chosen by name, with its settings.
+pub(super) fn method(config: &Config) -> String {
+    let Config { drift, buffer, retrieval, gate, fusion, .. } = config;
+    let retriever = match retrieval.retriever {
+        RetrieverKind::Bm25 => {
+            format!("bm25 ({}, fields {})", settings(&config.bm25), chosen(&retrieval.fields))
+        }
+        RetrieverKind::Dense => RetrieverKind::Dense.name().to_owned(),
+    };
+    let parts = [
+        ("scorer", chosen(&drift.scorer)),
+        ("selection", chosen(&drift.selection)),
+        ("buffer", format!("{} of {}", chosen(&buffer.policy), buffer.capacity)),
+        ("retriever", retriever),
+        ("gate", chosen(gate)),
+        ("mixture", format!("{}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))),
+        ("decoding", decoding(&config.decoding)),
+    ];
+    parts.map(|(part, choice)| format!("{part} {choice}")).join("; ")
+}
+
+/// Penalties and sampler in words.
+pub(super) fn decoding(config: &DecodingConfig) -> String {
+    let sampler = match config.sampler.temperature {
+        0.0 => "greedy".to_owned(),
+        _ => format!("drawn ({})", settings(&config.sampler)),
+    };
+    format!("{sampler}, penalties ({})", settings(&config.penalties))
+}
+
+/// `{"kind": "margin", "margin": 2}` as "margin (margin 2)".
+pub(super) fn chosen(choice: &impl Serialize) -> String {
+    let value = value_of(choice);
+    if !value.is_object() {
+        return plain(&value);
+    }
+    let (kind, rest) = (value.get("kind").map(plain).unwrap_or_default(), settings(choice));
+    if rest.is_empty() { kind } else { format!("{kind} ({rest})") }
+}
+
+/// Settings without their kind and without those that are off: "margin 2, k 2".
+fn settings(of: &impl Serialize) -> String {
+    let Value::Object(settings) = value_of(of) else { return String::new() };
+    let is_on =
+        |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    let settings = settings.iter().filter(|(key, value)| *key != "kind" && is_on(value));
+    settings.map(|(key, value)| format!("{key} {}", plain(value))).collect::<Vec<_>>().join(", ")
+}
+
+/// Through text, where an f32 has as few digits as identify it.
+fn value_of(value: &impl Serialize) -> Value {
+    serde_json::to_string(value).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(name) => name.clone(),
+        Value::Object(settings) if settings.contains_key("kind") => chosen(value),
+        other => other.to_string(),
+    }
+}
