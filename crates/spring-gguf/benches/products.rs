@@ -77,18 +77,39 @@ fn model(path: &str) -> spring_gguf::Result<()> {
     let matrices = names.iter().filter(is_matrix).map(|name| file.matrix(name));
     let matrices: Vec<Matrix> = matrices.collect::<spring_gguf::Result<_>>()?;
     let bytes: usize = matrices.iter().map(Matrix::bytes).sum();
-    for rows in [1, 512] {
-        let products = |matrix: &Matrix| {
-            // A prompt needs the output for its last token alone.
-            let rows = if matrix.rows() == keys.vocabulary { 1 } else { rows };
-            let x: Vec<f32> = (0..rows * matrix.columns()).map(|i| (i % 97) as f32).collect();
-            let mut y = vec![0.0; rows * matrix.rows()];
-            Compute::new().fast(matrix, &QuantisedRows::new(&x, matrix.columns()), &mut y);
-            black_box(y);
+    let kernels = Kernels::available();
+    for rows in [1, 8, 16, 512] {
+        // A prompt needs the output for its last token alone.
+        let rows_of =
+            |matrix: &Matrix| if rows > 16 && matrix.rows() == keys.vocabulary { 1 } else { rows };
+        let x: Vec<QuantisedRows> = matrices
+            .iter()
+            .map(|matrix| {
+                let count = rows_of(matrix) * matrix.columns();
+                let x: Vec<f32> = (0..count).map(|i| (i % 97) as f32).collect();
+                QuantisedRows::new(&x, matrix.columns())
+            })
+            .collect();
+        let most = matrices.iter().map(|matrix| rows_of(matrix) * matrix.rows()).max();
+        let y = std::cell::RefCell::new(vec![0.0; most.unwrap_or(0)]);
+        let products = |kernels: Kernels| {
+            for (matrix, x) in matrices.iter().zip(&x) {
+                let y = &mut y.borrow_mut()[..x.rows() * matrix.rows()];
+                Compute::new().with_kernels(kernels).fast(matrix, x, y);
+                black_box(y);
+            }
         };
-        let times = race(&mut [&mut || matrices.iter().for_each(products)]);
-        let (speed, rate) = (rows as f64 / times[0], bytes as f64 / times[0] / 1e9);
-        println!("{path}, {rows} rows: {speed:.0} tokens/s, {rate:.1} GB/s of {bytes} bytes");
+        // Plain Rust is left out: it takes minutes.
+        let products = &products;
+        let mut things: Vec<_> = kernels[1..].iter().map(|&each| move || products(each)).collect();
+        let mut things: Vec<&mut dyn FnMut()> =
+            things.iter_mut().map(|thing| thing as &mut dyn FnMut()).collect();
+        for (kernels, time) in kernels[1..].iter().zip(race(&mut things)) {
+            let (speed, rate) = (rows as f64 / time, bytes as f64 / time / 1e9);
+            println!(
+                "{path}, {rows} rows, {kernels}: {speed:.0} tokens/s, {rate:.1} GB/s of {bytes} bytes"
+            );
+        }
     }
     Ok(())
 }

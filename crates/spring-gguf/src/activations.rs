@@ -6,6 +6,9 @@ use crate::simd::{Layout, Simd, Task};
 /// Columns that share a scale.
 pub(crate) const SHARED: usize = 32;
 
+/// Rows that lie together: as many as any kernel computes at a time.
+pub(crate) const CHUNK: usize = 8;
+
 /// Steps from zero to the largest of the values that share a scale: the high byte of a code is at
 /// most 127.
 const STEPS: f32 = 127.0 * 256.0;
@@ -22,19 +25,22 @@ pub struct QuantisedRows {
     rows: usize,
     columns: usize,
     layout: Layout,
-    /// For each 32 columns those of all rows, as products read them.
+    /// For each 8 rows, for each 32 columns, those of all these rows, as products read them.
     shared: Vec<Shared>,
 }
 
-/// 32 values of a row.
+/// 32 values of a row. Aligned, so that few of them lie across two lines of a cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[repr(align(32))]
 pub(crate) struct Shared {
     /// Four codes each, in the layout of the rows.
     pub(crate) codes: [[u32; 2]; SHARED / 4],
     /// What a code is multiplied with.
     pub(crate) scale: f32,
-    /// Sums of 16 codes.
-    pub(crate) sums: [i32; 2],
+    /// Sums of the first 16 codes, of the others, and of all.
+    pub(crate) sums: [i32; 3],
+    /// The scale times these.
+    pub(crate) scaled_sums: [f32; 3],
 }
 
 impl QuantisedRows {
@@ -75,9 +81,33 @@ impl QuantisedRows {
         self.columns
     }
 
-    /// For each 32 columns those of all rows.
-    pub(crate) fn shared(&self) -> &[Shared] {
-        &self.shared
+    /// For each 8 rows, the last of which may be fewer, and each 32 columns: those of these rows.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> + Clone {
+        let places = self.columns / SHARED;
+        let chunks = self.shared.chunks(CHUNK * places);
+        chunks.map(move |shared| Chunk { shared, rows: shared.len() / places })
+    }
+}
+
+/// Some rows that lie together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chunk<'a> {
+    shared: &'a [Shared],
+    pub(crate) rows: usize,
+}
+
+impl<'a> Chunk<'a> {
+    /// `R` of the rows, from `first` on, in the 32 columns at `place`.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many rows or columns.
+    #[inline(always)]
+    pub(crate) fn at<const R: usize>(self, place: usize, first: usize) -> &'a [Shared; R] {
+        match self.shared[place * self.rows + first..].first_chunk() {
+            Some(rows) => rows,
+            None => unreachable!("the caller has counted the rows"),
+        }
     }
 }
 
@@ -123,10 +153,14 @@ struct Quantise<'a> {
 impl Task for Quantise<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let rows = self.x.len() / self.columns;
-        for (row, x) in self.x.chunks_exact(self.columns).enumerate() {
-            for (place, x) in x.as_chunks::<SHARED>().0.iter().enumerate() {
-                self.to[place * rows + row] = Shared::new(x, self.layout);
+        let places = self.columns / SHARED;
+        let chunks = self.to.chunks_mut(CHUNK * places);
+        for (to, x) in chunks.zip(self.x.chunks(CHUNK * self.columns)) {
+            let rows = x.len() / self.columns;
+            for (row, x) in x.chunks_exact(self.columns).enumerate() {
+                for (place, x) in x.as_chunks::<SHARED>().0.iter().enumerate() {
+                    to[place * rows + row] = Shared::new(x, self.layout);
+                }
             }
         }
     }
@@ -143,7 +177,7 @@ impl Shared {
         let largest = x.iter().fold(0, |max, v| max.max(v.abs().to_bits()));
         let largest = f32::from_bits(largest);
         if !largest.is_finite() {
-            return Shared { scale: f32::NAN, ..Shared::default() };
+            return Shared { scale: f32::NAN, scaled_sums: [f32::NAN; 3], ..Shared::default() };
         }
         let inverse = STEPS / largest;
         // Of zero, or of a subnormal.
@@ -151,9 +185,10 @@ impl Shared {
         let mut out = Shared { scale: largest / STEPS, ..Shared::default() };
         let integer = |v: f32| (v * inverse + TO_INTEGER).to_bits() as i32;
         let codes = x.map(|v| integer(v) - TO_INTEGER.to_bits() as i32);
-        for (sum, codes) in out.sums.iter_mut().zip(codes.as_chunks::<{ SHARED / 2 }>().0) {
-            *sum = codes.iter().sum();
-        }
+        let [first, second] =
+            [&codes[..SHARED / 2], &codes[SHARED / 2..]].map(|half| half.iter().sum());
+        out.sums = [first, second, first + second];
+        out.scaled_sums = out.sums.map(|sum| out.scale * sum as f32);
         for (words, codes) in out.codes.iter_mut().zip(codes.as_chunks::<4>().0) {
             *words = layout.words(*codes);
         }
@@ -175,17 +210,18 @@ mod tests {
     fn codes_are_the_nearest_multiples_of_the_scale() {
         let x: Vec<f32> = (0..640).map(|i| ((i * 37) % 641) as f32 / 7.0 - 40.0).collect();
         let rows = QuantisedRows::new(&x, 64);
-        assert_eq!(rows.shared().len(), 20);
+        assert_eq!(rows.chunks().map(|chunk| chunk.rows).collect::<Vec<_>>(), [8, 2]);
         for (i, x) in x.iter().enumerate() {
             let (row, place, column) = (i / 64, i % 64 / 32, i % 32);
-            let shared = &rows.shared()[place * 10 + row];
+            let chunk = rows.chunks().nth(row / 8).unwrap();
+            let [shared] = chunk.at(place, row % 8);
             let error = shared.scale * code(&rows, shared, column) as f32 - x;
             assert!(error.abs() <= shared.scale * 0.51, "{error}");
         }
-        for shared in rows.shared() {
-            for (half, sum) in shared.sums.into_iter().enumerate() {
+        for shared in &rows.shared {
+            for (half, sum) in shared.sums[..2].iter().enumerate() {
                 let codes = (16 * half..16 * half + 16).map(|column| code(&rows, shared, column));
-                assert_eq!(sum, codes.sum::<i32>());
+                assert_eq!(*sum, codes.sum::<i32>());
             }
         }
     }
@@ -196,8 +232,8 @@ mod tests {
             let mut x = [1.0; 64];
             x[40] = odd;
             let rows = QuantisedRows::new(&x, 64);
-            assert_eq!(rows.shared()[0].scale, 1.0 / STEPS);
-            assert!(rows.shared()[1].scale.is_nan());
+            assert_eq!(rows.shared[0].scale, 1.0 / STEPS);
+            assert!(rows.shared[1].scale.is_nan());
         }
         for tiny in [0.0, 1e-45, -1e-40] {
             assert!(Shared::new(&[tiny; 32], Layout::Pairs).scale.is_finite());

@@ -17,30 +17,33 @@ pub(crate) struct Group<S: Simd> {
 pub(crate) trait Shape {
     /// Columns with one scale, 16 or 32.
     const GROUP: usize;
+    /// By how much codes are too large.
+    const OFFSET: i32;
     /// Whether there are minima.
     const MIN: bool;
     /// Whether codes may be above 127.
     const WIDE: bool;
 }
 
-macro_rules! shape {
-    ($name:ident, $group:literal, min $min:literal, wide $wide:literal) => {
-        pub(crate) struct $name;
-        impl Shape for $name {
-            const GROUP: usize = $group;
-            const MIN: bool = $min;
-            const WIDE: bool = $wide;
-        }
-    };
+pub(crate) struct Of<const GROUP: usize, const OFFSET: i32, const MIN: bool, const WIDE: bool>;
+
+impl<const GROUP: usize, const OFFSET: i32, const MIN: bool, const WIDE: bool> Shape
+    for Of<GROUP, OFFSET, MIN, WIDE>
+{
+    const GROUP: usize = GROUP;
+    const OFFSET: i32 = OFFSET;
+    const MIN: bool = MIN;
+    const WIDE: bool = WIDE;
 }
 
-shape!(By32, 32, min false, wide false);
-shape!(By32Min, 32, min true, wide false);
-shape!(By32Wide, 32, min false, wide true);
-shape!(By16, 16, min false, wide false);
-shape!(By16Min, 16, min true, wide false);
+type By32<const OFFSET: i32> = Of<32, OFFSET, false, false>;
+type By32Min = Of<32, 0, true, false>;
+type By32Wide = Of<32, 128, false, true>;
+type By16<const OFFSET: i32> = Of<16, OFFSET, false, false>;
+type By16Min = Of<16, 0, true, false>;
 
-/// A block format as the kernels see it. A value is `scale · (code − OFFSET) + min`.
+/// A block format as the kernels see it. A value is `scale · (code − offset) + min`, with
+/// the offset of its shape.
 pub(crate) trait Blocks {
     /// Columns of a block.
     const LEN: usize;
@@ -48,7 +51,6 @@ pub(crate) trait Blocks {
     const BYTES: usize;
     /// What a product of unpacked groups has to know.
     type Shape: Shape;
-    const OFFSET: i32;
 
     /// Unpacks a group of a block of 16 rows.
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S>;
@@ -99,7 +101,7 @@ fn add_fifth_bits<S: Simd>(s: S, codes: &mut [S::Words; 8], bits: S::Words) {
 
 /// A format of 32 codes with a half-precision scale at its front and perhaps a minimum after it.
 macro_rules! simple {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal, $offset:literal, $shape:ident,
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $shape:ty,
      |$s:ident, $block:ident| $codes:expr) => {
         $(#[$doc])*
         pub(crate) struct $name;
@@ -108,32 +110,31 @@ macro_rules! simple {
             const LEN: usize = 32;
             const BYTES: usize = $bytes;
             type Shape = $shape;
-            const OFFSET: i32 = $offset;
 
             #[inline(always)]
             fn group<S: Simd>($s: S, $block: &[u8], _: usize) -> Group<S> {
                 let codes = $codes;
                 let scale = $s.halves(units($block, 0));
-                let min = if $shape::MIN { $s.halves(units($block, 2)) } else { $s.splat(0.0) };
+                let min = if <$shape>::MIN { $s.halves(units($block, 2)) } else { $s.splat(0.0) };
                 Group { codes, scale, min }
             }
         }
     };
 }
 
-simple!(Q4_0, 18, 8, By32, |s, block| nibbles(s, block, 2));
-simple!(Q4_1, 20, 0, By32Min, |s, block| nibbles(s, block, 4));
-simple!(Q5_0, 22, 16, By32, |s, block| {
+simple!(Q4_0, 18, By32<8>, |s, block| nibbles(s, block, 2));
+simple!(Q4_1, 20, By32Min, |s, block| nibbles(s, block, 4));
+simple!(Q5_0, 22, By32<16>, |s, block| {
     let mut codes = nibbles(s, block, 6);
     add_fifth_bits(s, &mut codes, s.words(units(block, 2)));
     codes
 });
-simple!(Q5_1, 24, 0, By32Min, |s, block| {
+simple!(Q5_1, 24, By32Min, |s, block| {
     let mut codes = nibbles(s, block, 8);
     add_fifth_bits(s, &mut codes, s.words(units(block, 4)));
     codes
 });
-simple!(Q8_0, 34, 128, By32Wide, |s, block| {
+simple!(Q8_0, 34, By32Wide, |s, block| {
     let mut codes = [s.word(0); 8];
     for (q, code) in codes.iter_mut().enumerate() {
         // The other top bit adds 128.
@@ -141,7 +142,7 @@ simple!(Q8_0, 34, 128, By32Wide, |s, block| {
     }
     codes
 });
-simple!(Iq4Nl, 18, 128, By32Wide, |s, block| { levels(s, block, 2, &raised(&IQ4_LEVELS, 128)) });
+simple!(Iq4Nl, 18, By32Wide, |s, block| { levels(s, block, 2, &raised(&IQ4_LEVELS, 128)) });
 
 /// A table whose entries are raised until none is negative.
 const fn raised(table: &[i8; 16], by: i16) -> [u8; 16] {
@@ -168,8 +169,7 @@ pub(crate) struct Mxfp4;
 impl Blocks for Mxfp4 {
     const LEN: usize = 32;
     const BYTES: usize = 17;
-    type Shape = By32;
-    const OFFSET: i32 = 12;
+    type Shape = By32<12>;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], _: usize) -> Group<S> {
@@ -218,7 +218,6 @@ impl Blocks for Q2K {
     const LEN: usize = 256;
     const BYTES: usize = 84;
     type Shape = By16Min;
-    const OFFSET: i32 = 0;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -235,8 +234,7 @@ pub(crate) struct Q3K;
 impl Blocks for Q3K {
     const LEN: usize = 256;
     const BYTES: usize = 110;
-    type Shape = By16;
-    const OFFSET: i32 = 4;
+    type Shape = By16<4>;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -293,7 +291,6 @@ impl Blocks for Q4K {
     const LEN: usize = 256;
     const BYTES: usize = 144;
     type Shape = By32Min;
-    const OFFSET: i32 = 0;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -308,7 +305,6 @@ impl Blocks for Q5K {
     const LEN: usize = 256;
     const BYTES: usize = 176;
     type Shape = By32Min;
-    const OFFSET: i32 = 0;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -327,8 +323,7 @@ pub(crate) struct Q6K;
 impl Blocks for Q6K {
     const LEN: usize = 256;
     const BYTES: usize = 210;
-    type Shape = By16;
-    const OFFSET: i32 = 32;
+    type Shape = By16<32>;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -355,7 +350,6 @@ impl Blocks for Iq4Xs {
     const LEN: usize = 256;
     const BYTES: usize = 136;
     type Shape = By32Wide;
-    const OFFSET: i32 = 128;
 
     #[inline(always)]
     fn group<S: Simd>(s: S, block: &[u8], group: usize) -> Group<S> {
@@ -442,7 +436,7 @@ impl<B: Blocks> Values for OfBlocks<B> {
                 for (i, out) in four.iter_mut().enumerate() {
                     let code = s.shift_right(group.codes[q], 8 * i as u32);
                     let code = s.and(code, s.word(255));
-                    let code = s.to_floats(s.subtract(code, s.word(B::OFFSET as u32)));
+                    let code = s.to_floats(s.subtract(code, s.word(B::Shape::OFFSET as u32)));
                     let mut value = s.mul(group.scale, code);
                     if B::Shape::MIN {
                         value = s.add(value, group.min);

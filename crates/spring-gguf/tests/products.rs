@@ -136,6 +136,22 @@ fn threads_of_a_large_product_change_no_bit() {
     }
 }
 
+#[test]
+fn the_order_of_a_large_product_changes_no_bit() {
+    // More weights than are gone through together, and more rows than lie together.
+    for format in [BlockFormat::Q4_K, BlockFormat::Q6_K] {
+        let bytes = random(format, 1000, 1024, 5);
+        let w = Matrix::from_bytes(format, 1000, 1024, &bytes).unwrap();
+        let x = inputs(19, 1024);
+        let alone: Vec<Vec<f32>> =
+            x.chunks(1024).map(|row| fast(Compute::new(), &w, row)).collect();
+        for kernels in Kernels::available() {
+            let together = fast(Compute::new().with_kernels(kernels), &w, &x);
+            assert!(bits(&together) == bits(&alone.concat()), "{format}, {kernels}");
+        }
+    }
+}
+
 /// Threads without rayon, the pieces taken from the last to the first.
 struct Own(usize);
 

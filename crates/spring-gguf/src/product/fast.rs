@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::split::{Stripes, put};
 use super::{lanes, lanes_mut};
-use crate::activations::{SHARED, Shared};
+use crate::activations::{CHUNK, Chunk, SHARED, Shared};
 use crate::simd::{LANES, Layout, Simd, Task};
 use crate::unpack::*;
 use crate::{BlockFormat, Kernels, Matrix, QuantisedRows};
@@ -38,74 +38,115 @@ pub(super) fn panels(
     run(kernels, w, &x.in_layout(kernels.layout()), panels, stripe);
 }
 
-/// Bytes of the rows that are gone through together: what a middle cache holds with room.
+/// Bytes of weights that are gone through with all rows together: what a middle cache holds with
+/// room.
 const BLOCK: usize = 192 << 10;
-/// Rows that are gone through together at least: unpacking for fewer would count.
-const LEAST: usize = 32;
 
 fn of_format<B: Blocks>(
     kernels: Kernels,
     w: &Matrix,
     x: &QuantisedRows,
     panels: Range<usize>,
-    mut stripe: Stripes<'_>,
+    stripe: Stripes<'_>,
 ) {
-    let mut out = [0.0; LANES];
-    if x.rows() == 1 {
-        for (place, panel) in panels.enumerate() {
-            // Each block is unpacked into registers.
-            kernels.run(Lone::<B>(w.panel(panel), x.shared(), &mut out, PhantomData));
-            put(&mut stripe, place, &out);
-        }
-        return;
-    }
-    let mut unpacked = Unpacked { offset: B::OFFSET, ..Unpacked::default() };
-    let row_bytes = x.columns() / SHARED * size_of::<Shared>();
-    let each = (BLOCK / row_bytes).max(LEAST).min(x.rows());
-    let mut out = vec![0.0; each * LANES];
-    for (number, block) in stripe.chunks_mut(each).enumerate() {
-        let rows = number * each..number * each + block.len();
-        let out = &mut out[..rows.len() * LANES];
-        for (place, panel) in panels.clone().enumerate() {
-            // Each block is unpacked into memory of the nearest cache, once for all these rows.
-            kernels.run(Fill::<B>(w.panel(panel), &mut unpacked, PhantomData));
-            kernels.run(Tiles::<B::Shape>(&unpacked, x, rows.clone(), out, PhantomData));
-            put(block, place, out);
-        }
-    }
+    kernels.run(Panels::<B> { w, x, panels, stripe, of: PhantomData });
 }
 
-/// The product of a panel with one row.
-struct Lone<'a, B>(&'a [u8], &'a [Shared], &'a mut [f32], PhantomData<B>);
+/// Some panels of a product.
+struct Panels<'a, B> {
+    w: &'a Matrix,
+    x: &'a QuantisedRows,
+    panels: Range<usize>,
+    stripe: Stripes<'a>,
+    of: PhantomData<B>,
+}
 
-impl<B: Blocks> Task for Lone<'_, B> {
+impl<B: Blocks> Task for Panels<'_, B> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Lone(panel, x, out, _) = self;
-        let mut sum = Sum::<S, B> { sum: s.splat(0.0), x, group: 0, of: PhantomData };
-        let blocks = panel.chunks_exact(LANES * B::BYTES);
-        for (block, x) in blocks.zip(x.chunks_exact(B::LEN / SHARED)) {
-            (sum.x, sum.group) = (x, 0);
-            visit_groups::<S, B>(s, block, &mut sum);
+    fn run<S: Simd>(mut self, s: S) {
+        let bytes = self.x.columns() / B::LEN * LANES * B::BYTES;
+        let each = (BLOCK / bytes).max(1);
+        let mut unpacked = Unpacked::default();
+        let mut out = [0.0; CHUNK * LANES];
+        let mut first = self.panels.start;
+        while first < self.panels.end {
+            let end = self.panels.end.min(first + each);
+            // Formats with scales for 16 values take the longest to unpack.
+            let easy = B::Shape::GROUP == SHARED || self.x.rows() <= CHUNK;
+            if (S::ROWS == CHUNK && easy) || self.x.rows() == 1 {
+                // Each block is unpacked into registers, for as many rows as these hold.
+                for (chunk, stripe) in self.x.chunks().zip(self.stripe.chunks_mut(CHUNK)) {
+                    for panel in first..end {
+                        of_chunk::<S, B>(s, self.w.panel(panel), chunk, &mut out);
+                        put(stripe, panel - self.panels.start, &out);
+                    }
+                }
+            } else {
+                // Each block is unpacked into memory of the nearest cache, once for all rows.
+                for panel in first..end {
+                    unpack::<S, B>(s, self.w.panel(panel), &mut unpacked);
+                    for (chunk, stripe) in self.x.chunks().zip(self.stripe.chunks_mut(CHUNK)) {
+                        tiles::<S, B::Shape>(s, &unpacked, chunk, &mut out);
+                        put(stripe, panel - self.panels.start, &out);
+                    }
+                }
+            }
+            first = end;
         }
-        s.store(sum.sum, lanes_mut(out, 0));
     }
 }
 
-struct Sum<'a, S: Simd, B> {
-    sum: S::Floats,
-    /// The row's part for the block.
-    x: &'a [Shared],
+/// The product of a panel with a chunk of rows, as few times over it as registers allow.
+#[inline(always)]
+fn of_chunk<S: Simd, B: Blocks>(s: S, panel: &[u8], x: Chunk<'_>, out: &mut [f32]) {
+    let mut row = 0;
+    while row < x.rows {
+        let out = &mut out[row * LANES..];
+        row += match (x.rows - row).min(S::ROWS) {
+            8.. => of_rows::<S, B, 8>(s, panel, x, row, out),
+            4.. => of_rows::<S, B, 4>(s, panel, x, row, out),
+            2.. => of_rows::<S, B, 2>(s, panel, x, row, out),
+            _ => of_rows::<S, B, 1>(s, panel, x, row, out),
+        };
+    }
+}
+
+/// The product of a panel with `R` rows of a chunk, from `first` on; gives `R`.
+#[inline(always)]
+fn of_rows<S: Simd, B: Blocks, const R: usize>(
+    s: S,
+    panel: &[u8],
+    x: Chunk<'_>,
+    first: usize,
+    out: &mut [f32],
+) -> usize {
+    let mut sums = Sums::<S, B, R> { sums: [s.splat(0.0); R], x, first, group: 0, of: PhantomData };
+    for block in panel.chunks_exact(LANES * B::BYTES) {
+        visit_groups::<S, B>(s, block, &mut sums);
+    }
+    for (i, sum) in sums.sums.into_iter().enumerate() {
+        s.store(sum, lanes_mut(out, i));
+    }
+    R
+}
+
+struct Sums<'a, S: Simd, B, const R: usize> {
+    sums: [S::Floats; R],
+    x: Chunk<'a>,
+    first: usize,
     group: usize,
     of: PhantomData<B>,
 }
 
-impl<S: Simd, B: Blocks> Visit<S> for Sum<'_, S, B> {
+impl<S: Simd, B: Blocks, const R: usize> Visit<S> for Sums<'_, S, B, R> {
     #[inline(always)]
     fn visit(&mut self, s: S, group: Group<S>) {
         let per_shared = SHARED / B::Shape::GROUP;
-        let (x, half) = (&self.x[self.group / per_shared], self.group % per_shared);
-        self.sum = add_group::<S, B::Shape>(s, self.sum, &group, B::OFFSET, x, half);
+        let (place, half) = (self.group / per_shared, self.group % per_shared);
+        let x: &[Shared; R] = self.x.at(place, self.first);
+        for (sum, x) in self.sums.iter_mut().zip(x) {
+            *sum = add_group::<S, B::Shape>(s, *sum, &group, x, half);
+        }
         self.group += 1;
     }
 }
@@ -115,24 +156,17 @@ impl<S: Simd, B: Blocks> Visit<S> for Sum<'_, S, B> {
 struct Unpacked {
     codes: Vec<[u8; 64]>,
     factors: Vec<f32>,
-    /// By how much codes are too large.
-    offset: i32,
 }
 
 /// Unpacks a panel.
-struct Fill<'a, B>(&'a [u8], &'a mut Unpacked, PhantomData<B>);
-
-impl<B: Blocks> Task for Fill<'_, B> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Fill(panel, to, _) = self;
-        let groups = panel.len() / (LANES * B::BYTES) * (B::LEN / B::Shape::GROUP);
-        to.codes.resize(groups * B::Shape::GROUP / 4, [0; 64]);
-        to.factors.resize(groups * 2 * LANES, 0.0);
-        let mut place = Place::<B> { to, group: 0, of: PhantomData };
-        for block in panel.chunks_exact(LANES * B::BYTES) {
-            visit_groups::<S, B>(s, block, &mut place);
-        }
+#[inline(always)]
+fn unpack<S: Simd, B: Blocks>(s: S, panel: &[u8], to: &mut Unpacked) {
+    let groups = panel.len() / (LANES * B::BYTES) * (B::LEN / B::Shape::GROUP);
+    to.codes.resize(groups * B::Shape::GROUP / 4, [0; 64]);
+    to.factors.resize(groups * 2 * LANES, 0.0);
+    let mut place = Place::<B> { to, group: 0, of: PhantomData };
+    for block in panel.chunks_exact(LANES * B::BYTES) {
+        visit_groups::<S, B>(s, block, &mut place);
     }
 }
 
@@ -158,27 +192,22 @@ impl<S: Simd, B: Blocks> Visit<S> for Place<'_, B> {
     }
 }
 
-/// The products of an unpacked panel with some rows, as few times over it as registers allow.
-struct Tiles<'a, H>(&'a Unpacked, &'a QuantisedRows, Range<usize>, &'a mut [f32], PhantomData<H>);
-
-impl<H: Shape> Task for Tiles<'_, H> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Tiles(from, x, rows, out, _) = self;
-        let mut row = rows.start;
-        while row < rows.end {
-            let out = &mut out[(row - rows.start) * LANES..];
-            row += match (rows.end - row).min(S::ROWS) {
-                8.. => tile::<S, H, 8>(s, from, x, row, out),
-                4.. => tile::<S, H, 4>(s, from, x, row, out),
-                2.. => tile::<S, H, 2>(s, from, x, row, out),
-                _ => tile::<S, H, 1>(s, from, x, row, out),
-            };
-        }
+/// The products of an unpacked panel with a chunk of rows, as few times over it as registers allow.
+#[inline(always)]
+fn tiles<S: Simd, H: Shape>(s: S, from: &Unpacked, x: Chunk<'_>, out: &mut [f32]) {
+    let mut row = 0;
+    while row < x.rows {
+        let out = &mut out[row * LANES..];
+        row += match (x.rows - row).min(S::ROWS) {
+            8.. => tile::<S, H, 8>(s, from, x, row, out),
+            4.. => tile::<S, H, 4>(s, from, x, row, out),
+            2.. => tile::<S, H, 2>(s, from, x, row, out),
+            _ => tile::<S, H, 1>(s, from, x, row, out),
+        };
     }
 }
 
-/// The products of an unpacked panel with `R` rows.
+/// The products of an unpacked panel with `R` rows of a chunk, from `first` on; gives `R`.
 ///
 /// Each lane adds up its groups in the columns' order, so that a value does not depend on what is
 /// computed beside it.
@@ -186,7 +215,7 @@ impl<H: Shape> Task for Tiles<'_, H> {
 fn tile<S: Simd, H: Shape, const R: usize>(
     s: S,
     from: &Unpacked,
-    x: &QuantisedRows,
+    x: Chunk<'_>,
     first: usize,
     out: &mut [f32],
 ) -> usize {
@@ -196,10 +225,7 @@ fn tile<S: Simd, H: Shape, const R: usize>(
         let min = s.floats(lanes(&from.factors, 2 * number + 1));
         let per_shared = SHARED / H::GROUP;
         let (place, half) = (number / per_shared, number % per_shared);
-        let x: &[Shared; R] = match x.shared()[place * x.rows() + first..].first_chunk() {
-            Some(rows) => rows,
-            None => unreachable!("the caller has counted the rows"),
-        };
+        let x: &[Shared; R] = x.at(place, first);
         match S::LAYOUT {
             Layout::Bytes => {
                 let mut codes = [s.word(0); 8];
@@ -208,14 +234,14 @@ fn tile<S: Simd, H: Shape, const R: usize>(
                 }
                 let group = Group { codes, scale, min };
                 for (sum, x) in sums.iter_mut().zip(x) {
-                    *sum = add_group::<S, H>(s, *sum, &group, from.offset, x, half);
+                    *sum = add_group::<S, H>(s, *sum, &group, x, half);
                 }
             }
             // Spread codes are too many for the registers: each once for all rows.
             Layout::Pairs => {
                 let mut dots = [[s.word(0); 2]; R];
                 for (dots, x) in dots.iter_mut().zip(x) {
-                    *dots = start(s, from.offset, x.total::<H>(half));
+                    *dots = start::<S, H>(s, x, half);
                 }
                 for (q, words) in words.iter().enumerate() {
                     let codes = s.spread(s.words(words));
@@ -241,11 +267,10 @@ fn add_group<S: Simd, H: Shape>(
     s: S,
     sum: S::Floats,
     weights: &Group<S>,
-    offset: i32,
     x: &Shared,
     half: usize,
 ) -> S::Floats {
-    let mut dots = start(s, offset, x.total::<H>(half));
+    let mut dots = start::<S, H>(s, x, half);
     let codes = &x.codes[half * (H::GROUP / 4)..][..H::GROUP / 4];
     for (code, x) in weights.codes.iter().zip(codes) {
         let code = s.spread(*code);
@@ -258,10 +283,13 @@ impl Shared {
     /// The sum of the codes that a group of weights is multiplied with.
     #[inline(always)]
     fn total<H: Shape>(&self, half: usize) -> i32 {
-        match H::GROUP {
-            16 => self.sums[half],
-            _ => self.sums[0] + self.sums[1],
-        }
+        self.sums[if H::GROUP == 16 { half } else { 2 }]
+    }
+
+    /// That sum as a float, times the scale.
+    #[inline(always)]
+    fn scaled_total<H: Shape>(&self, half: usize) -> f32 {
+        self.scaled_sums[if H::GROUP == 16 { half } else { 2 }]
     }
 }
 
@@ -269,8 +297,8 @@ impl Shared {
 ///
 /// Sums of 32 products of 8 and 16 bits fit 32 bits with room.
 #[inline(always)]
-fn start<S: Simd>(s: S, offset: i32, total: i32) -> [S::Words; 2] {
-    [s.word(0), s.word((-offset * total) as u32)]
+fn start<S: Simd, H: Shape>(s: S, x: &Shared, half: usize) -> [S::Words; 2] {
+    [s.word(0), s.word((-H::OFFSET * x.total::<H>(half)) as u32)]
 }
 
 /// Adds a group's product, which is one of integers so far.
@@ -287,7 +315,7 @@ fn scaled<S: Simd, H: Shape>(
     let dot = s.to_floats(s.total(dots));
     let mut sum = s.fused(dot, s.mul(scale, s.splat(x.scale)), sum);
     if H::MIN {
-        sum = s.fused(min, s.splat(x.scale * x.total::<H>(half) as f32), sum);
+        sum = s.fused(min, s.splat(x.scaled_total::<H>(half)), sum);
     }
     sum
 }

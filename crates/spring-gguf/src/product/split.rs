@@ -120,7 +120,9 @@ pub(super) fn put(rows: &mut [&mut [f32]], panel: usize, values: &[f32]) {
     let values = values.as_chunks::<LANES>().0;
     for (row, values) in rows.iter_mut().zip(values) {
         let row = &mut row[panel * LANES..];
-        let count = row.len().min(LANES);
-        row[..count].copy_from_slice(&values[..count]);
+        match row.first_chunk_mut() {
+            Some(whole) => *whole = *values,
+            None => row.copy_from_slice(&values[..row.len()]),
+        }
     }
 }
