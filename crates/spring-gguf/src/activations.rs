@@ -97,6 +97,12 @@ pub(crate) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
+    /// How many times 32 columns there are.
+    #[inline(always)]
+    pub(crate) fn places(self) -> usize {
+        self.shared.len() / self.rows
+    }
+
     /// `R` of the rows, from `first` on, in the 32 columns at `place`.
     ///
     /// # Panics

@@ -122,6 +122,11 @@ impl Matrix {
         let size = self.panel_bytes();
         &self.panels[panel * size..][..size]
     }
+
+    /// A panel and all after it.
+    pub(crate) fn from_panel(&self, panel: usize) -> &[u8] {
+        &self.panels[panel * self.panel_bytes()..]
+    }
 }
 
 impl std::fmt::Debug for Matrix {

@@ -77,7 +77,7 @@ impl<B: Blocks> Task for Panels<'_, B> {
                 // Each block is unpacked into registers, for as many rows as these hold.
                 for (chunk, stripe) in self.x.chunks().zip(self.stripe.chunks_mut(CHUNK)) {
                     for panel in first..end {
-                        of_chunk::<S, B>(s, self.w.panel(panel), chunk, &mut out);
+                        of_chunk::<S, B>(s, self.w.from_panel(panel), chunk, &mut out);
                         put(stripe, panel - self.panels.start, &out);
                     }
                 }
@@ -96,32 +96,41 @@ impl<B: Blocks> Task for Panels<'_, B> {
     }
 }
 
-/// The product of a panel with a chunk of rows, as few times over it as registers allow.
+/// The product of the first panel of some with a chunk of rows, as few times over it as registers
+/// allow.
 #[inline(always)]
-fn of_chunk<S: Simd, B: Blocks>(s: S, panel: &[u8], x: Chunk<'_>, out: &mut [f32]) {
+fn of_chunk<S: Simd, B: Blocks>(s: S, panels: &[u8], x: Chunk<'_>, out: &mut [f32]) {
     let mut row = 0;
     while row < x.rows {
         let out = &mut out[row * LANES..];
         row += match (x.rows - row).min(S::ROWS) {
-            8.. => of_rows::<S, B, 8>(s, panel, x, row, out),
-            4.. => of_rows::<S, B, 4>(s, panel, x, row, out),
-            2.. => of_rows::<S, B, 2>(s, panel, x, row, out),
-            _ => of_rows::<S, B, 1>(s, panel, x, row, out),
+            8.. => of_rows::<S, B, 8>(s, panels, x, row, out),
+            4.. => of_rows::<S, B, 4>(s, panels, x, row, out),
+            2.. => of_rows::<S, B, 2>(s, panels, x, row, out),
+            _ => of_rows::<S, B, 1>(s, panels, x, row, out),
         };
     }
 }
 
-/// The product of a panel with `R` rows of a chunk, from `first` on; gives `R`.
+/// Bytes that are asked for ahead, when rows are so many that computing takes as long as reading.
+const AHEAD: usize = 8 << 10;
+
+/// The product of the first panel of some with `R` rows of a chunk, from `first` on; gives `R`.
 #[inline(always)]
 fn of_rows<S: Simd, B: Blocks, const R: usize>(
     s: S,
-    panel: &[u8],
+    panels: &[u8],
     x: Chunk<'_>,
     first: usize,
     out: &mut [f32],
 ) -> usize {
     let mut sums = Sums::<S, B, R> { sums: [s.splat(0.0); R], x, first, group: 0, of: PhantomData };
-    for block in panel.chunks_exact(LANES * B::BYTES) {
+    let blocks = x.places() * SHARED / B::LEN;
+    for (i, block) in panels.chunks_exact(LANES * B::BYTES).take(blocks).enumerate() {
+        if R > 2 {
+            let at = i * LANES * B::BYTES + AHEAD;
+            s.fetch(panels.get(at..at + LANES * B::BYTES).unwrap_or_default());
+        }
         visit_groups::<S, B>(s, block, &mut sums);
     }
     for (i, sum) in sums.sums.into_iter().enumerate() {

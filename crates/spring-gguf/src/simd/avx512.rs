@@ -127,6 +127,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn fetch(self, soon: &[u8]) {
+        for line in soon.chunks(64) {
+            intrinsic!(_mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()));
+        }
+    }
+
+    #[inline(always)]
     fn floats(self, from: &[f32; 16]) -> __m512 {
         intrinsic!(_mm512_loadu_ps(from.as_ptr()))
     }

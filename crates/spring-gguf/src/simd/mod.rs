@@ -76,6 +76,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// The sum of what [`Simd::dot`] has added up.
     fn total(self, sums: [Self::Words; 2]) -> Self::Words;
 
+    /// Asks for bytes that will be needed soon, where the set can.
+    fn fetch(self, _soon: &[u8]) {}
+
     /// Loads 16 floats.
     fn floats(self, from: &[f32; 16]) -> Self::Floats;
     /// Stores 16 floats.
