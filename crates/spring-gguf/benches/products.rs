@@ -1,8 +1,8 @@
 //! `cargo bench -p spring-gguf`: products against the plain way (a row of blocks becomes floats,
 //! and these are multiplied), and against reading memory alone.
 //!
-//! With the names of model files as arguments, instead: all products of a model with one row and
-//! with 512, which is the arithmetic of a decoded token and of a prompt but for the attention.
+//! With the names of model files as arguments, instead: all products of a model with 1, 8, 16 and
+//! 512 rows, which is the arithmetic of decoded tokens and of a prompt but for the attention.
 //!
 //! Written by hand, as what counts is ratios of things that run in turns, so that whatever else
 //! the machine does falls on all of them; a table in Markdown is printed.
@@ -107,7 +107,8 @@ fn model(path: &str) -> spring_gguf::Result<()> {
         for (kernels, time) in kernels[1..].iter().zip(race(&mut things)) {
             let (speed, rate) = (rows as f64 / time, bytes as f64 / time / 1e9);
             println!(
-                "{path}, {rows} rows, {kernels}: {speed:.0} tokens/s, {rate:.1} GB/s of {bytes} bytes"
+                "{path}, {rows} rows, {kernels}: {speed:.0} tokens/s, {rate:.1} GB/s of {bytes} \
+                 bytes"
             );
         }
     }
