@@ -139,6 +139,7 @@ macro_rules! contract_tests {
             a_key_opens_until_it_is_revoked
             a_key_goes_with_its_user_and_moves_with_the_state
             the_keys_of_a_user_who_is_replaced_open_nothing_new
+            a_user_who_only_got_answers_is_not_mixed_with_another
             an_import_keeps_the_key_of_a_user_without_texts
             consent_is_no_until_it_is_said_and_travels
             a_conversation_is_kept_with_consent_alone

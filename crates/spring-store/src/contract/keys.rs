@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Subject, samples::*};
 use crate::{
-    Copied, Error, KeyAccess, MemoryStore, NewKey, Store,
+    Copied, CopyError, Error, KeyAccess, MemoryStore, NewKey, Store,
     backend::{ConsentRow, Durability, KeyRow, Outcome, RowsMut},
 };
 
@@ -174,6 +174,25 @@ pub fn the_keys_of_a_user_who_is_replaced_open_nothing_new(subject: &dyn Subject
     assert_eq!(new.key(&[7; 32]).unwrap(), Some(key));
     assert_eq!(new.digest(&ada).unwrap(), there.digest(&ada).unwrap());
     check(&new).unwrap();
+}
+
+pub fn a_user_who_only_got_answers_is_not_mixed_with_another(subject: &dyn Subject) {
+    let (here, there) = (subject.create(&settings()), subject.create(&settings()));
+    let ada = user("ada");
+    there.ingest(history("ada", 3)).unwrap();
+    there.add_key(&[1; 32], &key_of("ada"), at(1)).unwrap();
+    here.add_key(&[2; 32], &key_of("ada"), at(1)).unwrap();
+    keep(&here, "ada", &answer("said to somebody else")).unwrap();
+    let before = dump(&here);
+    let differs = here.copy_user(&there, &ada, false).unwrap_err();
+    assert!(matches!(differs, Error::Copy { source: CopyError::Differs { .. }, .. }), "{differs}");
+    assert_eq!(dump(&here), before);
+    let replaced = here.copy_user(&there, &ada, true).unwrap();
+    assert_eq!(replaced, Copied::Replaced { keys_revoked: 1 });
+    assert_eq!(here.digest(&ada).unwrap(), there.digest(&ada).unwrap());
+    assert_eq!(here.answers(&ada, 9).unwrap(), []);
+    assert_eq!(here.key(&[2; 32]).unwrap(), None, "it was given out for the other user");
+    check(&here).unwrap();
 }
 
 /// Who made an account first keeps it when the texts come after.
