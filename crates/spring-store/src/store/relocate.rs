@@ -20,7 +20,8 @@ pub enum Copied {
     Equal,
     /// Another version of the user was there, and was replaced.
     Replaced {
-        /// Keys of that user that the other state does not have, and that open nothing any more.
+        /// Keys of that user that the other state does not have or has revoked, and that open
+        /// nothing any more.
         keys_revoked: u64,
     },
 }
@@ -32,7 +33,7 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// The user is there whole afterwards, or as before. A user of whom there is nothing here but
     /// keys keeps them. Those of one who is replaced were given out for what was here: they are
-    /// revoked unless the other state has them, too. No key that was revoked here opens anything
+    /// revoked unless they open the other state, too. No key that was revoked here opens anything
     /// again. For the other state's keys, see [`copy_keys`](Self::copy_keys).
     ///
     /// # Errors
@@ -80,12 +81,17 @@ impl<B: Backend + ?Sized> Store<B> {
             let Some(old) = old else { return Ok(Copied::Added) };
             let (mut keys_revoked, here) = (0, known(rows, user)?.key);
             for row in old {
-                let is_theirs = theirs.iter().any(|theirs| theirs.hash == row.hash);
+                // One that was revoked there must not open what came from there, not even until
+                // the keys are copied.
+                let revoked = match theirs.iter().find(|theirs| theirs.hash == row.hash) {
+                    Some(theirs) => keys::revoked(theirs)?,
+                    None => Some(Timestamp::now()),
+                };
                 let row = KeyRow { user: Some(here), ..row };
-                keys_revoked += u64::from(!is_theirs && keys::opens(&row)?);
+                keys_revoked += u64::from(revoked.is_some() && keys::revoked(&row)?.is_none());
                 rows.put_key(&row)?;
-                if !is_theirs {
-                    keys::revoke(rows, row, Timestamp::now())?;
+                if let Some(at) = revoked {
+                    keys::revoke(rows, row, at)?;
                 }
             }
             Ok(Copied::Replaced { keys_revoked })
