@@ -75,7 +75,7 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
     if revoked > 0 {
         let keys = output::count(revoked, "key");
         output::line(&format!(
-            "revoked {keys} of users who were replaced: {from} has none of them"
+            "revoked {keys} of users who were replaced: none of them opens {from}"
         ))?;
     }
     if !own.is_empty() {

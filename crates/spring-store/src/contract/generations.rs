@@ -285,6 +285,45 @@ pub fn what_nobody_has_judged_waits_for_it(subject: &dyn Subject) {
     store.check(&mut |_| ControlFlow::Continue(())).unwrap();
 }
 
+/// A judge takes its time: what others said of the same generations since then counts.
+pub fn what_was_judged_meanwhile_stays_judged(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    with_periods(&store, &["ada"], 3);
+    let ada = user("ada");
+    let learn = |period, parent| {
+        let mut commit = commit(period, parent);
+        commit.record.unjudged = true;
+        put(&store, "ada", &commit).unwrap()
+    };
+    let waiting = || store.unjudged(&ada).unwrap().unwrap();
+    let late = |judged: &crate::Unjudged| {
+        let before = dump(&store);
+        for stays in [false, true] {
+            assert!(!store.judge(judged, stays).unwrap());
+            assert_eq!(dump(&store), before);
+        }
+    };
+    // Another judge said that it stays.
+    assert_eq!(learn(1, 0), 1);
+    let judged = waiting();
+    assert!(store.judge(&judged, true).unwrap());
+    late(&judged);
+    // A person chose it: as it was in use, or after a look at the one before.
+    assert_eq!(learn(2, 1), 2);
+    let judged = waiting();
+    store.rollback(&ada, Some(2)).unwrap();
+    late(&judged);
+    assert_eq!(learn(3, 2), 3);
+    let judged = waiting();
+    for to in [2, 3] {
+        store.rollback(&ada, Some(to)).unwrap();
+    }
+    late(&judged);
+    assert_eq!(store.user(&ada).unwrap().generation, 3);
+    assert_eq!(store.unjudged(&ada).unwrap(), None);
+    store.check(&mut |_| ControlFlow::Continue(())).unwrap();
+}
+
 pub fn periods_are_stored_with_what_was_learned_from_the_first(subject: &dyn Subject) {
     let store = subject.create(&settings());
     let ada = user("ada");

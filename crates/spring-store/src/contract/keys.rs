@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Subject, samples::*};
 use crate::{
-    Copied, Error, KeyAccess, MemoryStore, NewKey, Store,
+    Copied, CopyError, Error, KeyAccess, MemoryStore, NewKey, Store,
     backend::{ConsentRow, Durability, KeyRow, Outcome, RowsMut},
 };
 
@@ -139,28 +139,32 @@ pub fn the_keys_of_a_user_who_is_replaced_open_nothing_new(subject: &dyn Subject
     let ada = user("ada");
     here.ingest(history("ada", 2)).unwrap();
     there.ingest(history("ada", 3)).unwrap();
-    // 1 and 2 both have, 2 was revoked here; 3 and 4 are this one's own, 4 was revoked.
-    for byte in [1, 2, 3, 4] {
+    // 1, 2 and 6 both have, 2 was revoked here and 6 there; 3 and 4 are this one's own, 4 was
+    // revoked.
+    for byte in [1, 2, 3, 4, 6] {
         here.add_key(&[byte; 32], &key_of("ada"), at(1)).unwrap();
     }
-    for byte in [1, 2] {
+    for byte in [1, 2, 6] {
         there.add_key(&[byte; 32], &key_of("ada"), at(1)).unwrap();
     }
     let id = |byte| crate::ApiKey::id_of(&[byte; 32]);
     here.revoke_key(&id(2), at(2)).unwrap();
     here.revoke_key(&id(4), at(2)).unwrap();
+    there.revoke_key(&id(6), at(3)).unwrap();
     let gateway = here.add_key(&[5; 32], &NewKey::new(KeyAccess::Gateway), at(1)).unwrap();
     let differs = here.copy_user(&there, &ada, false).unwrap_err();
     assert!(matches!(differs, Error::Copy { .. }), "{differs}");
     let replaced = here.copy_user(&there, &ada, true).unwrap();
-    assert_eq!(replaced, Copied::Replaced { keys_revoked: 1 });
+    assert_eq!(replaced, Copied::Replaced { keys_revoked: 2 });
+    assert_eq!(here.key(&[6; 32]).unwrap(), None, "before the keys are copied");
     assert_eq!(here.copy_keys(&there).unwrap(), 0);
     assert_eq!(here.digest(&ada).unwrap(), there.digest(&ada).unwrap());
     let opens = |byte| here.key(&[byte; 32]).unwrap().is_some();
-    assert_eq!([1, 2, 3, 4, 5].map(opens), [true, false, false, false, true]);
+    assert_eq!([1, 2, 3, 4, 5, 6].map(opens), [true, false, false, false, true, false]);
     let keys = here.keys().unwrap();
     let revoked = |byte| keys.iter().find(|key| key.id == id(byte)).unwrap().record.revoked;
     assert_eq!([2, 4].map(revoked), [Some(at(2)), Some(at(2))], "as they were");
+    assert_eq!(revoked(6), Some(at(3)), "as it was there");
     assert!(keys.contains(&gateway), "one that is no user's stays");
     check(&here).unwrap();
     // They go with the user as before.
@@ -174,6 +178,25 @@ pub fn the_keys_of_a_user_who_is_replaced_open_nothing_new(subject: &dyn Subject
     assert_eq!(new.key(&[7; 32]).unwrap(), Some(key));
     assert_eq!(new.digest(&ada).unwrap(), there.digest(&ada).unwrap());
     check(&new).unwrap();
+}
+
+pub fn a_user_who_only_got_answers_is_not_mixed_with_another(subject: &dyn Subject) {
+    let (here, there) = (subject.create(&settings()), subject.create(&settings()));
+    let ada = user("ada");
+    there.ingest(history("ada", 3)).unwrap();
+    there.add_key(&[1; 32], &key_of("ada"), at(1)).unwrap();
+    here.add_key(&[2; 32], &key_of("ada"), at(1)).unwrap();
+    keep(&here, "ada", &answer("said to somebody else")).unwrap();
+    let before = dump(&here);
+    let differs = here.copy_user(&there, &ada, false).unwrap_err();
+    assert!(matches!(differs, Error::Copy { source: CopyError::Differs { .. }, .. }), "{differs}");
+    assert_eq!(dump(&here), before);
+    let replaced = here.copy_user(&there, &ada, true).unwrap();
+    assert_eq!(replaced, Copied::Replaced { keys_revoked: 1 });
+    assert_eq!(here.digest(&ada).unwrap(), there.digest(&ada).unwrap());
+    assert_eq!(here.answers(&ada, 9).unwrap(), []);
+    assert_eq!(here.key(&[2; 32]).unwrap(), None, "it was given out for the other user");
+    check(&here).unwrap();
 }
 
 /// Who made an account first keeps it when the texts come after.

@@ -71,16 +71,26 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 
     /// Says whether what [`unjudged`](Self::unjudged) gave stays in use; else the generation before
-    /// comes back. False, and nothing changes, if the user is in another state by now.
+    /// comes back. False, and nothing changes, if the user is in another state by now, or somebody
+    /// judged or chose any of it meanwhile.
     ///
     /// # Errors
     ///
     /// As [`rollback`](Self::rollback).
-    pub fn judge(&self, unjudged: &Unjudged, stays: bool) -> Result<bool> {
-        let Unjudged { version: of, before, learned } = unjudged;
+    pub fn judge(&self, judged: &Unjudged, stays: bool) -> Result<bool> {
+        let Unjudged { version: of, before, learned } = judged;
         let user = of.user();
         self.write_user(Durability::Power, user, |rows, row| {
             if version(user, row) != *of {
+                return Ok(false);
+            }
+            // The version does not tell: who judged it, or went back to it, may have left the
+            // pointer where it was.
+            let (now_before, waits) = unjudged(rows, user, row)?;
+            let numbers = |learned: &[LearnedPeriod]| -> Vec<u32> {
+                learned.iter().map(|learned| learned.generation).collect()
+            };
+            if now_before != *before || numbers(&waits) != numbers(learned) {
                 return Ok(false);
             }
             lease::check_free(&self.backend, rows, user, row)?;

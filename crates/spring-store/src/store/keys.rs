@@ -162,9 +162,9 @@ pub(super) fn keep_asking(rows: &mut dyn RowsMut) -> Outcome<()> {
     rows.put_key(&KeyRow { id, hash: hash.to_vec(), user: None, record, sum: 0 })
 }
 
-/// Whether a key was not revoked.
-pub(super) fn opens(row: &KeyRow) -> Outcome<bool> {
-    Ok(parsed(row)?.record.revoked.is_none())
+/// When a key was revoked; `None` for one that still opens.
+pub(super) fn revoked(row: &KeyRow) -> Outcome<Option<Timestamp>> {
+    Ok(parsed(row)?.record.revoked)
 }
 
 pub(super) fn revoke(rows: &mut dyn RowsMut, row: KeyRow, at: Timestamp) -> Outcome<ApiKey> {

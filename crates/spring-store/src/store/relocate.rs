@@ -1,12 +1,14 @@
 //! A user from one state to another, by their rows.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
 use spring_memory::UserId;
 
 use super::{Store, count_removal, keys, known, transfer::copy};
 use crate::{
     CopyError, Error, Forgotten, Result,
-    backend::{Backend, Fault, KeyRow, Outcome, RowsMut, UserRow},
+    backend::{Backend, Fault, KeyRow, Outcome, Rows, RowsMut, UserRow},
 };
 
 /// What became of a user who was to be copied.
@@ -18,7 +20,8 @@ pub enum Copied {
     Equal,
     /// Another version of the user was there, and was replaced.
     Replaced {
-        /// Keys of that user that the other state does not have, and that open nothing any more.
+        /// Keys of that user that the other state does not have or has revoked, and that open
+        /// nothing any more.
         keys_revoked: u64,
     },
 }
@@ -30,7 +33,7 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// The user is there whole afterwards, or as before. A user of whom there is nothing here but
     /// keys keeps them. Those of one who is replaced were given out for what was here: they are
-    /// revoked unless the other state has them, too. No key that was revoked here opens anything
+    /// revoked unless they open the other state, too. No key that was revoked here opens anything
     /// again. For the other state's keys, see [`copy_keys`](Self::copy_keys).
     ///
     /// # Errors
@@ -49,24 +52,25 @@ impl<B: Backend + ?Sized> Store<B> {
             return Err(refused(CopyError::OtherSettings { from: from_label() }));
         }
         let wanted = from.digest(user)?;
-        let outcome = match self.digest(user) {
+        match self.digest(user) {
             Ok(digest) if digest == wanted => return Ok(Copied::Equal),
-            Ok(_) if self.is_blank(user)? => Copied::Added,
-            Ok(_) if !replace => {
-                let (user, from) = (user.clone(), from_label());
-                return Err(refused(CopyError::Differs { user, from }));
-            }
-            Ok(_) => Copied::Replaced { keys_revoked: 0 },
-            Err(Error::UnknownUser { .. }) => Copied::Added,
+            Ok(_) | Err(Error::UnknownUser { .. }) => {}
             Err(error) => return Err(error),
-        };
+        }
         let theirs = from.read(|rows| rows.keys())?;
         let outcome = self.write(|rows| {
-            let mut result = Ok(());
-            let old = match outcome {
-                Copied::Replaced { .. } => remove(rows, user)?,
-                _ => Vec::new(),
+            // Somebody may have written to the user since: what is there now decides.
+            let old = match rows.user(user)? {
+                Some(row) if !is_blank(rows, &row)? => {
+                    if !replace {
+                        let (user, from) = (user.clone(), from_label());
+                        return Err(refused(CopyError::Differs { user, from }).into());
+                    }
+                    Some(remove(rows, user)?)
+                }
+                _ => None,
             };
+            let mut result = Ok(());
             let read = from.read(|source| {
                 // What is in the way here is not the other state's failure.
                 result = copy(source, user, rows);
@@ -74,20 +78,23 @@ impl<B: Backend + ?Sized> Store<B> {
             });
             read.map_err(Fault::Other)?;
             result?;
+            let Some(old) = old else { return Ok(Copied::Added) };
             let (mut keys_revoked, here) = (0, known(rows, user)?.key);
             for row in old {
-                let is_theirs = theirs.iter().any(|theirs| theirs.hash == row.hash);
+                // One that was revoked there must not open what came from there, not even until
+                // the keys are copied.
+                let revoked = match theirs.iter().find(|theirs| theirs.hash == row.hash) {
+                    Some(theirs) => keys::revoked(theirs)?,
+                    None => Some(Timestamp::now()),
+                };
                 let row = KeyRow { user: Some(here), ..row };
-                keys_revoked += u64::from(!is_theirs && keys::opens(&row)?);
+                keys_revoked += u64::from(revoked.is_some() && keys::revoked(&row)?.is_none());
                 rows.put_key(&row)?;
-                if !is_theirs {
-                    keys::revoke(rows, row, Timestamp::now())?;
+                if let Some(at) = revoked {
+                    keys::revoke(rows, row, at)?;
                 }
             }
-            Ok(match outcome {
-                Copied::Replaced { .. } => Copied::Replaced { keys_revoked },
-                outcome => outcome,
-            })
+            Ok(Copied::Replaced { keys_revoked })
         })?;
         if matches!(outcome, Copied::Replaced { .. }) {
             self.finished(Forgotten::default());
@@ -100,13 +107,17 @@ impl<B: Backend + ?Sized> Store<B> {
             }
         }
     }
+}
 
-    /// Whether nothing is kept of a user but the name, and keys.
-    fn is_blank(&self, user: &UserId) -> Result<bool> {
-        self.read_user(user, |rows, row| {
-            Ok(row.next_seq == 1 && row.generation == 0 && rows.consent(row.key)?.is_none())
-        })
-    }
+/// Whether nothing is kept of a user but the name, and keys. Answers can be kept of one who never
+/// had a text.
+fn is_blank(rows: &dyn Rows, row: &UserRow) -> Outcome<bool> {
+    let mut is_blank = row.next_seq == 1 && row.generation == 0 && rows.consent(row.key)?.is_none();
+    rows.answers(row.key, true, &mut |_, _| {
+        is_blank = false;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(is_blank)
 }
 
 /// Removes a user, and gives the keys that went along.
