@@ -112,11 +112,7 @@ impl Engine {
             Refusal::Full { whose, waiting, retry_after: counted.wait_behind(waiting) }
         })?;
         let user = request.user.clone();
-        let owner = match (&user, &request.person) {
-            (Some(user), _) => Owner::User(user.clone()),
-            (None, Some(person)) => Owner::Person(person.clone()),
-            (None, None) => Owner::Key(request.key.clone()),
-        };
+        let owner = self.owner(&request);
         let reader = Reader { owner, version: None, adapter: None };
         let mut waiting =
             Waiting { sink, texts: vec![], receipt: None, user, reader, queued, place };
@@ -142,6 +138,23 @@ impl Engine {
         self.shared.counters.lock().stats.requests += 1;
         self.shared.wake.notify_one();
         Ok(receipt)
+    }
+
+    /// Whose beginnings a request may find.
+    fn owner(&self, request: &Request) -> Owner {
+        let key = request.key.clone();
+        match (&request.user, &request.person) {
+            (Some(user), _) => Owner::User(user.clone()),
+            (None, Some(name)) => {
+                // The state is asked only where something is kept at all. One that cannot be read
+                // makes nobody one with another.
+                let known = UserId::new(name.clone())
+                    .ok()
+                    .filter(|user| self.config.prefixes > 0 && self.store.version(user).is_ok());
+                known.map_or_else(|| Owner::Stranger { key, name: name.clone() }, Owner::Known)
+            }
+            (None, None) => Owner::Key(key),
+        }
     }
 
     /// Finds the person's model and lays out the texts of a request.

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 use spring_core::{
-    Error, Event, LanguageModel, PeriodPlan, Store, adapt, spring_memory::UserId,
+    Error, Event, LanguageModel, PeriodPlan, Store, UserVersion, adapt, spring_memory::UserId,
     spring_store::Error as StoreError,
 };
 
@@ -61,7 +61,8 @@ pub enum AdaptationState {
     Learned {
         /// The new generations, none if there was nothing new.
         generations: Vec<u32>,
-        /// Whether they stayed in use.
+        /// Whether they stayed in use, or are in use until that can be said, as while another
+        /// process has the user.
         kept: bool,
     },
     /// It failed; what was committed before stays.
@@ -114,6 +115,9 @@ struct BoardState {
     stop: Option<u64>,
     /// Those that were put off, by their numbers.
     retries: HashMap<u64, Retry>,
+    /// What those that are not over have committed, by their numbers: one that is tried again may
+    /// have come halfway before.
+    committed: HashMap<u64, Vec<u32>>,
     is_ending: bool,
 }
 
@@ -206,8 +210,9 @@ impl Board {
             state
                 .all
                 .retain(|a| a.user != *user || matches!(a.state, AdaptationState::Running { .. }));
-            let BoardState { all, retries, .. } = &mut *state;
+            let BoardState { all, retries, committed, .. } = &mut *state;
             retries.retain(|id, _| all.iter().any(|a| a.id == *id));
+            committed.retain(|id, _| all.iter().any(|a| a.id == *id));
             let Some(running) = state.all.iter().find(|a| a.user == *user).map(|a| a.id) else {
                 return;
             };
@@ -247,9 +252,19 @@ impl Board {
             change(own);
             if own.state.is_over() {
                 state.retries.remove(&id);
+                state.committed.remove(&id);
             }
         }
         self.changed.notify_all();
+    }
+
+    fn note(&self, id: u64, generation: u32) {
+        self.lock().committed.entry(id).or_default().push(generation);
+    }
+
+    /// The generations that an adaptation has committed so far.
+    fn committed(&self, id: u64) -> Vec<u32> {
+        self.lock().committed.get(&id).cloned().unwrap_or_default()
     }
 
     fn is_to_stop(&self, id: u64) -> bool {
@@ -287,8 +302,11 @@ impl Board {
 /// While answers are written, the training rests for this many times as long as it has worked.
 const REST: u32 = 4;
 
-/// When it is tried again what another one's work on a user is in the way of.
+/// When it is tried again what another one's work on a user, or the database, is in the way of;
+/// then after twice as long, and so on.
 const AGAIN: Duration = Duration::from_secs(5);
+/// After how long at most.
+const SELDOM: Duration = Duration::from_secs(5 * 60);
 
 /// Users that are looked at in one go.
 const PAGE: usize = 256;
@@ -395,11 +413,20 @@ impl Learner {
         let mut follow = |event: Event<'_>| self.on(id, event, &mut worked);
         let plan = PeriodPlan::default().with_to_be_judged(self.judge.is_some());
         let learned = adapt(&*self.model, &self.store, user, plan, &mut follow);
-        let learned = learned.inspect_err(|_| left.add(user))?;
-        let generations = learned.iter().map(|learned| learned.generation).collect();
         // Until it is said, it waits for it.
         left.add(user);
-        let kept = self.judge(user)?;
+        learned?;
+        let generations = self.board.committed(id);
+        let mut said = left.said(user);
+        let kept = match self.judge(user, &mut said) {
+            // It is committed and in use; what is in the way of saying more passes.
+            Err(error) if passes(&error) => {
+                tracing::info!("user {user}: what was learned is judged later: {error}");
+                left.put_back(user, said);
+                return Ok(AdaptationState::Learned { generations, kept: true });
+            }
+            kept => kept?,
+        };
         left.remove(user);
         Ok(match kept {
             Ok(kept) => AdaptationState::Learned { generations, kept },
@@ -408,17 +435,32 @@ impl Learner {
     }
 
     /// Says of what a user has learned and nobody has judged whether it stays, and gives that; true
-    /// where there is nothing to be said. Or why the judge cannot say it.
-    fn judge(&self, user: &UserId) -> spring_core::Result<Result<bool, String>> {
+    /// where there is nothing to be said. Or why the judge cannot say it. What the judge has `said`
+    /// outlasts a write that fails: judging takes long, and is not done twice for that.
+    fn judge(
+        &self,
+        user: &UserId,
+        said: &mut Option<Said>,
+    ) -> spring_core::Result<Result<bool, String>> {
         let Some(judge) = &self.judge else { return Ok(Ok(true)) };
         loop {
             let Some(unjudged) = self.store.unjudged(user)? else { return Ok(Ok(true)) };
-            match judge.keeps(user, unjudged.before, &unjudged.learned) {
-                // Somebody may have forgotten a text of it meanwhile.
-                Ok(stays) if self.store.judge(&unjudged, stays)? => return Ok(Ok(stays)),
-                Ok(_) if self.board.is_ending() => return Ok(Ok(true)),
-                Ok(_) => {}
-                Err(reason) => return Ok(Err(reason)),
+            let stays = match said {
+                Some(said) if said.of == unjudged.version => said.stays,
+                _ => match judge.keeps(user, unjudged.before, &unjudged.learned) {
+                    Ok(stays) => {
+                        *said = Some(Said { of: unjudged.version.clone(), stays });
+                        stays
+                    }
+                    Err(reason) => return Ok(Err(reason)),
+                },
+            };
+            // Somebody may have forgotten a text of it meanwhile.
+            if self.store.judge(&unjudged, stays)? {
+                return Ok(Ok(stays));
+            }
+            if self.board.is_ending() {
+                return Ok(Ok(true));
             }
         }
     }
@@ -437,6 +479,7 @@ impl Learner {
                     own.state = AdaptationState::Running { learned, period, done, steps };
                 }
             }),
+            Event::Committed { generation, .. } => self.board.note(id, generation),
             _ => {}
         }
         self.shared.activity.wait_until_idle(worked.elapsed() * REST);
@@ -457,32 +500,94 @@ fn step_back() {
     }
 }
 
+/// What the judge said of a state of a user.
+struct Said {
+    of: UserVersion,
+    stays: bool,
+}
+
+/// Whether what stopped a judgement passes: somebody else is at work on the user, or the database
+/// is away for a while.
+fn passes(error: &Error) -> bool {
+    error.is_passing() || matches!(error, Error::Store(StoreError::Leased { .. }))
+}
+
+/// When something is tried, and how long it waits if that fails.
+struct Turn {
+    at: Instant,
+    wait: Duration,
+}
+
+impl Turn {
+    fn now() -> Self {
+        Self { at: Instant::now(), wait: AGAIN }
+    }
+
+    /// Waits, and longer each time.
+    fn later(&mut self) {
+        self.at = Instant::now() + self.wait;
+        self.wait = SELDOM.min(2 * self.wait);
+    }
+}
+
+/// A user who waits for the judge.
+struct Waiting {
+    turn: Turn,
+    /// What only has to be written.
+    said: Option<Said>,
+}
+
+/// A search through all users.
+struct Search {
+    /// The last of them who was looked at.
+    last: Option<UserId>,
+    /// A damaged user ahead, to whom it goes one user at a time: a page with that one cannot be
+    /// read.
+    damaged: Option<UserId>,
+    turn: Turn,
+}
+
 /// Users with generations that are to be judged and may not have been: those of before the start,
 /// whose judge ended too soon, and those whose adaptation did not come to its end.
 struct Left {
-    /// Whether it is still to be looked through all users, and the last of them who was.
-    all: Option<Option<UserId>>,
-    /// Each with the time before which it is not tried.
-    users: HashMap<UserId, Instant>,
+    /// Whether it is still to be looked through all users.
+    all: Option<Search>,
+    users: HashMap<UserId, Waiting>,
     has_judge: bool,
 }
 
 impl Left {
     fn new(has_judge: bool) -> Self {
-        Self { all: has_judge.then_some(None), users: HashMap::new(), has_judge }
+        let search = || Search { last: None, damaged: None, turn: Turn::now() };
+        Self { all: has_judge.then(search), users: HashMap::new(), has_judge }
     }
 
     /// How long there is nothing to do; `None` where nothing is left.
     fn wait(&self) -> Option<Duration> {
-        match (&self.all, self.users.values().min()) {
-            (Some(_), _) => Some(Duration::ZERO),
-            (None, next) => next.map(|next| next.saturating_duration_since(Instant::now())),
+        let turns = self.users.values().map(|waiting| waiting.turn.at);
+        let next = turns.chain(self.all.as_ref().map(|search| search.turn.at)).min();
+        next.map(|next| next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Lets a user wait for the judge; who waits already keeps the place.
+    fn add(&mut self, user: &UserId) {
+        if self.has_judge {
+            let new = || Waiting { turn: Turn::now(), said: None };
+            self.users.entry(user.clone()).or_insert_with(new);
         }
     }
 
-    fn add(&mut self, user: &UserId) {
-        if self.has_judge {
-            self.users.insert(user.clone(), Instant::now());
+    /// What was said of a user and is to be written.
+    fn said(&mut self, user: &UserId) -> Option<Said> {
+        self.users.get_mut(user).and_then(|waiting| waiting.said.take())
+    }
+
+    /// Lets a user wait longer, with what was said of the user.
+    fn put_back(&mut self, user: &UserId, said: Option<Said>) {
+        self.add(user);
+        if let Some(waiting) = self.users.get_mut(user) {
+            waiting.turn.later();
+            waiting.said = said;
         }
     }
 
@@ -493,30 +598,77 @@ impl Left {
     /// Judges one of the users who are known, or looks for more.
     fn judge_some(&mut self, learner: &Learner) {
         let now = Instant::now();
-        let next = self.users.iter().find(|(_, at)| **at <= now).map(|(user, _)| user.clone());
-        if let Some(user) = next {
-            self.users.remove(&user);
-            return self.judge_one(learner, user);
+        let next = self.users.iter().find(|(_, waiting)| waiting.turn.at <= now);
+        if let Some(user) = next.map(|(user, _)| user.clone()) {
+            return self.judge_one(learner, &user);
         }
-        let Some(last) = self.all.take() else { return };
-        match learner.store.users(last.as_ref(), PAGE) {
-            Ok(page) => {
-                self.all = (page.len() == PAGE).then(|| page.last().map(|u| u.user.clone()));
-                for summary in page.into_iter().filter(|summary| summary.generation > 0) {
-                    if let Ok(Some(_)) = learner.store.unjudged(&summary.user) {
-                        self.users.insert(summary.user, now);
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(
-                "whose newest generation nobody has judged cannot be read, so it stays until the \
-                 next start: {error}"
-            ),
+        if let Some(search) = self.all.take_if(|search| search.turn.at <= now) {
+            self.all = self.look(learner, search);
         }
     }
 
-    fn judge_one(&mut self, learner: &Learner, user: UserId) {
-        let judged = catch_unwind(AssertUnwindSafe(|| learner.judge(&user)));
+    /// Looks at the next users, and gives how it goes on.
+    fn look(&mut self, learner: &Learner, mut search: Search) -> Option<Search> {
+        let limit = if search.damaged.is_some() { 1 } else { PAGE };
+        let page = match learner.store.users(search.last.as_ref(), limit) {
+            Ok(page) => page,
+            Err(error) if error.is_passing() => {
+                tracing::warn!("whose newest generation nobody has judged is read later: {error}");
+                search.turn.later();
+                return Some(search);
+            }
+            Err(StoreError::Damaged { user: Some(user), .. }) if limit > 1 => {
+                search.damaged = Some(user);
+                return Some(search);
+            }
+            // One behind those who were looked at; else it would not come to an end.
+            Err(StoreError::Damaged { user: Some(user), .. })
+                if search.last.as_ref().is_none_or(|last| *last < user) =>
+            {
+                tracing::warn!("user {user} is damaged: what was learned last is not judged");
+                search.last = Some(user);
+                search.damaged = None;
+                return Some(search);
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "whose newest generation nobody has judged cannot be read, so it stays until \
+                     the next start: {error}"
+                );
+                return None;
+            }
+        };
+        let is_last = page.len() < limit;
+        search.turn = Turn::now();
+        for summary in page {
+            let user = summary.user;
+            if summary.generation > 0 {
+                match learner.store.unjudged(&user) {
+                    Ok(Some(_)) => self.add(&user),
+                    Ok(None) | Err(StoreError::UnknownUser { .. }) => {}
+                    Err(error) if error.is_passing() => self.put_back(&user, None),
+                    Err(error) => {
+                        tracing::warn!("user {user}: what was learned last is not judged: {error}");
+                    }
+                }
+            }
+            // Somebody may have mended or removed the damaged one.
+            search.damaged.take_if(|damaged| *damaged <= user);
+            search.last = Some(user);
+        }
+        (!is_last).then_some(search)
+    }
+
+    fn judge_one(&mut self, learner: &Learner, user: &UserId) {
+        let mut said = self.said(user);
+        let judged = catch_unwind(AssertUnwindSafe(|| learner.judge(user, &mut said)));
+        if let Ok(Err(error)) = &judged
+            && passes(error)
+        {
+            tracing::debug!("user {user}: what was learned last is judged later: {error}");
+            return self.put_back(user, said);
+        }
+        self.users.remove(user);
         match judged {
             Ok(Ok(Ok(true))) => return,
             Ok(Ok(Ok(false))) => tracing::info!(
@@ -525,11 +677,6 @@ impl Left {
             ),
             // Who was removed meanwhile has nothing to judge.
             Ok(Err(Error::Store(StoreError::UnknownUser { .. }))) => return,
-            // Somebody else is at work on the user, and may go on from there.
-            Ok(Err(Error::Store(StoreError::Leased { .. }))) => {
-                self.users.insert(user, Instant::now() + AGAIN);
-                return;
-            }
             Ok(Err(error)) => {
                 tracing::warn!("user {user}: what was learned last is not judged: {error}");
             }
@@ -538,7 +685,7 @@ impl Left {
             }
             Err(_) => tracing::warn!("user {user}: the judge ended with a bug"),
         }
-        learner.renew(&user);
+        learner.renew(user);
     }
 }
 

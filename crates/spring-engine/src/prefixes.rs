@@ -23,8 +23,11 @@ use crate::{cache::Cache, stats::PrefixStats};
 pub(crate) enum Owner {
     /// Who is asked as this user.
     User(UserId),
-    /// Who asks the base and is known by this name, whatever the key.
-    Person(String),
+    /// Who asks the base and is this user of the state, whatever the key.
+    Known(UserId),
+    /// Who asks the base with this key by this name, and is no user of the state: another key's
+    /// people of the same name are others, as where each gateway numbers its own.
+    Stranger { key: String, name: String },
     /// Who asks the base with this key, and nobody is named.
     Key(String),
 }
@@ -122,7 +125,8 @@ impl Prefixes {
                 .collect();
             let found = match kept.is_empty() {
                 true => 0,
-                false => session.begin_behind(*row, &kept)?,
+                // A session may be another's, and is not trusted to take no more than it was given.
+                false => session.begin_behind(*row, &kept)?.min(kept.len()),
             };
             self.queried += context.len() as u64;
             self.hit += (found * part_length) as u64;
@@ -180,6 +184,19 @@ impl Prefixes {
             if owned.names.is_empty() {
                 self.owned.remove(owner);
             }
+        }
+    }
+
+    /// Drops all that is kept of a user, under whatever key.
+    pub(crate) fn forget_user(&mut self, user: &UserId) {
+        self.forget(&Owner::User(user.clone()));
+        self.forget(&Owner::Known(user.clone()));
+        // From before they were a user.
+        let is_theirs =
+            |owner: &&Owner| matches!(owner, Owner::Stranger { name, .. } if name == user.as_str());
+        let strangers: Vec<Owner> = self.owned.keys().filter(is_theirs).cloned().collect();
+        for owner in strangers {
+            self.forget(&owner);
         }
     }
 

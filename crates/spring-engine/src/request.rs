@@ -14,7 +14,8 @@ pub struct Request {
     /// Who asks: keys take turns, and each has a bound on what it may have waiting.
     pub key: String,
     /// Who asks, where the key speaks for many and somebody is named; it need not be a user. What
-    /// one person has asked of the base is not seen by how soon another is answered. Where nobody
+    /// one person has asked of the base is not seen by how soon another is answered. A user of the
+    /// state is the same person whatever the key; others are so under one key alone. Where nobody
     /// is named, it is whoever has the key.
     pub person: Option<String>,
     /// Whose model answers; `None` for the base alone.

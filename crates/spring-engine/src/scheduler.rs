@@ -166,8 +166,7 @@ impl Scheduler {
                 running.fail(failure(), &mut *self.session);
                 ended += 1;
             }
-            self.prefixes.forget(&Owner::User(user.clone()));
-            self.prefixes.forget(&Owner::Person(user.to_string()));
+            self.prefixes.forget_user(&user);
             // Whoever asked may have gone.
             let _ = told.send(ended);
         }

@@ -58,9 +58,12 @@ impl Workers {
         let (sender, receiver) = oneshot::channel();
         let open = rate::current();
         let call = move || {
-            let (_permit, _open) = (permit, open);
+            let held = (permit, open);
+            let done = call();
+            // First: whoever has the answer may ask the next thing at once.
+            drop(held);
             // The caller may be gone.
-            let _ = sender.send(call());
+            let _ = sender.send(done);
         };
         thread::Builder::new()
             .name("spring-serve call".into())

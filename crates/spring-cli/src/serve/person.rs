@@ -170,10 +170,11 @@ pub fn adaptation(of: spring_engine::Adaptation) -> Adaptation {
     let (state, periods, generation, error) = match of.state {
         AdaptationState::Waiting => (JobState::Waiting, 0, None, of.held_up),
         AdaptationState::Running { learned, .. } => (JobState::Running, learned, None, None),
-        AdaptationState::Learned { generations, kept: true } => {
+        // Where there was nothing new, what was not kept is of an earlier one.
+        AdaptationState::Learned { generations, kept } if kept || generations.is_empty() => {
             (JobState::Done, short(generations.len()), generations.last().copied(), None)
         }
-        AdaptationState::Learned { kept: false, .. } => {
+        AdaptationState::Learned { .. } => {
             let reason = "it predicts the held-out texts worse than before, so the earlier \
                           generation stays in use";
             (JobState::Failed, 0, None, Some(reason.to_owned()))

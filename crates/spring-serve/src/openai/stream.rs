@@ -37,11 +37,17 @@ pub(crate) struct Streamed {
 /// The answer to a request whose answer is a stream.
 pub(crate) fn response(streamed: Streamed, following: Following) -> Response {
     let (sender, receiver) = mpsc::channel(AHEAD);
-    // Its end drops `following`, which cancels what is not done.
-    rate::spawn(async move {
+    let open = rate::current();
+    tokio::spawn(async move {
         let writer = Writer { sender, limits: streamed.limits.clone() };
-        // It ends early only where nobody is left to tell.
-        let _ = streamed.write(&writer, following).await;
+        // Its end drops `following`, which cancels what is not done. It ends early only where
+        // nobody is left to tell.
+        if let Ok(last) = streamed.write(&writer, following).await {
+            // First: whoever has read the last event may ask the next thing at once. Until then the
+            // request is open by its body.
+            drop(open);
+            let _ = writer.put(last).await;
+        }
     });
     let mut response =
         typed("text/event-stream; charset=utf-8", Body::from_stream(ReceiverStream::new(receiver)));
@@ -75,12 +81,17 @@ impl Writer {
     }
 
     async fn data(&self, json: &str) -> Result<(), Gone> {
-        self.put(format!("data: {json}\n\n")).await
+        self.put(event(json)).await
     }
 }
 
+fn event(json: &str) -> String {
+    format!("data: {json}\n\n")
+}
+
 impl Streamed {
-    async fn write(self, writer: &Writer, mut following: Following) -> Result<(), Gone> {
+    /// Writes all but the last event, and gives that.
+    async fn write(self, writer: &Writer, mut following: Following) -> Result<String, Gone> {
         let kind = self.envelope.kind;
         let choices = following.choices();
         // Characters of each choice so far.
@@ -130,7 +141,7 @@ impl Streamed {
                 }
                 Ok(Happened::Failed(error)) => {
                     error.log(&self.request_id);
-                    return writer.data(&error.json()).await;
+                    return Ok(event(&error.json()));
                 }
             }
         }
@@ -164,11 +175,11 @@ impl Streamed {
         Ok(())
     }
 
-    async fn close(&self, writer: &Writer, usage: Usage) -> Result<(), Gone> {
+    async fn close(&self, writer: &Writer, usage: Usage) -> Result<String, Gone> {
         if self.usage {
             writer.data(&self.envelope.piece(&[], Some(Some(usage)), None)).await?;
         }
-        writer.put("data: [DONE]\n\n".into()).await
+        Ok(event("[DONE]"))
     }
 
     fn piece(&self, choices: &[Choice<'_>], detail: Option<&Value>) -> String {

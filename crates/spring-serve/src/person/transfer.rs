@@ -16,7 +16,10 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::timeout,
+};
 use tokio_stream::Stream;
 
 use super::{OfUser, json};
@@ -33,13 +36,22 @@ pub(crate) async fn export(State(app): State<Shared>, of: OfUser) -> ApiResult<R
     let (sender, receiver) = mpsc::channel(4);
     let (kind, extension, mut bytes) = (export.media_type, export.extension, export.bytes);
     let (sending, patience) = (Arc::clone(&app), app.config.limits.write_time);
-    rate::spawn(async move {
-        let send = move |_: &dyn crate::Service| {
-            pour(&mut bytes, &sender, patience);
-            Ok(())
-        };
-        if let Err(error) = sending.call(Lane::Long, send).await {
-            tracing::error!("an export broke off: {}", error.log.unwrap_or(error.message));
+    let open = rate::current();
+    tokio::spawn(async move {
+        let to = sender.clone();
+        let send = move |_: &dyn crate::Service| Ok(pour(&mut bytes, &to, patience));
+        match sending.call(Lane::Long, send).await {
+            Ok(true) => {
+                // First: whoever has it all may ask the next thing at once. Until then the request
+                // is open by its body.
+                drop(open);
+                // One who does not read to the end is not waited for.
+                let _ = timeout(patience, sender.send(Ok(Bytes::new()))).await;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!("an export broke off: {}", error.log.unwrap_or(error.message));
+            }
         }
     });
     let mut response = typed(kind, Body::from_stream(Pieces { receiver, ended: false }));
@@ -75,15 +87,17 @@ impl Stream for Pieces {
     }
 }
 
-/// Sends all that is read; an error breaks the transfer off, which the client sees.
-fn pour(bytes: &mut dyn Read, sender: &mpsc::Sender<io::Result<Bytes>>, patience: Duration) {
+/// Sends all that is read but for the empty piece at the end, and says whether that is due; an
+/// error breaks the transfer off, which the client sees.
+fn pour(
+    bytes: &mut dyn Read,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+    patience: Duration,
+) -> bool {
     let mut buffer = vec![0; PIECE];
     loop {
         let piece = match bytes.read(&mut buffer) {
-            Ok(0) => {
-                put(sender, Ok(Bytes::new()), patience);
-                return;
-            }
+            Ok(0) => return true,
             Ok(length) => Ok(Bytes::copy_from_slice(&buffer[..length])),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
@@ -93,7 +107,7 @@ fn pour(bytes: &mut dyn Read, sender: &mpsc::Sender<io::Result<Bytes>>, patience
         };
         let failed = piece.is_err();
         if !put(sender, piece, patience) || failed {
-            return;
+            return false;
         }
     }
 }

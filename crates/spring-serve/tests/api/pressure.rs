@@ -148,19 +148,31 @@ fn a_request_is_open_until_its_answer_has_ended() {
     assert!(again, "it still counts as open");
 }
 
+#[test]
+fn who_asks_one_thing_after_the_other_has_one_request_open() {
+    let limits = Limits::default().with_requests_at_once(1);
+    let server = Running::with_keys(ServeConfig::default().with_limits(limits));
+    let admin = server.client.with_key("admin");
+    assert!(admin.put("/v1/users/ada", &json!({})).status < 300);
+    for _ in 0..100 {
+        assert_eq!(admin.get("/v1/users/ada/generations").status, 200);
+        let whole = admin.stream(CHAT, &ask("hi", true)).whole();
+        assert_eq!(whole.status, 200, "{}", whole.text());
+        assert_eq!(admin.post(CHAT, &ask("hi", false)).status, 200);
+    }
+}
+
 /// An act runs to its end though its client goes, and so does a call that reads.
 #[test]
 fn a_request_is_open_while_it_is_worked_on_though_its_client_has_gone() {
-    let limits = Limits { requests_at_once: 1, ..Limits::default() };
-    let server = Running::with_keys(ServeConfig { limits, ..ServeConfig::default() });
+    let limits = Limits::default().with_requests_at_once(1);
+    let server = Running::with_keys(ServeConfig::default().with_limits(limits));
     let ada = server.client.with_key("ada");
     let made = server.client.with_key("admin").put("/v1/users/ada", &json!({}));
     assert!(made.status < 300, "{}", made.text());
     for (begin, body) in
         [("POST /v1/users/ada/rollback", r#"{"to":0}"#), ("GET /v1/users/ada/generations", "")]
     {
-        // Time for the end of what was asked before.
-        thread::sleep(Duration::from_millis(100));
         server.service.door.shut(true);
         let mut socket = server.client.connect();
         let head = format!(
