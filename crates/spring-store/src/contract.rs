@@ -108,6 +108,7 @@ macro_rules! contract_tests {
             the_last_ones_and_the_one_in_use_are_kept
             what_nobody_has_judged_waits_for_it
             what_was_judged_meanwhile_stays_judged
+            a_judgement_moves_with_a_user_who_is_there_already
             periods_are_stored_with_what_was_learned_from_the_first
             settings_come_back
             settings_are_kept_with_the_first_period_learned_with_them

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Subject, samples::*};
 use crate::{
-    Config, Error, Forgetting, Generation, PeriodCommit, Relearned, Settings, Store,
+    Config, Copied, Error, Forgetting, Generation, PeriodCommit, Relearned, Settings, Store,
     backend::Users, record::PeriodRecord,
 };
 
@@ -322,6 +322,30 @@ pub fn what_was_judged_meanwhile_stays_judged(subject: &dyn Subject) {
     assert_eq!(store.user(&ada).unwrap().generation, 3);
     assert_eq!(store.unjudged(&ada).unwrap(), None);
     store.check(&mut |_| ControlFlow::Continue(())).unwrap();
+}
+
+pub fn a_judgement_moves_with_a_user_who_is_there_already(subject: &dyn Subject) {
+    let (here, there) = (subject.create(&settings()), subject.create(&settings()));
+    with_periods(&there, &["ada"], 2);
+    let ada = user("ada");
+    for period in [1, 2] {
+        let mut commit = commit(period, period - 1);
+        commit.record.unjudged = true;
+        put(&there, "ada", &commit).unwrap();
+    }
+    assert_eq!(here.copy_user(&there, &ada, false).unwrap(), Copied::Added);
+    let waiting = here.unjudged(&ada).unwrap().unwrap();
+    assert_eq!((waiting.before, waiting.learned.len()), (0, 2));
+    // Nobody has said anything yet.
+    assert_eq!(here.copy_user(&there, &ada, false).unwrap(), Copied::Equal);
+    assert_eq!(here.unjudged(&ada).unwrap(), Some(waiting));
+    let judged = there.unjudged(&ada).unwrap().unwrap();
+    assert!(there.judge(&judged, true).unwrap());
+    assert_eq!(here.copy_user(&there, &ada, false).unwrap(), Copied::Equal);
+    assert_eq!(here.unjudged(&ada).unwrap(), None);
+    assert_eq!(here.user(&ada).unwrap().generation, 2);
+    assert_eq!(here.record(&ada, 2).unwrap(), there.record(&ada, 2).unwrap());
+    here.check(&mut |_| ControlFlow::Continue(())).unwrap();
 }
 
 pub fn periods_are_stored_with_what_was_learned_from_the_first(subject: &dyn Subject) {

@@ -42,7 +42,7 @@ impl Hash {
     }
 }
 
-fn digest(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<String> {
+pub(super) fn digest(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<String> {
     let mut hash = Hash(Digest::new());
     hash.0.update("users");
     let (next_seq, pending) = (user.next_seq.into(), user.pending.into());

@@ -87,9 +87,6 @@ impl<B: Backend + ?Sized> Store<B> {
             // The version does not tell: who judged it, or went back to it, may have left the
             // pointer where it was.
             let (now_before, waits) = unjudged(rows, user, row)?;
-            let numbers = |learned: &[LearnedPeriod]| -> Vec<u32> {
-                learned.iter().map(|learned| learned.generation).collect()
-            };
             if now_before != *before || numbers(&waits) != numbers(learned) {
                 return Ok(false);
             }
@@ -101,7 +98,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 row.generation = *before;
                 rows.put_user(row)?;
             }
-            settle(rows, user, row.key, learned)?;
+            settle(rows, user, row.key, &numbers(learned))?;
             Ok(true)
         })
     }
@@ -132,7 +129,7 @@ impl<B: Backend + ?Sized> Store<B> {
             row.generation = to;
             rows.put_user(row)?;
             let (_, chosen) = unjudged(rows, user, row)?;
-            settle(rows, user, row.key, &chosen)?;
+            settle(rows, user, row.key, &numbers(&chosen))?;
             Ok(Rollback { from, to })
         })
     }
@@ -158,15 +155,30 @@ pub(super) fn unjudged(
     Ok((before, learned))
 }
 
+fn numbers(learned: &[LearnedPeriod]) -> Vec<u32> {
+    learned.iter().map(|learned| learned.generation).collect()
+}
+
+/// The generations of a user that nobody has judged, whether or not they are in use; or the others.
+pub(super) fn marked(rows: &dyn Rows, user: &UserRow, unjudged: bool) -> Outcome<Vec<u32>> {
+    let mut found = Vec::new();
+    for row in rows.generations(user.key)? {
+        let Some(record) = rows.record(user.key, row.number)? else { continue };
+        let record: PeriodRecord = from_json("generations", &record.value)?;
+        found.extend((record.unjudged == unjudged).then_some(row.number));
+    }
+    Ok(found)
+}
+
 /// Takes the marks of what has been judged away.
-fn settle(
+pub(super) fn settle(
     rows: &mut dyn RowsMut,
     name: &UserId,
     user: i64,
-    judged: &[LearnedPeriod],
+    judged: &[u32],
 ) -> Outcome<()> {
     let generations = rows.generations(user)?;
-    for &LearnedPeriod { generation: number, .. } in judged {
+    for &number in judged {
         let known = find(&generations, number);
         let &GenerationRow { parent, period, .. } =
             known.ok_or_else(|| unknown(name, "generation", number))?;

@@ -5,10 +5,16 @@ use std::ops::ControlFlow;
 use jiff::Timestamp;
 use spring_memory::UserId;
 
-use super::{Store, count_removal, keys, known, transfer::copy};
+use super::{
+    Store, count_removal,
+    digest::digest,
+    generations::{marked, settle},
+    keys, known,
+    transfer::copy,
+};
 use crate::{
     CopyError, Error, Forgotten, Result,
-    backend::{Backend, Fault, KeyRow, Outcome, Rows, RowsMut, UserRow},
+    backend::{Backend, Durability, Fault, KeyRow, Outcome, Rows, RowsMut, UserRow},
 };
 
 /// What became of a user who was to be copied.
@@ -31,6 +37,8 @@ impl<B: Backend + ?Sized> Store<B> {
     /// periods, generations and records of generated texts. What can be computed again, such as
     /// embeddings, is not copied. The copy is compared by its [digest](Self::digest).
     ///
+    /// What was judged there of an equal user is judged here, too.
+    ///
     /// The user is there whole afterwards, or as before. A user of whom there is nothing here but
     /// keys keeps them. Those of one who is replaced were given out for what was here: they are
     /// revoked unless they open the other state, too. No key that was revoked here opens anything
@@ -51,9 +59,14 @@ impl<B: Backend + ?Sized> Store<B> {
         if here.config != there.config {
             return Err(refused(CopyError::OtherSettings { from: from_label() }));
         }
-        let wanted = from.digest(user)?;
+        let (wanted, judged) = from.read_user(user, |rows, row| {
+            Ok((digest(rows, user, row)?, marked(rows, row, false)?))
+        })?;
         match self.digest(user) {
-            Ok(digest) if digest == wanted => return Ok(Copied::Equal),
+            Ok(digest) if digest == wanted => {
+                self.settle_judged(user, &wanted, &judged)?;
+                return Ok(Copied::Equal);
+            }
             Ok(_) | Err(Error::UnknownUser { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -106,6 +119,28 @@ impl<B: Backend + ?Sized> Store<B> {
                 Err(refused(CopyError::Changed { user, from }))
             }
         }
+    }
+
+    /// Takes the marks of generations that were judged in another state, where the user has this
+    /// digest, which tells nothing of the marks: what was to stay there would be judged here again.
+    fn settle_judged(&self, user: &UserId, wanted: &str, judged: &[u32]) -> Result<()> {
+        let waiting = |rows: &dyn Rows, row: &UserRow| -> Outcome<Vec<u32>> {
+            let mut waiting = marked(rows, row, true)?;
+            waiting.retain(|number| judged.contains(number));
+            Ok(waiting)
+        };
+        // Most have none, and nobody is kept from writing for them.
+        if self.read_user(user, waiting)?.is_empty() {
+            return Ok(());
+        }
+        self.write_user(Durability::Power, user, |rows, row| {
+            // Who changed since may have other generations of these numbers.
+            if digest(rows, user, row)? != wanted {
+                return Ok(());
+            }
+            let waiting = waiting(rows, row)?;
+            settle(rows, user, row.key, &waiting)
+        })
     }
 }
 
