@@ -73,11 +73,18 @@ impl<B: Blocks> Task for Panels<'_, B> {
             let end = self.panels.end.min(first + each);
             // Formats with scales for 16 values take the longest to unpack.
             let easy = B::Shape::GROUP == SHARED || self.x.rows() <= CHUNK;
-            if (S::ROWS == CHUNK && easy) || self.x.rows() == 1 {
+            if S::ROWS == CHUNK && easy {
                 // Each block is unpacked into registers, for as many rows as these hold.
                 for (chunk, stripe) in self.x.chunks().zip(self.stripe.chunks_mut(CHUNK)) {
                     for panel in first..end {
                         of_chunk::<S, B>(s, self.w.from_panel(panel), chunk, &mut out);
+                        put(stripe, panel - self.panels.start, &out);
+                    }
+                }
+            } else if S::ROWS < CHUNK && self.x.rows() == 1 {
+                for (chunk, stripe) in self.x.chunks().zip(self.stripe.chunks_mut(1)) {
+                    for panel in first..end {
+                        of_rows::<S, B, 1>(s, self.w.from_panel(panel), chunk, 0, &mut out);
                         put(stripe, panel - self.panels.start, &out);
                     }
                 }
@@ -208,8 +215,9 @@ fn tiles<S: Simd, H: Shape>(s: S, from: &Unpacked, x: Chunk<'_>, out: &mut [f32]
     while row < x.rows {
         let out = &mut out[row * LANES..];
         row += match (x.rows - row).min(S::ROWS) {
-            8.. => tile::<S, H, 8>(s, from, x, row, out),
-            4.. => tile::<S, H, 4>(s, from, x, row, out),
+            // What a set does not use is not compiled for it.
+            8.. if S::ROWS >= 8 => tile::<S, H, 8>(s, from, x, row, out),
+            4.. if S::ROWS >= 4 => tile::<S, H, 4>(s, from, x, row, out),
             2.. => tile::<S, H, 2>(s, from, x, row, out),
             _ => tile::<S, H, 1>(s, from, x, row, out),
         };
