@@ -236,7 +236,7 @@ fn what_was_trained_waits_for_a_busy_state() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let store = on_file(&path);
-    store.backend().set_wait(std::time::Duration::from_millis(1));
+    store.backend().set_wait(Duration::from_millis(1));
     let other = rusqlite::Connection::open(&path).unwrap();
     let (mut waited, mut stopping) = (0, false);
     let mut follow = |event: Event<'_>| {
