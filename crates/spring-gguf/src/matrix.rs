@@ -124,7 +124,7 @@ impl Matrix {
     }
 
     /// A panel and all after it.
-    pub(crate) fn from_panel(&self, panel: usize) -> &[u8] {
+    pub(crate) fn panels_from(&self, panel: usize) -> &[u8] {
         &self.panels[panel * self.panel_bytes()..]
     }
 }

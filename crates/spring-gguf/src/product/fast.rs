@@ -77,14 +77,14 @@ impl<B: Blocks> Task for Panels<'_, B> {
                 // Each block is unpacked into registers, for as many rows as these hold.
                 for (chunk, stripe) in self.x.chunks().zip(self.stripe.chunks_mut(CHUNK)) {
                     for panel in first..end {
-                        of_chunk::<S, B>(s, self.w.from_panel(panel), chunk, &mut out);
+                        of_chunk::<S, B>(s, self.w.panels_from(panel), chunk, &mut out);
                         put(stripe, panel - self.panels.start, &out);
                     }
                 }
             } else if S::ROWS < CHUNK && self.x.rows() == 1 {
                 for (chunk, stripe) in self.x.chunks().zip(self.stripe.chunks_mut(1)) {
                     for panel in first..end {
-                        of_rows::<S, B, 1>(s, self.w.from_panel(panel), chunk, 0, &mut out);
+                        of_rows::<S, B, 1>(s, self.w.panels_from(panel), chunk, 0, &mut out);
                         put(stripe, panel - self.panels.start, &out);
                     }
                 }
