@@ -87,6 +87,12 @@ pub trait ModelBackend: Backend {
         composed::project_blocks_backward(gradient, weight)
     }
 
+    /// A matrix B of an adapter with its numbers in the order in which
+    /// [`add_low_rank`](Self::add_low_rank) reads them fastest.
+    fn by_column(b: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        b
+    }
+
     /// Adds to some rows the updates of their LoRA adapters, `scale·(xAᵀ)Bᵀ`.
     ///
     /// # Shapes

@@ -228,6 +228,7 @@ impl<B: ModelBackend> CausalLm<B> {
     /// [`ModelError::Adapter`] if it does not.
     pub fn attach(&self, adapter: &Adapter) -> Result<Lora<B>> {
         Lora::from_adapter(adapter, &self.config, &self.fingerprint, &self.device)
+            .map(Lora::for_reading)
     }
 
     /// Logits of every position, for comparison with other implementations; all rows carry the same

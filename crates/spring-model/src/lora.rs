@@ -54,6 +54,17 @@ impl<B: Backend> Lora<B> {
         Ok(Self { layers, scale: adapter.config.scale() })
     }
 
+    /// The same, with B as the backend reads it fastest.
+    pub(crate) fn for_reading(mut self) -> Self
+    where
+        B: ModelBackend,
+    {
+        for factors in self.layers.iter_mut().flatten().flatten() {
+            factors.b = B::by_column(factors.b.clone());
+        }
+        self
+    }
+
     /// The numbers back on the host, in the form of `like`, the adapter this was made from.
     ///
     /// # Errors

@@ -135,6 +135,36 @@ impl<B: ModelBackend> DecodingSession<B> {
             .collect();
 
         let model = &self.model;
+        let forward = |rows: &mut [_]| model.forward_rows(rows, wants_log_probs);
+        let least = model.rows_of_a_thread();
+        let passes = model.workers.divided(B::SIDE_BY_SIDE, &mut rows, least, forward);
+        passes.into_iter().collect()
+    }
+}
+
+impl<B: ModelBackend> CausalLm<B> {
+    /// How many rows of a step a thread takes at least, before each thread takes a part of them
+    /// through all layers; fewer rows are one pass, whose products the threads share.
+    ///
+    /// Threads that share each product wait for each other some hundred times a step, and what is
+    /// between products has one of them; threads that do not each read all weights. So it is worth
+    /// it where weights are in the cache, or where computing takes longer than reading them
+    /// (docs/results/performance.md).
+    fn rows_of_a_thread(&self) -> usize {
+        const CACHED: u64 = 8 << 20;
+        match self.transformer.holds_blocks() {
+            true => 4,
+            false if self.config.parameters() <= CACHED => 2,
+            false => 16,
+        }
+    }
+
+    /// Runs one pass over some rows, each with its tokens.
+    fn forward_rows(
+        &self,
+        rows: &mut [(&mut Row<B>, &[u32])],
+        wants_log_probs: bool,
+    ) -> Result<()> {
         let ids: Vec<i64> =
             rows.iter().flat_map(|(_, tokens)| *tokens).map(|id| i64::from(*id)).collect();
         let count = ids.len();
@@ -150,29 +180,26 @@ impl<B: ModelBackend> DecodingSession<B> {
                 known: row.known,
             })
             .collect();
-        let numbers = model.workers.pass(B::SIDE_BY_SIDE, || {
-            let tokens = TensorData::new(ids, [count]);
-            let tokens = Tensor::<B, 1, Int>::from_data(tokens, &model.device);
-            let hidden = model.transformer.forward_cached(tokens, &lora, &mut cached);
-            if !wants_log_probs {
-                return Ok(None);
+        let tokens = TensorData::new(ids, [count]);
+        let tokens = Tensor::<B, 1, Int>::from_data(tokens, &self.device);
+        let hidden = self.transformer.forward_cached(tokens, &lora, &mut cached);
+        if !wants_log_probs {
+            return Ok(());
+        }
+        let ends = cached.iter().scan(0, |end, row| {
+            *end += row.length as i64;
+            Some(*end - 1)
+        });
+        let ends: Vec<i64> = ends.collect();
+        let hidden = match ends.len() == count {
+            true => hidden,
+            false => {
+                let ends = TensorData::new(ends, [cached.len()]);
+                hidden.select(0, Tensor::from_data(ends, &self.device))
             }
-            let ends = cached.iter().scan(0, |end, row| {
-                *end += row.length as i64;
-                Some(*end - 1)
-            });
-            let ends: Vec<i64> = ends.collect();
-            let hidden = match ends.len() == count {
-                true => hidden,
-                false => {
-                    let ends = TensorData::new(ends, [cached.len()]);
-                    hidden.select(0, Tensor::from_data(ends, &model.device))
-                }
-            };
-            to_host(model.transformer.head().log_probs_of_texts(hidden)).map(Some)
-        })?;
-        let Some(numbers) = numbers.map(Arc::new) else { return Ok(()) };
-        let vocabulary = model.config.vocab_size;
+        };
+        let numbers = Arc::new(to_host(self.transformer.head().log_probs_of_texts(hidden))?);
+        let vocabulary = self.config.vocab_size;
         for (i, (row, _)) in rows.iter_mut().enumerate() {
             row.log_probs = Some((numbers.clone(), i * vocabulary..(i + 1) * vocabulary));
         }

@@ -233,7 +233,6 @@ impl<B: ModelBackend> Transformer<B> {
     }
 
     /// Whether any matrix is quantised.
-    #[cfg(any(test, feature = "pretrain"))]
     pub(crate) fn holds_blocks(&self) -> bool {
         let blocks = |weight: &Weight<B>| matches!(weight, Weight::Blocks(_));
         let in_layer = |layer: &Layer<B>| {

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -123,6 +123,29 @@ impl Workers {
         all.into_iter().map(|(_, result)| result).collect()
     }
 
+    /// Runs `work` on all items, as one pass or, if the backend gains by it, as several side by
+    /// side: one for each thread that is free, of `least` items at least. The results are in the
+    /// order of the items.
+    pub(crate) fn divided<T: Send, R: Send>(
+        &self,
+        side_by_side: bool,
+        items: &mut [T],
+        least: usize,
+        work: impl Fn(&mut [T]) -> R + Send + Sync,
+    ) -> Vec<R> {
+        let free = self.threads().saturating_sub(self.0.busy.load(Ordering::Relaxed));
+        let parts = free.min(items.len() / least.max(1));
+        if !side_by_side || parts < 2 {
+            return vec![self.pass(side_by_side, || work(items))];
+        }
+        let of_part = items.len().div_ceil(parts);
+        let parts: Vec<Mutex<&mut [T]>> = items.chunks_mut(of_part).map(Mutex::new).collect();
+        // Each is locked once, by the thread that takes it.
+        let work =
+            |part: &Mutex<&mut [T]>| work(&mut part.lock().unwrap_or_else(PoisonError::into_inner));
+        self.passes(side_by_side, &parts, work)
+    }
+
     /// Runs `work` as a pass of this budget, so that its products know whom they may share with.
     fn here<R>(&self, work: impl FnOnce() -> R) -> R {
         struct Restore(Option<Workers>);
@@ -208,6 +231,31 @@ mod tests {
             assert_eq!(workers.0.busy.load(Ordering::Relaxed), 0);
         }
         assert!(Workers::new(4).passes(true, &[] as &[usize], |i| *i).is_empty());
+    }
+
+    #[test]
+    fn items_are_divided_among_the_threads_that_are_free() {
+        let parts = |workers: &Workers, side_by_side, count: usize, least| {
+            let mut items: Vec<usize> = (0..count).collect();
+            let double = |part: &mut [usize]| {
+                part.iter_mut().for_each(|item| *item *= 2);
+                part.len()
+            };
+            let parts = workers.divided(side_by_side, &mut items, least, double);
+            assert!(items.iter().enumerate().all(|(i, item)| *item == 2 * i), "{items:?}");
+            assert_eq!(workers.0.busy.load(Ordering::Relaxed), 0);
+            parts
+        };
+        let three = Workers::new(3);
+        assert_eq!(parts(&three, true, 8, 2), [3, 3, 2]);
+        assert_eq!(parts(&three, true, 8, 4), [4, 4]);
+        assert_eq!(parts(&three, true, 7, 4), [7]);
+        assert_eq!(parts(&three, false, 8, 2), [8]);
+        assert_eq!(parts(&Workers::new(1), true, 8, 2), [8]);
+        let beside = three.pass(true, || {
+            three.pass(true, || three.divided(true, &mut [0; 8], 1, |part: &mut [i32]| part.len()))
+        });
+        assert_eq!(beside, [8], "two of three threads have work");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use spring_numerics::simd::dispatch;
 
 use super::{
     BlockMatrix, CachedPart, LowRank, Mask, ModelBackend, Rows, Visible, blocks, composed,
-    few::{FewQueries, few_rows, shared},
+    few::{AddLowRank, FewQueries, few_rows, shared},
     vector::{Matrix, dot, max, product, softmax, sum, sum_of_exp, sum_of_squares},
 };
 use crate::Activation;
@@ -164,6 +164,10 @@ impl ModelBackend for Flex {
         from_vec(x, [rows, weight.matrix.columns()])
     }
 
+    fn by_column(b: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        tensor(compact(b.transpose())).transpose()
+    }
+
     fn add_low_rank(
         output: Tensor<Self, 2>,
         x: &Tensor<Self, 2>,
@@ -177,15 +181,29 @@ impl ModelBackend for Flex {
         let (x, mut output) = (compact(x.clone()), compact(output));
         let (x, numbers) = (x.storage::<f32>(), output.storage_mut::<f32>());
         for LowRank { rows, a, b, scale } in updates {
-            let (rank, a, b) = (a.dims()[0], compact((*a).clone()), compact((*b).clone()));
+            let (rank, a) = (a.dims()[0], compact((*a).clone()));
             let mut low = vec![0.0; rows.len() * rank];
             let own = &x[rows.start * width..rows.end * width];
             multiply(&mut low, own, a.storage(), width, of);
             low.iter_mut().for_each(|x| *x *= *scale as f32);
-            let mut update = vec![0.0; rows.len() * outputs];
-            multiply(&mut update, &low, b.storage(), rank, of);
             let into = &mut numbers[rows.start * outputs..rows.end * outputs];
-            into.iter_mut().zip(&update).for_each(|(sum, x)| *sum += x);
+            // Copies nothing where the columns lie without gaps, as `by_column` leaves them.
+            let columns = compact((*b).clone().transpose());
+            let columns = columns.storage();
+            match is_few(rows.len(), of) {
+                true => dispatch(AddLowRank { into, low: &low, columns, rank }),
+                false => {
+                    let b = Matrix {
+                        data: columns,
+                        rows: rank,
+                        columns: outputs,
+                        strides: [outputs, 1],
+                    };
+                    let mut update = vec![0.0; into.len()];
+                    many_rows(&mut update, &low, b);
+                    into.iter_mut().zip(&update).for_each(|(sum, x)| *sum += x);
+                }
+            }
         }
         tensor(output)
     }
@@ -746,26 +764,34 @@ fn few_queries(
 /// As in [`many_rows`]
 fn multiply(into: &mut [f32], x: &[f32], weight: &[f32], width: usize, rows: Rows) {
     let count = x.len() / width;
-    match rows {
-        Rows::Batch if count > FEW => many_rows(into, x, weight, width),
-        Rows::Batch | Rows::Texts => few_rows(into, x, weight, width),
+    match is_few(count, rows) {
+        true => few_rows(into, x, weight, width),
+        false => {
+            let rows = weight.len() / width;
+            let weight = Matrix { data: weight, rows, columns: width, strides: [width, 1] };
+            many_rows(into, x, weight.transposed());
+        }
     }
 }
 
-/// `x·Wᵀ` for many rows of x, by a general product.
+/// Whether the product for a few rows suits so many.
+fn is_few(count: usize, rows: Rows) -> bool {
+    matches!(rows, Rows::Texts) || count <= FEW
+}
+
+/// `x·rhs` for many rows of x, by a general product.
 ///
 /// # Shapes
 ///
 /// - x: `[n, width]`
-/// - weight: `[out, width]`
+/// - rhs: `[width, out]`
 /// - into: `[n, out]`
-fn many_rows(into: &mut [f32], x: &[f32], weight: &[f32], width: usize) {
-    let (rows, outputs) = (x.len() / width, weight.len() / width);
-    let lhs = Matrix { data: x, rows, columns: width, strides: [width, 1] };
-    let rhs = Matrix { data: weight, rows: outputs, columns: width, strides: [width, 1] };
-    let mut multiply = |threads| product(into, outputs, lhs, rhs.transposed(), 1.0, false, threads);
+fn many_rows(into: &mut [f32], x: &[f32], rhs: Matrix<'_>) {
+    let (width, outputs) = (rhs.rows, rhs.columns);
+    let lhs = Matrix { data: x, rows: x.len() / width, columns: width, strides: [width, 1] };
+    let mut multiply = |threads| product(into, outputs, lhs, rhs, 1.0, false, threads);
     // burn's own product has one thread.
-    match shared(rows * weight.len() / 16) {
+    match shared(x.len() * outputs / 16) {
         Some(helpers) => helpers.run(|| multiply(Parallelism::Rayon(0))),
         None => multiply(Parallelism::None),
     }

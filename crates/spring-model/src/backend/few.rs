@@ -1,7 +1,7 @@
 //! Products and attention of a few rows, as decoding has them: bound by the memory that is read, so
 //! that nothing is read twice and nothing rearranged.
 
-use std::{hint::black_box, ops::Range};
+use std::ops::Range;
 
 use rayon::prelude::*;
 use spring_numerics::simd::{Simd, WithSimd, dispatch};
@@ -69,7 +69,7 @@ impl WithSimd for FewRows<'_> {
         let weights = |o: usize| &data[o * stride..][..width];
         let rows = x.len() / width;
         for o in (0..outputs / 4 * 4).step_by(4) {
-            touch(&data[o * stride..][..3 * stride + width]);
+            fetch(data, o * stride + AHEAD, 4 * stride);
             let weights = [weights(o), weights(o + 1), weights(o + 2), weights(o + 3)];
             let mut i = 0;
             while i < rows {
@@ -103,15 +103,87 @@ impl WithSimd for FewRows<'_> {
     }
 }
 
-/// Reads numbers in their order into the cache, one of each line: processors foresee this, and do
-/// not foresee the reading of several rows side by side: with it decoding takes half to three
-/// quarters of the time (docs/results/performance.md).
+/// Adds `low·Bᵀ` to a few rows, for a B whose columns lie without gaps: a LoRA's rank is less than
+/// a vector has numbers, so that products along it would use none.
+pub(super) struct AddLowRank<'a> {
+    /// `[n, out]`
+    pub into: &'a mut [f32],
+    /// `[n, rank]`
+    pub low: &'a [f32],
+    /// The columns of B, `[rank, out]`.
+    pub columns: &'a [f32],
+    pub rank: usize,
+}
+
+impl WithSimd for AddLowRank<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { into, low, columns, rank } = self;
+        let outputs = columns.len() / rank;
+        for (into, low) in into.chunks_exact_mut(outputs).zip(low.chunks_exact(rank)) {
+            let at = add_columns::<S, 4>(simd, into, low, columns, 0);
+            let at = add_columns::<S, 1>(simd, into, low, columns, at);
+            for (o, sum) in into.iter_mut().enumerate().skip(at) {
+                let column = columns[o..].iter().step_by(outputs);
+                *sum += low.iter().zip(column).map(|(low, b)| low * b).sum::<f32>();
+            }
+        }
+    }
+}
+
+/// The same for one row's outputs from `at` on, W vectors of them at a time; gives the first that
+/// is left.
 #[inline(always)]
-fn touch(numbers: &[f32]) {
+fn add_columns<S: Simd, const W: usize>(
+    simd: S,
+    into: &mut [f32],
+    low: &[f32],
+    columns: &[f32],
+    mut at: usize,
+) -> usize {
+    let (outputs, width) = (into.len(), W * S::F32_LANES);
+    while at + width <= outputs {
+        let mut sums = [simd.splat_f32s(0.0); W];
+        for (low, column) in low.iter().zip(columns.chunks_exact(outputs)) {
+            let (column, _) = S::as_simd_f32s(&column[at..][..width]);
+            let low = simd.splat_f32s(*low);
+            for (sum, b) in sums.iter_mut().zip(column) {
+                *sum = simd.mul_add_e_f32s(low, *b, *sum);
+            }
+        }
+        let (into, _) = S::as_mut_simd_f32s(&mut into[at..][..width]);
+        for (into, sum) in into.iter_mut().zip(sums) {
+            *into = simd.add_f32s(*into, sum);
+        }
+        at += width;
+    }
+    at
+}
+
+/// How many numbers before they are needed they are asked for.
+const AHEAD: usize = 512;
+
+/// Asks for numbers that will be needed soon, in their order: processors foresee neither that
+/// several rows are read side by side nor where the next page begins. Decoding eight rows with some
+/// hundred columns each takes five sixths of the time with it, and one row of a base in float32
+/// three quarters (docs/results/performance.md).
+#[inline(always)]
+fn fetch(numbers: &[f32], from: usize, count: usize) {
     const LINE: usize = 64 / size_of::<f32>();
-    let bits = numbers.iter().step_by(LINE).fold(0, |bits, x| bits ^ x.to_bits());
+    let soon = numbers.get(from..).unwrap_or_default();
+    let lines = soon[..count.min(soon.len())].chunks(LINE);
+    #[cfg(target_arch = "x86_64")]
+    for line in lines {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every processor of x86_64 has the instruction, and it gives no number to the
+        // program, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+    }
     // Or nothing would be read.
-    black_box(bits);
+    #[cfg(not(target_arch = "x86_64"))]
+    std::hint::black_box(lines.fold(0, |bits, line| bits ^ line[0].to_bits()));
 }
 
 /// Every x times every y.
@@ -228,6 +300,7 @@ fn mix_columns<S: Simd, const X: usize, const W: usize>(
     while at + width <= dim {
         let mut sums = [[simd.splat_f32s(0.0); W]; X];
         for k in 0..keys {
+            fetch(value.data, k * value.strides[0] + at + AHEAD, width);
             let (values, _) = S::as_simd_f32s(&value.data[k * value.strides[0] + at..][..width]);
             for (sums, weights) in sums.iter_mut().zip(&weights) {
                 let weight = simd.splat_f32s(weights[k]);
@@ -263,6 +336,24 @@ mod tests {
             let rhs = Matrix { data: &weight, rows: outputs, columns: width, strides: [width, 1] };
             product(&mut many, outputs, lhs, rhs.transposed(), 1.0, false, gemm::Parallelism::None);
             assert_eq!(few, many);
+        }
+    }
+
+    #[test]
+    fn updates_of_low_rank_equal_their_sums() {
+        for (rows, rank, outputs) in [(1, 1, 1), (1, 8, 9), (2, 8, 130), (3, 3, 64), (1, 20, 300)] {
+            let numbers = |count: usize, k: usize| -> Vec<f32> {
+                (0..count).map(|i| ((i * k) % 17) as f32 - 8.0).collect()
+            };
+            let (low, columns) = (numbers(rows * rank, 5), numbers(rank * outputs, 7));
+            let before = numbers(rows * outputs, 3);
+            let mut into = before.clone();
+            dispatch(AddLowRank { into: &mut into, low: &low, columns: &columns, rank });
+            for (at, (sum, before)) in into.iter().zip(&before).enumerate() {
+                let (row, o) = (at / outputs, at % outputs);
+                let product = |k: usize| low[row * rank + k] * columns[k * outputs + o];
+                assert_eq!(*sum, before + (0..rank).map(product).sum::<f32>(), "{row}, {o}");
+            }
         }
     }
 }
