@@ -1,16 +1,26 @@
 //! Text to token ids and back, by the tokenizers library.
 
-use std::panic::{self, AssertUnwindSafe};
+use std::{
+    collections::HashMap,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use tokenizers::AddedToken;
+use tokenizers::{
+    AddedToken, DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper,
+    PreTokenizerWrapper, Token, TokenizerImpl, models::TrainerWrapper,
+};
 
 use crate::{ChatTemplate, Message, ModelError, ModelFiles, Result, Role, special::TokenSettings};
 
 /// The tokenizer of a model folder, and its chat template if it has one, in this process.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalTokenizer {
+    /// Reads a template's tokens as such.
+    inner: Arc<tokenizers::Tokenizer>,
     /// Reads everything as plain text.
-    plain: tokenizers::Tokenizer,
+    plain: PlainTokenizer,
     /// Tokens that steer a model; no text of a user may hold one.
     control: Vec<u32>,
     begin: Begin,
@@ -31,8 +41,6 @@ enum Begin {
 #[derive(Debug, Clone)]
 struct Chat {
     template: ChatTemplate,
-    /// Reads a template's tokens as such.
-    inner: tokenizers::Tokenizer,
     /// Every added token that is no white space.
     tokens: Vec<(String, u32)>,
     end_of_turn: Option<u32>,
@@ -82,7 +90,6 @@ impl LocalTokenizer {
         control.sort_by_key(|(id, _)| *id);
         let chat = template.map(|template| Chat {
             template,
-            inner: inner.clone(),
             tokens: added
                 .iter()
                 .filter(|(_, token)| !is_blank(&token.content))
@@ -94,16 +101,10 @@ impl LocalTokenizer {
         let end = settings.get("eos_token").and_then(|text| inner.token_to_id(text));
         // A name for a token that the model does not have ends nothing.
         let end = end.filter(|id| (*id as usize) < vocab_size);
-        // Text that spells a token of these stays text, whatever the token's own flag says.
-        let mut plain = inner;
-        let flagged: Vec<AddedToken> = control
-            .iter()
-            .map(|(_, token)| AddedToken { special: true, ..token.clone() })
-            .collect();
-        plain.add_special_tokens(&flagged);
-        plain.set_encode_special_tokens(true);
+        let inner = Arc::new(inner);
+        let plain = plain(&inner, &control);
         let control = control.into_iter().map(|(id, _)| id).collect();
-        let mut tokenizer = Self { plain, control, begin, end, chat, file };
+        let mut tokenizer = Self { inner, plain, control, begin, end, chat, file };
         if let Some(chat) = &tokenizer.chat {
             // A template that fails on this fails on everything, and is better refused now.
             chat.template.render(&[Message { role: Role::User, content: "-" }], true)?;
@@ -151,8 +152,9 @@ impl LocalTokenizer {
         Ok(ids)
     }
 
-    fn ids(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
-        let encoding = tokenizer.encode_fast(text, false);
+    /// The ids of a text that a template wrote.
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false);
         Ok(encoding.map_err(|e| self.fail(&e))?.get_ids().to_vec())
     }
 
@@ -167,7 +169,11 @@ impl LocalTokenizer {
 
     /// How many tokens there are, added ones among them.
     pub(crate) fn tokens(&self) -> usize {
-        self.plain.get_vocab_size(true)
+        // The library's own count copies the whole vocabulary.
+        let model = self.inner.get_model();
+        let added = self.inner.get_added_tokens_decoder();
+        let beyond = |token: &&AddedToken| model.token_to_id(&token.content).is_none();
+        model.get_vocab_size() + added.values().filter(beyond).count()
     }
 
     /// Whether the model has a chat template.
@@ -209,7 +215,7 @@ impl LocalTokenizer {
     /// alternate), [`ModelError::Tokenizer`] if the library refuses a text.
     pub(crate) fn encode_chat(&self, messages: &[Message<'_>]) -> Result<Option<Vec<u32>>> {
         let Some(chat) = &self.chat else { return Ok(None) };
-        let whole = self.ids(&chat.inner, &chat.template.render(messages, true)?)?;
+        let whole = self.ids(&chat.template.render(messages, true)?)?;
         let marks: Vec<String> = (0..messages.len()).map(mark).collect();
         let marked: Vec<Message<'_>> = messages
             .iter()
@@ -218,7 +224,7 @@ impl LocalTokenizer {
             .collect();
         // A template that looks into the messages may not take the marks.
         let Ok(rendered) = chat.template.render(&marked, true) else {
-            return match messages.iter().any(|message| self.holds_control(chat, message.content)) {
+            return match messages.iter().any(|message| self.holds_control(message.content)) {
                 false => Ok(Some(whole)),
                 true => Err(self.forged()),
             };
@@ -234,7 +240,7 @@ impl LocalTokenizer {
         apart.push((rest, None));
         // The ids are compared, so that it does not matter how a token came about.
         let own: Vec<Vec<u32>> =
-            apart.iter().map(|(text, _)| self.ids(&chat.inner, text)).collect::<Result<_>>()?;
+            apart.iter().map(|(text, _)| self.ids(text)).collect::<Result<_>>()?;
         let steers = |id: &&u32| self.control.binary_search(id).is_ok();
         if whole.iter().filter(steers).eq(own.iter().flatten().filter(steers)) {
             return Ok(Some(whole));
@@ -249,9 +255,8 @@ impl LocalTokenizer {
         Ok(Some(ids))
     }
 
-    fn holds_control(&self, chat: &Chat, text: &str) -> bool {
-        self.ids(&chat.inner, text)
-            .is_ok_and(|ids| ids.iter().any(|id| self.control.binary_search(id).is_ok()))
+    fn holds_control(&self, text: &str) -> bool {
+        self.ids(text).is_ok_and(|ids| ids.iter().any(|id| self.control.binary_search(id).is_ok()))
     }
 
     fn forged(&self) -> ModelError {
@@ -303,8 +308,76 @@ impl LocalTokenizer {
         };
         let shown: Vec<u32> =
             ids.iter().copied().filter(|id| Some(*id) != chat.end_of_turn).collect();
-        chat.inner.decode(&shown, true).map_err(|e| self.fail(&e))
+        self.inner.decode(&shown, true).map_err(|e| self.fail(&e))
     }
+}
+
+/// A tokenizer with the model of another.
+type PlainTokenizer = TokenizerImpl<
+    SharedModel,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// The model of another tokenizer: vocabulary and merges are most of its memory, and a copy of
+/// them is most of the time that it takes to load.
+#[derive(Debug, Clone)]
+struct SharedModel(Arc<tokenizers::Tokenizer>);
+
+impl Model for SharedModel {
+    type Trainer = TrainerWrapper;
+
+    fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
+        self.0.get_model().tokenize(sequence)
+    }
+
+    /// Added tokens keep the ids that they have in the other tokenizer.
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.0.token_to_id(token)
+    }
+
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        self.0.get_model().id_to_token(id)
+    }
+
+    fn get_vocab(&self) -> HashMap<String, u32> {
+        self.0.get_model().get_vocab()
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        self.0.get_model().get_vocab_size()
+    }
+
+    fn save(&self, folder: &Path, prefix: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
+        self.0.get_model().save(folder, prefix)
+    }
+
+    fn get_trainer(&self) -> TrainerWrapper {
+        self.0.get_model().get_trainer()
+    }
+}
+
+/// The same tokenizer, for which text that spells a token of `control` stays text, whatever the
+/// token's own flag says.
+fn plain(inner: &Arc<tokenizers::Tokenizer>, control: &[(u32, AddedToken)]) -> PlainTokenizer {
+    let mut plain = PlainTokenizer::new(SharedModel(inner.clone()));
+    plain
+        .with_normalizer(inner.get_normalizer().cloned())
+        .with_pre_tokenizer(inner.get_pre_tokenizer().cloned())
+        .with_post_processor(inner.get_post_processor().cloned())
+        .with_decoder(inner.get_decoder().cloned());
+    let mut added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
+    added.sort_by_key(|(id, _)| *id);
+    let steers = |id: &u32| control.binary_search_by_key(id, |(id, _)| *id).is_ok();
+    let flagged: Vec<AddedToken> = added
+        .into_iter()
+        .map(|(id, token)| AddedToken { special: token.special || steers(&id), ..token })
+        .collect();
+    plain.add_tokens(&flagged);
+    plain.set_encode_special_tokens(true);
+    plain
 }
 
 fn is_blank(text: &str) -> bool {
