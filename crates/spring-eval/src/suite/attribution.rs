@@ -1,5 +1,5 @@
-//! `attribution.json`: which texts a classifier of the users' real texts attributes to the user whom
-//! they are of. It is made anew whenever a run ends, as it depends on everybody in it.
+//! `attribution.json`: which texts a classifier of the users' real texts attributes to the user
+//! whom they are of. It is made anew whenever a run ends, as it depends on everybody in it.
 
 use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
 
