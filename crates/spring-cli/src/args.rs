@@ -75,7 +75,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Create a state file for a base model.
     #[command(after_help = "Examples:\n  spring init --state me.db --model path/to/model\n  \
-        spring init --state me.db --config spring.toml     (the built-in model)")]
+        spring init --state me.db --config spring.toml     (the built-in model)\n  \
+        spring init --state me.db --model path/to/model --preset paper")]
     Init(InitArgs),
     /// Add texts of people: mails, chats, notes, tables, commits; a file is added whole or not at
     /// all.
@@ -217,6 +218,8 @@ pub enum Command {
         arg_required_else_help = true,
         after_help = "Examples:\n  spring eval --suite suites/main.toml --estimate\n  \
         spring eval --suite suites/main.toml --data commits=mine.jsonl --out runs/mine\n  \
+        spring eval --suite suites/main.toml --preset paper --out runs/paper\n  \
+        spring eval table runs/mine --format latex\n  \
         spring eval metrics --predictions predicted.jsonl --references written.jsonl --json"
     )]
     Eval(Box<EvalArgs>),

@@ -305,6 +305,32 @@ fn the_demo_tells_its_story_and_writes_its_report() {
     assert!(page.contains("<svg") && !page.contains("<script") && !page.contains("http-equiv"));
 }
 
+#[test]
+fn a_preset_takes_the_paper_s_settings_whatever_the_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = |name: &str, settings: &[&str]| {
+        let state = dir.path().join(name);
+        let init = ["init", "--json", "--state", state.to_str().unwrap()];
+        let told = succeeds(&[&init[..], settings].concat());
+        let told: Value = serde_json::from_str(&told).unwrap();
+        (told["learning_rate"].as_f64().unwrap(), told["repetition_penalty"].as_f64().unwrap())
+    };
+    let (rate, penalty) = init("paper.db", &["--preset", "paper"]);
+    assert!(rate == 1e-4 && (penalty - 1.2).abs() < 1e-6);
+    let set = ["--preset", "paper", "--set", "training.learning_rate=2e-4"];
+    assert_eq!(init("changed.db", &set).0, 2e-4);
+    // The built-in base is small, and gets a larger one by default.
+    assert_eq!(init("default.db", &[]).0, 3e-3);
+
+    let other = dir.path().join("other.db");
+    let other = ["init", "--state", other.to_str().unwrap(), "--preset"];
+    for (settings, said) in [(&["papre"][..], "paper"), (&["paper", "--config", "x"], "--config")] {
+        let output = spring(&[&other[..], settings].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(said), "{error}");
+    }
+}
+
 /// Weights that are finite and guess: no gradient is NaN, and still nothing was learned.
 #[test]
 fn an_update_that_explains_its_own_texts_worse_is_not_committed() {

@@ -146,6 +146,30 @@ fn a_suite_runs_on_the_built_in_model() {
     );
 }
 
+#[test]
+fn a_preset_stands_in_place_of_a_suite_s_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = "name = 'small'\nmethods = ['base']\n\
+                 [[data]]\nname = 'd'\npath = 'synthetic:users=1,texts=20'\nlearning_rate = 2e-2\n\
+                 [config]\nseed = 4\n[config.training]\nlearning_rate = 1e-2\nepochs = 7\n";
+    let suite = file(&dir, "small.toml", suite);
+    let asked = |out: &str, preset: &[&str]| -> toml::Table {
+        let out = dir.path().join(out);
+        let command = ["eval", "--quiet", "--suite", &suite, "--out", out.to_str().unwrap()];
+        succeeds(&[&command[..], preset].concat());
+        std::fs::read_to_string(out.join("suite.toml")).unwrap().parse().unwrap()
+    };
+    let rates = |asked: &toml::Table| {
+        let training = &asked["config"]["training"];
+        let of_data = asked["data"][0].get("learning_rate").and_then(toml::Value::as_float);
+        (training["learning_rate"].as_float(), training["epochs"].as_integer(), of_data)
+    };
+    assert_eq!(rates(&asked("own", &[])), (Some(1e-2), Some(7), Some(2e-2)));
+    let paper = asked("paper", &["--preset", "paper"]);
+    assert_eq!(rates(&paper), (Some(1e-4), Some(2), None));
+    assert_eq!(paper["config"]["seed"].as_integer(), Some(4));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_suite_starts_programs_only_when_it_is_told_to() {

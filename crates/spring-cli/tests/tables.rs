@@ -159,4 +159,10 @@ const COMPARED: &str = "\
 | base                                  | 0.000   | 0.000   | 0.000   | 0.000  |
 | SPRInG                                | 0.000   | 0.000   | 0.000   | 0.000  |
 | everything + retrieval, learning_rate | 0.000   | 0.000   | 0.000   | 0.000  |
-| 0e-0                                  |         |         |         |        |";
+| 0e-0                                  |         |         |         |        |
+| method                  | attributed | 00 % | p (Holm) | copied |
+|-------------------------|------------|------|----------|--------|
+| base                    | –          | –    | –        | 0.000  |
+| SPRInG                  | –          | –    | –        | 0.000  |
+| everything + retrieval, | –          | –    | –        | 0.000  |
+| learning_rate 0e-0      |            |      |          |        |";

@@ -53,9 +53,9 @@ pub use spring_store::{
     DecodingConfig, DriftConfig, EmbeddingMap, Forgetting, Forgotten, Generation,
     GenerationSummary, GraphPlace, History, HistoryEntry, IngestReport, KeyAccess, KeyHash,
     KeyRecord, Lease, Member, Memory, MemoryStore, NewKey, PeriodCommit, PeriodPlan, Periods,
-    PlannedPeriod, Relearned, RetrievalConfig, RetrieverKind, Rollback, SearchConfig, Settings,
-    StateConfig, StatePlace, Store, StoredInteraction, TextLength, Transferred, Unjudged, UserSize,
-    UserSnapshot, UserSummary, UserVersion, period_ranges, record,
+    PlannedPeriod, Preset, Relearned, RetrievalConfig, RetrieverKind, Rollback, SearchConfig,
+    Settings, StateConfig, StatePlace, Store, StoredInteraction, TextLength, Transferred, Unjudged,
+    UserSize, UserSnapshot, UserSummary, UserVersion, period_ranges, record,
 };
 #[cfg(feature = "sqlite")]
 pub use spring_store::{Sqlite, SqliteStore};

@@ -21,12 +21,13 @@ pub use protocol::{
     run_user,
 };
 pub use record::{
-    Budget, GeneratedText, Generation, Half, MethodRun, PeriodSizes, Reads, RunKey, RunLine, Start,
-    SuiteData, SuiteUser, SyntheticScores, Trains, UserRun,
+    Budget, Copied, GeneratedText, Generation, Half, MethodRun, PeriodSizes, Reads, RunKey,
+    RunLine, Start, SuiteData, SuiteUser, SyntheticScores, Trains, UserRun,
 };
 pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split, stored};
 pub use state::{Change, PeriodLosses, change, evaluate_state};
 pub use suite::{
-    Candidate, Choice, DataSet, Estimate, MetricScore, Started, Suite, SuiteEvent, SuiteOutcome,
-    Summary, SummaryRow, estimate_suite, read_suite_run, run_suite,
+    AttributionScores, Candidate, Choice, CopyingScores, DataSet, Estimate, MetricScore, Started,
+    Suite, SuiteEvent, SuiteOutcome, Summary, SummaryRow, estimate_suite, read_suite_run,
+    run_suite,
 };

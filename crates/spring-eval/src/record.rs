@@ -8,9 +8,9 @@ use spring_data::{
     Task, is_question,
     synth::{Detection, KindScores, SelectionQuality},
 };
-use spring_metrics::{ContinualScores, Direction};
+use spring_metrics::{ContinualScores, Direction, Passages};
 
-use crate::Loss;
+use crate::{Loss, Split};
 
 /// What every adapter starts from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -139,6 +139,10 @@ pub struct MethodRun {
     /// `scores.jsonl`, not here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+    /// Share of these texts that the classifier of the users' real texts attributes to their user.
+    /// It is kept in `attribution.json`, not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributed: Option<f64>,
     /// What is known of synthetic users only, per period.
     pub synthetic: Vec<SyntheticScores>,
     /// Seconds of wall time in all, as if no other method, seed or budget had been run: what was
@@ -194,16 +198,55 @@ pub struct GeneratedText {
     /// Whether it answers a question of the data set and is not of the user's profile.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub question: bool,
+    /// What of it stands elsewhere word for word; `None` in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<Copied>,
 }
 
 impl GeneratedText {
-    /// What was written to the prompt of a test text after a period.
-    pub(crate) fn new(period: u32, predicted: String, text: &StoredInteraction) -> Self {
+    /// What was written to the prompt of a test text after some periods, the last of which it
+    /// belongs to, and after texts that were read along with it.
+    pub(crate) fn new<'s>(
+        predicted: String,
+        text: &StoredInteraction,
+        so_far: &'s [Split],
+        read: impl IntoIterator<Item = &'s StoredInteraction>,
+    ) -> Self {
         Self {
-            period,
-            predicted,
+            period: so_far.last().map_or(0, |split| split.period),
             written: text.interaction.response.clone(),
             question: is_question(&text.interaction),
+            copied: Some(Copied::of(&predicted, so_far, read)),
+            predicted,
+        }
+    }
+}
+
+/// The longest passages of a generated text that also stand in a text of the user, word for word:
+/// their longest common substrings, in Unicode characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Copied {
+    /// In one that could be learned by then, whatever the method learned.
+    pub training: usize,
+    /// In one that was read beside the prompt; `None` where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrieved: Option<usize>,
+}
+
+impl Copied {
+    fn of<'s>(
+        predicted: &str,
+        so_far: &'s [Split],
+        read: impl IntoIterator<Item = &'s StoredInteraction>,
+    ) -> Self {
+        let passages = Passages::of(predicted);
+        let response = |text: &'s StoredInteraction| text.interaction.response.as_str();
+        let training = so_far.iter().flat_map(|split| &split.train).map(response);
+        let mut read = read.into_iter().map(response).peekable();
+        Self {
+            training: passages.longest_in(training).characters,
+            retrieved: read.peek().is_some().then(|| passages.longest_in(read).characters),
         }
     }
 }
@@ -383,5 +426,52 @@ impl Half {
     /// much they wrote.
     pub(crate) fn of(place: usize) -> Self {
         if place.is_multiple_of(2) { Self::Choosing } else { Self::Reporting }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(seq: u64, response: &str) -> StoredInteraction {
+        let interaction = serde_json::from_value(serde_json::json!({
+            "user": "u", "id": format!("i{seq}"), "time": "2024-01-01T00:00:00Z",
+            "prompt": "a prompt that nobody copies", "response": response
+        }));
+        StoredInteraction::new(seq, interaction.unwrap())
+    }
+
+    #[test]
+    fn passages_are_looked_for_in_what_could_be_learned_and_in_what_was_read() {
+        let split = |period: u32, train: &[&str], test: &str| Split {
+            period,
+            train: train.iter().zip(0..).map(|(said, seq)| text(seq, said)).collect(),
+            test: vec![text(9, test)],
+            dropped: 0,
+        };
+        let splits = [
+            split(1, &["Dear Tom, the kettle", "yes"], "see you on Sunday"),
+            split(2, &["no", "the boat is ready"], "see you on Monday"),
+        ];
+        let written = "the boat: a prompt, see you on Sunday".to_owned();
+        let of = |so_far: &[Split], read: &[&StoredInteraction]| {
+            let read = read.iter().copied();
+            let text = GeneratedText::new(written.clone(), &splits[0].test[0], so_far, read);
+            (text.period, text.copied.unwrap())
+        };
+        // "the " of the first period; neither its test text nor a prompt counts.
+        let copied = Copied { training: 4, retrieved: None };
+        assert_eq!(of(&splits[..1], &[]), (1, copied));
+        // "the boat", and of the text that was read "yes" has "e" in common.
+        let copied = Copied { training: 8, retrieved: Some(1) };
+        assert_eq!(of(&splits, &[&splits[0].train[1]]), (2, copied));
+    }
+
+    #[test]
+    fn texts_of_older_runs_say_nothing_of_copies() {
+        let old = r#"{"period":1,"predicted":"a","written":"b"}"#;
+        let text: GeneratedText = serde_json::from_str(old).unwrap();
+        assert_eq!(text.copied, None);
+        assert_eq!(serde_json::to_string(&text).unwrap(), old);
     }
 }

@@ -1,6 +1,7 @@
 //! Comparisons from a TOML file: which methods on which users of which data, how often, and what
 //! comes of it.
 
+mod attribution;
 mod choice;
 mod claim;
 mod cost;
@@ -31,7 +32,7 @@ pub use estimate::Estimate;
 pub use programs::Started;
 pub use read::read_suite_run;
 pub use run::{SuiteOutcome, estimate_suite, run_suite};
-pub use summary::{MetricScore, Summary, SummaryRow};
+pub use summary::{AttributionScores, CopyingScores, MetricScore, Summary, SummaryRow};
 pub use watch::SuiteEvent;
 
 use crate::{

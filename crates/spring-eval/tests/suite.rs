@@ -577,3 +577,65 @@ fn a_run_is_read_from_its_folder() {
     let error = read_suite_run(dir.path(), &Methods::default()).unwrap_err().to_string();
     assert!(error.contains("holds no run"), "{error}");
 }
+
+#[test]
+fn generated_texts_are_attributed_and_looked_through_for_copies() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base', 'rag', 'spring'");
+    (suite.seeds, suite.budgets) = (vec![0], vec![Budget::Epochs]);
+    suite.generation = spring_eval::Generation::new(2, 8);
+    let folder = dir.path().join("run");
+    let outcome = run_suite(&model, &suite, &folder, &go).unwrap();
+    let csv = fs::read_to_string(folder.join("summary.csv")).unwrap();
+    let heading: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    for (row, line) in outcome.summary.rows.iter().zip(csv.lines().skip(1)) {
+        let whose = row.attribution.unwrap();
+        let shares = outcome.runs.iter().map(|line| line.run.methods[&row.runs].attributed);
+        let mean = shares.map(Option::unwrap).sum::<f64>() / 3.0;
+        assert!((whose.generated.mean - mean).abs() < 1e-12);
+        assert_eq!((whose.generated.users, whose.real.users, whose.chance), (3, 3, 1.0 / 3.0));
+        assert_eq!(whose.above_base.is_none(), row.method == "base");
+        let copying = row.copying.unwrap();
+        assert!(copying.training[0] > 0.0 && copying.training[1] <= 1.0);
+        // The base reads nothing; what is read beside the prompt could be learned, too.
+        assert_eq!(copying.retrieved.is_some(), row.method != "base" && row.open > Some(0.0));
+        for text in outcome.runs.iter().flat_map(|line| &line.run.methods[&row.runs].generated) {
+            let copied = text.copied.unwrap();
+            assert!(copied.training <= text.predicted.chars().count());
+            assert!(copied.retrieved.is_none_or(|retrieved| retrieved <= copied.training));
+        }
+        let cells: Vec<&str> = line.split(',').collect();
+        let cell = |name: &str| cells[heading.iter().position(|head| *head == name).unwrap()];
+        assert_eq!(cell("attributed"), format!("{:.6}", whose.generated.mean));
+        assert_eq!(cell("attribution_chance"), "0.333333");
+        assert_eq!(cell("copied_training_share"), format!("{:.6}", copying.training[1]));
+        assert_eq!(cells.len(), heading.len());
+    }
+    let (_, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert_eq!(read.summary, outcome.summary);
+
+    // A folder of an older version, which has neither.
+    fs::remove_file(folder.join("attribution.json")).unwrap();
+    let runs = fs::read_to_string(folder.join("runs.jsonl")).unwrap();
+    let old = runs.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        for run in line["run"]["methods"].as_object_mut().unwrap().values_mut() {
+            for text in run["generated"].as_array_mut().unwrap() {
+                text.as_object_mut().unwrap().remove("copied").unwrap();
+            }
+        }
+        format!("{line}\n")
+    });
+    fs::write(folder.join("runs.jsonl"), old.collect::<String>()).unwrap();
+    let (_, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert!(read.summary.rows.iter().all(|row| row.attribution.is_none() && row.copying.is_none()));
+    assert!(read.summary.rows.iter().all(|row| row.generated.is_some()));
+    // It goes on, without a job, and gets its attributions.
+    let again = run_suite(&model, &suite, &folder, &go).unwrap();
+    let attributions =
+        |summary: &Summary| -> Vec<_> { summary.rows.iter().map(|row| row.attribution).collect() };
+    assert_eq!(attributions(&again.summary), attributions(&outcome.summary));
+    fs::write(folder.join("attribution.json"), "{").unwrap();
+    let error = read_suite_run(&folder, &Methods::default()).unwrap_err().to_string();
+    assert!(error.contains("attribution.json") && error.contains("run the suite again"), "{error}");
+}

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod attribution;
 mod continual;
+mod copying;
 mod error;
 mod files;
 mod labels;
@@ -11,7 +13,9 @@ mod rouge;
 mod statistics;
 mod text;
 
+pub use attribution::Attribution;
 pub use continual::{ContinualScores, Direction};
+pub use copying::{Passage, Passages};
 pub use error::{Error, Result};
 pub use files::{read_string_pairs, score_files};
 pub use labels::{LabelScores, NumberScores, label_scores, number_scores};

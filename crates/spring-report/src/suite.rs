@@ -2,6 +2,7 @@
 
 mod figures;
 mod tables;
+mod texts;
 
 use std::rc::Rc;
 
@@ -119,6 +120,8 @@ impl<'s> Group<'s> {
         Ok(html! {
             (self.main_table())
             (self.texts_table())
+            (self.persons_table())
+            (self.side_by_side())
             (self.adapter_table())
             (self.continual_table())
             (self.synthetic_table())
@@ -290,6 +293,18 @@ fn definitions() -> Markup {
             "The adapter's distribution mixed with its distribution after retrieved texts, where \
              the gate opens. “+ retrieval” gives another method's adapter SPRInG's buffer, gate \
              and mixture.",
+        ),
+        (
+            "attributed",
+            "A classifier over character n-grams (3 to 5, TF-IDF, the nearest of the users' mean \
+             vectors by cosine) knows the real texts of all users up to a period, test texts left \
+             out, and says whose a text of that period is. It is used for nothing else.",
+        ),
+        (
+            "copied",
+            "The longest passage of a generated text, in characters, that a text of the user has \
+             word for word: one that could be learned by then, or one that was read beside the \
+             prompt.",
         ),
         (
             "interval, p",

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, str::FromStr};
 
-use spring_eval::{Budget, Summary, SummaryRow};
+use spring_eval::{AttributionScores, Budget, Summary, SummaryRow};
 use spring_metrics::Interval;
 
 use crate::{Error, Result, words::number};
@@ -44,7 +44,9 @@ impl FromStr for TableFormat {
 
 /// The table of a run: the loss after each period on its own test part with its 95 % interval, the
 /// difference to the method that the others are tested against with Holm's p, forgetting, tokens
-/// trained on, and scores of generated texts where there are any. The best loss of a table is bold.
+/// trained on, and scores of generated texts where there are any: those of the task, the share that
+/// is attributed to its user, and the longest passage copied from texts that could be learned, as a
+/// share of the text. The best loss of a table is bold.
 ///
 /// # Errors
 ///
@@ -87,6 +89,8 @@ struct Table<'s> {
     rows: Vec<Vec<String>>,
     /// The row with the lowest loss.
     best: Option<usize>,
+    /// What the attributions are to be compared with.
+    note: Option<String>,
 }
 
 impl<'s> Table<'s> {
@@ -97,6 +101,10 @@ impl<'s> Table<'s> {
         let scores = scores_of(rows[0]);
         heading.extend(scores.iter().map(|(name, _)| (*name).to_owned()));
         let texts = heading.len();
+        let has_attributions = rows.iter().any(|row| row.attribution.is_some());
+        let has_copies = rows.iter().any(|row| row.copying.is_some());
+        heading.extend(has_attributions.then(|| "attributed".to_owned()));
+        heading.extend(has_copies.then(|| "copied".to_owned()));
         heading.extend(rows[0].metrics.iter().map(|metric| metric.name.clone()));
         let cells = |row: &SummaryRow| {
             let (loss, test) = (row.per_byte, row.difference);
@@ -111,6 +119,10 @@ impl<'s> Table<'s> {
             ];
             cells.extend(scores_of(row).into_iter().map(|(_, score)| number(score, 3)));
             cells.resize(texts, "–".into());
+            let attributed = number(row.attribution.map(|of| of.generated.mean), 3);
+            cells.extend(has_attributions.then_some(attributed));
+            let copied = number(row.copying.map(|of| of.training[1]), 3);
+            cells.extend(has_copies.then_some(copied));
             cells.extend(row.metrics.iter().map(|metric| match metric.score {
                 Some(score) => format!("{} ({})", number(score.mean, 3), interval(score, 3)),
                 None => "–".into(),
@@ -128,6 +140,7 @@ impl<'s> Table<'s> {
             heading,
             rows: rows_of_cells,
             best,
+            note: rows.iter().find_map(|row| row.attribution).map(note),
         }
     }
 
@@ -154,6 +167,7 @@ impl<'s> Table<'s> {
             };
             *text += &line(&mut row.iter().enumerate().map(cell));
         }
+        *text += &self.note.iter().map(|note| format!("\n{note}\n")).collect::<String>();
     }
 
     fn latex(&self, text: &mut String) {
@@ -166,6 +180,7 @@ impl<'s> Table<'s> {
         };
         let columns = "r".repeat(self.heading.len() - 1);
         *text += &format!("% {}\n", self.title().replace(['\n', '\r'], " "));
+        *text += &self.note.iter().map(|note| format!("% {note}\n")).collect::<String>();
         *text += &format!("\\begin{{tabular}}{{l{columns}}}\n\\toprule\n");
         *text += &line(&mut self.heading.iter().map(|name| escaped_latex(name)));
         *text += "\\midrule\n";
@@ -178,6 +193,16 @@ impl<'s> Table<'s> {
         }
         *text += "\\bottomrule\n\\end{tabular}\n";
     }
+}
+
+/// What shares of attributed texts are to be compared with, and what of the texts is copied.
+fn note(AttributionScores { real, chance, .. }: AttributionScores) -> String {
+    format!(
+        "Of real held-out texts {} (95 %: {}) are attributed to their user, by chance {}.",
+        number(real.mean, 3),
+        interval(real, 3),
+        number(chance, 3)
+    )
 }
 
 fn interval(of: Interval, decimals: usize) -> String {

@@ -9,7 +9,7 @@ use spring_core::spring_memory::UserId;
 use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{Choice, Suite, SuiteEvent, SuiteOutcome, run_suite};
 use spring_model::{AnyModel, Device, ModelFiles};
-use spring_report::suite_html;
+use spring_report::{TableFormat, suite_html, summary_table};
 
 fn model() -> AnyModel {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
@@ -144,4 +144,52 @@ fn labels_and_ratings_have_their_own_columns() {
         let page = suite_html(&suite, &run(&suite, dir.path())).unwrap();
         assert!(page.contains(heading), "{heading}");
     }
+}
+
+#[test]
+fn texts_stand_side_by_side_and_none_becomes_markup() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut suite = suite(dir.path(), 4, "'base', 'spring'");
+    suite.generation = spring_eval::Generation::new(2, 6);
+    let mut outcome = run(&suite, dir.path());
+    // As a model and a person might write.
+    for line in &mut outcome.runs {
+        for (name, run) in &mut line.run.methods {
+            for text in &mut run.generated {
+                text.predicted = format!("<b>{name}</b>\n& {}", line.key.user);
+                text.written = "<script>alert(1)</script>".into();
+            }
+        }
+    }
+    let page = suite_html(&suite, &outcome).unwrap();
+    assert!(!page.contains("<script>") && !page.contains("<b>base"));
+    assert!(page.contains("<h3>Whose texts they are</h3>"));
+    let document = Document::parse_with_options(
+        page.trim_start_matches("<!DOCTYPE html>\n"),
+        ParsingOptions::default(),
+    )
+    .unwrap();
+    let is_text = |node: &roxmltree::Node<'_, '_>| node.attribute("class") == Some("verbatim");
+    let texts: Vec<String> = document
+        .descendants()
+        .filter(is_text)
+        .map(|node| node.descendants().filter_map(|node| node.text()).take(1).collect())
+        .collect();
+    // Four users by turns, three texts of each: the base's, the method's and the person's own.
+    assert_eq!(texts.len(), 12 * 3);
+    let first = outcome.runs[0].key.user.as_str();
+    assert_eq!(texts[0], format!("<b>base</b>\n& {first}"));
+    assert_eq!(texts[1], format!("<b>spring</b>\n& {first}"));
+    assert_eq!(texts[2], "<script>alert(1)</script>");
+    assert_eq!(texts[4 * 3], texts[0]);
+    assert_ne!(texts[3], texts[0]);
+
+    let markdown = summary_table(&outcome.summary, TableFormat::Markdown).unwrap();
+    assert!(markdown.contains("| attributed | copied |"), "{markdown}");
+    assert!(
+        markdown.contains("\nOf real held-out texts ") && markdown.contains("by chance 0.250.")
+    );
+    let latex = summary_table(&outcome.summary, TableFormat::Latex).unwrap();
+    assert!(latex.contains("attributed & copied \\\\"), "{latex}");
+    assert!(latex.contains("\n% Of real held-out texts "));
 }

@@ -14,6 +14,7 @@ mod memory;
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod preset;
 pub mod record;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -36,6 +37,7 @@ pub use memory::{Memory, MemoryStore};
 pub use place::StatePlace;
 #[cfg(feature = "postgres")]
 pub use postgres::{Address, Postgres, PostgresStore};
+pub use preset::Preset;
 pub use spring_numerics::words::toml_reason;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};

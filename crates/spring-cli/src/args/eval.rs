@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use spring_core::Preset;
 
 #[derive(Debug, ClapArgs)]
 pub struct EvalArgs {
@@ -38,6 +39,10 @@ pub struct SuiteArgs {
     /// Skip this many of the users with most texts, in every data set.
     #[arg(long, value_name = "N")]
     pub skip: Option<usize>,
+    /// Settings by name in place of the suite's, its data sets' learning rates among them. paper:
+    /// those of the paper, whatever the defaults are.
+    #[arg(long, value_name = "NAME", value_parser = super::state::preset())]
+    pub preset: Option<Preset>,
     /// The run's folder; by default, runs/ and the suite's name.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{
     Args as ClapArgs,
-    builder::{OsStringValueParser, TypedValueParser},
+    builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser},
 };
-use spring_core::{Config, StatePlace};
+use spring_core::{Config, Preset, StatePlace};
 
 #[derive(Debug, ClapArgs)]
 pub struct StateArg {
@@ -28,23 +28,33 @@ pub(super) fn state_place() -> impl TypedValueParser<Value = StatePlace> {
     OsStringValueParser::new().map(StatePlace::from)
 }
 
+/// Settings by their name.
+pub(super) fn preset() -> impl TypedValueParser<Value = Preset> {
+    PossibleValuesParser::new(Preset::ALL.map(Preset::name)).try_map(|name| name.parse::<Preset>())
+}
+
 #[derive(Debug, ClapArgs)]
 pub struct ConfigArgs {
-    /// Settings in TOML; what is absent has the paper's value.
+    /// Settings in TOML; what is absent has its default.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Settings by name. paper: those of the paper, whatever the defaults are, with its learning
+    /// rate for a base of 4 billion weights.
+    #[arg(long, value_name = "NAME", value_parser = preset(), conflicts_with = "config")]
+    pub preset: Option<Preset>,
     /// One setting, such as training.epochs=3 or gate=always; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 }
 
 impl ConfigArgs {
-    /// Whether the file or a single setting has a value for this key.
+    /// Whether the file, the preset or a single setting has a value for this key of the method.
     pub fn names(&self, table: &str, key: &str) -> anyhow::Result<bool> {
         let name = format!("{table}.{key}");
         let set = self.set.iter().any(|change| {
             change.split_once('=').is_some_and(|(changed, _)| changed.trim() == name)
         });
+        let set = set || self.preset.is_some();
         let Some(path) = self.config.as_ref().filter(|_| !set) else { return Ok(set) };
         // Whatever is wrong with the file is said where it is read as settings.
         Config::load(path)?;
@@ -55,14 +65,17 @@ impl ConfigArgs {
         Ok(parts.try_fold(first, |value, part| Some(value?.get(part))).flatten().is_some())
     }
 
-    /// The settings of the file, or `base` without one, with the single ones changed.
+    /// The settings of the file, those of the preset over `base`, or `base` without either, with
+    /// the single ones changed.
     pub fn over(&self, base: &Config) -> anyhow::Result<Config> {
-        match &self.config {
-            Some(path) => {
+        let config = match (&self.config, self.preset) {
+            (Some(path), _) => {
                 crate::files::plain(path)?;
-                Ok(Config::load(path)?.with_changes(&self.set)?)
+                Config::load(path)?
             }
-            None => Ok(base.with_changes(&self.set)?),
-        }
+            (None, Some(preset)) => preset.over(base)?,
+            (None, None) => base.clone(),
+        };
+        Ok(config.with_changes(&self.set)?)
     }
 }

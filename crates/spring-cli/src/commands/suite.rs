@@ -157,6 +157,10 @@ fn overrule(suite: &mut Suite, command: &SuiteArgs) -> Result<()> {
         data_set(suite, "--task", setting, name)?.task =
             Some(task.parse().with_context(|| format!("--task {setting}"))?);
     }
+    if let Some(preset) = command.preset {
+        suite.config = preset.over(&suite.config)?;
+        suite.data.iter_mut().for_each(|data| data.learning_rate = None);
+    }
     for data in &mut suite.data {
         data.users = command.users.unwrap_or(data.users);
         data.skip = command.skip.unwrap_or(data.skip);

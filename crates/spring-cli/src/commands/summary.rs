@@ -117,6 +117,7 @@ fn scores(rows: &[&SummaryRow]) -> Result<()> {
         }
         output::line(&table.to_string())?;
     }
+    persons(rows)?;
     // A row for each, as a suite may have many.
     let own = rows.iter().flat_map(|row| row.metrics.iter().map(move |metric| (*row, metric)));
     let own: Vec<_> = own.collect();
@@ -134,6 +135,39 @@ fn scores(rows: &[&SummaryRow]) -> Result<()> {
         ]);
     }
     output::line(&table.to_string())
+}
+
+/// Whether the texts are the person's, and whether they are copied.
+fn persons(rows: &[&SummaryRow]) -> Result<()> {
+    if rows.iter().all(|row| row.copying.is_none()) {
+        return Ok(());
+    }
+    let headings = ["method", "attributed", "95 %", "p (Holm)", "copied"];
+    let mut table = output::table(&headings, &[0]);
+    for row in rows {
+        let whose = row.attribution;
+        table.add_row([
+            row.label.clone(),
+            number(whose.map(|whose| whose.generated.mean)),
+            interval(whose.map(|whose| whose.generated), 3),
+            number(whose.and_then(|whose| whose.above_base).map(|test| test.p_holm)),
+            number(row.copying.map(|copied| copied.training[1])),
+        ]);
+    }
+    output::line(&table.to_string())?;
+    if let Some(whose) = rows.iter().find_map(|row| row.attribution) {
+        output::line(&format!(
+            "attributed to their user: of real held-out texts {:.3} ({}), by chance {:.3};\n\
+             p is against the base",
+            whose.real.mean,
+            interval(Some(whose.real), 3),
+            whose.chance
+        ))?;
+    }
+    output::line(
+        "copied: the longest passage that a text to learn from has word for word,\n\
+         as a share of the generated text",
+    )
 }
 
 fn choices(summary: &Summary) -> Result<()> {

@@ -79,7 +79,7 @@ pub(super) fn answers<'s>(
         }
         texts.extend(asked.iter().filter_map(|text| {
             let answer = found.get_mut(text.interaction.id.as_str())?.take()?;
-            Some(GeneratedText::new(period, answer, text))
+            Some(GeneratedText::new(answer, text, &input.splits[..=place], []))
         }));
     }
     running.restart_clock();

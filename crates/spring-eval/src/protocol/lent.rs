@@ -50,7 +50,7 @@ pub fn run_other_user(
         }
         run.matrix.push(row);
         let other = UserModel::fresh(model, alone.clone(), adapters[0].cloned())?;
-        let written = write(other, &splits[t], generation, progress)?;
+        let written = write(other, &splits[..=t], generation, progress)?;
         run.generated.extend(written);
         run.selected.push(0);
         run.tokens.push(0);

@@ -159,7 +159,7 @@ impl<'a> Trajectory<'a> {
         }
         let (arena, place) = (period.arena, period.place);
         let person = answer.user_model(arena.model, &config);
-        let written = write(person, &arena.splits[place], arena.protocol.generation, progress)?;
+        let written = write(person, &arena.splits[..=place], arena.protocol.generation, progress)?;
         self.run.generated.extend(written);
         Ok(())
     }

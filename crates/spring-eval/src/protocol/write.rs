@@ -15,19 +15,23 @@ pub(crate) fn asked(split: &Split, generation: Generation) -> Vec<&StoredInterac
     tests
 }
 
-/// Answers as many prompts of a test part as are asked for.
+/// Answers as many prompts of the last test part as are asked for; `so_far` are the periods up to
+/// it.
 pub(super) fn write(
     model: UserModel<'_>,
-    split: &Split,
+    so_far: &[Split],
     generation: Generation,
     progress: &mut dyn Progress,
 ) -> Result<Vec<GeneratedText>> {
+    let Some(split) = so_far.last() else { return Ok(vec![]) };
     let mut config = model.config().clone();
     config.decoding.max_new_tokens = Some(generation.tokens);
     let model = model.with_config(config);
     let written = asked(split, generation).into_iter().map(|text| {
         let answer = model.generate(&text.interaction.prompt, progress)?;
-        Ok(GeneratedText::new(split.period, answer.text, text))
+        let read = answer.retrieved.iter().filter(|found| found.used);
+        let read = read.filter_map(|found| model.bank().text(found.seq));
+        Ok(GeneratedText::new(answer.text, text, so_far, read))
     });
     written.collect()
 }

@@ -36,7 +36,7 @@ fn path(folder: &Path) -> std::path::PathBuf {
     folder.join("scores.jsonl")
 }
 
-fn digest_of(texts: &[GeneratedText]) -> String {
+pub(super) fn digest_of(texts: &[GeneratedText]) -> String {
     let mut digest = Digest::new();
     for part in texts.iter().flat_map(|text| [&text.predicted, &text.written]) {
         digest.update((part.len() as u64).to_le_bytes());

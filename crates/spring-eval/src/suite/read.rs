@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use spring_numerics::words::{from_json, of_system};
 
 use super::{
-    Suite, Summary,
+    Suite, Summary, attribution,
     choice::{candidates, stages},
     measure,
     others::known_others,
@@ -49,7 +49,9 @@ pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteO
         }
     }
     measure::known(&suite, folder, &mut lines)?;
-    let summary = Summary::of(&suite, &data, &lines, tried);
+    let attributions = attribution::known(folder)?;
+    attribution::put(&attributions, &mut lines);
+    let summary = Summary::of(&suite, &data, &lines, tried, &attributions);
     let outcome = SuiteOutcome { summary, data, runs: lines, folder: folder.to_owned() };
     Ok((suite, outcome))
 }

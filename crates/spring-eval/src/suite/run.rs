@@ -1,6 +1,6 @@
 //! Running a suite into a folder: `suite.toml` (what was asked), `users.json` (who, and who not),
-//! `runs.jsonl` (one line a user, seed and budget), `adapters/` and `summary.csv`. What is there
-//! already is not run again.
+//! `runs.jsonl` (one line a user, seed and budget), `adapters/`, `attribution.json` and
+//! `summary.csv`. What is there already is not run again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,7 +13,7 @@ use spring_core::{Event, LanguageModel};
 use spring_lm::Adapter;
 
 use super::{
-    Estimate, Suite, Summary,
+    Estimate, Suite, Summary, attribution,
     choice::{Choice, candidates, chosen, stage, stages},
     claim::{DomainUsers, Origins, claim, domain_users, keep_domain_users},
     estimate,
@@ -160,7 +160,9 @@ pub fn run_suite(
     let prompts = reporting.iter().map(|job| (&job.key, prompts(suite, job))).collect();
     let mut progress = |_: Event<'_>| watch(SuiteEvent::Step);
     measure(suite, folder, &shown, &prompts, &mut lines, &mut progress)?;
-    let summary = Summary::of(suite, &users, &lines, tried);
+    let attributions = attribution::attribute(suite, folder, &data, &lines, watch)?;
+    attribution::put(&attributions, &mut lines);
+    let summary = Summary::of(suite, &users, &lines, tried, &attributions);
     write(&folder.join("summary.csv"), summary.csv()?.as_bytes())?;
     if !suite.choose.is_empty() {
         write(&folder.join("choices.csv"), summary.choices_csv()?.as_bytes())?;

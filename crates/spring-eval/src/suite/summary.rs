@@ -17,10 +17,11 @@ use spring_metrics::{
 pub(super) use self::csv::is_column;
 use super::{
     Candidate, Suite,
+    attribution::Attributed,
     choice::chosen,
     scores::{adapter_scores, after_first, of_users, primary_scores},
 };
-use crate::{Budget, Loss, Method, MethodRun, RunLine, SuiteData};
+use crate::{Budget, Copied, Loss, Method, MethodRun, RunLine, SuiteData};
 
 /// All rows, in the order of data sets, budgets and methods.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,6 +81,11 @@ pub struct SummaryRow {
     pub seconds: f64,
     /// Scores of the texts generated on the diagonal.
     pub generated: Option<TextScores>,
+    /// How often the same texts are taken for their user's, where at least two users wrote running
+    /// text.
+    pub attribution: Option<AttributionScores>,
+    /// What of the same texts is copied.
+    pub copying: Option<CopyingScores>,
     /// The suite's own metrics of the same texts, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricScore>,
@@ -113,6 +119,36 @@ pub struct MetricScore {
     pub score: Option<Interval>,
 }
 
+/// How often the texts that a method generated are attributed to their user, by a classifier over
+/// character n-grams that knows the users' real texts up to the same period
+/// ([`Attribution`](spring_metrics::Attribution)).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct AttributionScores {
+    /// Share of the generated texts, mean over users.
+    pub generated: Interval,
+    /// The same less that of the method `base`, above 0 where the texts are more like the person's;
+    /// `None` for `base` itself and without it.
+    pub above_base: Option<PairedTest>,
+    /// The classifier's accuracy on the users' own test texts; as `chance`, the same in all rows of
+    /// a table.
+    pub real: Interval,
+    /// One in the number of users.
+    pub chance: f64,
+}
+
+/// The longest passages of generated texts that stand in texts of their user word for word, means
+/// over users: in characters, and as a share of the generated text.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct CopyingScores {
+    /// Shared with a text that could be learned by then.
+    pub training: [f64; 2],
+    /// Shared with a text that was read beside the prompt, over the generated texts for which some
+    /// was; `None` where none was.
+    pub retrieved: Option<[f64; 2]>,
+}
+
 /// Key of the bootstrap and of the paired tests.
 const SEED: u64 = 0;
 
@@ -122,10 +158,12 @@ impl Summary {
         data: &[SuiteData],
         lines: &[RunLine],
         choices: Vec<Candidate>,
+        attributions: &[Attributed],
     ) -> Self {
         let against = suite.reference().to_owned();
         let mut rows = Vec::new();
         for data in data {
+            let attributed = attributions.iter().find(|of| of.data == data.data);
             for &budget in &suite.budgets {
                 let lines: Vec<&RunLine> = lines
                     .iter()
@@ -162,6 +200,7 @@ impl Summary {
                                 )
                             })
                             .flatten();
+                        row.attribution = attributed.and_then(|of| attribution(&lines, runs, of));
                         (row.data, row.budget) = (data.data.clone(), budget);
                         (row.method, row.label) = (method.name.to_owned(), method.label);
                         let (predicted, written) =
@@ -178,6 +217,11 @@ impl Summary {
                     .collect();
                 holm(group.iter_mut().filter_map(|row| row.difference.as_mut()));
                 holm(group.iter_mut().filter_map(|row| row.adapter_difference.as_mut()));
+                holm(
+                    group
+                        .iter_mut()
+                        .filter_map(|row| row.attribution.as_mut()?.above_base.as_mut()),
+                );
                 rows.append(&mut group);
             }
         }
@@ -211,6 +255,41 @@ fn answers(lines: &[&RunLine], method: &str, questions: bool) -> (Vec<String>, V
     let runs = lines.iter().filter_map(|line| line.run.methods.get(method));
     let texts = runs.flat_map(|run| &run.generated).filter(|text| text.question || !questions);
     texts.map(|text| (text.predicted.clone(), text.written.clone())).unzip()
+}
+
+/// How often what a method wrote is taken for its user's.
+fn attribution(lines: &[&RunLine], method: &str, of: &Attributed) -> Option<AttributionScores> {
+    let score = |method| of_users(lines, method, |run, _| run.attributed.unwrap_or(f64::NAN));
+    let own = score(method);
+    Some(AttributionScores {
+        generated: bootstrap(&own, SEED)?,
+        above_base: match method {
+            "base" => None,
+            _ => paired_test(&own, &score("base"), SEED),
+        },
+        real: bootstrap(&of.accuracies(), SEED)?,
+        chance: of.chance(),
+    })
+}
+
+/// What a method copied; runs of older versions do not say.
+fn copying(lines: &[&RunLine], method: &str) -> Option<CopyingScores> {
+    let of = |characters: fn(&Copied) -> Option<usize>| -> Option<[f64; 2]> {
+        let mean_of = |value: &dyn Fn(&str, usize) -> f64| {
+            mean(&of_users(lines, method, |run, _| {
+                let texts = run.generated.iter();
+                let values = texts.filter_map(|text| {
+                    Some(value(&text.predicted, characters(text.copied.as_ref()?)?))
+                });
+                let values: Vec<f64> = values.collect();
+                values.iter().sum::<f64>() / values.len() as f64
+            }))
+        };
+        let share = |text: &str, copied: usize| copied as f64 / text.chars().count().max(1) as f64;
+        Some([mean_of(&|_, copied| copied as f64)?, mean_of(&share)?])
+    };
+    let training = of(|copied| Some(copied.training))?;
+    Some(CopyingScores { training, retrieved: of(|copied| copied.retrieved) })
 }
 
 /// The suite's own metrics of what a method wrote.
@@ -307,6 +386,8 @@ fn row(
                 .with_rouge_l(generated(|s| s.rouge_l).unwrap_or(f64::NAN))
                 .with_meteor(meteor)
         }),
+        attribution: None,
+        copying: copying(lines, method),
         metrics: vec![],
         labels: None,
         numbers: None,

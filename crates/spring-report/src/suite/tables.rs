@@ -118,6 +118,54 @@ impl Group<'_> {
         }
     }
 
+    /// Whether generated texts are the person's, and whether they are copied.
+    pub(super) fn persons_table(&self) -> Markup {
+        if self.rows.iter().all(|row| row.copying.is_none()) {
+            return html! {};
+        }
+        let passage = |passage: Option<[f64; 2]>| match passage {
+            Some([characters, share]) => cell_with(number(characters, 1), percent(share)),
+            None => none(),
+        };
+        let cells = |row: &SummaryRow| {
+            let whose = row.attribution;
+            let attributed = match whose.map(|whose| whose.generated) {
+                Some(own) => cell_with(number(own.mean, 3), interval(own, 3)),
+                None => none(),
+            };
+            let [above, p, _] = tested(whose.and_then(|whose| whose.above_base));
+            let training = passage(row.copying.map(|copied| copied.training));
+            let retrieved = passage(row.copying.and_then(|copied| copied.retrieved));
+            vec![cell(&row.label), attributed, above, p, training, retrieved]
+        };
+        let rows: Vec<Vec<Markup>> = self.rows.iter().map(|row| cells(row)).collect();
+        let columns = [
+            Column::Label("method"),
+            Column::Number("attributed"),
+            Column::Number("above the base"),
+            Column::Number("p (Holm; raw)"),
+            Column::Number("copied from own texts"),
+            Column::Number("copied from what was read"),
+        ];
+        let whose = self.rows.iter().find_map(|row| row.attribution);
+        html! {
+            h3 { "Whose texts they are" } "\n"
+            (table("Attribution and copying of the generated texts", &columns, &rows))
+            p.note {
+                @if let Some(whose) = whose {
+                    "Attributed: share of the generated texts that a classifier of the users' real \
+                     texts takes for their user's. Of the users' own held-out texts it is "
+                    (number(whose.real.mean, 3)) " (" (interval(whose.real, 3)) "), by chance "
+                    (number(whose.chance, 3)) ". "
+                }
+                "Copied: characters of the longest passage that stands in a text of the user word \
+                 for word, and its share of the generated text; what was read counts for the texts \
+                 for which something was. What the base shares with them is commonplace."
+            }
+            "\n"
+        }
+    }
+
     /// What was learned against what was learned, where the method of the tests writes with
     /// retrieval.
     pub(super) fn adapter_table(&self) -> Markup {

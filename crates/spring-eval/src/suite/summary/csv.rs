@@ -103,13 +103,36 @@ impl Summary {
             let score = metric.score;
             [score.map(|s| s.mean), score.map(|s| s.low), score.map(|s| s.high)]
         });
-        let numbers = numbers.into_iter().chain(synthetic).chain(detection).chain(own).map(number);
+        let whose = row.attribution;
+        let above = whose.and_then(|whose| whose.above_base);
+        let copied = row.copying;
+        let retrieved = copied.and_then(|copied| copied.retrieved);
+        let persons = [
+            whose.map(|w| w.generated.mean),
+            whose.map(|w| w.generated.low),
+            whose.map(|w| w.generated.high),
+            above.map(|t| t.difference.mean),
+            above.map(|t| t.difference.low),
+            above.map(|t| t.difference.high),
+            above.map(|t| t.p),
+            above.map(|t| t.p_holm),
+            whose.map(|w| w.real.mean),
+            whose.map(|w| w.real.low),
+            whose.map(|w| w.real.high),
+            whose.map(|w| w.chance),
+            copied.map(|c| c.training[0]),
+            copied.map(|c| c.training[1]),
+            retrieved.map(|r| r[0]),
+            retrieved.map(|r| r[1]),
+        ];
+        let numbers = numbers.into_iter().chain(synthetic).chain(detection);
+        let numbers = numbers.chain(persons).chain(own).map(number);
         names.into_iter().chain(numbers).collect()
     }
 }
 
 /// The columns of `summary.csv`; docs/formats.md says what each is.
-const HEADING: [&str; 49] = [
+const HEADING: [&str; 65] = [
     "data",
     "budget",
     "method",
@@ -159,6 +182,22 @@ const HEADING: [&str; 49] = [
     "changes_found",
     "detection_delay",
     "false_alarms",
+    "attributed",
+    "attributed_low_95",
+    "attributed_high_95",
+    "attributed_above_base",
+    "attributed_above_base_low_95",
+    "attributed_above_base_high_95",
+    "attributed_p",
+    "attributed_p_holm",
+    "attribution_accuracy",
+    "attribution_accuracy_low_95",
+    "attribution_accuracy_high_95",
+    "attribution_chance",
+    "copied_training",
+    "copied_training_share",
+    "copied_retrieved",
+    "copied_retrieved_share",
 ];
 
 /// Whether the table has a column of a name.
