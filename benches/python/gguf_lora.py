@@ -2,10 +2,11 @@
 
     python3 -m venv venv && venv/bin/pip install xllamacpp==2026.10.11549
     cargo build --release -p spring-benches
-    venv/bin/python benches/python/gguf_lora.py target/release/spring-benches MODEL.gguf
+    venv/bin/python benches/python/gguf_lora.py target/release/spring-benches MODEL.gguf [ADAPTER.gguf]
 
-The adapter is a random one on all seven projections, written by this project: queries and keys are among them, whose rows
-a file of the architecture llama has in another order. Two things are compared:
+Without a file the adapter is a random one on all seven projections, written by this project: queries and keys are among
+them, whose rows a file of the architecture llama has in another order. `spring export --adapter-format gguf` writes one
+that was learned. Two things are compared:
 
 - the log-probabilities of the ten likeliest tokens after each prompt, also those of this project without the adapter with
   those of llama.cpp with it, which says how large a difference an adapter makes that is not applied;
@@ -99,7 +100,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         adapter, prompts = str(Path(folder, "adapter.gguf")), Path(folder, "prompts.json")
         prompts.write_text(json.dumps(PROMPTS), encoding="utf-8")
-        subprocess.run([program, "adapter", model, adapter], check=True)
+        if len(sys.argv) > 3:
+            adapter = sys.argv[3]
+        else:
+            subprocess.run([program, "adapter", model, adapter], check=True)
         base = ours(program, model, str(prompts), None)
         adapted = ours(program, model, str(prompts), adapter)
         changed = sum(a["tokens"] != b["tokens"] for a, b in zip(base, adapted))

@@ -129,8 +129,10 @@ pub enum Command {
     /// records and settings.
     #[command(after_help = "Example:\n  spring export --state me.db --user ada --out ada/")]
     Export(ExportArgs),
-    /// Add a user from a folder that `spring export` wrote.
-    #[command(after_help = "Example:\n  spring import --state other.db ada/")]
+    /// Add a user from a folder that `spring export` wrote, or begin one with a LoRA adapter.
+    #[command(after_help = "Examples:
+        spring import --state other.db ada/
+        spring import --state me.db --user ada adapter.gguf")]
     Import(ImportArgs),
     /// Copy a whole state to another place, such as from a file to a database and back, and compare
     /// each user by digest.
@@ -513,9 +515,13 @@ pub enum AdapterFormat {
 pub struct ImportArgs {
     #[command(flatten)]
     pub state: StateArg,
-    /// The folder that was exported.
-    #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
+    /// The folder that was exported; or a LoRA adapter, as a GGUF file or a PEFT folder, for a
+    /// user who has learned nothing yet.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Whose adapter it is; the user may be new.
+    #[arg(long)]
+    pub user: Option<String>,
     #[command(flatten)]
     pub audit: AuditArg,
 }

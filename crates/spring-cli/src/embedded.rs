@@ -4,6 +4,7 @@ use std::{io::IsTerminal, path::Path};
 
 use anyhow::{Context, Result};
 use spring_core::Tokenize;
+use spring_lm::Adapter;
 use spring_model::{AnyModel, LoadOptions, ModelFiles};
 
 use crate::{args::Args, files, system};
@@ -66,6 +67,18 @@ pub fn learner_of(files: &ModelFiles, model: &str, args: &Args) -> Result<AnyMod
 /// Loads a model onto the device, in the precision and with the arithmetic of the command line.
 pub fn load_model(model: &str, args: &Args) -> Result<AnyModel> {
     load_files(&model_files(model)?, model, args)
+}
+
+/// A LoRA adapter for a model of this name: a GGUF file or a PEFT folder.
+pub fn adapter(path: &Path, model: &AnyModel, name: &str) -> Result<Adapter> {
+    if path.extension().is_some_and(|kind| kind == "gguf") {
+        files::plain(path)?;
+        return Ok(Adapter::load_gguf(path, model.config())?);
+    }
+    if path.is_dir() {
+        files::plain_within(path)?;
+    }
+    Ok(Adapter::load_peft_for(path, &model_files(name)?)?)
 }
 
 fn load_files(files: &ModelFiles, model: &str, args: &Args) -> Result<AnyModel> {

@@ -44,7 +44,48 @@ fn an_adapter_is_the_same_as_a_folder_and_as_a_gguf_file() {
     let other = place("other.db");
     succeeds(&["init", "--state", &other, "--config", &settings]);
     succeeds(&["import", "--state", &other, &out]);
-    std::fs::write(&file, &std::fs::read(&file).unwrap()[..300]).unwrap();
+    // Either begins a user, and what is written of them again is the same file.
+    let whole = std::fs::read(&file).unwrap();
+    for (user, path) in [("bea", &file), ("cleo", &folder)] {
+        let said = succeeds(&["import", "--state", &other, "--user", user, path]);
+        assert!(said.contains(user) && said.contains("generation 1"), "{said}");
+        let again = place(user);
+        let args =
+            ["export", "--state", &other, "--user", user, "--out", &again, "--adapter-format"];
+        succeeds(&[&args[..], &["gguf"]].concat());
+        assert!(std::fs::read(format!("{again}/adapters/1.gguf")).unwrap() == whole, "{user}");
+    }
+    // It goes on as if the adapter had been learned here.
+    let own = std::fs::read_to_string(&texts).unwrap().replace("ada", "bea");
+    std::fs::write(place("bea.jsonl"), own).unwrap();
+    succeeds(&["ingest", "--state", &other, &place("bea.jsonl")]);
+    succeeds(&["adapt", "--state", &other, "--user", "bea"]);
+    for command in ["explain", "inspect"] {
+        succeeds(&[command, "--state", &other, "--user", "bea"]);
+    }
+    let page = place("bea.html");
+    succeeds(&["report", "--state", &other, "--user", "bea", "--out", &page]);
+    succeeds(&["forget", "--state", &other, "--user", "bea", "--interaction", "3", "--yes"]);
+    succeeds(&["rollback", "--state", &other, "--user", "bea", "--to", "0"]);
+    succeeds(&["adapt", "--state", &other, "--user", "bea"]);
+    succeeds(&["check", "--state", &other]);
+
+    let refused = |args: &[&str], words: &[&str]| {
+        let error = fails(&[&["import", "--state", other.as_str()], args].concat());
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+    };
+    refused(&[&file], &["1.gguf", "--user"]);
+    refused(&["--user", "bea", &file], &["1.gguf", "begins with"]);
+    refused(&["--user", "dora", &out], &["leave --user out"]);
+    refused(&["--user", "dora", &place("no.gguf")], &["no.gguf"]);
+    let usual = place("usual.db");
+    succeeds(&["init", "--state", &usual]);
+    let error = fails(&["import", "--state", &usual, "--user", "dora", &file]);
+    assert!(error.contains("1.gguf") && error.contains("k_proj"), "{error}");
+    assert!(!succeeds(&["users", "--state", &usual, "--json"]).contains("dora"));
+
+    std::fs::write(&file, &whole[..300]).unwrap();
+    refused(&["--user", "dora", &file], &["1.gguf", "cut off"]);
     let error = fails(&["score", "--model", "embedded", "--adapter", &file, &texts]);
     assert!(error.contains("1.gguf") && error.contains("cut off"), "{error}");
 }

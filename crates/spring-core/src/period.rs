@@ -179,6 +179,7 @@ pub fn learn_period(
         evicted: retained.evicted,
         gate_threshold,
         unjudged: false,
+        imported: false,
         config: config.clone(),
     };
     Ok(PeriodOutcome {

@@ -80,7 +80,7 @@ impl<'p, R: Read> Cursor<'p, R> {
             return Err(self.above(format!("the length of a text of {what}"), length, limit));
         }
         String::from_utf8(self.bytes(what, length)?)
-            .map_err(|_| self.at_key(what, "holds a text that is not UTF-8; the file is damaged"))
+            .map_err(|_| self.at_key(what, "holds a text that is not UTF-8; fetch the file again"))
     }
 
     pub(crate) fn at_key(&self, key: &str, problem: &str) -> GgufError {

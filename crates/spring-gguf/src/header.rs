@@ -86,7 +86,7 @@ impl Header {
         for index in 0..tensor_count {
             let tensor = tensor(&mut cursor, index, limits)?;
             if !names.insert(tensor.name.clone()) {
-                return Err(at_tensor(path, &tensor.name, "is there twice; the file is damaged"));
+                return Err(at_tensor(path, &tensor.name, "is there twice; fetch the file again"));
             }
             tensors.push(tensor);
         }
@@ -116,12 +116,12 @@ fn metadata(cursor: &mut Cursor<'_, impl Read>, count: u64, limits: &Limits) -> 
         let what = format!("key {index}");
         let key = cursor.string(&what, limits.key_bytes)?;
         if key.is_empty() {
-            return Err(cursor.at_key(&what, "has no name; the file is damaged"));
+            return Err(cursor.at_key(&what, "has no name; fetch the file again"));
         }
         let kind = cursor.u32(&format!("the type of key {key}"))?;
         let value = value(cursor, &key, kind, limits)?;
         if !metadata.insert(key.clone(), value) {
-            return Err(cursor.at_key(&key, "is there twice; the file is damaged"));
+            return Err(cursor.at_key(&key, "is there twice; fetch the file again"));
         }
     }
     Ok(metadata)
@@ -192,7 +192,7 @@ fn numbers(cursor: &mut Cursor<'_, impl Read>, key: &str, kind: u32, len: usize)
         4..=6 => 4,
         10..=12 => 8,
         _ => {
-            let problem = format!("has a value of the unknown type {kind}; the file is damaged");
+            let problem = format!("has a value of the unknown type {kind}; fetch the file again");
             return Err(cursor.at_key(key, &problem));
         }
     };
@@ -211,7 +211,7 @@ fn numbers(cursor: &mut Cursor<'_, impl Read>, key: &str, kind: u32, len: usize)
         _ => {
             if let Some(byte) = bytes.iter().find(|&&byte| byte > 1) {
                 let problem =
-                    format!("is a truth value and has the byte {byte}; the file is damaged");
+                    format!("is a truth value and has the byte {byte}; fetch the file again");
                 return Err(cursor.at_key(key, &problem));
             }
             Array::Bool(bytes.iter().map(|&byte| byte == 1).collect())
@@ -233,7 +233,7 @@ fn alignment(metadata: &Metadata, path: &Path, limits: &Limits) -> Result<u64> {
         _ => Err(GgufError::Key {
             path: path.into(),
             key: KEY.to_owned(),
-            problem: "must be a multiple of 8; the file is damaged".to_owned(),
+            problem: "must be a multiple of 8; fetch the file again".to_owned(),
         }),
     }
 }
@@ -244,7 +244,7 @@ fn tensor(cursor: &mut Cursor<'_, impl Read>, index: u64, limits: &Limits) -> Re
     let wrong = |path: &Path, problem: &str| at_tensor(path, &name, problem);
     let count = cursor.u32(&format!("the shape of tensor {name}"))?;
     if !(1..=4).contains(&count) {
-        let problem = format!("has {count} dimensions, 1 to 4 are possible; the file is damaged");
+        let problem = format!("has {count} dimensions, 1 to 4 are possible; fetch the file again");
         return Err(wrong(cursor.path(), &problem));
     }
     let mut dims = Vec::with_capacity(count as usize);
@@ -258,7 +258,7 @@ fn tensor(cursor: &mut Cursor<'_, impl Read>, index: u64, limits: &Limits) -> Re
         (Some(1..), Some(format)) => {
             if dims[0] % format.block_len() as u64 != 0 {
                 let problem = format!(
-                    "has rows of {} values, and {format} stores {} together; the file is damaged",
+                    "has rows of {} values, and {format} stores {} together; fetch the file again",
                     dims[0],
                     format.block_len()
                 );
@@ -270,7 +270,7 @@ fn tensor(cursor: &mut Cursor<'_, impl Read>, index: u64, limits: &Limits) -> Re
         _ => None,
     };
     let Some(bytes) = bytes else {
-        let problem = format!("cannot have the shape {dims:?}; the file is damaged");
+        let problem = format!("cannot have the shape {dims:?}; fetch the file again");
         return Err(wrong(cursor.path(), &problem));
     };
     Ok(TensorInfo { name, dims, type_id, start, bytes, shard: 0 })
@@ -289,7 +289,7 @@ fn place(
     for tensor in tensors.iter_mut() {
         if tensor.start % alignment != 0 {
             let problem = format!(
-                "begins at {}, which is no multiple of {alignment}; the file is damaged",
+                "begins at {}, which is no multiple of {alignment}; fetch the file again",
                 tensor.start
             );
             return Err(at_tensor(path, &tensor.name, &problem));
@@ -311,7 +311,7 @@ fn place(
     order.sort_by_key(|tensor| tensor.start);
     for pair in order.windows(2) {
         if pair[0].start + pair[0].bytes > pair[1].start {
-            let problem = format!("lies over tensor {}; the file is damaged", pair[0].name);
+            let problem = format!("lies over tensor {}; fetch the file again", pair[0].name);
             return Err(at_tensor(path, &pair[1].name, &problem));
         }
     }

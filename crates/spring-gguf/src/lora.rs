@@ -138,6 +138,9 @@ pub struct Lora {
     /// The numerator of the scale: a layer's scale is `alpha` over its rank, or 1 where `alpha`
     /// is 0.
     pub alpha: f32,
+    /// What whoever wrote the file calls the base model by, such as its fingerprint; empty where
+    /// the file does not say, as those of other programs.
+    pub base: String,
     /// The factors, by block, counted from 0, and layer.
     pub factors: BTreeMap<(usize, LoraTarget), LoraFactors>,
 }
@@ -152,6 +155,9 @@ pub enum LoraFormat {
     /// 16-bit floats, each rounded to the nearest.
     F16,
 }
+
+/// The key of [`Lora::base`]; llama.cpp passes over it.
+const BASE: &str = "spring.base";
 
 impl GgufFile {
     /// The LoRA adapter that the file holds, for a base model.
@@ -215,7 +221,8 @@ impl GgufFile {
             };
             factors.insert(place, self.factors(base, place.1, a, b)?);
         }
-        Ok(Lora { alpha, factors })
+        let base = self.text(BASE)?.unwrap_or_default().to_owned();
+        Ok(Lora { alpha, base, factors })
     }
 
     fn at(&self, tensor: &TensorInfo, problem: String) -> GgufError {
@@ -313,6 +320,9 @@ impl Lora {
         file.u32("general.file_type", (format == LoraFormat::F16).into());
         file.text("adapter.type", "lora");
         file.f32("adapter.lora.alpha", self.alpha);
+        if !self.base.is_empty() {
+            file.text(BASE, &self.base);
+        }
         for (&(layer, target), factors) in &self.factors {
             let LoraFactors { rank, a, b } = factors;
             let (rank, (inputs, outputs)) = (*rank, base.shape(target));

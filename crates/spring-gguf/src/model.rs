@@ -144,7 +144,10 @@ impl GgufFile {
         let keys = Keys { file: self, prefix: &name };
         if keys.count("expert_count")?.is_some_and(|experts| experts > 0) {
             let key = format!("{name}.expert_count");
-            return Err(self.at_key(&key, "is above 0: models of several experts are not computed"));
+            return Err(self.at_key(
+                &key,
+                "is above 0: models of several experts are not computed; take another model",
+            ));
         }
         let gemma = architecture == Architecture::Gemma3;
         let layers = keys.size("block_count")?;
@@ -152,14 +155,16 @@ impl GgufFile {
         let heads = keys.size("attention.head_count")?;
         let kv_heads = keys.size_or("attention.head_count_kv", heads)?;
         if !heads.is_multiple_of(kv_heads) {
-            let problem = format!("is {kv_heads}, which does not divide {heads} heads");
+            let problem =
+                format!("is {kv_heads}, which does not divide {heads} heads; {ANOTHER_FILE}");
             return Err(self.at_key(&format!("{name}.attention.head_count_kv"), problem));
         }
         let key_length = keys.size_or("attention.key_length", hidden / heads)?;
         let value_length = keys.size_or("attention.value_length", hidden / heads)?;
         let rope_dimensions = keys.size_or("rope.dimension_count", key_length)?;
         if rope_dimensions > key_length || !rope_dimensions.is_multiple_of(2) {
-            let problem = format!("must be even and at most {key_length}, a head's width");
+            let problem =
+                format!("must be even and at most {key_length}, a head's width; {ANOTHER_FILE}");
             return Err(self.at_key(&format!("{name}.rope.dimension_count"), problem));
         }
         let embedding = self.tensor("token_embd.weight")?;
@@ -206,6 +211,12 @@ impl GgufFile {
     /// At the first tensor that is not.
     pub fn check_model(&self, keys: &ModelKeys) -> Result<()> {
         for (name, dims) in keys.tensors() {
+            let joined = name.replace("attn_q.weight", "attn_qkv.weight");
+            if let (None, Some(joined)) = (self.find(&name), self.find(&joined)) {
+                let problem = "holds queries, keys and values in one matrix, which is not \
+                               computed; take a file that has attn_q, attn_k and attn_v apart";
+                return Err(self.at_tensor(joined.shard, &joined.name, problem.to_owned()));
+            }
             self.format(self.expect(&name, &dims)?)?;
         }
         Ok(())
@@ -296,6 +307,9 @@ struct Keys<'a> {
     prefix: &'a str,
 }
 
+/// What to do about a key that no converter writes so.
+const ANOTHER_FILE: &str = "take a file made by a current converter";
+
 /// No count of a model is above this; it keeps products of two of them far from overflow.
 const LARGEST: u64 = 1 << 28;
 
@@ -313,7 +327,8 @@ impl Keys<'_> {
         let number = match value.to_u64s() {
             Some(each) => {
                 if each.windows(2).any(|pair| pair[0] != pair[1]) {
-                    let problem = "differs from layer to layer, which is not computed";
+                    let problem =
+                        "differs from layer to layer, which is not computed; take another model";
                     return Err(self.file.at_key(&key, problem));
                 }
                 each.first().copied()
@@ -323,7 +338,8 @@ impl Keys<'_> {
         match number {
             Some(number) if number <= LARGEST => Ok(Some(number as usize)),
             _ => {
-                let problem = format!("must be a whole number of at most {LARGEST}");
+                let problem =
+                    format!("must be a whole number of at most {LARGEST}; {ANOTHER_FILE}");
                 Err(self.file.at_key(&key, problem))
             }
         }
@@ -331,7 +347,10 @@ impl Keys<'_> {
 
     fn size(&self, name: &str) -> Result<usize> {
         match self.count(name)? {
-            Some(0) => Err(self.file.at_key(&self.get(name).0, "must not be 0")),
+            Some(0) => {
+                let problem = format!("must not be 0; {ANOTHER_FILE}");
+                Err(self.file.at_key(&self.get(name).0, problem))
+            }
             Some(count) => Ok(count),
             None => Err(self.missing(name)),
         }
@@ -351,14 +370,17 @@ impl Keys<'_> {
         let (key, value) = self.get(KEY);
         let Some(each) = value.and_then(Value::as_bools) else { return self.size_or(KEY, 6) };
         if each.len() != layers {
-            let problem = format!("is a list of {} and there are {layers} layers", each.len());
+            let problem = format!(
+                "is a list of {} and there are {layers} layers; {ANOTHER_FILE}",
+                each.len()
+            );
             return Err(self.file.at_key(&key, problem));
         }
         // Where every layer has the window, the period is longer than there are layers.
         let first = each.iter().position(|window| !window).unwrap_or(layers);
         let period = first + 1;
         if each.iter().enumerate().any(|(layer, window)| *window != (layer % period != first)) {
-            let problem = "has no period, which is not computed";
+            let problem = "has no period, which is not computed; take another model";
             return Err(self.file.at_key(&key, problem));
         }
         Ok(period)
@@ -369,7 +391,10 @@ impl Keys<'_> {
         let Some(value) = value else { return Ok(None) };
         match value.as_f64() {
             Some(number) if number.is_finite() && number >= 0.0 => Ok(Some(number as f32)),
-            _ => Err(self.file.at_key(&key, "must be a number that is not negative")),
+            _ => {
+                let problem = format!("must be a number that is not negative; {ANOTHER_FILE}");
+                Err(self.file.at_key(&key, problem))
+            }
         }
     }
 
@@ -406,7 +431,7 @@ impl Keys<'_> {
                 attention_factor: self.positive("rope.scaling.attn_factor")?,
             }),
             (other, _) => {
-                let problem = format!("is {other:?}, which is not computed");
+                let problem = format!("is {other:?}, which is not computed; take another model");
                 Err(self.file.at_key(&key, problem))
             }
         }

@@ -39,7 +39,7 @@ fn adapter(base: &LoraBase) -> Lora {
             factors.insert((layer, target), LoraFactors { rank, a, b });
         }
     }
-    Lora { alpha: 3.5, factors }
+    Lora { alpha: 3.5, base: "f00d".into(), factors }
 }
 
 fn save(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -91,7 +91,8 @@ fn queries_and_keys_of_llama_have_the_rows_of_its_matrices() {
         let (_, outputs) = base.shape(target);
         let b: Vec<f32> = (0..outputs).map(|row| row as f32).collect();
         let factors = LoraFactors { rank: 1, a: vec![1.0; 8], b };
-        let lora = Lora { alpha: 1.0, factors: [((1, target), factors)].into() };
+        let factors = [((1, target), factors)].into();
+        let lora = Lora { alpha: 1.0, base: String::new(), factors };
         let (_dir, path) = save(&written(&lora, &base, LoraFormat::F32));
         let file = GgufFile::open(path).unwrap();
         let name = format!("blk.1.{}.weight.lora_b", target.gguf_name());
@@ -124,7 +125,7 @@ const B: &str = "blk.0.attn_q.weight.lora_b";
 fn an_adapter_without_alpha_has_the_scale_1() {
     let (_dir, path) = save(&one().finish());
     let lora = GgufFile::open(path).unwrap().lora(&base(Architecture::Llama)).unwrap();
-    assert_eq!(lora.alpha, 0.0);
+    assert_eq!((lora.alpha, lora.base.as_str()), (0.0, ""));
     assert_eq!(lora.factors.keys().copied().collect::<Vec<_>>(), [(0, LoraTarget::Query)]);
 }
 

@@ -105,6 +105,7 @@ fn impossible_models_are_refused() {
         let result = file.model_keys().and_then(|keys| file.check_model(&keys));
         let error = result.unwrap_err().to_string();
         assert!(error.contains("model.gguf") && !error.contains('\n'), "{error}");
+        assert!(["take ", "name "].iter().any(|word| error.contains(word)), "what to do? {error}");
         parts.iter().for_each(|part| assert!(error.contains(part), "{error} lacks {part}"));
     };
     refused(keys("mamba"), &["general.architecture", "\"mamba\"", "qwen3"]);
@@ -123,6 +124,11 @@ fn impossible_models_are_refused() {
     let bare = Writer::new().string("general.architecture", "llama");
     refused(bare, &["llama.block_count", "missing"]);
     refused(keys("llama"), &["output_norm.weight", "not in the file"]);
+    let joined = keys("llama")
+        .tensor("output_norm.weight", &[8], 0, &[0; 32])
+        .tensor("blk.0.attn_norm.weight", &[8], 0, &[0; 32])
+        .tensor("blk.0.attn_qkv.weight", &[8, 24], 0, &[0; 768]);
+    refused(joined, &["blk.0.attn_qkv.weight", "take a file that has attn_q, attn_k and attn_v"]);
     let norm = keys("llama").tensor("output_norm.weight", &[9], 0, &[0; 36]);
     refused(norm, &["output_norm.weight", "[9]", "[8]"]);
     let odd = keys("llama").tensor("output_norm.weight", &[8], 16, &[0; 66]);

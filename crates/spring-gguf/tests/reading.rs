@@ -48,6 +48,8 @@ fn parse(bytes: &[u8]) -> Result<Header, String> {
 fn refused(bytes: &[u8], part: &str) {
     let error = parse(bytes).expect_err(part);
     assert!(error.starts_with("model.gguf: "), "{error}");
+    let advice = ["fetch ", "name ", "convert ", "raise ", "unpack "];
+    assert!(advice.iter().any(|word| error.contains(word)), "what to do? {error}");
     assert!(error.contains(part) && !error.contains('\n'), "{error} lacks {part}");
 }
 
@@ -221,6 +223,52 @@ fn models_in_several_files_are_one() {
     let other = dir.path().join("renamed.gguf");
     std::fs::write(&other, part(0)).unwrap();
     assert!(GgufFile::open(&other).unwrap_err().to_string().contains("-00001-of-00002"));
+}
+
+/// The headers of real files, a word or a byte of them replaced or the rest cut off.
+#[test]
+fn headers_of_real_files_are_read_or_refused() {
+    let home = std::env::var_os("SPRING_MODELS").map(std::path::PathBuf::from);
+    let folder = home.or_else(|| Some(std::env::home_dir()?.join(".cache/spring-models"))).unwrap();
+    for name in ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
+        let path = folder.join(name);
+        let Ok(whole) = std::fs::read(&path) else {
+            eprintln!("skipped: {} is not there", path.display());
+            continue;
+        };
+        let start = parse(&whole).unwrap().tensors.iter().map(|tensor| tensor.start).min().unwrap();
+        let (length, mut bytes) = (whole.len() as u64, whole);
+        bytes.truncate(start as usize);
+        let read = |bytes: &[u8], length: u64| match Header::read(
+            bytes,
+            length,
+            &path,
+            &Limits::default(),
+        ) {
+            Ok(header) => {
+                let ends = header.tensors.iter().map(|tensor| tensor.start + tensor.bytes);
+                assert!(ends.max().unwrap_or_default() <= length);
+            }
+            Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+        };
+        // In the first keys, in the table of tensors at the end, and anywhere between.
+        let places = [8, 16, 24, 32, 57, start - 20, start - 64, start - 1000, start - 9000];
+        let places = places.into_iter().chain((1..8).map(|part| start / 8 * part + part));
+        for (at, word) in places.zip([u64::MAX, 1 << 63, 1 << 40, 70_000, 0].iter().cycle()) {
+            let at = at as usize;
+            let mut spoilt = bytes.clone();
+            spoilt[at..at + 8].copy_from_slice(&word.to_le_bytes());
+            read(&spoilt, length);
+            spoilt.clone_from(&bytes);
+            spoilt[at] ^= 0x81;
+            read(&spoilt, length);
+            read(&bytes[..at], at as u64);
+        }
+        // Tensors that a shorter file does not hold.
+        let cut = Header::read(bytes.as_slice(), length - 1000, &path, &Limits::default());
+        let error = cut.unwrap_err().to_string();
+        assert!(error.contains("the end of tensor") && error.contains("fetch it again"), "{error}");
+    }
 }
 
 proptest! {

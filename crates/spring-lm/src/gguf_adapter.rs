@@ -17,7 +17,7 @@ impl Adapter {
     ///
     /// Ranks that differ between layers are brought to one: factors of a smaller rank are filled
     /// with zeros, and B takes up the ratio of the scales. A layer that is not adapted has factors
-    /// of zeros. The adapter's fingerprint is empty, as such a file names no base.
+    /// of zeros. The adapter's fingerprint is empty unless this crate wrote the file.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl Adapter {
     pub fn load_gguf(path: impl AsRef<Path>, base: &ModelConfig) -> Result<Self> {
         let path = path.as_ref();
         let base = lora_base(base, path)?;
-        let Lora { alpha, factors } = GgufFile::open(path)?.lora(&base)?;
+        let Lora { alpha, base: fingerprint, factors } = GgufFile::open(path)?.lora(&base)?;
         let rank = factors.values().map(|factors| factors.rank).max().unwrap_or(1);
         // A file without alpha has a scale of 1.
         let scale = |rank: usize| if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
@@ -61,7 +61,7 @@ impl Adapter {
         }
         let layers = (blocks.len() < base.layers).then(|| blocks.into_iter().collect());
         let config = LoraConfig { rank, alpha, dropout: 0.0, use_rslora: false, targets, layers };
-        Adapter::from_pairs(config, "", pairs)
+        Adapter::from_pairs(config, &fingerprint, pairs)
     }
 
     /// Writes a GGUF file that llama.cpp loads beside a base model of this configuration, in
@@ -86,7 +86,8 @@ impl Adapter {
             .collect();
         let write = || {
             let mut to = BufWriter::new(File::create(path)?);
-            Lora { alpha, factors }.write(&base, LoraFormat::F32, &mut to)?;
+            let lora = Lora { alpha, base: self.base.clone(), factors };
+            lora.write(&base, LoraFormat::F32, &mut to)?;
             to.flush()?;
             to.get_ref().sync_all()
         };
@@ -206,7 +207,7 @@ mod tests {
         let (q, v) = (LoraTarget::Query, LoraTarget::Value);
         let pairs = [((0, q), factors(1, base.shape(q))), ((1, v), factors(4, base.shape(v)))];
         for (alpha, scales) in [(2.0f32, [2.0, 0.5]), (0.0, [1.0, 1.0])] {
-            let lora = Lora { alpha, factors: pairs.clone().into() };
+            let lora = Lora { alpha, base: String::new(), factors: pairs.clone().into() };
             lora.write(&base, LoraFormat::F16, File::create(&path).unwrap()).unwrap();
             let read = Adapter::load_gguf(&path, &model).unwrap();
             read.check(&model, "").unwrap();
@@ -235,5 +236,13 @@ mod tests {
         assert!(error.contains("blk.0.attn_q.weight.lora_a"), "{error}");
         let error = adapter(&model("llama"), LoraConfig::default()).save_gguf(&path, &other);
         assert!(error.unwrap_err().to_string().contains("do not fit"));
+        // Of the same shape, but with other weights.
+        let mut of_base = adapter(&model("llama"), LoraConfig::default());
+        of_base.base = "f00d".into();
+        of_base.save_gguf(&path, &model("llama")).unwrap();
+        let read = Adapter::load_gguf(&path, &model("llama")).unwrap();
+        read.check(&model("llama"), "f00d").unwrap();
+        let error = read.check(&model("llama"), "beef").unwrap_err().to_string();
+        assert!(error.contains("made for the base model f00d"), "{error}");
     }
 }

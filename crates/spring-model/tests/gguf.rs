@@ -7,7 +7,7 @@ mod gguf_files;
 
 use std::{ops::ControlFlow, path::Path};
 
-use gguf_files::{FAMILIES, Parts, SMALL, parts, twins};
+use gguf_files::{FAMILIES, Parts, SMALL, Tensor, parts, twins};
 use spring_model::{
     Adapter, AnyModel, Arithmetic, Device, LoadOptions, LoraConfig, Message, ModelConfig,
     ModelFiles, Projection, Role, Score, Sequence, Tokenize, Train, TrainConfig, TrainRequest,
@@ -66,6 +66,49 @@ fn a_file_is_the_same_model_as_a_folder_with_its_numbers() {
             assert!(difference > 0.0, "{family}: fast is not exact");
         }
     }
+}
+
+#[test]
+fn divisors_of_the_wavelengths_are_those_of_llama_3() {
+    let twins = twins("llama", SMALL, 1);
+    let plain = load(&twins.folder, Arithmetic::Exact).logits(&rows(), None).unwrap();
+    let [factor, low, high, original] = [8.0, 1.0, 4.0, 64.0f32];
+    let path = twins.folder.join("config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["rope_scaling"] = serde_json::json!({
+        "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
+        "original_max_position_embeddings": original
+    });
+    std::fs::write(&path, config.to_string()).unwrap();
+    // As the converter computes them from these settings.
+    let divisor = |pair: usize| {
+        let frequency = 20_000f32.powf(-2.0 * pair as f32 / SMALL.head as f32);
+        let turns = original * frequency / std::f32::consts::TAU;
+        let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+        1.0 / ((1.0 - smooth) / factor + smooth)
+    };
+    let divisors: Vec<f32> = (0..SMALL.head / 2).map(divisor).collect();
+    assert!(divisors.contains(&1.0) && divisors.contains(&factor), "{divisors:?}");
+    let mut parts = parts("llama", SMALL, 1, None);
+    parts.tensors.push(Tensor {
+        name: "rope_freqs.weight".into(),
+        dims: vec![divisors.len() as u64],
+        type_id: 0,
+        bytes: divisors.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    });
+    std::fs::write(&twins.gguf, parts.bytes()).unwrap();
+    let [folder, file] = [&twins.folder, &twins.gguf]
+        .map(|path| load(path, Arithmetic::Exact).logits(&rows(), None).unwrap());
+    let difference = largest_difference(&folder, &file);
+    assert!(difference < 1e-4, "{difference}");
+    assert!(largest_difference(&plain, &file) > 100.0 * difference.max(1e-5));
+
+    parts.tensor("rope_freqs.weight").bytes[..4].copy_from_slice(&0f32.to_le_bytes());
+    std::fs::write(&twins.gguf, parts.bytes()).unwrap();
+    let error = ModelFiles::open(&twins.gguf).and_then(|files| files.model_config()).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("rope_freqs.weight") && error.contains("fetch"), "{error}");
 }
 
 #[test]
@@ -188,6 +231,8 @@ fn bad_files_are_refused_in_one_line_that_names_what_is_wrong() {
             .and_then(|files| AnyModel::load(&files, Device::Cpu).map(|_| ()));
         let error = loaded.unwrap_err().to_string();
         assert!(error.contains("bad.gguf") && !error.contains('\n'), "{error}");
+        let advice = ["take ", "fetch ", "name ", "convert "];
+        assert!(advice.iter().any(|word| error.contains(word)), "what to do? {error}");
         error
     };
     let good = parts("llama", SMALL, 1, None).bytes();
@@ -200,10 +245,15 @@ fn bad_files_are_refused_in_one_line_that_names_what_is_wrong() {
         refused(&parts.bytes())
     };
     type Change<'a> = &'a dyn Fn(&mut Parts);
-    let changes: [(Change<'_>, &[&str]); 12] = [
+    let changes: [(Change<'_>, &[&str]); 15] = [
         (&|p| p.tensor("blk.0.attn_k.weight").dims = vec![64, 31], &["blk.0.attn_k.weight"]),
         (&|p| p.tensor("blk.0.attn_q.weight").type_id = 16, &["blk.0.attn_q.weight", "IQ2_XXS"]),
+        (&|p| p.tensor("blk.0.attn_q.weight").type_id = 99, &["blk.0.attn_q.weight", "99"]),
         (&|p| p.tensors.retain(|t| t.name != "blk.1.ffn_up.weight"), &["blk.1.ffn_up.weight"]),
+        (
+            &|p| p.tensor("blk.1.attn_q.weight").name = "blk.1.attn_qkv.weight".into(),
+            &["blk.1.attn_qkv.weight", "one matrix"],
+        ),
         (
             &|p| p.tensor("blk.1.ffn_norm.weight").bytes[0..4].copy_from_slice(&[0, 0, 192, 127]),
             &["blk.1.ffn_norm.weight", "NaN"],
@@ -227,12 +277,22 @@ fn bad_files_are_refused_in_one_line_that_names_what_is_wrong() {
         (&|p| p.string("tokenizer.ggml.pre", "of-mine"), &["tokenizer.ggml.pre", "of-mine"]),
         (&|p| p.string("general.type", "adapter"), &["LoRA adapter", "language model"]),
         (&|p| p.string("general.type", "mmproj"), &["mmproj"]),
+        (&|p| p.string("general.architecture", "clip"), &["mmproj"]),
         (&|p| p.string("general.architecture", "bert"), &["encoder"]),
         (&|p| p.u32("llama.rope.dimension_count", 8), &["llama.rope.dimension_count"]),
     ];
     for (change, words) in changes {
         let error = of(change);
         assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+    }
+    // Tensors behind the end of the file, and over each other.
+    let name = b"output_norm.weight";
+    let place = good.windows(name.len()).position(|bytes| bytes == name).unwrap() + name.len() + 16;
+    for (offset, word) in [(1u64 << 40, "cut off or damaged"), (0, "token_embd.weight")] {
+        let mut bytes = good.clone();
+        bytes[place..place + 8].copy_from_slice(&offset.to_le_bytes());
+        let error = refused(&bytes);
+        assert!(error.contains("output_norm.weight") && error.contains(word), "{error}");
     }
 }
 

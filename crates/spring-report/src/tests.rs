@@ -167,6 +167,7 @@ fn record(period: u32, scores: Vec<ScoredText>) -> PeriodRecord {
         evicted: vec![],
         gate_threshold: Some(3.5),
         unjudged: false,
+        imported: false,
         config: Config::default(),
     }
 }

@@ -150,6 +150,7 @@ macro_rules! contract_tests {
             a_fault_anywhere_leaves_the_state_before_or_after
             // Export and import.
             a_user_moves_whole
+            an_imported_adapter_is_what_a_user_begins_with
             an_import_that_is_stopped_or_late_leaves_nothing
             what_no_export_wrote_is_refused
             an_export_that_was_cut_short_or_changed_is_noticed

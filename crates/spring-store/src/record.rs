@@ -48,6 +48,10 @@ pub struct PeriodRecord {
     /// [`Store::unjudged`](crate::Store::unjudged).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unjudged: bool,
+    /// Whether the adapter was [imported](crate::Store::adopt): no text was learned, and it cannot
+    /// be learned again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
     /// The settings in force.
     pub config: Config,
 }

@@ -1,5 +1,6 @@
 //! The rules of a state, each once, above whatever keeps its rows.
 
+mod adopt;
 mod answers;
 mod check;
 mod commit;

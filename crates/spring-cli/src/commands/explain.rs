@@ -192,12 +192,15 @@ pub fn period(
     }
     let losses: Vec<String> =
         record.update.losses.iter().map(|loss| format!("{loss:.3}")).collect();
-    output::line(&format!(
-        "  learned in {} steps over {} tokens; loss {} nats/token",
-        record.update.steps,
-        record.update.tokens,
-        losses.join(" → ")
-    ))?;
+    // Nothing was trained for an adapter that was imported.
+    if record.update.steps > 0 {
+        output::line(&format!(
+            "  learned in {} steps over {} tokens; loss {} nats/token",
+            record.update.steps,
+            record.update.tokens,
+            losses.join(" → ")
+        ))?;
+    }
     let mut scores: Vec<&ScoredText> = record.scores.iter().collect();
     scores.sort_by(|a, b| {
         let rank = |s: &ScoredText| s.selected.unwrap_or(usize::MAX);
@@ -211,7 +214,9 @@ pub fn period(
         let id = excerpt(score.id.as_str(), 24);
         table.add_row(scored.row(vec![rank, id], text_of(score.seq), shown.terms));
     }
-    output::line(&table.to_string())?;
+    if !scores.is_empty() {
+        output::line(&table.to_string())?;
+    }
     if scores.len() > shown.rows {
         output::line(&format!("  … and {} more (--rows shows them)", scores.len() - shown.rows))?;
     }

@@ -6,12 +6,12 @@ use anyhow::{Result, bail};
 use serde_json::json;
 use spring_core::{Config, Error, StoredInteraction, Tokenize, spring_memory::JsonlReader};
 use spring_eval::{Loss, encode, losses};
-use spring_lm::{Adapter, TrainConfig};
+use spring_lm::TrainConfig;
 
 use crate::{
     args::{Args, ScoreArgs},
     embedded,
-    files::{self, Input},
+    files::Input,
     interrupt::{self, Interrupted},
     output,
 };
@@ -22,19 +22,9 @@ const PAGE: usize = 256;
 pub fn run(args: &Args, command: &ScoreArgs) -> Result<()> {
     let input = Input::open(&command.file)?;
     let model = embedded::load_model(&command.model, args)?;
-    let adapter = match &command.adapter {
-        Some(file) if file.extension().is_some_and(|kind| kind == "gguf") => {
-            files::plain(file)?;
-            Some(Adapter::load_gguf(file, model.config())?)
-        }
-        Some(folder) => {
-            if folder.is_dir() {
-                files::plain_within(folder)?;
-            }
-            Some(Adapter::load_peft_for(folder, &embedded::model_files(&command.model)?)?)
-        }
-        None => None,
-    };
+    let adapter = command.adapter.as_deref();
+    let adapter =
+        adapter.map(|path| embedded::adapter(path, &model, &command.model)).transpose()?;
     // Nothing is trained, so a text may use the whole context.
     let training = TrainConfig::default().with_max_tokens(model.info().context);
     let config = Config::default().with_training(training);

@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, ensure};
 use serde_json::json;
-use spring_core::{Access, reading};
+use spring_core::{Access, reading, spring_memory::UserId};
 use spring_lm::{Adapter, ModelConfig};
 
 use crate::{
@@ -65,10 +65,16 @@ fn add_gguf(adapters: &Path, base: &ModelConfig) -> Result<()> {
 }
 
 pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
-    anyhow::ensure!(
-        command.folder.is_dir(),
-        "{}: no such folder; `spring export` makes one",
-        command.folder.display()
+    let folder = &command.path;
+    if folder.is_file() || folder.join("adapter_config.json").is_file() {
+        return import_adapter(args, command);
+    }
+    ensure!(folder.is_dir(), "{}: no such folder; `spring export` makes one", folder.display());
+    ensure!(
+        command.user.is_none(),
+        "{}: an exported folder names its user itself; leave --user out, or name an adapter's \
+         GGUF file or PEFT folder",
+        folder.display()
     );
     let path = &command.state.state;
     let store = session::open(path, Access::ReadWrite)?;
@@ -78,7 +84,7 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     let fits = |adapter: &Adapter| adapter.check(model.config(), model.fingerprint());
     let log = command.audit.audit.as_deref();
     let imported = acted(log, "user.import", None, |event| {
-        let imported = store.import(&command.folder, &fits, &mut reading(&mut bars));
+        let imported = store.import(folder, &fits, &mut reading(&mut bars));
         let imported = interrupt::or_interrupted(imported)?;
         event.user = Some(imported.user.to_string());
         Ok(imported)
@@ -88,14 +94,14 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
         output::say(&format!(
             "spring: warning: {} was exported by an older version, without checksums: what was cut \
              short at the end of a line is not noticed; exporting anew adds them",
-            command.folder.display()
+            folder.display()
         ));
     }
     if imported.settings_differ {
         output::say(&format!(
             "spring: warning: this state's settings differ from those of {} and stay; `spring \
              adapt --config` changes them",
-            command.folder.join("settings.toml").display()
+            folder.join("settings.toml").display()
         ));
     }
     if args.json {
@@ -104,5 +110,32 @@ pub fn import(args: &Args, command: &ImportArgs) -> Result<()> {
     output::line(&format!(
         "imported user {}: {} interactions, {} generations, {} records of generated texts",
         imported.user, imported.interactions, imported.generations, imported.answers
+    ))
+}
+
+/// Begins a user with an adapter that another program has trained.
+fn import_adapter(args: &Args, command: &ImportArgs) -> Result<()> {
+    let label = command.path.display().to_string();
+    let Some(name) = &command.user else {
+        return Err(anyhow!("{label}: whose adapter is it? --user names the user, who may be new"));
+    };
+    let user = UserId::try_from(name.clone()).map_err(|error| anyhow!("--user: {error}"))?;
+    let store = session::open(&command.state.state, Access::ReadWrite)?;
+    let model = session::model_of(&store, args)?;
+    let adapter = embedded::adapter(&command.path, &model, &store.settings().model)?;
+    let fits = |adapter: &Adapter| adapter.check(model.config(), model.fingerprint());
+    let log = command.audit.audit.as_deref();
+    let version = acted(log, "user.import", Some(user.as_str()), |_| {
+        Ok(store.adopt(&user, adapter, &label, &fits)?)
+    })?;
+    if args.json {
+        return output::json(&json!({"imported": {
+            "user": user, "generation": version.generation(), "adapter": label
+        }}));
+    }
+    output::line(&format!(
+        "user {user} begins with the adapter of {label}, generation {}; `spring adapt` goes on \
+         from it",
+        version.generation()
     ))
 }

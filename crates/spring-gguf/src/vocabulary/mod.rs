@@ -193,7 +193,7 @@ impl GgufFile {
                 }
             }
             Some(other) => {
-                let problem = format!("is {other:?}; only gpt2 and llama are read");
+                let problem = format!("is {other:?}; take a model with one of gpt2 and llama");
                 Err(self.at_key(model, problem))
             }
             None => Err(self.at_key(model, "is missing; take a file with its tokenizer")),

@@ -118,6 +118,7 @@ pub fn record(period: u32, parent: u32) -> PeriodRecord {
         ],
         gate_threshold: Some(HARD[2]),
         unjudged: false,
+        imported: false,
         config: Config { seed: 7, ..Config::default() },
     }
 }

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use spring_lm::{Adapter, LoraConfig};
+
 use super::{Subject, samples::*};
 use crate::{
     Config, Error, MemoryStore, PeriodCommit, Settings, Store, TransferError, Transferred,
@@ -70,6 +72,71 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 fn exported(store: &Store, folder: &Path) -> Transferred {
     store.export(&user("ada"), folder, &mut |_| ControlFlow::Continue(())).unwrap()
+}
+
+pub fn an_imported_adapter_is_what_a_user_begins_with(subject: &dyn Subject) {
+    let mut config = Config { lora: LoraConfig::default().with_rank(16), ..Config::default() };
+    config.state.keep_generations = 1;
+    let settings = Settings { config, ..settings() };
+    let store = subject.create(&settings);
+    let ada = user("ada");
+    let foreign = Adapter::from_bytes(&adapter("f00d")).unwrap();
+    // A file of another program tells neither base nor dropout.
+    let mut told = foreign.clone();
+    told.base.clear();
+    told.config.dropout = 0.0;
+    let adopt = |name: &str, adapter: &Adapter| {
+        store.adopt(&user(name), adapter.clone(), "my.gguf", &|_| Ok(()))
+    };
+    let refused = |name: &str, change: &dyn Fn(&mut Adapter)| {
+        let mut adapter = told.clone();
+        change(&mut adapter);
+        let error = adopt(name, &adapter).unwrap_err().to_string();
+        assert!(error.starts_with("adapter my.gguf: "), "{error}");
+        error
+    };
+    let shape = refused("ada", &|adapter| {
+        (adapter.config.rank, adapter.config.layers) = (32, Some(vec![0, 2]));
+    });
+    assert!(shape.contains("rank 32 in place of 16"), "{shape}");
+    assert!(shape.contains("layers [0, 2] in place of all"), "{shape}");
+    let scale = refused("ada", &|adapter| adapter.config.alpha = 12.0);
+    assert!(scale.contains("alpha 12 in place of 8"), "{scale}");
+    let targets = refused("ada", &|adapter| adapter.config.targets.truncate(1));
+    assert!(targets.contains("targets [\"q_proj\"] in place of"), "{targets}");
+    let weight =
+        refused("ada", &|adapter| adapter.pairs_mut().for_each(|(.., pair)| pair.a.fill(1e3)));
+    assert!(weight.contains("weight above 100"), "{weight}");
+    assert!(store.user(&ada).is_err());
+
+    assert_eq!(adopt("ada", &told).unwrap().generation(), 1);
+    let generation = store.generation(&ada, None).unwrap().unwrap();
+    assert_eq!(Adapter::from_bytes(&generation.adapter).unwrap(), foreign);
+    assert!(store.unlearned_periods(&ada).unwrap().is_empty());
+    store.ingest(history("ada", 6)).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    exported(&store, &place.path().join("ada"));
+    let other = subject.create(&settings);
+    import(&other, &place.path().join("ada")).unwrap();
+    assert_eq!(other.digest(&ada).unwrap(), store.digest(&ada).unwrap());
+
+    // However much is learned, it is kept: nothing could make it again.
+    store.cut_periods(&ada, 3, 0.0).unwrap();
+    for period in 2..=4 {
+        put(&store, "ada", &commit(period, period - 1)).unwrap();
+    }
+    let list = store.generations(&ada).unwrap();
+    let kept = list.iter().filter(|generation| generation.adapter_bytes.is_some());
+    assert_eq!(kept.map(|generation| generation.number).collect::<Vec<_>>(), [1, 4]);
+    store.check(&mut |_| ControlFlow::Continue(())).unwrap();
+    with_periods(&store, &["bob"], 2);
+    for name in ["ada", "bob"] {
+        assert!(refused(name, &|_| ()).contains("a new user"));
+    }
+    // Texts that wait to be learned are no hindrance.
+    store.ingest(history("eve", 2)).unwrap();
+    assert_eq!(adopt("eve", &told).unwrap().generation(), 1);
+    assert_eq!(store.user(&user("eve")).unwrap().pending, 2);
 }
 
 pub fn a_user_moves_whole(subject: &dyn Subject) {

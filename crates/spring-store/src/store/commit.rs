@@ -61,7 +61,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 true => generations::unjudged(rows, name, user)?.0,
                 false => number,
             };
-            prune(rows, user.key, keep, [number, before])?;
+            prune(rows, name, user.key, keep, [number, before])?;
             Ok(number)
         })?;
         self.is_kept();
@@ -125,11 +125,21 @@ pub(super) fn set_bases(
     Ok(())
 }
 
-/// Drops the memories of all but the newest generations and those that are in use or may be again.
-fn prune(rows: &mut dyn RowsMut, user: i64, keep: u32, used: [u32; 2]) -> Outcome<()> {
+/// Drops the memories of all but the newest generations, those that are in use or may be again, and
+/// an adapter that was imported: it could not be learned again.
+fn prune(
+    rows: &mut dyn RowsMut,
+    name: &UserId,
+    user: i64,
+    keep: u32,
+    used: [u32; 2],
+) -> Outcome<()> {
     let generations = rows.generations(user)?;
     let kept = generations.iter().rev().filter(|row| row.memories.is_some());
     for row in kept.skip(keep as usize).filter(|row| !used.contains(&row.number)) {
+        if row.parent == 0 && generations::record(&*rows, name, user, row.number)?.record.imported {
+            continue;
+        }
         rows.put_memories(user, row.number, None)?;
     }
     Ok(())

@@ -216,14 +216,8 @@ impl<'a, 's> Import<'a, 's> {
             return refuse("has another shape, scale or dropout than its record says");
         }
         (self.check)(&adapter).map_err(Error::from)?;
-        let is_likely = |x: &f32| x.is_finite() && x.abs() <= MAX_WEIGHT;
-        if adapter.config.scale() > MAX_SCALE
-            || !adapter.pairs().all(|(_, _, pair)| pair.a.iter().chain(&pair.b).all(is_likely))
-        {
-            return refuse(&format!(
-                "has a weight above {MAX_WEIGHT} or a scale above {MAX_SCALE}, which no training \
-                 leads to"
-            ));
+        if let Some(reason) = unlikely(&adapter) {
+            return refuse(&reason);
         }
         let adapter = adapter.to_bytes().map_err(Error::from)?;
         put_memories(rows, &self.header.user, user, number, (&adapter, buffer, calibration))
@@ -333,6 +327,11 @@ impl<'a, 's> Import<'a, 's> {
         if let Some(missing) = texts.difference(&scored).next() {
             return Err(format!("period {period} learns from text {missing}, which has no score"));
         }
+        if record.imported && (record.parent > 0 || !scored.is_empty() || *held_out > 0) {
+            return Err(
+                "an imported adapter is what a user begins with, and learned no text".into()
+            );
+        }
         if record.held_out != *held_out {
             let said = record.held_out;
             return Err(format!("period {period} holds out {held_out} texts, and not {said}"));
@@ -361,6 +360,20 @@ fn check_settings(config: &Config) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// What an adapter has that no training leads to.
+pub(super) fn unlikely(adapter: &Adapter) -> Option<String> {
+    let is_likely = |x: &f32| x.is_finite() && x.abs() <= MAX_WEIGHT;
+    let mut pairs = adapter.pairs();
+    let all = adapter.config.scale() <= MAX_SCALE
+        && pairs.all(|(_, _, pair)| pair.a.iter().chain(&pair.b).all(is_likely));
+    (!all).then(|| {
+        format!(
+            "has a weight above {MAX_WEIGHT} or a scale above {MAX_SCALE}, which no training leads \
+             to"
+        )
+    })
 }
 
 /// Whether two shapes are the same, in whichever order they name the projections.
