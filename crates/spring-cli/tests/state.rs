@@ -16,6 +16,7 @@ use std::{
 
 use common::{fails, spring, succeeds};
 use serde_json::Value;
+use spring_core::{Access, SqliteStore};
 use tempfile::TempDir;
 
 fn command(args: &[&str]) -> Command {
@@ -883,6 +884,65 @@ fn a_move_says_what_becomes_of_keys() {
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&told["keys"], &told["keys_revoked"]), (&0.into(), &0.into()), "{told}");
     assert_eq!(told["keys_of_its_own"].as_array().unwrap().len(), 2, "{told}");
+}
+
+/// A key that was revoked since the last move opens nothing of users who are there already.
+#[test]
+fn a_move_takes_revocations_along_though_the_users_are_there_already() {
+    let place = Place::new("", &[("ada", 2)]);
+    let to = place.dir.path().join("there.db").to_str().unwrap().to_owned();
+    succeeds(&["key", "add", "--state", &place.state, "--gateway"]);
+    let moving = ["move", "--from", &place.state, "--to", &to, "--quiet", "--json"];
+    succeeds(&moving);
+    let gateway = ids(&to).pop().unwrap().0;
+    succeeds(&["key", "revoke", "--state", &place.state, &gateway]);
+    let told: Value = serde_json::from_str(&succeeds(&moving)).unwrap();
+    assert_eq!((&told["there_already"], &told["keys"]), (&1.into(), &1.into()), "{told}");
+    assert_eq!(ids(&to), [(gateway, true)]);
+}
+
+/// Whoever ended between the commit and the comparison has not said whether it stays.
+#[test]
+fn what_one_run_had_no_time_to_judge_is_judged_by_the_next() {
+    let place = Place::new("", &[("ada", 24)]);
+    let waits = || {
+        let store = SqliteStore::open(&place.state, Access::ReadOnly).unwrap();
+        store.users_with_something_unjudged(None, 9).unwrap().len()
+    };
+    let adapt = ["adapt", "--state", &place.state, "--user", "ada", "--periods", "1"];
+    // Nobody reads what it says of the period, which comes before the comparison.
+    let mut first = command(&adapt).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(first.stdout.take());
+    first.wait().unwrap();
+    assert_eq!((place.users("generation"), waits()), (vec![1], 1));
+    let said = succeeds(&adapt);
+    assert!(said.contains("held-out text") && said.contains("nothing new"), "{said}");
+    assert_eq!((place.users("generation"), waits()), (vec![1], 0));
+    assert!(!succeeds(&adapt).contains("held-out"), "once");
+}
+
+/// A mark that nobody is about to take away would let a server go back behind all of it one day.
+#[test]
+fn what_nobody_is_about_to_judge_is_not_marked() {
+    let place = Place::new("", &[("ada", 14), ("bob", 14)]);
+    let marks = |command: &[&str]| {
+        let said = succeeds(&[command, &["--state", &place.state, "--json"]].concat());
+        let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let learned = lines.filter(|line| line["learned"].is_object());
+        learned.map(|line| line["learned"]["unjudged"] == true).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(&["adapt"]), [false, false], "all users");
+    for (count, command, mark) in [
+        (15, &["adapt", "--user", "ada"][..], true),
+        (16, &["adapt", "--user", "ada", "--keep"], false),
+        (17, &["worker", "--once"], false),
+    ] {
+        let more = place.file("more.jsonl", &texts("ada", count));
+        succeeds(&["ingest", "--state", &place.state, &more]);
+        assert_eq!(marks(command), [mark], "{command:?}");
+        let store = SqliteStore::open(&place.state, Access::ReadOnly).unwrap();
+        assert!(store.users_with_something_unjudged(None, 9).unwrap().is_empty());
+    }
 }
 
 /// The ids of a state's keys in the order in which they were made, and whether they were revoked.

@@ -10,7 +10,7 @@ use std::{
 use spring_core::{LanguageModel, Store, check_base, spring_memory::UserId};
 
 use crate::{
-    Adaptation, EngineConfig, Receipt, Refusal, Request, Sink, Stats,
+    Adaptation, Asker, EngineConfig, Receipt, Refusal, Request, Sink, Stats,
     learning::{Board, Learner},
     people::{People, Person},
     prefixes::{Owner, Reader},
@@ -225,8 +225,28 @@ impl Engine {
     ///
     /// If there is no such user.
     pub fn adapt(&self, user: &UserId) -> spring_core::Result<Adaptation> {
+        self.adapt_for(user, None)
+    }
+
+    /// The same as the work of whoever asked for it; of the one that waits or runs it stays the
+    /// work of whoever asked first.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user.
+    pub fn adapt_for(
+        &self,
+        user: &UserId,
+        asker: Option<Asker>,
+    ) -> spring_core::Result<Adaptation> {
         self.store.version(user)?;
-        Ok(self.board.ask(user, true))
+        Ok(self.board.ask(user, true, asker))
+    }
+
+    /// Whose work a user's adaptation is that waits or runs: for asking again for one that had to
+    /// be stopped.
+    pub fn asker(&self, user: &UserId) -> Option<Asker> {
+        self.board.asker(user)
     }
 
     /// Stops a user's adaptation at its next step, and waits for that: what a person wants now,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -65,6 +66,11 @@ pub enum AdaptationState {
         /// process has the user.
         kept: bool,
     },
+    /// It is made, and not in use: somebody else has gone back from it meanwhile.
+    TakenBack {
+        /// The new generations.
+        generations: Vec<u32>,
+    },
     /// It failed; what was committed before stays.
     Failed {
         /// Why.
@@ -78,6 +84,26 @@ impl AdaptationState {
     /// Whether it has ended.
     pub fn is_over(&self) -> bool {
         !matches!(self, Self::Waiting | Self::Running { .. })
+    }
+}
+
+/// Whose work an adaptation is that was asked for: for whoever counts what is done for whom.
+#[derive(Clone)]
+pub struct Asker(Arc<Begin>);
+
+type Begin = dyn Fn() -> Box<dyn Send> + Send + Sync;
+
+impl Asker {
+    /// `begin` is called when the adaptation begins; what it gives is dropped when that ends. One
+    /// that is put off begins anew later, and one that only waits is no work yet.
+    pub fn new<W: Send + 'static>(begin: impl Fn() -> W + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move || Box::new(begin())))
+    }
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asker(…)")
     }
 }
 
@@ -118,6 +144,10 @@ struct BoardState {
     /// What those that are not over have committed, by their numbers: one that is tried again may
     /// have come halfway before.
     committed: HashMap<u64, Vec<u32>>,
+    /// Whose work those are that are not over, by their numbers.
+    askers: HashMap<u64, Asker>,
+    /// The work of the one that runs, for whoever asked for it.
+    work: Option<(u64, Box<dyn Send>)>,
     is_ending: bool,
 }
 
@@ -137,6 +167,18 @@ impl BoardState {
         let next = ready().find(|(_, a)| a.asked).or_else(|| ready().next());
         (next.map(|(at, _)| at), waiting().map(|(_, a)| wait(a)).min())
     }
+
+    /// Counts one that runs as the work of whoever asked for it, if anybody did.
+    fn begin(&mut self, id: u64) {
+        if self.work.as_ref().is_none_or(|(of, _)| *of != id) {
+            self.work = self.askers.get(&id).map(|asker| (id, (asker.0)()));
+        }
+    }
+
+    /// One of them does not run any more.
+    fn end(&mut self, id: u64) {
+        self.work.take_if(|(of, _)| *of == id);
+    }
 }
 
 impl Board {
@@ -145,14 +187,24 @@ impl Board {
     }
 
     /// Asks for an adaptation; one that waits or runs already is that one.
-    pub(crate) fn ask(&self, user: &UserId, asked: bool) -> Adaptation {
+    pub(crate) fn ask(&self, user: &UserId, asked: bool, asker: Option<Asker>) -> Adaptation {
         let mut state = self.lock();
         let open = |a: &&mut Adaptation| a.user == *user && !a.state.is_over();
         if let Some(open) = state.all.iter_mut().find(open) {
             open.asked |= asked;
-            return open.clone();
+            let open = open.clone();
+            if let Some(asker) = asker {
+                // Whoever asked first.
+                state.askers.entry(open.id).or_insert(asker);
+                if open.state != AdaptationState::Waiting {
+                    state.begin(open.id);
+                }
+            }
+            return open;
         }
         state.last += 1;
+        let last = state.last;
+        state.askers.extend(asker.map(|asker| (last, asker)));
         let new = Adaptation {
             id: state.last,
             user: user.clone(),
@@ -199,6 +251,7 @@ impl Board {
         retry.wait = LATE.min(2 * retry.wait);
         own.state = AdaptationState::Waiting;
         own.held_up = Some(reason.into());
+        state.end(id);
         self.changed.notify_all();
         true
     }
@@ -210,15 +263,23 @@ impl Board {
             state
                 .all
                 .retain(|a| a.user != *user || matches!(a.state, AdaptationState::Running { .. }));
-            let BoardState { all, retries, committed, .. } = &mut *state;
+            let BoardState { all, retries, committed, askers, .. } = &mut *state;
             retries.retain(|id, _| all.iter().any(|a| a.id == *id));
             committed.retain(|id, _| all.iter().any(|a| a.id == *id));
+            askers.retain(|id, _| all.iter().any(|a| a.id == *id));
             let Some(running) = state.all.iter().find(|a| a.user == *user).map(|a| a.id) else {
                 return;
             };
             state.stop = Some(running);
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Whose work a user's adaptation is that waits or runs.
+    pub(crate) fn asker(&self, user: &UserId) -> Option<Asker> {
+        let state = self.lock();
+        let open = state.all.iter().find(|a| a.user == *user && !a.state.is_over())?;
+        state.askers.get(&open.id).cloned()
     }
 
     /// Stops a user's adaptation if one runs, waits for that, and gives it as it was.
@@ -253,6 +314,8 @@ impl Board {
             if own.state.is_over() {
                 state.retries.remove(&id);
                 state.committed.remove(&id);
+                state.askers.remove(&id);
+                state.end(id);
             }
         }
         self.changed.notify_all();
@@ -286,7 +349,9 @@ impl Board {
                 next.began = Some(Timestamp::now());
                 next.state = AdaptationState::Running { learned: 0, period: 0, done: 0, steps: 0 };
                 next.held_up = None;
-                return Some(next.clone());
+                let next = next.clone();
+                state.begin(next.id);
+                return Some(next);
             }
             let left = until.saturating_duration_since(now);
             if left.is_zero() {
@@ -384,7 +449,10 @@ impl Learner {
                     tracing::warn!("user {user}: not adapted: {reason}");
                     counted.stats.failed_adaptations += 1;
                 }
-                AdaptationState::Learned { generations, .. } if !generations.is_empty() => {
+                AdaptationState::Learned { generations, .. }
+                | AdaptationState::TakenBack { generations }
+                    if !generations.is_empty() =>
+                {
                     counted.stats.adaptations += 1;
                 }
                 _ => {}
@@ -418,33 +486,52 @@ impl Learner {
         learned?;
         let generations = self.board.committed(id);
         let mut said = left.said(user);
-        let kept = match self.judge(user, &mut said) {
+        let judged = match self.judge(user, &mut said) {
             // It is committed and in use; what is in the way of saying more passes.
             Err(error) if passes(&error) => {
                 tracing::info!("user {user}: what was learned is judged later: {error}");
                 left.put_back(user, said);
                 return Ok(AdaptationState::Learned { generations, kept: true });
             }
-            kept => kept?,
+            judged => judged?,
         };
         left.remove(user);
-        Ok(match kept {
-            Ok(kept) => AdaptationState::Learned { generations, kept },
+        Ok(match judged {
+            Ok(Judged::Goes) => AdaptationState::Learned { generations, kept: false },
+            Ok(Judged::ByOthers) if !self.is_in_use(user, &generations)? => {
+                AdaptationState::TakenBack { generations }
+            }
+            Ok(Judged::Stays | Judged::ByOthers) => {
+                AdaptationState::Learned { generations, kept: true }
+            }
             Err(reason) => AdaptationState::Failed { reason },
         })
     }
 
-    /// Says of what a user has learned and nobody has judged whether it stays, and gives that; true
-    /// where there is nothing to be said. Or why the judge cannot say it. What the judge has `said`
-    /// outlasts a write that fails: judging takes long, and is not done twice for that.
+    /// Whether a user is answered by the last of some generations, or by one that came from it.
+    fn is_in_use(&self, user: &UserId, generations: &[u32]) -> spring_core::Result<bool> {
+        let Some(last) = generations.last() else { return Ok(true) };
+        match self.store.generations(user).map_err(Error::from) {
+            Ok(all) => Ok(all.iter().any(|of| of.number == *last && of.on_path)),
+            // It was committed, and that is all that can be said now.
+            Err(error) if passes(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says of what a user has learned and nobody has judged whether it stays, and gives that. Or
+    /// why the judge cannot say it. What the judge has `said` outlasts a write that fails: judging
+    /// takes long, and is not done twice for that.
     fn judge(
         &self,
         user: &UserId,
         said: &mut Option<Said>,
-    ) -> spring_core::Result<Result<bool, String>> {
-        let Some(judge) = &self.judge else { return Ok(Ok(true)) };
+    ) -> spring_core::Result<Result<Judged, String>> {
+        let Some(judge) = &self.judge else { return Ok(Ok(Judged::ByOthers)) };
         loop {
-            let Some(unjudged) = self.store.unjudged(user)? else { return Ok(Ok(true)) };
+            let Some(unjudged) = self.store.unjudged(user)? else {
+                return Ok(Ok(Judged::ByOthers));
+            };
             let stays = match said {
                 Some(said) if said.of == unjudged.version => said.stays,
                 _ => match judge.keeps(user, unjudged.before, &unjudged.learned) {
@@ -457,10 +544,10 @@ impl Learner {
             };
             // Somebody may have forgotten a text of it meanwhile.
             if self.store.judge(&unjudged, stays)? {
-                return Ok(Ok(stays));
+                return Ok(Ok(if stays { Judged::Stays } else { Judged::Goes }));
             }
             if self.board.is_ending() {
-                return Ok(Ok(true));
+                return Ok(Ok(Judged::ByOthers));
             }
         }
     }
@@ -500,6 +587,16 @@ fn step_back() {
     }
 }
 
+/// What became of what a user has learned.
+enum Judged {
+    /// It stays in use.
+    Stays,
+    /// The generation before is in use again.
+    Goes,
+    /// There was nothing to be said: others have judged or chosen meanwhile, or there is no judge.
+    ByOthers,
+}
+
 /// What the judge said of a state of a user.
 struct Said {
     of: UserVersion,
@@ -537,20 +634,17 @@ struct Waiting {
     said: Option<Said>,
 }
 
-/// A search through all users.
+/// A search for all users who wait for the judge.
 struct Search {
-    /// The last of them who was looked at.
+    /// The last of them who was found.
     last: Option<UserId>,
-    /// A damaged user ahead, to whom it goes one user at a time: a page with that one cannot be
-    /// read.
-    damaged: Option<UserId>,
     turn: Turn,
 }
 
 /// Users with generations that are to be judged and may not have been: those of before the start,
 /// whose judge ended too soon, and those whose adaptation did not come to its end.
 struct Left {
-    /// Whether it is still to be looked through all users.
+    /// Where it is still to be looked for all of them.
     all: Option<Search>,
     users: HashMap<UserId, Waiting>,
     has_judge: bool,
@@ -558,7 +652,7 @@ struct Left {
 
 impl Left {
     fn new(has_judge: bool) -> Self {
-        let search = || Search { last: None, damaged: None, turn: Turn::now() };
+        let search = || Search { last: None, turn: Turn::now() };
         Self { all: has_judge.then(search), users: HashMap::new(), has_judge }
     }
 
@@ -607,27 +701,13 @@ impl Left {
         }
     }
 
-    /// Looks at the next users, and gives how it goes on.
+    /// Looks for the next users who wait, and gives how it goes on.
     fn look(&mut self, learner: &Learner, mut search: Search) -> Option<Search> {
-        let limit = if search.damaged.is_some() { 1 } else { PAGE };
-        let page = match learner.store.users(search.last.as_ref(), limit) {
+        let page = match learner.store.users_with_something_unjudged(search.last.as_ref(), PAGE) {
             Ok(page) => page,
             Err(error) if error.is_passing() => {
                 tracing::warn!("whose newest generation nobody has judged is read later: {error}");
                 search.turn.later();
-                return Some(search);
-            }
-            Err(StoreError::Damaged { user: Some(user), .. }) if limit > 1 => {
-                search.damaged = Some(user);
-                return Some(search);
-            }
-            // One behind those who were looked at; else it would not come to an end.
-            Err(StoreError::Damaged { user: Some(user), .. })
-                if search.last.as_ref().is_none_or(|last| *last < user) =>
-            {
-                tracing::warn!("user {user} is damaged: what was learned last is not judged");
-                search.last = Some(user);
-                search.damaged = None;
                 return Some(search);
             }
             Err(error) => {
@@ -638,25 +718,10 @@ impl Left {
                 return None;
             }
         };
-        let is_last = page.len() < limit;
-        search.turn = Turn::now();
-        for summary in page {
-            let user = summary.user;
-            if summary.generation > 0 {
-                match learner.store.unjudged(&user) {
-                    Ok(Some(_)) => self.add(&user),
-                    Ok(None) | Err(StoreError::UnknownUser { .. }) => {}
-                    Err(error) if error.is_passing() => self.put_back(&user, None),
-                    Err(error) => {
-                        tracing::warn!("user {user}: what was learned last is not judged: {error}");
-                    }
-                }
-            }
-            // Somebody may have mended or removed the damaged one.
-            search.damaged.take_if(|damaged| *damaged <= user);
-            search.last = Some(user);
-        }
-        (!is_last).then_some(search)
+        page.iter().for_each(|user| self.add(user));
+        let is_full = page.len() == PAGE;
+        search = Search { last: page.into_iter().next_back(), turn: Turn::now() };
+        is_full.then_some(search)
     }
 
     fn judge_one(&mut self, learner: &Learner, user: &UserId) {
@@ -670,8 +735,8 @@ impl Left {
         }
         self.users.remove(user);
         match judged {
-            Ok(Ok(Ok(true))) => return,
-            Ok(Ok(Ok(false))) => tracing::info!(
+            Ok(Ok(Ok(Judged::Stays | Judged::ByOthers))) => return,
+            Ok(Ok(Ok(Judged::Goes))) => tracing::info!(
                 "user {user}: what was learned last and not judged then does not stay; the \
                  generation before is in use again"
             ),
@@ -734,7 +799,7 @@ impl Due {
                 continue;
             }
             if pending >= policy.pending || is_idle {
-                learner.board.ask(&user, false);
+                learner.board.ask(&user, false, None);
             }
         }
     }

@@ -22,7 +22,7 @@ pub use engine::Engine;
 pub use error::{Failure, Refusal, Whose};
 pub use event::{Event, Events, Receipt, Sink, channel};
 pub use judge::Judge;
-pub use learning::{Adaptation, AdaptationState};
+pub use learning::{Adaptation, AdaptationState, Asker};
 pub use people::Person;
 pub use request::{Changes, Input, Request};
 pub use spring_core;

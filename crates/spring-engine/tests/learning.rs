@@ -5,9 +5,11 @@
 mod common;
 
 use std::{
+    ops::ControlFlow,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -15,12 +17,15 @@ use std::{
 use common::{alone, ask, collect, engine, ingest, store, texts, user, wait_for};
 use spring_core::{
     Store,
+    spring_memory::UserId,
     spring_store::backend::{
-        Backend, Durability, Fault, Holder, Outcome, Rows, RowsMut, SettingsRow, UserRow,
+        Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
+        KeyRow, LeaseRow, MemoriesRow, Outcome, Rows, RowsMut, SettingsRow, Summed, Text, Texts,
+        UserRow, Users, Visit,
     },
 };
 use spring_engine::{
-    AdaptationState, EngineConfig, Input, Judge, LearningPolicy, Request, channel,
+    AdaptationState, Asker, EngineConfig, Input, Judge, LearningPolicy, Request, channel,
 };
 
 fn of(name: &str) -> Request {
@@ -165,6 +170,90 @@ fn what_nobody_has_judged_is_judged_after_the_next_start() {
     assert_eq!(*judged.lock().unwrap(), []);
 }
 
+/// Who was judged says so; what somebody else has made of it meanwhile is told as it is.
+#[test]
+fn what_somebody_takes_back_before_it_is_judged_is_not_told_as_kept() {
+    for (to, expected) in [
+        (1, AdaptationState::TakenBack { generations: vec![2] }),
+        (2, AdaptationState::Learned { generations: vec![2], kept: true }),
+    ] {
+        let store = store();
+        let of = store.clone();
+        let judge = Judge::new(move |user, _, _| {
+            of.rollback(user, Some(to)).unwrap();
+            Ok(to == 1)
+        });
+        let engine = engine(&store, EngineConfig::default().with_judge(Some(judge)));
+        ingest(&store, &texts("cy", 20..27));
+        engine.adapt(&user("cy")).unwrap();
+        assert_eq!(ended(&engine, "cy"), expected);
+        assert_eq!(store.user(&user("cy")).unwrap().generation, to);
+        assert_eq!((engine.stats().adaptations, engine.stats().failed_adaptations), (1, 0));
+    }
+}
+
+#[test]
+fn an_adaptation_is_the_work_of_whoever_asked_for_it_while_it_runs() {
+    struct Work(Arc<AtomicUsize>);
+    impl Drop for Work {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let (open, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (of, count) = (open.clone(), begun.clone());
+    let asker = Asker::new(move || {
+        of.fetch_add(1, Ordering::SeqCst);
+        count.fetch_add(1, Ordering::SeqCst);
+        Work(of.clone())
+    });
+    let counted = || (open.load(Ordering::SeqCst), begun.load(Ordering::SeqCst));
+    let store = store();
+    let (tell, judging) = mpsc::sync_channel(0);
+    let (go_on, may_go_on) = mpsc::sync_channel(0);
+    let waits = Mutex::new((tell, may_go_on));
+    let judge = Judge::new(move |_, _, _| {
+        let (tell, may_go_on) = &*waits.lock().unwrap();
+        tell.send(()).unwrap();
+        may_go_on.recv().unwrap();
+        Ok(true)
+    });
+    let policy = LearningPolicy::default()
+        .with_pending(10)
+        .with_idle(Duration::from_secs(3600))
+        .with_every(Duration::from_millis(5));
+    let config = EngineConfig::default().with_judge(Some(judge)).with_learning(Some(policy));
+    let engine = engine(&store, config);
+    ingest(&store, &texts("ada", 20..27));
+    let lease = store.lease(&user("ada")).unwrap();
+    engine.adapt_for(&user("ada"), Some(asker.clone())).unwrap();
+    let latest = |name: &str| engine.adaptations(Some(&user(name))).remove(0);
+    // What waits again is not counted, though it has begun.
+    wait_for("the first attempt", || latest("ada").held_up.is_some() && counted().0 == 0);
+    assert!(counted().1 > 0);
+    // It stays the first one's.
+    engine.adapt_for(&user("ada"), Some(Asker::new(|| ()))).unwrap();
+    engine.adapt(&user("ada")).unwrap();
+    store.release(&lease).unwrap();
+    judging.recv().unwrap();
+    assert_eq!(counted().0, 1);
+    go_on.send(()).unwrap();
+    ended(&engine, "ada");
+    let before = counted().1;
+    assert_eq!(counted().0, 0);
+    // What the policy begins is nobody's, until somebody asks for it.
+    ingest(&store, &texts("bob", 20..30));
+    judging.recv().unwrap();
+    assert_eq!((counted(), latest("bob").asked), ((0, before), false));
+    engine.adapt_for(&user("bob"), Some(asker)).unwrap();
+    assert_eq!((counted(), latest("bob").asked), ((1, before + 1), true));
+    assert!(engine.asker(&user("bob")).is_some());
+    go_on.send(()).unwrap();
+    ended(&engine, "bob");
+    assert_eq!(counted(), (0, before + 1));
+    assert!(engine.asker(&user("bob")).is_none());
+}
+
 #[test]
 fn what_is_learned_is_told_though_another_process_has_the_user_before_it_is_judged() {
     let store = store();
@@ -225,6 +314,150 @@ impl Backend for Remote {
     fn holder(&self) -> Holder {
         self.of.backend().holder()
     }
+}
+
+/// A state that notes of whom records are read.
+struct Noting {
+    of: Arc<Store>,
+    read: Arc<Mutex<Vec<i64>>>,
+}
+
+impl Backend for Noting {
+    fn label(&self) -> &str {
+        "noting"
+    }
+
+    fn read(&self, work: &mut dyn FnMut(&dyn Rows) -> Outcome<()>) -> Outcome<()> {
+        self.of.backend().read(&mut |rows| work(&NotingRows { rows, read: &self.read }))
+    }
+
+    fn write(
+        &self,
+        durability: Durability,
+        work: &mut dyn FnMut(&mut dyn RowsMut) -> Outcome<()>,
+    ) -> Outcome<()> {
+        self.of.backend().write(durability, work)
+    }
+
+    fn scratch(&self, settings: &SettingsRow) -> Outcome<Box<dyn Backend>> {
+        self.of.backend().scratch(settings)
+    }
+
+    fn holder(&self) -> Holder {
+        self.of.backend().holder()
+    }
+}
+
+struct NotingRows<'r> {
+    rows: &'r dyn Rows,
+    read: &'r Mutex<Vec<i64>>,
+}
+
+impl Rows for NotingRows<'_> {
+    fn settings(&self) -> Outcome<SettingsRow> {
+        self.rows.settings()
+    }
+
+    fn users(&self, which: Users, after: Option<&UserId>, limit: usize) -> Outcome<Vec<UserId>> {
+        self.rows.users(which, after, limit)
+    }
+
+    fn user(&self, name: &UserId) -> Outcome<Option<UserRow>> {
+        self.rows.user(name)
+    }
+
+    fn extent(&self, user: i64) -> Outcome<Extent> {
+        self.rows.extent(user)
+    }
+
+    fn interactions(
+        &self,
+        user: i64,
+        which: Texts,
+        visit: Visit<'_, InteractionRow>,
+    ) -> Outcome<()> {
+        self.rows.interactions(user, which, visit)
+    }
+
+    fn interaction(&self, user: i64, which: Text<'_>) -> Outcome<Option<InteractionRow>> {
+        self.rows.interaction(user, which)
+    }
+
+    fn periods(&self, user: i64) -> Outcome<Vec<u32>> {
+        self.rows.periods(user)
+    }
+
+    fn generations(&self, user: i64) -> Outcome<Vec<GenerationRow>> {
+        self.rows.generations(user)
+    }
+
+    fn record(&self, user: i64, generation: u32) -> Outcome<Option<Summed<String>>> {
+        self.read.lock().unwrap().push(user);
+        self.rows.record(user, generation)
+    }
+
+    fn memories(&self, user: i64, generation: u32) -> Outcome<Option<MemoriesRow>> {
+        self.rows.memories(user, generation)
+    }
+
+    fn answers(
+        &self,
+        user: i64,
+        newest_first: bool,
+        visit: &mut dyn FnMut(i64, Summed<String>) -> Outcome<ControlFlow<()>>,
+    ) -> Outcome<()> {
+        self.rows.answers(user, newest_first, visit)
+    }
+
+    fn embedding(&self, user: i64, seq: u64, base: &str) -> Outcome<Option<Summed<Vec<u8>>>> {
+        self.rows.embedding(user, seq, base)
+    }
+
+    fn lease(&self, user: i64) -> Outcome<Option<LeaseRow>> {
+        self.rows.lease(user)
+    }
+
+    fn graph(&self, user: i64) -> Outcome<Option<Summed<String>>> {
+        self.rows.graph(user)
+    }
+
+    fn consent(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        self.rows.consent(user)
+    }
+
+    fn keys(&self) -> Outcome<Vec<KeyRow>> {
+        self.rows.keys()
+    }
+
+    fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>> {
+        self.rows.key(hash)
+    }
+}
+
+/// A start costs what there is to judge, however many users there are.
+#[test]
+fn after_a_start_only_the_records_of_who_waits_for_the_judge_are_read() {
+    let store = store();
+    ingest(&store, &texts("cy", 20..27));
+    let plan = spring_core::PeriodPlan::default().with_to_be_judged(true);
+    spring_core::adapt(&*common::model(), &store, &user("cy"), plan, &mut ()).unwrap();
+    let in_use = ["ada", "bob", "cy"].map(|name| store.user(&user(name)).unwrap().generation);
+    assert_eq!(in_use, [1, 1, 2]);
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let noting = Store::new(Noting { of: store.clone(), read: read.clone() }).unwrap();
+    let noting: Arc<Store> = Arc::new(noting);
+    let judge = Judge::new(|_, _, _| Ok(true));
+    let engine = engine(&noting, EngineConfig::default().with_judge(Some(judge)));
+    wait_for("the judgement", || store.unjudged(&user("cy")).unwrap().is_none());
+    drop(engine);
+    let mut cy = 0;
+    let find = &mut |rows: &dyn Rows| {
+        cy = rows.user(&user("cy"))?.unwrap().key;
+        Ok(())
+    };
+    store.backend().read(find).unwrap();
+    // The one that waits, and the one before, which does not.
+    assert_eq!(*read.lock().unwrap(), [cy, cy]);
 }
 
 #[test]

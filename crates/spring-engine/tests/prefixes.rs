@@ -255,6 +255,27 @@ fn what_was_read_for_somebody_goes_with_their_generation_and_with_their_texts() 
     assert_eq!(cached("ada"), 0);
 }
 
+/// Another process may remove a user and make another one of the same name, whose generations have
+/// the same numbers.
+#[test]
+fn a_user_of_the_same_name_is_not_answered_as_the_one_before() {
+    let store = store_of(&long_model());
+    let serving = engine(&store, 1 << 30);
+    let of_ada = || short(text("what is said of films", "one")).of_user(user("ada"));
+    let generation = || store.user(&user("ada")).unwrap().generation;
+    let (before, _) = ask(&serving, of_ada());
+    assert!(ask(&serving, of_ada()).1 > 0);
+    assert_eq!(generation(), 1);
+    store.forget(&user("ada")).unwrap();
+    ingest(&store, &texts("ada", 40..52));
+    let plan = spring_core::PeriodPlan::default();
+    spring_core::adapt(&*long_model(), &store, &user("ada"), plan, &mut ()).unwrap();
+    let (after, cached) = ask(&serving, of_ada());
+    assert_eq!((generation(), cached), (1, 0));
+    assert_ne!(after, before);
+    assert_eq!(after, ask(&engine(&store, 0), of_ada()).0);
+}
+
 #[test]
 fn several_texts_of_one_request_read_the_prompt_once() {
     let store = store_of(&long_model());

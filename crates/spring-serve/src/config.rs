@@ -98,7 +98,8 @@ pub struct Limits {
     pub answers_per_key: usize,
     /// Requests of one key in a minute, unless the key says otherwise; 0 sets no limit.
     pub requests_per_minute: u32,
-    /// Requests of one key that are open at once, unless the key says otherwise; 0 sets no limit.
+    /// Requests of one key that are open at once, unless the key says otherwise; 0 sets no limit. An
+    /// adaptation that was asked for is one of them while it runs.
     pub requests_at_once: u32,
     /// Calls of the service at once: 64.
     pub calls: usize,

@@ -20,7 +20,10 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use crate::{Limits, error::ApiError};
+use crate::{
+    Asker, Limits,
+    error::{ApiError, ApiResult},
+};
 
 /// After this many keys it is looked which of them need not be remembered.
 const SWEEP: usize = 64;
@@ -120,6 +123,13 @@ impl Rates {
         of.tokens -= 1.0;
         of.open += 1;
         Ok(Open { rates: Arc::clone(self), key: key.to_owned(), quota: of.quota() })
+    }
+
+    /// Counts work for a request that was counted already.
+    fn work(self: &Arc<Self>, key: &str, per_minute: u32, now: Instant) -> Open {
+        let new = || KeyState::new(per_minute, now);
+        self.state().keys.entry(key.to_owned()).or_insert_with(new).open += 1;
+        Open { rates: Arc::clone(self), key: key.to_owned(), quota: None }
     }
 }
 
@@ -223,6 +233,12 @@ pub(crate) fn current() -> Option<Arc<Open>> {
     WORKS_FOR.try_with(Arc::clone).ok()
 }
 
+/// Whoever sent the request that this task works for.
+pub(crate) fn asker() -> ApiResult<Asker> {
+    let open = current().ok_or_else(|| ApiError::internal("a request that is not counted"))?;
+    Ok(open.asker())
+}
+
 /// A task that works for the same request as this one, and goes on without it.
 pub(crate) fn spawn<F>(work: F) -> JoinHandle<F::Output>
 where
@@ -235,6 +251,13 @@ where
 }
 
 impl Open {
+    /// Whoever sent it, for work that begins later.
+    fn asker(&self) -> Asker {
+        let per_minute = self.quota.map_or(0, |quota| quota.limit);
+        let (rates, key) = (Arc::clone(&self.rates), self.key.clone());
+        Asker::new(move || rates.work(&key, per_minute, Instant::now()))
+    }
+
     /// Work for this request.
     pub fn work<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> {
         WORKS_FOR.scope(self, work)
@@ -317,6 +340,25 @@ mod tests {
         // Those of the server count for the others.
         rates.request("b", NONE, now).unwrap();
         assert!(rates.request("b", NONE, now).is_err());
+    }
+
+    #[test]
+    fn work_that_goes_on_counts_from_its_begin_to_its_end() {
+        let rates = rates(0, 1);
+        let now = Instant::now();
+        let asker = rates.request("a", NONE, now).unwrap().asker();
+        // It only waits.
+        rates.request("a", NONE, now).unwrap();
+        let working = asker.works();
+        let full = rates.request("a", NONE, now).unwrap_err();
+        assert_eq!(full.error.code, "rate_limit_exceeded");
+        rates.request("b", NONE, now).unwrap();
+        drop(working);
+        let open = rates.request("a", NONE, now).unwrap();
+        // What is asked for is done, though others of the key's requests are open by then.
+        let _working = asker.works();
+        drop(open);
+        assert!(rates.request("a", NONE, now).is_err());
     }
 
     #[test]

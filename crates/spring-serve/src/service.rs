@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+mod asker;
 mod error;
 mod person;
 mod stats;
@@ -14,6 +15,7 @@ pub use answer::{
     ChatTurn, CompletionRequest, FinishReason, GateDetail, Prompt, RetrievedDetail, Role, Sampling,
     SinkError, Target, TopToken, Usage, answer_channel,
 };
+pub use asker::{Asker, Working};
 pub use error::{ServiceError, ServiceResult};
 pub use person::{
     Adaptation, Added, BufferText, Consent, EvictedText, ExplainedToken, Explanation, Export,
@@ -122,8 +124,9 @@ pub trait Service: Send + Sync + 'static {
     fn search(&self, user: &str, query: &str, limit: usize) -> ServiceResult<Vec<Found>>;
 
     /// Starts an adaptation, and does not wait for it. If one of this user waits or runs, it is
-    /// that one.
-    fn adapt(&self, user: &str) -> ServiceResult<Adaptation>;
+    /// that one. While it runs it is the work of whoever asked for it first:
+    /// [`works`](Asker::works) counts it.
+    fn adapt(&self, user: &str, asker: Asker) -> ServiceResult<Adaptation>;
 
     /// The adaptations of a user since the start of the server, latest first.
     fn adaptations(&self, user: &str) -> ServiceResult<Vec<Adaptation>>;
@@ -163,6 +166,6 @@ pub trait Service: Send + Sync + 'static {
     fn export(&self, user: &str) -> ServiceResult<Export>;
 
     /// Takes in what [`export`](Self::export) gave, of any server with this base. The user must not
-    /// have any texts yet. All of it or nothing: `bytes` fails where the client went.
+    /// have any texts or answers yet. All of it or nothing: `bytes` fails where the client went.
     fn import(&self, user: &str, bytes: &mut dyn Read) -> ServiceResult<Imported>;
 }

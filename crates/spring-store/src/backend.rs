@@ -416,7 +416,14 @@ pub enum Users {
     /// Of those, who have something that was never learned: a pending interaction, or a period that
     /// no generation has learned. What a rollback took back alone is nothing new.
     New,
+    /// Those whose generation in use has a record with [`UNJUDGED`]. A backend for many has an
+    /// index of them: records are large, and nearly none has it.
+    Unjudged,
 }
+
+/// What the JSON of a generation's record has where nobody has judged it. JSON's strings escape
+/// their quotation marks, so no text can be taken for it.
+pub const UNJUDGED: &str = "\"unjudged\":true";
 
 /// Whom a worker may take next.
 #[derive(Debug, Clone, Copy)]

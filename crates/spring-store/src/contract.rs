@@ -107,6 +107,7 @@ macro_rules! contract_tests {
             the_pointer_goes_back_and_forward
             the_last_ones_and_the_one_in_use_are_kept
             what_nobody_has_judged_waits_for_it
+            who_has_something_unjudged_is_listed
             what_was_judged_meanwhile_stays_judged
             a_judgement_moves_with_a_user_who_is_there_already
             periods_are_stored_with_what_was_learned_from_the_first
@@ -141,6 +142,7 @@ macro_rules! contract_tests {
             a_key_opens_until_it_is_revoked
             a_key_goes_with_its_user_and_moves_with_the_state
             the_keys_of_a_user_who_is_replaced_open_nothing_new
+            a_key_that_was_revoked_there_does_not_open_what_comes_from_there
             a_user_who_only_got_answers_is_not_mixed_with_another
             an_import_keeps_the_key_of_a_user_without_texts
             consent_is_no_until_it_is_said_and_travels

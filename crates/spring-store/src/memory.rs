@@ -13,7 +13,7 @@ use crate::{
     backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
         KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut,
-        SettingsRow, Sum, Summed, Text, Texts, UserRow, Users, Visit,
+        SettingsRow, Sum, Summed, Text, Texts, UNJUDGED, UserRow, Users, Visit,
     },
     store::{is_new, is_unlearned, settings_row},
 };
@@ -166,7 +166,11 @@ impl Rows for State {
             }
             let is_due = match (which, self.rows_of(*key)) {
                 (Users::All, _) => true,
-                (Users::Due | Users::New, None) => false,
+                (Users::Due | Users::New | Users::Unjudged, None) => false,
+                (Users::Unjudged, Some(user)) => {
+                    let record = self.record(*key, user.row.generation)?;
+                    record.is_some_and(|record| record.value.contains(UNJUDGED))
+                }
                 (which, Some(user)) => {
                     let (periods, generations) = (self.periods(*key)?, self.generations(*key)?);
                     let left = match which {

@@ -50,12 +50,17 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     let learned = match &one {
         Some(user) => {
             let before = store.user(user)?.generation;
+            // It is judged below. Should this end first, the next one to judge the user does it: a
+            // server after its start, or this command. What nobody is about to judge has no mark:
+            // that of --keep, of all users at once, and of `spring worker`. A server that is
+            // started some day would go back behind all of that at one blow.
+            let periods = periods.with_to_be_judged(!command.keep);
             let mut progress = Logged::new(Bars::new(args.quiet), command.log.as_deref());
             let records =
                 interrupt::or_interrupted(adapt(&model, &store, user, periods, &mut progress))?;
             drop(progress);
             records.iter().try_for_each(|record| print(args, user, record))?;
-            if !records.is_empty() {
+            if !records.is_empty() || (!command.keep && store.unjudged(user)?.is_some()) {
                 change::tell(args, &model, &store, user, before, &records, command.keep)?;
             }
             records.len()

@@ -35,6 +35,8 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
     let mut bars = Bars::new(args.quiet);
     bars.say("moving");
     let mut step = reading(&mut bars);
+    // First: of users who are there already, no copy is made that would take them along.
+    let mut keys = target.copy_revocations(&source)?;
     let (mut added, mut equal, mut revoked, mut done) = (0_u64, 0_u64, 0_u64, 0_u64);
     let mut last: Option<UserId> = None;
     loop {
@@ -56,7 +58,7 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
             }
         }
     }
-    let keys = target.copy_keys(&source)?;
+    keys += target.copy_keys(&source)?;
     let own = own_keys(&source, &target)?;
     drop(step);
     bars.finish();

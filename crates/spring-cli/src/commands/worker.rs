@@ -32,6 +32,7 @@ pub fn run(args: &Args, command: &WorkerArgs) -> Result<()> {
         );
     }
     let model = session::model_of(&store, args)?;
+    // Nothing is marked as to be judged: nobody is about to judge it, see `spring adapt`.
     let plan = PeriodPlan::default().with_count(command.periods).with_hold_out(command.hold_out);
     let worker = Worker::default()
         .with_jobs(command.jobs.into())

@@ -179,6 +179,10 @@ pub fn adaptation(of: spring_engine::Adaptation) -> Adaptation {
                           generation stays in use";
             (JobState::Failed, 0, None, Some(reason.to_owned()))
         }
+        AdaptationState::TakenBack { .. } => {
+            let reason = "it was learned, and somebody has gone back to another generation since";
+            (JobState::Failed, 0, None, Some(reason.to_owned()))
+        }
         AdaptationState::Failed { reason } => (JobState::Failed, 0, None, Some(reason)),
         _ => (JobState::Cancelled, 0, None, None),
     };

@@ -15,7 +15,7 @@ use spring_core::{
     spring_memory::{Interaction, InteractionId, SearchFilter, UserId},
     spring_store::Error as StoreError,
 };
-use spring_engine::{AdaptationState, Engine, Input};
+use spring_engine::{AdaptationState, Asker, Engine, Input};
 use spring_serve::{
     Adaptation, Added, Answer, AuditEvent, BufferText, CompletionRequest, Consent,
     EmbeddingRequest, Embeddings, Explanation, Export, Feedback, Found, GenerationInfo, Imported,
@@ -156,15 +156,17 @@ impl Served {
 
     fn forget_interaction(&self, user: &UserId, id: &InteractionId) -> ServiceResult<Receipt> {
         let (model, store) = (&*self.model, &*self.store);
+        let asker = self.engine.asker(user);
         let ((relearned, forgotten), was_asked) = self.before_learning(user, || {
             let relearned: Vec<u32> = store.generations(user)?.iter().map(|g| g.number).collect();
             Ok((relearned, forget_interaction(model, store, user, id, &mut ())?))
         })?;
         let is_asked = |a: &spring_engine::Adaptation| a.asked && !a.state.is_over();
         let was_asked = was_asked || self.engine.adaptations(Some(user)).iter().any(is_asked);
+        let asker = self.engine.asker(user).or(asker);
         // Answers that are being written may have read the text.
         let ended = self.engine.forget(user);
-        if was_asked && let Err(error) = self.engine.adapt(user) {
+        if was_asked && let Err(error) = self.engine.adapt_for(user, asker) {
             tracing::warn!("user {user}: the adaptation that was asked for is lost: {error}");
         }
         let count = usize::try_from(forgotten.generations_relearned).unwrap_or(usize::MAX);
@@ -454,8 +456,9 @@ impl Service for Served {
         Ok(found.collect())
     }
 
-    fn adapt(&self, user: &str) -> ServiceResult<Adaptation> {
-        let asked = self.engine.adapt(&Self::id(user)?).map_err(refusal::of)?;
+    fn adapt(&self, user: &str, asker: spring_serve::Asker) -> ServiceResult<Adaptation> {
+        let asker = Asker::new(move || asker.works());
+        let asked = self.engine.adapt_for(&Self::id(user)?, Some(asker)).map_err(refusal::of)?;
         Ok(person::adaptation(asked))
     }
 

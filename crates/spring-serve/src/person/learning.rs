@@ -13,13 +13,15 @@ use crate::{
     body,
     error::{ApiError, ApiResult},
     fields::Fields,
+    rate,
     workers::Lane,
 };
 
 /// 202: it goes on after the answer.
 pub(crate) async fn adapt(State(app): State<Shared>, of: OfUser) -> ApiResult<Response> {
     let user = of.user.clone();
-    let started = app.call(Lane::Short, move |service| service.adapt(&user)).await;
+    let asker = rate::asker()?;
+    let started = app.call(Lane::Short, move |service| service.adapt(&user, asker)).await;
     let started = of.acted(&app, "adapt", None, started).await?;
     Ok((StatusCode::ACCEPTED, json(&started)?).into_response())
 }

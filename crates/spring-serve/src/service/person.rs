@@ -117,7 +117,7 @@ pub enum JobState {
     Running,
     /// It ended, and what it learned is in use.
     Done,
-    /// It ended without a change, by an error.
+    /// It ended, and what it learned, if anything, is not in use; its `error` says why.
     Failed,
     /// It was ended before it was done; nothing changed.
     Cancelled,

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use serde_json::{Value, json};
 use spring_serve::{Limits, ServeConfig};
 
-use crate::common::{Running, Stream};
+use crate::common::{Client, Running, Stream};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -63,7 +63,7 @@ fn a_full_queue_is_said_in_time_and_with_a_wait() {
     let server = Running::with_keys(ServeConfig::default().with_limits(limits));
     let gateway = server.client.with_key("gateway");
     let admin = server.client.with_key("admin");
-    let hang = |client: &crate::common::Client| {
+    let hang = |client: &Client| {
         let mut stream = client.stream(CHAT, &ask("!hang", true));
         stream.until("assistant");
         stream
@@ -160,6 +160,31 @@ fn who_asks_one_thing_after_the_other_has_one_request_open() {
         assert_eq!(whole.status, 200, "{}", whole.text());
         assert_eq!(admin.post(CHAT, &ask("hi", false)).status, 200);
     }
+}
+
+#[test]
+fn an_adaptation_that_runs_is_work_of_the_key_that_asked_for_it() {
+    let limits = Limits::default().with_requests_at_once(1);
+    let server = Running::with_keys(ServeConfig::default().with_limits(limits));
+    let (ada, admin) = (server.client.with_key("ada"), server.client.with_key("admin"));
+    assert!(admin.put("/v1/users/ada", &json!({})).status < 300);
+    let asked = ada.post("/v1/users/ada/adapt", &json!({}));
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    let asker = server.service.asker.lock().unwrap().take().unwrap();
+    // It waits.
+    let models = |client: &Client| {
+        let reply = client.get("/v1/models");
+        (reply.status, if reply.status == 200 { String::new() } else { reply.code() })
+    };
+    let free = (200, String::new());
+    assert_eq!(models(&ada), free);
+    let working = asker.works();
+    for _ in 0..2 {
+        assert_eq!(models(&ada), (429, "rate_limit_exceeded".into()));
+    }
+    assert_eq!(models(&admin), free, "nobody else's");
+    drop(working);
+    assert_eq!(models(&ada), free);
 }
 
 /// An act runs to its end though its client goes, and so does a call that reads.

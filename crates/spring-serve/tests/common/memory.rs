@@ -13,12 +13,13 @@ use std::{
 
 use serde_json::json;
 use spring_serve::{
-    Adaptation, Added, Answer, AnswerDetail, AnswerEvent, AnswerSink, AnswerToken, AuditEvent,
-    BufferText, ChatTurn, CompletionRequest, Consent, EmbeddingRequest, Embeddings, Explanation,
-    Export, Feedback, FinishReason, Found, GateDetail, GenerationInfo, Imported, InteractionInfo,
-    JobState, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo, PeriodText,
-    Prompt, Readiness, Receipt, Removed, RetrievedDetail, RolledBack, Service, ServiceError,
-    ServiceResult, SinkError, Stats, Target, Tokens, TopToken, Usage, UserInfo, answer_channel,
+    Adaptation, Added, Answer, AnswerDetail, AnswerEvent, AnswerSink, AnswerToken, Asker,
+    AuditEvent, BufferText, ChatTurn, CompletionRequest, Consent, EmbeddingRequest, Embeddings,
+    Explanation, Export, Feedback, FinishReason, Found, GateDetail, GenerationInfo, Imported,
+    InteractionInfo, JobState, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo,
+    PeriodText, Prompt, Readiness, Receipt, Removed, RetrievedDetail, RolledBack, Service,
+    ServiceError, ServiceResult, SinkError, Stats, Target, Tokens, TopToken, Usage, UserInfo,
+    answer_channel,
 };
 
 /// Characters that a prompt may have together with what is asked for.
@@ -36,6 +37,8 @@ pub struct MemoryService {
     /// Requests as they came.
     pub requests: Mutex<Vec<CompletionRequest>>,
     pub door: Door,
+    /// Whoever asked last for an adaptation.
+    pub asker: Mutex<Option<Asker>>,
 }
 
 /// Before some calls, which wait while it is shut.
@@ -496,7 +499,8 @@ impl Service for MemoryService {
         })
     }
 
-    fn adapt(&self, user: &str) -> ServiceResult<Adaptation> {
+    fn adapt(&self, user: &str, asker: Asker) -> ServiceResult<Adaptation> {
+        *lock(&self.asker) = Some(asker);
         self.person(user, |person| {
             person.generation += 1;
             let adaptation = Adaptation {

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use super::{Subject, samples::*};
 use crate::{
     Config, Copied, Error, Forgetting, Generation, PeriodCommit, Relearned, Settings, Store,
-    backend::Users, record::PeriodRecord,
+    backend::{UNJUDGED, Users},
+    record::PeriodRecord,
 };
 
 fn filled(subject: &dyn Subject) -> Box<Store> {
@@ -282,6 +283,44 @@ pub fn what_nobody_has_judged_waits_for_it(subject: &dyn Subject) {
     assert_eq!(waits(), None);
     store.rollback(&ada, Some(6)).unwrap();
     assert_eq!(waits(), None);
+    store.check(&mut |_| ControlFlow::Continue(())).unwrap();
+}
+
+pub fn who_has_something_unjudged_is_listed(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    with_periods(&store, &["ada", "bob", "cy", "dan", "eve"], 2);
+    let learn = |name, period, unjudged, reason: &str| {
+        let mut commit = commit(period, period - 1);
+        commit.record.unjudged = unjudged;
+        commit.record.selection.reason = reason.into();
+        put(&store, name, &commit).unwrap();
+    };
+    let found = |store: &Store, after: Option<&str>, limit| {
+        let after = after.map(user);
+        let found = store.users_with_something_unjudged(after.as_ref(), limit).unwrap();
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(found(&store, None, 9).is_empty());
+    // What a text says is no mark.
+    learn("ada", 1, false, UNJUDGED);
+    for name in ["bob", "cy", "eve"] {
+        learn(name, 1, name == "bob", "");
+        learn(name, 2, true, "");
+    }
+    assert_eq!(found(&store, None, 9), ["bob", "cy", "eve"]);
+    assert_eq!(found(&store, None, 2), ["bob", "cy"]);
+    assert_eq!(found(&store, Some("cy"), 2), ["eve"]);
+    // What is not in use is not judged.
+    store.rollback(&user("cy"), Some(1)).unwrap();
+    assert_eq!(found(&store, None, 9), ["bob", "eve"]);
+    let other = subject.create(&settings());
+    other.copy_user(&store, &user("bob"), false).unwrap();
+    assert_eq!(found(&other, None, 9), ["bob"]);
+    for name in ["bob", "eve"] {
+        let waiting = store.unjudged(&user(name)).unwrap().unwrap();
+        assert!(store.judge(&waiting, name == "eve").unwrap());
+    }
+    assert!(found(&store, None, 9).is_empty());
     store.check(&mut |_| ControlFlow::Continue(())).unwrap();
 }
 

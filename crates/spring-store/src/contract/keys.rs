@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::{Subject, samples::*};
 use crate::{
-    Copied, CopyError, Error, KeyAccess, MemoryStore, NewKey, Store,
+    Copied, CopyError, Error, KeyAccess, MemoryStore, NewKey, Store, TransferError,
     backend::{ConsentRow, Durability, KeyRow, Outcome, RowsMut},
 };
 
@@ -180,6 +180,43 @@ pub fn the_keys_of_a_user_who_is_replaced_open_nothing_new(subject: &dyn Subject
     check(&new).unwrap();
 }
 
+/// Not even until the keys are copied.
+pub fn a_key_that_was_revoked_there_does_not_open_what_comes_from_there(subject: &dyn Subject) {
+    let (here, there) = (subject.create(&settings()), subject.create(&settings()));
+    let ada = user("ada");
+    there.ingest(history("ada", 3)).unwrap();
+    let news = [key_of("ada"), NewKey::new(KeyAccess::Gateway), NewKey::new(KeyAccess::Admin)];
+    for store in [&*here, &*there] {
+        for (byte, new) in (1..).zip(&news) {
+            store.add_key(&[byte; 32], new, at(1)).unwrap();
+        }
+    }
+    let id = |byte| crate::ApiKey::id_of(&[byte; 32]);
+    there.revoke_key(&id(1), at(2)).unwrap();
+    there.revoke_key(&id(2), at(3)).unwrap();
+    let opens = || [1, 2, 3].map(|byte| here.key(&[byte; 32]).unwrap().is_some());
+    assert_eq!(opens(), [true; 3]);
+    assert_eq!(here.copy_user(&there, &ada, false).unwrap(), Copied::Added);
+    assert_eq!(opens(), [false, false, true]);
+    let revoked = |byte| {
+        let keys = here.keys().unwrap();
+        keys.iter().find(|key| key.id == id(byte)).unwrap().record.revoked
+    };
+    assert_eq!([1, 2].map(revoked), [Some(at(2)), Some(at(3))], "as they were there");
+    check(&here).unwrap();
+    // Of users who are there already, before anything else is done.
+    there.revoke_key(&id(3), at(4)).unwrap();
+    assert_eq!(here.copy_revocations(&there).unwrap(), 1);
+    assert_eq!((opens(), revoked(3)), ([false; 3], Some(at(4))));
+    assert_eq!(here.copy_revocations(&there).unwrap(), 0);
+    assert_eq!(here.copy_keys(&there).unwrap(), 0);
+    check(&here).unwrap();
+    // It revokes, and adds nothing.
+    let other = subject.create(&settings());
+    assert_eq!(other.copy_revocations(&there).unwrap(), 0);
+    assert_eq!(other.keys().unwrap(), []);
+}
+
 pub fn a_user_who_only_got_answers_is_not_mixed_with_another(subject: &dyn Subject) {
     let (here, there) = (subject.create(&settings()), subject.create(&settings()));
     let ada = user("ada");
@@ -190,6 +227,14 @@ pub fn a_user_who_only_got_answers_is_not_mixed_with_another(subject: &dyn Subje
     let before = dump(&here);
     let differs = here.copy_user(&there, &ada, false).unwrap_err();
     assert!(matches!(differs, Error::Copy { source: CopyError::Differs { .. }, .. }), "{differs}");
+    assert_eq!(dump(&here), before);
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    there.export(&ada, &folder, &mut |_| ControlFlow::Continue(())).unwrap();
+    let import = here.import(&folder, &|_| Ok(()), &mut |_| ControlFlow::Continue(()));
+    let present = import.unwrap_err();
+    let is_present = matches!(present, Error::Transfer(TransferError::Present { .. }));
+    assert!(is_present, "{present}");
     assert_eq!(dump(&here), before);
     let replaced = here.copy_user(&there, &ada, true).unwrap();
     assert_eq!(replaced, Copied::Replaced { keys_revoked: 1 });

@@ -102,6 +102,11 @@ impl Rows for Connected<'_> {
                          WHERE g.user_key = u.key AND g.period = p.number)))
                  ORDER BY name LIMIT $2"
             }
+            Users::Unjudged => {
+                "SELECT name FROM users u
+                 JOIN generations g ON g.user_key = u.key AND g.number = u.generation
+                 WHERE g.unjudged AND name > $1 ORDER BY name LIMIT $2"
+            }
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         // No name is empty: all come after "".

@@ -169,6 +169,13 @@ impl Rows for Connected<'_> {
                          WHERE g.user = u.key AND g.period = p.number)))
                  ORDER BY name LIMIT ?2"
             }
+            // Not by any other plan: it would read every user's newest record.
+            Users::Unjudged => {
+                "SELECT name FROM generations g INDEXED BY generations_unjudged
+                 CROSS JOIN users u ON u.key = g.user AND u.generation = g.number
+                 WHERE instr(g.record, '\"unjudged\":true') > 0 AND name > ?1
+                 ORDER BY name LIMIT ?2"
+            }
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         // No name is empty: all come after "".

@@ -18,7 +18,7 @@ use crate::{
 const APPLICATION_ID: i64 = 0x5350_5247;
 
 /// The version of `schema.sql`.
-pub(super) const SCHEMA_VERSION: i64 = 6;
+pub(super) const SCHEMA_VERSION: i64 = 7;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -38,8 +38,9 @@ const ANEW: &str = include_str!("migrate_4_to_5.sql");
 /// Where in it `schema.sql` runs.
 const HERE: &str = "-- schema.sql\n";
 
-/// What stands below this line in `schema.sql` turns version 5 into 6.
-const SINCE_6: &str = "-- since version 6\n";
+/// What stands below these lines in `schema.sql` came with versions 6, 7, and so on: below the
+/// first is all that a file of version 5 lacks.
+const SINCE: [&str; 2] = ["-- since version 6\n", "-- since version 7\n"];
 
 /// Tables, settings and the file's marks.
 pub(super) fn write(transaction: &Transaction<'_>, settings: &SettingsRow) -> Outcome<()> {
@@ -68,13 +69,15 @@ pub(super) fn migrate(connection: &mut Connection) -> Outcome<()> {
         return Ok(());
     }
     with_row_sum(connection)?;
-    let (_, added) = SCHEMA.split_once(SINCE_6).ok_or_else(|| {
-        Failure::State("this program was built without its newer tables; build it anew".into())
-    })?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read again: another process may have been faster.
     let from = version(&transaction)?;
     if (ANEW_VERSION..SCHEMA_VERSION).contains(&from) {
+        let known = usize::try_from(from - ANEW_VERSION).unwrap_or_default();
+        let added = SINCE.get(known).and_then(|line| SCHEMA.split_once(line));
+        let (_, added) = added.ok_or_else(|| {
+            Failure::State("this program was built without its newer tables; build it anew".into())
+        })?;
         transaction.execute_batch(added)?;
     } else if from < ANEW_VERSION {
         let skipped = usize::try_from(from - 1).unwrap_or(MIGRATIONS.len());

@@ -152,3 +152,7 @@ CREATE TABLE keys (
     sum INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX keys_by_user ON keys (user);
+
+-- since version 7
+-- Of whom nobody has judged what was learned: few, and found without reading the records.
+CREATE INDEX generations_unjudged ON generations (user, number) WHERE instr(record, '"unjudged":true') > 0;

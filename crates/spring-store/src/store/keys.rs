@@ -91,28 +91,24 @@ impl<B: Backend + ?Sized> Store<B> {
     pub fn copy_keys(&self, from: &Store) -> Result<u64> {
         let theirs = from.read(|rows| rows.keys())?;
         self.write(|rows| {
-            let ours = rows.keys()?;
-            let mut copied = 0;
+            let mut copied = revoke_as(rows, &theirs)?;
             for row in &theirs {
-                let key = parsed(row)?;
-                match ours.iter().find(|ours| ours.hash == row.hash) {
-                    None => {
-                        let hash = <&KeyHash>::try_from(row.hash.as_slice());
-                        let hash = hash.map_err(|error| Fault::damaged("keys", error))?;
-                        add(rows, hash, &key)?;
-                        copied += 1;
-                    }
-                    Some(ours) => match key.record.revoked {
-                        Some(at) if parsed(ours)?.record.revoked.is_none() => {
-                            revoke(rows, ours.clone(), at)?;
-                            copied += 1;
-                        }
-                        _ => {}
-                    },
+                if rows.key(&row.hash)?.is_none() {
+                    let hash = <&KeyHash>::try_from(row.hash.as_slice());
+                    let hash = hash.map_err(|error| Fault::damaged("keys", error))?;
+                    add(rows, hash, &parsed(row)?)?;
+                    copied += 1;
                 }
             }
             Ok(copied)
         })
+    }
+
+    /// Revokes the keys of this state that another one has revoked, and gives their number: before
+    /// users are copied one by one, so that none of these keys opens even the first of them.
+    pub fn copy_revocations(&self, from: &Store) -> Result<u64> {
+        let theirs = from.read(|rows| rows.keys())?;
+        self.write(|rows| revoke_as(rows, &theirs))
     }
 
     fn unknown_key(&self, id: &str) -> Fault {
@@ -165,6 +161,21 @@ pub(super) fn keep_asking(rows: &mut dyn RowsMut) -> Outcome<()> {
 /// When a key was revoked; `None` for one that still opens.
 pub(super) fn revoked(row: &KeyRow) -> Outcome<Option<Timestamp>> {
     Ok(parsed(row)?.record.revoked)
+}
+
+/// Revokes the keys that were revoked in another state; gives the number of those that were open.
+pub(super) fn revoke_as(rows: &mut dyn RowsMut, theirs: &[KeyRow]) -> Outcome<u64> {
+    let mut count = 0;
+    for row in theirs {
+        if let Some(at) = revoked(row)?
+            && let Some(ours) = rows.key(&row.hash)?
+            && revoked(&ours)?.is_none()
+        {
+            revoke(rows, ours, at)?;
+            count += 1;
+        }
+    }
+    Ok(count)
 }
 
 pub(super) fn revoke(rows: &mut dyn RowsMut, row: KeyRow, at: Timestamp) -> Outcome<ApiKey> {

@@ -1,7 +1,5 @@
 //! A user from one state to another, by their rows.
 
-use std::ops::ControlFlow;
-
 use jiff::Timestamp;
 use spring_memory::UserId;
 
@@ -10,7 +8,7 @@ use super::{
     digest::digest,
     generations::{marked, settle},
     keys, known,
-    transfer::copy,
+    transfer::{copy, is_unused},
 };
 use crate::{
     CopyError, Error, Forgotten, Result,
@@ -42,7 +40,8 @@ impl<B: Backend + ?Sized> Store<B> {
     /// The user is there whole afterwards, or as before. A user of whom there is nothing here but
     /// keys keeps them. Those of one who is replaced were given out for what was here: they are
     /// revoked unless they open the other state, too. No key that was revoked here opens anything
-    /// again. For the other state's keys, see [`copy_keys`](Self::copy_keys).
+    /// again, and none that was revoked there opens the copy, whomever it speaks for: it is revoked
+    /// here with the copy. For the other state's keys, see [`copy_keys`](Self::copy_keys).
     ///
     /// # Errors
     ///
@@ -70,7 +69,6 @@ impl<B: Backend + ?Sized> Store<B> {
             Ok(_) | Err(Error::UnknownUser { .. }) => {}
             Err(error) => return Err(error),
         }
-        let theirs = from.read(|rows| rows.keys())?;
         let outcome = self.write(|rows| {
             // Somebody may have written to the user since: what is there now decides.
             let old = match rows.user(user)? {
@@ -83,19 +81,23 @@ impl<B: Backend + ?Sized> Store<B> {
                 }
                 _ => None,
             };
-            let mut result = Ok(());
+            let (mut result, mut theirs) = (Ok(()), Vec::new());
             let read = from.read(|source| {
                 // What is in the way here is not the other state's failure.
                 result = copy(source, user, rows);
+                theirs = source.keys()?;
                 Ok(())
             });
             read.map_err(Fault::Other)?;
             result?;
-            let Some(old) = old else { return Ok(Copied::Added) };
+            // Those of gateways and administrators, too. Not even until the keys are copied may one
+            // that was revoked there open what came from there.
+            let Some(old) = old else {
+                keys::revoke_as(rows, &theirs)?;
+                return Ok(Copied::Added);
+            };
             let (mut keys_revoked, here) = (0, known(rows, user)?.key);
             for row in old {
-                // One that was revoked there must not open what came from there, not even until
-                // the keys are copied.
                 let revoked = match theirs.iter().find(|theirs| theirs.hash == row.hash) {
                     Some(theirs) => keys::revoked(theirs)?,
                     None => Some(Timestamp::now()),
@@ -107,6 +109,7 @@ impl<B: Backend + ?Sized> Store<B> {
                     keys::revoke(rows, row, at)?;
                 }
             }
+            keys::revoke_as(rows, &theirs)?;
             Ok(Copied::Replaced { keys_revoked })
         })?;
         if matches!(outcome, Copied::Replaced { .. }) {
@@ -144,15 +147,10 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 }
 
-/// Whether nothing is kept of a user but the name, and keys. Answers can be kept of one who never
-/// had a text.
+/// Whether nothing is kept of a user but the name, and keys. What was said of conversations counts,
+/// unlike in an import, which leaves it: a copy is to be equal to the last bit.
 fn is_blank(rows: &dyn Rows, row: &UserRow) -> Outcome<bool> {
-    let mut is_blank = row.next_seq == 1 && row.generation == 0 && rows.consent(row.key)?.is_none();
-    rows.answers(row.key, true, &mut |_, _| {
-        is_blank = false;
-        Ok(ControlFlow::Break(()))
-    })?;
-    Ok(is_blank)
+    Ok(is_unused(rows, row)? && rows.consent(row.key)?.is_none())
 }
 
 /// Removes a user, and gives the keys that went along.

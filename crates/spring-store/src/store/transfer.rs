@@ -1,6 +1,6 @@
 //! A user from one installation to another, by a folder.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
 
 use spring_lm::{Adapter, ModelError};
 use spring_memory::UserId;
@@ -53,8 +53,8 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 
     /// Adds a user from a folder that [`export`](Self::export) wrote, as they were there. The
-    /// state's own settings stay. Of a user who is here already, but without a text, the keys and
-    /// what they have said of conversations stay, too.
+    /// state's own settings stay. Of a user who is here already, but without a text or an answer,
+    /// the keys and what they have said of conversations stay, too.
     ///
     /// The folder is not trusted: links and files of unlikely size are refused, everything is
     /// checked as if a stranger had written it, and it is added whole or not at all. It is read to
@@ -223,19 +223,29 @@ fn export_answers(
     Ok(count)
 }
 
-/// Refuses a user of whom the state has anything.
+/// Refuses a user of whom the state has more than keys and what was said of conversations.
 fn check_is_new(rows: &dyn Rows, folder: &Folder, user: &UserId) -> Outcome<()> {
     match rows.user(user)? {
-        None => Ok(()),
-        Some(row) if row.next_seq == 1 => Ok(()),
-        Some(_) => {
+        Some(row) if !is_unused(rows, &row)? => {
             Err(TransferError::Present { place: folder.label(USER), user: user.clone() }.into())
         }
+        _ => Ok(()),
     }
 }
 
+/// Whether there never was a text of a user, and nothing was learned or generated for the user.
+/// Answers can be kept of one who never had a text.
+pub(super) fn is_unused(rows: &dyn Rows, row: &UserRow) -> Outcome<bool> {
+    let mut is_unused = row.next_seq == 1 && row.generation == 0;
+    rows.answers(row.key, true, &mut |_, _| {
+        is_unused = false;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(is_unused)
+}
+
 /// Gives a state all that another one has of a user, but for log-likelihoods of texts that are cut
-/// elsewhere here. The user may be here already, if there never was a text.
+/// elsewhere here. The user may be here already, if [unused](is_unused).
 pub(super) fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outcome<()> {
     let max_tokens = |config: Config| config.training.max_tokens;
     let is_cut_alike = max_tokens(stored_config(from)?) == max_tokens(stored_config(&*to)?);

@@ -57,6 +57,16 @@ impl<B: Backend + ?Sized> Store<B> {
         self.read(|rows| rows.users(Users::New, after, limit))
     }
 
+    /// A page of the users whose generation in use is [unjudged](Self::unjudged), in the order of
+    /// their names, after the one given. It reads no record, nor anything of the other users.
+    pub fn users_with_something_unjudged(
+        &self,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>> {
+        self.read(|rows| rows.users(Users::Unjudged, after, limit))
+    }
+
     /// Which state of the user is there now: cheap, for whoever keeps what was made from an earlier
     /// one.
     pub fn version(&self, user: &UserId) -> Result<UserVersion> {

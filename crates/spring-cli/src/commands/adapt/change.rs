@@ -20,7 +20,8 @@ const FEW: u64 = 30;
 const TOKENS: usize = 60;
 
 /// Compares what was learned with the generation that was in use before; one that is worse on the
-/// held-out texts is rolled back, unless it is to be kept.
+/// held-out texts is rolled back, unless it is to be kept. So is what an earlier run learned that
+/// ended before it came to this.
 pub fn tell(
     args: &Args,
     model: &dyn LanguageModel,
@@ -30,6 +31,11 @@ pub fn tell(
     learned: &[LearnedPeriod],
     keep: bool,
 ) -> Result<()> {
+    let unjudged = if keep { None } else { store.unjudged(user)? };
+    let (before, learned) = match &unjudged {
+        Some(waiting) => (waiting.before, waiting.learned.as_slice()),
+        None => (before, learned),
+    };
     let periods: Vec<u32> = learned.iter().map(|learned| learned.record.period).collect();
     let mut bars = Bars::new(args.quiet);
     bars.say("scoring the held-out texts");
@@ -38,10 +44,12 @@ pub fn tell(
         other => other?,
     };
     let is_worse = change.as_ref().is_some_and(Change::is_worse);
-    let rolled_back = is_worse && !keep;
-    if rolled_back {
-        store.rollback(user, Some(before))?;
-    }
+    // Somebody may have judged it, or chosen another generation, meanwhile.
+    let is_judged = match &unjudged {
+        Some(waiting) => store.judge(waiting, !is_worse)?,
+        None => false,
+    };
+    let rolled_back = is_worse && is_judged;
     if args.json {
         bars.finish();
         return output::json(&json!({
@@ -65,6 +73,13 @@ pub fn tell(
             "it got worse, so the earlier generation stays in use; a lower \
              training.learning_rate may help, and --keep keeps what was learned anyway",
         );
+    }
+    if is_worse && !keep {
+        let in_use = store.user(user)?.generation;
+        return output::line(&format!(
+            "it got worse, but somebody else has said meanwhile what is in use: generation \
+             {in_use}; `spring rollback` goes back"
+        ));
     }
     let Some(Answers { prompt, base, person, really }) = answers else { return Ok(()) };
     output::line(&format!("asked: {}", excerpt(&prompt, 90)))?;

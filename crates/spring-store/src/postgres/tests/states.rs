@@ -64,9 +64,16 @@ fn tables_of_the_first_version_get_what_came_later() {
     }
     let schemas = InSchemas::default();
     let store = schemas.store();
-    store.ingest(history("ada", 3)).unwrap();
+    with_periods(&store, &["ada"], 1);
+    let mut commit = commit(1, 0);
+    commit.record.unjudged = true;
+    put(&store, "ada", &commit).unwrap();
     let digest = store.digest(&user("ada")).unwrap();
-    execute(&store, "DROP TABLE keys; DROP TABLE consents; UPDATE format SET version = 1");
+    execute(
+        &store,
+        "ALTER TABLE generations DROP COLUMN unjudged; DROP TABLE keys; DROP TABLE consents;
+         UPDATE format SET version = 1",
+    );
     let address = store.backend().pool.address().clone();
     drop(store);
     let refused = reason(PostgresStore::open(&address, Access::ReadOnly).map(drop));
@@ -74,6 +81,7 @@ fn tables_of_the_first_version_get_what_came_later() {
     let store = PostgresStore::open(&address, Access::ReadWrite).unwrap();
     check(&store).unwrap();
     assert_eq!(store.digest(&user("ada")).unwrap(), digest);
+    assert_eq!(store.users_with_something_unjudged(None, 9).unwrap(), [user("ada")]);
     store.add_key(&[1; 32], &key_of("ada"), at(1)).unwrap();
     assert!(store.has_keys().unwrap());
 }

@@ -113,18 +113,24 @@ fn every_older_version_is_brought_up_to_date() {
 #[test]
 fn tables_that_came_later_are_added() {
     let (_folder, store) = on_file();
-    store.ingest(history("ada", 3)).unwrap();
+    with_periods(&store, &["ada"], 1);
+    let mut commit = commit(1, 0);
+    commit.record.unjudged = true;
+    put(&store, "ada", &commit).unwrap();
     let (path, digest) = (path(&store), store.digest(&user("ada")).unwrap());
     let before = tables(&store);
-    with(&store, |connection| {
-        connection.execute_batch("DROP TABLE keys; DROP TABLE consents; PRAGMA user_version = 5")
-    });
+    let without = "DROP INDEX generations_unjudged";
+    let older = [(5, "; DROP TABLE keys; DROP TABLE consents"), (6, "")];
     drop(store);
-    for access in [Access::ReadOnly, Access::ReadWrite] {
-        let store = SqliteStore::open(&path, access).unwrap();
+    for (access, (version, more)) in [Access::ReadOnly, Access::ReadWrite].iter().zip(older) {
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&format!("{without}{more}; PRAGMA user_version = {version}")).unwrap();
+        drop(old);
+        let store = SqliteStore::open(&path, *access).unwrap();
         check(&store).unwrap();
         assert_eq!(tables(&store), before);
         assert_eq!(store.digest(&user("ada")).unwrap(), digest);
+        assert_eq!(store.users_with_something_unjudged(None, 9).unwrap(), [user("ada")]);
     }
     let store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
     store.add_key(&[1; 32], &key_of("ada"), at(1)).unwrap();
