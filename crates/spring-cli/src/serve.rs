@@ -3,6 +3,7 @@
 mod archive;
 mod audit;
 mod bridge;
+mod herald;
 mod keeper;
 mod person;
 mod prompt;
@@ -12,4 +13,5 @@ mod texts;
 mod transfer;
 
 pub use audit::{AuditLog, acted};
+pub use herald::Leaving;
 pub use served::Served;

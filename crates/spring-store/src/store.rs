@@ -18,6 +18,7 @@ mod periods;
 mod quotation;
 mod relocate;
 mod removal;
+mod replicas;
 mod snapshot;
 mod spool;
 mod steps;

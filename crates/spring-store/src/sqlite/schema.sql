@@ -152,3 +152,11 @@ CREATE TABLE keys (
     sum INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX keys_by_user ON keys (user);
+
+-- since version 7
+-- Servers that answer for the state, each with when it last said so. Under no checksum: a row counts for seconds.
+CREATE TABLE replicas (
+    url TEXT NOT NULL PRIMARY KEY,
+    load REAL NOT NULL, -- of what it can do at once
+    seen REAL NOT NULL -- seconds since 1970 UTC
+) STRICT;

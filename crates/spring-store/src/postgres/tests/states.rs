@@ -66,7 +66,9 @@ fn tables_of_the_first_version_get_what_came_later() {
     let store = schemas.store();
     store.ingest(history("ada", 3)).unwrap();
     let digest = store.digest(&user("ada")).unwrap();
-    execute(&store, "DROP TABLE keys; DROP TABLE consents; UPDATE format SET version = 1");
+    let older = "DROP TABLE keys; DROP TABLE consents; DROP TABLE replicas;
+                 UPDATE format SET version = 1";
+    execute(&store, older);
     let address = store.backend().pool.address().clone();
     drop(store);
     let refused = reason(PostgresStore::open(&address, Access::ReadOnly).map(drop));

@@ -116,15 +116,18 @@ fn tables_that_came_later_are_added() {
     store.ingest(history("ada", 3)).unwrap();
     let (path, digest) = (path(&store), store.digest(&user("ada")).unwrap());
     let before = tables(&store);
-    with(&store, |connection| {
-        connection.execute_batch("DROP TABLE keys; DROP TABLE consents; PRAGMA user_version = 5")
-    });
     drop(store);
-    for access in [Access::ReadOnly, Access::ReadWrite] {
-        let store = SqliteStore::open(&path, access).unwrap();
-        check(&store).unwrap();
-        assert_eq!(tables(&store), before);
-        assert_eq!(store.digest(&user("ada")).unwrap(), digest);
+    for older in [
+        "DROP TABLE keys; DROP TABLE consents; DROP TABLE replicas; PRAGMA user_version = 5",
+        "DROP TABLE replicas; PRAGMA user_version = 6",
+    ] {
+        Connection::open(&path).unwrap().execute_batch(older).unwrap();
+        for access in [Access::ReadOnly, Access::ReadWrite] {
+            let store = SqliteStore::open(&path, access).unwrap();
+            check(&store).unwrap();
+            assert_eq!(tables(&store), before, "{older}");
+            assert_eq!(store.digest(&user("ada")).unwrap(), digest);
+        }
     }
     let store = SqliteStore::open(&path, Access::ReadWrite).unwrap();
     store.add_key(&[1; 32], &key_of("ada"), at(1)).unwrap();

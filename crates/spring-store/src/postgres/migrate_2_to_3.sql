@@ -1,0 +1,7 @@
+-- Servers that answer for the state, each with when it last said so, by this server's clock. Under no checksum: a row
+-- counts for seconds. Rows change every second: room beside them spares the index.
+CREATE TABLE replicas (
+    url text COLLATE "C" PRIMARY KEY,
+    load double precision NOT NULL, -- of what it can do at once
+    seen timestamptz NOT NULL
+) WITH (fillfactor = 50);
