@@ -13,5 +13,4 @@ mod texts;
 mod transfer;
 
 pub use audit::{AuditLog, acted};
-pub use herald::Leaving;
 pub use served::Served;
