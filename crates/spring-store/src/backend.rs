@@ -381,8 +381,8 @@ pub struct KeyRow {
     pub sum: Sum,
 }
 
-/// A server that answers for the state. It is under no checksum: it says where somebody may ask, and
-/// counts for seconds.
+/// A server that answers for the state. It is under no checksum: it says where somebody may ask,
+/// and counts for seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplicaRow {
     /// The address under which it is reached: its name among the others.
@@ -637,8 +637,8 @@ pub trait RowsMut: Rows {
     /// Adds a key, or replaces the record of the one of this id.
     fn put_key(&mut self, row: &KeyRow) -> Outcome<()>;
 
-    /// Adds a server or replaces the one of this address, as of now by the one clock of the backend:
-    /// a database's own, not that of the machine that asks it. Others that
+    /// Adds a server or replaces the one of this address, as of now by the one clock of the
+    /// backend: a database's own, not that of the machine that asks it. Others that
     /// [nobody would find](Rows::replicas) within `lasts` any more are removed, unless another
     /// transaction is at them.
     fn put_replica(&mut self, row: &ReplicaRow, lasts: Duration) -> Outcome<()>;

@@ -188,8 +188,8 @@ pub struct Consent {
 pub struct Replica {
     /// The address under which it is reached: its name among the others.
     pub url: String,
-    /// What it has to do, as a part of what it can do at once: 0 for nothing, above 1 where requests
-    /// wait.
+    /// What it has to do, as a part of what it can do at once: 0 for nothing, above 1 where
+    /// requests wait.
     pub load: f64,
 }
 

@@ -108,7 +108,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 impl Server {
-    /// Which server is to be asked for a user, as this one says it: that one, and the next.
+    /// Which server is to be asked for a user, as this one says it: that and the next.
     fn route(&self, user: &str) -> (String, Option<String>) {
         let reply = ureq::get(&self.url(&format!("/route?user={user}"))).call().unwrap();
         let header = reply.header("x-spring-replica").unwrap().to_owned();

@@ -14,8 +14,8 @@ const BOUND: f64 = 1.25;
 pub struct Replica {
     /// The address under which it is reached, as [`advertised`] gives it.
     pub url: String,
-    /// What it has to do, as a part of what it can do at once: 0 for nothing, above 1 where requests
-    /// wait.
+    /// What it has to do, as a part of what it can do at once: 0 for nothing, above 1 where
+    /// requests wait.
     pub load: f64,
 }
 
@@ -27,8 +27,8 @@ pub struct AddressError {
     reason: &'static str,
 }
 
-/// An address as it is told to proxies: `http` or `https`, a host, perhaps a port and a path, and no
-/// slash at its end.
+/// An address as it is told to proxies: `http` or `https`, a host, perhaps a port and a path, and
+/// no slash at its end.
 ///
 /// # Errors
 ///
@@ -69,8 +69,8 @@ pub fn advertised(url: &str) -> Result<String, AddressError> {
 
 /// The servers of one state that are ready, and which of them is warm for whom.
 ///
-/// It is rendezvous hashing (highest random weight; Thaler and Ravishankar 1998): every server has a
-/// weight for every user, and a user's is the one with the largest. When a server goes, its users
+/// It is rendezvous hashing (highest random weight; Thaler and Ravishankar 1998): every server has
+/// a weight for every user, and a user's is the one with the largest. When a server goes, its users
 /// alone move; when one comes, it takes its share of all others' and nobody else moves. The weights
 /// depend on the two names alone, so all servers say the same as long as they see the same list.
 #[derive(Debug, Clone, PartialEq)]
