@@ -133,7 +133,8 @@ impl Server {
     }
 }
 
-/// Three servers of one state, of which ada was learned: what each says of the others while one ends
+/// Three servers of one state, of which ada was learned: what each says of the others while
+/// one ends
 /// and one is killed, and what it makes of what another has changed. `known` gives the addresses
 /// that stand in the state, those that count no more among them.
 pub fn several_on_one_state(state: &Path, known: &dyn Fn() -> Vec<String>) {
