@@ -173,6 +173,8 @@ pub enum Command {
         safety_identifier and user.\nSIGTERM lets running answers end; a second one cuts them.\n\n\
         Examples:\n  spring serve --state me.db\n  \
         spring serve --state team.db --listen 127.0.0.1:9000 --adapt-idle 600\n  \
+        spring serve --state postgres://spring@db/spring --listen 0.0.0.0:8080 \\\n    \
+        --advertise http://10.0.0.5:8080   (one of several; /route says whom each is warm for)\n  \
         curl localhost:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n    \
         -d '{\"model\": \"embedded:ada\", \"messages\": \
         [{\"role\": \"user\", \"content\": \"Hello\"}]}'")]
@@ -373,6 +375,10 @@ pub struct ServeArgs {
     /// An origin whose pages may call it, such as `https://chat.example.org`; may be repeated.
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Vec<String>,
+    /// The address under which proxies reach this server, where several serve one state: `/route`
+    /// and a header then say which of them is warm for a user.
+    #[arg(long, value_name = "URL", value_parser = spring_serve::advertised)]
+    pub advertise: Option<String>,
     /// Requests that a key may make in a minute, unless it has a limit of its own; 0 sets none.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub requests_per_minute: u32,

@@ -3,6 +3,7 @@
 mod archive;
 mod audit;
 mod bridge;
+mod herald;
 mod keeper;
 mod person;
 mod prompt;

@@ -3,11 +3,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(unix)]
+#[path = "common/server.rs"]
+mod server;
+
 use std::{
     fs,
     path::Path,
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
+
+use spring_core::{
+    Access,
+    spring_store::{Address, PostgresStore},
 };
 
 const SERVER: &str = "SPRING_TEST_POSTGRES";
@@ -188,4 +198,20 @@ fn help_does_not_show_the_state_of_the_environment() {
         .unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("SPRING_STATE") && !shown.contains("s3cr3t"), "{shown}");
+}
+
+#[cfg(unix)]
+#[test]
+fn several_servers_of_a_database_know_each_other() {
+    let Some(place) = Place::new() else { return };
+    place.begin("STATE");
+    place.done(&["adapt", "--state", "STATE", "--user", "ada"]);
+    let state = place.state();
+    let known = || {
+        let store =
+            PostgresStore::open(&Address::parse(&state).unwrap(), Access::ReadOnly).unwrap();
+        let all = store.replicas(Duration::from_secs(86_400)).unwrap();
+        all.into_iter().map(|replica| replica.url).collect()
+    };
+    server::several_on_one_state(Path::new(&state), &known);
 }

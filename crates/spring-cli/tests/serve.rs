@@ -4,103 +4,23 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/server.rs"]
+mod server;
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::BufRead,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use common::{fails, succeeds};
 use serde_json::{Value, json};
+use server::Server;
 use spring_core::{Access, Backend, SqliteStore, spring_memory::UserId};
 
 const SEED: i64 = 7;
 const PROMPT: &str = "Write a review of the film \"The Long Harbour\".";
-
-/// A server on a port of its own; ended with the test.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    fn start(state: &Path) -> Self {
-        Self::start_with(state, "127.0.0.1:0", &[])
-    }
-
-    fn start_with(state: &Path, listen: &str, more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_spring"))
-            .args(["serve", "--no-adapt", "--listen", listen, "--state"])
-            .arg(state)
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
-        Self { child, address }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.address)
-    }
-
-    fn get(&self, path: &str) -> String {
-        ureq::get(&self.url(path)).call().unwrap().into_string().unwrap()
-    }
-
-    fn send(&self, method: &str, path: &str, body: &Value) -> Result<Value, (u16, Value)> {
-        let request =
-            ureq::request(method, &self.url(path)).set("Content-Type", "application/json");
-        let parse = |response: ureq::Response| {
-            let text = response.into_string().unwrap();
-            serde_json::from_str(&text).unwrap_or(Value::Null)
-        };
-        match request.send_string(&body.to_string()) {
-            Ok(response) => Ok(parse(response)),
-            Err(ureq::Error::Status(status, response)) => Err((status, parse(response))),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Value {
-        self.send("POST", path, body).unwrap()
-    }
-
-    fn stream(&self, body: &Value) -> BufReader<Box<dyn Read + Send + Sync>> {
-        let mut body = body.clone();
-        body["stream"] = json!(true);
-        let response = ureq::post(&self.url("/v1/chat/completions"))
-            .set("Content-Type", "application/json")
-            .send_string(&body.to_string())
-            .unwrap();
-        BufReader::new(response.into_reader())
-    }
-
-    /// A number of the metrics, over all labels.
-    fn metric(&self, name: &str) -> f64 {
-        let all = self.get("/metrics");
-        let lines = all.lines().filter(|line| line.starts_with(name));
-        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
-        lines.map(value).sum()
-    }
-
-    fn end(&mut self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Reads a stream of server-sent events to its end: the text, the reason, and whether it ended
 /// well.
@@ -190,6 +110,14 @@ fn what_cannot_be_served_is_said_before_it_listens() {
     succeeds(&["init", "--state", state]);
     let open = fails(&["serve", "--state", state, "--listen", "0.0.0.0:0"]);
     assert!(open.contains("--insecure") && open.contains("spring key add"), "{open}");
+    for (address, reason) in
+        [("10.0.0.5:8080", "http://"), ("ftp://a", "http://"), ("http://a:b@c", "password")]
+    {
+        let refused = common::spring(&["serve", "--state", state, "--advertise", address]);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(reason) && said.contains("such as http://10.0.0.5:8080"), "{said}");
+    }
 }
 
 #[test]
@@ -578,4 +506,26 @@ fn a_conversation_that_goes_on_is_not_read_from_its_beginning() {
     }
     assert!(server.metric("spring_prefix_cache_hits_total") >= again as f64);
     assert!(server.metric("spring_prefix_cache_bytes") > 0.0);
+}
+
+#[test]
+fn several_servers_of_a_file_know_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = state(dir.path());
+    let known = || {
+        let store = SqliteStore::open(&path, Access::ReadOnly).unwrap();
+        let all = store.replicas(Duration::from_secs(86_400)).unwrap();
+        all.into_iter().map(|replica| replica.url).collect()
+    };
+    server::several_on_one_state(&path, &known);
+}
+
+#[test]
+fn a_server_without_an_address_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&state(dir.path()));
+    let (status, said) = server.send("GET", "/route?user=ada", &Value::Null).unwrap_err();
+    assert_eq!((status, &said["error"]["code"]), (404, &json!("not_advertised")));
+    let ada = ureq::get(&server.url("/v1/users/ada")).call().unwrap();
+    assert_eq!(ada.header("x-spring-replica"), None);
 }

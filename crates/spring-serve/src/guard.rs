@@ -114,7 +114,8 @@ pub(crate) async fn outer(State(app): State<Shared>, mut request: Request, next:
     if let Some(origin) = origin.filter(|origin| is_set(&app.config, origin)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         let exposed = "x-request-id, retry-after, retry-after-ms, x-should-retry, \
-                       x-spring-generation, x-ratelimit-limit-requests, \
+                       x-spring-generation, x-spring-replica, \
+                       x-ratelimit-limit-requests, \
                        x-ratelimit-remaining-requests, x-ratelimit-reset-requests";
         let exposed = HeaderValue::from_static(exposed);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
@@ -228,6 +229,20 @@ pub(crate) async fn inner(
     request.extensions_mut().insert(caller);
     let response = Arc::clone(&open).work(next.run(request)).await;
     Ok(open.until_the_end_of(response))
+}
+
+/// The layer of what needs a key and nothing else: neither counts it, nor is it refused by a server
+/// that is going down, which still knows the others.
+pub(crate) async fn keyed(
+    State(app): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> ApiResult<Response> {
+    let given = given(request.headers());
+    let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
+    let caller = authenticate(&app, given, &id).await?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
 }
 
 /// Lets a request that changes a user's state run to its end though its client goes: what it did

@@ -19,6 +19,7 @@ mod page;
 mod paths;
 mod person;
 mod rate;
+mod route;
 mod routes;
 mod server;
 mod service;

@@ -93,7 +93,8 @@ fn base_of<'a>(name: Option<&'a str>, models: &[Model]) -> ApiResult<(String, Op
     }
 }
 
-fn header(headers: &HeaderMap) -> ApiResult<Option<String>> {
+/// The user whom a header names.
+pub(crate) fn header(headers: &HeaderMap) -> ApiResult<Option<String>> {
     for name in HEADERS {
         let Some(value) = headers.get(name) else { continue };
         let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {

@@ -19,6 +19,7 @@ use axum::{
 use crate::{
     app::{Shared, now},
     error::ApiResult,
+    route,
 };
 use answering::Admitted;
 use parameters::Parameters;
@@ -48,6 +49,7 @@ async fn answer(
 ) -> ApiResult<Response> {
     app.warn_of(&asked.ignored);
     let Admitted { target, unknown_user, generation, fingerprint, following } = admitted;
+    let user = target.user().map(str::to_owned);
     let envelope = Envelope::new(asked.kind, asked.id, now(), &target, fingerprint);
     let mut response = if parameters.stream {
         let streamed = stream::Streamed {
@@ -68,6 +70,9 @@ async fn answer(
     if unknown_user {
         let name = HeaderName::from_static("x-spring-unknown-user");
         headers.insert(name, HeaderValue::from_static("true"));
+    }
+    if let Some(user) = &user {
+        route::show(app, headers, user);
     }
     say_ignored(headers, &asked.ignored);
     Ok(response)

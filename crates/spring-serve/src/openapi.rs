@@ -222,6 +222,9 @@ fn of_the_server() -> Vec<Operation> {
         operation("get", "/readyz", "Whether it is to be sent requests."),
         operation("get", "/metrics", "Counts and times, for Prometheus.")
             .answers(200, "text/plain"),
+        operation("get", "/route", "Which server of the state is warm for a user.")
+            .asks("user", json!({"type": "string"}), false)
+            .gives("Route"),
         operation("get", "/openapi.json", "This description."),
         operation("get", "/", "The page for the person.").answers(200, "text/html"),
         operation("get", "/page.css", "Of the page.").answers(200, "text/css"),

@@ -8,6 +8,7 @@ pub(crate) const PATHS: &[&str] = &[
     "/healthz",
     "/readyz",
     "/metrics",
+    "/route",
     "/openapi.json",
     "/tokenize",
     "/detokenize",

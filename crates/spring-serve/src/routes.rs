@@ -18,7 +18,7 @@ use crate::{
     error::{ApiError, ApiResult},
     guard::{self, Caller, typed},
     openai::{chat, completions, embeddings, models, tokenize},
-    openapi, page, person,
+    openapi, page, person, route,
 };
 
 /// All that is served.
@@ -32,10 +32,15 @@ pub(crate) fn router(app: &Shared) -> Router {
         .route("/v1/chat/completions", post(chat::post))
         .route("/v1/completions", post(completions::post))
         .route("/v1/embeddings", post(embeddings::post))
-        .merge(of_users())
+        .merge(of_users(app))
         // Before the layer, so that what may not be called is not told to strangers either.
         .method_not_allowed_fallback(wrong_method)
         .route_layer(from_fn_with_state(Arc::clone(app), guard::inner));
+    // Apart: a proxy that asks before each request is not to use up what a key may ask for.
+    let routing = Router::new()
+        .route("/route", get(route::get))
+        .method_not_allowed_fallback(wrong_method)
+        .route_layer(from_fn_with_state(Arc::clone(app), guard::keyed));
     let open = Router::new()
         .route("/", get(page::html))
         .route("/page.css", get(page::css))
@@ -45,13 +50,14 @@ pub(crate) fn router(app: &Shared) -> Router {
         .route("/openapi.json", get(openapi::get))
         .method_not_allowed_fallback(wrong_method);
     with_key
+        .merge(routing)
         .merge(open)
         .fallback(unknown_path)
         .layer(from_fn_with_state(Arc::clone(app), guard::outer))
         .with_state(Arc::clone(app))
 }
 
-fn of_users() -> Router<Shared> {
+fn of_users(app: &Shared) -> Router<Shared> {
     let user = get(person::users::one).put(person::users::create).delete(person::users::delete);
     let interactions = get(person::interactions::list).post(person::interactions::add);
     let interaction = get(person::interactions::one).delete(person::interactions::delete);
@@ -73,6 +79,7 @@ fn of_users() -> Router<Shared> {
         .route("/v1/users/{user}/export", get(person::transfer::export))
         .route("/v1/users/{user}/import", post(person::transfer::import))
         .route_layer(from_fn(guard::to_the_end))
+        .route_layer(from_fn_with_state(Arc::clone(app), route::of_path))
 }
 
 async fn unknown_path() -> ApiError {

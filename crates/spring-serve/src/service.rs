@@ -5,9 +5,10 @@ mod answer;
 mod asker;
 mod error;
 mod person;
+mod replicas;
 mod stats;
 
-use std::io::Read;
+use std::{io::Read, sync::Arc};
 
 pub use access::{Access, AuditEvent, Key, KeyHash, new_key};
 pub use answer::{
@@ -22,6 +23,7 @@ pub use person::{
     Feedback, Found, GenerationInfo, Imported, InteractionInfo, JobState, NewInteraction, Page,
     PageRequest, PeriodInfo, PeriodText, Receipt, Removed, RolledBack, UserInfo,
 };
+pub use replicas::{AddressError, Choice, Replica, Replicas, advertised};
 pub use stats::{EmbeddingRequest, Embeddings, Model, Readiness, Stats, Tokens};
 
 /// A language model that serves many people, with what it learned of each.
@@ -49,6 +51,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// The base models, the default one first; never empty once it is ready. It must be quick.
     fn models(&self) -> Vec<Model>;
+
+    /// The servers of this one's state that are ready; `None` where it does not know. Asked with
+    /// every request: from memory, and quick.
+    fn replicas(&self) -> Option<Arc<Replicas>> {
+        None
+    }
 
     /// The key whose token has this hash; `None` if there is none or it was revoked. What it says
     /// counts for a second.

@@ -381,6 +381,16 @@ pub struct KeyRow {
     pub sum: Sum,
 }
 
+/// A server that answers for the state. It is under no checksum: it says where somebody may ask,
+/// and counts for seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplicaRow {
+    /// The address under which it is reached: its name among the others.
+    pub url: String,
+    /// What it has to do, as a part of what it can do at once.
+    pub load: f64,
+}
+
 /// What a user has said of conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsentRow {
@@ -555,6 +565,11 @@ pub trait Rows {
 
     /// The key of a hash.
     fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>>;
+
+    /// The servers that were [put](RowsMut::put_replica) within this time, by the clock that wrote
+    /// that down, in the order of their addresses' bytes. What seems to come from the future is as
+    /// old as it is ahead.
+    fn replicas(&self, within: Duration) -> Outcome<Vec<ReplicaRow>>;
 }
 
 /// Changing rows, alone among all writers.
@@ -628,4 +643,13 @@ pub trait RowsMut: Rows {
 
     /// Adds a key, or replaces the record of the one of this id.
     fn put_key(&mut self, row: &KeyRow) -> Outcome<()>;
+
+    /// Adds a server or replaces the one of this address, as of now by the one clock of the
+    /// backend: a database's own, not that of the machine that asks it. Others that
+    /// [nobody would find](Rows::replicas) within `lasts` any more are removed, unless another
+    /// transaction is at them.
+    fn put_replica(&mut self, row: &ReplicaRow, lasts: Duration) -> Outcome<()>;
+
+    /// Removes a server, if it is there.
+    fn delete_replica(&mut self, url: &str) -> Outcome<()>;
 }

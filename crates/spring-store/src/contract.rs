@@ -33,13 +33,14 @@ mod history;
 mod keys;
 mod leases;
 mod periods;
+mod replicas;
 mod rows;
 pub mod samples;
 mod transfer;
 
 pub use self::{
     damage::*, faults::a_fault_anywhere_leaves_the_state_before_or_after, forgetting::*,
-    generations::*, history::*, keys::*, leases::*, periods::*, rows::*, transfer::*,
+    generations::*, history::*, keys::*, leases::*, periods::*, replicas::*, rows::*, transfer::*,
 };
 use crate::{Settings, Store};
 
@@ -147,6 +148,10 @@ macro_rules! contract_tests {
             an_import_keeps_the_key_of_a_user_without_texts
             consent_is_no_until_it_is_said_and_travels
             a_conversation_is_kept_with_consent_alone
+            // Servers.
+            who_announces_itself_is_found_until_it_withdraws
+            who_is_not_heard_of_is_gone
+            an_announcement_that_is_undone_was_none
             // Damage and faults.
             a_row_that_is_not_what_was_written_is_told
             a_fault_anywhere_leaves_the_state_before_or_after

@@ -183,6 +183,16 @@ pub struct Consent {
     pub since: Option<Timestamp>,
 }
 
+/// A server that answers for the state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replica {
+    /// The address under which it is reached: its name among the others.
+    pub url: String,
+    /// What it has to do, as a part of what it can do at once: 0 for nothing, above 1 where
+    /// requests wait.
+    pub load: f64,
+}
+
 /// How much room a user takes, in bytes, without what indexes and half-filled pages take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

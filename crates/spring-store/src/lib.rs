@@ -29,7 +29,7 @@ pub use config::{
 pub use data::{
     Backlog, Consent, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary,
     GraphPlace, History, HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod,
-    Relearned, Rollback, Settings, StoredInteraction, Transferred, Unjudged, UserSize,
+    Relearned, Replica, Rollback, Settings, StoredInteraction, Transferred, Unjudged, UserSize,
     UserSnapshot, UserSummary, UserVersion,
 };
 pub use error::{CopyError, Error, Result, TransferError};

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::{Bound, ControlFlow},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use spring_memory::UserId;
@@ -12,8 +13,8 @@ use crate::{
     Settings, Store,
     backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
-        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut,
-        SettingsRow, Sum, Summed, Text, Texts, UNJUDGED, UserRow, Users, Visit,
+        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, ReplicaRow,
+        Rows, RowsMut, SettingsRow, Sum, Summed, Text, Texts, UNJUDGED, UserRow, Users, Visit,
     },
     store::{is_new, is_unlearned, settings_row},
 };
@@ -40,6 +41,8 @@ struct State {
     names: BTreeMap<UserId, i64>,
     users: BTreeMap<i64, Arc<UserRows>>,
     keys: BTreeMap<String, KeyRow>,
+    /// With when each was put there.
+    replicas: BTreeMap<String, (ReplicaRow, Instant)>,
     next_key: i64,
     next_answer: i64,
 }
@@ -75,6 +78,7 @@ impl Memory {
             names: BTreeMap::new(),
             users: BTreeMap::new(),
             keys: BTreeMap::new(),
+            replicas: BTreeMap::new(),
             next_key: 1,
             next_answer: 1,
         };
@@ -305,6 +309,11 @@ impl Rows for State {
     fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>> {
         Ok(self.keys.values().find(|key| key.hash == hash).cloned())
     }
+
+    fn replicas(&self, within: Duration) -> Outcome<Vec<ReplicaRow>> {
+        let recent = self.replicas.values().filter(|(_, since)| since.elapsed() <= within);
+        Ok(recent.map(|(row, _)| row.clone()).collect())
+    }
 }
 
 impl RowsMut for State {
@@ -487,6 +496,17 @@ impl RowsMut for State {
             self.user_mut(user)?;
         }
         self.keys.insert(row.id.clone(), row.clone());
+        Ok(())
+    }
+
+    fn put_replica(&mut self, row: &ReplicaRow, lasts: Duration) -> Outcome<()> {
+        self.replicas.retain(|_, (_, since)| since.elapsed() <= lasts);
+        self.replicas.insert(row.url.clone(), (row.clone(), Instant::now()));
+        Ok(())
+    }
+
+    fn delete_replica(&mut self, url: &str) -> Outcome<()> {
+        self.replicas.remove(url);
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ mod periods;
 mod quotation;
 mod relocate;
 mod removal;
+mod replicas;
 mod snapshot;
 mod spool;
 mod steps;

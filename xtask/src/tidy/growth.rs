@@ -32,7 +32,8 @@ pub const CLOSED: &[Closed] = &[
     closed("spring-gguf", &["Lora", "LoraBase", "LoraFactors"], "what a file of an adapter holds"),
     closed("spring-gguf", &["LoraTarget"], "every matrix has its name in a file"),
     closed("spring-metrics", &["Direction"], "two, and there is no third"),
-    closed("spring-store", &["Periods"], "a pair"),
+    closed("spring-store", &["Periods", "Replica"], "a pair"),
+    closed("spring-serve", &["Choice", "Replica"], "a pair"),
     closed(
         "spring-store",
         &[
@@ -48,6 +49,7 @@ pub const CLOSED: &[Closed] = &[
             "MemberRow",
             "MemoriesRow",
             "MemoriesSize",
+            "ReplicaRow",
             "SettingsRow",
             "Summed",
             "UserRow",

@@ -57,8 +57,18 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         .with_origins(command.origin.clone())
         .with_limits(limits);
     let server = Server::bind(config, served.clone())?;
+    let leaving = match &command.advertise {
+        Some(url) => Some(served.advertise(url, command.rows.into())?),
+        None => None,
+    };
     let shutdown = server.shutdown();
-    interrupt::call(move || shutdown.shut_down());
+    interrupt::call(move || {
+        // Readiness goes first.
+        shutdown.shut_down();
+        if let Some(leaving) = &leaving {
+            leaving.leave();
+        }
+    });
     let address = server.address();
     match args.json {
         true => output::json(&json!({"listening": address.to_string()}))?,

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -20,13 +20,14 @@ use spring_serve::{
     Adaptation, Added, Answer, AuditEvent, BufferText, CompletionRequest, Consent,
     EmbeddingRequest, Embeddings, Explanation, Export, Feedback, Found, GenerationInfo, Imported,
     InteractionInfo, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo, Prompt,
-    Readiness, Receipt, Removed, RolledBack, Service, ServiceError, ServiceResult, Stats, Target,
-    Tokens, UserInfo, answer_channel,
+    Readiness, Receipt, Removed, Replicas, RolledBack, Service, ServiceError, ServiceResult, Stats,
+    Target, Tokens, UserInfo, answer_channel,
 };
 
 use super::{
     audit::AuditLog,
     bridge::{Bridge, bytes, record_id},
+    herald::{Herald, Leaving},
     keeper::Keeper,
     person, prompt,
     refusal::{self, short},
@@ -50,6 +51,7 @@ pub struct Served {
     width: u32,
     keeper: Mutex<Option<(Keeper, JoinHandle<()>)>>,
     audit: Option<AuditLog>,
+    herald: OnceLock<Herald>,
 }
 
 impl Served {
@@ -77,7 +79,36 @@ impl Served {
         );
         let name = wire_name(name);
         let keeper = Mutex::new(Some(keeper));
-        Ok(Self { engine, store, model, config, name, fingerprint, started, width, keeper, audit })
+        Ok(Self {
+            engine,
+            store,
+            model,
+            config,
+            name,
+            fingerprint,
+            started,
+            width,
+            keeper,
+            audit,
+            herald: OnceLock::new(),
+        })
+    }
+
+    /// Says in the state that this server is there, under the address at which proxies reach it and
+    /// with `rows` in its batch, until it is to leave. The first call counts.
+    ///
+    /// # Errors
+    ///
+    /// If the state cannot be written, or the system refuses a thread.
+    pub fn advertise(self: &Arc<Self>, url: &str, rows: usize) -> anyhow::Result<Leaving> {
+        let this = Arc::downgrade(self);
+        let load = move || {
+            let this = this.upgrade().filter(|this| this.engine.is_ready())?;
+            let stats = this.engine.stats();
+            Some((stats.rows + stats.waiting) as f64 / rows.max(1) as f64)
+        };
+        let herald = Herald::start(self.store.clone(), url.to_owned(), load)?;
+        Ok(self.herald.get_or_init(|| herald).leaving())
     }
 
     /// Takes no new requests, lets those that it has end within `limit`, and keeps what is to be
@@ -89,6 +120,9 @@ impl Served {
             drop(keeper);
             // What it panics with is told where it happens.
             let _ = thread.join();
+        }
+        if let Some(herald) = self.herald.get() {
+            herald.end();
         }
     }
 
@@ -237,6 +271,10 @@ impl Service for Served {
             context: short(self.model.info().context),
             embedding: Some(self.width),
         }]
+    }
+
+    fn replicas(&self) -> Option<Arc<Replicas>> {
+        self.herald.get().map(Herald::list)
     }
 
     fn key(&self, hash: &KeyHash) -> ServiceResult<Option<Key>> {

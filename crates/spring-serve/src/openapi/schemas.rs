@@ -338,6 +338,15 @@ fn of_users() -> Value {
                 "since": or_null("string"),
             },
         },
+        "Route": {
+            "type": "object",
+            "required": ["user", "replica", "second"],
+            "properties": {
+                "user": or_null("string"),
+                "replica": {"type": "string"},
+                "second": or_null("string"),
+            },
+        },
         "ConsentRequest": {
             "type": "object",
             "required": ["keep_conversations"],

@@ -57,6 +57,12 @@ impl std::fmt::Debug for KeyHash {
     }
 }
 
+/// The first eight bytes of the SHA-256 of a name as a number, the most significant first.
+pub(super) fn digest(name: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(name));
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// A new token and its hash: 32 bytes from the system's random numbers. The token is shown once
 /// and kept nowhere.
 ///

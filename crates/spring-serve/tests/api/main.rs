@@ -13,3 +13,4 @@ mod other;
 mod page;
 mod person;
 mod pressure;
+mod route;

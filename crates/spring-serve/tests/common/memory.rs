@@ -17,9 +17,9 @@ use spring_serve::{
     AuditEvent, BufferText, ChatTurn, CompletionRequest, Consent, EmbeddingRequest, Embeddings,
     Explanation, Export, Feedback, FinishReason, Found, GateDetail, GenerationInfo, Imported,
     InteractionInfo, JobState, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo,
-    PeriodText, Prompt, Readiness, Receipt, Removed, RetrievedDetail, RolledBack, Service,
-    ServiceError, ServiceResult, SinkError, Stats, Target, Tokens, TopToken, Usage, UserInfo,
-    answer_channel,
+    PeriodText, Prompt, Readiness, Receipt, Removed, Replicas, RetrievedDetail, RolledBack,
+    Service, ServiceError, ServiceResult, SinkError, Stats, Target, Tokens, TopToken, Usage,
+    UserInfo, answer_channel,
 };
 
 /// Characters that a prompt may have together with what is asked for.
@@ -34,6 +34,7 @@ pub struct MemoryService {
     pub audited: Mutex<Vec<AuditEvent>>,
     cancelled: Arc<Cancelled>,
     pub loading: Mutex<bool>,
+    pub replicas: Mutex<Option<Arc<Replicas>>>,
     /// Requests as they came.
     pub requests: Mutex<Vec<CompletionRequest>>,
     pub door: Door,
@@ -313,6 +314,10 @@ impl Service for MemoryService {
             embedding: Some(4),
         };
         vec![model("echo"), model("org/echo")]
+    }
+
+    fn replicas(&self) -> Option<Arc<Replicas>> {
+        lock(&self.replicas).clone()
     }
 
     fn key(&self, hash: &KeyHash) -> ServiceResult<Option<Key>> {

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use super::{Subject, samples::*};
@@ -13,8 +14,8 @@ use crate::{
     ApiKey, EmbeddingMap, Forgetting, MemoryStore, PeriodCommit, Relearned, Result, Store,
     backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
-        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, Rows, RowsMut, SettingsRow,
-        Summed, Text, Texts, UserRow, Users, Visit, Wanted,
+        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, ReplicaRow, Rows, RowsMut,
+        SettingsRow, Summed, Text, Texts, UserRow, Users, Visit, Wanted,
     },
 };
 
@@ -115,6 +116,7 @@ impl Rows for FailingRows<'_> {
         fn consent(user: i64) -> Option<ConsentRow>;
         fn keys() -> Vec<KeyRow>;
         fn key(hash: &[u8]) -> Option<KeyRow>;
+        fn replicas(within: Duration) -> Vec<ReplicaRow>;
     }
 }
 
@@ -138,6 +140,8 @@ impl RowsMut for FailingRows<'_> {
         fn put_graph(user: i64, stamp: Option<Summed<&str>>) -> ();
         fn put_consent(user: i64, row: &ConsentRow) -> ();
         fn put_key(row: &KeyRow) -> ();
+        fn put_replica(row: &ReplicaRow, lasts: Duration) -> ();
+        fn delete_replica(url: &str) -> ();
     }
 }
 

@@ -2,3 +2,10 @@
 ALTER TABLE generations ADD COLUMN unjudged boolean NOT NULL
     GENERATED ALWAYS AS (strpos(record, '"unjudged":true') > 0) STORED;
 CREATE INDEX generations_unjudged ON generations (user_key) WHERE unjudged;
+-- Servers that answer for the state, each with when it last said so, by this server's clock. Under no checksum: a row
+-- counts for seconds. Rows change every second: room beside them spares the index.
+CREATE TABLE replicas (
+    url text COLLATE "C" PRIMARY KEY,
+    load double precision NOT NULL, -- of what it can do at once
+    seen timestamptz NOT NULL
+) WITH (fillfactor = 50);

@@ -1,14 +1,14 @@
 //! The rows that a transaction reads.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use spring_memory::UserId;
 
 use super::connected::{Connected, Line, number_of, values};
 use crate::backend::{
     ConsentRow, Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, KeyRow,
-    LeaseRow, MemoriesRow, MemoriesSize, Outcome, Rows, SettingsRow, Summed, Text, Texts, UserRow,
-    Users, Visit, Wanted,
+    LeaseRow, MemoriesRow, MemoriesSize, Outcome, ReplicaRow, Rows, SettingsRow, Summed, Text,
+    Texts, UserRow, Users, Visit, Wanted,
 };
 
 /// Texts that are read at a time. (A stream would stand in the way of what is asked meanwhile.)
@@ -409,5 +409,14 @@ impl Rows for Connected<'_> {
     fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>> {
         let query = "SELECT id, hash, user_key, record, sum FROM keys WHERE hash = $1";
         self.one("keys", query, values![hash => BYTEA], key)
+    }
+
+    fn replicas(&self, within: Duration) -> Outcome<Vec<ReplicaRow>> {
+        let query = "SELECT url, load FROM replicas
+                     WHERE seen BETWEEN now() - make_interval(secs => $1)
+                     AND now() + make_interval(secs => $1) ORDER BY url";
+        self.all("replicas", query, values![within.as_secs_f64() => FLOAT8], |line| {
+            Ok(ReplicaRow { url: line.get(0)?, load: line.get(1)? })
+        })
     }
 }

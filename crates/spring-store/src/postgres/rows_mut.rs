@@ -1,5 +1,7 @@
 //! The rows that a transaction writes.
 
+use std::time::Duration;
+
 use spring_memory::UserId;
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
 };
 use crate::backend::{
     ConsentRow, Fault, Holder, InteractionRow, KeyRow, LearnedRow, LeaseRow, MemberRow,
-    MemoriesRow, Outcome, RowsMut, SettingsRow, Summed, UserRow,
+    MemoriesRow, Outcome, ReplicaRow, RowsMut, SettingsRow, Summed, UserRow,
 };
 
 impl RowsMut for Connected<'_> {
@@ -240,5 +242,22 @@ impl RowsMut for Connected<'_> {
         let KeyRow { id, hash, user, record, sum } = row.clone();
         let values = owned![id => TEXT, hash => BYTEA, user => INT8, record => TEXT, sum => INT8];
         self.send(put, values)
+    }
+
+    fn put_replica(&mut self, row: &ReplicaRow, lasts: Duration) -> Outcome<()> {
+        // Two servers that clear up at the same time do not wait for each other.
+        let old = "DELETE FROM replicas WHERE url IN (
+                       SELECT url FROM replicas
+                       WHERE seen NOT BETWEEN now() - make_interval(secs => $1)
+                       AND now() + make_interval(secs => $1)
+                       FOR UPDATE SKIP LOCKED)";
+        self.send(old, owned![lasts.as_secs_f64() => FLOAT8])?;
+        let put = "INSERT INTO replicas (url, load, seen) VALUES ($1, $2, now())
+                   ON CONFLICT (url) DO UPDATE SET load = excluded.load, seen = excluded.seen";
+        self.send(put, owned![row.url.clone() => TEXT, row.load => FLOAT8])
+    }
+
+    fn delete_replica(&mut self, url: &str) -> Outcome<()> {
+        self.send("DELETE FROM replicas WHERE url = $1", owned![url.to_owned() => TEXT])
     }
 }

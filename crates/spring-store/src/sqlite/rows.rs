@@ -1,6 +1,6 @@
 //! The rows of a connection.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use rusqlite::{
     Connection, OptionalExtension, Params, Row,
@@ -11,7 +11,7 @@ use spring_memory::UserId;
 use super::failure::of_query;
 use crate::backend::{
     ConsentRow, Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, KeyRow,
-    LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, Rows, RowsMut,
+    LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, ReplicaRow, Rows, RowsMut,
     SettingsRow, Summed, Text, Texts, UserRow, Users, Visit,
 };
 
@@ -386,6 +386,14 @@ impl Rows for Connected<'_> {
         let query = "SELECT id, hash, user, record, sum FROM keys WHERE hash = ?1";
         self.one("keys", query, [hash], key)
     }
+
+    fn replicas(&self, within: Duration) -> Outcome<Vec<ReplicaRow>> {
+        let query = "SELECT url, load FROM replicas
+                     WHERE abs(unixepoch('subsec') - seen) <= ?1 ORDER BY url";
+        self.all("replicas", query, [within.as_secs_f64()], |row| {
+            Ok(ReplicaRow { url: row.get(0)?, load: row.get(1)? })
+        })
+    }
 }
 
 impl RowsMut for Connected<'_> {
@@ -569,6 +577,20 @@ impl RowsMut for Connected<'_> {
                    ON CONFLICT (id) DO UPDATE SET record = excluded.record, sum = excluded.sum";
         let KeyRow { id, hash, user, record, sum } = row;
         self.change("keys", put, (id, hash, user, record, sum))?;
+        Ok(())
+    }
+
+    fn put_replica(&mut self, row: &ReplicaRow, lasts: Duration) -> Outcome<()> {
+        let old = "DELETE FROM replicas WHERE abs(unixepoch('subsec') - seen) > ?1";
+        self.change("replicas", old, [lasts.as_secs_f64()])?;
+        let put = "INSERT OR REPLACE INTO replicas (url, load, seen)
+                   VALUES (?1, ?2, unixepoch('subsec'))";
+        self.change("replicas", put, (&row.url, row.load))?;
+        Ok(())
+    }
+
+    fn delete_replica(&mut self, url: &str) -> Outcome<()> {
+        self.change("replicas", "DELETE FROM replicas WHERE url = ?1", [url])?;
         Ok(())
     }
 }

@@ -38,8 +38,8 @@ const ANEW: &str = include_str!("migrate_4_to_5.sql");
 /// Where in it `schema.sql` runs.
 const HERE: &str = "-- schema.sql\n";
 
-/// What stands below these lines in `schema.sql` came with versions 6, 7, and so on: below the
-/// first is all that a file of version 5 lacks.
+/// What stands below the first of these lines in `schema.sql` turns version 5 into this one, below
+/// the second version 6, and so on.
 const SINCE: [&str; 2] = ["-- since version 6\n", "-- since version 7\n"];
 
 /// Tables, settings and the file's marks.
@@ -73,12 +73,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Outcome<()> {
     // Read again: another process may have been faster.
     let from = version(&transaction)?;
     if (ANEW_VERSION..SCHEMA_VERSION).contains(&from) {
-        let known = usize::try_from(from - ANEW_VERSION).unwrap_or_default();
-        let added = SINCE.get(known).and_then(|line| SCHEMA.split_once(line));
-        let (_, added) = added.ok_or_else(|| {
-            Failure::State("this program was built without its newer tables; build it anew".into())
-        })?;
-        transaction.execute_batch(added)?;
+        transaction.execute_batch(added_since(from)?)?;
     } else if from < ANEW_VERSION {
         let skipped = usize::try_from(from - 1).unwrap_or(MIGRATIONS.len());
         for step in MIGRATIONS.iter().skip(skipped) {
@@ -95,6 +90,16 @@ pub(super) fn migrate(connection: &mut Connection) -> Outcome<()> {
     transaction.commit()?;
     connection.remove_function("row_sum", -1)?;
     Ok(())
+}
+
+/// What makes the tables that a version with checksums lacks.
+fn added_since(version: i64) -> Outcome<&'static str> {
+    let line = usize::try_from(version - ANEW_VERSION).ok().and_then(|at| SINCE.get(at));
+    let added = line.and_then(|line| SCHEMA.split_once(line));
+    let (_, added) = added.ok_or_else(|| {
+        Failure::State("this program was built without its newer tables; build it anew".into())
+    })?;
+    Ok(added)
 }
 
 /// Gives a connection the function `row_sum`.

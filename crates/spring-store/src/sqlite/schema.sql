@@ -156,3 +156,9 @@ CREATE INDEX keys_by_user ON keys (user);
 -- since version 7
 -- Of whom nobody has judged what was learned: few, and found without reading the records.
 CREATE INDEX generations_unjudged ON generations (user, number) WHERE instr(record, '"unjudged":true') > 0;
+-- Servers that answer for the state, each with when it last said so. Under no checksum: a row counts for seconds.
+CREATE TABLE replicas (
+    url TEXT NOT NULL PRIMARY KEY,
+    load REAL NOT NULL, -- of what it can do at once
+    seen REAL NOT NULL -- seconds since 1970 UTC
+) STRICT;

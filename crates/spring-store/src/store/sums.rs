@@ -3,7 +3,7 @@
 //! They tell damage, not intent: who can write the state can compute them too. A row's sum covers
 //! its table and the user's key, so that a row that got into other hands is told as well.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use spring_memory::UserId;
 use xxhash_rust::xxh3::Xxh3;
@@ -11,8 +11,8 @@ use xxhash_rust::xxh3::Xxh3;
 use super::value::Value;
 use crate::backend::{
     ConsentRow, Extent, Fault, GenerationRow, InteractionRow, InteractionSums, KeyRow, LearnedRow,
-    LeaseRow, MemberRow, MemoriesRow, Outcome, Rows, RowsMut, SettingsRow, Sum, Summed, Text,
-    Texts, UserRow, Users, Visit, Wanted,
+    LeaseRow, MemberRow, MemoriesRow, Outcome, ReplicaRow, Rows, RowsMut, SettingsRow, Sum, Summed,
+    Text, Texts, UserRow, Users, Visit, Wanted,
 };
 
 /// The checksum of a row's values: XXH3 of 64 bits over the table's name and each value with its
@@ -308,6 +308,10 @@ impl<R: Readable> Rows for Checked<R> {
         row.iter().try_for_each(check_key)?;
         Ok(row)
     }
+
+    fn replicas(&self, within: Duration) -> Outcome<Vec<ReplicaRow>> {
+        self.0.rows().replicas(within)
+    }
 }
 
 impl RowsMut for Checked<&mut dyn RowsMut> {
@@ -413,5 +417,13 @@ impl RowsMut for Checked<&mut dyn RowsMut> {
 
     fn put_key(&mut self, row: &KeyRow) -> Outcome<()> {
         self.0.put_key(&KeyRow { sum: key_sum(row), ..row.clone() })
+    }
+
+    fn put_replica(&mut self, row: &ReplicaRow, lasts: Duration) -> Outcome<()> {
+        self.0.put_replica(row, lasts)
+    }
+
+    fn delete_replica(&mut self, url: &str) -> Outcome<()> {
+        self.0.delete_replica(url)
     }
 }
