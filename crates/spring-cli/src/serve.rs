@@ -13,4 +13,5 @@ mod texts;
 mod transfer;
 
 pub use audit::{AuditLog, acted};
+pub use herald::{Leaving, STILL_ASKED};
 pub use served::Served;

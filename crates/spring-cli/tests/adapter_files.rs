@@ -67,7 +67,15 @@ fn an_adapter_is_the_same_as_a_folder_and_as_a_gguf_file() {
     succeeds(&["report", "--state", &other, "--user", "bea", "--out", &page]);
     succeeds(&["forget", "--state", &other, "--user", "bea", "--interaction", "3", "--yes"]);
     succeeds(&["rollback", "--state", &other, "--user", "bea", "--to", "0"]);
-    succeeds(&["adapt", "--state", &other, "--user", "bea"]);
+    // Without it the texts are the first: the period of the import taught nothing.
+    let learned = succeeds(&["adapt", "--state", &other, "--user", "bea", "--json"]);
+    let lines = learned.lines().map(|line| serde_json::from_str(line).unwrap());
+    let record = lines
+        .map(|line: serde_json::Value| line["learned"].clone())
+        .find(|record| record["period"] == 2)
+        .unwrap();
+    assert_eq!(record["scores"].as_array().unwrap().len(), 5);
+    assert_eq!(record["selection"]["selected"], 5);
     succeeds(&["check", "--state", &other]);
 
     let refused = |args: &[&str], words: &[&str]| {

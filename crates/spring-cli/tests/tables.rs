@@ -122,6 +122,41 @@ fn the_tables_of_a_comparison_fit_80_columns() {
 }
 
 #[test]
+fn attributions_are_shown_of_runs_that_say_nothing_of_copies() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = dir.path().join("old.toml");
+    std::fs::write(
+        &suite,
+        "name = 'old'\nmethods = ['base', 'static']\n\
+         generation = { texts = 1, tokens = 4 }\n[[data]]\nname = 'd'\n\
+         path = 'synthetic:users=2,texts=30'\n[config.training]\nepochs = 1\n",
+    )
+    .unwrap();
+    let out = dir.path().join("run");
+    let runs = out.join("runs.jsonl");
+    let (suite, out) = (suite.to_str().unwrap(), out.to_str().unwrap());
+    let (whose, copied) = ("attributed to their user: of real", "copied: the longest passage");
+    let told = succeeds(&["eval", "--suite", suite, "--out", out]);
+    assert!(told.contains(whose) && told.contains(copied), "{told}");
+    fits("eval", &told);
+
+    // As an older version wrote them.
+    let lines = std::fs::read_to_string(&runs).unwrap();
+    let old = lines.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        for run in line["run"]["methods"].as_object_mut().unwrap().values_mut() {
+            for text in run["generated"].as_array_mut().unwrap() {
+                text.as_object_mut().unwrap().remove("copied").unwrap();
+            }
+        }
+        format!("{line}\n")
+    });
+    std::fs::write(&runs, old.collect::<String>()).unwrap();
+    let told = succeeds(&["eval", "table", out]);
+    assert!(told.contains(whose) && !told.contains(copied), "{told}");
+}
+
+#[test]
 fn the_tables_of_the_demo_fit_80_columns() {
     fits("demo", &succeeds(&["demo", "--quiet", "--terms"]));
 }

@@ -105,12 +105,14 @@ pub fn learn_period(
         texts.iter().map(|text| encode(model, config, text)).collect::<Result<_>>()?;
     tell(progress, Event::Scoring { texts: texts.len() })?;
     let known: Vec<Option<f64>> = texts.iter().map(|text| text.base).collect();
-    let observations = observe(model, &known, &encoded, memories.adapter.as_deref())?;
+    // A period without texts leaves an adapter that has learned nothing: it is as good as none.
+    let before = memories.adapter.as_deref().filter(|adapter| !adapter.changes_nothing());
+    let observations = observe(model, &known, &encoded, before)?;
     let scorer = scorer(config, input)?;
     let compared = by_length(&observations, &encoded, config.drift.length);
     let scores = scorer.score(&compared)?;
     let statistics = ScoreStatistics::of(&scores, alpha(&config.drift.scorer))?;
-    let (chosen, selection) = select(config, input, &scores, &compared)?;
+    let (chosen, selection) = select(config, input, before, &scores, &compared)?;
 
     let examples: Vec<Sequence> = chosen.iter().map(|i| encoded[*i].sequence.clone()).collect();
     let (adapter, update) = update(model, config, input, &examples, progress)?;
@@ -291,19 +293,24 @@ fn alpha(scorer: &ScorerConfig) -> Alpha {
     }
 }
 
-/// Positions of the selected texts, best first, and how they were found.
+/// Positions of the selected texts, best first, and how they were found; `before` is the adapter
+/// that has learned something.
 fn select(
     config: &Config,
     input: PeriodInput<'_>,
+    before: Option<&Adapter>,
     scores: &[DriftScore],
     observations: &[Observation],
 ) -> Result<(Vec<usize>, SelectionRecord)> {
-    let cold = input.memories.adapter.is_none() && config.drift.cold_start == ColdStart::All;
+    let cold = before.is_none() && config.drift.cold_start == ColdStart::All;
     let rule = if cold { spring_drift::Selection::All {} } else { config.drift.selection };
     let selected = rule.select_after(input.earlier, scores, observations)?;
-    let reason = match cold {
-        true => "first period: there is no adapter yet, so all of it is learned".into(),
-        false => selected.reason,
+    let reason = match (cold, &input.memories.adapter) {
+        (true, None) => "first period: there is no adapter yet, so all of it is learned".into(),
+        (true, Some(_)) => {
+            "first texts: the adapter has learned nothing yet, so all of them are learned".into()
+        }
+        (false, _) => selected.reason,
     };
     let record =
         SelectionRecord { selected: selected.indices.len(), cutoff: selected.cutoff, reason };

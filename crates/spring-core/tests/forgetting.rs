@@ -155,6 +155,34 @@ fn a_period_may_lose_all_its_texts() {
     assert_eq!(store.user(&user("ada")).unwrap().interactions, 1);
 }
 
+/// Who has learned nothing yet is at the beginning, though there is an adapter.
+#[test]
+fn what_follows_a_period_without_texts_is_learned_as_a_first() {
+    let two = Periods { count: 2, hold_out: 0.0 };
+    let learned = |first_forget: bool| {
+        let store = store(config(), 10);
+        store.cut_periods(&user("ada"), two.count, two.hold_out).unwrap();
+        let learn = || adapt(model(), &store, &user("ada"), two, &mut ()).unwrap();
+        if !first_forget {
+            assert_eq!(learn()[1].record.selection.selected, 2);
+        }
+        for name in ["0", "1", "2", "3", "4"] {
+            forget(&store, name);
+        }
+        if first_forget {
+            learn();
+        }
+        store
+    };
+    let [late, early] = [learned(false), learned(true)];
+    assert_eq!(everything(&late), everything(&early));
+    let records = late.period_records(&user("ada"), None).unwrap();
+    let record = &records[1].record;
+    assert_eq!((record.scores.len(), record.selection.selected), (5, 5));
+    assert!(record.scores.iter().all(|text| text.adapter.is_none() && text.selected.is_some()));
+    assert!(record.selection.reason.contains("learned nothing yet"), "{}", record.selection.reason);
+}
+
 #[test]
 fn texts_generated_from_it_are_not_on_record_any_more() {
     let mut config = config();

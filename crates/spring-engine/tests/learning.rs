@@ -20,8 +20,8 @@ use spring_core::{
     spring_memory::UserId,
     spring_store::backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
-        KeyRow, LeaseRow, MemoriesRow, Outcome, Rows, RowsMut, SettingsRow, Summed, Text, Texts,
-        UserRow, Users, Visit,
+        KeyRow, LeaseRow, MemoriesRow, Outcome, ReplicaRow, Rows, RowsMut, SettingsRow, Summed,
+        Text, Texts, UserRow, Users, Visit,
     },
 };
 use spring_engine::{
@@ -431,6 +431,10 @@ impl Rows for NotingRows<'_> {
 
     fn key(&self, hash: &[u8]) -> Outcome<Option<KeyRow>> {
         self.rows.key(hash)
+    }
+
+    fn replicas(&self, within: Duration) -> Outcome<Vec<ReplicaRow>> {
+        self.rows.replicas(within)
     }
 }
 

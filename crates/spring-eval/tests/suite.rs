@@ -579,6 +579,53 @@ fn a_run_is_read_from_its_folder() {
 }
 
 #[test]
+fn attributions_of_other_users_than_the_runs_are_left_out() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base', 'other_user', 'static'");
+    (suite.seeds, suite.budgets) = (vec![0], vec![Budget::Epochs]);
+    suite.generation = spring_eval::Generation::new(1, 6);
+    suite.data[0].users = 2;
+    let folder = dir.path().join("run");
+    let outcome = run_suite(&model, &suite, &folder, &go).unwrap();
+    let whose = |method: &str| {
+        let row = outcome.summary.rows.iter().find(|row| row.method == method);
+        row.unwrap().attribution.unwrap()
+    };
+    let (base, other, own) = (whose("base"), whose("other_user"), whose("static"));
+    assert!(base.above_other_user.is_none() && other.above_other_user.is_none());
+    let test = own.above_other_user.unwrap();
+    let difference = own.generated.mean - other.generated.mean;
+    assert!((test.difference.mean - difference).abs() < 1e-12);
+    // One test alone is not corrected, and those against the base are a family of their own.
+    assert_eq!(test.p_holm, test.p);
+    let (_, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert_eq!((&read.summary, read.notices.len()), (&outcome.summary, 0));
+
+    // A user more, whose run ends, and the suite does not.
+    suite.data[0].users = 3;
+    let stop = |event: SuiteEvent<'_>| match event {
+        SuiteEvent::Job { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    run_suite(&model, &suite, &folder, &stop).unwrap_err();
+    let (_, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert_eq!(read.runs.len(), 3);
+    assert!(read.summary.rows.iter().all(|row| row.attribution.is_none()));
+    let notice = read.notices.join("\n");
+    assert!(notice.contains("synth <b>: attribution.json is of other users"), "{notice}");
+    let last = run_suite(&model, &suite, &folder, &go).unwrap();
+    assert!(last.summary.rows.iter().all(|row| row.attribution.unwrap().chance == 1.0 / 3.0));
+    assert!(last.notices.is_empty());
+    // Of a single user there is nothing to tell, and nothing old is left.
+    suite.data[0].users = 1;
+    suite.methods.retain(|method| method.name() != "other_user");
+    run_suite(&model, &suite, &folder, &go).unwrap();
+    let (_, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert!(read.summary.rows.iter().all(|row| row.attribution.is_none()));
+    assert!(read.notices.is_empty(), "{:?}", read.notices);
+}
+
+#[test]
 fn generated_texts_are_attributed_and_looked_through_for_copies() {
     let (model, dir) = (model(), tempfile::tempdir().unwrap());
     let mut suite = suite(dir.path(), "'base', 'rag', 'spring'");

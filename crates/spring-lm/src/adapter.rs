@@ -180,6 +180,12 @@ impl Adapter {
         self.layers.iter_mut().map(|((layer, projection), pair)| (*layer, *projection, pair))
     }
 
+    /// Whether it changes nothing, as a fresh one: one factor of each pair is zero.
+    pub fn changes_nothing(&self) -> bool {
+        let is_zero = |matrix: &Array2<f32>| matrix.iter().all(|x| *x == 0.0);
+        self.layers.values().all(|pair| is_zero(&pair.b) || is_zero(&pair.a))
+    }
+
     /// How many numbers it holds.
     pub fn num_params(&self) -> usize {
         self.layers.values().map(|pair| pair.a.len() + pair.b.len()).sum()

@@ -25,7 +25,7 @@ impl Adapter {
     /// adapter of this base; [`ModelError::Adapter`] for a base whose family has none.
     pub fn load_gguf(path: impl AsRef<Path>, base: &ModelConfig) -> Result<Self> {
         let path = path.as_ref();
-        let base = lora_base(base, path)?;
+        let (nested, base) = (base.multimodal, lora_base(base, path)?);
         let Lora { alpha, base: fingerprint, factors } = GgufFile::open(path)?.lora(&base)?;
         let rank = factors.values().map(|factors| factors.rank).max().unwrap_or(1);
         // A file without alpha has a scale of 1.
@@ -61,7 +61,8 @@ impl Adapter {
         }
         let layers = (blocks.len() < base.layers).then(|| blocks.into_iter().collect());
         let config = LoraConfig { rank, alpha, dropout: 0.0, use_rslora: false, targets, layers };
-        Adapter::from_pairs(config, &fingerprint, pairs)
+        // The file does not say it; in a PEFT folder, names depend on it.
+        Ok(Adapter { nested, ..Adapter::from_pairs(config, &fingerprint, pairs)? })
     }
 
     /// Writes a GGUF file that llama.cpp loads beside a base model of this configuration, in
@@ -148,6 +149,10 @@ mod tests {
             "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
             "head_dim": 12
         });
+        let json = match kind {
+            "gemma3" => serde_json::json!({"model_type": kind, "text_config": json}),
+            _ => json,
+        };
         ModelConfig::from_json(&serde_json::to_vec(&json).unwrap(), "config.json").unwrap()
     }
 
@@ -164,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_adapter_comes_back_to_the_last_bit() {
-        for kind in ["llama", "mistral", "qwen2", "qwen3", "gemma3_text"] {
+        for kind in ["llama", "mistral", "qwen2", "qwen3", "gemma3_text", "gemma3"] {
             let model = model(kind);
             for layers in [None, Some(vec![0, 2])] {
                 let targets = Projection::ALL.to_vec();
@@ -182,6 +187,7 @@ mod tests {
                 adapter.save_gguf(&path, &model).unwrap();
                 let read = Adapter::load_gguf(&path, &model).unwrap();
                 assert_eq!(read, adapter, "{kind}");
+                assert_eq!(read.nested, kind == "gemma3");
                 read.check(&model, "whatever").unwrap();
             }
         }

@@ -73,7 +73,8 @@ impl LocalTokenizer {
         // Lengths are cut by the caller, who records each cut.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| fail(e.to_string()))?;
-        let template = ChatTemplate::load(files, &settings)?;
+        let in_file = files.gguf().is_some();
+        let template = ChatTemplate::load(files, &settings).map_err(|e| advised(e, in_file))?;
         let added = inner.get_added_tokens_decoder();
         let source = template.as_ref().map_or("", ChatTemplate::source);
         let steers = |token: &AddedToken| match &settings.control {
@@ -107,7 +108,8 @@ impl LocalTokenizer {
         let mut tokenizer = Self { inner, plain, control, begin, end, chat, file };
         if let Some(chat) = &tokenizer.chat {
             // A template that fails on this fails on everything, and is better refused now.
-            chat.template.render(&[Message { role: Role::User, content: "-" }], true)?;
+            let question = [Message { role: Role::User, content: "-" }];
+            chat.template.render(&question, true).map_err(|e| advised(e, in_file))?;
         }
         let end_of_turn = tokenizer.find_end_of_turn();
         if let Some(chat) = &mut tokenizer.chat {
@@ -312,6 +314,17 @@ impl LocalTokenizer {
     }
 }
 
+/// What is wrong with a template, with what to do where it is in a file that nobody edits.
+fn advised(error: ModelError, in_gguf: bool) -> ModelError {
+    match error {
+        ModelError::Config { file, reason } if in_gguf => {
+            let advice = "take another GGUF file of this model, or name its folder";
+            ModelError::Config { file, reason: format!("{reason}; {advice}") }
+        }
+        other => other,
+    }
+}
+
 /// A tokenizer with the model of another.
 type PlainTokenizer = TokenizerImpl<
     SharedModel,
@@ -333,9 +346,8 @@ impl Model for SharedModel {
         self.0.get_model().tokenize(sequence)
     }
 
-    /// Added tokens keep the ids that they have in the other tokenizer.
     fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.0.token_to_id(token)
+        self.0.get_model().token_to_id(token)
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
@@ -368,14 +380,10 @@ fn plain(inner: &Arc<tokenizers::Tokenizer>, control: &[(u32, AddedToken)]) -> P
         .with_pre_tokenizer(inner.get_pre_tokenizer().cloned())
         .with_post_processor(inner.get_post_processor().cloned())
         .with_decoder(inner.get_decoder().cloned());
-    let mut added: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
-    added.sort_by_key(|(id, _)| *id);
-    let steers = |id: &u32| control.binary_search_by_key(id, |(id, _)| *id).is_ok();
-    let flagged: Vec<AddedToken> = added
-        .into_iter()
-        .map(|(id, token)| AddedToken { special: token.special || steers(&id), ..token })
-        .collect();
-    plain.add_tokens(&flagged);
+    plain.with_added_vocabulary(inner.get_added_vocabulary().clone());
+    let flagged: Vec<AddedToken> =
+        control.iter().map(|(_, token)| AddedToken { special: true, ..token.clone() }).collect();
+    plain.add_special_tokens(&flagged);
     plain.set_encode_special_tokens(true);
     plain
 }

@@ -5,8 +5,11 @@
 //!
 //! The vectors are those of scikit-learn's `TfidfVectorizer(analyzer="char", ngram_range=(3, 5),
 //! lowercase=False)`, a person is the mean of the vectors of their texts, and a text goes to the
-//! person with the largest cosine. Nothing is drawn, tuned or trained by steps, and how much
-//! somebody wrote makes nobody likelier.
+//! person with the largest cosine. Nothing is drawn, tuned or trained by steps.
+//!
+//! The mean of many texts is nearer to any text than that of few: what one text has by accident
+//! averages out, and what everybody writes remains. Whoever wants a fair comparison learns from the
+//! same number of texts of each person.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -43,7 +46,8 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// Learns from texts and who wrote them. A text of fewer than three characters tells nothing.
+    /// Learns from texts and who wrote them. A text of fewer than three characters tells nothing;
+    /// a person with more texts than the others is likelier for it.
     ///
     /// Takes time and memory in proportion to the texts, and memory for each person in proportion
     /// to the different n-grams of all.
@@ -91,7 +95,7 @@ impl Attribution {
     }
 
     /// How often a guess is right that takes everybody alike: one in the number of people; 0
-    /// without people.
+    /// without people. A guess that favours somebody reaches it as a mean over people only.
     pub fn chance(&self) -> f64 {
         if self.people.is_empty() { 0.0 } else { 1.0 / self.people.len() as f64 }
     }
@@ -198,6 +202,25 @@ mod tests {
     }
 
     #[test]
+    fn more_texts_of_the_same_kind_are_nearer_to_any_text() {
+        // "abc" is in all four texts and weighs ln(5/5) + 1, the two other n-grams of each text are
+        // in that one alone.
+        let attribution = Attribution::fit([
+            ("few", "abcw"),
+            ("many", "abcx"),
+            ("many", "abcy"),
+            ("many", "abcz"),
+        ]);
+        let rare = 2.5f64.ln() + 1.0;
+        let expected =
+            [1.0 / (1.0 + 2.0 * rare * rare).sqrt(), 3.0 / (9.0 + 6.0 * rare * rare).sqrt()];
+        for ((_, cosine), expected) in attribution.similarities("abc").into_iter().zip(expected) {
+            assert!((cosine - expected).abs() < 1e-12, "{cosine} for {expected}");
+        }
+        assert_eq!(attribution.attribute("abc"), Some("many"));
+    }
+
+    #[test]
     fn of_equal_people_the_first_by_name_is_taken() {
         let attribution = Attribution::fit([("b", "abc"), ("a", "abc")]);
         assert_eq!(attribution.attribute("abcd"), Some("a"));
@@ -210,7 +233,7 @@ mod tests {
             assert_eq!(attribution.attribute(""), None);
         }
         assert_eq!(Attribution::fit([]).chance(), 0.0);
-        // Whoever wrote more is not likelier for it.
+        // Of one text each, the longer one does not win for its length.
         let much = "the same thing again and again ".repeat(50);
         let attribution = Attribution::fit([("much", much.as_str()), ("little", "a kettle")]);
         assert_eq!(attribution.attribute("the kettle"), Some("little"));

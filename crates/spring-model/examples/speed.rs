@@ -31,11 +31,12 @@ struct Subject {
 }
 
 /// Names and what they measure: tokens per second.
-const WORKS: [(&str, Work); 8] = [
+const WORKS: [(&str, Work); 9] = [
     ("read 512 tokens", |subject| subject.read(512)),
     ("decode at 128", |subject| subject.decode(1, 128, 64)),
     ("decode at 1,024", |subject| subject.decode(1, 1024, 24)),
     ("decode 8 rows, 8 adapters, at 128", |subject| subject.decode(8, 128, 48)),
+    ("decode 16 rows, 16 adapters, at 128", |subject| subject.decode(16, 128, 48)),
     ("decode 8 rows, base, at 128", |subject| subject.decode_base(8, 128, 48)),
     ("score 8 texts of 128", |subject| subject.score(8)),
     ("score 30 texts of 128", |subject| subject.score(30)),
@@ -68,7 +69,7 @@ fn main() -> Result<(), Error> {
         peaks.push(
             memory().map_or("-".into(), |(peak, now)| format!("{peak:.0}, then {now:.0} MB")),
         );
-        let adapters = (0..8).map(|seed| {
+        let adapters = (0..16).map(|seed| {
             let config = LoraConfig::default();
             let mut adapter = Adapter::init(&config, model.config(), model.fingerprint(), seed)?;
             for (_, _, pair) in adapter.pairs_mut() {

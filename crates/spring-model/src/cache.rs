@@ -79,6 +79,11 @@ impl<B: ModelBackend> RowCache<B> {
         self.len += length;
     }
 
+    /// Takes the columns after the first `len` as free again.
+    pub(crate) fn back_to(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     pub(crate) fn layer(&mut self, layer: usize) -> Option<&mut LayerCache<B>> {
         self.layers.get_mut(layer)
     }

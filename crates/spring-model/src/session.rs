@@ -135,10 +135,16 @@ impl<B: ModelBackend> DecodingSession<B> {
             .collect();
 
         let model = &self.model;
+        let before: Vec<usize> = rows.iter().map(|(row, _)| row.cache.len()).collect();
         let forward = |rows: &mut [_]| model.forward_rows(rows, wants_log_probs);
         let least = model.rows_of_a_thread();
         let passes = model.workers.divided(B::SIDE_BY_SIDE, &mut rows, least, forward);
-        passes.into_iter().collect()
+        let done: Result<()> = passes.into_iter().collect();
+        if done.is_err() {
+            // All rows or none: whoever asked tries again.
+            rows.iter_mut().zip(before).for_each(|((row, _), len)| row.cache.back_to(len));
+        }
+        done
     }
 }
 

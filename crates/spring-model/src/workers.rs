@@ -12,10 +12,10 @@ use std::{
 
 /// A budget of threads for the passes of one model, or of several that are given the same one.
 ///
-/// Scoring and training run several passes side by side, decoding one; each counts as work. A pass
-/// that is alone may share its products among all threads of the budget. Results do not depend on
-/// how many there are, nor on what else is running. Devices that one pass keeps busy, as GPUs are,
-/// run one pass at a time.
+/// Scoring and training run several passes side by side, decoding one or, for many rows, several;
+/// each counts as work. A pass that is alone may share its products among all threads of the
+/// budget. Results do not depend on how many there are, nor on what else is running. Devices that
+/// one pass keeps busy, as GPUs are, run one pass at a time.
 ///
 /// A clone is the same budget.
 #[derive(Clone)]

@@ -28,10 +28,21 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// [`dot`], for the inside of a [`WithSimd`]: choosing the instructions once for many products.
 #[inline(always)]
 pub fn dot_with<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    // As many sums as a chunk has vectors, so that they stay in registers.
+    match S::F32_LANES {
+        16 => sum_of_products::<S, 2>(simd, a, b),
+        8 => sum_of_products::<S, 4>(simd, a, b),
+        4 => sum_of_products::<S, 8>(simd, a, b),
+        2 => sum_of_products::<S, 16>(simd, a, b),
+        _ => sum_of_products::<S, LANES>(simd, a, b),
+    }
+}
+
+#[inline(always)]
+fn sum_of_products<S: Simd, const VECTORS: usize>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    // One is used for each vector of a chunk: two of 16 numbers, or eight of 4.
-    let mut sums = [simd.splat_f32s(0.0); LANES];
+    let mut sums = [simd.splat_f32s(0.0); VECTORS];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
         add_products(simd, &mut sums, a, b);
     }
@@ -52,10 +63,15 @@ pub fn dot_with<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn add_products<S: Simd>(simd: S, sums: &mut [S::f32s; LANES], a: &[f32; LANES], b: &[f32; LANES]) {
+fn add_products<S: Simd, const VECTORS: usize>(
+    simd: S,
+    sums: &mut [S::f32s; VECTORS],
+    a: &[f32; LANES],
+    b: &[f32; LANES],
+) {
     let ((a, _), (b, _)) = (S::as_simd_f32s(a), S::as_simd_f32s(b));
-    for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-        *sum = simd.add_f32s(*sum, simd.mul_f32s(a, b));
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum = simd.add_f32s(*sum, simd.mul_f32s(a[i], b[i]));
     }
 }
 

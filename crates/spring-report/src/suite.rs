@@ -297,8 +297,9 @@ fn definitions() -> Markup {
         (
             "attributed",
             "A classifier over character n-grams (3 to 5, TF-IDF, the nearest of the users' mean \
-             vectors by cosine) knows the real texts of all users up to a period, test texts left \
-             out, and says whose a text of that period is. It is used for nothing else.",
+             vectors by cosine) knows the latest real texts of all users up to a period, as many \
+             of each, test texts left out, and says whose a text of that period is. It is used for \
+             nothing else.",
         ),
         (
             "copied",

@@ -198,7 +198,9 @@ impl<'s> Table<'s> {
 /// What shares of attributed texts are to be compared with, and what of the texts is copied.
 fn note(AttributionScores { real, chance, .. }: AttributionScores) -> String {
     format!(
-        "Of real held-out texts {} (95 %: {}) are attributed to their user, by chance {}.",
+        "Of real held-out texts {} (95 %: {}) are attributed to their user, by chance {}. Chance \
+         is a mean over users, and a verbatim copy of a text that could be learned counts as \
+         attributed, so read it together with what is copied.",
         number(real.mean, 3),
         interval(real, 3),
         number(chance, 3)

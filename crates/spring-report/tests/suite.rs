@@ -141,8 +141,12 @@ fn labels_and_ratings_have_their_own_columns() {
             path.display()
         );
         let suite = Suite::from_toml(&toml, "labels.toml").unwrap();
-        let page = suite_html(&suite, &run(&suite, dir.path())).unwrap();
+        let outcome = run(&suite, dir.path());
+        let page = suite_html(&suite, &outcome).unwrap();
         assert!(page.contains(heading), "{heading}");
+        // Every rating was given before: that is no copy.
+        assert!(outcome.summary.rows.iter().all(|row| row.copying.is_none()));
+        assert!(!page.contains("<h3>Whose texts they are</h3>"));
     }
 }
 
@@ -164,6 +168,7 @@ fn texts_stand_side_by_side_and_none_becomes_markup() {
     let page = suite_html(&suite, &outcome).unwrap();
     assert!(!page.contains("<script>") && !page.contains("<b>base"));
     assert!(page.contains("<h3>Whose texts they are</h3>"));
+    assert!(!page.contains("above another user's"));
     let document = Document::parse_with_options(
         page.trim_start_matches("<!DOCTYPE html>\n"),
         ParsingOptions::default(),
@@ -192,4 +197,21 @@ fn texts_stand_side_by_side_and_none_becomes_markup() {
     let latex = summary_table(&outcome.summary, TableFormat::Latex).unwrap();
     assert!(latex.contains("attributed & copied \\\\"), "{latex}");
     assert!(latex.contains("\n% Of real held-out texts "));
+
+    // Runs of an older version that were attributed since say nothing of copies.
+    outcome.summary.rows.iter_mut().for_each(|row| row.copying = None);
+    let page = suite_html(&suite, &outcome).unwrap();
+    assert!(page.contains("Attributed: share of") && !page.contains("Copied: characters of"));
+    outcome.summary.rows.iter_mut().for_each(|row| row.attribution = None);
+    let page = suite_html(&suite, &outcome).unwrap();
+    assert!(!page.contains("<h3>Whose texts they are</h3>"));
+}
+
+#[test]
+fn attributions_are_compared_with_those_of_another_user_s_adapter() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut suite = suite(dir.path(), 3, "'base', 'other_user', 'static'");
+    suite.generation = spring_eval::Generation::new(1, 6);
+    let page = suite_html(&suite, &run(&suite, dir.path())).unwrap();
+    assert!(page.contains("above another user's") && page.contains("as a mean over users"));
 }

@@ -25,6 +25,8 @@ const MOST_NAMES: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Running,
+    /// It is to end soon: it says that it is not ready, and answers whoever asks all the same.
+    Leaving,
     /// It takes no new requests.
     Draining,
     /// It cuts what still runs.

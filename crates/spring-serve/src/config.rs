@@ -98,8 +98,9 @@ pub struct Limits {
     pub answers_per_key: usize,
     /// Requests of one key in a minute, unless the key says otherwise; 0 sets no limit.
     pub requests_per_minute: u32,
-    /// Requests of one key that are open at once, unless the key says otherwise; 0 sets no limit. An
-    /// adaptation that was asked for is one of them while it runs.
+    /// Requests of one key that are open at once, unless the key says otherwise; 0 sets no limit.
+    /// An adaptation that was asked for is one of them while it runs, where answers, embeddings or
+    /// other adaptations are asked for; every other request is let in beside it.
     pub requests_at_once: u32,
     /// Calls of the service at once: 64.
     pub calls: usize,

@@ -16,7 +16,7 @@ use crate::{
     error::{ApiError, ApiResult},
     keys::Found,
     paths::known_path,
-    rate::{self, OwnLimits},
+    rate::{self, Kind, OwnLimits},
     workers::Lane,
 };
 
@@ -219,11 +219,13 @@ pub(crate) async fn inner(
     let given = given(request.headers());
     let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
     let caller = authenticate(&app, given, &id).await?;
-    let open = match app.rates.request(&caller.key, caller.limits, Instant::now()) {
+    let matched = request.extensions().get::<MatchedPath>();
+    let kind = Kind::of(matched.map_or("", MatchedPath::as_str));
+    let open = match app.rates.request(&caller.key, caller.limits, kind, Instant::now()) {
         Ok(open) => Arc::new(open),
         Err(too_many) => return Ok(too_many.into_response()),
     };
-    if app.phase() != Phase::Running {
+    if app.phase() >= Phase::Draining {
         return Err(ApiError::shutting_down());
     }
     request.extensions_mut().insert(caller);

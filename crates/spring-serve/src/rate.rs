@@ -51,7 +51,10 @@ struct KeyState {
     /// Requests that it may make now.
     tokens: f64,
     refilled: Instant,
+    /// Requests that are open.
     open: u32,
+    /// What was asked for and is worked on behind its answer.
+    behind: u32,
 }
 
 /// Limits of a key's own; `None`: as the server's are.
@@ -70,12 +73,38 @@ pub(crate) struct Quota {
     reset: Duration,
 }
 
+/// What a request is among those of its key that are open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One that begins much work, an answer or an adaptation: with what is worked on behind the
+    /// answers there are at most as many as requests may be open.
+    Work,
+    /// Any other. What is worked on does not count against it, as it may be what looks how that
+    /// goes, or what stops it.
+    Light,
+}
+
+impl Kind {
+    /// Of a path by its pattern.
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/v1/chat/completions"
+            | "/v1/completions"
+            | "/v1/embeddings"
+            | "/v1/users/{user}/adapt" => Self::Work,
+            _ => Self::Light,
+        }
+    }
+}
+
 /// A request that counts as open until it is dropped: with its answer, and with all that still
-/// works for it, as an act that goes on after its client has gone.
+/// works for it, as an act that goes on after its client has gone. Or what was asked for and is
+/// worked on behind its answer, which is counted apart.
 #[derive(Debug)]
 pub(crate) struct Open {
     rates: Arc<Rates>,
     key: String,
+    is_behind: bool,
     pub quota: Option<Quota>,
 }
 
@@ -102,6 +131,7 @@ impl Rates {
         self: &Arc<Self>,
         key: &str,
         own: OwnLimits,
+        kind: Kind,
         now: Instant,
     ) -> Result<Open, TooMany> {
         let per_minute = own.per_minute.unwrap_or(self.per_minute);
@@ -111,9 +141,18 @@ impl Rates {
         let of = state.keys.entry(key.to_owned());
         let of = of.or_insert_with(|| KeyState::new(per_minute, now));
         of.refill(per_minute, now);
-        if at_once > 0 && of.open >= at_once {
-            let message =
-                format!("{} requests of this key are open, and at most {at_once} may be", of.open);
+        let open = match kind {
+            Kind::Work => of.open.saturating_add(of.behind),
+            Kind::Light => of.open,
+        };
+        if at_once > 0 && open >= at_once {
+            let message = match open - of.open {
+                0 => format!("{open} requests of this key are open, and at most {at_once} may be"),
+                behind => format!(
+                    "{open} requests of this key are open, {behind} of them adaptations that it \
+                     asked for, and at most {at_once} may be"
+                ),
+            };
             return Err(of.too_many(message, OPEN_WAIT));
         }
         if per_minute > 0 && of.tokens < 1.0 {
@@ -122,14 +161,15 @@ impl Rates {
         }
         of.tokens -= 1.0;
         of.open += 1;
-        Ok(Open { rates: Arc::clone(self), key: key.to_owned(), quota: of.quota() })
+        let (rates, key, quota) = (Arc::clone(self), key.to_owned(), of.quota());
+        Ok(Open { rates, key, is_behind: false, quota })
     }
 
-    /// Counts work for a request that was counted already.
+    /// Counts work behind the answer to a request that was counted already.
     fn work(self: &Arc<Self>, key: &str, per_minute: u32, now: Instant) -> Open {
         let new = || KeyState::new(per_minute, now);
-        self.state().keys.entry(key.to_owned()).or_insert_with(new).open += 1;
-        Open { rates: Arc::clone(self), key: key.to_owned(), quota: None }
+        self.state().keys.entry(key.to_owned()).or_insert_with(new).behind += 1;
+        Open { rates: Arc::clone(self), key: key.to_owned(), is_behind: true, quota: None }
     }
 }
 
@@ -139,7 +179,7 @@ impl State {
         if self.keys.len() >= self.sweep_at {
             self.keys.retain(|_, of| {
                 of.refill(of.per_minute, now);
-                of.open > 0 || of.tokens < f64::from(of.per_minute)
+                of.open > 0 || of.behind > 0 || of.tokens < f64::from(of.per_minute)
             });
             self.sweep_at = SWEEP.max(2 * self.keys.len());
         }
@@ -148,7 +188,7 @@ impl State {
 
 impl KeyState {
     fn new(per_minute: u32, now: Instant) -> Self {
-        Self { per_minute, tokens: f64::from(per_minute), refilled: now, open: 0 }
+        Self { per_minute, tokens: f64::from(per_minute), refilled: now, open: 0, behind: 0 }
     }
 
     fn refill(&mut self, per_minute: u32, now: Instant) {
@@ -182,7 +222,8 @@ impl KeyState {
 impl Drop for Open {
     fn drop(&mut self) {
         if let Some(of) = self.rates.state().keys.get_mut(&self.key) {
-            of.open = of.open.saturating_sub(1);
+            let count = if self.is_behind { &mut of.behind } else { &mut of.open };
+            *count = count.saturating_sub(1);
         }
     }
 }
@@ -301,6 +342,7 @@ impl HttpBody for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paths::PATHS;
 
     fn rates(requests_per_minute: u32, requests_at_once: u32) -> Arc<Rates> {
         let limits = Limits { requests_per_minute, requests_at_once, ..Limits::default() };
@@ -314,15 +356,15 @@ mod tests {
         let rates = rates(60, 0);
         let now = Instant::now();
         for left in (0..60).rev() {
-            let quota = rates.request("a", NONE, now).unwrap().quota.unwrap();
+            let quota = rates.request("a", NONE, Kind::Work, now).unwrap().quota.unwrap();
             assert_eq!((quota.limit, quota.remaining), (60, left));
         }
-        let TooMany { error, quota } = rates.request("a", NONE, now).unwrap_err();
+        let TooMany { error, quota } = rates.request("a", NONE, Kind::Work, now).unwrap_err();
         assert_eq!((error.code, error.status.as_u16()), ("rate_limit_exceeded", 429));
         assert_eq!(error.retry_after, Some(Duration::from_secs(1)));
         assert_eq!(quota.unwrap().reset, Duration::from_secs(60));
-        rates.request("b", NONE, now).unwrap();
-        rates.request("a", NONE, now + Duration::from_secs(1)).unwrap();
+        rates.request("b", NONE, Kind::Work, now).unwrap();
+        rates.request("a", NONE, Kind::Work, now + Duration::from_secs(1)).unwrap();
     }
 
     #[test]
@@ -330,44 +372,60 @@ mod tests {
         let rates = rates(1, 1);
         let now = Instant::now();
         let own = OwnLimits { per_minute: Some(0), at_once: Some(2) };
-        let _first = rates.request("a", own, now).unwrap();
-        let second = rates.request("a", own, now).unwrap();
+        let _first = rates.request("a", own, Kind::Work, now).unwrap();
+        let second = rates.request("a", own, Kind::Work, now).unwrap();
         assert_eq!(second.quota, None);
-        let full = rates.request("a", own, now).unwrap_err();
+        let full = rates.request("a", own, Kind::Work, now).unwrap_err();
         assert_eq!((full.error.code, full.quota), ("rate_limit_exceeded", None));
         drop(second);
-        rates.request("a", own, now).unwrap();
+        rates.request("a", own, Kind::Work, now).unwrap();
         // Those of the server count for the others.
-        rates.request("b", NONE, now).unwrap();
-        assert!(rates.request("b", NONE, now).is_err());
+        rates.request("b", NONE, Kind::Work, now).unwrap();
+        assert!(rates.request("b", NONE, Kind::Work, now).is_err());
     }
 
     #[test]
-    fn work_that_goes_on_counts_from_its_begin_to_its_end() {
+    fn work_behind_answers_counts_against_other_work_alone() {
         let rates = rates(0, 1);
         let now = Instant::now();
-        let asker = rates.request("a", NONE, now).unwrap().asker();
+        let ask = |key: &str, kind| rates.request(key, NONE, kind, now);
+        let asker = ask("a", Kind::Work).unwrap().asker();
         // It only waits.
-        rates.request("a", NONE, now).unwrap();
+        ask("a", Kind::Work).unwrap();
         let working = asker.works();
-        let full = rates.request("a", NONE, now).unwrap_err();
-        assert_eq!(full.error.code, "rate_limit_exceeded");
-        rates.request("b", NONE, now).unwrap();
+        let full = ask("a", Kind::Work).unwrap_err().error;
+        assert_eq!(full.code, "rate_limit_exceeded");
+        assert!(full.message.contains("1 of them adaptations"), "{}", full.message);
+        ask("b", Kind::Work).unwrap();
+        // What looks at it, or stops it: at most one at once, too.
+        let light = ask("a", Kind::Light).unwrap();
+        assert!(ask("a", Kind::Light).is_err());
+        drop(light);
         drop(working);
-        let open = rates.request("a", NONE, now).unwrap();
+        let open = ask("a", Kind::Work).unwrap();
         // What is asked for is done, though others of the key's requests are open by then.
         let _working = asker.works();
+        assert!(ask("a", Kind::Light).is_err());
         drop(open);
-        assert!(rates.request("a", NONE, now).is_err());
+        assert!(ask("a", Kind::Work).is_err());
+        ask("a", Kind::Light).unwrap();
+    }
+
+    #[test]
+    fn what_is_work_is_among_the_paths() {
+        let work = PATHS.iter().filter(|path| Kind::of(path) == Kind::Work);
+        let expected =
+            ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/users/{user}/adapt"];
+        assert_eq!(work.copied().collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn a_limit_that_comes_while_it_serves_begins_full() {
         let rates = rates(0, 0);
         let now = Instant::now();
-        rates.request("a", NONE, now).unwrap();
+        rates.request("a", NONE, Kind::Work, now).unwrap();
         let own = OwnLimits { per_minute: Some(2), ..NONE };
-        let quota = rates.request("a", own, now).unwrap().quota.unwrap();
+        let quota = rates.request("a", own, Kind::Work, now).unwrap().quota.unwrap();
         assert_eq!(quota.remaining, 1);
     }
 
@@ -377,7 +435,7 @@ mod tests {
         let now = Instant::now();
         for key in 0..1000_u32 {
             let later = now + Duration::from_secs(2 * u64::from(key));
-            rates.request(&key.to_string(), NONE, later).unwrap();
+            rates.request(&key.to_string(), NONE, Kind::Work, later).unwrap();
         }
         assert!(rates.state().keys.len() <= SWEEP);
     }

@@ -99,7 +99,9 @@ async fn ready(State(app): State<Shared>) -> Response {
             return typed("application/json", r#"{"status":"ready"}"#);
         }
         (Phase::Running, Readiness::NotReady(reason)) => reason,
-        (Phase::Draining | Phase::Cutting, _) => "the server is shutting down".to_owned(),
+        (Phase::Leaving | Phase::Draining | Phase::Cutting, _) => {
+            "the server is shutting down".to_owned()
+        }
     };
     let body = json!({"status": "not_ready", "reason": reason}).to_string();
     let kind = [(header::CONTENT_TYPE, "application/json"), (header::RETRY_AFTER, "5")];

@@ -82,13 +82,21 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
+    /// That the end is near: `/readyz` says 503 and answers close their connections, so that
+    /// whoever sends requests goes elsewhere; those that come all the same are answered. Does
+    /// nothing once the server [shuts down](Self::shut_down).
+    pub fn leave(&self) {
+        let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        phase.send_modify(|phase| *phase = (*phase).max(Phase::Leaving));
+    }
+
     /// The first time: `/readyz` says 503 and new requests are refused, while running answers have
     /// [`Limits::drain_time`](crate::Limits::drain_time) to finish. The second time: they are cut.
     pub fn shut_down(&self) {
         let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         phase.send_modify(|phase| {
             *phase = match phase {
-                Phase::Running => Phase::Draining,
+                Phase::Running | Phase::Leaving => Phase::Draining,
                 Phase::Draining | Phase::Cutting => Phase::Cutting,
             };
         });

@@ -144,6 +144,7 @@ macro_rules! contract_tests {
             a_key_goes_with_its_user_and_moves_with_the_state
             the_keys_of_a_user_who_is_replaced_open_nothing_new
             a_key_that_was_revoked_there_does_not_open_what_comes_from_there
+            a_copy_revokes_the_keys_that_open_it_and_no_others
             a_user_who_only_got_answers_is_not_mixed_with_another
             an_import_keeps_the_key_of_a_user_without_texts
             consent_is_no_until_it_is_said_and_travels
@@ -158,6 +159,7 @@ macro_rules! contract_tests {
             // Export and import.
             a_user_moves_whole
             an_imported_adapter_is_what_a_user_begins_with
+            a_user_with_an_imported_adapter_alone_is_not_mixed_with_another
             an_import_that_is_stopped_or_late_leaves_nothing
             what_no_export_wrote_is_refused
             an_export_that_was_cut_short_or_changed_is_noticed

@@ -79,7 +79,7 @@ pub struct ScoredText {
     /// Log-likelihood under the base, nats per token.
     pub base: f64,
     /// Log-likelihood under the adapter before the update, nats per token; `None` when there was
-    /// none.
+    /// none, or none that had learned anything.
     pub adapter: Option<f64>,
     /// Novelty N, quality Q and the drift score S; per token or per byte, as `drift.length` of the
     /// settings says.

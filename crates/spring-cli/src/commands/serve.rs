@@ -1,18 +1,25 @@
 //! `spring serve`
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use anyhow::Result;
 use serde_json::json;
 use spring_core::{Access, LanguageModel, Store, check_base, record::LearnedPeriod};
 use spring_engine::{Engine, EngineConfig, Judge, LearningPolicy};
 use spring_eval::{Change, change};
-use spring_serve::{Limits, ServeConfig, Server};
+use spring_serve::{Limits, ServeConfig, Server, Shutdown};
 
 use crate::{
     args::{Args, ServeArgs},
     embedded, interrupt, output,
-    serve::{AuditLog, Served},
+    serve::{AuditLog, Leaving, STILL_ASKED, Served},
     session,
 };
 
@@ -62,11 +69,14 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         None => None,
     };
     let shutdown = server.shutdown();
-    interrupt::call(move || {
-        // Readiness goes first.
-        shutdown.shut_down();
-        if let Some(leaving) = &leaving {
-            leaving.leave();
+    let is_told = AtomicBool::new(false);
+    interrupt::call(move || match (&leaving, is_told.swap(true, Ordering::SeqCst)) {
+        (Some(leaving), false) => leave(leaving, &shutdown),
+        (None, false) => shutdown.shut_down(),
+        // The second time what still runs is cut, though the server may not have begun to drain.
+        (_, true) => {
+            shutdown.shut_down();
+            shutdown.shut_down();
         }
     });
     let address = server.address();
@@ -77,6 +87,21 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
     server.run();
     served.drain(Duration::ZERO);
     Ok(())
+}
+
+/// Shuts a server down once the others have heard that it leaves: until then they send people to
+/// it, who would be refused. Does not wait.
+fn leave(leaving: &Leaving, shutdown: &Shutdown) {
+    leaving.leave();
+    shutdown.leave();
+    let server = shutdown.clone();
+    let wait = thread::Builder::new().name("leaving".into()).spawn(move || {
+        thread::sleep(STILL_ASKED);
+        server.shut_down();
+    });
+    if wait.is_err() {
+        shutdown.shut_down();
+    }
 }
 
 /// What predicts the texts that were held out worse than before is not kept, as with

@@ -139,7 +139,9 @@ fn scores(rows: &[&SummaryRow]) -> Result<()> {
 
 /// Whether the texts are the person's, and whether they are copied.
 fn persons(rows: &[&SummaryRow]) -> Result<()> {
-    if rows.iter().all(|row| row.copying.is_none()) {
+    let whose = rows.iter().find_map(|row| row.attribution);
+    let has_copies = rows.iter().any(|row| row.copying.is_some());
+    if whose.is_none() && !has_copies {
         return Ok(());
     }
     let headings = ["method", "attributed", "95 %", "p (Holm)", "copied"];
@@ -155,14 +157,26 @@ fn persons(rows: &[&SummaryRow]) -> Result<()> {
         ]);
     }
     output::line(&table.to_string())?;
-    if let Some(whose) = rows.iter().find_map(|row| row.attribution) {
+    for row in rows {
+        let Some(test) = row.attribution.and_then(|whose| whose.above_other_user) else {
+            continue;
+        };
         output::line(&format!(
-            "attributed to their user: of real held-out texts {:.3} ({}), by chance {:.3};\n\
-             p is against the base",
+            "{}, attributed above another user's adapter: {:.3} (p {:.3}, corrected {:.3})",
+            row.label, test.difference.mean, test.p, test.p_holm
+        ))?;
+    }
+    if let Some(whose) = whose {
+        output::line(&format!(
+            "attributed to their user: of real held-out texts {:.3} ({}), by chance {:.3}\n\
+             as a mean over users; p is against the base; a verbatim copy counts as attributed",
             whose.real.mean,
             interval(Some(whose.real), 3),
             whose.chance
         ))?;
+    }
+    if !has_copies {
+        return Ok(());
     }
     output::line(
         "copied: the longest passage that a text to learn from has word for word,\n\

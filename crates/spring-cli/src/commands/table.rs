@@ -18,7 +18,9 @@ const SCALE: f32 = 2.0;
 pub fn run(args: &Args, command: &TableArgs) -> Result<()> {
     let (asked, outcome) = read_suite_run(&command.folder, &Methods::default())?;
     if !args.quiet {
-        missing(&asked, &outcome).iter().for_each(|said| output::say(&format!("spring: {said}")));
+        let missing = missing(&asked, &outcome);
+        let said = missing.iter().chain(&outcome.notices);
+        said.for_each(|said| output::say(&format!("spring: {said}")));
     }
     if let Some(folder) = &command.plots {
         draw(&outcome, folder)?;

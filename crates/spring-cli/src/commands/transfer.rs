@@ -126,7 +126,7 @@ fn import_adapter(args: &Args, command: &ImportArgs) -> Result<()> {
     let fits = |adapter: &Adapter| adapter.check(model.config(), model.fingerprint());
     let log = command.audit.audit.as_deref();
     let version = acted(log, "user.import", Some(user.as_str()), |_| {
-        Ok(store.adopt(&user, adapter, &label, &fits)?)
+        Ok(store.adopt(&user, adapter, &label, model.config().num_layers, &fits)?)
     })?;
     if args.json {
         return output::json(&json!({"imported": {

@@ -1,7 +1,12 @@
 //! `attribution.json`: which texts a classifier of the users' real texts attributes to the user
 //! whom they are of. It is made anew whenever a run ends, as it depends on everybody in it.
 
-use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::ErrorKind,
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 use spring_core::spring_memory::UserId;
@@ -52,6 +57,20 @@ impl Attributed {
     pub(super) fn chance(&self) -> f64 {
         1.0 / self.real.len() as f64
     }
+
+    /// Whether its users are those whom the runs on its data set are of. After a user more, or one
+    /// less, everybody's texts would have to be attributed anew.
+    pub(super) fn is_of(&self, lines: &[RunLine]) -> bool {
+        let of_set = lines.iter().filter(|line| line.key.data == self.data);
+        let users: BTreeSet<&UserId> = of_set.map(|line| &line.key.user).collect();
+        users.into_iter().eq(self.real.keys())
+    }
+}
+
+/// Whether a task's texts are running text. Labels and ratings are everybody's, and each has been
+/// written before.
+pub(super) fn is_running_text(task: Option<Task>) -> bool {
+    !matches!(task, Some(Task::Lamp1 | Task::Lamp2 | Task::Lamp3))
 }
 
 /// Attributes the texts of some runs, and the users' own test texts, and writes the file. Nothing
@@ -65,7 +84,6 @@ pub(super) fn attribute(
 ) -> Result<Vec<Attributed>> {
     let mut attributions = Vec::new();
     for loaded in data {
-        let are_texts = !matches!(loaded.task, Some(Task::Lamp1 | Task::Lamp2 | Task::Lamp3));
         let users: Vec<&(UserId, Vec<Split>)> = loaded
             .users
             .iter()
@@ -73,11 +91,12 @@ pub(super) fn attribute(
             .filter(|(place, _)| suite.half(*place) != Some(Half::Choosing))
             .map(|(_, user)| user)
             .collect();
-        if suite.generation.texts > 0 && are_texts && users.len() > 1 {
+        if suite.generation.texts > 0 && is_running_text(loaded.task) && users.len() > 1 {
             attributions.push(of_set(&loaded.name, &users, lines, watch)?);
         }
     }
-    if !attributions.is_empty() {
+    // A file of an earlier run is of other users.
+    if !attributions.is_empty() || path(folder).exists() {
         let text = serde_json::to_string(&attributions).map_err(unwritable)?;
         write(&path(folder), text.as_bytes())?;
     }
@@ -86,6 +105,26 @@ pub(super) fn attribute(
 
 fn path(folder: &Path) -> std::path::PathBuf {
     folder.join("attribution.json")
+}
+
+/// Texts up to a period and who wrote them, no test text among them: the latest of each user, as
+/// many as the user with fewest has. A user with more would be taken for the writer of others'
+/// texts.
+fn known_texts<'u>(users: &[&'u (UserId, Vec<Split>)], place: usize) -> Vec<(&'u str, &'u str)> {
+    let texts: Vec<(&'u str, Vec<&'u str>)> = users
+        .iter()
+        .copied()
+        .map(|(user, splits)| {
+            let train = splits.iter().take(place + 1).flat_map(|split| &split.train);
+            (user.as_str(), train.map(|text| text.interaction.response.as_str()).collect())
+        })
+        .collect();
+    let fewest = texts.iter().map(|(_, texts)| texts.len()).min().unwrap_or(0).max(1);
+    let latest = |(user, texts): (&'u str, Vec<&'u str>)| {
+        let earlier = texts.len().saturating_sub(fewest);
+        texts.into_iter().skip(earlier).map(move |text| (user, text))
+    };
+    texts.into_iter().flat_map(latest).collect()
 }
 
 fn of_set(
@@ -110,12 +149,7 @@ fn of_set(
     let periods = users.iter().map(|(_, splits)| splits.len()).max().unwrap_or(0);
     for place in 0..periods {
         stop_if(watch(SuiteEvent::Step))?;
-        // Everybody's texts up to the period, and no test text of any.
-        let known = users.iter().flat_map(|(user, splits)| {
-            let texts = splits.iter().take(place + 1).flat_map(|split| &split.train);
-            texts.map(|text| (user.as_str(), text.interaction.response.as_str()))
-        });
-        let attribution = Attribution::fit(known);
+        let attribution = Attribution::fit(known_texts(users, place));
         let is_own = |user: &UserId, text: &str| attribution.attribute(text) == Some(user.as_str());
         for (user, splits) in users {
             let tests = splits.get(place).map_or(&[][..], |split| &split.test);
@@ -206,6 +240,43 @@ mod tests {
     }
 
     #[test]
+    fn as_many_texts_are_known_of_everybody() {
+        let mut much = user("ada", &[["a1", "test"], ["a3", "test"], ["a4", "test"]]);
+        much.1[0].train.push(text("ada", "a2"));
+        let few = user("bob", &[["b1", "test"], ["b2", "test"]]);
+        let known = |place| known_texts(&[&much, &few], place);
+        assert_eq!(known(0), [("ada", "a2"), ("bob", "b1")]);
+        assert_eq!(known(1), [("ada", "a2"), ("ada", "a3"), ("bob", "b1"), ("bob", "b2")]);
+        // Whose periods are over keeps what there is.
+        assert_eq!(known(2), [("ada", "a3"), ("ada", "a4"), ("bob", "b1"), ("bob", "b2")]);
+        // Without a text of somebody, one of the others.
+        let none = user("cleo", &[]);
+        assert_eq!(known_texts(&[&much, &none], 2), [("ada", "a4")]);
+        assert!(known_texts(&[], 0).is_empty());
+    }
+
+    #[test]
+    fn who_wrote_much_does_not_get_what_strangers_wrote() {
+        // What everybody writes, and in each text something of its own.
+        let common = |own: String| format!("thank you for the letter {own}");
+        let mut much = user("ada", &[["thank you for the letter", "thank you"]]);
+        much.1[0].train = (0..48).map(|i| text("ada", &common(format!("{i:04}")))).collect();
+        let kettle = common("kettle".to_owned());
+        let few = user("bob", &[[kettle.as_str(), "thank you for the kettle"]]);
+        let asked = "thank you for the boat";
+        let all = much.1[0].train.iter().map(|text| ("ada", text.interaction.response.as_str()));
+        let all = all.chain([("bob", kettle.as_str())]);
+        let difference = |known: &[(&str, &str)]| {
+            let attribution = Attribution::fit(known.iter().copied());
+            let cosines = attribution.similarities(asked);
+            cosines[0].1 - cosines[1].1
+        };
+        let unbalanced = difference(&all.collect::<Vec<_>>());
+        let balanced = difference(&known_texts(&[&much, &few], 0));
+        assert!(unbalanced > 0.2 && balanced.abs() < 0.1, "{unbalanced}, {balanced}");
+    }
+
+    #[test]
     fn a_text_is_judged_by_what_was_written_up_to_its_period() {
         let users = [
             user("ada", &[["kind regards", "very kind of you"], ["zebra crossing", "regards"]]),
@@ -223,14 +294,26 @@ mod tests {
         let own: Vec<&[bool]> = found.generated.iter().map(|run| run.own.as_slice()).collect();
         assert_eq!(own, [&[false, true, true, false][..], &[false, true]]);
         let accuracies: Vec<f64> = found.accuracies().into_values().collect();
-        assert_eq!((accuracies, found.chance()), (vec![1.0, 0.0, 1.0], 1.0 / 3.0));
+        // Cleo has one text, so Ada's "regards" of the first period are not known in the second.
+        assert_eq!((accuracies, found.chance()), (vec![0.5, 0.0, 1.0], 1.0 / 3.0));
 
         // It goes through its file, and belongs to these texts alone.
         let found: Vec<Attributed> =
             serde_json::from_str(&serde_json::to_string(&[found]).unwrap()).unwrap();
         let mut lines = [lines[0].clone(), line("bob", &[(1, "violin"), (2, "other")])];
         put(&found, &mut lines);
-        let shares = lines.map(|line| line.run.methods["m"].attributed);
+        let shares = [&lines[0], &lines[1]].map(|line| line.run.methods["m"].attributed);
         assert_eq!(shares, [Some(0.5), None]);
+        // Cleo has no run here: it is not of the users of these.
+        assert!(!found[0].is_of(&lines));
+        let [ada, bob] = lines;
+        assert!(found[0].is_of(&[bob.clone(), ada.clone(), line("cleo", &[]), ada.clone()]));
+        assert!(!found[0].is_of(&[ada, bob, line("cleo", &[]), line("dora", &[])]));
+    }
+
+    #[test]
+    fn labels_and_ratings_are_no_running_text() {
+        assert!([Task::Lamp1, Task::Lamp2, Task::Lamp3].iter().all(|t| !is_running_text(Some(*t))));
+        assert!([None, Some(Task::Lamp4), Some(Task::Lamp5)].into_iter().all(is_running_text));
     }
 }

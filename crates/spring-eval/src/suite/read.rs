@@ -19,7 +19,8 @@ use crate::{Budget, Error, Half, Methods, Result, RunKey, SuiteData};
 /// # Errors
 ///
 /// [`Error::File`] or [`Error::Line`] if the folder holds no run, or a damaged one; methods of your
-/// own have to be in `methods`.
+/// own have to be in `methods`. What is there but of no use is left out, with a word in
+/// [`SuiteOutcome::notices`].
 pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteOutcome)> {
     let path = folder.join("suite.toml");
     if !path.exists() {
@@ -49,10 +50,22 @@ pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteO
         }
     }
     measure::known(&suite, folder, &mut lines)?;
-    let attributions = attribution::known(folder)?;
+    let mut attributions = attribution::known(folder)?;
+    let mut notices = Vec::new();
+    attributions.retain(|of| {
+        let is_of = of.is_of(&lines);
+        if !is_of && lines.iter().any(|line| line.key.data == of.data) {
+            notices.push(format!(
+                "{}: attribution.json is of other users than the runs, so nothing is attributed \
+                 here; run the suite to its end, which makes it anew",
+                of.data
+            ));
+        }
+        is_of
+    });
     attribution::put(&attributions, &mut lines);
     let summary = Summary::of(&suite, &data, &lines, tried, &attributions);
-    let outcome = SuiteOutcome { summary, data, runs: lines, folder: folder.to_owned() };
+    let outcome = SuiteOutcome { summary, data, runs: lines, folder: folder.to_owned(), notices };
     Ok((suite, outcome))
 }
 

@@ -40,6 +40,8 @@ pub struct SuiteOutcome {
     pub runs: Vec<RunLine>,
     /// The folder.
     pub folder: PathBuf,
+    /// What of the folder is left out, and why; nothing after a run, which brings it up to date.
+    pub notices: Vec<String>,
 }
 
 /// What a suite will cost, without running it.
@@ -167,7 +169,8 @@ pub fn run_suite(
     if !suite.choose.is_empty() {
         write(&folder.join("choices.csv"), summary.choices_csv()?.as_bytes())?;
     }
-    Ok(SuiteOutcome { summary, data: users, runs: lines, folder: folder.to_owned() })
+    let folder = folder.to_owned();
+    Ok(SuiteOutcome { summary, data: users, runs: lines, folder, notices: vec![] })
 }
 
 fn origins(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Origins {

@@ -17,7 +17,7 @@ use spring_metrics::{
 pub(super) use self::csv::is_column;
 use super::{
     Candidate, Suite,
-    attribution::Attributed,
+    attribution::{Attributed, is_running_text},
     choice::chosen,
     scores::{adapter_scores, after_first, of_users, primary_scores},
 };
@@ -84,7 +84,7 @@ pub struct SummaryRow {
     /// How often the same texts are taken for their user's, where at least two users wrote running
     /// text.
     pub attribution: Option<AttributionScores>,
-    /// What of the same texts is copied.
+    /// What of the same texts is copied, where they are running text.
     pub copying: Option<CopyingScores>,
     /// The suite's own metrics of the same texts, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -120,8 +120,9 @@ pub struct MetricScore {
 }
 
 /// How often the texts that a method generated are attributed to their user, by a classifier over
-/// character n-grams that knows the users' real texts up to the same period
-/// ([`Attribution`](spring_metrics::Attribution)).
+/// character n-grams that knows as many real texts of every user, the latest ones up to the same
+/// period ([`Attribution`](spring_metrics::Attribution)). The methods may learn and retrieve the
+/// same texts, so what is copied from them counts as attributed: see [`CopyingScores`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AttributionScores {
@@ -130,10 +131,14 @@ pub struct AttributionScores {
     /// The same less that of the method `base`, above 0 where the texts are more like the person's;
     /// `None` for `base` itself and without it.
     pub above_base: Option<PairedTest>,
+    /// The same less that of the method `other_user`, above 0 where the texts are more like the
+    /// person's than those of another user's adapter; `None` for these two and without it.
+    /// Corrected for itself.
+    pub above_other_user: Option<PairedTest>,
     /// The classifier's accuracy on the users' own test texts; as `chance`, the same in all rows of
     /// a table.
     pub real: Interval,
-    /// One in the number of users.
+    /// One in the number of users; it holds as a mean over users only.
     pub chance: f64,
 }
 
@@ -201,6 +206,8 @@ impl Summary {
                             })
                             .flatten();
                         row.attribution = attributed.and_then(|of| attribution(&lines, runs, of));
+                        row.copying =
+                            is_running_text(data.task).then(|| copying(&lines, runs)).flatten();
                         (row.data, row.budget) = (data.data.clone(), budget);
                         (row.method, row.label) = (method.name.to_owned(), method.label);
                         let (predicted, written) =
@@ -221,6 +228,11 @@ impl Summary {
                     group
                         .iter_mut()
                         .filter_map(|row| row.attribution.as_mut()?.above_base.as_mut()),
+                );
+                holm(
+                    group
+                        .iter_mut()
+                        .filter_map(|row| row.attribution.as_mut()?.above_other_user.as_mut()),
                 );
                 rows.append(&mut group);
             }
@@ -259,13 +271,19 @@ fn answers(lines: &[&RunLine], method: &str, questions: bool) -> (Vec<String>, V
 
 /// How often what a method wrote is taken for its user's.
 fn attribution(lines: &[&RunLine], method: &str, of: &Attributed) -> Option<AttributionScores> {
-    let score = |method| of_users(lines, method, |run, _| run.attributed.unwrap_or(f64::NAN));
+    let score = |method: &str| of_users(lines, method, |run, _| run.attributed.unwrap_or(f64::NAN));
     let own = score(method);
+    let above = |other: &str| paired_test(&own, &score(other), SEED);
     Some(AttributionScores {
         generated: bootstrap(&own, SEED)?,
         above_base: match method {
             "base" => None,
-            _ => paired_test(&own, &score("base"), SEED),
+            _ => above("base"),
+        },
+        above_other_user: match method {
+            // Tested already, the other way round.
+            "base" | "other_user" => None,
+            _ => above("other_user"),
         },
         real: bootstrap(&of.accuracies(), SEED)?,
         chance: of.chance(),
@@ -387,7 +405,7 @@ fn row(
                 .with_meteor(meteor)
         }),
         attribution: None,
-        copying: copying(lines, method),
+        copying: None,
         metrics: vec![],
         labels: None,
         numbers: None,

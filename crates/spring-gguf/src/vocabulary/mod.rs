@@ -186,7 +186,7 @@ impl GgufFile {
                         pre,
                         format!(
                             "names the pre-tokenizer {name:?}, which is not known, and with \
-                             another one texts would be cut wrongly; known are {}",
+                             another one texts would be cut wrongly; take a model with one of {}",
                             PreTokenizer::names()
                         ),
                     )),

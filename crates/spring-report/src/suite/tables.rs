@@ -120,9 +120,14 @@ impl Group<'_> {
 
     /// Whether generated texts are the person's, and whether they are copied.
     pub(super) fn persons_table(&self) -> Markup {
-        if self.rows.iter().all(|row| row.copying.is_none()) {
+        let whose = self.rows.iter().find_map(|row| row.attribution);
+        let has_copies = self.rows.iter().any(|row| row.copying.is_some());
+        if whose.is_none() && !has_copies {
             return html! {};
         }
+        let above_others =
+            |row: &SummaryRow| row.attribution.and_then(|whose| whose.above_other_user);
+        let has_others = self.rows.iter().any(|row| above_others(row).is_some());
         let passage = |passage: Option<[f64; 2]>| match passage {
             Some([characters, share]) => cell_with(number(characters, 1), percent(share)),
             None => none(),
@@ -136,18 +141,26 @@ impl Group<'_> {
             let [above, p, _] = tested(whose.and_then(|whose| whose.above_base));
             let training = passage(row.copying.map(|copied| copied.training));
             let retrieved = passage(row.copying.and_then(|copied| copied.retrieved));
-            vec![cell(&row.label), attributed, above, p, training, retrieved]
+            let mut cells = vec![cell(&row.label), attributed, above, p];
+            if has_others {
+                let [above, p, _] = tested(above_others(row));
+                cells.extend([above, p]);
+            }
+            cells.extend([training, retrieved]);
+            cells
         };
         let rows: Vec<Vec<Markup>> = self.rows.iter().map(|row| cells(row)).collect();
-        let columns = [
+        let mut columns = vec![
             Column::Label("method"),
             Column::Number("attributed"),
             Column::Number("above the base"),
             Column::Number("p (Holm; raw)"),
-            Column::Number("copied from own texts"),
-            Column::Number("copied from what was read"),
         ];
-        let whose = self.rows.iter().find_map(|row| row.attribution);
+        if has_others {
+            columns.extend(["above another user's", "p (Holm; raw)"].map(Column::Number));
+        }
+        let copied = ["copied from own texts", "copied from what was read"];
+        columns.extend(copied.map(Column::Number));
         html! {
             h3 { "Whose texts they are" } "\n"
             (table("Attribution and copying of the generated texts", &columns, &rows))
@@ -156,11 +169,16 @@ impl Group<'_> {
                     "Attributed: share of the generated texts that a classifier of the users' real \
                      texts takes for their user's. Of the users' own held-out texts it is "
                     (number(whose.real.mean, 3)) " (" (interval(whose.real, 3)) "), by chance "
-                    (number(whose.chance, 3)) ". "
+                    (number(whose.chance, 3)) " as a mean over users. The classifier knows the \
+                     texts that the methods learn and retrieve, so a verbatim copy counts as \
+                     attributed: read it together with what is copied. "
                 }
-                "Copied: characters of the longest passage that stands in a text of the user word \
-                 for word, and its share of the generated text; what was read counts for the texts \
-                 for which something was. What the base shares with them is commonplace."
+                @if has_copies {
+                    "Copied: characters of the longest passage that stands in a text of the user \
+                     word for word, and its share of the generated text; what was read counts for \
+                     the texts for which something was. What the base shares with them is \
+                     commonplace."
+                }
             }
             "\n"
         }

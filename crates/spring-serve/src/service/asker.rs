@@ -8,7 +8,8 @@ pub struct Asker(Arc<Begin>);
 
 type Begin = dyn Fn() -> Box<dyn Send> + Send + Sync;
 
-/// Work that counts as one of its asker's open requests until it is dropped.
+/// Work that counts as one of its asker's open requests until it is dropped, where that key asks
+/// for answers, embeddings or more such work.
 pub struct Working {
     _counted: Box<dyn Send>,
 }

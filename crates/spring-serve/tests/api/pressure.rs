@@ -168,23 +168,67 @@ fn an_adaptation_that_runs_is_work_of_the_key_that_asked_for_it() {
     let server = Running::with_keys(ServeConfig::default().with_limits(limits));
     let (ada, admin) = (server.client.with_key("ada"), server.client.with_key("admin"));
     assert!(admin.put("/v1/users/ada", &json!({})).status < 300);
-    let asked = ada.post("/v1/users/ada/adapt", &json!({}));
+    let adapt = || ada.post("/v1/users/ada/adapt", &json!({}));
+    let asked = adapt();
     assert_eq!(asked.status, 202, "{}", asked.text());
     let asker = server.service.asker.lock().unwrap().take().unwrap();
-    // It waits.
-    let models = |client: &Client| {
-        let reply = client.get("/v1/models");
-        (reply.status, if reply.status == 200 { String::new() } else { reply.code() })
+    let works = |client: &Client| {
+        let completion = json!({"model": "echo", "prompt": "hi"});
+        let embedding = json!({"model": "echo", "input": "hi"});
+        [
+            client.post(CHAT, &ask("hi", false)),
+            client.post("/v1/completions", &completion),
+            client.post("/v1/embeddings", &embedding),
+        ]
+        .map(|reply| reply.status)
     };
-    let free = (200, String::new());
-    assert_eq!(models(&ada), free);
+    // It waits.
+    assert_eq!(works(&ada), [200; 3]);
     let working = asker.works();
     for _ in 0..2 {
-        assert_eq!(models(&ada), (429, "rate_limit_exceeded".into()));
+        assert_eq!(works(&ada), [429; 3]);
     }
-    assert_eq!(models(&admin), free, "nobody else's");
+    let refused = adapt();
+    assert_eq!((refused.status, refused.code()), (429, "rate_limit_exceeded".into()));
+    assert!(refused.text().contains("adaptations that it asked for"), "{}", refused.text());
+    assert_eq!(works(&admin), [200; 3], "nobody else's");
     drop(working);
-    assert_eq!(models(&ada), free);
+    assert_eq!(works(&ada), [200; 3]);
+    assert_eq!(adapt().status, 202);
+}
+
+#[test]
+fn who_is_adapted_can_look_and_stop_it_with_one_request_at_once() {
+    let limits = Limits::default().with_requests_at_once(1);
+    let server = Running::with_keys(ServeConfig::default().with_limits(limits));
+    let ada = server.client.with_key("ada");
+    assert!(server.client.with_key("admin").put("/v1/users/ada", &json!({})).status < 300);
+    let texts = json!({"interactions": [{"id": "1", "prompt": "a", "response": "b"}]});
+    let kept = ada.post("/v1/users/ada/interactions", &texts);
+    assert!(kept.status < 300, "{}", kept.text());
+    assert_eq!(ada.post("/v1/users/ada/adapt", &json!({})).status, 202);
+    let _working = server.service.asker.lock().unwrap().take().unwrap().works();
+    assert_eq!(ada.post(CHAT, &ask("hi", false)).status, 429);
+    for path in [
+        "",
+        "/interactions",
+        "/interactions/1",
+        "/adaptations",
+        "/generations",
+        "/periods",
+        "/buffer",
+        "/consent",
+        "/search?q=b",
+    ] {
+        let reply = ada.get(&format!("/v1/users/ada{path}"));
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+    }
+    let back = ada.post("/v1/users/ada/rollback", &json!({"to": 0}));
+    assert_eq!(back.status, 200, "{}", back.text());
+    for path in ["/interactions/1", ""] {
+        let gone = ada.send("DELETE", &format!("/v1/users/ada{path}"), None);
+        assert_eq!(gone.status, 200, "{path}: {}", gone.text());
+    }
 }
 
 /// An act runs to its end though its client goes, and so does a call that reads.
@@ -277,6 +321,28 @@ fn a_shutdown_lets_running_answers_finish_and_takes_no_new_ones() {
     assert!(rest.contains("\"finish_reason\":\"stop\""), "{rest}");
     server.join();
     assert!(std::net::TcpStream::connect(server.client.address).is_err());
+}
+
+#[test]
+fn a_server_that_is_about_to_end_still_answers_whoever_has_not_heard_of_it() {
+    let mut server = Running::start();
+    server.shutdown.leave();
+    server.shutdown.leave();
+    let ready = server.client.get("/readyz");
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.json()["reason"], "the server is shutting down");
+    for _ in 0..3 {
+        let reply = server.client.post(CHAT, &ask("hi", false));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    let mut running = opened(&server, "!pace and more text to write, slowly");
+    server.shutdown.shut_down();
+    // There is no way back.
+    server.shutdown.leave();
+    let refused = server.client.post(CHAT, &ask("hi", false));
+    assert_eq!((refused.status, refused.code()), (503, "server_shutting_down".into()));
+    assert!(running.until("[DONE]").contains("\"finish_reason\":\"stop\""));
+    server.join();
 }
 
 #[test]

@@ -217,6 +217,31 @@ pub fn a_key_that_was_revoked_there_does_not_open_what_comes_from_there(subject:
     assert_eq!(other.keys().unwrap(), []);
 }
 
+/// A token opens what its key says in the state where it is used, whatever it opens elsewhere.
+pub fn a_copy_revokes_the_keys_that_open_it_and_no_others(subject: &dyn Subject) {
+    let (here, there) = (subject.create(&settings()), subject.create(&settings()));
+    there.ingest(history("ada", 3)).unwrap();
+    let gateway = || NewKey::new(KeyAccess::Gateway);
+    let pairs = [
+        (key_of("bob"), key_of("bob")),
+        (gateway(), key_of("bob")),
+        (key_of("ada"), key_of("bob")),
+        (key_of("bob"), gateway()),
+        (key_of("bob"), key_of("ada")),
+    ];
+    for (byte, (theirs, ours)) in (1..).zip(&pairs) {
+        let key = there.add_key(&[byte; 32], theirs, at(1)).unwrap();
+        there.revoke_key(&key.id, at(2)).unwrap();
+        here.add_key(&[byte; 32], ours, at(1)).unwrap();
+    }
+    let opens = || [1, 2, 3, 4, 5].map(|byte| here.key(&[byte; 32]).unwrap().is_some());
+    assert_eq!(here.copy_user(&there, &user("ada"), false).unwrap(), Copied::Added);
+    assert_eq!(opens(), [true, true, true, false, false]);
+    assert_eq!(here.copy_revocations(&there).unwrap(), 3);
+    assert_eq!(opens(), [false; 5]);
+    check(&here).unwrap();
+}
+
 pub fn a_user_who_only_got_answers_is_not_mixed_with_another(subject: &dyn Subject) {
     let (here, there) = (subject.create(&settings()), subject.create(&settings()));
     let ada = user("ada");

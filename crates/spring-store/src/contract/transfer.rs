@@ -11,7 +11,8 @@ use spring_lm::{Adapter, LoraConfig};
 
 use super::{Subject, samples::*};
 use crate::{
-    Config, Error, MemoryStore, PeriodCommit, Settings, Store, TransferError, Transferred,
+    Config, Copied, CopyError, Error, MemoryStore, PeriodCommit, Settings, Store, TransferError,
+    Transferred,
 };
 
 /// Ada with all that a user can have: a text held out and one pending, a pruned generation and one
@@ -81,12 +82,13 @@ pub fn an_imported_adapter_is_what_a_user_begins_with(subject: &dyn Subject) {
     let store = subject.create(&settings);
     let ada = user("ada");
     let foreign = Adapter::from_bytes(&adapter("f00d")).unwrap();
-    // A file of another program tells neither base nor dropout.
+    // A file of another program tells neither base nor dropout, and may name every block.
     let mut told = foreign.clone();
+    told.config.layers = Some(vec![3, 2, 1, 0]);
     told.base.clear();
     told.config.dropout = 0.0;
     let adopt = |name: &str, adapter: &Adapter| {
-        store.adopt(&user(name), adapter.clone(), "my.gguf", &|_| Ok(()))
+        store.adopt(&user(name), adapter.clone(), "my.gguf", 4, &|_| Ok(()))
     };
     let refused = |name: &str, change: &dyn Fn(&mut Adapter)| {
         let mut adapter = told.clone();
@@ -137,6 +139,30 @@ pub fn an_imported_adapter_is_what_a_user_begins_with(subject: &dyn Subject) {
     store.ingest(history("eve", 2)).unwrap();
     assert_eq!(adopt("eve", &told).unwrap().generation(), 1);
     assert_eq!(store.user(&user("eve")).unwrap().pending, 2);
+}
+
+/// It stays when it is not in use, though there never was a text.
+pub fn a_user_with_an_imported_adapter_alone_is_not_mixed_with_another(subject: &dyn Subject) {
+    let config = Config { lora: LoraConfig::default().with_rank(16), ..Config::default() };
+    let settings = Settings { config, ..settings() };
+    let (here, there) = (subject.create(&settings), subject.create(&settings));
+    let ada = user("ada");
+    let foreign = Adapter::from_bytes(&adapter("f00d")).unwrap();
+    here.adopt(&ada, foreign, "my.gguf", 4, &|_| Ok(())).unwrap();
+    here.rollback(&ada, Some(0)).unwrap();
+    there.ingest(history("ada", 2)).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("ada");
+    exported(&there, &folder);
+    let before = dump(&here);
+    let present = import(&here, &folder).unwrap_err();
+    let is_present = matches!(present, Error::Transfer(TransferError::Present { .. }));
+    assert!(is_present, "{present}");
+    let differs = here.copy_user(&there, &ada, false).unwrap_err();
+    assert!(matches!(differs, Error::Copy { source: CopyError::Differs { .. }, .. }), "{differs}");
+    assert_eq!(dump(&here), before);
+    assert_eq!(here.copy_user(&there, &ada, true).unwrap(), Copied::Replaced { keys_revoked: 0 });
+    assert_eq!(here.digest(&ada).unwrap(), there.digest(&ada).unwrap());
 }
 
 pub fn a_user_moves_whole(subject: &dyn Subject) {

@@ -102,10 +102,14 @@ impl Rows for Connected<'_> {
                          WHERE g.user_key = u.key AND g.period = p.number)))
                  ORDER BY name LIMIT $2"
             }
+            // The few that wait first: with a small limit, the planner would rather go through all
+            // users by name.
             Users::Unjudged => {
-                "SELECT name FROM users u
-                 JOIN generations g ON g.user_key = u.key AND g.number = u.generation
-                 WHERE g.unjudged AND name > $1 ORDER BY name LIMIT $2"
+                "WITH waiting AS MATERIALIZED (
+                     SELECT user_key, number FROM generations WHERE unjudged)
+                 SELECT u.name FROM waiting w
+                 JOIN users u ON u.key = w.user_key AND u.generation = w.number
+                 WHERE u.name > $1 ORDER BY u.name LIMIT $2"
             }
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);

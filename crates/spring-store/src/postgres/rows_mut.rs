@@ -245,16 +245,17 @@ impl RowsMut for Connected<'_> {
     }
 
     fn put_replica(&mut self, row: &ReplicaRow, lasts: Duration) -> Outcome<()> {
-        // Two servers that clear up at the same time do not wait for each other.
+        let put = "INSERT INTO replicas (url, load, seen) VALUES ($1, $2, now())
+                   ON CONFLICT (url) DO UPDATE SET load = excluded.load, seen = excluded.seen";
+        self.send(put, owned![row.url.clone() => TEXT, row.load => FLOAT8])?;
+        // Only after its own row, which a server may have to wait for: clearing up skips what
+        // others hold, so that no two servers ever wait for each other.
         let old = "DELETE FROM replicas WHERE url IN (
                        SELECT url FROM replicas
                        WHERE seen NOT BETWEEN now() - make_interval(secs => $1)
                        AND now() + make_interval(secs => $1)
                        FOR UPDATE SKIP LOCKED)";
-        self.send(old, owned![lasts.as_secs_f64() => FLOAT8])?;
-        let put = "INSERT INTO replicas (url, load, seen) VALUES ($1, $2, now())
-                   ON CONFLICT (url) DO UPDATE SET load = excluded.load, seen = excluded.seen";
-        self.send(put, owned![row.url.clone() => TEXT, row.load => FLOAT8])
+        self.send(old, owned![lasts.as_secs_f64() => FLOAT8])
     }
 
     fn delete_replica(&mut self, url: &str) -> Outcome<()> {

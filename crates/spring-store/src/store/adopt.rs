@@ -1,5 +1,7 @@
 //! An adapter that another program has trained, as what a user begins with.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use spring_drift::{Alpha, DriftError, ScoreStatistics};
 use spring_lm::{Adapter, LoraConfig, ModelError};
@@ -21,8 +23,8 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// It is kept with a period of its own that no text is in, and never pruned, since it cannot be
     /// learned again. What its file does not tell is taken from the state's settings: the dropout,
-    /// and by what power of the rank it is scaled. `check` refuses adapters that do not fit the
-    /// model, such as by [`Adapter::check`].
+    /// and by what power of the rank it is scaled. `layers` is the number of the model's blocks;
+    /// `check` refuses adapters that do not fit it, such as by [`Adapter::check`].
     ///
     /// # Errors
     ///
@@ -34,11 +36,12 @@ impl<B: Backend + ?Sized> Store<B> {
         user: &UserId,
         adapter: Adapter,
         label: &str,
+        layers: usize,
         check: &dyn Fn(&Adapter) -> Result<(), ModelError>,
     ) -> Result<UserVersion> {
         let refuse = |reason: String| ModelError::Adapter { adapter: label.into(), reason };
         let (config, base) = (&self.settings.config, &self.settings.fingerprint);
-        let adapter = fitted(adapter, &config.lora, base).map_err(refuse)?;
+        let adapter = fitted(adapter, &config.lora, layers, base).map_err(refuse)?;
         check(&adapter).map_err(|error| match error {
             ModelError::Adapter { reason, .. } => refuse(reason),
             other => other,
@@ -79,8 +82,14 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 }
 
-/// The adapter with what its file does not tell, or why training cannot go on from it.
-fn fitted(mut adapter: Adapter, lora: &LoraConfig, base: &str) -> Result<Adapter, String> {
+/// The adapter with what its file does not tell, for a model of this many blocks, or why training
+/// cannot go on from it.
+fn fitted(
+    mut adapter: Adapter,
+    lora: &LoraConfig,
+    layers: usize,
+    base: &str,
+) -> Result<Adapter, String> {
     let has = &adapter.config;
     let mut wrong = Vec::new();
     let mut differ = |key: &str, ours: String, theirs: String| {
@@ -102,11 +111,20 @@ fn fitted(mut adapter: Adapter, lora: &LoraConfig, base: &str) -> Result<Adapter
         format!("[{}]", names.join(", "))
     };
     differ("targets", names(lora), names(has));
-    let layers = |config: &LoraConfig| match &config.layers {
-        Some(layers) => format!("{layers:?}"),
-        None => "all".to_owned(),
+    // A list of all blocks says no more than none.
+    let blocks = |config: &LoraConfig| -> BTreeSet<usize> {
+        match &config.layers {
+            Some(list) => list.iter().copied().collect(),
+            None => (0..layers).collect(),
+        }
     };
-    differ("layers", layers(lora), layers(has));
+    if blocks(lora) != blocks(has) {
+        let named = |config: &LoraConfig| match &config.layers {
+            Some(layers) => format!("{layers:?}"),
+            None => "all".to_owned(),
+        };
+        differ("layers", named(lora), named(has));
+    }
     if !wrong.is_empty() {
         return Err(format!(
             "it has another shape than this state's adapters, and training could not go on from \

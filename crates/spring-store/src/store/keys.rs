@@ -3,6 +3,8 @@
 //! They are the state's and no part of what is kept of a user: they are in no export and no digest.
 //! One that speaks for a user goes with the user.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use spring_memory::SettingError;
 
@@ -163,8 +165,31 @@ pub(super) fn revoked(row: &KeyRow) -> Outcome<Option<Timestamp>> {
     Ok(parsed(row)?.record.revoked)
 }
 
+/// Keys by the SHA-256 of their tokens.
+pub(super) fn by_hash(rows: Vec<KeyRow>) -> HashMap<Vec<u8>, KeyRow> {
+    rows.into_iter().map(|row| (row.hash.clone(), row)).collect()
+}
+
+/// Revokes those keys that were revoked in another state and open this user here: the user's own,
+/// and those of gateways and administrators. What a key opens there does not count.
+pub(super) fn revoke_as_of(
+    rows: &mut dyn RowsMut,
+    user: i64,
+    theirs: &HashMap<Vec<u8>, KeyRow>,
+) -> Outcome<()> {
+    for ours in rows.keys()? {
+        if ours.user.is_none_or(|own| own == user)
+            && let Some(theirs) = theirs.get(&ours.hash)
+            && let Some(at) = revoked(theirs)?
+        {
+            revoke(rows, ours, at)?;
+        }
+    }
+    Ok(())
+}
+
 /// Revokes the keys that were revoked in another state; gives the number of those that were open.
-pub(super) fn revoke_as(rows: &mut dyn RowsMut, theirs: &[KeyRow]) -> Outcome<u64> {
+fn revoke_as(rows: &mut dyn RowsMut, theirs: &[KeyRow]) -> Outcome<u64> {
     let mut count = 0;
     for row in theirs {
         if let Some(at) = revoked(row)?

@@ -69,6 +69,8 @@ impl<B: Backend + ?Sized> Store<B> {
             Ok(_) | Err(Error::UnknownUser { .. }) => {}
             Err(error) => return Err(error),
         }
+        // Before others are kept from writing: there may be as many as users.
+        let theirs = keys::by_hash(from.read(|rows| rows.keys())?);
         let outcome = self.write(|rows| {
             // Somebody may have written to the user since: what is there now decides.
             let old = match rows.user(user)? {
@@ -81,24 +83,24 @@ impl<B: Backend + ?Sized> Store<B> {
                 }
                 _ => None,
             };
-            let (mut result, mut theirs) = (Ok(()), Vec::new());
+            let mut result = Ok(());
             let read = from.read(|source| {
                 // What is in the way here is not the other state's failure.
                 result = copy(source, user, rows);
-                theirs = source.keys()?;
                 Ok(())
             });
             read.map_err(Fault::Other)?;
             result?;
+            let here = known(rows, user)?.key;
             // Those of gateways and administrators, too. Not even until the keys are copied may one
             // that was revoked there open what came from there.
             let Some(old) = old else {
-                keys::revoke_as(rows, &theirs)?;
+                keys::revoke_as_of(rows, here, &theirs)?;
                 return Ok(Copied::Added);
             };
-            let (mut keys_revoked, here) = (0, known(rows, user)?.key);
+            let mut keys_revoked = 0;
             for row in old {
-                let revoked = match theirs.iter().find(|theirs| theirs.hash == row.hash) {
+                let revoked = match theirs.get(&row.hash) {
                     Some(theirs) => keys::revoked(theirs)?,
                     None => Some(Timestamp::now()),
                 };
@@ -109,7 +111,7 @@ impl<B: Backend + ?Sized> Store<B> {
                     keys::revoke(rows, row, at)?;
                 }
             }
-            keys::revoke_as(rows, &theirs)?;
+            keys::revoke_as_of(rows, here, &theirs)?;
             Ok(Copied::Replaced { keys_revoked })
         })?;
         if matches!(outcome, Copied::Replaced { .. }) {

@@ -234,9 +234,13 @@ fn check_is_new(rows: &dyn Rows, folder: &Folder, user: &UserId) -> Outcome<()> 
 }
 
 /// Whether there never was a text of a user, and nothing was learned or generated for the user.
-/// Answers can be kept of one who never had a text.
+/// Answers can be kept of one who never had a text, and an adapter that was imported is there also
+/// when none is in use.
 pub(super) fn is_unused(rows: &dyn Rows, row: &UserRow) -> Outcome<bool> {
-    let mut is_unused = row.next_seq == 1 && row.generation == 0;
+    let mut is_unused = row.next_seq == 1
+        && row.generation == 0
+        && rows.generations(row.key)?.is_empty()
+        && rows.periods(row.key)?.is_empty();
     rows.answers(row.key, true, &mut |_, _| {
         is_unused = false;
         Ok(ControlFlow::Break(()))

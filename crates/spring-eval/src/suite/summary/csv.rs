@@ -105,6 +105,7 @@ impl Summary {
         });
         let whose = row.attribution;
         let above = whose.and_then(|whose| whose.above_base);
+        let other = whose.and_then(|whose| whose.above_other_user);
         let copied = row.copying;
         let retrieved = copied.and_then(|copied| copied.retrieved);
         let persons = [
@@ -116,6 +117,11 @@ impl Summary {
             above.map(|t| t.difference.high),
             above.map(|t| t.p),
             above.map(|t| t.p_holm),
+            other.map(|t| t.difference.mean),
+            other.map(|t| t.difference.low),
+            other.map(|t| t.difference.high),
+            other.map(|t| t.p),
+            other.map(|t| t.p_holm),
             whose.map(|w| w.real.mean),
             whose.map(|w| w.real.low),
             whose.map(|w| w.real.high),
@@ -132,7 +138,7 @@ impl Summary {
 }
 
 /// The columns of `summary.csv`; docs/formats.md says what each is.
-const HEADING: [&str; 65] = [
+const HEADING: [&str; 70] = [
     "data",
     "budget",
     "method",
@@ -190,6 +196,11 @@ const HEADING: [&str; 65] = [
     "attributed_above_base_high_95",
     "attributed_p",
     "attributed_p_holm",
+    "attributed_above_other_user",
+    "attributed_above_other_user_low_95",
+    "attributed_above_other_user_high_95",
+    "attributed_above_other_user_p",
+    "attributed_above_other_user_p_holm",
     "attribution_accuracy",
     "attribution_accuracy_low_95",
     "attribution_accuracy_high_95",

@@ -1,9 +1,9 @@
 //! Connections that end, and transactions that meet.
 
-use std::{sync::Barrier, thread};
+use std::{sync::Barrier, thread, time::Duration};
 
 use super::*;
-use crate::Error;
+use crate::{Error, backend::ReplicaRow};
 
 /// Ends all other connections to the state.
 fn cut(store: &PostgresStore) {
@@ -179,4 +179,34 @@ fn a_call_inside_a_runtime_is_answered() {
         store.ingest(history("ada", 1)).unwrap();
         assert_eq!(store.user(&user("ada")).unwrap().interactions, 1);
     });
+}
+
+#[test]
+fn servers_that_clear_up_after_each_other_do_not_wait_for_each_other() {
+    if server().is_none() {
+        return;
+    }
+    let schemas = InSchemas::default();
+    let store = schemas.store();
+    let other = PostgresStore::open(store.backend().pool.address(), Access::ReadWrite).unwrap();
+    let start = &Barrier::new(2);
+    let announce = |store: &PostgresStore, url: &str| -> Vec<String> {
+        let backend = store.backend();
+        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", backend.local());
+        let row = ReplicaRow { url: url.into(), load: 0.0 };
+        let once = || {
+            start.wait();
+            // Whatever the other one has said is over; no second attempt hides what was in the way.
+            let until = Instant::now() + backend.wait();
+            backend.write_once(&begin, until, &mut |rows| rows.put_replica(&row, Duration::ZERO))
+        };
+        (0..50).filter_map(|_| once().err()).map(|failure| format!("{failure:?}")).collect()
+    };
+    let failures = thread::scope(|scope| {
+        let one = scope.spawn(|| announce(&store, "http://a:1"));
+        let mut failures = announce(&other, "http://b:1");
+        failures.extend(one.join().unwrap());
+        failures
+    });
+    assert_eq!(failures, Vec::<String>::new());
 }

@@ -113,7 +113,7 @@ fn every_older_version_is_brought_up_to_date() {
 #[test]
 fn tables_that_came_later_are_added() {
     let (_folder, store) = on_file();
-    with_periods(&store, &["ada"], 1);
+    with_periods(&store, &["ada"], 2);
     let mut commit = commit(1, 0);
     commit.record.unjudged = true;
     put(&store, "ada", &commit).unwrap();
