@@ -22,7 +22,7 @@ pub fn who_announces_itself_is_found_until_it_withdraws(subject: &dyn Subject) {
     let other: &crate::Store = other.as_ref().unwrap_or(&store);
     assert_eq!(store.replicas(LONG).unwrap(), []);
     let (b, a) = (replica("http://b:1", 0.5), replica("http://a:1", 0.0));
-    assert_eq!(store.announce(&b, LONG).unwrap(), [b.clone()]);
+    assert_eq!(store.announce(&b, LONG).unwrap(), std::slice::from_ref(&b));
     assert_eq!(other.announce(&a, LONG).unwrap(), [a.clone(), b.clone()]);
     let busy = replica("http://b:1", 7.25);
     assert_eq!(store.announce(&busy, LONG).unwrap(), [a.clone(), busy.clone()]);
