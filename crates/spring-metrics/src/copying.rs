@@ -22,8 +22,8 @@ pub struct Passage<'t> {
 /// use spring_metrics::Passages;
 /// let written = Passages::of("Dear Tom, the kettle hums.");
 /// let found = written.longest_in(["I said the kettle hums again", "Dear Jane"]);
-/// assert_eq!((found.text, found.characters), ("the kettle hums", 15));
-/// assert_eq!(written.share(found.characters), 15.0 / 26.0);
+/// assert_eq!((found.text, found.characters), (" the kettle hums", 16));
+/// assert_eq!(written.share(found.characters), 16.0 / 26.0);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Passages<'t> {
