@@ -210,14 +210,19 @@ fn is_own(config: &ServeConfig, authority: &str) -> bool {
         || config.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
 }
 
+/// The key that a request came with, and the request's id.
+fn credentials(request: &Request) -> (Given, String) {
+    let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
+    (given(request.headers()), id)
+}
+
 /// The layer of all that needs a key: who sent the request, whether it may be sent now.
 pub(crate) async fn inner(
     State(app): State<Shared>,
     mut request: Request,
     next: Next,
 ) -> ApiResult<Response> {
-    let given = given(request.headers());
-    let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
+    let (given, id) = credentials(&request);
     let caller = authenticate(&app, given, &id).await?;
     let matched = request.extensions().get::<MatchedPath>();
     let kind = Kind::of(matched.map_or("", MatchedPath::as_str));
@@ -240,8 +245,7 @@ pub(crate) async fn keyed(
     mut request: Request,
     next: Next,
 ) -> ApiResult<Response> {
-    let given = given(request.headers());
-    let id = request.extensions().get::<RequestId>().map_or_else(String::new, |id| id.0.clone());
+    let (given, id) = credentials(&request);
     let caller = authenticate(&app, given, &id).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
