@@ -101,6 +101,12 @@ impl Progress for Bars {
                 }
                 self.bar.set_position(done as u64);
             }
+            Event::LookingAhead { done, texts } => {
+                if done == 0 {
+                    self.stage("looking ahead", texts);
+                }
+                self.bar.set_position(done as u64);
+            }
             Event::Rescoring { texts } => self.stage("scoring the buffer", texts),
             Event::Training { done, steps, loss } => {
                 if done == 1 {

@@ -96,6 +96,12 @@ pub enum Error {
         /// The longest sequence of the model.
         context: usize,
     },
+    /// Novelty is measured against a population, and there is no adapter of one.
+    #[error(
+        "drift.reference = \"population\" measures novelty against an adapter that was trained on \
+         other users' texts, and there is none; train one, or set drift.reference = \"base\""
+    )]
+    NoPopulation,
     /// An update that explains the texts that it was trained on worse than what it started from.
     #[error(
         "period {period}: the update explains the {texts} texts that it learned from worse than \

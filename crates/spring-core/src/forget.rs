@@ -205,6 +205,7 @@ impl<'a> Relearning<'a> {
             memories: &memories,
             earlier: &earlier,
             embeddings: &embeddings,
+            population: None,
         };
         let mut renewing = Renewing {
             store: self.store,

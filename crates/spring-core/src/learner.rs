@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use spring_lm::Adapter;
+use spring_lm::{Adapter, Train};
 use spring_memory::UserId;
 
 use crate::{
-    Config, EmbeddingMap, LanguageModel, Learned, PeriodInput, Progress, Result, StoredInteraction,
-    UserModel, learn_period, novelties,
+    Config, EmbeddingMap, Learned, PeriodInput, Progress, Result, StoredInteraction, UserModel,
+    novelties, period::learn_period_by,
 };
 
 /// The texts of one period.
@@ -42,13 +42,22 @@ pub struct Learner<'m> {
     model: UserModel<'m>,
     earlier: Vec<f64>,
     embeddings: EmbeddingMap,
+    population: Option<Arc<Adapter>>,
 }
 
 impl<'m> Learner<'m> {
     /// Goes on from a person's model. `earlier` are the novelties of the periods that it has
     /// learned, in the order of time; see [`novelties`].
     pub fn new(user: UserId, model: UserModel<'m>, earlier: Vec<f64>) -> Self {
-        Self { user, model, earlier, embeddings: EmbeddingMap::new() }
+        Self { user, model, earlier, embeddings: EmbeddingMap::new(), population: None }
+    }
+
+    /// With the adapter of a population, which novelty is measured against where `drift.reference`
+    /// of the settings says so. It must have been trained on the same base, and may have another
+    /// shape than the person's own.
+    #[must_use]
+    pub fn with_population(self, adapter: Arc<Adapter>) -> Self {
+        Self { population: Some(adapter), ..self }
     }
 
     /// The person.
@@ -76,14 +85,15 @@ impl<'m> Learner<'m> {
         self.learn_by(&*base, period, progress)
     }
 
-    /// The same, trained by another model than the base, such as one that is held to a budget.
+    /// The same, with the update trained by another than the base, such as one that is held to a
+    /// budget. All else is the base's, looking ahead too.
     ///
     /// # Errors
     ///
     /// As [`learn`](Self::learn).
     pub fn learn_by(
         &mut self,
-        trainer: &dyn LanguageModel,
+        trainer: &dyn Train,
         period: Period<'_>,
         progress: &mut dyn Progress,
     ) -> Result<Learned> {
@@ -96,8 +106,10 @@ impl<'m> Learner<'m> {
             memories: &self.model.memories,
             earlier: &self.earlier,
             embeddings: &self.embeddings,
+            population: self.population.as_deref(),
         };
-        let outcome = learn_period(trainer, &self.model.config, input, progress)?;
+        let (base, config) = (&*self.model.base, &self.model.config);
+        let outcome = learn_period_by(base, trainer, config, input, progress)?;
         (self.model.memories, self.model.bank) = (outcome.memories, outcome.bank);
         self.earlier.extend(novelties(&outcome.learned.record));
         self.know(outcome.learned.embeddings.clone());

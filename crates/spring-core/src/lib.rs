@@ -16,6 +16,7 @@ pub mod key;
 mod learner;
 mod length;
 mod likely;
+mod lookahead;
 mod period;
 mod progress;
 pub mod prompt;
@@ -52,10 +53,11 @@ pub use spring_store::{
     Access, ApiKey, Backend, Backlog, BufferConfig, ColdStart, Config, Consent, Copied,
     DecodingConfig, DriftConfig, EmbeddingMap, Forgetting, Forgotten, Generation,
     GenerationSummary, GraphPlace, History, HistoryEntry, IngestReport, KeyAccess, KeyHash,
-    KeyRecord, Lease, Member, Memory, MemoryStore, NewKey, PeriodCommit, PeriodPlan, Periods,
-    PlannedPeriod, Preset, Relearned, RetrievalConfig, RetrieverKind, Rollback, SearchConfig,
-    Settings, StateConfig, StatePlace, Store, StoredInteraction, TextLength, Transferred, Unjudged,
-    UserSize, UserSnapshot, UserSummary, UserVersion, period_ranges, record,
+    KeyRecord, Lease, Member, Memory, MemoryStore, NewKey, NoveltyReference, PeriodCommit,
+    PeriodPlan, Periods, PlannedPeriod, Preset, Relearned, RetrievalConfig, RetrieverKind,
+    Rollback, SearchConfig, Settings, StateConfig, StatePlace, Store, StoredInteraction,
+    TextLength, Transferred, Unjudged, UserSize, UserSnapshot, UserSummary, UserVersion,
+    period_ranges, record,
 };
 #[cfg(feature = "sqlite")]
 pub use spring_store::{Sqlite, SqliteStore};

@@ -13,14 +13,15 @@ use std::{
 use jiff::Timestamp;
 use spring_drift::{Alpha, DriftScore, DriftScorer, Observation, ScoreStatistics, ScorerConfig};
 use spring_fuse::{Calibration, Candidate};
-use spring_lm::{Adapter, Sequence, TrainRequest};
+use spring_lm::{Adapter, Sequence, Train, TrainRequest};
 use spring_memory::{BufferItem, BufferPolicy, BufferPolicyConfig, UserId};
 
 use crate::{
-    ColdStart, Config, EmbeddingMap, Fit, LanguageModel, Memories, Result, RetrievalBank,
-    StoredInteraction, TextLength,
+    ColdStart, Config, EmbeddingMap, Error, Fit, LanguageModel, Memories, NoveltyReference, Result,
+    RetrievalBank, StoredInteraction, TextLength,
     embedding::embed_missing,
     key,
+    lookahead::Lookahead,
     progress::{Event, Progress, tell},
     prompt::{Encoded, encode_pair},
     record::{PeriodRecord, ScoredText, SelectionRecord, UpdateRecord},
@@ -47,6 +48,9 @@ pub struct PeriodInput<'a> {
     /// Embeddings that are known; of texts without one they are computed where
     /// [`Config::needs_embeddings`].
     pub embeddings: &'a EmbeddingMap,
+    /// The adapter of a population, trained on other users' texts; needed where
+    /// [`drift.reference`](crate::DriftConfig::reference) says so, and not read elsewhere.
+    pub population: Option<&'a Adapter>,
 }
 
 /// Novelties of a period's texts as they were measured before it was learned, for the periods that
@@ -90,15 +94,28 @@ pub fn mean_log_likelihood(tokens: &[f32]) -> f64 {
 ///
 /// # Errors
 ///
-/// Whatever the model refuses, a setting out of range, or a request to stop; nothing is kept then.
+/// Whatever the model refuses, a setting out of range, [`Error::NoPopulation`], or a request to
+/// stop; nothing is kept then.
 pub fn learn_period(
     model: &dyn LanguageModel,
     config: &Config,
     input: PeriodInput<'_>,
     progress: &mut dyn Progress,
 ) -> Result<PeriodOutcome> {
+    learn_period_by(model, model, config, input, progress)
+}
+
+/// The same, with the update trained by `trainer`; looking ahead is the model's.
+pub(crate) fn learn_period_by(
+    model: &dyn LanguageModel,
+    trainer: &dyn Train,
+    config: &Config,
+    input: PeriodInput<'_>,
+    progress: &mut dyn Progress,
+) -> Result<PeriodOutcome> {
     let started = Instant::now();
     let PeriodInput { user, period, texts, memories, .. } = input;
+    let population = population(config, input)?;
     tell(progress, Event::Period { user, period, texts: texts.len() })?;
 
     let encoded: Vec<Encoded> =
@@ -107,15 +124,19 @@ pub fn learn_period(
     let known: Vec<Option<f64>> = texts.iter().map(|text| text.base).collect();
     // A period without texts leaves an adapter that has learned nothing: it is as good as none.
     let before = memories.adapter.as_deref().filter(|adapter| !adapter.changes_nothing());
-    let observations = observe(model, &known, &encoded, before)?;
-    let scorer = scorer(config, input)?;
-    let compared = by_length(&observations, &encoded, config.drift.length);
-    let scores = scorer.score(&compared)?;
+    let observations = observe(model, &known, &encoded, before, population)?;
+    let mut compared = by_length(&observations, &encoded, config.drift.length);
+    // Where all is learned there is nothing to choose.
+    let chooses = !is_cold(config, before);
+    if chooses {
+        look_ahead(model, config, input, &encoded, &mut compared, progress)?;
+    }
+    let scores = scorer(config, input, chooses)?.score(&compared)?;
     let statistics = ScoreStatistics::of(&scores, alpha(&config.drift.scorer))?;
     let (chosen, selection) = select(config, input, before, &scores, &compared)?;
 
     let examples: Vec<Sequence> = chosen.iter().map(|i| encoded[*i].sequence.clone()).collect();
-    let (adapter, update) = update(model, config, input, &examples, progress)?;
+    let (adapter, update) = update(trainer, config, input, &examples, progress)?;
 
     // The buffer is ranked by what the *new* adapter explains badly.
     let candidates = buffer_candidates(input, &chosen);
@@ -125,8 +146,10 @@ pub fn learn_period(
         .zip(encoded.iter().zip(&observations))
         .map(|(text, (encoded, observation))| (text.seq, (encoded, observation.base)))
         .collect();
+    let scorer = scorer(config, input, false)?;
+    let adapters = (&adapter, population);
     let (items, losses) =
-        rescore(model, config, scorer.as_ref(), &candidates, &measured, &adapter)?;
+        rescore(model, config, scorer.as_ref(), &candidates, &measured, adapters)?;
     let fit = fit(&chosen, &observations, texts, &candidates, &losses);
     let mut embeddings = EmbeddingMap::new();
     let mut known = input.embeddings.clone();
@@ -169,6 +192,8 @@ pub fn learn_period(
                 id: text.interaction.id.clone(),
                 base: observations[i].base,
                 adapter: observations[i].adapter,
+                population: observations[i].population,
+                lookahead: compared[i].lookahead,
                 score: scores[i],
                 selected: rank_of.get(&i).copied(),
                 tokens: encoded[i].sequence.response.len(),
@@ -206,16 +231,25 @@ fn encode(model: &dyn LanguageModel, config: &Config, text: &StoredInteraction) 
     encode_pair(model, &interaction.prompt, &interaction.response, config.training.max_tokens)
 }
 
-/// Log-likelihoods under base and adapter; the base's is computed once per text and then
-/// remembered.
+/// The population's adapter where novelty is measured against it.
+fn population<'a>(config: &Config, input: PeriodInput<'a>) -> Result<Option<&'a Adapter>> {
+    match config.drift.reference {
+        NoveltyReference::Base => Ok(None),
+        NoveltyReference::Population => input.population.map(Some).ok_or(Error::NoPopulation),
+    }
+}
+
+/// Log-likelihoods under base and adapter, and under the population's adapter where there is a
+/// novelty to be measured against it; the base's is computed once per text and then remembered.
 ///
-/// In two calls, so that the adapter's rows share their batches with the same rows whether or not
+/// In a call for each, so that the adapter's rows share their batches with the same rows whether or not
 /// the base's values are known: what is learned again comes out the same to the last bit.
 fn observe<E: Borrow<Encoded>>(
     model: &dyn LanguageModel,
     known: &[Option<f64>],
     encoded: &[E],
     adapter: Option<&Adapter>,
+    population: Option<&Adapter>,
 ) -> Result<Vec<Observation>> {
     let sequences = || encoded.iter().map(|encoded| &encoded.borrow().sequence);
     let unknown = sequences().zip(known).filter(|(_, base)| base.is_none());
@@ -237,6 +271,13 @@ fn observe<E: Borrow<Encoded>>(
             observation.adapter = Some(mean_log_likelihood(&tokens));
         }
     }
+    if let (Some(_), Some(population)) = (adapter, population) {
+        let rows: Vec<(&Sequence, Option<&Adapter>)> =
+            sequences().map(|sequence| (sequence, Some(population))).collect();
+        for (observation, tokens) in observations.iter_mut().zip(model.score(&rows)?) {
+            observation.population = Some(mean_log_likelihood(&tokens));
+        }
+    }
     Ok(observations)
 }
 
@@ -247,22 +288,61 @@ fn by_length<E: Borrow<Encoded>>(
     length: TextLength,
 ) -> Vec<Observation> {
     let scaled = observations.iter().zip(encoded).map(|(observation, encoded)| {
-        let encoded: &Encoded = encoded.borrow();
-        let tokens = encoded.sequence.response.len() as f64;
-        let scale = match length {
-            TextLength::Tokens => 1.0,
-            TextLength::Bytes => tokens / encoded.response_bytes.max(1) as f64,
-        };
+        let scale = scale(encoded.borrow(), length);
         let adapter = observation.adapter.map(|adapter| adapter * scale);
+        let population = observation.population.map(|population| population * scale);
         Observation::new(observation.base * scale, adapter, observation.order)
+            .with_population(population)
     });
     scaled.collect()
 }
 
+/// What makes nats per token of a text nats per unit of another length.
+fn scale(encoded: &Encoded, length: TextLength) -> f64 {
+    let tokens = encoded.sequence.response.len() as f64;
+    match length {
+        TextLength::Tokens => 1.0,
+        TextLength::Bytes => tokens / encoded.response_bytes.max(1) as f64,
+    }
+}
+
+/// Measures what each text would teach, where the scorer goes by that. `observations` are by the
+/// length that texts are compared by.
+fn look_ahead(
+    model: &dyn LanguageModel,
+    config: &Config,
+    input: PeriodInput<'_>,
+    encoded: &[Encoded],
+    observations: &mut [Observation],
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    let ScorerConfig::Lookahead { steps, recent } = config.drift.scorer else { return Ok(()) };
+    let start = input.memories.adapter.as_deref();
+    let (lora, training, seed) = (&config.lora, &config.training, update_seed(config, input));
+    let lookahead = Lookahead { steps, recent, start, lora, training, seed };
+    let sequences: Vec<&Sequence> = encoded.iter().map(|encoded| &encoded.sequence).collect();
+    let before: Vec<f64> = observations.iter().map(Observation::current).collect();
+    let likelihood = |place: usize, tokens: &[f32]| {
+        mean_log_likelihood(tokens) * scale(&encoded[place], config.drift.length)
+    };
+    let gains = lookahead.gains(model, &sequences, &likelihood, &before, progress)?;
+    for (observation, gain) in observations.iter_mut().zip(gains) {
+        observation.lookahead = Some(gain);
+    }
+    Ok(())
+}
+
 /// The scorer of the settings; a random one is keyed by user and period, so that it does not draw
-/// the same places again.
-fn scorer(config: &Config, input: PeriodInput<'_>) -> Result<Box<dyn DriftScorer>> {
+/// the same places again. Where nothing `looked_ahead`, texts whose turn that would be are ranked by
+/// the paper's score: in a period that is learned whole, and in the buffer, which holds what the
+/// adapter explains badly.
+fn scorer(
+    config: &Config,
+    input: PeriodInput<'_>,
+    looked_ahead: bool,
+) -> Result<Box<dyn DriftScorer>> {
     Ok(match config.drift.scorer {
+        ScorerConfig::Lookahead { .. } if !looked_ahead => ScorerConfig::default().init()?,
         ScorerConfig::Random { seed } => {
             let seed =
                 key::seed(config.seed ^ seed, input.user.as_str(), input.period, "random scorer");
@@ -293,6 +373,11 @@ fn alpha(scorer: &ScorerConfig) -> Alpha {
     }
 }
 
+/// Whether a period is learned whole, as there is no adapter that has learned something.
+fn is_cold(config: &Config, before: Option<&Adapter>) -> bool {
+    before.is_none() && config.drift.cold_start == ColdStart::All
+}
+
 /// Positions of the selected texts, best first, and how they were found; `before` is the adapter
 /// that has learned something.
 fn select(
@@ -302,7 +387,7 @@ fn select(
     scores: &[DriftScore],
     observations: &[Observation],
 ) -> Result<(Vec<usize>, SelectionRecord)> {
-    let cold = before.is_none() && config.drift.cold_start == ColdStart::All;
+    let cold = is_cold(config, before);
     let rule = if cold { spring_drift::Selection::All {} } else { config.drift.selection };
     let selected = rule.select_after(input.earlier, scores, observations)?;
     let reason = match (cold, &input.memories.adapter) {
@@ -317,14 +402,19 @@ fn select(
     Ok((selected.indices, record))
 }
 
+/// What the training of a period draws from.
+fn update_seed(config: &Config, input: PeriodInput<'_>) -> u64 {
+    key::seed(config.seed, input.user.as_str(), input.period, "adapter")
+}
+
 fn update(
-    model: &dyn LanguageModel,
+    model: &dyn Train,
     config: &Config,
     input: PeriodInput<'_>,
     examples: &[Sequence],
     progress: &mut dyn Progress,
 ) -> Result<(Adapter, UpdateRecord)> {
-    let seed = key::seed(config.seed, input.user.as_str(), input.period, "adapter");
+    let seed = update_seed(config, input);
     let started = Instant::now();
     let request = TrainRequest::new(&config.lora, examples, &config.training, seed)
         .starting_from(input.memories.adapter.as_deref());
@@ -360,14 +450,15 @@ fn buffer_candidates<'a>(
 }
 
 /// Scores the texts that may stay in the buffer under the new adapter; those of the period are
-/// encoded and `measured` under the base already. Gives their losses too, nats per token.
+/// encoded and `measured` under the base already. The adapters are the new one and, where novelty is
+/// measured against it, the population's. Gives their losses too, nats per token.
 fn rescore(
     model: &dyn LanguageModel,
     config: &Config,
     scorer: &dyn DriftScorer,
     candidates: &[(&StoredInteraction, u32)],
     measured: &HashMap<u64, (&Encoded, f64)>,
-    adapter: &Adapter,
+    (adapter, population): (&Adapter, Option<&Adapter>),
 ) -> Result<(Vec<BufferItem>, Vec<f64>)> {
     let (mut encoded, mut known) = (Vec::new(), Vec::new());
     for (text, _) in candidates {
@@ -378,7 +469,7 @@ fn rescore(
         });
         known.push(text.base.or_else(|| measured.map(|(_, base)| *base)));
     }
-    let observations = observe(model, &known, &encoded, Some(adapter))?;
+    let observations = observe(model, &known, &encoded, Some(adapter), population)?;
     let scores = scorer.score(&by_length(&observations, &encoded, config.drift.length))?;
     let items = candidates.iter().zip(scores).map(|((text, period), score)| {
         BufferItem::new(text.seq, *period, score.novelty, score.quality, score.score)
@@ -457,5 +548,9 @@ mod tests {
         assert_eq!(per_byte, [observation(-0.75, -0.5), observation(-2.0, -2.0)]);
         let none = Observation::new(per_token[0].base, None, per_token[0].order);
         assert_eq!(by_length(&[none], &encoded, TextLength::Bytes)[0].novelty(), 0.0);
+        // 10 nats under the population's adapter.
+        let against = [per_token[0].with_population(Some(-2.0))];
+        let per_byte = by_length(&against, &encoded, TextLength::Bytes)[0];
+        assert_eq!((per_byte.novelty(), per_byte.quality()), (0.0, -0.75));
     }
 }

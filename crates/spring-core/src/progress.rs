@@ -29,6 +29,13 @@ pub enum Event<'a> {
         /// Texts in all.
         texts: usize,
     },
+    /// What each text would teach is being measured.
+    LookingAhead {
+        /// Texts done.
+        done: usize,
+        /// Texts in all.
+        texts: usize,
+    },
     /// The adapter is being trained.
     Training {
         /// Steps done.

@@ -15,10 +15,20 @@ pub enum DriftError {
     NotFinite {
         /// Position in the slice that was passed, from 0.
         index: usize,
-        /// Which number: `base`, `adapter`, `novelty`, `quality` or `score`.
+        /// Which number: `base`, `adapter`, `population`, `lookahead`, `novelty`, `quality` or
+        /// `score`.
         field: &'static str,
         /// What it was.
         value: f64,
+    },
+    /// A scorer by what a text teaches, and an observation without that measurement.
+    #[error(
+        "item {index}: what learning from it gains was not measured; measure it for every item, \
+         or choose a scorer that needs likelihoods alone"
+    )]
+    NoLookahead {
+        /// Position in the slice that was passed, from 0.
+        index: usize,
     },
     /// Scores and observations do not pair up.
     #[error(

@@ -16,19 +16,40 @@ pub struct Observation {
     pub adapter: Option<f64>,
     /// Position in time: a larger number is newer. Should be unique within a user.
     pub order: u64,
+    /// Mean log-likelihood under the adapter of a population, in nats per token, where novelty is
+    /// measured against that instead of against the base. Default `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub population: Option<f64>,
+    /// What learning from this text alone gains on others of the same person: their mean
+    /// log-likelihood after it less that before it, in nats per token. `None`, the default, where
+    /// it was not measured; [`Lookahead`](crate::Lookahead) needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookahead: Option<f64>,
 }
 
 impl Observation {
     /// Of the mean log-likelihoods under the base and, where there is one, the adapter, in nats per
     /// token, and the position in time.
     pub fn new(base: f64, adapter: Option<f64>, order: u64) -> Self {
-        Self { base, adapter, order }
+        Self { base, adapter, order, population: None, lookahead: None }
+    }
+
+    /// The same with the mean log-likelihood under a population's adapter, nats per token.
+    #[must_use]
+    pub fn with_population(self, population: Option<f64>) -> Self {
+        Self { population, ..self }
+    }
+
+    /// The same with what learning from it gains on others, nats per token.
+    #[must_use]
+    pub fn with_lookahead(self, lookahead: Option<f64>) -> Self {
+        Self { lookahead, ..self }
     }
 
     /// N = ℓ₀ − ℓ_θ, nats per token: how much worse the adapter explains the text than the base
-    /// does.
+    /// does; or N = ℓ_P − ℓ_θ, than the population's adapter does, where that is known.
     pub fn novelty(&self) -> f64 {
-        self.adapter.map_or(0.0, |adapter| self.base - adapter)
+        self.adapter.map_or(0.0, |adapter| self.population.unwrap_or(self.base) - adapter)
     }
 
     /// Q = ℓ₀, nats per token: the base's own likelihood, low for noise.
@@ -46,6 +67,12 @@ impl Observation {
         finite(index, "base", self.base)?;
         if let Some(adapter) = self.adapter {
             finite(index, "adapter", adapter)?;
+        }
+        if let Some(population) = self.population {
+            finite(index, "population", population)?;
+        }
+        if let Some(lookahead) = self.lookahead {
+            finite(index, "lookahead", lookahead)?;
         }
         finite(index, "novelty", self.novelty())
     }

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use spring_numerics::{SettingError, chosen_by_name};
 
 use crate::{
-    Alpha, DriftError, DriftScore, LossOnly, NoveltyOnly, Observation, QualityOnly, Random, Recency,
+    Alpha, DriftError, DriftScore, Lookahead, LossOnly, NoveltyOnly, Observation, QualityOnly,
+    Random, Recency, Spring, Standardize,
 };
-use crate::{Spring, Standardize};
 
 /// Turns log-likelihoods into scores: the higher, the more worth learning from.
 pub trait DriftScorer: Send + Sync {
@@ -57,6 +57,25 @@ pub enum ScorerConfig {
         #[serde(default)]
         seed: u64,
     },
+    /// [`Lookahead`]. Whoever makes the observations measures it as these settings say.
+    Lookahead {
+        /// Steps of training on the text alone, at the configured learning rate: 1 to 16, 1 unless
+        /// given.
+        #[serde(default = "steps")]
+        steps: usize,
+        /// How many of the person's latest other texts of the period the gain is a mean over: 1 to
+        /// 64, 4 unless given.
+        #[serde(default = "recent")]
+        recent: usize,
+    },
+}
+
+fn steps() -> usize {
+    Lookahead::STEPS
+}
+
+fn recent() -> usize {
+    Lookahead::RECENT
 }
 
 chosen_by_name!(ScorerConfig, "scorer");
@@ -71,7 +90,7 @@ impl ScorerConfig {
     /// The scorer.
     ///
     /// # Errors
-    /// For settings out of their range: none today, as [`Alpha`] checks itself.
+    /// For settings out of their range.
     pub fn init(&self) -> Result<Box<dyn DriftScorer>, SettingError> {
         Ok(match *self {
             Self::Spring { alpha, standardize } => Box::new(Spring { alpha, standardize }),
@@ -80,6 +99,10 @@ impl ScorerConfig {
             Self::Quality {} => Box::new(QualityOnly),
             Self::Recency {} => Box::new(Recency),
             Self::Random { seed } => Box::new(Random { seed }),
+            Self::Lookahead { steps, recent } => {
+                Lookahead::check(steps, recent)?;
+                Box::new(Lookahead)
+            }
         })
     }
 
@@ -92,6 +115,7 @@ impl ScorerConfig {
             Self::Quality {} => "quality",
             Self::Recency {} => "recency",
             Self::Random { .. } => "random",
+            Self::Lookahead { .. } => "lookahead",
         }
     }
 }

@@ -7,10 +7,11 @@ use spring_drift::{
     Alpha, DriftError, DriftScore, DriftScorer, Observation, ScorerConfig, Spring, Standardize,
 };
 
-const NAMES: [&str; 6] = ["spring", "loss", "novelty", "quality", "recency", "random"];
+const NAMES: [&str; 7] = ["spring", "loss", "novelty", "quality", "recency", "random", "lookahead"];
 
+/// One that every scorer can score.
 fn observation(base: f64, adapter: Option<f64>, order: u64) -> Observation {
-    Observation::new(base, adapter, order)
+    Observation::new(base, adapter, order).with_lookahead(Some(0.25 * order as f64))
 }
 
 fn scorer(name: &str) -> Box<dyn DriftScorer> {
@@ -40,6 +41,7 @@ fn each_scorer_by_hand() {
         ("novelty", [1.0, 0.0]),
         ("quality", [-3.0, -2.0]),
         ("recency", [7.0, 9.0]),
+        ("lookahead", [1.75, 2.25]),
     ];
     for (name, expected) in expected {
         let scores = scorer(name).score(&input).unwrap();
@@ -47,6 +49,52 @@ fn each_scorer_by_hand() {
         assert_eq!((scores[0].novelty, scores[0].quality), (1.0, -3.0), "{name}");
         assert_eq!((scores[1].novelty, scores[1].quality), (0.0, -2.0), "{name}");
     }
+}
+
+#[test]
+fn against_a_population_novelty_is_of_the_person_and_quality_as_before() {
+    // New to the base and to the adapter alike, but usual among people of the domain; and as usual
+    // among them as to the base.
+    let usual = observation(-5.0, Some(-4.0), 0).with_population(Some(-2.0));
+    let own = observation(-5.0, Some(-4.0), 1).with_population(Some(-5.0));
+    let without = observation(-5.0, None, 2).with_population(Some(-2.0));
+    assert_eq!([usual, own, without].map(|o| o.novelty()), [2.0, -1.0, 0.0]);
+    for (name, expected) in
+        [("novelty", [2.0, -1.0, 0.0]), ("quality", [-5.0; 3]), ("spring", [-0.5, -3.5, -2.5])]
+    {
+        assert_eq!(values(&scorer(name).score(&[usual, own, without]).unwrap()), expected);
+    }
+}
+
+#[test]
+fn a_lookahead_is_measured_for_all_and_within_bounds() {
+    let measured = observation(-1.0, Some(-2.0), 0);
+    let result = scorer("lookahead").score(&[measured, measured.with_lookahead(None)]);
+    assert_eq!(result, Err(DriftError::NoLookahead { index: 1 }));
+    let gains = [-0.5, 0.0, 0.125].map(|gain| measured.with_lookahead(Some(gain)));
+    assert_eq!(values(&scorer("lookahead").score(&gains).unwrap()), [-0.5, 0.0, 0.125]);
+    let read = |json: &str| serde_json::from_str::<ScorerConfig>(json).unwrap();
+    let config = read(r#"{"kind": "lookahead", "recent": 8}"#);
+    assert_eq!(config, ScorerConfig::Lookahead { steps: 1, recent: 8 });
+    assert_eq!(read("\"lookahead\""), ScorerConfig::Lookahead { steps: 1, recent: 4 });
+    for (steps, recent, name) in
+        [(0, 4, "steps"), (17, 4, "steps"), (1, 0, "recent"), (1, 65, "recent")]
+    {
+        let error = ScorerConfig::Lookahead { steps, recent }.init().err().unwrap().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}
+
+/// What was written before there were these fields reads as before, and is written as before.
+#[test]
+fn an_observation_without_further_measurements_is_written_as_ever() {
+    let json = r#"{"base":-3.0,"adapter":null,"order":7}"#;
+    let plain = Observation::new(-3.0, None, 7);
+    assert_eq!(serde_json::from_str::<Observation>(json).unwrap(), plain);
+    assert_eq!(serde_json::to_string(&plain).unwrap(), json);
+    let full = plain.with_population(Some(-2.5)).with_lookahead(Some(0.5));
+    let again = serde_json::from_str(&serde_json::to_string(&full).unwrap()).unwrap();
+    assert_eq!(full, again);
 }
 
 #[test]
@@ -88,9 +136,13 @@ fn a_term_without_spread_counts_as_nothing() {
 fn what_is_not_finite_is_refused_by_every_scorer() {
     for name in NAMES {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            for (broken, field) in
-                [(observation(bad, None, 0), "base"), (observation(-1.0, Some(bad), 0), "adapter")]
-            {
+            let sound = observation(-1.0, Some(-1.0), 0);
+            for (broken, field) in [
+                (observation(bad, None, 0), "base"),
+                (observation(-1.0, Some(bad), 0), "adapter"),
+                (sound.with_population(Some(bad)), "population"),
+                (sound.with_lookahead(Some(bad)), "lookahead"),
+            ] {
                 let result = scorer(name).score(&[observation(-1.0, None, 0), broken]);
                 let Err(DriftError::NotFinite { index: 1, field: named, .. }) = result else {
                     panic!("{name}: {result:?}");

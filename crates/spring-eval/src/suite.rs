@@ -24,7 +24,7 @@ mod watch;
 use std::{collections::HashSet, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
-use spring_core::Config;
+use spring_core::{Config, NoveltyReference};
 use spring_numerics::words;
 
 pub use choice::{Candidate, Choice};
@@ -358,13 +358,19 @@ impl Suite {
 
     pub(crate) fn needs_domain(&self) -> bool {
         let choices = self.choose.iter().flat_map(Choice::expected);
-        self.start == Start::Domain
+        self.everyone_needs_domain()
             || self
                 .methods
                 .iter()
                 .cloned()
                 .chain(choices)
-                .any(|method| method.needs_domain(self.start))
+                .any(|method| method.needs_domain(self.start, &self.config))
+    }
+
+    /// Whether nothing can be run without a domain adapter: SPRInG as the suite sets it learns
+    /// beside every method.
+    pub(crate) fn everyone_needs_domain(&self) -> bool {
+        self.start == Start::Domain || self.config.drift.reference == NoveltyReference::Population
     }
 
     /// The settings on a data set.

@@ -51,5 +51,5 @@ pub use rope::{RopeConfig, RopeScaling};
 pub use sequence::Sequence;
 pub use session::{ContextPart, RowId, Session};
 pub use tensor_names::{canonical, is_vision};
-pub use train::{AdaptOutcome, TrainConfig, TrainRequest, TrainStep};
+pub use train::{AdaptOutcome, TokenWeights, TrainConfig, TrainRequest, TrainStep};
 pub use weights::Weights;

@@ -35,8 +35,13 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Decoupled decay of every factor towards where it was when training started, instead of zero:
     /// an L2 penalty on the distance from the adapter that is trained on. Each step moves by rate ·
-    /// anchor · distance; it comes beside `weight_decay`. Default 0.
+    /// anchor · distance; it comes beside `weight_decay`. A fresh adapter has nothing to stay near
+    /// to and is not pulled. Default 0.
     pub anchor: f64,
+    /// How much each response token counts in the gradient. Default: all alike, which records leave
+    /// out, as those of states that were made before this was a setting do.
+    #[serde(skip_serializing_if = "TokenWeights::is_equal")]
+    pub token_weights: TokenWeights,
     /// Longest sequence in tokens. Default 768.
     pub max_tokens: usize,
     /// Steps between two reads of the loss and the gradient's norm from the device. Default 10.
@@ -58,6 +63,7 @@ spring_numerics::setters! {
         with_epsilon(epsilon: f64);
         with_weight_decay(weight_decay: f64);
         with_anchor(anchor: f64);
+        with_token_weights(token_weights: TokenWeights);
         with_max_tokens(max_tokens: usize);
         with_loss_interval(loss_interval: usize);
         with_checkpoint_layers(checkpoint_layers: bool);
@@ -77,6 +83,7 @@ impl Default for TrainConfig {
             epsilon: 1e-8,
             weight_decay: 1e-2,
             anchor: 0.0,
+            token_weights: TokenWeights::Equal,
             max_tokens: 768,
             loss_interval: 10,
             checkpoint_layers: false,
@@ -149,6 +156,53 @@ impl TrainConfig {
     }
 }
 
+/// How much each response token counts in the gradient of a training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenWeights {
+    /// All alike.
+    #[default]
+    Equal,
+    /// By 1 − p, where p is the token's probability before the training, under the adapter that it
+    /// starts from: what is recalled already counts little, and the rest more. Divided by the mean
+    /// over all response tokens of the training, so that a step is as large as without it.
+    Unrecalled,
+}
+
+impl TokenWeights {
+    fn is_equal(&self) -> bool {
+        *self == Self::Equal
+    }
+
+    /// The weight of every response token, from their log-likelihoods before the training, in nats;
+    /// `None` where all count alike, which they also do where every token is recalled already.
+    /// Weights are constants: no gradient goes through them.
+    ///
+    /// ```
+    /// # use spring_lm::TokenWeights;
+    /// let half = 0.5f32.ln();
+    /// let weights = TokenWeights::Unrecalled.of(&[vec![0.0, half], vec![half]]);
+    /// // 1 − p is 0, ½ and ½, of mean ⅓.
+    /// assert_eq!(weights, Some(vec![vec![0.0, 1.5], vec![1.5]]));
+    /// assert_eq!(TokenWeights::Unrecalled.of(&[vec![0.0, 0.0]]), None);
+    /// assert_eq!(TokenWeights::Equal.of(&[vec![0.0, half]]), None);
+    /// ```
+    pub fn of(self, log_likelihoods: &[Vec<f32>]) -> Option<Vec<Vec<f32>>> {
+        if self == Self::Equal {
+            return None;
+        }
+        let unrecalled = |x: &f32| (-f64::from(*x).exp_m1()).clamp(0.0, 1.0);
+        let count = log_likelihoods.iter().flatten().count();
+        let mean = log_likelihoods.iter().flatten().map(unrecalled).sum::<f64>() / count as f64;
+        if mean.is_nan() || mean <= 0.0 {
+            return None;
+        }
+        let of_text =
+            |text: &Vec<f32>| text.iter().map(|x| (unrecalled(x) / mean) as f32).collect();
+        Some(log_likelihoods.iter().map(of_text).collect())
+    }
+}
+
 /// One training of an adapter.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -191,7 +245,8 @@ pub struct AdaptOutcome {
     pub steps: usize,
     /// Response tokens trained on, over all epochs.
     pub tokens: usize,
-    /// Mean loss over each interval of `loss_interval` steps, nats per token.
+    /// Mean loss over each interval of `loss_interval` steps, nats per token; every token counts
+    /// alike here, whatever `token_weights` says.
     pub losses: Vec<f32>,
 }
 

@@ -39,7 +39,7 @@ pub use spring_lm::{
     Activation, AdaptOutcome, Adapter, AdapterHash, Branch, BranchVisitor, ContextPart, Decode,
     Detokenizer, Embed, LanguageModel, LayerKind, LoraConfig, LoraPair, Message, ModelConfig,
     ModelError, ModelFiles, ModelInfo, Projection, Result, Role, RowId, Score, ScoreRow, Sequence,
-    Session, Tokenize, Tokenizer, Train, TrainConfig, TrainRequest, TrainStep,
+    Session, TokenWeights, Tokenize, Tokenizer, Train, TrainConfig, TrainRequest, TrainStep,
 };
 pub use transformer::Transformer;
 pub use workers::Workers;

@@ -3,20 +3,20 @@
 
 mod watch;
 
-use std::ops::ControlFlow;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use burn::{
     backend::Autodiff,
     module::AutodiffModule,
     optim::{AdamW, AdamWConfig, LearningRate, SimpleOptimizer},
-    tensor::{Tensor, backend::Backend},
+    tensor::{Tensor, TensorData, backend::Backend},
 };
 use rand::seq::SliceRandom;
 use spring_numerics::key;
 
 use crate::{
-    AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TrainConfig,
-    TrainRequest, TrainStep,
+    AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TokenWeights,
+    TrainConfig, TrainRequest, TrainStep,
     batch::{Batch, length_buckets},
     lora::{Dropout, Lora, LoraRows},
     transformer::Transformer,
@@ -28,8 +28,8 @@ impl<B: ModelBackend> CausalLm<B> {
     ///
     /// The order of batches, the initial factors and the dropout depend on the seed alone. The base
     /// is untracked: it costs no gradient memory. The gradient of the head is taken in chunks, so
-    /// `[tokens, vocabulary]` is never whole. `progress` is called after each step and may ask to
-    /// stop.
+    /// `[tokens, vocabulary]` is never whole. Token weights take a scoring pass over the examples
+    /// before the first step. `progress` is called after each step and may ask to stop.
     ///
     /// # Errors
     ///
@@ -47,6 +47,7 @@ impl<B: ModelBackend> CausalLm<B> {
         for example in examples {
             example.check(&self.config)?;
         }
+        let is_fresh = start.is_none();
         let start = match start {
             Some(adapter) if adapter.config == *lora => adapter.clone(),
             Some(adapter) => {
@@ -62,7 +63,11 @@ impl<B: ModelBackend> CausalLm<B> {
         let weights =
             Lora::<B>::from_adapter(&start, &self.config, &self.fingerprint, &self.device)?;
         let dropout = start.config.dropout;
+        let token_weights = self.token_weights(config.token_weights, examples, &weights)?;
         let mut trainer = Trainer::new(self, weights, config);
+        if is_fresh {
+            trainer.anchor = None;
+        }
         let (steps, mut tokens, mut step) = (config.steps(examples.len()), 0, 0);
         let mut watch = Watch::new(self.config.vocab_size);
         let (mut losses, mut gradient_norm) = (Vec::new(), None);
@@ -70,13 +75,18 @@ impl<B: ModelBackend> CausalLm<B> {
             let mut order: Vec<usize> = (0..examples.len()).collect();
             order.shuffle(&mut key::stream(seed, 1 << 32 | epoch as u64));
             for batch in order.chunks(config.batch_size) {
+                let of_tokens: Vec<&[f32]> = match &token_weights {
+                    Some(weights) => batch.iter().map(|i| weights[*i].as_slice()).collect(),
+                    None => vec![],
+                };
                 let batch: Vec<&Sequence> = batch.iter().map(|i| &examples[*i]).collect();
                 tokens += batch.iter().map(|s| s.response.len()).sum::<usize>();
                 let seeds = (0..batch.len())
                     .map(|row| key::split(key::split(seed, step as u64), row as u64))
                     .collect();
                 let dropout = Dropout { probability: dropout, seeds };
-                watch.push(trainer.step(&batch, config.rate(step, steps), Some(dropout)));
+                let rate = config.rate(step, steps);
+                watch.push(trainer.step(&batch, &of_tokens, rate, Some(dropout)));
                 step += 1;
                 if watch.losses.len() == config.loss_interval || step == steps {
                     let (loss, norm) = watch.read(step)?;
@@ -102,6 +112,33 @@ impl<B: ModelBackend> CausalLm<B> {
             return Err(ModelError::NotFinite { step, loss: f32::NAN });
         }
         Ok(AdaptOutcome { adapter, steps, tokens, losses })
+    }
+
+    /// The weights of every example's response tokens under the adapter that training starts from;
+    /// `None` where all count alike.
+    fn token_weights(
+        &self,
+        weights: TokenWeights,
+        examples: &[Sequence],
+        start: &Lora<B>,
+    ) -> Result<Option<Vec<Vec<f32>>>> {
+        if weights == TokenWeights::Equal {
+            return Ok(None);
+        }
+        // A budget repeats examples; each one is scored once.
+        let start = start.clone().for_reading();
+        let (mut known, mut rows, mut places) = (HashMap::new(), vec![], vec![]);
+        for example in examples {
+            let next = rows.len();
+            let place = *known.entry((&example.context, &example.response)).or_insert(next);
+            if place == next {
+                rows.push((example, Some(&start)));
+            }
+            places.push(place);
+        }
+        let scores = self.score(&rows)?;
+        let of_examples: Vec<Vec<f32>> = places.iter().map(|at| scores[*at].clone()).collect();
+        Ok(weights.of(&of_examples))
     }
 }
 
@@ -163,10 +200,11 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
     }
 
     /// One update. Rows of similar length run together, a few at a time; their gradients add up to
-    /// the batch's.
+    /// the batch's. `weights` are those of each row's response tokens, or none if all count alike.
     fn step(
         &mut self,
         batch: &[&Sequence],
+        weights: &[&[f32]],
         rate: LearningRate,
         dropout: Option<Dropout>,
     ) -> Step<B> {
@@ -179,8 +217,10 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
                 probability: dropout.probability,
                 seeds: rows.iter().map(|i| dropout.seeds[*i]).collect(),
             });
+            let weights: Vec<&[f32]> =
+                rows.iter().filter_map(|i| weights.get(*i).copied()).collect();
             let rows: Vec<&Sequence> = rows.iter().map(|i| batch[*i]).collect();
-            self.gradients(&rows, 1.0 / targets as f64, dropout)
+            self.gradients(&rows, &weights, 1.0 / targets as f64, dropout)
         });
         for (loss, gradient) in parts {
             losses.push(loss);
@@ -190,15 +230,17 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         self.update(loss, gradients, rate)
     }
 
-    /// Scaled loss and the gradient of every factor.
+    /// Scaled loss, in which all tokens count alike, so that it can be compared; and the gradient
+    /// of every factor, in which they count by their weights.
     fn gradients(
         &self,
         rows: &[&Sequence],
+        weights: &[&[f32]],
         scale: f64,
         dropout: Option<Dropout>,
     ) -> (Tensor<B, 1>, Vec<Option<Tensor<B, 2>>>) {
         if self.checkpoint_layers {
-            return self.gradients_by_layer(rows, scale, dropout);
+            return self.gradients_by_layer(rows, weights, scale, dropout);
         }
         let tracked: Lora<Autodiff<B>> = self.weights.tracked();
         let batch = Batch::<Autodiff<B>>::new(rows, &self.model.device);
@@ -211,6 +253,7 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         let head = self.model.transformer.head();
         let (loss, gradient) =
             head.cross_entropy(hidden.clone().inner(), batch.targets.inner(), scale);
+        let gradient = self.weighed(gradient, weights);
         // The head's gradient is known; this product hands it to everything below.
         let mut gradients = (hidden * Tensor::from_inner(gradient)).sum().backward();
         (loss, tracked.factors().map(|factor| factor.grad_remove(&mut gradients)).collect())
@@ -221,6 +264,7 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
     fn gradients_by_layer(
         &self,
         rows: &[&Sequence],
+        weights: &[&[f32]],
         scale: f64,
         dropout: Option<Dropout>,
     ) -> (Tensor<B, 1>, Vec<Option<Tensor<B, 2>>>) {
@@ -249,6 +293,7 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
             self.transformer.normalize(last.clone()).select(0, Tensor::from_inner(batch.positions));
         let (loss, slope) =
             plain.head().cross_entropy(hidden.clone().inner(), batch.targets, scale);
+        let slope = self.weighed(slope, weights);
         let mut gradients = (hidden * Tensor::from_inner(slope)).sum().backward();
         let mut gradient = last.grad_remove(&mut gradients);
         while let (Some(x), Some(slope)) = (track(inputs.pop()), gradient.take()) {
@@ -260,6 +305,21 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
             gradient = x.grad_remove(&mut gradients);
         }
         (loss, factors)
+    }
+
+    /// The gradient of the loss with respect to the hidden state before each response token, which
+    /// is that token's share of it, by the tokens' weights. They are constants.
+    ///
+    /// # Shapes
+    ///
+    /// `[tokens, hidden]`, the tokens row by row
+    fn weighed(&self, gradient: Tensor<B, 2>, weights: &[&[f32]]) -> Tensor<B, 2> {
+        if weights.is_empty() {
+            return gradient;
+        }
+        let weights = weights.concat();
+        let shape = [weights.len(), 1];
+        gradient * Tensor::from_data(TensorData::new(weights, shape), &self.model.device)
     }
 
     /// Clips the gradient by its global norm and lets AdamW take a step.

@@ -135,6 +135,8 @@ fn scored(seq: u64, n: u64) -> ScoredText {
         id: format!("m-{seq}").parse().unwrap(),
         base,
         adapter,
+        population: None,
+        lookahead: None,
         score: DriftScore::new(novelty, base, novelty + 0.5 * base),
         selected: seq.is_multiple_of(3).then_some(1 + (seq % n / 3) as usize),
         tokens: 20,

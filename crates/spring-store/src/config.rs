@@ -65,6 +65,10 @@ pub struct Config {
 pub struct DriftConfig {
     /// The score. Default: the paper's, α = 0.5.
     pub scorer: ScorerConfig,
+    /// What novelty is measured against. Default: the base, which records leave out, as those of
+    /// states that were made before this was a setting do.
+    #[serde(skip_serializing_if = "NoveltyReference::is_base")]
+    pub reference: NoveltyReference,
     /// What is taken. Default: the top 30 %.
     pub selection: Selection,
     /// What the first period learns. Default: all of it.
@@ -75,6 +79,25 @@ pub struct DriftConfig {
     /// How `spring inspect` and `spring explain` tell whether a user is drifting; nothing is
     /// learned from it.
     pub signal: SignalConfig,
+}
+
+/// What novelty is measured against: N is the log-likelihood under it less that under the person's
+/// adapter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoveltyReference {
+    /// The frozen base: the paper's.
+    #[default]
+    Base,
+    /// An adapter that was trained on other users' texts. What their domain has in common is not
+    /// new then, and N measures the person.
+    Population,
+}
+
+impl NoveltyReference {
+    fn is_base(&self) -> bool {
+        *self == Self::Base
+    }
 }
 
 /// What the length of a text counts where texts are compared with each other.
@@ -347,6 +370,7 @@ impl Config {
         self.lora.check().map_err(|error| error.within("lora"))?;
         self.training.check().map_err(|error| error.within("training"))?;
         Bm25Index::new(self.bm25.clone()).map_err(|error| error.within("bm25"))?;
+        self.drift.scorer.init().map_err(|error| error.within("drift.scorer"))?;
         self.drift.selection.check().map_err(|error| error.within("drift.selection"))?;
         self.drift.signal.init().map_err(|error| error.within("drift.signal"))?;
         self.gate.init().map_err(|error| error.within("gate"))?;

@@ -81,6 +81,14 @@ pub struct ScoredText {
     /// Log-likelihood under the adapter before the update, nats per token; `None` when there was
     /// none, or none that had learned anything.
     pub adapter: Option<f64>,
+    /// Log-likelihood under the population's adapter, nats per token, where novelty was measured
+    /// against that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub population: Option<f64>,
+    /// What learning from it alone gained on the latest others, where that was measured: per token
+    /// or per byte, as `drift.length` of the settings says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookahead: Option<f64>,
     /// Novelty N, quality Q and the drift score S; per token or per byte, as `drift.length` of the
     /// settings says.
     #[serde(flatten)]

@@ -28,7 +28,11 @@ const fn closed(
 pub const CLOSED: &[Closed] = &[
     closed("spring-lm", &["LoraPair", "Message", "RowId", "Sequence"], "identifiers and pairs"),
     closed("spring-lm", &["AdaptOutcome", "TrainStep"], "what an engine for models fills in"),
-    closed("spring-lm", &["Activation", "LayerKind", "Role"], "a model must compute every kind"),
+    closed(
+        "spring-lm",
+        &["Activation", "LayerKind", "Role", "TokenWeights"],
+        "a model must compute every kind",
+    ),
     closed("spring-gguf", &["Lora", "LoraBase", "LoraFactors"], "what a file of an adapter holds"),
     closed("spring-gguf", &["LoraTarget"], "every matrix has its name in a file"),
     closed("spring-metrics", &["Direction"], "two, and there is no third"),
@@ -77,7 +81,15 @@ pub const CLOSED: &[Closed] = &[
     ),
     closed(
         "spring-store",
-        &["ColdStart", "Copied", "Cut", "Ending", "RetrieverKind", "TextLength"],
+        &[
+            "ColdStart",
+            "Copied",
+            "Cut",
+            "Ending",
+            "NoveltyReference",
+            "RetrieverKind",
+            "TextLength",
+        ],
         "every kind must be handled where it is read",
     ),
     closed("spring-store", &["Numbers"], "random numbers of the contract's tests"),

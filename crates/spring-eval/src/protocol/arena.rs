@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use spring_core::{LanguageModel, prompt::Encoded, spring_memory::UserId};
-use spring_lm::Sequence;
+use spring_lm::{Adapter, Sequence};
 
 use spring_data::synth::Truth;
 
@@ -18,6 +18,8 @@ pub(crate) struct Arena<'a> {
     pub(crate) protocol: &'a Protocol,
     pub(crate) user: &'a UserId,
     pub(crate) splits: &'a [Split],
+    /// The domain adapter.
+    pub(crate) domain: Option<&'a Adapter>,
     /// The test parts.
     pub(crate) tests: Vec<Vec<Encoded>>,
     /// The same messages in the other style, of synthetic users.
@@ -53,7 +55,8 @@ impl<'a> Arena<'a> {
             counterparts.push(other);
             tokens.push(response_tokens(&encode(model, config, &split.train)?));
         }
-        Ok(Self { model, memo, protocol, user: input.user, splits, tests, counterparts, tokens })
+        let UserInput { user, domain, .. } = input;
+        Ok(Self { model, memo, protocol, user, splits, domain, tests, counterparts, tokens })
     }
 
     /// The model as it trains with the budget of some periods.

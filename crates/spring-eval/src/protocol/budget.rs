@@ -50,7 +50,7 @@ impl Train for Budgeted<'_> {
         if let Some(repeated) = self.repeated(&examples, config.epochs) {
             (examples, config.epochs) = (repeated, 1);
         }
-        // A first adapter has no last one to stay near to.
+        // A first adapter has no last one to stay near to: it is the same training as without.
         if request.start.is_none() {
             config.anchor = 0.0;
         }

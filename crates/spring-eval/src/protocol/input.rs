@@ -47,7 +47,8 @@ pub struct UserInput<'a> {
     pub user: &'a UserId,
     /// The periods.
     pub splits: &'a [Split],
-    /// The domain adapter, for the method `domain`.
+    /// The domain adapter: for the method `domain`, to start from, and as the population's that
+    /// novelty is measured against where `drift.reference` says so.
     pub domain: Option<&'a Adapter>,
     /// What everyone starts from.
     pub start: Start,

@@ -4,7 +4,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::Serialize;
-use spring_core::Config;
+use spring_core::{Config, NoveltyReference};
 
 use super::strategy::{Domain, FromTexts, Frozen, Prompt, Spring, Strategy};
 use crate::{Error, Program, Reads, Result, Start, Trains};
@@ -185,7 +185,9 @@ const ABLATIONS: [(&str, &str, &str); 8] = [
 ];
 
 /// Short names of settings, and what each changes; `{}` is the value.
-const SHORT: [(&str, &[&str]); 13] = [
+const SHORT: [(&str, &[&str]); 16] = [
+    ("scorer", &["drift.scorer={}"]),
+    ("reference", &["drift.reference={}"]),
     ("alpha", &["drift.scorer.alpha={}"]),
     ("standardize", &["drift.scorer.standardize={}"]),
     ("length", &["drift.length={}"]),
@@ -199,6 +201,7 @@ const SHORT: [(&str, &[&str]); 13] = [
     ("learning_rate", &["training.learning_rate={}"]),
     ("epochs", &["training.epochs={}"]),
     ("strength", &["training.anchor={}"]),
+    ("weights", &["training.token_weights={}"]),
 ];
 
 /// The one setting of a method that is not of the configuration: what its adapter starts from.
@@ -289,7 +292,7 @@ impl Methods {
             with_retrieval,
             settings: vec![],
         };
-        for setting in settings.split(',').filter(|setting| !setting.is_empty()) {
+        for setting in settings_of(settings).filter(|setting| !setting.is_empty()) {
             method.set(setting)?;
         }
         method.checked()
@@ -350,14 +353,24 @@ impl Method {
         Some(if value == Start::Domain.name() { Start::Domain } else { Start::Base })
     }
 
-    /// Whether it needs a domain adapter, where everyone starts from `start` unless a method says
-    /// otherwise.
-    pub(crate) fn needs_domain(&self, start: Start) -> bool {
+    /// Whether its adapter is or starts from the domain adapter, where everyone starts from `start`
+    /// unless a method says otherwise.
+    pub(crate) fn starts_at_domain(&self, start: Start) -> bool {
         match self.kind.starts {
             Starts::Nowhere | Starts::WithOthers => false,
             Starts::AtDomain => true,
             Starts::Anywhere | Starts::WithTheRun => self.start().unwrap_or(start) == Start::Domain,
         }
+    }
+
+    /// Whether it needs a domain adapter: to start from, or to measure novelty against, which is the
+    /// population's adapter here.
+    pub(crate) fn needs_domain(&self, start: Start, config: &Config) -> bool {
+        let measures = || {
+            let own = self.configure(config);
+            own.is_ok_and(|own| own.drift.reference == NoveltyReference::Population)
+        };
+        self.starts_at_domain(start) || self.is_spring() && measures()
     }
 
     /// A fresh strategy of its kind; a program has none.
@@ -384,7 +397,7 @@ impl Method {
     /// [`Error::Method`] if the method cannot have that setting.
     pub fn with(&self, settings: &str) -> Result<Self> {
         let mut changed = Self { label: String::new(), ..self.clone() };
-        for setting in settings.split(',') {
+        for setting in settings_of(settings) {
             changed.set(setting)?;
         }
         changed.name = changed.spelled();
@@ -497,6 +510,19 @@ impl Method {
     }
 }
 
+/// The settings between the commas; those inside of brackets belong to a list.
+fn settings_of(settings: &str) -> impl Iterator<Item = &str> {
+    let mut open = 0usize;
+    settings.split(move |c| {
+        match c {
+            '[' | '{' => open += 1,
+            ']' | '}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && open == 0
+    })
+}
+
 /// What a setting changes of a configuration.
 fn changes(key: &str, value: &str) -> Vec<String> {
     match SHORT.iter().find(|short| short.0 == key) {
@@ -541,6 +567,7 @@ mod tests {
         spring_fuse::GateConfig,
         spring_memory::BufferPolicyConfig,
     };
+    use spring_lm::{Projection, TokenWeights};
 
     use super::*;
 
@@ -606,11 +633,50 @@ mod tests {
         ));
         assert_eq!(config_of("spring:epochs=4"), config_of("spring:training.epochs=4"));
         assert_eq!(config_of("spring:lora.rank=2").lora.rank, 2);
+        let reach = config_of(r#"everything:lora.targets=["q_proj", "o_proj"],lora.alpha=2"#).lora;
+        assert_eq!((reach.targets, reach.alpha), (vec![Projection::Q, Projection::O], 2.0));
+        let population = config_of("spring:reference=population").drift.reference;
+        assert_eq!(population, NoveltyReference::Population);
+        let ahead = |recent| ScorerConfig::Lookahead { steps: 1, recent };
+        assert_eq!(config_of("spring:scorer=lookahead").drift.scorer, ahead(4));
+        let further = config_of("spring:scorer=lookahead,drift.scorer.recent=8");
+        assert_eq!(further.drift.scorer, ahead(8));
+        for method in ["spring:weights=unrecalled", "everything:weights=unrecalled"] {
+            assert_eq!(config_of(method).training.token_weights, TokenWeights::Unrecalled);
+        }
+        assert_eq!(config_of("spring:strength=2").training.anchor, 2.0);
+        let often = config_of("spring:rho=0.1,epochs=6");
+        assert_eq!(often.drift.selection, Selection::TopFraction { fraction: 0.1 });
+        assert_eq!(often.training.epochs, 6);
         assert_eq!(config_of("base:decoding.max_new_tokens=5").decoding.max_new_tokens, Some(5));
         // A rule of selection in the suite's own settings gives way to a share of a method's own.
         let config = Config::default().with_changes(&["drift.selection=adaptive"]).unwrap();
         let share = "spring:rho=0.2".parse::<Method>().unwrap().configure(&config).unwrap();
         assert_eq!(share.drift.selection, Selection::TopFraction { fraction: 0.2 });
+    }
+
+    #[test]
+    fn a_domain_adapter_is_needed_to_start_from_and_to_measure_against() {
+        let needs = |name: &str, start, changes: &[&str]| {
+            let config = Config::default().with_changes(changes).unwrap();
+            let method = name.parse::<Method>().unwrap();
+            (method.starts_at_domain(start), method.needs_domain(start, &config))
+        };
+        let all = ["drift.reference=population"];
+        for (name, changes, expected) in [
+            ("spring", &[][..], (false, false)),
+            ("spring:reference=population", &[], (false, true)),
+            ("spring:reference=population,start=domain", &[], (true, true)),
+            ("spring", &all, (false, true)),
+            ("spring:reference=base", &all, (false, false)),
+            // What scores nothing measures nothing.
+            ("everything", &all, (false, false)),
+            ("base", &all, (false, false)),
+            ("domain", &[], (true, true)),
+        ] {
+            assert_eq!(needs(name, Start::Base, changes), expected, "{name} {changes:?}");
+        }
+        assert_eq!(needs("spring", Start::Domain, &[]), (true, true));
     }
 
     #[test]
@@ -626,6 +692,10 @@ mod tests {
             ("l2:strength=-1", "anchor"),
             ("spring:buffer=full", "reservoir"),
             ("spring:epochs=0", "epochs"),
+            ("spring:reference=domain", "population"),
+            ("spring:scorer=lookahead,drift.scorer.steps=0", "steps"),
+            ("spring:weights=heavy", "unrecalled"),
+            ("everything:reference=population", "no setting \"reference\" of it"),
             ("spring:start=here", "expected base or domain"),
             ("base:epochs=3", "no setting \"epochs\" of it"),
             ("everything:alpha=1", "no setting \"alpha\" of it"),

@@ -38,12 +38,12 @@ fn ready(
     input: UserInput<'_>,
 ) -> Result<(Config, Option<Arc<Adapter>>)> {
     let config = method.configure(&protocol.config)?;
-    let needs_domain = method.needs_domain(input.start);
-    if needs_domain && input.domain.is_none() {
+    if method.needs_domain(input.start, &protocol.config) && input.domain.is_none() {
         let reason = format!("{}: there is no domain adapter", method.name());
         return Err(Error::NotEnough(reason));
     }
-    Ok((config, input.domain.filter(|_| needs_domain).cloned().map(Arc::new)))
+    let start = input.domain.filter(|_| method.starts_at_domain(input.start));
+    Ok((config, start.cloned().map(Arc::new)))
 }
 
 /// SPRInG with the settings of the comparison, which learns before all methods.

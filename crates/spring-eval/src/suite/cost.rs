@@ -2,7 +2,12 @@
 
 use std::collections::HashMap;
 
-use spring_core::{Config, spring_drift::Selection, spring_fuse::GateConfig};
+use spring_core::{
+    Config, NoveltyReference,
+    spring_drift::{ScorerConfig, Selection},
+    spring_fuse::GateConfig,
+};
+use spring_lm::TokenWeights;
 
 use super::Suite;
 use crate::{Budget, Method, Reads, Result, Start, Trains};
@@ -89,7 +94,7 @@ fn one(
     };
     // A first adapter has no last one to be held to.
     let first = training.clone().with_anchor(0.0);
-    let is_fixed = trains == Trains::Nothing && !method.needs_domain(suite.start);
+    let is_fixed = trains == Trains::Nothing && !method.starts_at_domain(suite.start);
     let alike = format!("{name} {learner} {training:?} {start:?} {share}");
     let tests: f64 = periods.iter().map(|period| period.1 as f64).sum();
     let mut so_far = 0.0;
@@ -116,12 +121,23 @@ fn one(
                 if equal_steps { suite.config.training.epochs } else { training.epochs } as f64;
             let trained = if equal_steps && trains != Trains::SoFar { 1.0 } else { part };
             parts.train(&what, seeds * once * train * trained);
+            if training.token_weights != TokenWeights::Equal {
+                parts.score(&format!("weights {what}"), seeds * part * train);
+            }
         }
         if method.is_spring() {
             // All of the period before it is learned, and after it what may enter the buffer.
             let before = if t > 0 || start == Start::Domain { train } else { 0.0 };
             parts.score(&format!("before {what}"), seeds * before);
             parts.score(&format!("after {what}"), seeds * part * so_far);
+            if drift.reference == NoveltyReference::Population {
+                // The same texts under one adapter more.
+                parts.score(&format!("population {what}"), seeds * (before + part * so_far));
+            }
+            if let ScorerConfig::Lookahead { steps, recent } = drift.scorer {
+                parts.train(&format!("ahead {what}"), seeds * steps as f64 * before);
+                parts.score(&format!("ahead {what}"), seeds * recent as f64 * before);
+            }
         }
         if evaluated {
             let row = match method.reads() {
@@ -191,6 +207,24 @@ mod tests {
         let steps = "budgets = ['steps']";
         assert_eq!(cost(&["cumulative"], steps).train, first + 2.0 * 200.0 + 2.0 * 300.0);
         assert_eq!(cost(&["static"], "seeds = [0, 1, 2]").train, 3.0 * (first + spring));
+    }
+
+    #[test]
+    fn what_is_measured_beside_counts() {
+        let plain = cost(&["spring"], "");
+        // The second period, as the first one is learned whole: one step on each of its texts, and
+        // four others scored for each.
+        let ahead = cost(&["spring:scorer=lookahead"], "");
+        let second = 2.0 * 0.3 * 200.0;
+        assert_eq!(ahead.train - plain.train, second + 200.0);
+        let own = cost(&["spring:alpha=1"], "");
+        assert_eq!(ahead.score - own.score, 4.0 * 200.0);
+        // The second period before it is learned, and what may be in the buffer after each.
+        let population = cost(&["spring:reference=population"], "");
+        assert_eq!(population.score - own.score, 100.0 + 200.0 + 0.3 * 300.0);
+        // 30 % of the second period, and the first one anew.
+        let weights = cost(&["spring:weights=unrecalled"], "");
+        assert_eq!(weights.train - plain.train, 2.0 * 100.0 + second);
     }
 
     #[test]

@@ -198,10 +198,14 @@ pub(super) fn load_data(
         );
         return Err(Error::File { file: data.path.clone(), reason });
     }
-    if suite.start == Start::Domain && loaded.domain.is_empty() {
-        let reason = "everyone starts from the domain adapter, and too few users can be evaluated \
-                      to keep one back for it";
-        return Err(Error::File { file: data.path.clone(), reason: reason.into() });
+    if suite.everyone_needs_domain() && loaded.domain.is_empty() {
+        let needed = match suite.start {
+            Start::Domain => "everyone starts from the domain adapter",
+            Start::Base => "novelty is measured against the domain adapter (drift.reference)",
+        };
+        let reason =
+            format!("{needed}, and too few users can be evaluated to keep one back for it");
+        return Err(Error::File { file: data.path.clone(), reason });
     }
     Ok(loaded)
 }

@@ -205,7 +205,7 @@ fn not_run(suite: &Suite, loaded: &LoadedData) -> Vec<String> {
         .iter()
         .cloned()
         .chain(choices)
-        .filter(|method| method.needs_domain(suite.start));
+        .filter(|method| method.needs_domain(suite.start, &suite.config));
     distinct(needing).iter().map(|method| method.name().to_owned()).collect()
 }
 

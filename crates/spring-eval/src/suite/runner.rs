@@ -77,9 +77,10 @@ impl Runner<'_> {
                         || is_whole && self.runs.has_method(&job.key, method.name())
                 };
                 let has_domain = self.domains.contains_key(&(job.key.data.clone(), job.key.seed));
+                let Suite { start, config, .. } = self.suite;
                 let mut missing = methods(job.key.budget);
                 missing.retain(|method| {
-                    !is_known(method) && (has_domain || !method.needs_domain(self.suite.start))
+                    !is_known(method) && (has_domain || !method.needs_domain(*start, config))
                 });
                 match missing.is_empty() && is_whole && self.runs.has(&job.key) {
                     true => self.count(|count| count.0 += 1),

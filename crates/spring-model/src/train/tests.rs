@@ -82,7 +82,7 @@ fn steps_equal_torch<B: ModelBackend>(steps: usize, tolerance: f32, of_weights: 
         let expected = &reference["steps"][i];
         let rate = config.rate(i, 20);
         assert!((rate - expected["lr"].as_f64().unwrap()).abs() < 1e-12, "step {i}: rate {rate}");
-        let step = trainer.step(&batch.iter().collect::<Vec<_>>(), rate, None);
+        let step = trainer.step(&batch.iter().collect::<Vec<_>>(), &[], rate, None);
         for (name, seen) in [("loss", step.loss), ("gradient_norm", step.gradient_norm)] {
             let (seen, expected) =
                 (f64::from(to_host(seen).unwrap()[0]), expected[name].as_f64().unwrap());
@@ -251,7 +251,7 @@ fn checkpointed_layers_give_the_plain_gradient() {
         let config = TrainConfig::default().with_checkpoint_layers(checkpoint_layers);
         let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &config);
         let dropout = Dropout { probability: 0.2, seeds: vec![5; rows.len()] };
-        trainer.gradients(&rows.iter().collect::<Vec<_>>(), 0.1, Some(dropout))
+        trainer.gradients(&rows.iter().collect::<Vec<_>>(), &[], 0.1, Some(dropout))
     });
     assert!((plain.0 - checkpointed.0).abs().into_scalar() < 1e-5);
     assert_eq!(plain.1.len(), 2 * 7 * 2);
@@ -461,13 +461,13 @@ fn an_anchor_holds_the_factors_near_where_they_started() {
     let mut plain = Trainer::new(&model, weights(), &config(0.0));
     let mut pulled = Trainer::new(&model, weights(), &config(50.0));
     for trainer in [&mut plain, &mut pulled] {
-        trainer.step(&batch, 1e-2, None);
+        trainer.step(&batch, &[], 1e-2, None);
     }
     let host = |lora: &Lora<Flex>| lora.to_adapter(&start).unwrap();
     let first = host(&plain.weights);
     assert_eq!(host(&pulled.weights), first);
     for trainer in [&mut plain, &mut pulled] {
-        trainer.step(&batch, 1e-2, None);
+        trainer.step(&batch, &[], 1e-2, None);
     }
     let (plain, pulled) = (host(&plain.weights), host(&pulled.weights));
     for ((((_, _, plain), (_, _, pulled)), (_, _, first)), (_, _, start)) in
@@ -476,4 +476,108 @@ fn an_anchor_holds_the_factors_near_where_they_started() {
         let expected = &plain.b - (&first.b - &start.b) * 0.5;
         assert!((&pulled.b - &expected).iter().all(|x| x.abs() < 1e-6));
     }
+}
+
+/// An adapter whose factors all have a gradient: with B at zero A would have none.
+fn moved(model: &CausalLm<Flex>) -> Adapter {
+    let mut adapter =
+        Adapter::init(&LoraConfig::default(), &model.config, &model.fingerprint, 1).unwrap();
+    for (_, _, pair) in adapter.pairs_mut() {
+        pair.b.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 7) as f32 / 35.0 - 0.08);
+    }
+    adapter
+}
+
+#[test]
+fn a_token_counts_by_its_weight() {
+    let model = tiny();
+    let adapter = moved(&model);
+    let rows = &batches()[2];
+    for checkpoint_layers in [false, true] {
+        let config = TrainConfig::default().with_checkpoint_layers(checkpoint_layers);
+        let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &config);
+        let gradients = |rows: &[Sequence], weights: &[Vec<f32>]| {
+            let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+            let rows: Vec<&Sequence> = rows.iter().collect();
+            let (loss, factors) = trainer.gradients(&rows, &weights, 0.1, None);
+            let factors: Vec<f32> =
+                factors.into_iter().flat_map(|g| to_host(g.unwrap()).unwrap()).collect();
+            (to_host(loss).unwrap()[0], factors)
+        };
+        let each = |weight: &dyn Fn(usize) -> f32| -> Vec<Vec<f32>> {
+            rows.iter().map(|row| (0..row.response.len()).map(weight).collect()).collect()
+        };
+        let plain = gradients(rows, &[]);
+        // To the last bit.
+        assert_eq!(gradients(rows, &each(&|_| 1.0)), plain);
+        // The loss is that of all tokens.
+        let (loss, none) = gradients(rows, &each(&|_| 0.0));
+        assert_eq!(loss, plain.0);
+        assert!(none.iter().all(|x| *x == 0.0) && plain.1.iter().any(|x| x.abs() > 1e-4));
+        // Without a weight on all that comes after, the rows end there.
+        let only_first = gradients(rows, &each(&|token| f32::from(u8::from(token < 2))));
+        let cut: Vec<Sequence> = rows
+            .iter()
+            .map(|row| Sequence {
+                context: row.context.clone(),
+                response: row.response.iter().copied().take(2).collect(),
+            })
+            .collect();
+        for (a, b) in only_first.1.iter().zip(&gradients(&cut, &[]).1) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+        // Twice the weight is twice the gradient.
+        for (a, b) in gradients(rows, &each(&|_| 2.0)).1.iter().zip(&plain.1) {
+            assert!((a - 2.0 * b).abs() < 1e-5, "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn unrecalled_tokens_are_found_before_the_training() {
+    let model = tiny();
+    let start = moved(&model);
+    let examples: Vec<Sequence> = batches().concat().into_iter().take(6).collect();
+    let run = |token_weights| {
+        let config = TrainConfig::default()
+            .with_learning_rate(1e-3)
+            .with_loss_interval(1)
+            .with_token_weights(token_weights);
+        let request =
+            TrainRequest::new(&start.config, &examples, &config, 7).starting_from(Some(&start));
+        model.train(request, |_| ControlFlow::Continue(())).unwrap()
+    };
+    let (equal, unrecalled) = (run(TokenWeights::Equal), run(TokenWeights::Unrecalled));
+    assert_ne!(equal.adapter, unrecalled.adapter);
+    assert_eq!((equal.steps, equal.tokens), (unrecalled.steps, unrecalled.tokens));
+    // Before the first update the loss, which knows no weights, is the same.
+    assert_eq!(equal.losses[0], unrecalled.losses[0]);
+
+    let lora = model.attach(&start).unwrap();
+    let weights = |examples: &[Sequence]| {
+        model.token_weights(TokenWeights::Unrecalled, examples, &lora).unwrap().unwrap()
+    };
+    let found = weights(&examples);
+    let rows: Vec<_> = examples.iter().map(|example| (example, Some(&lora))).collect();
+    let expected = TokenWeights::Unrecalled.of(&model.score(&rows).unwrap()).unwrap();
+    for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+    let count = found.iter().flatten().count();
+    assert!((found.iter().flatten().sum::<f32>() / count as f32 - 1.0).abs() < 1e-4);
+    // An example that comes twice has its weights twice.
+    let twice = weights(&[examples.clone(), examples.clone()].concat());
+    assert_eq!(twice[..6], twice[6..]);
+}
+
+#[test]
+fn a_fresh_adapter_is_pulled_nowhere() {
+    let model = tiny();
+    let examples = &batches()[0];
+    let trained = |anchor: f64| {
+        let config = TrainConfig::default().with_learning_rate(3e-3).with_anchor(anchor);
+        let request = TrainRequest::new(&LoraConfig::default(), examples, &config, 3);
+        model.train(request, |_| ControlFlow::Continue(())).unwrap().adapter
+    };
+    assert_eq!(trained(200.0), trained(0.0));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, PreEscaped, html};
 use spring_core::{
-    ColdStart,
+    ColdStart, NoveltyReference,
     record::{PeriodRecord, ScoredText},
     spring_drift::{ScorerConfig, Standardize},
 };
@@ -28,10 +28,19 @@ impl Page<'_> {
         let terms = [
             (
                 "N, novelty",
-                "How much worse the adapter explains the text than the base does, nats per token. \
-                 Above 0 the base alone would do better: the text is unlike what the adapter \
-                 learned."
-                    .to_owned(),
+                match last.config.drift.reference {
+                    NoveltyReference::Base => {
+                        "How much worse the adapter explains the text than the base does, nats per \
+                         token. Above 0 the base alone would do better: the text is unlike what \
+                         the adapter learned."
+                    }
+                    NoveltyReference::Population => {
+                        "How much worse the adapter explains the text than an adapter learned from \
+                         other people does, nats per token. Above 0 the text is more like theirs \
+                         than like what the adapter learned."
+                    }
+                }
+                .to_owned(),
             ),
             (
                 "Q, quality",
@@ -195,6 +204,10 @@ fn score_in_words(period: &PeriodRecord) -> String {
                 _ => format!("{formula}, nats per token."),
             }
         }
+        ScorerConfig::Lookahead { recent, .. } => format!(
+            "S = what learning from the text alone gains on up to {recent} of the latest others, \
+             nats per token."
+        ),
         other => format!("Of the scorer “{}”.", other.name()),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use spring_core::{Config, DecodingConfig, RetrieverKind};
+use spring_core::{Config, DecodingConfig, NoveltyReference, RetrieverKind};
 
 /// What was chosen by name, with its settings.
 pub(super) fn method(config: &Config) -> String {
@@ -13,8 +13,12 @@ pub(super) fn method(config: &Config) -> String {
         }
         RetrieverKind::Dense => RetrieverKind::Dense.name().to_owned(),
     };
+    let reference = match drift.reference {
+        NoveltyReference::Base => "",
+        NoveltyReference::Population => ", novelty against the population",
+    };
     let parts = [
-        ("scorer", chosen(&drift.scorer)),
+        ("scorer", chosen(&drift.scorer) + reference),
         ("selection", chosen(&drift.selection)),
         ("buffer", format!("{} of {}", chosen(&buffer.policy), buffer.capacity)),
         ("retriever", retriever),

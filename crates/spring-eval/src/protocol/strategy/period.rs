@@ -90,6 +90,11 @@ impl<'a> Period<'a> {
         so_far.iter().flat_map(|split| split.train.clone()).collect()
     }
 
+    /// The domain adapter, if there is one.
+    pub fn domain(&self) -> Option<&'a Adapter> {
+        self.arena.domain
+    }
+
     /// How many texts of the period SPRInG learned, with the settings of the comparison.
     pub fn spring_selected(&self) -> Option<usize> {
         let learned = self.reference?.learned.get(self.place)?;

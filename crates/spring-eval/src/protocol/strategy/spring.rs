@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use spring_core::{Config, Learner, Memories, Progress, UserModel, novelties};
-use spring_lm::{Adapter, Parts};
+use spring_core::{Config, Learner, Memories, NoveltyReference, Progress, UserModel, novelties};
+use spring_lm::Adapter;
 
 use super::{
     Answer, Learned, Period, Strategy,
@@ -53,7 +53,6 @@ impl Strategy for Spring {
             return Ok(learned.clone());
         }
         let trainer = period.trainer(period.place()..=period.place(), vec![]);
-        let trainer = Parts::of(period.model()).with_train(&trainer);
         let Knowledge { memories, bank, earlier } = std::mem::take(&mut self.knowledge);
         let config = self.config.clone();
         let person = match bank {
@@ -61,6 +60,11 @@ impl Strategy for Spring {
             None => UserModel::fresh(period.model(), config, self.start.as_deref().cloned())?,
         };
         let mut learner = Learner::new(period.user().clone(), person, earlier.clone());
+        if self.config.drift.reference == NoveltyReference::Population
+            && let Some(domain) = period.domain()
+        {
+            learner = learner.with_population(Arc::new(domain.clone()));
+        }
         let record = learner.learn_by(&trainer, period.split().learnable(), progress)?.record;
         let (memories, bank) = learner.model().clone().into_parts();
         let earlier = earlier.into_iter().chain(novelties(&record)).collect();
