@@ -327,6 +327,7 @@ impl Suite {
         } else {
             self.choose.iter().try_for_each(Choice::check)?;
             self.check_programs()?;
+            self.check_shapes()?;
             self.config.check().map_err(|error| format!("config: {error}"))?;
             return self.data.iter().try_for_each(|data| {
                 self.config_on(&data.name)
@@ -335,6 +336,23 @@ impl Suite {
             });
         };
         Err(problem.to_owned())
+    }
+
+    /// An adapter keeps its shape, and the domain adapter has that of the suite.
+    fn check_shapes(&self) -> Result<(), String> {
+        let choices = self.choose.iter().flat_map(Choice::expected);
+        let other = self.methods.iter().cloned().chain(choices).find(|method| {
+            let own = method.configure(&self.config);
+            method.starts_at_domain(self.start) && own.is_ok_and(|own| own.lora != self.config.lora)
+        });
+        match other {
+            Some(method) => Err(format!(
+                "methods: {} starts from the domain adapter, which has the shape of [config.lora]; \
+                 let it start from the base, or leave out its own settings of lora",
+                method.name()
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The method that the others are tested against.

@@ -248,6 +248,8 @@ fn no_test_text_reaches_training_memories_or_what_is_read_along() {
         "no_gate",
         "random_buffer",
         "spring:start=domain,sigma=0",
+        "spring:scorer=lookahead",
+        "spring:reference=population",
     ];
     for (budget, retriever) in
         [(Budget::Epochs, RetrieverKind::Bm25), (Budget::Steps, RetrieverKind::Dense)]

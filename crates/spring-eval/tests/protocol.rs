@@ -278,6 +278,74 @@ fn settings_of_a_method_are_its_own() {
 }
 
 #[test]
+fn scores_and_updates_of_other_kinds_run_beside_the_paper_s() {
+    let model = model();
+    let methods = [
+        "spring",
+        "spring:reference=population",
+        "spring:reference=population,start=domain",
+        "spring:alpha=inf,start=domain",
+        "spring:scorer=lookahead",
+        "spring:weights=unrecalled",
+        "spring:rho=0.1,epochs=6",
+        "everything",
+        "everything:weights=unrecalled",
+    ];
+    for budget in [Budget::Epochs, Budget::Steps] {
+        let protocol = protocol(&methods, budget);
+        let domain =
+            domain_adapter(&model, &protocol.config, &splits(9)[0].train, &mut ()).unwrap();
+        let run = run(&model, &protocol, &domain, Start::Base).run;
+        let of = |name: &str| &run.methods[name];
+        let spring = of("spring");
+        for name in ["spring:reference=population", "spring:scorer=lookahead"] {
+            // As many texts, and the first period whole.
+            assert_eq!(of(name).selected, spring.selected, "{name}");
+            for (own, spring) in of(name).adapter_matrix[0].iter().zip(&spring.adapter_matrix[0]) {
+                assert!((own.nats - spring.nats).abs() < 1e-3, "{name}: {own:?} {spring:?}");
+            }
+        }
+        // To the adapter that it starts from, which is the population's, nothing is novel yet.
+        let by_quality = of("spring:alpha=inf,start=domain");
+        let alike = of("spring:reference=population,start=domain");
+        assert_eq!(alike.selected[0], by_quality.selected[0]);
+        for (own, other) in alike.adapter_matrix[0].iter().zip(&by_quality.adapter_matrix[0]) {
+            assert!((own.nats - other.nats).abs() < 1e-3, "{own:?} {other:?}");
+        }
+        // Looking ahead is no training of the budget's.
+        if budget == Budget::Steps {
+            let (ahead, wanted) = (of("spring:scorer=lookahead"), of("everything"));
+            for (ahead, wanted) in ahead.tokens.iter().zip(&wanted.tokens) {
+                assert!((*wanted..wanted + 64).contains(ahead), "{ahead} of {wanted}");
+            }
+        }
+        for kind in ["spring", "everything"] {
+            let weighted = of(&format!("{kind}:weights=unrecalled"));
+            assert_eq!(weighted.tokens[0], of(kind).tokens[0]);
+            assert_ne!(weighted.matrix[0], of(kind).matrix[0], "{kind}");
+        }
+        // Fewer texts, more often: by the budget of steps as many tokens as everyone.
+        let often = of("spring:rho=0.1,epochs=6");
+        assert!(often.selected[1] < spring.selected[1]);
+        if budget == Budget::Epochs {
+            assert_eq!(often.tokens[0], 3 * spring.tokens[0]);
+        }
+    }
+}
+
+#[test]
+fn a_population_is_the_domain_adapter_which_must_be_there() {
+    let model = model();
+    let splits = splits(1);
+    let user = &splits[0].train[0].interaction.user;
+    let input = UserInput::new(user, &splits);
+    let protocol = protocol(&["spring:reference=population"], Budget::Epochs);
+    let error = run_user(&model, &protocol, input, &Memo::default(), &mut ()).err().unwrap();
+    let error = error.to_string();
+    assert!(error.contains("spring:reference=population: there is no domain adapter"), "{error}");
+}
+
+#[test]
 fn texts_are_generated_on_the_diagonal_if_asked_for() {
     let model = model();
     let mut protocol = protocol(&["base", "rag", "recency", "spring"], Budget::Epochs);

@@ -82,11 +82,11 @@ mod tests {
 
     use spring_drift::{Alpha, ScorerConfig, Selection, Standardize};
     use spring_fuse::{GateConfig, Lambda, Space};
-    use spring_lm::Projection;
+    use spring_lm::{Projection, TokenWeights};
     use spring_memory::{Bm25Variant, BufferPolicyConfig, DocumentFields, Tokenizer};
 
     use super::*;
-    use crate::{ColdStart, RetrieverKind, TextLength};
+    use crate::{ColdStart, NoveltyReference, RetrieverKind, TextLength};
 
     /// Each of them as the paper has it, or as docs/method.md fills in what it leaves open.
     #[test]
@@ -97,6 +97,7 @@ mod tests {
         assert_eq!(drift.scorer, ScorerConfig::Spring { alpha, standardize: Standardize::None });
         assert_eq!(drift.selection, Selection::TopFraction { fraction: 0.3 });
         assert_eq!((drift.cold_start, drift.length), (ColdStart::All, TextLength::Tokens));
+        assert_eq!(drift.reference, NoveltyReference::Base);
 
         assert_eq!((lora.rank, lora.alpha, lora.dropout, lora.use_rslora), (8, 8.0, 0.05, false));
         assert_eq!((&lora.targets, &lora.layers), (&vec![Projection::Q, Projection::V], &None));
@@ -106,6 +107,7 @@ mod tests {
         assert_eq!((training.beta1, training.beta2, training.epsilon), (0.9, 0.999, 1e-8));
         assert_eq!((training.weight_decay, training.anchor), (1e-2, 0.0));
         assert_eq!((training.max_tokens, training.checkpoint_layers), (768, false));
+        assert_eq!(training.token_weights, TokenWeights::Equal);
 
         assert_eq!((buffer.capacity, &buffer.policy), (200, &BufferPolicyConfig::Residual));
         assert_eq!(
@@ -141,6 +143,11 @@ mod tests {
             all.remove(key);
         }
         all["drift"].as_table_mut().unwrap().remove("signal");
+        // Records leave them out where they are the paper's.
+        for (section, key) in [("drift", "reference"), ("training", "token_weights")] {
+            let value = file[section][key].clone();
+            all[section].as_table_mut().unwrap().insert(key.to_owned(), value);
+        }
         let names = |table: &toml::Table| -> BTreeSet<String> {
             let of = |(key, value): (&String, &toml::Value)| -> Vec<String> {
                 match value.as_table() {
