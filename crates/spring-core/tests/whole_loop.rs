@@ -471,6 +471,9 @@ fn settings_read_back_and_unknown_keys_are_refused() {
         ("[retrieval]\ntemplate_share = 0.0", "template_share"),
         ("[search]\ndense = { links = 1 }", "links"),
         ("[drift]\nsignal = { window = 1 }", "window"),
+        ("[drift]\nscorer = { kind = \"lookahead\", recent = 0 }", "drift.scorer.recent"),
+        ("[drift]\nreference = \"domain\"", "population"),
+        ("[training]\ntoken_weights = \"heavy\"", "unrecalled"),
         ("[lora", "spring.toml"),
     ] {
         let error = Config::from_toml(bad, "spring.toml").unwrap_err().to_string();

@@ -464,6 +464,7 @@ fn bad_suites_say_what_is_wrong() {
             "at least one method among",
         ),
         ("methods = ['base']", "methods = ['base']\nperiods = { periods = 1 }", "at least 2"),
+        ("'base'", "'spring:lora.rank=2,start=domain'", "has the shape of [config.lora]"),
         (
             "methods = ['base']",
             "methods = ['base']\nconfig = { training = { epochs = 0 } }",
