@@ -242,8 +242,8 @@ fn population<'a>(config: &Config, input: PeriodInput<'a>) -> Result<Option<&'a 
 /// Log-likelihoods under base and adapter, and under the population's adapter where there is a
 /// novelty to be measured against it; the base's is computed once per text and then remembered.
 ///
-/// In a call for each, so that the adapter's rows share their batches with the same rows whether or not
-/// the base's values are known: what is learned again comes out the same to the last bit.
+/// In a call for each, so that the adapter's rows share their batches with the same rows whether
+/// or not the base's values are known: what is learned again comes out the same to the last bit.
 fn observe<E: Borrow<Encoded>>(
     model: &dyn LanguageModel,
     known: &[Option<f64>],

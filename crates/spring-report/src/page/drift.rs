@@ -204,6 +204,11 @@ fn score_in_words(period: &PeriodRecord) -> String {
                 _ => format!("{formula}, nats per token."),
             }
         }
+        ScorerConfig::Lookahead { .. }
+            if period.scores.iter().all(|text| text.lookahead.is_none()) =>
+        {
+            "Everything was learned, and nothing had to be chosen.".into()
+        }
         ScorerConfig::Lookahead { recent, .. } => format!(
             "S = what learning from the text alone gains on up to {recent} of the latest others, \
              nats per token."
