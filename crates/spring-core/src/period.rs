@@ -333,9 +333,9 @@ fn look_ahead(
 }
 
 /// The scorer of the settings; a random one is keyed by user and period, so that it does not draw
-/// the same places again. Where nothing `looked_ahead`, texts whose turn that would be are ranked by
-/// the paper's score: in a period that is learned whole, and in the buffer, which holds what the
-/// adapter explains badly.
+/// the same places again. Where nothing `looked_ahead`, the paper's score stands in for one that
+/// needs it: in a period that is learned whole, and in the buffer, which holds what the adapter
+/// explains badly.
 fn scorer(
     config: &Config,
     input: PeriodInput<'_>,
@@ -450,8 +450,8 @@ fn buffer_candidates<'a>(
 }
 
 /// Scores the texts that may stay in the buffer under the new adapter; those of the period are
-/// encoded and `measured` under the base already. The adapters are the new one and, where novelty is
-/// measured against it, the population's. Gives their losses too, nats per token.
+/// encoded and `measured` under the base already. The adapters are the new one and, where novelty
+/// is measured against it, the population's. Gives their losses too, nats per token.
 fn rescore(
     model: &dyn LanguageModel,
     config: &Config,
