@@ -363,7 +363,7 @@ impl Method {
         }
     }
 
-    /// Whether it needs a domain adapter: to start from, or to measure novelty against, as it is the
+    /// Whether it needs a domain adapter: to start from, or to measure novelty against, as it is a
     /// population's adapter here.
     pub(crate) fn needs_domain(&self, start: Start, config: &Config) -> bool {
         let measures = || {

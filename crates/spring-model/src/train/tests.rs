@@ -573,10 +573,10 @@ fn unrecalled_tokens_are_found_before_the_training() {
 #[test]
 fn a_fresh_adapter_is_pulled_nowhere() {
     let model = tiny();
-    let examples = &batches()[0];
+    let (batches, lora) = (batches(), LoraConfig::default());
     let trained = |anchor: f64| {
         let config = TrainConfig::default().with_learning_rate(3e-3).with_anchor(anchor);
-        let request = TrainRequest::new(&LoraConfig::default(), examples, &config, 3);
+        let request = TrainRequest::new(&lora, &batches[0], &config, 3);
         model.train(request, |_| ControlFlow::Continue(())).unwrap().adapter
     };
     assert_eq!(trained(200.0), trained(0.0));
