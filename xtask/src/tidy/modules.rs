@@ -30,7 +30,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     Exception {
         package: "spring-drift",
         from: "scorer",
-        to: &["baselines", "spring"],
+        to: &["baselines", "lookahead", "spring"],
         reason: "a trait and its implementations, which its configuration builds by name",
     },
     Exception {
