@@ -663,8 +663,8 @@ mod tests {
             (method.starts_at_domain(start), method.needs_domain(start, &config))
         };
         let all = ["drift.reference=population"];
-        for (name, changes, expected) in [
-            ("spring", &[][..], (false, false)),
+        let cases: [(&str, &[&str], (bool, bool)); 8] = [
+            ("spring", &[], (false, false)),
             ("spring:reference=population", &[], (false, true)),
             ("spring:reference=population,start=domain", &[], (true, true)),
             ("spring", &all, (false, true)),
@@ -673,7 +673,8 @@ mod tests {
             ("everything", &all, (false, false)),
             ("base", &all, (false, false)),
             ("domain", &[], (true, true)),
-        ] {
+        ];
+        for (name, changes, expected) in cases {
             assert_eq!(needs(name, Start::Base, changes), expected, "{name} {changes:?}");
         }
         assert_eq!(needs("spring", Start::Domain, &[]), (true, true));
