@@ -104,7 +104,7 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
         .collect();
     assert_eq!(memories.buffer.len(), learned.len(), "while it fits, all of the selection stays");
     assert!(memories.buffer.iter().all(|item| learned.contains(&item.key)));
-    assert_eq!(memories.calibration.len(), bank.texts().len());
+    assert_eq!(memories.calibration.sample.len(), bank.texts().len());
     for period in 1..=3 {
         for member in store.members(&ada, period).unwrap().iter().filter(|m| m.held_out) {
             assert!(

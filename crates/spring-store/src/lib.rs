@@ -23,8 +23,8 @@ mod store;
 pub use api_key::{ApiKey, KeyAccess, KeyHash, KeyRecord, NewKey};
 pub use backend::{Access, Backend};
 pub use config::{
-    BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, RetrievalConfig, RetrieverKind,
-    SearchConfig, StateConfig, TextLength,
+    BankKind, BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, RetrievalConfig,
+    RetrieverKind, SearchConfig, StateConfig, TextLength,
 };
 pub use data::{
     Backlog, Consent, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary,

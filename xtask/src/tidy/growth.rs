@@ -77,7 +77,7 @@ pub const CLOSED: &[Closed] = &[
     ),
     closed(
         "spring-store",
-        &["ColdStart", "Copied", "Cut", "Ending", "RetrieverKind", "TextLength"],
+        &["BankKind", "ColdStart", "Copied", "Cut", "Ending", "RetrieverKind", "TextLength"],
         "every kind must be handled where it is read",
     ),
     closed("spring-store", &["Numbers"], "random numbers of the contract's tests"),
