@@ -37,7 +37,7 @@ pub(crate) fn measure(
     retriever: &dyn Retriever,
     bank: &[StoredInteraction],
 ) -> Result<Option<Gains>> {
-    let Some(measured_under) = measured_under(config, config) else { return Ok(None) };
+    let Some(measured_under) = config.gains_under(config) else { return Ok(None) };
     let mut texts: Vec<&StoredInteraction> = bank.iter().collect();
     texts.sort_by_key(|text| (text.interaction.time, text.seq));
     let latest = texts.len().saturating_sub(config.retrieval.gain_texts);
@@ -186,31 +186,12 @@ fn by_mixing(
     Ok(texts)
 }
 
-/// A name for the settings that scores and gains depend on: those of `bank` that what is searched
-/// was made with, and gate and mixture of `asked`. `None` where those are not calibrated by use.
-pub(crate) fn measured_under(bank: &Config, asked: &Config) -> Option<String> {
-    if !asked.calibrates_by_use() {
-        return None;
-    }
-    let (retrieval, space) = (&bank.retrieval, asked.fusion.space);
-    let lambda = match (space, asked.fusion.lambda) {
-        (Space::Contrastive { .. }, lambda) => Some(lambda),
-        _ => None,
-    };
-    let found = (retrieval.retriever, retrieval.fields, retrieval.template_share);
-    let settings = (found, retrieval.half_life, &bank.bm25, bank.buffer.bank);
-    let json = serde_json::to_string(&(settings, asked.gate.k(), space, lambda)).ok()?;
-    let mut name = spring_numerics::digest::sha256_hex(json);
-    name.truncate(16);
-    Some(name)
-}
-
 /// What a gate is asked with: the gains only if they were measured under these settings, and at the
 /// one λ where it is fixed.
 pub(crate) fn as_asked(calibration: &Calibration, bank: &Config, asked: &Config) -> Calibration {
     let scores = || Calibration::new(calibration.sample.clone());
     let Some(gains) = &calibration.gains else { return scores() };
-    if measured_under(bank, asked).as_ref() != Some(&gains.measured_under) {
+    if bank.gains_under(asked).as_ref() != Some(&gains.measured_under) {
         return scores();
     }
     scores().with_gains(match asked.fusion.lambda {
@@ -245,10 +226,10 @@ mod tests {
     #[test]
     fn gains_are_for_the_settings_that_they_were_measured_under() {
         let plain = Config::default();
-        assert_eq!(measured_under(&plain, &plain), None);
+        assert_eq!(plain.gains_under(&plain), None);
         let of = |changes: &[&str]| plain.with_changes(changes).unwrap();
         let config = of(&["gate=calibrated"]);
-        let name = measured_under(&config, &config).unwrap();
+        let name = config.gains_under(&config).unwrap();
         let text = TextGain::new(1, 2.0, Gains::grid().iter().map(|lambda| lambda / 2.0).collect());
         let gains = Gains::new(name.clone(), Gains::grid(), vec![text]);
         let calibration = Calibration::new(vec![1.0]).with_gains(gains.clone());
@@ -268,12 +249,12 @@ mod tests {
             "fusion.space=logit",
         ] {
             let changed = of(&["gate=calibrated", change]);
-            assert_ne!(measured_under(&changed, &changed), Some(name.clone()), "{change}");
+            assert_ne!(changed.gains_under(&changed), Some(name.clone()), "{change}");
             assert_eq!(asked(&changed), None, "{change}");
         }
         assert_eq!(asked(&plain), None);
         // How many texts are measured, and what decides instead, change no gain.
         let same = of(&["gate=calibrated", "gate.otherwise=never", "retrieval.gain_texts=9"]);
-        assert_eq!(measured_under(&same, &same), Some(name));
+        assert_eq!(same.gains_under(&same), Some(name));
     }
 }

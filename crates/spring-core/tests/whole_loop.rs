@@ -131,7 +131,11 @@ fn what_a_learner_holds_is_what_a_state_gives_back() {
     let ada = user("ada");
     let mut dense = config();
     dense.retrieval.retriever = RetrieverKind::Dense;
-    for config in [config(), dense] {
+    let calibrated =
+        config().with_changes(&["gate=calibrated", "fusion.lambda=calibrated"]).unwrap();
+    let history = calibrated.with_changes(&["buffer.bank=history"]).unwrap();
+    let dense_history = dense.with_changes(&["buffer.bank=history", "gate=calibrated"]).unwrap();
+    for config in [config(), dense, calibrated, history, dense_history] {
         let store = store(config.clone(), &[("ada", 30)]);
         let planned = store.plan_periods(&ada, 3, 0.2).unwrap();
         adapt(model(), &store, &ada, THREE, &mut ()).unwrap();

@@ -102,7 +102,13 @@ impl Lambda {
         let is_asked = matches!(self, Self::Calibrated { .. }) && decision.open;
         let best = best.filter(|_| is_asked && decision.lambda.is_none());
         match best.and_then(|best| calibration.expected_gain(best, MIN_TEXTS)) {
-            Some(expected) => decision.expecting(expected),
+            Some(expected) => {
+                let reason = format!(
+                    "{}; expected to gain {:.4} nats per token at λ {:.2}",
+                    decision.reason, expected.nats, expected.lambda
+                );
+                GateDecision { reason, ..decision }.expecting(expected)
+            }
             None => decision,
         }
     }

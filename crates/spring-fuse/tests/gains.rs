@@ -138,6 +138,8 @@ fn lambda_is_the_one_of_the_highest_expected_gain() {
         let by_gate = decide(calibrated(Otherwise::Never), &[score], Some(two_lambdas()));
         let always = decide(GateConfig::Always { k: 2 }, &[score], Some(two_lambdas()));
         let by_lambda = lambda.informed(always, Some(score), &calibration);
+        let said = format!("expected to gain {expected:.4} nats per token at λ {:.2}", weights[1]);
+        assert!(by_lambda.reason.contains(&said), "{}", by_lambda.reason);
         for decision in [by_gate, by_lambda] {
             assert_eq!(decision.expected_gain, Some(expected));
             assert_eq!(&*lambda.weights(2, Some(&decision)).unwrap(), &weights);

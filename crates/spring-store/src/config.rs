@@ -4,13 +4,13 @@ use std::{io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use spring_drift::{ScorerConfig, Selection, SignalConfig};
-use spring_fuse::{GateConfig, Lambda, MixtureConfig, Penalties, SamplerConfig};
+use spring_fuse::{GateConfig, Lambda, MixtureConfig, Penalties, SamplerConfig, Space};
 use spring_lm::{LoraConfig, TrainConfig};
 use spring_memory::{
     Bm25Config, Bm25Index, BufferPolicyConfig, DEFAULT_CAPACITY, DenseConfig, DocumentFields,
     SearchMode, SettingError, Tokenizer,
 };
-use spring_numerics::words;
+use spring_numerics::{digest, words};
 
 use crate::{Error, Result};
 
@@ -438,6 +438,27 @@ impl Config {
     pub fn calibrates_by_use(&self) -> bool {
         matches!(self.gate, GateConfig::Calibrated { .. })
             || matches!(self.fusion.lambda, Lambda::Calibrated { .. })
+    }
+
+    /// A name for the settings that gains of retrieval depend on: what is searched and how by
+    /// these, gate and mixture by those that are `asked`. `None` where the latter are not
+    /// [calibrated by use](Self::calibrates_by_use).
+    pub fn gains_under(&self, asked: &Self) -> Option<String> {
+        if !asked.calibrates_by_use() {
+            return None;
+        }
+        let RetrievalConfig { retriever, fields, template_share, half_life, gain_texts: _ } =
+            self.retrieval;
+        let searched = (retriever, fields, template_share, half_life, self.buffer.bank);
+        // Only there is λ no part of what is measured.
+        let lambda = match asked.fusion.space {
+            Space::Contrastive { .. } => Some(asked.fusion.lambda),
+            _ => None,
+        };
+        let settings = (searched, &self.bm25, asked.gate.k(), asked.fusion.space, lambda);
+        let mut name = digest::sha256_hex(serde_json::to_string(&settings).ok()?);
+        name.truncate(16);
+        Some(name)
     }
 
     /// Whether learning a period needs the embeddings of the texts that may stay in the buffer.

@@ -86,7 +86,7 @@ mod tests {
     use spring_memory::{Bm25Variant, BufferPolicyConfig, DocumentFields, Tokenizer};
 
     use super::*;
-    use crate::{ColdStart, RetrieverKind, TextLength};
+    use crate::{BankKind, ColdStart, RetrieverKind, TextLength};
 
     /// Each of them as the paper has it, or as docs/method.md fills in what it leaves open.
     #[test]
@@ -108,11 +108,12 @@ mod tests {
         assert_eq!((training.max_tokens, training.checkpoint_layers), (768, false));
 
         assert_eq!((buffer.capacity, &buffer.policy), (200, &BufferPolicyConfig::Residual));
+        assert_eq!(buffer.bank, BankKind::Buffer);
         assert_eq!(
             (retrieval.retriever, retrieval.fields),
             (RetrieverKind::Bm25, DocumentFields::Both)
         );
-        assert_eq!(retrieval.template_share, None);
+        assert_eq!((retrieval.template_share, retrieval.half_life), (None, None));
         assert_eq!((bm25.variant, bm25.k1, bm25.b), (Bm25Variant::Okapi, Some(1.5), 0.75));
         assert_eq!((bm25.epsilon, bm25.tokenizer), (0.25, Tokenizer::Whitespace));
         assert_eq!((bm25.stop_words.len(), bm25.normalise), (0, false));
@@ -141,6 +142,9 @@ mod tests {
             all.remove(key);
         }
         all["drift"].as_table_mut().unwrap().remove("signal");
+        // Records leave it out where it is so.
+        assert!(all["buffer"].get("bank").is_none());
+        all["buffer"].as_table_mut().unwrap().insert("bank".into(), "buffer".into());
         let names = |table: &toml::Table| -> BTreeSet<String> {
             let of = |(key, value): (&String, &toml::Value)| -> Vec<String> {
                 match value.as_table() {
