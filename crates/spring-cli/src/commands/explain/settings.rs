@@ -11,7 +11,7 @@ pub(super) fn method(config: &Config) -> String {
         RetrieverKind::Bm25 => {
             format!("bm25 ({}, fields {})", settings(&config.bm25), chosen(&retrieval.fields))
         }
-        other => other.name().to_owned(),
+        other @ (RetrieverKind::Dense | RetrieverKind::Latest) => other.name().to_owned(),
     };
     let half_life = retrieval
         .half_life
