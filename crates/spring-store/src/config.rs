@@ -450,7 +450,7 @@ impl Config {
         let RetrievalConfig { retriever, fields, template_share, half_life, gain_texts: _ } =
             self.retrieval;
         let searched = (retriever, fields, template_share, half_life, self.buffer.bank);
-        // Only there is λ no part of what is measured.
+        // There the gain is measured at the λ of the settings alone.
         let lambda = match asked.fusion.space {
             Space::Contrastive { .. } => Some(asked.fusion.lambda),
             _ => None,

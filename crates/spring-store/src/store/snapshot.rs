@@ -44,7 +44,9 @@ impl<B: Backend + ?Sized> Store<B> {
         let calibrated = match &generation {
             Some(generation) if config.retrieval.retriever == RetrieverKind::Dense => {
                 let made = generations::record(rows, name, user.key, generation.number)?;
-                Some(made.record.config.retrieval)
+                let made = made.record.config;
+                // Of another bank it is another sample.
+                (made.buffer.bank == config.buffer.bank).then_some(made.retrieval)
             }
             _ => None,
         };
