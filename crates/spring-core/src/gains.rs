@@ -6,7 +6,7 @@ use spring_lm::{Adapter, Branch, Sequence};
 use spring_memory::Hit;
 
 use crate::{
-    Config, LanguageModel, Result, Retriever, StoredInteraction,
+    Config, Error, LanguageModel, Result, Retriever, StoredInteraction,
     branches::{check_scores, rows, token_at},
     prompt::{Encoded, RetrievedPair, contexts_of_rest, encode_pair},
 };
@@ -109,6 +109,10 @@ fn by_likelihoods(
     let rows: Vec<(&Sequence, Option<&Adapter>)> =
         pairs.iter().flat_map(|pair| [(&pair.plain, adapter), (&pair.with, adapter)]).collect();
     let scores = model.score(&rows)?;
+    if scores.len() != rows.len() {
+        let reason = format!("scores of {} rows where {} were asked", scores.len(), rows.len());
+        return Err(Error::Contract { reason });
+    }
     let mut texts = Vec::with_capacity(pairs.len());
     for (pair, scores) in pairs.iter().zip(scores.chunks(2)) {
         let response = &pair.plain.response;
