@@ -702,6 +702,38 @@ fn one_answer_can_have_settings_of_its_own() {
     }
 }
 
+/// In the record of an answer, and in what `explain` says of a person.
+#[test]
+fn what_reading_along_has_gained_is_told() {
+    let config = "[gate]\nkind = \"calibrated\"\n[fusion]\nlambda = \"calibrated\"\n\
+                  [buffer]\nbank = \"history\"\n[decoding]\nmax_new_tokens = 4\n";
+    let place = Place::new(config, &[("ada", 20)]);
+    place.adapt(&[]);
+    let generate = ["generate", "--state", &place.state, "--user", "ada", "--prompt", "Number 7?"];
+    let told = succeeds(&[&generate[..], &["--explain"]].concat());
+    assert!(told.contains("nats per token at λ "), "{told}");
+    assert!(told.contains("by 20 texts of the past"), "{told}");
+    let explain = ["explain", "--state", &place.state, "--user", "ada"];
+    let told = succeeds(&explain);
+    assert!(told.contains("Gain of reading along, measured on 20 texts of the past"), "{told}");
+    assert!(told.contains("expected gain, nats/token"), "{told}");
+    let told = succeeds(&[&explain[..], &["--terms"]].concat());
+    assert!(told.contains(", over the whole history"), "{told}");
+    let json: Value =
+        serde_json::from_str(&succeeds(&[&explain[..], &["--json"]].concat())).unwrap();
+    assert_eq!(json["calibration"]["gains"]["texts"].as_array().unwrap().len(), 20, "{json}");
+    assert!(json["answers"][0]["gate"]["expected_gain"].is_number(), "{json}");
+    let out = place.dir.path().join("exported");
+    let folder = out.to_str().unwrap();
+    succeeds(&["export", "--state", &place.state, "--user", "ada", "--out", folder]);
+    let lines = std::fs::read_to_string(out.join("generations.jsonl")).unwrap();
+    assert!(lines.contains("\"gains\":{\"measured_under\":\""), "{lines}");
+    let other = Place::new(config, &[]);
+    succeeds(&["import", "--state", &other.state, folder]);
+    let explain = ["explain", "--state", &other.state, "--user", "ada"];
+    assert!(succeeds(&explain).contains("measured on 20 texts of the past"));
+}
+
 #[test]
 fn an_answer_comes_as_it_is_written_and_ends_before_a_stop_string() {
     let place = Place::new("[decoding]\nmax_new_tokens = 24\n", &[("ada", 20)]);

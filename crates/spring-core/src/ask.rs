@@ -1,10 +1,10 @@
 //! What is asked of a person's model, and what that comes to: search, gate, contexts, and room for
 //! an answer.
 
-use spring_fuse::{Calibration, Candidate, GateConfig, GateDecision};
+use spring_fuse::{Candidate, GateDecision};
 
 use crate::{
-    Config, Error, LanguageModel, ModelInfo, Result, UserModel,
+    Config, Error, LanguageModel, ModelInfo, Result, UserModel, gains,
     prompt::{
         Contexts, Cut, Earlier, RetrievedPair, contexts_after, most_new_tokens, whole_context,
     },
@@ -81,8 +81,7 @@ impl<'a> Ask<'a> {
                     }
                     false => wanted,
                 };
-                let gate = &config.gate;
-                Ok((prompt.into(), person.retrieve_under(gate, earlier, prompt, 0, wanted)?))
+                Ok((prompt.into(), person.retrieve_under(config, earlier, prompt, 0, wanted)?))
             }
             Question::Text(text) => {
                 Ok((text.into(), continued(model, &model.encode(text)?, wanted, self.whole)?))
@@ -179,23 +178,25 @@ impl UserModel<'_> {
         lost: usize,
         new_tokens: Option<usize>,
     ) -> Result<Retrieval> {
-        self.retrieve_under(&self.config.gate, earlier, prompt, lost, new_tokens)
+        self.retrieve_under(&self.config, earlier, prompt, lost, new_tokens)
     }
 
-    /// The same with another gate than the settings'.
+    /// The same with gate and λ of other settings than the person's.
     pub(crate) fn retrieve_under(
         &self,
-        gate: &GateConfig,
+        config: &Config,
         earlier: Earlier<'_>,
         prompt: &str,
         lost: usize,
         new_tokens: Option<usize>,
     ) -> Result<Retrieval> {
-        let (model, bank) = (self.base(), &self.bank);
+        let (model, bank, gate) = (self.base(), &self.bank, &config.gate);
         let hits = bank.search(model, prompt, CANDIDATES.max(gate.k().saturating_add(1)))?;
         let candidates: Vec<Candidate> = hits.iter().map(|hit| Candidate::new(hit.score)).collect();
-        let calibration = Calibration::new(self.memories.calibration.clone());
+        let calibration = gains::as_asked(&self.memories.calibration, &self.config, config);
         let gate = gate.init()?.decide(&candidates, &calibration);
+        let best = candidates.first().map(|best| best.score);
+        let gate = config.fusion.lambda.informed(gate, best, &calibration);
         let kept: Vec<RetrievedPair<'_>> = gate
             .kept
             .iter()

@@ -6,8 +6,8 @@ use serde::Serialize;
 use spring_memory::{InteractionId, UserId};
 
 use crate::{
-    Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Learned, Lease, Memories,
-    PeriodInput, Relearned, Result, Store, StoredInteraction, UserModel,
+    BankKind, Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Learned, Lease,
+    Memories, PeriodInput, Relearned, Result, Store, StoredInteraction, UserModel,
     adapt::{Renewing, known_embeddings, patience, patiently},
     check_base, learn_period, novelties,
     progress::Progress,
@@ -98,7 +98,7 @@ fn saw<'g>(
     saw
 }
 
-/// What a generation generates with, and the texts of its buffer.
+/// What a generation generates with, and the texts of its bank: those of its buffer at least.
 type Bank = (Memories, Vec<StoredInteraction>);
 
 /// One run over a user's generations.
@@ -112,7 +112,7 @@ struct Relearning<'a> {
     generations: BTreeMap<u32, GenerationSummary>,
     /// Of all generations, those learned again in place of the stored ones.
     records: BTreeMap<u32, PeriodRecord>,
-    /// Memories and buffered texts that were learned again and are still needed.
+    /// Memories and texts of banks that were learned again and are still needed.
     learned: HashMap<u32, Bank>,
     /// Base log-likelihoods that were measured again, by [`cut_since`](Self::cut_since) and
     /// sequence number.
@@ -168,7 +168,7 @@ impl<'a> Relearning<'a> {
     fn learn(
         &mut self,
         number: u32,
-        (memories, buffered): Bank,
+        (memories, texts_of_bank): Bank,
     ) -> Result<(Bank, Vec<(u64, f64)>)> {
         let GenerationSummary { parent, period, .. } = *self.summary(number)?;
         let user = self.lease.user.clone();
@@ -192,16 +192,25 @@ impl<'a> Relearning<'a> {
             let base = self.base.get(&(since, text.seq)).copied().or(now);
             text.with_base(base)
         };
-        let buffered: Vec<StoredInteraction> = buffered.into_iter().map(known).collect();
+        // By the settings that the period was learned with, whatever its parent's were.
+        let bank = match config.buffer.bank {
+            BankKind::Buffer => texts_of_bank,
+            BankKind::History => {
+                let mut learned = self.store.learned_until(&user, parent)?;
+                learned.retain(|text| text.seq != self.seq);
+                learned
+            }
+        };
+        let bank: Vec<StoredInteraction> = bank.into_iter().map(known).collect();
         let earlier = self.earlier(parent)?;
-        let all = [buffered.as_slice(), &texts].concat();
+        let all = [bank.as_slice(), &texts].concat();
         let embeddings = known_embeddings(self.store, &user, &config, &all)?;
         let input = PeriodInput {
             user: &user,
             period,
             texts: &texts,
             held_out,
-            buffered: &buffered,
+            bank: &bank,
             memories: &memories,
             earlier: &earlier,
             embeddings: &embeddings,
@@ -262,7 +271,7 @@ impl<'a> Relearning<'a> {
         Ok(())
     }
 
-    /// What a generation that is there generates with, and the texts of its buffer.
+    /// What a generation that is there generates with, and the texts of its bank.
     fn start(&self, number: u32) -> Result<Bank> {
         if number == 0 {
             return Ok(Bank::default());

@@ -1,28 +1,12 @@
 //! The log-likelihood of a response that is known, through the gate and the mixture.
 
-use ndarray::ArrayView2;
 use spring_lm::Branch;
 
-use crate::{Error, Result, UserModel, prompt::Encoded};
-
-/// The rows of log-probabilities, one per branch, each over the whole vocabulary.
-fn rows<'a>(
-    log_probs: &'a ArrayView2<'_, f32>,
-    branches: usize,
-    vocabulary: usize,
-) -> Result<Vec<&'a [f32]>> {
-    let rows: Vec<&[f32]> = log_probs.rows().into_iter().filter_map(|row| row.to_slice()).collect();
-    if log_probs.dim() != (branches, vocabulary) || rows.len() != branches {
-        let reason = format!(
-            "log-probabilities of shape {:?} and strides {:?}, where {branches} branches over \
-             {vocabulary} tokens need [{branches}, {vocabulary}], row by row",
-            log_probs.shape(),
-            log_probs.strides()
-        );
-        return Err(Error::Contract { reason });
-    }
-    Ok(rows)
-}
+use crate::{
+    Error, Result, UserModel,
+    branches::{check_scores, rows, token_at},
+    prompt::Encoded,
+};
 
 /// The log-likelihood of a given response as [`UserModel::generate`] would assign it, before
 /// penalties.
@@ -60,14 +44,7 @@ impl UserModel<'_> {
         let adapter = self.adapter();
         let Some(with) = &contexts.retrieval else {
             let adapter = model.score(&[(sequence, adapter)])?.pop().unwrap_or_default();
-            if adapter.len() != response.len() {
-                let reason = format!(
-                    "{} scores for the {} tokens of a response",
-                    adapter.len(),
-                    response.len()
-                );
-                return Err(Error::Contract { reason });
-            }
+            check_scores(&adapter, response)?;
             return Ok(FusedScore {
                 fused: adapter.clone(),
                 adapter,
@@ -88,12 +65,7 @@ impl UserModel<'_> {
             }
             let mut add = || -> Result<()> {
                 let rows = rows(&log_probs, branches.len(), mixed.len())?;
-                let token = *response.get(position).ok_or_else(|| Error::Contract {
-                    reason: format!(
-                        "position {position} of a response of {} tokens",
-                        response.len()
-                    ),
-                })?;
+                let token = token_at(response, position)?;
                 let shares = mixture.mix(&rows, &weights, &mut mixed)?.shares(&rows, token)?;
                 score.adapter.push(rows[0][token as usize]);
                 score.fused.push(mixed[token as usize]);

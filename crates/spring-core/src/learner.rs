@@ -102,7 +102,7 @@ impl<'m> Learner<'m> {
             period: period.number,
             texts: period.texts,
             held_out: period.held_out,
-            buffered: self.model.bank.texts(),
+            bank: self.model.bank.texts(),
             memories: &self.model.memories,
             earlier: &self.earlier,
             embeddings: &self.embeddings,

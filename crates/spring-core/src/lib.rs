@@ -4,11 +4,13 @@
 mod adapt;
 mod ask;
 mod base;
+mod branches;
 mod embedding;
 mod error;
 mod fit;
 mod forget;
 mod fused_score;
+mod gains;
 mod generate;
 mod ingest;
 mod jobs;
@@ -45,12 +47,12 @@ pub use period::{
 };
 pub use progress::{Event, Progress, reading};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
-pub use retriever::{Bm25Retriever, DenseRetriever, Retriever, retriever};
+pub use retriever::{Bm25Retriever, DenseRetriever, LatestRetriever, Retriever, retriever};
 pub use search::{FoundText, HistorySearch};
 pub use signal::{PeriodSignal, drift_signal};
 pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, StopStrings, Tokenize, Train};
 pub use spring_store::{
-    Access, ApiKey, Backend, Backlog, BufferConfig, ColdStart, Config, Consent, Copied,
+    Access, ApiKey, Backend, Backlog, BankKind, BufferConfig, ColdStart, Config, Consent, Copied,
     DecodingConfig, DriftConfig, EmbeddingMap, Forgetting, Forgotten, Generation,
     GenerationSummary, GraphPlace, History, HistoryEntry, IngestReport, KeyAccess, KeyHash,
     KeyRecord, Lease, Member, Memory, MemoryStore, NewKey, NoveltyReference, PeriodCommit,

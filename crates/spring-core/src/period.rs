@@ -17,10 +17,10 @@ use spring_lm::{Adapter, Sequence, Train, TrainRequest};
 use spring_memory::{BufferItem, BufferPolicy, BufferPolicyConfig, UserId};
 
 use crate::{
-    ColdStart, Config, EmbeddingMap, Error, Fit, LanguageModel, Memories, NoveltyReference, Result,
-    RetrievalBank, StoredInteraction, TextLength,
+    BankKind, ColdStart, Config, EmbeddingMap, Error, Fit, LanguageModel, Memories,
+    NoveltyReference, Result, RetrievalBank, RetrieverKind, StoredInteraction, TextLength,
     embedding::embed_missing,
-    key,
+    gains, key,
     lookahead::Lookahead,
     progress::{Event, Progress, tell},
     prompt::{Encoded, encode_pair},
@@ -38,8 +38,9 @@ pub struct PeriodInput<'a> {
     pub texts: &'a [StoredInteraction],
     /// How many texts of the period are held out.
     pub held_out: usize,
-    /// The texts of the buffer in `memories`.
-    pub buffered: &'a [StoredInteraction],
+    /// The texts of the bank before the period: those of the buffer in `memories` at least, and all
+    /// that were learned so far where the bank is the history.
+    pub bank: &'a [StoredInteraction],
     /// The memories before the period.
     pub memories: &'a Memories,
     /// Novelties of earlier periods' texts, in the order of time; see [`novelties`]. Adaptive
@@ -157,24 +158,41 @@ pub(crate) fn learn_period_by(
         tell(progress, Event::Embedding { done: 0, texts: candidates.len() })?;
         embeddings = embed_missing(model, candidates.iter().map(|(text, _)| *text), &known)?;
         known.extend(embeddings.clone());
+        if config.buffer.bank == BankKind::History
+            && config.retrieval.retriever == RetrieverKind::Dense
+        {
+            let searched = embed_missing(model, input.bank.iter().chain(texts), &known)?;
+            known.extend(searched.clone());
+            embeddings.extend(searched);
+        }
     }
     let retained = policy(config, user)?.retain(items, config.buffer.capacity, &known)?;
     let mut buffer = retained.kept;
     buffer.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.key.cmp(&a.key)));
-    let by_seq: HashMap<u64, &StoredInteraction> =
-        candidates.iter().map(|(text, _)| (text.seq, *text)).collect();
-    let buffered = buffer.iter().filter_map(|item| by_seq.get(&item.key));
+    let searched: Vec<&StoredInteraction> = match config.buffer.bank {
+        BankKind::Buffer => {
+            let by_seq: HashMap<u64, &StoredInteraction> =
+                candidates.iter().map(|(text, _)| (text.seq, *text)).collect();
+            buffer.iter().filter_map(|item| by_seq.get(&item.key).copied()).collect()
+        }
+        BankKind::History => history(input),
+    };
     // With the base's log-likelihoods, as a state would give them back.
-    let buffered = buffered.map(|text| {
+    let searched = searched.into_iter().map(|text| {
         let base = text.base.or_else(|| measured.get(&text.seq).map(|(_, base)| *base));
-        (*text).clone().with_base(base)
+        text.clone().with_base(base)
     });
 
-    let bank = RetrievalBank::of(model, config, buffered.collect(), &known)?;
-    let calibration = bank.calibration(model)?;
+    let bank = RetrievalBank::of(model, config, searched.collect(), &known)?;
+    if config.calibrates_by_use() {
+        let texts = bank.texts().len().min(config.retrieval.gain_texts);
+        tell(progress, Event::Scoring { texts })?;
+    }
+    let gains = bank.gains(model, config, Some(&adapter))?;
+    let calibration = Calibration::new(bank.calibration(model)?).with_gains(gains);
     // A score of 0 never passes, so the decision is the threshold alone.
-    let sample = Calibration::new(calibration.clone());
-    let gate_threshold = config.gate.init()?.decide(&[Candidate::new(0.0)], &sample).threshold;
+    let asked = gains::as_asked(&calibration, config, config);
+    let gate_threshold = config.gate.init()?.decide(&[Candidate::new(0.0)], &asked).threshold;
 
     let rank_of: HashMap<usize, usize> =
         chosen.iter().enumerate().map(|(rank, i)| (*i, rank + 1)).collect();
@@ -439,14 +457,20 @@ fn buffer_candidates<'a>(
     let periods: HashMap<u64, u32> =
         input.memories.buffer.iter().map(|item| (item.key, item.period)).collect();
     let mut seen = HashSet::new();
-    let old = input
-        .buffered
-        .iter()
-        .map(|text| (text, periods.get(&text.seq).copied().unwrap_or(input.period)));
+    let old = input.bank.iter().filter_map(|text| Some((text, periods.get(&text.seq).copied()?)));
     let new = chosen.iter().map(|i| (&input.texts[*i], input.period));
     let mut candidates: Vec<_> = old.chain(new).filter(|(text, _)| seen.insert(text.seq)).collect();
     candidates.sort_by_key(|(text, _)| (text.interaction.time, text.seq));
     candidates
+}
+
+/// All texts so far, each once, in the order of time.
+fn history<'a>(input: PeriodInput<'a>) -> Vec<&'a StoredInteraction> {
+    let mut seen = HashSet::new();
+    let all = input.bank.iter().chain(input.texts);
+    let mut texts: Vec<_> = all.filter(|text| seen.insert(text.seq)).collect();
+    texts.sort_by_key(|text| (text.interaction.time, text.seq));
+    texts
 }
 
 /// Scores the texts that may stay in the buffer under the new adapter; those of the period are

@@ -1,6 +1,6 @@
-//! How the texts of a buffer are found for a prompt.
+//! How the texts of a bank are found for a prompt.
 
-use std::fmt::Debug;
+use std::{collections::HashMap, fmt::Debug};
 
 use spring_memory::{Bm25Config, Bm25Index, DocumentFields, Hit, VectorStore, template_stop_words};
 
@@ -9,7 +9,7 @@ use crate::{
     embedding::{embed_missing, embed_text},
 };
 
-/// Finds the texts of a buffer that a prompt is like. Scores are in a unit of its own: the gate's
+/// Finds the texts of a bank that a prompt is like. Scores are in a unit of its own: the gate's
 /// threshold is a quantile of the same retriever's scores.
 pub trait Retriever: Debug + Send + Sync {
     /// The name in configurations and records.
@@ -21,6 +21,24 @@ pub trait Retriever: Debug + Send + Sync {
     ///
     /// If the model refuses the prompt.
     fn search(&self, model: &dyn LanguageModel, prompt: &str, k: usize) -> Result<Vec<Hit>>;
+
+    /// The same without one of the texts, which the prompt may be that of.
+    ///
+    /// # Errors
+    ///
+    /// If the model refuses the prompt.
+    fn search_without(
+        &self,
+        model: &dyn LanguageModel,
+        prompt: &str,
+        k: usize,
+        left_out: u64,
+    ) -> Result<Vec<Hit>> {
+        let mut hits = self.search(model, prompt, k.saturating_add(1))?;
+        hits.retain(|hit| hit.key != left_out);
+        hits.truncate(k);
+        Ok(hits)
+    }
 
     /// Each text's best score among the others for its own prompt: how alike this user's texts are
     /// to each other. One text alone gives nothing.
@@ -48,13 +66,18 @@ pub fn retriever(
     texts: &[StoredInteraction],
     known: &EmbeddingMap,
 ) -> Result<Box<dyn Retriever>> {
-    match config.retriever {
+    let found: Box<dyn Retriever> = match config.retriever {
         RetrieverKind::Bm25 => {
             let bm25 = without_template(bm25, config.template_share, texts);
-            Ok(Box::new(Bm25Retriever::new(bm25, config.fields, texts)?))
+            Box::new(Bm25Retriever::new(bm25, config.fields, texts)?)
         }
-        RetrieverKind::Dense => Ok(Box::new(DenseRetriever::new(model, texts, known)?)),
-    }
+        RetrieverKind::Dense => Box::new(DenseRetriever::new(model, texts, known)?),
+        RetrieverKind::Latest => Box::new(LatestRetriever::new(texts)),
+    };
+    Ok(match config.half_life {
+        None => found,
+        Some(half_life) => Box::new(Ageing::new(found, half_life, texts)),
+    })
 }
 
 /// The settings of BM25, with the words of the shared prompt template as stop words if that is
@@ -107,6 +130,16 @@ impl Retriever for Bm25Retriever {
 
     fn search(&self, _: &dyn LanguageModel, prompt: &str, k: usize) -> Result<Vec<Hit>> {
         Ok(self.0.search(prompt, k, |_| true))
+    }
+
+    fn search_without(
+        &self,
+        _: &dyn LanguageModel,
+        prompt: &str,
+        k: usize,
+        left_out: u64,
+    ) -> Result<Vec<Hit>> {
+        Ok(self.0.search_without(left_out, prompt, k))
     }
 
     fn calibration(&self, _: &dyn LanguageModel, texts: &[StoredInteraction]) -> Result<Vec<f64>> {
@@ -168,6 +201,107 @@ impl Retriever for DenseRetriever {
             let prompt = embed_text(model, &text.interaction.prompt)?;
             let best = self.0.search(&prompt, 1, |key| key != text.seq)?;
             sample.extend(best.first().map(|hit| hit.score));
+        }
+        Ok(sample)
+    }
+}
+
+/// Keys of texts, the latest first.
+fn latest_first(texts: &[StoredInteraction]) -> Vec<u64> {
+    let mut texts: Vec<&StoredInteraction> = texts.iter().collect();
+    texts.sort_by_key(|text| (text.interaction.time, text.seq));
+    texts.iter().rev().map(|text| text.seq).collect()
+}
+
+/// The latest texts, whatever the prompt; all of them score 1.
+#[derive(Debug)]
+pub struct LatestRetriever(Vec<u64>);
+
+impl LatestRetriever {
+    /// Of these texts, in any order.
+    pub fn new(texts: &[StoredInteraction]) -> Self {
+        Self(latest_first(texts))
+    }
+}
+
+impl Retriever for LatestRetriever {
+    fn name(&self) -> &'static str {
+        RetrieverKind::Latest.name()
+    }
+
+    fn search(&self, _: &dyn LanguageModel, _: &str, k: usize) -> Result<Vec<Hit>> {
+        Ok(self.0.iter().take(k).map(|key| Hit::new(*key, 1.0)).collect())
+    }
+
+    fn calibration(&self, _: &dyn LanguageModel, texts: &[StoredInteraction]) -> Result<Vec<f64>> {
+        Ok(if self.0.len() < 2 { vec![] } else { vec![1.0; texts.len()] })
+    }
+}
+
+/// Another retriever whose scores lose half of their height over a fixed number of newer texts.
+#[derive(Debug)]
+struct Ageing {
+    found: Box<dyn Retriever>,
+    /// Newer texts that halve a score, above 0.
+    half_life: f64,
+    /// How many texts are newer, by key.
+    newer: HashMap<u64, usize>,
+}
+
+impl Ageing {
+    fn new(found: Box<dyn Retriever>, half_life: f64, texts: &[StoredInteraction]) -> Self {
+        Self { found, half_life, newer: latest_first(texts).into_iter().zip(0..).collect() }
+    }
+
+    /// Hits by their scores at their age, in a bank without a text that may have been newer.
+    fn aged(&self, mut hits: Vec<Hit>, k: usize, left_out: Option<u64>) -> Vec<Hit> {
+        let left_out = left_out.and_then(|key| self.newer.get(&key));
+        for hit in &mut hits {
+            let Some(newer) = self.newer.get(&hit.key) else { continue };
+            let age = newer - usize::from(left_out.is_some_and(|left_out| left_out < newer));
+            // A score of 0 or less means that there is no match, at any age.
+            if hit.score > 0.0 {
+                hit.score *= 0.5f64.powf(age as f64 / self.half_life);
+            }
+        }
+        hits.sort_by(Hit::ranking_order);
+        hits.truncate(k);
+        hits
+    }
+}
+
+impl Retriever for Ageing {
+    fn name(&self) -> &'static str {
+        self.found.name()
+    }
+
+    fn search(&self, model: &dyn LanguageModel, prompt: &str, k: usize) -> Result<Vec<Hit>> {
+        Ok(self.aged(self.found.search(model, prompt, self.newer.len())?, k, None))
+    }
+
+    fn search_without(
+        &self,
+        model: &dyn LanguageModel,
+        prompt: &str,
+        k: usize,
+        left_out: u64,
+    ) -> Result<Vec<Hit>> {
+        let hits = self.found.search_without(model, prompt, self.newer.len(), left_out)?;
+        Ok(self.aged(hits, k, Some(left_out)))
+    }
+
+    fn calibration(
+        &self,
+        model: &dyn LanguageModel,
+        texts: &[StoredInteraction],
+    ) -> Result<Vec<f64>> {
+        if self.newer.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let mut sample = Vec::with_capacity(texts.len());
+        for text in texts {
+            let best = self.search_without(model, &text.interaction.prompt, 1, text.seq)?;
+            sample.push(best.first().map_or(0.0, |hit| hit.score));
         }
         Ok(sample)
     }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use spring_fuse::{Calibration, Gains};
 use spring_lm::Adapter;
 use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit, UserId};
 
 use crate::{
     Base, Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever,
-    Settings, Store, StoredInteraction, UserSnapshot, base::check_fingerprint, check_base,
+    Settings, Store, StoredInteraction, UserSnapshot, base::check_fingerprint, check_base, gains,
     retriever::retriever,
 };
 
@@ -88,9 +89,9 @@ impl<'m> UserModel<'m> {
         let bank = RetrievalBank::of(&*base, &config, texts, &embeddings)?;
         // Computed again, as the settings may have changed since the period was learned; but where
         // the model would have to embed every prompt for that, only if the retriever is another one
-        // by now.
+        // by now. Gains that were measured under other settings stay, and are not asked.
         if calibrated.as_ref() != Some(&config.retrieval) {
-            memories.calibration = bank.calibration(&*base)?;
+            memories.calibration.sample = bank.calibration(&*base)?;
         }
         Ok(Self { base, config, memories, bank })
     }
@@ -121,7 +122,7 @@ impl<'m> UserModel<'m> {
         &self.memories
     }
 
-    /// The texts of the buffer, searchable.
+    /// The texts that are searched for a prompt.
     pub fn bank(&self) -> &RetrievalBank {
         &self.bank
     }
@@ -142,8 +143,9 @@ pub struct Memories {
     pub adapter: Option<Arc<Adapter>>,
     /// The residual buffer, highest score first.
     pub buffer: Vec<BufferItem>,
-    /// The gate's calibration sample: each buffer item's best score in a corpus without it.
-    pub calibration: Vec<f64>,
+    /// What the gate is calibrated on: each text's best score in a bank without it, and what
+    /// reading along has gained where that was measured.
+    pub calibration: Calibration,
 }
 
 impl Memories {
@@ -162,8 +164,8 @@ impl Memories {
     }
 }
 
-/// The texts of a residual buffer, searchable by prompt. It is read at generation time and is no
-/// training data.
+/// The texts of a residual buffer, or of a whole history, searchable by prompt. It is read at
+/// generation time and is no training data.
 #[derive(Debug, Clone)]
 pub struct RetrievalBank {
     retriever: Arc<dyn Retriever>,
@@ -216,7 +218,7 @@ impl RetrievalBank {
         self.retriever.search(model, prompt, k)
     }
 
-    /// All texts of the bank, in the order of the buffer.
+    /// All texts of the bank, in the order of the buffer, or of time where it is a history.
     pub fn texts(&self) -> &[StoredInteraction] {
         &self.texts
     }
@@ -239,5 +241,22 @@ impl RetrievalBank {
     /// If the model refuses a prompt.
     pub fn calibration(&self, model: &dyn LanguageModel) -> Result<Vec<f64>> {
         self.retriever.calibration(model, &self.texts)
+    }
+
+    /// What reading texts of the bank along gains under an adapter, measured on the latest of them,
+    /// `retrieval.gain_texts` at most: each is left out of what is searched for it, and scored with
+    /// and without what is retrieved. `None` where gate and λ of the settings are not calibrated by
+    /// use, and where nothing is retrieved for any text.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range or the model refuses a text.
+    pub fn gains(
+        &self,
+        model: &dyn LanguageModel,
+        config: &Config,
+        adapter: Option<&Adapter>,
+    ) -> Result<Option<Gains>> {
+        gains::measure(model, config, adapter, self.retriever(), &self.texts)
     }
 }

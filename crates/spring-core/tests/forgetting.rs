@@ -73,6 +73,58 @@ fn what_is_left_is_a_run_in_which_it_never_was() {
     }
 }
 
+/// Also where more is made of the texts than adapters and buffers.
+#[test]
+fn nothing_of_it_is_left_in_a_bank_of_the_history_nor_in_gains() {
+    let config = config().with_changes(&["buffer.bank=history", "gate=calibrated"]).unwrap();
+    // Those of the last period are among the latest, on which gains are measured.
+    for (name, relearned) in [("14", 3), ("30", 1)] {
+        let store = store(config.clone(), 40);
+        learn(&store);
+        let of_bank = |store: &SqliteStore| {
+            let ada = UserModel::recall(model(), store, &user("ada"), None).unwrap();
+            let gains = ada.memories().calibration.gains.clone().unwrap();
+            let texts: Vec<String> = ada
+                .bank()
+                .texts()
+                .iter()
+                .map(|text| text.interaction.id.as_str().to_owned())
+                .collect();
+            (texts, gains)
+        };
+        let before = of_bank(&store);
+        assert!(before.0.iter().any(|id| id == name));
+        assert_eq!(forget(&store, name).generations_relearned, relearned);
+        let after = of_bank(&store);
+        assert!(after.0.len() == before.0.len() - 1 && !after.0.iter().any(|id| id == name));
+        assert_ne!(after.1, before.1);
+        let without = never_was(config.clone(), name);
+        assert_eq!(everything(&store), everything(&without), "text {name}");
+        assert_eq!(of_bank(&without), after);
+    }
+}
+
+/// Each period by the settings that it was learned with, whatever they are by now.
+#[test]
+fn banks_of_two_kinds_forget_as_they_were_learned() {
+    let learn = |without: Option<&str>| {
+        let history = config().with_changes(&["buffer.bank=history", "gate=calibrated"]).unwrap();
+        let mut store = store(config(), 40);
+        store.cut_periods(&user("ada"), FOUR.count, FOUR.hold_out).unwrap();
+        if let Some(name) = without {
+            forget(&store, name);
+        }
+        store.set_config(&history).unwrap();
+        adapt(model(), &store, &user("ada"), FOUR, &mut ()).unwrap();
+        // Nothing is learned by these any more.
+        store.set_config(&config()).unwrap();
+        store
+    };
+    let forgetting = learn(None);
+    assert_eq!(forget(&forgetting, "14").generations_relearned, 3);
+    assert_eq!(everything(&forgetting), everything(&learn(Some("14"))));
+}
+
 #[test]
 fn a_fresh_state_without_the_text_learns_the_same_adapter() {
     // 41 texts are cut into 11, 10, 10, 10: without one of the first eleven the boundaries are

@@ -104,7 +104,7 @@ fn periods_are_scored_selected_learned_and_kept_as_the_method_says() {
         .collect();
     assert_eq!(memories.buffer.len(), learned.len(), "while it fits, all of the selection stays");
     assert!(memories.buffer.iter().all(|item| learned.contains(&item.key)));
-    assert_eq!(memories.calibration.len(), bank.texts().len());
+    assert_eq!(memories.calibration.sample.len(), bank.texts().len());
     for period in 1..=3 {
         for member in store.members(&ada, period).unwrap().iter().filter(|m| m.held_out) {
             assert!(
@@ -131,7 +131,11 @@ fn what_a_learner_holds_is_what_a_state_gives_back() {
     let ada = user("ada");
     let mut dense = config();
     dense.retrieval.retriever = RetrieverKind::Dense;
-    for config in [config(), dense] {
+    let calibrated =
+        config().with_changes(&["gate=calibrated", "fusion.lambda=calibrated"]).unwrap();
+    let history = calibrated.with_changes(&["buffer.bank=history"]).unwrap();
+    let dense_history = dense.with_changes(&["buffer.bank=history", "gate=calibrated"]).unwrap();
+    for config in [config(), dense, calibrated, history, dense_history] {
         let store = store(config.clone(), &[("ada", 30)]);
         let planned = store.plan_periods(&ada, 3, 0.2).unwrap();
         adapt(model(), &store, &ada, THREE, &mut ()).unwrap();

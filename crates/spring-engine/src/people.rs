@@ -132,7 +132,7 @@ impl People {
 /// What every person's model takes beside what is counted.
 const ALWAYS: u64 = 4096;
 
-/// Bytes that a person's model takes, about: the adapter, and the texts of the buffer with an index
+/// Bytes that a person's model takes, about: the adapter, and the texts of the bank with an index
 /// over them.
 fn size(person: &UserModel<'_>) -> u64 {
     let adapter = person.adapter().map_or(0, |adapter| 4 * adapter.num_params() as u64);
@@ -142,7 +142,7 @@ fn size(person: &UserModel<'_>) -> u64 {
         .iter()
         .map(|text| text.interaction.prompt.len() + text.interaction.response.len())
         .sum();
-    let items = person.memories().buffer.len() as u64;
+    let items = person.bank().texts().len() as u64;
     // The words of a text and where they stand take about as much again, twice.
     ALWAYS + adapter + 3 * texts as u64 + 256 * items
 }

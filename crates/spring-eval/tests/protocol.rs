@@ -12,7 +12,7 @@ use spring_eval::{
 };
 use spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig};
 
-const METHODS: [&str; 23] = [
+const METHODS: [&str; 27] = [
     "base",
     "domain",
     "rag",
@@ -36,6 +36,10 @@ const METHODS: [&str; 23] = [
     "logit",
     "adaptive_lambda",
     "adaptive_selection",
+    "spring:gate=calibrated,lambda=calibrated",
+    "everything+retrieval:gate=calibrated,lambda=calibrated",
+    "spring:bank=history,gate=always",
+    "spring:retriever=latest,gate=always",
 ];
 
 fn model() -> AnyModel {
@@ -128,6 +132,8 @@ fn every_method_fills_its_matrix_on_one_code_path() {
         ("everything+retrieval:sigma=0", "everything"),
         ("random:start=domain", "random"),
         ("spring:capacity=6,buffer=reservoir,gate=always", "no_gate"),
+        ("spring:bank=history,gate=always", "no_gate"),
+        ("spring:retriever=latest,gate=always", "no_gate"),
     ] {
         assert_ne!(row(one, 2), row(other, 2), "{one} and {other}");
     }
@@ -159,6 +165,13 @@ fn every_method_fills_its_matrix_on_one_code_path() {
             of(reader).matrix != of("spring").matrix,
             of("spring").open.iter().any(|open| *open > 0)
         );
+    }
+    for reader in [
+        "spring:gate=calibrated,lambda=calibrated",
+        "spring:bank=history,gate=always",
+        "spring:retriever=latest,gate=always",
+    ] {
+        assert_eq!(of(reader).selected, of("spring").selected, "{reader}");
     }
     assert_ne!(of("adaptive_selection").selected, of("spring").selected);
     assert_eq!(of("no_gate").open[2], all.periods[2].test);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use spring_numerics::{SettingError, chosen_by_name, setters, setting::in_range};
 
-use crate::Calibration;
+use crate::{Calibration, ExpectedGain};
 
 /// One retrieved item; its identity is its position in the slice.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,13 @@ pub struct GateDecision {
     pub threshold: Option<f64>,
     /// Best score − threshold: negative when it was missed.
     pub margin: Option<f64>,
+    /// What reading along is expected to gain, nats per token, where gate or λ are calibrated by
+    /// use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_gain: Option<f64>,
+    /// The λ at which that is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<f64>,
     /// One line: what was asked and what came of it.
     pub reason: String,
 }
@@ -41,7 +48,15 @@ pub struct GateDecision {
 impl GateDecision {
     /// Keeps nothing, for a reason.
     pub fn closed(reason: impl Into<String>) -> Self {
-        Self { open: false, kept: Vec::new(), threshold: None, margin: None, reason: reason.into() }
+        Self {
+            open: false,
+            kept: Vec::new(),
+            threshold: None,
+            margin: None,
+            expected_gain: None,
+            lambda: None,
+            reason: reason.into(),
+        }
     }
 
     /// Keeps these positions, best first, for a reason; it is open if there is one.
@@ -53,6 +68,13 @@ impl GateDecision {
     #[must_use]
     pub fn with_threshold(self, threshold: f64, best: f64) -> Self {
         Self { threshold: Some(threshold), margin: Some(best - threshold), ..self }
+    }
+
+    /// The same with what reading along is expected to gain, and at which λ.
+    #[must_use]
+    pub fn expecting(self, expected: ExpectedGain) -> Self {
+        let ExpectedGain { nats, lambda } = expected;
+        Self { expected_gain: Some(nats), lambda: Some(lambda), ..self }
     }
 }
 
@@ -116,7 +138,45 @@ pub struct AlwaysGate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NeverGate;
 
+/// Opens where reading along is expected to gain something: by the gains that were measured for
+/// texts of the past, as a function of the best score ([`Gains::curve`](crate::Gains::curve)). All
+/// of the k best that score above 0 are kept then, as they were when the gains were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CalibratedGate {
+    /// The most that is kept.
+    pub k: usize,
+    /// With gains of fewer texts than this another gate decides.
+    pub min_texts: usize,
+    /// Which one.
+    pub otherwise: Otherwise,
+}
+
+/// What decides while too few gains were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Otherwise {
+    /// [`AlwaysGate`], the default.
+    #[default]
+    Always,
+    /// [`QuantileGate`] with its own defaults.
+    Quantile,
+    /// [`NeverGate`].
+    Never,
+}
+
 const K: usize = 2;
+
+/// Gains of fewer texts than this say too little, unless a gate says otherwise.
+pub(crate) const MIN_TEXTS: usize = 8;
+
+impl Default for CalibratedGate {
+    /// k = 2; with gains of fewer than 8 texts it is always open.
+    fn default() -> Self {
+        Self { k: K, min_texts: MIN_TEXTS, otherwise: Otherwise::default() }
+    }
+}
 
 impl Default for QuantileGate {
     /// The third quartile of at least 8 scores, k = 2.
@@ -137,6 +197,14 @@ setters! {
         with_quantile(quantile: f64);
         with_min_calibration(min_calibration: usize);
         with_k(k: usize);
+    }
+}
+
+setters! {
+    CalibratedGate {
+        with_k(k: usize);
+        with_min_texts(min_texts: usize);
+        with_otherwise(otherwise: Otherwise);
     }
 }
 
@@ -228,6 +296,57 @@ impl Gate for NeverGate {
 
     fn decide(&self, _: &[Candidate], _: &Calibration) -> GateDecision {
         closed(None, "this gate never opens".into())
+    }
+}
+
+impl Gate for CalibratedGate {
+    fn name(&self) -> &'static str {
+        "calibrated"
+    }
+
+    fn decide(&self, candidates: &[Candidate], calibration: &Calibration) -> GateDecision {
+        let k = self.k;
+        let curve = match calibration.curve(self.min_texts) {
+            Ok(curve) => curve,
+            Err(why) => {
+                let decision = match self.otherwise {
+                    Otherwise::Always => AlwaysGate { k }.decide(candidates, calibration),
+                    Otherwise::Quantile => {
+                        QuantileGate::default().with_k(k).decide(candidates, calibration)
+                    }
+                    Otherwise::Never => NeverGate.decide(candidates, calibration),
+                };
+                return GateDecision { reason: format!("{} ({why})", decision.reason), ..decision };
+            }
+        };
+        let decision = keep(candidates, k, None);
+        let Some(best) = candidates.first().map(|best| best.score).filter(|best| best.is_finite())
+        else {
+            return decision;
+        };
+        let with_threshold = |decision: GateDecision| match curve.opens_at() {
+            Some(threshold) => decision.with_threshold(threshold, best),
+            None => decision,
+        };
+        if !decision.open {
+            return with_threshold(decision);
+        }
+        let (expected, texts) = (curve.at(best), calibration.gains.as_ref().map(|g| g.texts.len()));
+        let ExpectedGain { nats, lambda } = expected;
+        let by = format!(
+            "best score {best:.4}, expected to gain {nats:.4} nats per token at λ {lambda:.2} by \
+             {} texts of the past",
+            texts.unwrap_or_default()
+        );
+        with_threshold(match nats > 0.0 {
+            true => {
+                let kept = decision.kept.len();
+                let reason = format!("open: {by}: {kept} of the {k} best kept");
+                GateDecision { reason, ..decision }
+            }
+            false => closed(None, by),
+        })
+        .expecting(expected)
     }
 }
 
@@ -327,6 +446,18 @@ pub enum GateConfig {
         #[serde(default = "default_k")]
         k: usize,
     },
+    /// [`CalibratedGate`].
+    Calibrated {
+        /// 2 unless given.
+        #[serde(default = "default_k")]
+        k: usize,
+        /// 8 unless given.
+        #[serde(default = "default_min_texts")]
+        min_texts: usize,
+        /// `always` unless given.
+        #[serde(default)]
+        otherwise: Otherwise,
+    },
     /// [`AlwaysGate`].
     Always {
         /// 2 unless given.
@@ -365,6 +496,9 @@ impl GateConfig {
                 in_range("margin", margin, 0.0..=f64::MAX, "a finite number >= 0")?;
                 Box::new(MarginGate { margin, k })
             }
+            Self::Calibrated { k, min_texts, otherwise } => {
+                Box::new(CalibratedGate { k, min_texts, otherwise })
+            }
             Self::Always { k } => Box::new(AlwaysGate { k }),
             Self::Never {} => Box::new(NeverGate),
         })
@@ -376,6 +510,7 @@ impl GateConfig {
             Self::Quantile { k, .. }
             | Self::Fixed { k, .. }
             | Self::Margin { k, .. }
+            | Self::Calibrated { k, .. }
             | Self::Always { k } => k,
             Self::Never {} => 0,
         }
@@ -388,6 +523,10 @@ fn default_quantile() -> f64 {
 
 fn default_min_calibration() -> usize {
     QuantileGate::default().min_calibration
+}
+
+fn default_min_texts() -> usize {
+    MIN_TEXTS
 }
 
 fn default_k() -> usize {

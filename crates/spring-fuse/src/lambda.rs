@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use spring_numerics::{SettingError, chosen_by_name, setting::in_range};
 
-use crate::{FuseError, GateDecision, PerBranch};
+use crate::{Calibration, FuseError, GateDecision, PerBranch, gate::MIN_TEXTS};
 
 /// Where λ comes from. In a file: a number for a fixed one, a bare name, or a table with `kind`.
 /// Unknown keys are errors.
@@ -41,6 +41,12 @@ pub enum Lambda {
         /// λ for branches without a common token, in [0, 1]; 0.75 unless given.
         disagree: f32,
     },
+    /// One per query, calibrated by use: the λ with the highest expected gain for the best score,
+    /// by what was measured for texts of the past. [`Lambda::informed`] puts it into the decision.
+    Calibrated {
+        /// λ while too few gains were measured, in [0, 1]; 0.5 unless given.
+        otherwise: f32,
+    },
 }
 
 impl Default for Lambda {
@@ -73,8 +79,38 @@ impl Lambda {
             (Self::Fixed(lambda), _) => lambda,
             (Self::Gate { low, high }, decision) => low + (high - low) * clearness(decision),
             (Self::Divergence { agree, disagree }, _) => (agree + disagree) / 2.0,
+            (Self::Calibrated { otherwise }, decision) => {
+                let chosen = decision.and_then(|decision| decision.lambda);
+                // A decision is a caller's, and may come from a file.
+                let chosen = chosen.map(|lambda| lambda as f32);
+                chosen.filter(|lambda| (0.0..=1.0).contains(lambda)).unwrap_or(otherwise)
+            }
         };
         Ok(shared(branches, lambda, |_| 1.0 / (branches - 1) as f32))
+    }
+
+    /// The gate's decision with the λ of the highest expected gain, where this λ is calibrated by
+    /// use, the gate is open, and it has not chosen one itself; `best` is the best score. Without
+    /// gains of at least 8 texts the decision stays as it is.
+    #[must_use]
+    pub fn informed(
+        &self,
+        decision: GateDecision,
+        best: Option<f64>,
+        calibration: &Calibration,
+    ) -> GateDecision {
+        let is_asked = matches!(self, Self::Calibrated { .. }) && decision.open;
+        let best = best.filter(|_| is_asked && decision.lambda.is_none());
+        match best.and_then(|best| calibration.expected_gain(best, MIN_TEXTS)) {
+            Some(expected) => {
+                let reason = format!(
+                    "{}; expected to gain {:.4} nats per token at λ {:.2}",
+                    decision.reason, expected.nats, expected.lambda
+                );
+                GateDecision { reason, ..decision }.expecting(expected)
+            }
+            None => decision,
+        }
     }
 
     /// The weights of one token, from its divergence as a part of the largest possible, ln n; those
@@ -95,6 +131,9 @@ impl Lambda {
             Self::Gate { low, high } => [("lambda.low", low), ("lambda.high", high)],
             Self::Divergence { agree, disagree } => {
                 [("lambda.agree", agree), ("lambda.disagree", disagree)]
+            }
+            Self::Calibrated { otherwise } => {
+                [("lambda.otherwise", otherwise), ("lambda.otherwise", otherwise)]
             }
         };
         settings
@@ -140,12 +179,20 @@ enum Spelling {
         #[serde(default = "high")]
         disagree: f32,
     },
+    Calibrated {
+        #[serde(default = "middle")]
+        otherwise: f32,
+    },
 }
 
 chosen_by_name!(Spelling, "lambda", number: |value: f64| Spelling::Fixed { value: value as f32 });
 
 fn low() -> f32 {
     0.25
+}
+
+fn middle() -> f32 {
+    0.5
 }
 
 fn high() -> f32 {
@@ -158,6 +205,7 @@ impl From<Spelling> for Lambda {
             Spelling::Fixed { value } => Self::Fixed(value),
             Spelling::Gate { low, high } => Self::Gate { low, high },
             Spelling::Divergence { agree, disagree } => Self::Divergence { agree, disagree },
+            Spelling::Calibrated { otherwise } => Self::Calibrated { otherwise },
         }
     }
 }
@@ -168,6 +216,7 @@ impl From<Lambda> for Spelling {
             Lambda::Fixed(value) => Self::Fixed { value },
             Lambda::Gate { low, high } => Self::Gate { low, high },
             Lambda::Divergence { agree, disagree } => Self::Divergence { agree, disagree },
+            Lambda::Calibrated { otherwise } => Self::Calibrated { otherwise },
         }
     }
 }

@@ -5,6 +5,7 @@ mod calibration;
 mod contrastive;
 mod divergence;
 mod error;
+mod gains;
 mod gate;
 mod lambda;
 mod log_linear;
@@ -21,9 +22,10 @@ pub use calibration::Calibration;
 pub use contrastive::Contrastive;
 pub use divergence::jensen_shannon;
 pub use error::FuseError;
+pub use gains::{ExpectedGain, GainCurve, Gains, TextGain, isotonic};
 pub use gate::{
-    AlwaysGate, Candidate, FixedGate, Gate, GateConfig, GateDecision, MarginGate, NeverGate,
-    QuantileGate,
+    AlwaysGate, CalibratedGate, Candidate, FixedGate, Gate, GateConfig, GateDecision, MarginGate,
+    NeverGate, Otherwise, QuantileGate,
 };
 pub use lambda::Lambda;
 pub use log_linear::LogLinear;

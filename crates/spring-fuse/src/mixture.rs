@@ -173,6 +173,7 @@ impl MixtureConfig {
                     Lambda::Fixed(_) => None,
                     Lambda::Gate { .. } => Some("gate"),
                     Lambda::Divergence { .. } => Some("divergence"),
+                    Lambda::Calibrated { .. } => Some("calibrated"),
                 };
                 if let Some(name) = name {
                     let allowed = "a fixed number in the contrastive space, whose strength is beta";

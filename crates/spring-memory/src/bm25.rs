@@ -382,6 +382,13 @@ impl Bm25Index {
         top_k(hits, k)
     }
 
+    /// The `k` best documents as [`search`](Self::search) finds them in the corpus without the
+    /// document `key`: as in [`leave_one_out`](Self::leave_one_out), everything is counted without
+    /// it. A key that is not there leaves nothing out.
+    pub fn search_without(&self, key: u64, query: &str, k: usize) -> Vec<Hit> {
+        top_k(self.matching(query, self.by_key.get(&key).copied()), k)
+    }
+
     /// The score of one document, 0 where it has no term of the query; `None` when there is no such
     /// document.
     pub fn score(&self, query: &str, key: u64) -> Option<f64> {

@@ -222,8 +222,11 @@ proptest! {
                 others.keys().map(|k| others.score(&query, k).unwrap()).collect();
             scores.sort_by(|a, b| b.total_cmp(a));
             prop_assert_eq!(index.leave_one_out(*key, &query, k), scores.get(k - 1).copied());
+            let found = index.search_without(*key, &query, k);
+            prop_assert_eq!(found, others.search(&query, k, |_| true));
         }
         prop_assert_eq!(index.leave_one_out(99, &query, k), None);
+        prop_assert_eq!(index.search_without(99, &query, k), index.search(&query, k, |_| true));
     }
 
     /// No text panics, and every score is a number.

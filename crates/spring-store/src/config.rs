@@ -4,13 +4,13 @@ use std::{io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 use spring_drift::{ScorerConfig, Selection, SignalConfig};
-use spring_fuse::{GateConfig, MixtureConfig, Penalties, SamplerConfig};
+use spring_fuse::{GateConfig, Lambda, MixtureConfig, Penalties, SamplerConfig, Space};
 use spring_lm::{LoraConfig, TrainConfig};
 use spring_memory::{
     Bm25Config, Bm25Index, BufferPolicyConfig, DEFAULT_CAPACITY, DenseConfig, DocumentFields,
     SearchMode, SettingError, Tokenizer,
 };
-use spring_numerics::words;
+use spring_numerics::{digest, words};
 
 use crate::{Error, Result};
 
@@ -133,12 +133,32 @@ pub struct BufferConfig {
     pub capacity: usize,
     /// Which items stay. Default: those the adapter explains worst.
     pub policy: BufferPolicyConfig,
+    /// Which texts are searched for a prompt. Default: those of the buffer, which records leave
+    /// out.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bank: BankKind,
 }
 
 impl Default for BufferConfig {
     fn default() -> Self {
-        Self { capacity: DEFAULT_CAPACITY, policy: BufferPolicyConfig::default() }
+        let (policy, bank) = Default::default();
+        Self { capacity: DEFAULT_CAPACITY, policy, bank }
     }
+}
+
+/// Which of a person's texts are searched for a prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BankKind {
+    /// Those of the residual buffer: the paper's.
+    #[default]
+    Buffer,
+    /// All texts of the periods learned so far, but for those held out.
+    History,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How tokens are chosen.
@@ -182,6 +202,8 @@ pub enum RetrieverKind {
     Bm25,
     /// By the cosine similarity of embeddings under the base.
     Dense,
+    /// The latest, whatever the prompt; all of them score 1.
+    Latest,
 }
 
 impl RetrieverKind {
@@ -190,12 +212,13 @@ impl RetrieverKind {
         match self {
             Self::Bm25 => "bm25",
             Self::Dense => "dense",
+            Self::Latest => "latest",
         }
     }
 }
 
-/// How the texts of the buffer are found for a prompt.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// How the texts of the bank are found for a prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetrievalConfig {
@@ -206,6 +229,34 @@ pub struct RetrievalConfig {
     /// BM25 leaves out words that at least this part of the buffer's prompts contain, above 0 up to
     /// 1: those of a template that all prompts share. Default: none is left out.
     pub template_share: Option<f64>,
+    /// After this many newer texts in the bank, above 0, a text's score counts half: scores above 0
+    /// are multiplied with 0.5^(newer texts / this). Default: age does not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_life: Option<f64>,
+    /// A gate or a λ that is calibrated by use measures what retrieval gains on the latest texts of
+    /// the bank, at most this many after each period; each is scored twice, once behind what is
+    /// retrieved for it. Default 24, which records leave out.
+    #[serde(skip_serializing_if = "is_gain_texts")]
+    pub gain_texts: usize,
+}
+
+/// Texts that gains are measured on.
+const GAIN_TEXTS: usize = 24;
+
+impl Default for RetrievalConfig {
+    fn default() -> Self {
+        Self {
+            retriever: RetrieverKind::default(),
+            fields: DocumentFields::default(),
+            template_share: None,
+            half_life: None,
+            gain_texts: GAIN_TEXTS,
+        }
+    }
+}
+
+fn is_gain_texts(texts: &usize) -> bool {
+    *texts == GAIN_TEXTS
 }
 
 /// How a user's history is searched.
@@ -375,6 +426,22 @@ impl Config {
         self.drift.signal.init().map_err(|error| error.within("drift.signal"))?;
         self.gate.init().map_err(|error| error.within("gate"))?;
         self.fusion.init().map_err(|error| error.within("fusion"))?;
+        let measured = match self.fusion.lambda {
+            Lambda::Gate { .. } => Some("gate"),
+            Lambda::Divergence { .. } => Some("divergence"),
+            _ => None,
+        };
+        if let (GateConfig::Calibrated { .. }, Some(lambda)) = (self.gate, measured) {
+            let allowed = "a number or calibrated where the gate is calibrated: a gain is measured \
+                           at a λ";
+            return Err(SettingError::new("fusion.lambda", lambda, allowed));
+        }
+        if let Some(half_life) = self.retrieval.half_life
+            && !(half_life > 0.0 && half_life.is_finite())
+        {
+            let allowed = "a finite number above 0: how many newer texts halve a score";
+            return Err(SettingError::new("retrieval.half_life", half_life, allowed));
+        }
         self.decoding.penalties.init().map_err(|error| error.within("decoding.penalties"))?;
         self.decoding.sampler.init().map_err(|error| error.within("decoding.sampler"))?;
         if self.decoding.stop.iter().any(String::is_empty) {
@@ -388,6 +455,34 @@ impl Config {
         self.search.dense.init().map_err(|error| error.within("search.dense"))?;
         check_template_share("retrieval", self.retrieval.template_share)?;
         check_template_share("search", self.search.template_share)
+    }
+
+    /// Whether gate or λ are calibrated by use: by what retrieval gains for texts of the past,
+    /// which is measured when a period was learned.
+    pub fn calibrates_by_use(&self) -> bool {
+        matches!(self.gate, GateConfig::Calibrated { .. })
+            || matches!(self.fusion.lambda, Lambda::Calibrated { .. })
+    }
+
+    /// A name for the settings that gains of retrieval depend on: what is searched and how by
+    /// these, gate and mixture by those that are `asked`. `None` where the latter are not
+    /// [calibrated by use](Self::calibrates_by_use).
+    pub fn gains_under(&self, asked: &Self) -> Option<String> {
+        if !asked.calibrates_by_use() {
+            return None;
+        }
+        let RetrievalConfig { retriever, fields, template_share, half_life, gain_texts: _ } =
+            self.retrieval;
+        let searched = (retriever, fields, template_share, half_life, self.buffer.bank);
+        // There the gain is measured at the λ of the settings alone.
+        let lambda = match asked.fusion.space {
+            Space::Contrastive { .. } => Some(asked.fusion.lambda),
+            _ => None,
+        };
+        let settings = (searched, &self.bm25, asked.gate.k(), asked.fusion.space, lambda);
+        let mut name = digest::sha256_hex(serde_json::to_string(&settings).ok()?);
+        name.truncate(16);
+        Some(name)
     }
 
     /// Whether learning a period needs the embeddings of the texts that may stay in the buffer.

@@ -100,6 +100,7 @@ macro_rules! contract_tests {
             what_there_is_to_learn_is_read_at_once
             // Generations.
             a_commit_comes_back
+            a_bank_of_the_history_is_what_was_learned
             only_the_generation_it_started_from_takes_a_commit
             a_commit_that_does_not_fit_changes_nothing
             what_was_learned_is_what_lies_on_the_path

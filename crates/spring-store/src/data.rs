@@ -4,6 +4,7 @@ use std::{collections::HashMap, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use spring_fuse::Calibration;
 use spring_memory::{BufferItem, GraphStamp, Interaction, UserId};
 
 use crate::{
@@ -130,7 +131,8 @@ pub struct UserSnapshot {
     pub generation: Option<Generation>,
     /// The settings of retrieval that its calibration sample was made under.
     pub calibrated: Option<RetrievalConfig>,
-    /// The texts of its buffer, in the buffer's order.
+    /// The texts that are searched for a prompt: those of its buffer, in the buffer's order, or
+    /// those of all periods that it has learned, in the order of time.
     pub texts: Vec<StoredInteraction>,
     /// Those of their embeddings under the state's base that are kept.
     pub embeddings: EmbeddingMap,
@@ -279,8 +281,9 @@ pub struct PeriodCommit {
     pub adapter: Vec<u8>,
     /// The residual buffer, best first.
     pub buffer: Vec<BufferItem>,
-    /// The gate's calibration sample: each buffer item's best score in a corpus without it.
-    pub calibration: Vec<f64>,
+    /// What the gate is calibrated on: each text's best score in a bank without it, and what
+    /// reading along has gained where that was measured.
+    pub calibration: Calibration,
     /// Base log-likelihoods computed on the way, nats per token, by sequence number.
     pub base: Vec<(u64, f64)>,
     /// The record of every decision; it names the period and the generation it started from.
@@ -290,7 +293,7 @@ pub struct PeriodCommit {
 impl PeriodCommit {
     /// Of an adapter and its record; nothing buffered, nothing cut and no log-likelihoods.
     pub fn new(adapter: Vec<u8>, record: PeriodRecord) -> Self {
-        let (cut, buffer, calibration, base) = (vec![], vec![], vec![], vec![]);
+        let (cut, buffer, calibration, base) = (vec![], vec![], Calibration::default(), vec![]);
         Self { cut, adapter, buffer, calibration, base, record }
     }
 
@@ -302,8 +305,8 @@ impl PeriodCommit {
 
     /// With a residual buffer, best first, and its calibration sample.
     #[must_use]
-    pub fn with_buffer(self, buffer: Vec<BufferItem>, calibration: Vec<f64>) -> Self {
-        Self { buffer, calibration, ..self }
+    pub fn with_buffer(self, buffer: Vec<BufferItem>, calibration: impl Into<Calibration>) -> Self {
+        Self { buffer, calibration: calibration.into(), ..self }
     }
 
     /// With base log-likelihoods, nats per token, by sequence number.
@@ -337,8 +340,8 @@ pub struct Generation {
     pub adapter: Vec<u8>,
     /// The residual buffer, best first.
     pub buffer: Vec<BufferItem>,
-    /// The gate's calibration sample.
-    pub calibration: Vec<f64>,
+    /// What the gate is calibrated on.
+    pub calibration: Calibration,
 }
 
 /// A generation in a list, without its contents.
@@ -395,7 +398,7 @@ pub struct Relearned {
     /// Its number.
     pub number: u32,
     /// Adapter, buffer and calibration sample; `None` for a generation that was pruned.
-    pub memories: Option<(Vec<u8>, Vec<BufferItem>, Vec<f64>)>,
+    pub memories: Option<(Vec<u8>, Vec<BufferItem>, Calibration)>,
     /// Base log-likelihoods of the period's texts, nats per token, by sequence number.
     pub base: Vec<(u64, f64)>,
     /// The record of every decision.
@@ -410,7 +413,7 @@ impl Relearned {
 
     /// With adapter, buffer and calibration sample, where they are kept.
     #[must_use]
-    pub fn with_memories(self, memories: Option<(Vec<u8>, Vec<BufferItem>, Vec<f64>)>) -> Self {
+    pub fn with_memories(self, memories: Option<(Vec<u8>, Vec<BufferItem>, Calibration)>) -> Self {
         Self { memories, ..self }
     }
 

@@ -23,7 +23,7 @@ mod store;
 pub use api_key::{ApiKey, KeyAccess, KeyHash, KeyRecord, NewKey};
 pub use backend::{Access, Backend};
 pub use config::{
-    BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, NoveltyReference,
+    BankKind, BufferConfig, ColdStart, Config, DecodingConfig, DriftConfig, NoveltyReference,
     RetrievalConfig, RetrieverKind, SearchConfig, StateConfig, TextLength,
 };
 pub use data::{

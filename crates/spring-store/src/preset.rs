@@ -86,7 +86,7 @@ mod tests {
     use spring_memory::{Bm25Variant, BufferPolicyConfig, DocumentFields, Tokenizer};
 
     use super::*;
-    use crate::{ColdStart, NoveltyReference, RetrieverKind, TextLength};
+    use crate::{BankKind, ColdStart, NoveltyReference, RetrieverKind, TextLength};
 
     /// Each of them as the paper has it, or as docs/method.md fills in what it leaves open.
     #[test]
@@ -110,11 +110,12 @@ mod tests {
         assert_eq!(training.token_weights, TokenWeights::Equal);
 
         assert_eq!((buffer.capacity, &buffer.policy), (200, &BufferPolicyConfig::Residual));
+        assert_eq!(buffer.bank, BankKind::Buffer);
         assert_eq!(
             (retrieval.retriever, retrieval.fields),
             (RetrieverKind::Bm25, DocumentFields::Both)
         );
-        assert_eq!(retrieval.template_share, None);
+        assert_eq!((retrieval.template_share, retrieval.half_life), (None, None));
         assert_eq!((bm25.variant, bm25.k1, bm25.b), (Bm25Variant::Okapi, Some(1.5), 0.75));
         assert_eq!((bm25.epsilon, bm25.tokenizer), (0.25, Tokenizer::Whitespace));
         assert_eq!((bm25.stop_words.len(), bm25.normalise), (0, false));
@@ -148,6 +149,8 @@ mod tests {
             let value = file[section][key].clone();
             all[section].as_table_mut().unwrap().insert(key.to_owned(), value);
         }
+        assert!(all["buffer"].get("bank").is_none());
+        all["buffer"].as_table_mut().unwrap().insert("bank".into(), "buffer".into());
         let names = |table: &toml::Table| -> BTreeSet<String> {
             let of = |(key, value): (&String, &toml::Value)| -> Vec<String> {
                 match value.as_table() {

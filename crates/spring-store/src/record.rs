@@ -63,6 +63,12 @@ impl PeriodRecord {
             (GateConfig::Always { .. }, _) => "always open".into(),
             (GateConfig::Never {}, _) => "never open".into(),
             (GateConfig::Margin { margin, .. }, _) => format!("opens {margin} above the runner-up"),
+            (GateConfig::Calibrated { .. }, Some(threshold)) => {
+                format!("opens above {threshold:.3}, where reading along has gained something")
+            }
+            (GateConfig::Calibrated { .. }, None) => {
+                "by gains that were measured; with too few, or none, see each answer".into()
+            }
             (_, Some(threshold)) => format!("opens at {threshold:.3}"),
             (_, None) => "closed until there are more texts".into(),
         }

@@ -82,6 +82,7 @@ pub const CLOSED: &[Closed] = &[
     closed(
         "spring-store",
         &[
+            "BankKind",
             "ColdStart",
             "Copied",
             "Cut",

@@ -192,7 +192,7 @@ fn write_report(demo: &Demo<'_>, model: &str, path: &Path) -> Result<()> {
     let memories = demo.person.memories();
     let report = UserReport::new(&demo.user, model, &demo.texts)
         .with_periods(&periods, &demo.losses)
-        .with_buffer(&memories.buffer, &memories.calibration)
+        .with_buffer(&memories.buffer, &memories.calibration.sample)
         .with_answer(Some(&demo.answer), &demo.tokens);
     let page = html(&report)?;
     files::write_whole(path, page.as_bytes())

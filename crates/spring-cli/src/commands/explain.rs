@@ -9,10 +9,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
 use spring_core::{
-    Access, Config, GenerationSummary, PeriodSignal, Store, StoredInteraction, drift_signal,
-    path_to,
+    Access, BankKind, Config, GenerationSummary, PeriodSignal, Store, StoredInteraction,
+    drift_signal, path_to,
     record::{AnswerRecord, LearnedPeriod, PeriodRecord, ScoredText},
     spring_drift::DriftReading,
+    spring_fuse::{Calibration, Gains},
     spring_memory::{BufferItem, UserId},
 };
 
@@ -81,8 +82,8 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
     let generation = store.generation(&user, None)?;
     let answers = store.answers(&user, ANSWERS)?;
     let (buffer, calibration) = match &generation {
-        Some(generation) => (generation.buffer.as_slice(), generation.calibration.as_slice()),
-        None => (&[][..], &[][..]),
+        Some(generation) => (generation.buffer.as_slice(), generation.calibration.clone()),
+        None => (&[][..], Calibration::default()),
     };
     if args.json {
         return output::json(&json!({
@@ -110,10 +111,17 @@ pub fn run(args: &Args, command: &ExplainArgs) -> Result<()> {
         let keys: Vec<u64> = buffer.iter().map(|item| item.key).collect();
         let texts = by_seq(store.interactions(&user, &keys)?);
         buffer_table(buffer, &made_by, &texts, shown)?;
+        if let Some(gains) = &calibration.gains {
+            gains_table(gains)?;
+        }
+        let searched = match store.settings().config.buffer.bank {
+            BankKind::Buffer => texts,
+            BankKind::History => by_seq(store.learned_until(&user, generation.number)?),
+        };
         for record in &answers {
             let text = excerpt(&record.text, 100);
             output::line(&format!("\nAnswer of {}: {text}", minute(record.time)))?;
-            answer(record, &texts, shown)?;
+            answer(record, &searched, shown)?;
         }
     }
     Ok(())
@@ -273,6 +281,36 @@ pub fn buffer_table(
         let text = texts.get(&item.key).map_or("", |text| text.interaction.response.as_str());
         let scored = Scored(item.novelty, item.quality, item.score);
         table.add_row(scored.row(vec![item.period.to_string()], text, shown.terms));
+    }
+    output::line(&table.to_string())
+}
+
+/// What reading along has gained for texts of the past, and what a prompt can expect of it.
+fn gains_table(gains: &Gains) -> Result<()> {
+    let texts = output::count(gains.texts.len() as u64, "text");
+    // What cannot be read as a curve decides nothing, and answers say so.
+    let Ok(curve) = gains.curve() else { return Ok(()) };
+    let opens = match curve.opens_at() {
+        None => "at no score a gain is expected".to_owned(),
+        Some(score) if score <= 0.0 => "a gain is expected at every score".to_owned(),
+        Some(score) => format!("a gain is expected above a best score of {score:.3}"),
+    };
+    output::line(&format!("\nGain of reading along, measured on {texts} of the past: {opens}"))?;
+    let headings = ["best score", "expected gain, nats/token", "at λ"];
+    let mut table = output::table(&headings, &[]);
+    let mut scores: Vec<f64> = gains.texts.iter().map(|text| text.score).collect();
+    scores.sort_by(f64::total_cmp);
+    scores.dedup();
+    let last = scores.len().saturating_sub(1);
+    let mut quartiles: Vec<usize> = (0..=4).map(|quarter| quarter * last / 4).collect();
+    quartiles.dedup();
+    for score in quartiles.into_iter().filter_map(|place| scores.get(place)) {
+        let expected = curve.at(*score);
+        table.add_row([
+            format!("{score:.3}"),
+            format!("{:+.4}", expected.nats),
+            format!("{:.2}", expected.lambda),
+        ]);
     }
     output::line(&table.to_string())
 }

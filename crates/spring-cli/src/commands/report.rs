@@ -61,7 +61,7 @@ pub fn run(args: &Args, command: &ReportArgs) -> Result<()> {
     let memories = person.memories();
     let report = UserReport::new(&user, &model, &texts)
         .with_periods(&periods, &losses)
-        .with_buffer(&memories.buffer, &memories.calibration)
+        .with_buffer(&memories.buffer, &memories.calibration.sample)
         .with_answer(answer.as_ref(), &tokens);
     let page = html(&report)?;
     files::write_whole(&command.out, page.as_bytes())?;

@@ -185,7 +185,7 @@ const ABLATIONS: [(&str, &str, &str); 8] = [
 ];
 
 /// Short names of settings, and what each changes; `{}` is the value.
-const SHORT: [(&str, &[&str]); 16] = [
+const SHORT: [(&str, &[&str]); 19] = [
     ("scorer", &["drift.scorer={}"]),
     ("reference", &["drift.reference={}"]),
     ("alpha", &["drift.scorer.alpha={}"]),
@@ -194,6 +194,9 @@ const SHORT: [(&str, &[&str]); 16] = [
     ("rho", &["drift.selection=top_fraction", "drift.selection.fraction={}"]),
     ("capacity", &["buffer.capacity={}"]),
     ("buffer", &["buffer.policy={}"]),
+    ("bank", &["buffer.bank={}"]),
+    ("retriever", &["retrieval.retriever={}"]),
+    ("half_life", &["retrieval.half_life={}"]),
     ("lambda", &["fusion.lambda={}"]),
     ("space", &["fusion.space={}"]),
     ("gate", &["gate={}"]),
@@ -562,9 +565,9 @@ impl fmt::Display for Method {
 #[cfg(test)]
 mod tests {
     use spring_core::{
-        TextLength,
+        BankKind, RetrieverKind, TextLength,
         spring_drift::{Alpha, ScorerConfig, Selection},
-        spring_fuse::GateConfig,
+        spring_fuse::{GateConfig, Lambda, Otherwise},
         spring_memory::BufferPolicyConfig,
     };
     use spring_lm::{Projection, TokenWeights};
@@ -649,6 +652,15 @@ mod tests {
         assert_eq!(often.drift.selection, Selection::TopFraction { fraction: 0.1 });
         assert_eq!(often.training.epochs, 6);
         assert_eq!(config_of("base:decoding.max_new_tokens=5").decoding.max_new_tokens, Some(5));
+        let calibrated = config_of("spring:gate=calibrated,lambda=calibrated,bank=history");
+        let gate = GateConfig::Calibrated { k: 2, min_texts: 8, otherwise: Otherwise::default() };
+        assert_eq!(calibrated.gate, gate);
+        assert_eq!(calibrated.fusion.lambda, Lambda::Calibrated { otherwise: 0.5 });
+        assert_eq!(calibrated.buffer.bank, BankKind::History);
+        let lent = config_of("random+retrieval:gate=calibrated,lambda=calibrated");
+        assert_eq!((lent.gate, lent.fusion.lambda), (gate, calibrated.fusion.lambda));
+        let latest = config_of("spring:retriever=latest,half_life=8").retrieval;
+        assert_eq!((latest.retriever, latest.half_life), (RetrieverKind::Latest, Some(8.0)));
         // A rule of selection in the suite's own settings gives way to a share of a method's own.
         let config = Config::default().with_changes(&["drift.selection=adaptive"]).unwrap();
         let share = "spring:rho=0.2".parse::<Method>().unwrap().configure(&config).unwrap();
@@ -702,6 +714,9 @@ mod tests {
             ("everything:alpha=1", "no setting \"alpha\" of it"),
             ("random_tokens:start=domain", "no setting \"start\" of it"),
             ("replay:sigma=0.5", "no setting \"sigma\" of it"),
+            ("spring:half_life=0", "half_life = 0"),
+            ("spring:gate=calibrated,lambda=divergence", "fusion.lambda = divergence"),
+            ("rag:bank=history", "no setting \"bank\" of it"),
             ("spring:search.top=3", "no setting \"search.top\" of it"),
         ] {
             let error = name.parse::<Method>().unwrap_err().to_string();

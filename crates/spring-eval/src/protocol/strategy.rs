@@ -8,7 +8,6 @@
 mod domain;
 mod from_texts;
 mod frozen;
-mod latest;
 mod period;
 mod prompt;
 mod reference;
@@ -17,7 +16,8 @@ mod spring;
 use std::sync::Arc;
 
 use spring_core::{
-    Config, LanguageModel, Memories, Progress, RetrievalBank, UserModel, record::PeriodRecord,
+    Config, LanguageModel, LatestRetriever, Memories, Progress, RetrievalBank, UserModel,
+    record::PeriodRecord,
 };
 use spring_lm::Adapter;
 
@@ -25,7 +25,6 @@ use crate::{Reads, Result};
 pub use domain::Domain;
 pub use from_texts::FromTexts;
 pub use frozen::Frozen;
-use latest::Latest;
 pub use period::{Period, Trained};
 pub use prompt::Prompt;
 pub(crate) use reference::Reference;
@@ -100,7 +99,7 @@ impl Answer {
     pub fn with_adapter(adapter: Option<Arc<Adapter>>) -> Self {
         let memories = Memories { adapter, ..Memories::default() };
         // Nothing is ever found in it.
-        let bank = RetrievalBank::with(Box::new(Latest::of(&[])), vec![]);
+        let bank = RetrievalBank::with(Box::new(LatestRetriever::new(&[])), vec![]);
         Self { memories, bank, reads: Reads::Nothing }
     }
 

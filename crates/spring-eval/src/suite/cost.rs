@@ -167,7 +167,7 @@ fn open_share(gate: &GateConfig) -> f64 {
     match gate {
         GateConfig::Quantile { quantile, .. } => 1.0 - quantile,
         GateConfig::Never {} => 0.0,
-        GateConfig::Always { .. } => 1.0,
+        GateConfig::Always { .. } | GateConfig::Calibrated { .. } => 1.0,
         _ => 0.5,
     }
 }

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use super::{Subject, samples::*};
 use crate::{
-    Config, Copied, Error, Forgetting, Generation, PeriodCommit, Relearned, Settings, Store,
+    BankKind, Config, Copied, Error, Forgetting, Generation, PeriodCommit, Relearned, Settings,
+    Store,
     backend::{UNJUDGED, Users},
     record::PeriodRecord,
 };
@@ -34,6 +35,7 @@ pub fn a_commit_comes_back(subject: &dyn Subject) {
     let mut second = commit(2, 1);
     second.buffer.truncate(1);
     second.base = vec![(3, HARD[1])];
+    second.calibration.gains = Some(gains(1));
     assert_eq!(put(&store, "ada", &first).unwrap(), 1);
     assert_eq!(put(&store, "ada", &second).unwrap(), 2);
     let generation = |number, commit: &PeriodCommit| Generation {
@@ -57,6 +59,29 @@ pub fn a_commit_comes_back(subject: &dyn Subject) {
     assert_eq!(records(&store, Some(1)), [(1, first.record)]);
     assert!(store.period_records(&ada, Some(3)).unwrap().is_empty());
     assert_eq!(store.unlearned_periods(&ada).unwrap(), [3]);
+}
+
+pub fn a_bank_of_the_history_is_what_was_learned(subject: &dyn Subject) {
+    let mut settings = settings();
+    settings.config.buffer.bank = BankKind::History;
+    let store = subject.create(&settings);
+    let ada = user("ada");
+    store.ingest(history("ada", 9)).unwrap();
+    store.cut_periods(&ada, 3, 0.4).unwrap();
+    let seqs = |generation| -> Vec<u64> {
+        let snapshot = store.recall(&ada, generation).unwrap();
+        snapshot.texts.iter().map(|text| text.seq).collect()
+    };
+    assert_eq!(seqs(None), [] as [u64; 0]);
+    put(&store, "ada", &commit(1, 0)).unwrap();
+    put(&store, "ada", &commit(2, 1)).unwrap();
+    // 3 and 6 are held out, and the third period is not learned yet.
+    assert_eq!((seqs(Some(1)), seqs(None)), (vec![1, 2], vec![1, 2, 4, 5]));
+    let learned = store.learned_until(&ada, 2).unwrap();
+    assert_eq!(learned, store.interactions(&ada, &[1, 2, 4, 5]).unwrap());
+    assert!(store.learned_until(&ada, 0).unwrap().is_empty());
+    store.rollback(&ada, None).unwrap();
+    assert_eq!(seqs(None), [1, 2]);
 }
 
 pub fn only_the_generation_it_started_from_takes_a_commit(subject: &dyn Subject) {
@@ -96,7 +121,7 @@ pub fn a_commit_that_does_not_fit_changes_nothing(subject: &dyn Subject) {
     let other_base = refused(|c| c.adapter = adapter("beef"));
     assert!(other_base.contains("user ada, generation 1 was trained on another base"));
     assert!(refused(|c| c.base[0].1 = f64::NAN).contains("interaction 1 of user ada is NaN"));
-    let sample = refused(|c| c.calibration.push(f64::NAN));
+    let sample = refused(|c| c.calibration.sample.push(f64::NAN));
     assert!(sample.contains("calibration sample of user ada, generation 1"));
     let buffer = refused(|c| c.buffer[0].score = f64::INFINITY);
     assert!(buffer.contains("the buffer of user ada"));

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 use spring_drift::{Alpha, DriftScore, ScoreStatistics};
-use spring_fuse::GateDecision;
+use spring_fuse::{Gains, GateDecision, TextGain};
 use spring_lm::{Adapter, LoraConfig, ModelConfig};
 use spring_memory::{BufferItem, Evicted, EvictionReason, Interaction, InteractionId, UserId};
 
@@ -133,6 +133,11 @@ fn gate() -> GateDecision {
     gate
 }
 
+/// What reading along has gained for one text.
+pub fn gains(key: u64) -> Gains {
+    Gains::new("as here", vec![0.5, 1.0], vec![TextGain::new(key, 2.5, vec![0.25, -1.0 / 3.0])])
+}
+
 /// A period's commit from a generation, with texts 1 and 2 in the buffer.
 pub fn commit(period: u32, parent: u32) -> PeriodCommit {
     let item = |key| BufferItem::new(key, period, HARD[0], HARD[1], HARD[4] / key as f64);
@@ -140,7 +145,7 @@ pub fn commit(period: u32, parent: u32) -> PeriodCommit {
         cut: vec![],
         adapter: adapter("f00d"),
         buffer: vec![item(2), item(1)],
-        calibration: HARD.to_vec(),
+        calibration: HARD.to_vec().into(),
         base: vec![(1, HARD[0]), (2, HARD[3])],
         record: record(period, parent),
     }

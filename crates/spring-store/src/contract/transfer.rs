@@ -37,6 +37,7 @@ fn fill(store: &Store) {
             item
         };
         let (buffer, base) = (vec![item(first + 1), item(first)], vec![(first, HARD[0])]);
+        commit.calibration.gains = (period == 3).then(|| gains(first));
         PeriodCommit { buffer, base, ..commit }
     };
     for (period, parent) in [(1, 0), (2, 1)] {
@@ -290,6 +291,13 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
         ("places.jsonl", "\"period\":1", "\"period\":2", "text 1 is not one that period 1 learns"),
         ("generations.jsonl", "\"parent\":0", "\"parent\":7", "from 7 is not in order"),
         ("generations.jsonl", "[{\"key\":2", "[{\"key\":3", "text 3 cannot be in a buffer"),
+        (
+            "generations.jsonl",
+            "{\"key\":7,\"score\"",
+            "{\"key\":9,\"score\"",
+            "text 9 cannot have a gain",
+        ),
+        ("generations.jsonl", "\"lambdas\":[0.5", "\"lambdas\":[1.5", "its gains: lambdas = 1.5"),
         ("generations.jsonl", "\"epochs\":2", "\"epochs\":0", "the settings of the record: "),
         ("generations.jsonl", "\"epochs\":2", "\"epochs\":1048576", "epochs is at most 1000"),
         (

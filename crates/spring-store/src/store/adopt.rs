@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use spring_drift::{Alpha, DriftError, ScoreStatistics};
+use spring_fuse::Calibration;
 use spring_lm::{Adapter, LoraConfig, ModelError};
 use spring_memory::UserId;
 
@@ -71,7 +72,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 let (number, parent, period) = (1, record.parent, record.period);
                 let learned = LearnedRow { number, parent, period, sum: 0, record: json.into() };
                 rows.put_generation(row.key, &learned)?;
-                let nothing = (bytes.as_slice(), &Vec::new(), &Vec::new());
+                let nothing = (bytes.as_slice(), &Vec::new(), &Calibration::default());
                 put_memories(rows, user, row.key, number, nothing)?;
                 row.generation = number;
                 rows.put_user(&row)?;

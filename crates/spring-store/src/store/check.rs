@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, ops::ControlFlow};
 
+use spring_fuse::Calibration;
 use spring_lm::Adapter;
 use spring_memory::{BufferItem, UserId};
 
@@ -105,7 +106,6 @@ fn check_memories(rows: &dyn Rows, user: &UserRow, number: u32, places: &Places)
         |detail: String| Err(Fault::damaged("memories", format!("generation {number}: {detail}")));
     let Some(memories) = rows.memories(user.key, number)? else { return Ok(()) };
     let buffer: Vec<BufferItem> = from_json("memories", &memories.buffer)?;
-    from_json::<Vec<f64>>("memories", &memories.calibration)?;
     if buffer.len() as u64 != memories.buffered {
         let said = memories.buffered;
         return damaged(format!(
@@ -117,6 +117,18 @@ fn check_memories(rows: &dyn Rows, user: &UserRow, number: u32, places: &Places)
         match places.get(&item.key) {
             Some(Some((_, false))) => {}
             _ => return damaged(format!("text {} cannot be in the buffer", item.key)),
+        }
+    }
+    let calibration: Calibration = from_json("memories", &memories.calibration)?;
+    if let Some(gains) = &calibration.gains {
+        if let Err(error) = gains.check() {
+            return damaged(format!("its gains: {error}"));
+        }
+        for text in &gains.texts {
+            match places.get(&text.key) {
+                Some(Some((_, false))) => {}
+                _ => return damaged(format!("text {} cannot have a gain", text.key)),
+            }
         }
     }
     let adapter = Adapter::from_bytes(&memories.adapter).map_err(|error| {

@@ -1,5 +1,6 @@
 //! The commit of a learned period: all that it changes, in one transaction.
 
+use spring_fuse::Calibration;
 use spring_lm::Adapter;
 use spring_memory::{BufferItem, UserId};
 
@@ -75,7 +76,7 @@ pub(super) fn put_memories(
     name: &UserId,
     user: i64,
     generation: u32,
-    (adapter, buffer, calibration): (&[u8], &Vec<BufferItem>, &Vec<f64>),
+    (adapter, buffer, calibration): (&[u8], &Vec<BufferItem>, &Calibration),
 ) -> Outcome<()> {
     let what = |what: &str| format!("the {what} of user {name}, generation {generation}");
     let base = Adapter::from_bytes(adapter).map_err(Error::from)?.base;

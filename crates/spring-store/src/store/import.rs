@@ -298,6 +298,15 @@ impl<'a, 's> Import<'a, 's> {
                 return Err(format!("text {} is in the buffer twice", item.key));
             }
         }
+        if let Some(gains) = &bank.calibration.gains {
+            gains.check().map_err(|error| format!("its gains: {error}"))?;
+            for text in &gains.texts {
+                match self.places.get(&text.key) {
+                    Some(Some((of, false))) if of <= period => {}
+                    _ => return Err(format!("text {} cannot have a gain", text.key)),
+                }
+            }
+        }
         Ok(())
     }
 

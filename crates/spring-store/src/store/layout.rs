@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use spring_fuse::Calibration;
 use spring_memory::{BufferItem, UserId};
 
 use crate::record::PeriodRecord;
@@ -81,5 +82,5 @@ pub(super) struct Line {
 #[serde(deny_unknown_fields)]
 pub(super) struct Bank {
     pub(super) buffer: Vec<BufferItem>,
-    pub(super) calibration: Vec<f64>,
+    pub(super) calibration: Calibration,
 }

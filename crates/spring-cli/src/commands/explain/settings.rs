@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use spring_core::{Config, DecodingConfig, NoveltyReference, RetrieverKind};
+use spring_core::{BankKind, Config, DecodingConfig, NoveltyReference, RetrieverKind};
 
 /// What was chosen by name, with its settings.
 pub(super) fn method(config: &Config) -> String {
@@ -11,12 +11,20 @@ pub(super) fn method(config: &Config) -> String {
         RetrieverKind::Bm25 => {
             format!("bm25 ({}, fields {})", settings(&config.bm25), chosen(&retrieval.fields))
         }
-        RetrieverKind::Dense => RetrieverKind::Dense.name().to_owned(),
+        other @ (RetrieverKind::Dense | RetrieverKind::Latest) => other.name().to_owned(),
     };
     let reference = match drift.reference {
         NoveltyReference::Base => "",
         NoveltyReference::Population => ", novelty against the population",
     };
+    let half_life = retrieval
+        .half_life
+        .map_or(String::new(), |half_life| format!(", half-life {half_life} texts"));
+    let bank = match buffer.bank {
+        BankKind::Buffer => String::new(),
+        BankKind::History => ", over the whole history".to_owned(),
+    };
+    let retriever = format!("{retriever}{half_life}{bank}");
     let parts = [
         ("scorer", chosen(&drift.scorer) + reference),
         ("selection", chosen(&drift.selection)),

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use spring_core::{
-    Config, EmbeddingMap, Progress, RetrievalBank,
+    Config, EmbeddingMap, LatestRetriever, Progress, RetrievalBank,
     spring_fuse::{GateConfig, Lambda, Space},
 };
 use spring_lm::Adapter;
 
-use super::{Answer, Latest, Learned, Period, Strategy};
+use super::{Answer, Learned, Period, Strategy};
 use crate::Result;
 
 /// Which of the earlier texts are put into the prompt.
@@ -52,7 +52,7 @@ impl Strategy for Prompt {
     fn answer(&self, period: &Period<'_>) -> Result<Answer> {
         let texts = period.texts_so_far();
         let bank = match self.0 {
-            Texts::Latest => RetrievalBank::with(Box::new(Latest::of(&texts)), texts),
+            Texts::Latest => RetrievalBank::with(Box::new(LatestRetriever::new(&texts)), texts),
             Texts::Found => {
                 let known = EmbeddingMap::new();
                 RetrievalBank::of(period.model(), period.config(), texts, &known)?

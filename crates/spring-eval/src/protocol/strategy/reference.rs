@@ -13,7 +13,7 @@ use crate::Result;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Knowledge {
     pub(crate) memories: Memories,
-    /// The buffer's texts; `None` before the first period.
+    /// The texts that are searched for a prompt; `None` before the first period.
     pub(crate) bank: Option<RetrievalBank>,
     /// Novelties of all texts that were scored so far.
     pub(crate) earlier: Vec<f64>,
@@ -29,23 +29,29 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Whether somebody learns the same: all but what only reads the memories is equal.
+    /// Whether somebody learns the same: all but what only reads the memories is equal. Gate and
+    /// mixture do more than that where they are calibrated by use.
     pub(super) fn learns_like(&self, config: &Config, start: Option<&Adapter>) -> bool {
         let learning = |config: &Config| {
+            let gains = config.calibrates_by_use().then_some((config.gate, config.fusion));
             let Config { drift, buffer, bm25, retrieval, training, lora, .. } = config.clone();
-            (drift, buffer, bm25, retrieval, training, lora)
+            (drift, buffer, bm25, retrieval, training, lora, gains)
         };
         learning(&self.config) == learning(config) && self.start.as_deref() == start
     }
 
-    /// Another adapter with its buffer, through gate and mixture by the settings of a method.
+    /// Another adapter with its buffer, through gate and mixture by the settings of a method. What
+    /// retrieval gains is measured with that adapter, if gate or λ are calibrated by use.
     pub(crate) fn lend_buffer(
         &self,
         adapter: Option<Arc<Adapter>>,
         model: &dyn LanguageModel,
         config: &Config,
     ) -> Result<Answer> {
-        answer_with(&self.knowledge, adapter, model, config)
+        let mut answer = answer_with(&self.knowledge, adapter, model, config)?;
+        let gains = answer.bank.gains(model, config, answer.adapter())?;
+        answer.memories.calibration.gains = gains;
+        Ok(answer)
     }
 }
 
