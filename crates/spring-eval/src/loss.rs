@@ -107,8 +107,8 @@ pub fn losses(
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FusedLoss {
-    /// Under the mixture where the gate is open, under the adapter, contrasted with the base or not,
-    /// where it is closed.
+    /// Under the mixture where the gate is open; where it is closed, under the adapter, contrasted
+    /// with the base or not.
     pub fused: Loss,
     /// Under the mixture, over the texts whose gate is open.
     pub open_fused: Loss,
