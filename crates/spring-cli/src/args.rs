@@ -387,7 +387,8 @@ pub struct ServeArgs {
     pub requests_at_once: u32,
     #[command(flatten)]
     pub audit: AuditArg,
-    /// Rows of the batch: a text that is written is one, or two where its gate is open.
+    /// Rows of the batch: a text that is written is one, or two where its gate is open, and one
+    /// more with fusion.contrast.
     #[arg(
         long,
         default_value_t = 32,

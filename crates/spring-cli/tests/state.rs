@@ -684,6 +684,16 @@ fn one_answer_can_have_settings_of_its_own() {
     let tokens = answer["trace"].as_array().unwrap().len();
     assert_eq!((rows("1"), rows("100")), (1, tokens));
 
+    // The contrast with the base, with retrieved texts and without.
+    let contrast = "contrast (plausibility 0.1, tail keep, weight 0.25)";
+    let open = ["--explain", "--set", "gate=always", "--set", "fusion.contrast=0.25"];
+    let told = succeeds(&[&generate[..], &open].concat());
+    assert!(told.contains(&format!("λ fixed (value 0.5), {contrast}")), "{told}");
+    let closed = ["--explain", "--set", "gate=never", "--set", "fusion.contrast=0.25"];
+    let told = succeeds(&[&generate[..], &closed].concat());
+    let alone = "contrasted with the base (plausibility 0.1, tail keep, weight 0.25), no retrieved";
+    assert!(told.contains(alone), "{told}");
+
     // The state keeps its own.
     let plain = succeeds(&[&generate[..], &["--explain"]].concat());
     assert!(plain.contains("quantile of 20 calibration scores"), "{plain}");
@@ -694,6 +704,8 @@ fn one_answer_can_have_settings_of_its_own() {
     for (bad, word) in [
         ("training.epochs=3", "one answer can have its own gate, fusion and decoding"),
         ("retrieval.retriever=dense", "one answer can have its own"),
+        ("fusion.contrast=-1", "fusion.contrast.weight = -1"),
+        ("fusion.contrast.tail=cut", "cut"),
         ("gate=sometimes", "sometimes"),
         ("gate", "KEY=VALUE"),
     ] {

@@ -1,10 +1,11 @@
-//! Generation: one branch when the gate is closed, two mixed ones when it is open.
+//! Generation: one branch when the gate is closed, two mixed ones when it is open, and one more
+//! where the person's model is contrasted with the base.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use spring_fuse::{GateDecision, Mixture, Penalizer, PerBranch, Sampler};
-use spring_lm::{Adapter, RowId, Session, TextStream};
+use spring_fuse::{Contrast, GateDecision, Mixture, Penalizer, PerBranch, Sampler};
+use spring_lm::{Adapter, ModelError, RowId, Session, TextStream};
 
 use crate::{
     Ask, Config, Error, LanguageModel, Likely, Question, Result, Retrieval, UserModel,
@@ -44,6 +45,9 @@ pub struct TextGeneration {
     sampler: Sampler,
     /// Room for one distribution.
     fused: Vec<f32>,
+    /// The same for the branch without retrieval once it is contrasted; empty where it is not.
+    contrasted: Vec<f32>,
+    /// In the order of the branches.
     rows: Vec<RowId>,
     /// Those of them that have not read their contexts.
     unread: Vec<RowId>,
@@ -68,6 +72,8 @@ struct Asked {
     retrieval: Retrieval,
     /// `None` when the gate is closed.
     weights: Option<PerBranch>,
+    /// `None` where nothing is contrasted.
+    contrast: Option<Contrast>,
     eos: Vec<u32>,
     /// How many tokens the model knows.
     vocabulary: usize,
@@ -125,6 +131,7 @@ impl TextGeneration {
             generation: memories.generation,
             adapter: memories.adapter.clone(),
             weights,
+            contrast: person.contrast_under(config),
             eos: info.eos.clone(),
             vocabulary: info.vocabulary,
             likely: ask.likely,
@@ -152,6 +159,7 @@ impl TextGeneration {
             penalizer: config.decoding.penalties.init()?,
             sampler: config.decoding.sampler.init()?,
             fused: vec![0.0; *vocabulary],
+            contrasted: asked.contrast.map_or(vec![], |_| vec![0.0; *vocabulary]),
             rows: Vec::new(),
             unread: Vec::new(),
             // As transformers does, the prompt counts as history for the repetition penalty;
@@ -186,9 +194,10 @@ impl TextGeneration {
         &self.rows
     }
 
-    /// Rows that it takes in a session: one, or two where the gate is open.
+    /// Rows that it takes in a session: one, another where the gate is open, and another where the
+    /// person's model is contrasted with the base.
     pub fn row_count(&self) -> usize {
-        self.contexts().count()
+        self.branches().count()
     }
 
     /// The most tokens that its rows can hold in the end, over all of them.
@@ -209,7 +218,7 @@ impl TextGeneration {
 
     /// Tokens of the prompt, over all branches: what [`join`](Self::join) reads.
     pub fn prompt_tokens(&self) -> usize {
-        self.contexts().map(<[u32]>::len).sum()
+        self.branches().map(|(context, _)| context.len()).sum()
     }
 
     /// Tokens of the prompt alone, with what was said before it.
@@ -217,13 +226,15 @@ impl TextGeneration {
         self.asked.retrieval.contexts.plain.len()
     }
 
-    /// The contexts of the branches, in the order of the [`rows`](Self::rows).
-    pub fn contexts(&self) -> impl Iterator<Item = &[u32]> {
-        let contexts = &self.asked.retrieval.contexts;
-        [Some(&contexts.plain), contexts.retrieval.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(Vec::as_slice)
+    /// The branches with their contexts and adapters, in the order of the [`rows`](Self::rows): the
+    /// prompt alone, behind the retrieved texts if the gate is open, and, without an adapter, what
+    /// the first is contrasted with.
+    pub fn branches(&self) -> impl Iterator<Item = (&[u32], Option<&Arc<Adapter>>)> {
+        let Asked { retrieval, adapter, contrast, .. } = &self.asked;
+        let (plain, with) = (&retrieval.contexts.plain, retrieval.contexts.retrieval.as_ref());
+        let personal = [Some(plain), with].into_iter().flatten();
+        let personal = personal.map(|context| (context.as_slice(), adapter.as_ref()));
+        personal.chain(contrast.map(|_| (plain.as_slice(), None)))
     }
 
     /// Reads the branches' contexts as rows of a session.
@@ -232,9 +243,9 @@ impl TextGeneration {
     ///
     /// If the session refuses a row; then none stays in it.
     pub fn join(&mut self, session: &mut dyn Session) -> Result<()> {
-        let contexts: Vec<&[u32]> = self.contexts().collect();
-        let room = self.asked.retrieval.contexts.new_tokens;
-        self.rows = session.join_branches(&contexts, self.asked.adapter.as_ref(), room)?;
+        self.rows = self.rows_in(session, |session, contexts, adapter, room| {
+            session.join_branches(contexts, adapter, room)
+        })?;
         Ok(())
     }
 
@@ -245,11 +256,31 @@ impl TextGeneration {
     ///
     /// As [`join`](Self::join).
     pub fn begin(&mut self, session: &mut dyn Session) -> Result<()> {
-        let contexts: Vec<&[u32]> = self.contexts().collect();
-        let room = self.asked.retrieval.contexts.new_tokens;
-        self.rows = session.begin_branches(&contexts, self.asked.adapter.as_ref(), room)?;
+        self.rows = self.rows_in(session, |session, contexts, adapter, room| {
+            session.begin_branches(contexts, adapter, room)
+        })?;
         self.unread = self.rows.iter().rev().copied().collect();
         Ok(())
+    }
+
+    /// Rows for all branches; none stays if one is refused.
+    fn rows_in(&self, session: &mut dyn Session, enter: Enter) -> Result<Vec<RowId>> {
+        let Asked { retrieval, adapter, contrast, .. } = &self.asked;
+        let contexts = &retrieval.contexts;
+        let with = contexts.retrieval.as_deref();
+        let personal: Vec<&[u32]> =
+            [Some(contexts.plain.as_slice()), with].into_iter().flatten().collect();
+        let mut rows = enter(session, &personal, adapter.as_ref(), contexts.new_tokens)?;
+        if contrast.is_some() {
+            match enter(session, &[&contexts.plain], None, contexts.new_tokens) {
+                Ok(base) => rows.extend(base),
+                Err(error) => {
+                    rows.into_iter().for_each(|row| session.leave(row));
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(rows)
     }
 
     /// Reads the next part of a context in one pass; says whether the first token can be chosen.
@@ -275,11 +306,13 @@ impl TextGeneration {
     /// If the other's contexts are not these, or its rows have not read them; then it has not
     /// joined.
     pub fn fork_from(&mut self, other: &Self, session: &mut dyn Session) -> Result<bool> {
-        let adapters =
-            [&self.asked.adapter, &other.asked.adapter].map(|own| own.as_ref().map(Arc::as_ptr));
-        let is_same = adapters[0] == adapters[1]
-            && self.contexts().eq(other.contexts())
-            && other.tokens.is_empty();
+        fn read<'a>(
+            (context, adapter): (&'a [u32], Option<&Arc<Adapter>>),
+        ) -> (&'a [u32], Option<*const Adapter>) {
+            (context, adapter.map(Arc::as_ptr))
+        }
+        let is_same =
+            self.branches().map(read).eq(other.branches().map(read)) && other.tokens.is_empty();
         if !is_same || other.rows.is_empty() || !other.unread.is_empty() {
             let reason = "a text can only take the rows of one that has read the same contexts";
             return Err(Error::Contract { reason: reason.into() });
@@ -354,7 +387,13 @@ impl TextGeneration {
                 Err(Error::Contract { reason })
             }
         };
-        let rows = self.rows.iter().map(log_probs).collect::<Result<Vec<&[f32]>>>()?;
+        let mut rows = self.rows.iter().map(log_probs).collect::<Result<Vec<&[f32]>>>()?;
+        if let Some(contrast) = &self.asked.contrast
+            && let (Some(base), Some(plain)) = (rows.pop(), rows.first_mut())
+        {
+            contrast.apply(plain, base, &mut self.contrasted)?;
+            *plain = &self.contrasted;
+        }
         let mixed = match (&self.asked.weights, &rows[..]) {
             (Some(weights), rows) => Some(self.mixture.mix(rows, weights, &mut self.fused)?),
             (None, [only]) => {
@@ -434,6 +473,9 @@ impl TextGeneration {
         let most = self.asked.retrieval.contexts.new_tokens;
         let mut decoding = self.asked.config.decoding;
         decoding.max_new_tokens = Some(most);
+        let contrast = self.asked.contrast;
+        let has_branches = !self.trace.is_empty() || contrast.is_some() && !self.tokens.is_empty();
+        let fusion = self.asked.config.fusion.with_contrast(contrast);
         Ok(AnswerRecord {
             id: None,
             time: Timestamp::now(),
@@ -444,13 +486,22 @@ impl TextGeneration {
             retriever: self.asked.retriever,
             gate: self.asked.retrieval.gate,
             retrieved: self.asked.retrieval.found,
-            fusion: (!self.trace.is_empty()).then_some(self.asked.config.fusion),
+            fusion: has_branches.then_some(fusion),
             decoding: Some(decoding),
             trace: self.trace,
             cuts: self.asked.retrieval.contexts.cuts,
         })
     }
 }
+
+/// How contexts become rows of a session, all of them with one adapter or of the base, and with
+/// room for so many tokens more.
+type Enter = fn(
+    &mut dyn Session,
+    &[&[u32]],
+    Option<&Arc<Adapter>>,
+    usize,
+) -> std::result::Result<Vec<RowId>, ModelError>;
 
 /// A token that was chosen.
 struct Chosen {
@@ -464,8 +515,10 @@ impl UserModel<'_> {
     ///
     /// Without a relevant text in the bank it is one branch, at no further cost; else two branches
     /// run as two rows of one batch, see the same emitted tokens, and their distributions are
-    /// mixed. Penalties and sampling come after that. [`TextGeneration`] is the same step by step;
-    /// `progress` is told each token and its text as it comes.
+    /// mixed. Where the settings ask for a [contrast](spring_fuse::Contrast) and there is an
+    /// adapter, the base is one row more: the branch without retrieved texts is contrasted with it
+    /// before it is mixed. Penalties and sampling come after that. [`TextGeneration`] is the same
+    /// step by step; `progress` is told each token and its text as it comes.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spring_fuse::{Calibration, Gains};
+use spring_fuse::{Calibration, Contrast, Gains};
 use spring_lm::Adapter;
 use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit, UserId};
 
@@ -130,6 +130,12 @@ impl<'m> UserModel<'m> {
     /// The adapter; `None` where nothing was learned.
     pub fn adapter(&self) -> Option<&Adapter> {
         self.memories.adapter.as_deref()
+    }
+
+    /// The contrast with the base under some settings. A model without an adapter is the base, and
+    /// has nothing to be contrasted with.
+    pub(crate) fn contrast_under(&self, config: &Config) -> Option<Contrast> {
+        config.fusion.contrasting().filter(|_| self.memories.adapter.is_some())
     }
 }
 

@@ -10,7 +10,7 @@ use common::{config, ingest, model, settings, texts, user};
 use spring_core::{
     Config, Decode, Event, Periods, SqliteStore, TextGeneration, Tokenize, UserModel, adapt,
     record::{AnswerRecord, Ending},
-    spring_fuse::{GateConfig, SamplerConfig},
+    spring_fuse::{Contrast, GateConfig, SamplerConfig},
 };
 
 fn learned() -> UserModel<'static> {
@@ -89,8 +89,14 @@ fn a_stop_string_ends_an_answer_and_never_shows() {
 fn answers_are_the_same_alone_and_in_one_session() {
     let ada = learned();
     let prompts = ["About soup", "About the sea", "Old films, a train and a dog?", "Hm"];
+    // Each also contrasted with the base, which is a row more.
+    let contrasted = configs().into_iter().map(|mut config| {
+        config.fusion.contrast = Some(Contrast::default());
+        config
+    });
     let requests: Vec<(Config, &str)> = configs()
         .into_iter()
+        .chain(contrasted)
         .flat_map(|config| prompts.map(|prompt| (config.clone(), prompt)))
         .collect();
     let timeless =

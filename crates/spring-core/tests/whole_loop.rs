@@ -6,14 +6,16 @@
 use std::{ops::ControlFlow, path::Path, sync::OnceLock};
 
 use spring_core::{
-    Config, Event, Learner, Period, Periods, PlannedPeriod, RetrieverKind, Score, Settings,
-    SqliteStore, Tokenize, UserModel, adapt, drift_signal, ingest_jsonl, novelties,
+    Config, Decode, Error, Event, Learner, Period, Periods, PlannedPeriod, RetrieverKind, Score,
+    Settings, SqliteStore, TextGeneration, Tokenize, UserModel, adapt, drift_signal, ingest_jsonl,
+    novelties,
     prompt::{Cut, RetrievedPair, contexts, contexts_of_rest, encode_pair},
     record::AnswerRecord,
     spring_drift::{Alpha, DetectorConfig, SignalConfig},
-    spring_fuse::{GateConfig, Lambda},
+    spring_fuse::{Contrast, GateConfig, Lambda, Tail},
     spring_memory::UserId,
 };
+use spring_lm::Branch;
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
 
 fn model() -> &'static AnyModel {
@@ -259,6 +261,136 @@ fn the_gate_decides_whether_a_second_branch_is_asked() {
     assert!(
         half.fused.iter().zip(&half.adapter).all(|(f, a)| *f >= a - std::f32::consts::LN_2 - 1e-5)
     );
+}
+
+/// Settings with a contrast.
+fn contrasted(config: &Config, weight: f32) -> Config {
+    let mut config = config.clone();
+    config.fusion.contrast = Some(Contrast::default().with_weight(weight));
+    config
+}
+
+#[test]
+fn the_contrast_with_the_base_comes_before_the_mixture() {
+    let ada = user("ada");
+    let mut config = config();
+    config.decoding.max_new_tokens = Some(12);
+    let store = store(config.clone(), &[("ada", 30)]);
+    adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
+    let learned = UserModel::recall(model(), &store, &ada, None).unwrap();
+    let under = |config: &Config| learned.clone().with_config(config.clone());
+    let response = encode_pair(model(), "About soup", "ada finds soup dull.", 768).unwrap();
+    let score = |config: &Config| under(config).score("About soup", &response).unwrap();
+    let write = |config: &Config| {
+        let answer = under(config).generate("About soup", &mut ()).unwrap();
+        AnswerRecord { time: jiff::Timestamp::UNIX_EPOCH, ..answer }
+    };
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
+
+    let closed = config.clone().with_gate(GateConfig::Never {});
+    let open = config.with_gate(GateConfig::Always { k: 2 });
+    for (config, is_open) in [(&closed, false), (&open, true)] {
+        let plain = score(config);
+        assert_eq!(score(&contrasted(config, 0.0)), plain, "no weight, the same bits");
+        assert_eq!(write(&contrasted(config, 0.0)), write(config));
+
+        // From the model's own distributions of personal, base and retrieval branch.
+        let strong = contrasted(config, 1.5);
+        let contrast = strong.fusion.contrast.unwrap();
+        let sequence = &response.sequence;
+        let retrieval = under(&strong).retrieve("About soup", 0, Some(sequence.response.len()));
+        let with = retrieval.unwrap().contexts.retrieval;
+        assert_eq!(with.is_some(), is_open);
+        let mut branches: Vec<Branch<'_>> =
+            vec![(&sequence.context, learned.adapter()), (&sequence.context, None)];
+        branches.extend(with.as_ref().map(|with| (with.as_slice(), learned.adapter())));
+        let mut expected = Vec::new();
+        model()
+            .score_branches(&branches, &sequence.response, &mut |position, log_probs| {
+                let rows: Vec<&[f32]> =
+                    log_probs.rows().into_iter().map(|row| row.to_slice().unwrap()).collect();
+                let token = sequence.response[position] as usize;
+                let mut out = vec![0.0; rows[0].len()];
+                contrast.apply(rows[0], rows[1], &mut out).unwrap();
+                let mix = |with: &&[f32]| (0.5 * (out[token].exp() + with[token].exp())).ln();
+                expected.push(rows.get(2).map_or(out[token], mix));
+                Ok(())
+            })
+            .unwrap();
+        let found = score(&strong);
+        assert_eq!((found.open, found.fused.len()), (is_open, expected.len()));
+        assert!(close(&found.fused, &expected), "{:?} {expected:?}", found.fused);
+        assert!(close(&found.adapter, &plain.adapter), "the adapter alone is what it was");
+        assert_ne!(found.fused, plain.fused);
+        assert!(found.fused.iter().all(|value| value.is_finite()));
+
+        // What took part is on record, also where nothing was retrieved.
+        let answer = write(&strong);
+        assert_eq!(answer.fusion, Some(strong.fusion));
+        assert_eq!(answer.trace.is_empty(), !is_open);
+        assert_eq!(write(config).fusion.is_some(), is_open);
+
+        // What is dropped has no likelihood that could be told, but texts can be written.
+        let mut dropped = strong.clone();
+        dropped.fusion.contrast = Some(contrast.with_tail(Tail::Drop));
+        let error = under(&dropped).score("About soup", &response).unwrap_err();
+        let told = error.to_string();
+        assert!(matches!(error, Error::Setting(_)) && told.contains("contrast.tail"), "{told}");
+        assert_eq!(write(&dropped).fusion, Some(dropped.fusion));
+    }
+
+    // λ = 1 is the retrieval branch, whatever the other one is contrasted with.
+    let mut retrieval = open.clone();
+    retrieval.fusion.lambda = Lambda::Fixed(1.0);
+    assert_eq!(write(&contrasted(&retrieval, 1.5)).text, write(&retrieval).text);
+    let fused = |config: &Config| score(config).fused;
+    assert!(close(&fused(&contrasted(&retrieval, 1.5)), &fused(&retrieval)));
+    // λ = 0 is the contrast.
+    let mut alone = contrasted(&open, 1.5);
+    alone.fusion.lambda = Lambda::Fixed(0.0);
+    assert_eq!(write(&alone).text, write(&contrasted(&closed, 1.5)).text);
+}
+
+#[test]
+fn a_contrast_is_one_row_of_the_base_more() {
+    let ada = user("ada");
+    let store = store(config(), &[("ada", 30)]);
+    adapt(model(), &store, &ada, THREE, &mut ()).unwrap();
+    let learned = UserModel::recall(model(), &store, &ada, None).unwrap();
+    let gates = [(GateConfig::Never {}, 1), (GateConfig::Always { k: 2 }, 2)];
+    for (gate, rows) in gates {
+        let plain = config().with_gate(gate);
+        let generation = |person: &UserModel<'_>, config: &Config| {
+            let person = person.clone().with_config(config.clone());
+            TextGeneration::new(&person, "About soup").unwrap()
+        };
+        let without = generation(&learned, &plain);
+        let mut with = generation(&learned, &contrasted(&plain, 0.5));
+        assert_eq!((without.row_count(), with.row_count()), (rows, rows + 1));
+        assert_eq!(with.prompt_tokens(), without.prompt_tokens() + without.plain_tokens());
+        let room = with.most_tokens() - with.prompt_tokens();
+        assert_eq!(room % (rows + 1), 0, "each row has room for the answer");
+        let branches: Vec<(&[u32], bool)> =
+            with.branches().map(|(context, adapter)| (context, adapter.is_some())).collect();
+        assert_eq!(branches[rows], (branches[0].0, false), "the base reads the same prompt");
+        assert!(branches[..rows].iter().all(|(_, adapted)| *adapted));
+        let mut session = model().session().unwrap();
+        with.join(&mut *session).unwrap();
+        assert_eq!(with.rows().len(), rows + 1);
+        let last = with.rows()[rows];
+        with.leave(&mut *session);
+        assert!(session.log_probs(last).is_none());
+
+        // Who has no adapter is the base, and is contrasted with nothing.
+        let nobody = UserModel::fresh(model(), contrasted(&plain, 0.5), None).unwrap();
+        let fresh = UserModel::fresh(model(), plain.clone(), None).unwrap();
+        assert_eq!(TextGeneration::new(&nobody, "About soup").unwrap().row_count(), 1);
+        let answer = |person: &UserModel<'_>| {
+            let answer = person.generate("About soup", &mut ()).unwrap();
+            AnswerRecord { time: jiff::Timestamp::UNIX_EPOCH, ..answer }
+        };
+        assert_eq!(answer(&nobody), answer(&fresh));
+    }
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::Judge;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Most rows in the batch. A text is one row, or two where its gate is open. Default 32.
+    /// Most rows in the batch. A text is one row, one more where its gate is open, and one more
+    /// where it is contrasted with the base. Default 32.
     pub rows: usize,
     /// Most tokens that the rows in the batch may come to hold, prompts and answers. Default
     /// 65,536.

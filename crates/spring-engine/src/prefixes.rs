@@ -114,8 +114,10 @@ impl Prefixes {
         if self.owned.get(&reader.owner).is_some_and(is_old) {
             self.forget(&reader.owner);
         }
-        for (context, row) in text.contexts().zip(text.rows()) {
-            let names = names(reader.adapter.as_ref(), context, part_length);
+        for ((context, adapter), row) in text.branches().zip(text.rows()) {
+            // The base of a contrast reads the same tokens as the person's model, to other numbers.
+            let adapter = adapter.and(reader.adapter.as_ref());
+            let names = names(adapter, context, part_length);
             // Something is left to read: the last token's distribution is not kept.
             let most = context.len().saturating_sub(1) / part_length;
             let kept: Vec<ContextPart> = names

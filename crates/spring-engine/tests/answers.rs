@@ -6,7 +6,7 @@ mod common;
 
 use std::{thread, time::Duration};
 
-use common::{alone, ask, collect, engine, model, store, timeless, user};
+use common::{alone, ask, collect, contrasted, engine, model, store, store_with, timeless, user};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{
@@ -252,6 +252,47 @@ fn a_prompt_that_does_not_fit_is_refused_and_one_that_does_gets_what_room_is_lef
     let refused =
         engine.submit(Request::new(Input::prompt("x")).with_changes(changes), channel(1).0);
     assert!(refused.unwrap_err().to_string().contains("temperature"));
+}
+
+/// A contrast is a row of the base more, and the answer is still the library's.
+#[test]
+fn an_answer_that_is_contrasted_with_the_base_is_that_of_the_library() {
+    let store = store_with(&model(), contrasted());
+    let engine = engine(&store, EngineConfig::default());
+    for (name, temperature) in [("ada", 0.0), ("bob", 1.2), ("dan", 0.7)] {
+        let changes = Changes::default().with_temperature(Some(temperature)).with_seed(Some(7));
+        let request = Request::new(Input::prompt("About soup"))
+            .of_user(user(name))
+            .with_changes(changes)
+            .with_choices(2);
+        let expected = alone(&store, name, "About soup", |config| {
+            config.decoding.sampler.temperature = temperature;
+            config.decoding.sampler.seed = 7;
+        });
+        let answer = ask(&engine, request);
+        assert_eq!(answer.records[0], expected, "{name}");
+        let seed = answer.records[1].decoding.as_ref().unwrap().sampler.seed;
+        let second = alone(&store, name, "About soup", |config| {
+            config.decoding.sampler.temperature = temperature;
+            config.decoding.sampler.seed = seed;
+        });
+        assert_eq!(answer.records[1], second, "{name}, by a copy of three rows");
+        // Nothing was learned of dan, who is answered by the base.
+        let contrast = expected.fusion.and_then(|fusion| fusion.contrast);
+        assert_eq!(contrast.is_some(), name != "dan", "{name}");
+    }
+    // Personal and base, and with retrieved texts three.
+    let request = || Request::new(Input::prompt("About soup")).of_user(user("ada"));
+    let few = common::engine(&store, EngineConfig::default().with_rows(2));
+    let refused = few.submit(request(), channel(1).0).unwrap_err();
+    assert!(matches!(refused, Refusal::TooLarge { rows: 3, most_rows: 2, .. }), "{refused}");
+    let continued = Request::new(Input::Text("ada finds".into())).of_user(user("ada"));
+    let record = &ask(&few, continued).records[0];
+    assert!(!record.gate.open && record.fusion.is_some());
+    let (sink, events) = channel(256);
+    let receipt = engine.submit(request(), sink).unwrap();
+    collect(events, 1).unwrap();
+    assert!(receipt.read_tokens > 3 * receipt.prompt_tokens, "{receipt:?}");
 }
 
 /// An open gate is two rows; the engine's limits count both.

@@ -6,7 +6,7 @@ mod common;
 
 use std::{sync::Arc, thread, time::Duration};
 
-use common::{ingest, long_model, store_of, texts, user, wait_for};
+use common::{contrasted, ingest, long_model, store_of, store_with, texts, user, wait_for};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{LanguageModel, Store, prompt::Turn};
@@ -169,6 +169,24 @@ fn an_answer_has_the_same_bits_whatever_is_kept_and_in_any_company() {
             assert!(evicted > 0, "{stats:?}");
         }
     }
+}
+
+/// The person's model and the base read the same tokens, and each begins with its own numbers.
+#[test]
+fn both_sides_of_a_contrast_begin_with_what_they_have_read_themselves() {
+    let store = store_with(&long_model(), contrasted());
+    let of = |end: &str| short(text("what is said of films", end)).of_user(user("ada"));
+    let plain = engine(&store, 0);
+    let kept = engine(&store, 1 << 30);
+    let first = ask(&kept, of("one"));
+    assert_eq!(first, ask(&plain, of("one")));
+    let queried = kept.stats().prefixes.queried;
+    let (second, cached) = ask(&kept, of("two"));
+    assert_eq!(second, ask(&plain, of("two")).0);
+    assert!(cached >= PART, "{cached}");
+    let stats = kept.stats().prefixes;
+    assert_eq!(stats.hit, 2 * cached as u64, "of both rows: {stats:?}");
+    assert!(stats.queried > queried && stats.parts >= 2 * cached / PART, "{stats:?}");
 }
 
 #[test]

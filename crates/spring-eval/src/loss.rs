@@ -102,32 +102,43 @@ pub fn losses(
     Ok(losses)
 }
 
-/// The loss of the gated mixture, beside that of its adapter alone.
+/// The loss of the gated mixture, with the contrast where there is one, beside that of its adapter
+/// alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FusedLoss {
-    /// Under the mixture where the gate is open, under the adapter where it is closed.
+    /// Under the mixture where the gate is open; where it is closed, under the adapter, contrasted
+    /// with the base or not.
     pub fused: Loss,
     /// Under the mixture, over the texts whose gate is open.
     pub open_fused: Loss,
     /// Under the adapter alone, over the same texts.
     pub open_adapter: Loss,
+    /// Nats by which the contrast with the base is below the adapter alone, over the texts whose
+    /// gate is closed; 0 where nothing is contrasted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub closed_gain: f64,
+}
+
+fn is_zero(nats: &f64) -> bool {
+    *nats == 0.0
 }
 
 impl FusedLoss {
     /// Of all texts, and twice of those whose gate is open: under the mixture and the adapter.
     pub fn new(fused: Loss, open_fused: Loss, open_adapter: Loss) -> Self {
-        Self { fused, open_fused, open_adapter }
+        Self { fused, open_fused, open_adapter, closed_gain: 0.0 }
     }
 
     /// Of all texts under the adapter alone.
     pub fn adapter(&self) -> Loss {
         let Loss { nats, .. } = self.fused;
-        Loss { nats: nats - self.open_fused.nats + self.open_adapter.nats, ..self.fused }
+        let nats = nats - self.open_fused.nats + self.open_adapter.nats + self.closed_gain;
+        Loss { nats, ..self.fused }
     }
 }
 
-/// Scores texts through retrieval, gate and mixture, teacher-forced.
+/// Scores texts through retrieval, gate, contrast and mixture, teacher-forced.
 ///
 /// # Errors
 ///
@@ -144,6 +155,10 @@ pub fn fused_loss(
         if score.open {
             loss.open_fused.add(&score.fused, encoded.response_bytes);
             loss.open_adapter.add(&score.adapter, encoded.response_bytes);
+        } else {
+            let pairs = score.fused.iter().zip(&score.adapter);
+            let gain = pairs.map(|(fused, adapter)| f64::from(*fused) - f64::from(*adapter));
+            loss.closed_gain += gain.sum::<f64>();
         }
     }
     Ok(loss)

@@ -12,7 +12,7 @@ use spring_eval::{
 };
 use spring_model::{Adapter, AnyModel, Device, ModelFiles, TrainConfig};
 
-const METHODS: [&str; 27] = [
+const METHODS: [&str; 30] = [
     "base",
     "domain",
     "rag",
@@ -40,6 +40,9 @@ const METHODS: [&str; 27] = [
     "everything+retrieval:gate=calibrated,lambda=calibrated",
     "spring:bank=history,gate=always",
     "spring:retriever=latest,gate=always",
+    "spring_adapter:contrast=0",
+    "spring_adapter:contrast=0.5",
+    "spring:lambda=0,contrast=0.5",
 ];
 
 fn model() -> AnyModel {
@@ -134,6 +137,7 @@ fn every_method_fills_its_matrix_on_one_code_path() {
         ("spring:capacity=6,buffer=reservoir,gate=always", "no_gate"),
         ("spring:bank=history,gate=always", "no_gate"),
         ("spring:retriever=latest,gate=always", "no_gate"),
+        ("spring_adapter:contrast=0.5", "spring_adapter"),
     ] {
         assert_ne!(row(one, 2), row(other, 2), "{one} and {other}");
     }
@@ -150,6 +154,18 @@ fn every_method_fills_its_matrix_on_one_code_path() {
         assert!((alone.nats - plain.nats).abs() < 1e-2, "{alone:?} {plain:?}");
     }
     assert!(of("spring_adapter").adapter_matrix.is_empty() && of("rag").adapter_matrix.is_empty());
+    // A contrast without weight is none; without weight on retrieval the mixture is the contrast,
+    // and what the adapter alone says of the same texts stays what it was.
+    assert_eq!(of("spring_adapter:contrast=0").matrix, of("spring_adapter").matrix);
+    let both = of("spring:lambda=0,contrast=0.5");
+    for (mixed, contrasted) in [
+        (&both.matrix, &of("spring_adapter:contrast=0.5").matrix),
+        (&both.adapter_matrix, &of("spring_adapter").matrix),
+    ] {
+        for (mixed, contrasted) in mixed.iter().flatten().zip(contrasted.iter().flatten()) {
+            assert!((mixed.nats - contrasted.nats).abs() < 1e-2, "{mixed:?} {contrasted:?}");
+        }
+    }
     assert_eq!(of("random").selected, of("spring").selected);
     // From the domain adapter SPRInG selects from the first period on, and that many are drawn.
     assert_eq!(of("random:start=domain").selected, of("spring:start=domain").selected);
@@ -188,10 +204,13 @@ fn every_method_fills_its_matrix_on_one_code_path() {
     assert_eq!(alone.methods["spring"].matrix, of("spring").matrix);
 
     let nothing = Generation::default();
-    let other =
-        run_other_user(&model, &epochs.config, &splits(1), &[adapters], nothing, &mut ()).unwrap();
-    for (t, row) in other.matrix.iter().enumerate() {
-        assert_eq!(row, &of("spring_adapter").matrix[t], "one's own adapter, lent to oneself");
+    let lent = [adapters];
+    for own in ["spring_adapter", "spring_adapter:contrast=0.5"] {
+        let config = own.parse::<Method>().unwrap().configure(&epochs.config).unwrap();
+        let other = run_other_user(&model, &config, &splits(1), &lent, nothing, &mut ()).unwrap();
+        for (t, row) in other.matrix.iter().enumerate() {
+            assert_eq!(row, &of(own).matrix[t], "one's own adapter, lent to oneself");
+        }
     }
 }
 

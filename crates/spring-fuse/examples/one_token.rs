@@ -4,8 +4,8 @@
 //! `cargo run -p spring-fuse --example one_token`
 
 use spring_fuse::{
-    Calibration, Candidate, FuseError, GateConfig, GateDecision, Lambda, MixtureConfig, Penalties,
-    SamplerConfig, Space, log_softmax,
+    Calibration, Candidate, Contrast, FuseError, GateConfig, GateDecision, Lambda, MixtureConfig,
+    Penalties, SamplerConfig, Space, Tail, log_softmax,
 };
 
 const WORDS: [&str; 6] = ["thanks", "cheers", "regards", "the", "Ada", "xyzzy"];
@@ -44,6 +44,22 @@ fn main() -> Result<(), FuseError> {
     for space in ["logit", "contrastive"] {
         let space: Space = space.parse()?;
         report(MixtureConfig::default().with_space(space), &branches, &decision)?;
+    }
+
+    // The same person's model without the retrieved texts, beside the base it was adapted from.
+    let mut base = [0.0f32; WORDS.len()];
+    log_softmax(&[3.2, 0.5, 2.8, 2.0, -2.0, -4.0], &mut base)?;
+    println!("contrast with the base");
+    for tail in [Tail::Keep, Tail::Drop] {
+        let contrast = Contrast::default().with_weight(2.0).with_tail(tail);
+        let mut contrasted = [0.0; WORDS.len()];
+        contrast.apply(&branches[0], &base, &mut contrasted)?;
+        let words: Vec<String> = WORDS
+            .iter()
+            .zip(branches[0].iter().zip(&contrasted))
+            .map(|(word, (own, pushed))| format!("{word} {:.2} → {:.2}", own.exp(), pushed.exp()))
+            .collect();
+        println!("  tail {tail:?}: {}", words.join(", "));
     }
     Ok(())
 }

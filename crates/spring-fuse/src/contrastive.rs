@@ -1,8 +1,9 @@
 //! The contrast of what retrieval adds.
 
+use spring_numerics::setters;
 use spring_numerics::setting::{SettingError, in_range};
-use spring_numerics::{setters, vectorized};
 
+use crate::contrast::contrast;
 use crate::log_linear::weighted_sum;
 use crate::log_softmax::{highest, normalize};
 use crate::mixture::{blame, check, copy_whole};
@@ -26,9 +27,6 @@ pub struct Contrastive {
     /// Share of the likeliest token's probability under z₁ that a token needs, in (0, 1].
     pub plausibility: f32,
 }
-
-/// A z₀ below this counts as this, so that what branch 0 excludes wins by much, not by infinity.
-const LOWEST: f32 = -1e4;
 
 impl Default for Contrastive {
     /// β 0.5, plausibility 0.1.
@@ -83,16 +81,5 @@ impl Mixture for Contrastive {
         contrast(without, beta, plausible, out);
         normalize("mixture", out)?;
         Ok(trace)
-    }
-}
-
-vectorized! {
-    /// Turns z₁ in `out` into z.
-    fn contrast(without: &[f32], beta: f32, plausible: f32, out: &mut [f32]) {
-        for (out, &without) in out.iter_mut().zip(without) {
-            let without = if without > LOWEST { without } else { LOWEST };
-            let contrast = *out + beta * (*out - without);
-            *out = if *out >= plausible { contrast } else { f32::NEG_INFINITY };
-        }
     }
 }

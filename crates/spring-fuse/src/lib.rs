@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod calibration;
+mod contrast;
 mod contrastive;
 mod divergence;
 mod error;
@@ -19,6 +20,7 @@ mod sampler;
 mod top_k;
 
 pub use calibration::Calibration;
+pub use contrast::{Contrast, Tail};
 pub use contrastive::Contrastive;
 pub use divergence::jensen_shannon;
 pub use error::FuseError;

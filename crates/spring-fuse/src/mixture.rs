@@ -5,7 +5,7 @@ use spring_numerics::{SettingError, chosen_by_name, setters};
 
 use crate::divergence::jensen_shannon;
 use crate::log_softmax::highest;
-use crate::{Contrastive, FuseError, Lambda, LogLinear, PerBranch, Probability};
+use crate::{Contrast, Contrastive, FuseError, Lambda, LogLinear, PerBranch, Probability};
 
 /// Makes one next-token distribution out of several.
 pub trait Mixture: Send + Sync {
@@ -144,6 +144,14 @@ pub struct MixtureConfig {
     pub space: Space,
     /// The weight of retrieval, 0.5 unless given.
     pub lambda: Lambda,
+    /// Pushes further what the person's adapter adds to the base: branch 0, before it is mixed.
+    /// Nothing unless given.
+    ///
+    /// Of the branches it is that one alone, since the base is its like: the same context, without
+    /// the adapter. The contrast of the mixture would also push further what retrieval adds, which
+    /// is the contrastive space's, and λ = 1 would not be the retrieval branch any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<Contrast>,
     /// Whether the trace has the branches' divergence where λ does not need it; off unless given,
     /// as it costs more than the mixture.
     pub trace_divergence: bool,
@@ -153,18 +161,29 @@ setters! {
     MixtureConfig {
         with_space(space: Space);
         with_lambda(lambda: Lambda);
+        with_contrast(contrast: Option<Contrast>);
         with_trace_divergence(trace_divergence: bool);
     }
 }
 
 impl MixtureConfig {
-    /// The mixture. For its `weights` call [`Lambda::weights`] once per query.
+    /// The contrast of branch 0 with the base, unless it would change nothing.
+    pub fn contrasting(&self) -> Option<Contrast> {
+        self.contrast.filter(Contrast::is_on)
+    }
+
+    /// The mixture of the branches. For its `weights` call [`Lambda::weights`] once per query. The
+    /// [`contrast`](Self::contrast) of branch 0 is not part of it: [`Contrast::apply`] comes
+    /// before.
     ///
     /// # Errors
-    /// For settings out of their range, and for a contrastive space with a λ that is not fixed: its
-    /// strength is β, which no λ changes.
+    /// For settings out of their range, and for a contrastive space with a λ that is not fixed, as
+    /// its strength is β, which no λ changes, or with a contrast of branch 0, which it takes away.
     pub fn init(&self) -> Result<Box<dyn Mixture>, SettingError> {
         self.lambda.check()?;
+        if let Some(contrast) = &self.contrast {
+            contrast.check().map_err(|error| error.within("contrast"))?;
+        }
         let mixture: Box<dyn Mixture> = match self.space {
             Space::Probability {} => Box::new(Probability),
             Space::Logit {} => Box::new(LogLinear),
@@ -178,6 +197,11 @@ impl MixtureConfig {
                 if let Some(name) = name {
                     let allowed = "a fixed number in the contrastive space, whose strength is beta";
                     return Err(SettingError::new("lambda", name, allowed));
+                }
+                if let Some(contrast) = self.contrasting() {
+                    let allowed = "0 or left out in the contrastive space, which takes away the \
+                                   branch that the contrast with the base strengthens";
+                    return Err(SettingError::new("contrast.weight", contrast.weight, allowed));
                 }
                 let contrastive = Contrastive { beta, plausibility };
                 contrastive.check().map_err(|error| error.within("space"))?;

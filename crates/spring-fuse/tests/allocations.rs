@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use allocation_counter::measure;
-use spring_fuse::{MixtureConfig, Penalties, SamplerConfig, Space, log_softmax};
+use spring_fuse::{Contrast, MixtureConfig, Penalties, SamplerConfig, Space, log_softmax};
 
 const VOCABULARY: usize = 20_000;
 const STEPS: usize = 6;
@@ -38,9 +38,12 @@ fn no_step_but_the_first_allocates() {
         for sampler in samplers {
             let (mut mixture, mut sampler) = (mixture.init().unwrap(), sampler.init().unwrap());
             let mut penalizer = Penalties::default().init().unwrap();
-            let [mut without, mut with, mut mixed] = [(); 3].map(|()| vec![0.0; VOCABULARY]);
+            let [mut base, mut without, mut with, mut mixed] =
+                [(); 4].map(|()| vec![0.0; VOCABULARY]);
             let mut step = |index: usize| {
-                log_softmax(&steps[index][0], &mut without).unwrap();
+                log_softmax(&steps[0][1], &mut base).unwrap();
+                log_softmax(&steps[index][0], &mut mixed).unwrap();
+                Contrast::default().apply(&mixed, &base, &mut without).unwrap();
                 log_softmax(&steps[index][1], &mut with).unwrap();
                 let trace = mixture.mix(&[&without, &with], &[0.5, 0.5], &mut mixed).unwrap();
                 penalizer.apply(&mut mixed, &history[..50 + index * 3000]).unwrap();

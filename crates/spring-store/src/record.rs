@@ -157,7 +157,8 @@ pub struct AnswerRecord {
     pub gate: GateDecision,
     /// What retrieval found, best first.
     pub retrieved: Vec<RetrievedText>,
-    /// How the branches were mixed; `None` when the gate was closed.
+    /// How the branches were mixed, with the contrast with the base that took part; `None` where
+    /// there was one branch, the gate closed and nothing contrasted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fusion: Option<MixtureConfig>,
     /// The penalties and the sampler, and the most tokens that there was room for; `None` in

@@ -19,7 +19,7 @@ use spring_core::{
 
 use self::{
     learned::{learned_between, why},
-    settings::{chosen, decoding, method},
+    settings::{decoding, method, mixture, settings},
 };
 use crate::{
     args::{Args, ExplainArgs},
@@ -365,9 +365,10 @@ pub fn answer(
     if !record.retrieved.is_empty() {
         output::line(&table.to_string())?;
     }
-    let mixture = record.fusion.filter(|_| shown.terms).map_or(String::new(), |fusion| {
-        format!("; mixture {}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))
-    });
+    let mixture = record
+        .fusion
+        .filter(|_| shown.terms)
+        .map_or(String::new(), |fusion| format!("; mixture {}", mixture(&fusion)));
     output::line(&match record.retrieval_share() {
         Some(share) => format!(
             "{:.0} % of the probability of the {} tokens came from the branch with the retrieved \
@@ -376,7 +377,16 @@ pub fn answer(
             record.trace.len(),
             record.generation,
         ),
-        None => format!("one branch: adapter generation {}, no retrieved text", record.generation),
+        None => match record.fusion.and_then(|fusion| fusion.contrasting()) {
+            Some(contrast) => format!(
+                "adapter generation {} contrasted with the base ({}), no retrieved text",
+                record.generation,
+                settings(&contrast),
+            ),
+            None => {
+                format!("one branch: adapter generation {}, no retrieved text", record.generation)
+            }
+        },
     })?;
     if !shown.terms {
         return Ok(());

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::json;
 use spring_core::{Access, LanguageModel, Store, check_base, record::LearnedPeriod};
 use spring_engine::{Engine, EngineConfig, Judge, LearningPolicy};
@@ -30,6 +30,16 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
     let name = command.model.clone().unwrap_or_else(|| store.settings().model.clone());
     let model = embedded::load_model(&name, args)?;
     check_base(&model, &store)?;
+    let rows = usize::from(command.rows);
+    let rows_of_text = match store.settings().config.fusion.contrasting() {
+        Some(_) => 3,
+        None => 2,
+    };
+    ensure!(
+        rows >= rows_of_text,
+        "--rows {rows}: a text that is contrasted with the base and whose gate is open takes \
+         {rows_of_text} rows; give at least as many, or set fusion.contrast to 0"
+    );
     let shape = model.config().clone();
     let (model, store): (Arc<dyn LanguageModel>, Arc<Store>) = (Arc::new(model), Arc::from(store));
 
@@ -37,8 +47,8 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         .with_pending(command.adapt_pending)
         .with_idle(Duration::from_secs(command.adapt_idle));
     let config = EngineConfig::default()
-        .with_rows(command.rows.into())
-        .with_choices(usize::from(command.rows / 2).min(16))
+        .with_rows(rows)
+        .with_choices((rows / rows_of_text).min(16))
         .with_cache(u64::from(command.cache) << 20)
         .with_prefixes(u64::from(command.prefix_cache) << 20)
         .with_learning((!command.no_adapt).then_some(policy))
@@ -65,7 +75,7 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         .with_limits(limits);
     let server = Server::bind(config, served.clone())?;
     let leaving = match &command.advertise {
-        Some(url) => Some(served.advertise(url, command.rows.into())?),
+        Some(url) => Some(served.advertise(url, rows)?),
         None => None,
     };
     let shutdown = server.shutdown();

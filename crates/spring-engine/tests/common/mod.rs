@@ -12,7 +12,10 @@ use std::{
 
 use spring_core::{
     Config, LanguageModel, MemoryStore, Periods, Settings, Store, Tokenize, UserModel, adapt,
-    ingest_jsonl, record::AnswerRecord, spring_fuse::GateConfig, spring_memory::UserId,
+    ingest_jsonl,
+    record::AnswerRecord,
+    spring_fuse::{Contrast, GateConfig},
+    spring_memory::UserId,
 };
 use spring_engine::{Engine, EngineConfig, Event, Events, Request, channel};
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
@@ -81,14 +84,26 @@ pub fn ingest(store: &Store, lines: &str) {
     ingest_jsonl(store, lines.as_bytes(), "history").unwrap();
 }
 
+/// The same with everybody contrasted with the base.
+pub fn contrasted() -> Config {
+    let mut config = config();
+    config.fusion.contrast = Some(Contrast::default());
+    config
+}
+
 /// A state with three people who were learned, and one of whom nothing was.
 pub fn store() -> Arc<Store> {
     store_of(&model())
 }
 
 pub fn store_of(model: &AnyModel) -> Arc<Store> {
+    store_with(model, config())
+}
+
+/// The same with other settings.
+pub fn store_with(model: &AnyModel, config: Config) -> Arc<Store> {
     let fingerprint = model.info().fingerprint.clone();
-    let settings = Settings::new("tiny", fingerprint, config());
+    let settings = Settings::new("tiny", fingerprint, config);
     let store = MemoryStore::in_memory(&settings).unwrap();
     for (i, name) in ["ada", "bob", "cy"].into_iter().enumerate() {
         ingest(&store, &texts(name, 0..10 + i));

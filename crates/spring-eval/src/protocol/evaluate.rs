@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use spring_core::{
     Config, LanguageModel, StoredInteraction,
     prompt::{Encoded, RetrievedPair, contexts_of_rest},
+    spring_fuse::{Contrast, GateConfig},
 };
 use spring_lm::Sequence;
 
@@ -29,11 +30,18 @@ pub(super) fn row(period: &Period<'_>, kind: &str, answer: &Answer) -> Result<Ve
         let settings = format!("{reads:?} {gate:?} {fusion:?} {bm25:?} {retrieval:?}");
         (kind, finds, settings).hash(&mut hasher);
         answer.bank.texts().iter().for_each(|text| text.seq.hash(&mut hasher));
+    } else if let Some(contrast) = contrast_of(config, answer) {
+        format!("{contrast:?}").hash(&mut hasher);
     }
     arena.memo.row(hasher.finish(), || {
         let cells = arena.splits.iter().zip(&arena.tests);
         cells.map(|(split, tests)| cell(arena.model, config, answer, split, tests)).collect()
     })
+}
+
+/// What the answer is contrasted with the base by: nothing where it is the base.
+fn contrast_of(config: &Config, answer: &Answer) -> Option<Contrast> {
+    config.fusion.contrasting().filter(|_| answer.adapter().is_some())
 }
 
 /// The loss on one test part.
@@ -46,6 +54,11 @@ fn cell(
 ) -> Result<FusedLoss> {
     let mut loss = FusedLoss::default();
     match answer.reads {
+        Reads::Nothing if contrast_of(config, answer).is_some() => {
+            let alone = config.clone().with_gate(GateConfig::Never {});
+            let texts: Vec<_> = split.test.iter().zip(tests).collect();
+            loss = fused_loss(&answer.user_model(model, &alone), &texts)?;
+        }
         Reads::Nothing => loss.fused = losses(model, &[answer.adapter()], tests)?[0],
         Reads::Prompt => {
             for (text, test) in split.test.iter().zip(tests) {

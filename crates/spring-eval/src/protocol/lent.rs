@@ -8,7 +8,7 @@ use spring_lm::Adapter;
 use super::write::write;
 use crate::{
     Error, Generation, Loss, MethodRun, Result, Split,
-    loss::{encode, losses},
+    loss::{encode, fused_loss, losses},
 };
 
 /// Users whose adapters are lent; the loss is the mean over theirs.
@@ -44,7 +44,18 @@ pub fn run_other_user(
         }
         let mut row = Vec::new();
         for split in splits {
-            let losses = losses(model, &adapters, &encode(model, config, &split.test)?)?;
+            let tests = encode(model, config, &split.test)?;
+            let losses = match config.fusion.contrasting() {
+                None => losses(model, &adapters, &tests)?,
+                Some(_) => {
+                    let texts: Vec<_> = split.test.iter().zip(&tests).collect();
+                    let contrasted = |adapter: &Option<&Adapter>| {
+                        let other = UserModel::fresh(model, alone.clone(), adapter.cloned())?;
+                        Ok(fused_loss(&other, &texts)?.fused)
+                    };
+                    adapters.iter().map(contrasted).collect::<Result<Vec<Loss>>>()?
+                }
+            };
             let nats = losses.iter().map(|loss| loss.nats).sum::<f64>() / losses.len() as f64;
             row.push(Loss { nats, ..losses[0] });
         }

@@ -4,7 +4,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::Serialize;
-use spring_core::{Config, NoveltyReference};
+use spring_core::{Config, NoveltyReference, spring_fuse::Tail};
 
 use super::strategy::{Domain, FromTexts, Frozen, Prompt, Spring, Strategy};
 use crate::{Error, Program, Reads, Result, Start, Trains};
@@ -185,7 +185,7 @@ const ABLATIONS: [(&str, &str, &str); 8] = [
 ];
 
 /// Short names of settings, and what each changes; `{}` is the value.
-const SHORT: [(&str, &[&str]); 19] = [
+const SHORT: [(&str, &[&str]); 21] = [
     ("scorer", &["drift.scorer={}"]),
     ("reference", &["drift.reference={}"]),
     ("alpha", &["drift.scorer.alpha={}"]),
@@ -199,6 +199,8 @@ const SHORT: [(&str, &[&str]); 19] = [
     ("half_life", &["retrieval.half_life={}"]),
     ("lambda", &["fusion.lambda={}"]),
     ("space", &["fusion.space={}"]),
+    ("contrast", &["fusion.contrast.weight={}"]),
+    ("plausibility", &["fusion.contrast.plausibility={}"]),
     ("gate", &["gate={}"]),
     ("sigma", &["gate.quantile={}"]),
     ("learning_rate", &["training.learning_rate={}"]),
@@ -411,12 +413,18 @@ impl Method {
     ///
     /// # Errors
     ///
-    /// [`Error::Method`] if one of them does not fit the others or is out of range.
+    /// [`Error::Method`] if one of them does not fit the others or is out of range, and for a
+    /// contrast with the base that drops its tail: the loss of a text would be infinite.
     pub fn configure(&self, config: &Config) -> Result<Config> {
         let all: Vec<String> = self.kind.defaults.iter().cloned().chain(self.changes()).collect();
-        config
-            .with_changes(&all)
-            .map_err(|error| Error::Method { name: self.name.clone(), reason: error.to_string() })
+        let fail = |reason: String| Error::Method { name: self.name.clone(), reason };
+        let config = config.with_changes(&all).map_err(|error| fail(error.to_string()))?;
+        if config.fusion.contrasting().is_some_and(|contrast| contrast.tail == Tail::Drop) {
+            let reason = "fusion.contrast.tail=drop gives known texts no finite loss; keep the \
+                          tail in an evaluation";
+            return Err(fail(reason.into()));
+        }
+        Ok(config)
     }
 
     /// Whether it has a rule of selection of its own, whatever SPRInG takes.
@@ -467,9 +475,15 @@ impl Method {
     }
 
     /// Beginnings of the names of the settings that change something of it. What is generated
-    /// depends on `decoding`, whatever was learned.
+    /// depends on `decoding`, whatever was learned; and what was learned in an adapter of its own
+    /// can be contrasted with the base.
     fn settings_names(&self) -> Vec<&str> {
-        let mixes: &[&str] = if self.with_retrieval { &["gate", "fusion"] } else { &[] };
+        let has_adapter = matches!(self.kind.starts, Starts::Anywhere | Starts::WithTheRun);
+        let mixes: &[&str] = match self.with_retrieval {
+            true => &["gate", "fusion"],
+            false if self.reads() == Reads::Nothing && has_adapter => &["fusion.contrast"],
+            false => &[],
+        };
         let own = self.kind.settings.iter().map(String::as_str);
         own.chain(mixes.iter().copied()).chain(["decoding"]).collect()
     }
@@ -567,7 +581,7 @@ mod tests {
     use spring_core::{
         BankKind, RetrieverKind, TextLength,
         spring_drift::{Alpha, ScorerConfig, Selection},
-        spring_fuse::{GateConfig, Lambda, Otherwise},
+        spring_fuse::{Contrast, GateConfig, Lambda, Otherwise},
         spring_memory::BufferPolicyConfig,
     };
     use spring_lm::{Projection, TokenWeights};
@@ -634,6 +648,16 @@ mod tests {
             config_of("spring:sigma=0.5").gate,
             GateConfig::Quantile { quantile, .. } if quantile == 0.5
         ));
+        let contrast = |name: &str| config_of(name).fusion.contrasting();
+        assert_eq!(contrast("spring"), None);
+        assert_eq!(contrast("spring:contrast=0"), None);
+        let quarter = Contrast::default().with_weight(0.25);
+        assert_eq!(contrast("spring:contrast=0.25"), Some(quarter));
+        assert_eq!(contrast("everything:fusion.contrast=0.25"), Some(quarter));
+        for name in ["spring", "spring_adapter", "everything", "random_tokens+retrieval"] {
+            let both = contrast(&format!("{name}:plausibility=0.3,contrast=0.25"));
+            assert_eq!(both, Some(quarter.with_plausibility(0.3)), "{name}");
+        }
         assert_eq!(config_of("spring:epochs=4"), config_of("spring:training.epochs=4"));
         assert_eq!(config_of("spring:lora.rank=2").lora.rank, 2);
         let reach = config_of(r#"everything:lora.targets=["q_proj", "o_proj"],lora.alpha=2"#).lora;
@@ -718,6 +742,13 @@ mod tests {
             ("spring:gate=calibrated,lambda=divergence", "fusion.lambda = divergence"),
             ("rag:bank=history", "no setting \"bank\" of it"),
             ("spring:search.top=3", "no setting \"search.top\" of it"),
+            ("base:contrast=0.5", "no setting \"contrast\" of it"),
+            ("rag:contrast=0.5", "no setting \"contrast\" of it"),
+            ("everything:lambda=0.5", "no setting \"lambda\" of it"),
+            ("spring:contrast=-1", "weight"),
+            ("spring:contrast=0.5,plausibility=0", "plausibility"),
+            ("spring:contrast=0.5,space=contrastive", "contrastive space"),
+            ("spring:fusion.contrast.tail=drop", "no finite loss; keep the tail"),
         ] {
             let error = name.parse::<Method>().unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(reason), "{name}: {error}");

@@ -140,7 +140,10 @@ fn one(
             }
         }
         if evaluated {
+            // A second branch, of the base, for a method that has an adapter.
+            let contrast = own.fusion.contrasting().filter(|_| !is_fixed);
             let row = match method.reads() {
+                Reads::Nothing if contrast.is_some() => format!("{} {what}", method.name()),
                 Reads::Nothing if part > 0.0 => what,
                 Reads::Nothing => method.name().to_owned(),
                 Reads::Prompt => format!("{} {t}", method.name()),
@@ -152,8 +155,13 @@ fn one(
                 Reads::Nothing if is_fixed => (1.0, tests),
                 Reads::Prompt if is_fixed => (1.0, 3.0 * tests),
                 Reads::Nothing if part == 0.0 && t > 0 => (0.0, 0.0),
+                Reads::Nothing if contrast.is_some() => (seeds, 5.0 * tests),
                 Reads::Nothing => (seeds, tests),
                 Reads::Prompt => (seeds, 3.0 * tests),
+                // Two branches and the contrast at least, with retrieved texts three.
+                Reads::Buffer if contrast.is_some() => {
+                    (seeds, (5.0 + 3.0 * open_share(&own.gate)) * tests)
+                }
                 // Alone where the gate is closed; where it opens, two branches and a mixture.
                 Reads::Buffer => (seeds, (1.0 + 4.0 * open_share(&own.gate)) * tests),
             };
@@ -237,5 +245,9 @@ mod tests {
         // not.
         assert_eq!(with(three) - 320.0, 3.0 * (with("") - 320.0));
         assert_eq!(cost(&["static"], "").score - none, 20.0);
+        // A contrast is learned for nothing and is a row of its own, with the base's branch.
+        let (plain, both) = (cost(&["everything"], ""), ["everything", "everything:contrast=0.5"]);
+        let both = cost(&both, "");
+        assert_eq!((both.train, both.score - plain.score), (plain.train, 2.0 * 5.0 * 20.0));
     }
 }

@@ -123,7 +123,13 @@ fn gate_in_words(answer: &AnswerRecord) -> Markup {
         }
     };
     let stayed = if state == "closed" { "stayed " } else { "" };
-    html! { "The gate " (stayed) strong { (state) } ": " (scores) ". " (rest) }
+    let contrast = match answer.fusion.and_then(|fusion| fusion.contrasting()) {
+        Some(_) => {
+            " What the adapter has learned was pushed further, by its contrast with the base."
+        }
+        None => "",
+    };
+    html! { "The gate " (stayed) strong { (state) } ": " (scores) ". " (rest) (contrast) }
 }
 
 /// The weight of the retrieval branch, which is fixed unless it was set to adapt.

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use spring_core::{BankKind, Config, DecodingConfig, NoveltyReference, RetrieverKind};
+use spring_core::{
+    BankKind, Config, DecodingConfig, NoveltyReference, RetrieverKind, spring_fuse::MixtureConfig,
+};
 
 /// What was chosen by name, with its settings.
 pub(super) fn method(config: &Config) -> String {
@@ -31,10 +33,18 @@ pub(super) fn method(config: &Config) -> String {
         ("buffer", format!("{} of {}", chosen(&buffer.policy), buffer.capacity)),
         ("retriever", retriever),
         ("gate", chosen(gate)),
-        ("mixture", format!("{}, λ {}", chosen(&fusion.space), chosen(&fusion.lambda))),
+        ("mixture", mixture(fusion)),
         ("decoding", decoding(&config.decoding)),
     ];
     parts.map(|(part, choice)| format!("{part} {choice}")).join("; ")
+}
+
+/// Space and λ in words, and the contrast where there is one.
+pub(super) fn mixture(config: &MixtureConfig) -> String {
+    let contrast = config
+        .contrasting()
+        .map_or(String::new(), |contrast| format!(", contrast ({})", settings(&contrast)));
+    format!("{}, λ {}{contrast}", chosen(&config.space), chosen(&config.lambda))
 }
 
 /// Penalties and sampler in words.
@@ -57,7 +67,7 @@ pub(super) fn chosen(choice: &impl Serialize) -> String {
 }
 
 /// Settings without their kind and without those that are off: "margin 2, k 2".
-fn settings(of: &impl Serialize) -> String {
+pub(super) fn settings(of: &impl Serialize) -> String {
     let Value::Object(settings) = value_of(of) else { return String::new() };
     let is_on =
         |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
