@@ -1,7 +1,6 @@
 //! The tables of one data set and budget.
 
 use maud::{Markup, html};
-use spring_data::synth::TextKind;
 use spring_eval::SummaryRow;
 use spring_metrics::{ContinualScores, Interval, PairedTest};
 
@@ -295,7 +294,7 @@ impl Group<'_> {
     /// How much of each kind of text was learned.
     fn taken_table(&self) -> Markup {
         let of = |row: &SummaryRow| row.taken.iter().map(|count| count.kind).collect::<Vec<_>>();
-        let mut kinds: Vec<TextKind> = self.rows.iter().flat_map(|row| of(row)).collect();
+        let mut kinds: Vec<_> = self.rows.iter().flat_map(|row| of(row)).collect();
         kinds.sort_unstable();
         kinds.dedup();
         if !self.rows.iter().any(|row| row.has_noise()) {
