@@ -206,7 +206,8 @@ pub(super) fn load_data(
             }
         }
         // Of those who are not evaluated every other one lends texts, whatever the methods need.
-        let lends = data.is_mixed() && rest.next().is_some_and(|place: usize| place % 2 == 0);
+        let lends =
+            data.is_mixed() && rest.next().is_some_and(|place: usize| place.is_multiple_of(2));
         let learns = match known_domain {
             Some(_) => is_domain(user),
             None => !lends && loaded.domain_users.users.len() < data.domain_users,
