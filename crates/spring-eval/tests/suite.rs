@@ -700,6 +700,29 @@ fn a_selection_is_measured_against_other_peoples_texts() {
 }
 
 #[test]
+fn others_texts_stay_the_same_when_a_run_goes_on() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    for (name, users) in [("some", 2), ("all", 6)] {
+        let mut suite =
+            real(dir.path(), "texts = 32\nnoise = { share = 0.25 }", "'base', 'domain'");
+        suite.data[0].users = users;
+        let folder = dir.path().join(name);
+        let before = run_suite(&model, &suite, &folder, &go).unwrap();
+        // In the second one everybody would be evaluated, so two teach the domain adapter.
+        assert_eq!(before.data[0].kept_back, if users == 6 { 2 } else { 0 });
+        let runs = folder.join("runs.jsonl");
+        fs::remove_file(&runs).unwrap();
+        let after = run_suite(&model, &suite, &folder, &go).unwrap();
+        let who = |outcome: &spring_eval::SuiteOutcome| {
+            let keys: Vec<String> = outcome.runs.iter().map(|line| line.key.name()).collect();
+            (keys, outcome.data[0].lenders)
+        };
+        assert_eq!(who(&after), who(&before));
+        assert_eq!(timeless(after.summary), timeless(before.summary));
+    }
+}
+
+#[test]
 fn a_turning_point_has_a_delay_and_a_stale_rate() {
     let (model, dir) = (model(), tempfile::tempdir().unwrap());
     let settings = "texts = 32\njoin = true\n";

@@ -159,7 +159,12 @@ pub(super) fn load_data(
     let lending = if data.is_mixed() { LENDERS } else { 0 };
     let most = data.skip + 2 * data.users + data.domain_users + lending;
     let mut place = 0..;
-    counts.retain(|(user, _)| is_domain(user) || place.next().is_some_and(|place| place < most));
+    counts.retain(|(user, _)| {
+        // The same people lend texts however far a run has come.
+        let counts = data.is_mixed() || !is_domain(user);
+        let is_within = counts && place.next().is_some_and(|place| place < most);
+        is_within || is_domain(user)
+    });
     let wanted: HashSet<&UserId> = counts.iter().map(|(user, _)| user).collect();
     let streams = read_streams(file, outputs, &|user| wanted.contains(user))?;
     let sha256 = (hash_of(path)?, outputs.map(hash_of).transpose()?);
@@ -206,8 +211,8 @@ pub(super) fn load_data(
             }
         }
         // Of those who are not evaluated every other one lends texts, whatever the methods need.
-        let lends =
-            data.is_mixed() && rest.next().is_some_and(|place: usize| place.is_multiple_of(2));
+        let is_second = rest.next().is_some_and(|place: usize| !place.is_multiple_of(2));
+        let lends = data.is_mixed() && is_second;
         let learns = match known_domain {
             Some(_) => is_domain(user),
             None => !lends && loaded.domain_users.users.len() < data.domain_users,
@@ -223,7 +228,10 @@ pub(super) fn load_data(
             loaded.domain_users.users.push(user.clone());
         }
     }
-    let evaluated = loaded.users.iter().map(|(user, _)| user.clone()).collect();
+    let mut evaluated: Vec<UserId> = loaded.users.iter().map(|(user, _)| user.clone()).collect();
+    if loaded.domain_users.kept_back > 0 {
+        evaluated.extend(loaded.domain_users.users.iter().cloned());
+    }
     if suite.needs_domain() && loaded.domain.is_empty() {
         loaded.keep_back(if suite.choose.is_empty() { 1 } else { 2 });
     }
