@@ -114,8 +114,8 @@ fn programs(
     runs.collect()
 }
 
-/// The true changes of a stream, where they are known, against the alarms of the default detector over SPRInG's
-/// novelties; positions count the training texts.
+/// The true changes of a stream, where they are known, against the alarms of the default detector
+/// over SPRInG's novelties; positions count the training texts.
 fn detection(splits: &[Split], novelties: &[(usize, Vec<f64>)]) -> Result<Option<Detection>> {
     let truths: Vec<Truth> = splits
         .iter()

@@ -46,9 +46,9 @@ impl FromStr for TableFormat {
 /// difference to the method that the others are tested against with Holm's p, forgetting, tokens
 /// trained on, and scores of generated texts where there are any: those of the task, the share that
 /// is attributed to its user, and the longest passage copied from texts that could be learned, as a
-/// share of the text. Where streams have noise, the share without noise of what was learned, and the
-/// share of what is no noise that was learned; where they have a turning point, the loss after it,
-/// the delay in periods, and the stale-preference rates. The best loss of a table is bold.
+/// share of the text. Where streams have noise, the share without noise of what was learned, and
+/// the share of what is no noise that was learned; where they have a turning point, the loss after
+/// it, the delay in periods, and the stale-preference rates. The best loss of a table is bold.
 ///
 /// # Errors
 ///

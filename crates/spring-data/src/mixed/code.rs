@@ -174,11 +174,11 @@ mod tests {
     fn blocks_are_found_and_prose_is_not() {
         let shell = "\t$ git init there\n\tInitialized empty Git repository\n\t$ git status\n\
                      \tOn branch master, no commits yet\n";
-        let fenced = "fn main() {\n\n    println!(\"the sum of all the numbers is {}\", 1 + 2 + 3 + 4);\n    \
-                      done()\n}\n";
-        let quoted = "    As somebody said, it is pointless to store the callback in the first\n    \
-                      place, and nobody would be able to call it ever after, or before, or\n    at \
-                      all in any case that we know of.\n";
+        let fenced = "fn main() {\n\n    let all = [1, 2, 3, 4].iter().sum::<u32>();\n    \
+                      println!(\"the sum is {all}\");\n}\n";
+        let quoted = "    As somebody said, it is pointless to store the callback in the\n    \
+                      first place, and nobody would be able to call it ever after, or\n    \
+                      before, or at all in any case that we know of.\n";
         let items = "- one thing that is to be done before the other\n- the other thing, later\n\
                      - and a third thing that nobody has thought of\n";
         let text = format!(
@@ -206,8 +206,10 @@ mod tests {
     fn a_file_of_code_falls_into_parts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.c");
-        let one = "int first(int a) {\n    return a + 1; /* the next number of them all */\n    /* not reached */\n}";
-        let two = "int second(int b) {\n    return b + 2; /* one more number of them all */\n    /* not reached */\n}";
+        let one = "int first(int a) {\n    return a + 1; /* the next number */\n    \
+                   /* not reached by anybody */\n}";
+        let two = "int second(int b) {\n    return b + 2; /* one more number */\n    \
+                   /* not reached by anybody */\n}";
         std::fs::write(&path, format!("\n{one}\n\n/* a word */\n\n{two}\n")).unwrap();
         let found = passages_of_file(&path).unwrap();
         let expected = [one.to_owned(), format!("/* a word */\n\n{two}")];

@@ -203,8 +203,8 @@ pub(super) fn add_noise(
         if wants_code && passages.is_empty() {
             return Err(fail(format!(
                 "noise: no text by others than {user} has a block of code or of a log to paste; \
-                 name a file of code, a log or another data set in noise.code, or leave pasted_code \
-                 out of noise.kinds"
+                 name a file of code, a log or another data set in noise.code, or leave \
+                 pasted_code out of noise.kinds"
             )));
         }
         // What the user wrote before the stream begins; two people's stream has no such user.

@@ -357,8 +357,8 @@ impl Group<'_> {
             p.note {
                 "The second person's test texts: the loss right after each period; how much lower \
                  the loss on all of them is at the end than right before the turning point; the \
-                 periods until 80\u{a0}% of that was reached, over the users for whom anything was. \
-                 Stale: the share of pairs of a test text of the first and one of the second \
+                 periods until 80\u{a0}% of that was reached, over the users for whom anything \
+                 was. Stale: the share of pairs of a test text of the first and one of the second \
                  person in which the adapter's gain over the base is larger on the first's; 0.5 \
                  is no preference. Of what was written: the share that is attributed to the first \
                  person."
