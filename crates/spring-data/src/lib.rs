@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod hash;
 mod inspect;
+pub mod mixed;
 #[cfg(feature = "people")]
 pub mod people;
 mod profile;

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use spring_memory::{Interaction, InteractionId, UserId};
 
 pub use self::judge::{
-    Detection, DetectionScores, KindScores, SelectionQuality, TextKind, selection_quality,
-    stale_preference_rate,
+    Detection, DetectionScores, KindCount, KindScores, SelectionQuality, TextKind, count_kinds,
+    selection_quality, stale_gain_rate, stale_preference_rate,
 };
 use self::words::{Content, Style, forwarded, garbled};
 use crate::{Error, Result, hash};
@@ -91,26 +91,32 @@ impl fmt::Display for Drift {
 }
 
 /// Why a text says nothing about its user's preference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Noise {
-    /// Boilerplate that somebody else wrote.
+    /// Something that somebody else wrote, handed on.
     Forwarded,
-    /// Letters without sense.
+    /// Letters without sense; of synthetic users alone.
     Garbled,
-    /// The user's topic in a style that is neither of theirs.
+    /// The user's topic in a style that is neither of theirs; of synthetic users alone.
     OddDay,
+    /// What somebody else wrote at the user's keyboard; of real users alone.
+    OtherPerson,
+    /// A block of code or a log; of real users alone.
+    PastedCode,
 }
 
-/// What is true of a synthetic text; it stands in the interaction's `meta`.
+/// What is known of a text whose stream was made for a measurement; it stands in the interaction's
+/// `meta`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Truth {
     /// How the user drifts.
     pub drift: Drift,
-    /// The style of the text, 0 or 1; of noise the one that was in force.
+    /// The style of the text, 0 or 1; of noise the one that was in force. In a real stream that two
+    /// people wrote one after the other, which of them.
     pub style: usize,
     /// Whether it is noise, and which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,9 +127,62 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// The truth in an interaction's `meta`; `None` for data that is not synthetic.
+    /// The truth in an interaction's `meta`; `None` for texts whose stream is as it was found.
     pub fn of(text: &Interaction) -> Option<Self> {
-        serde_json::from_value(text.meta.clone()?).ok()
+        let meta = text.meta.as_ref()?;
+        let synthetic = || serde_json::from_value(meta.clone()).ok();
+        RealTruth::of(meta).map(RealTruth::into_truth).or_else(synthetic)
+    }
+}
+
+/// The same of a text that a real person wrote, beside whatever else its `meta` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RealTruth {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) noise: Option<Noise>,
+    pub(crate) mixed: Mixed,
+}
+
+/// Where a text of a mixed stream comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mixed {
+    /// Which of two people the stream is of at that place, 0 or 1.
+    pub(crate) person: usize,
+    /// Whether two people's streams were joined.
+    pub(crate) joined: bool,
+    /// Who wrote the text.
+    pub(crate) by: String,
+}
+
+impl RealTruth {
+    fn of(meta: &serde_json::Value) -> Option<Self> {
+        let mixed = meta.get("mixed")?;
+        let noise = meta.get("noise").cloned().unwrap_or_default();
+        Some(Self {
+            noise: serde_json::from_value(noise).ok()?,
+            mixed: serde_json::from_value(mixed.clone()).ok()?,
+        })
+    }
+
+    fn into_truth(self) -> Truth {
+        let Self { noise, mixed } = self;
+        let drift = if mixed.joined { Drift::Sudden } else { Drift::None };
+        Truth { drift, style: mixed.person, noise, counterpart: None }
+    }
+
+    /// Puts it into a text's `meta`, in the place of what was there under these names.
+    pub(crate) fn put(&self, text: &mut Interaction) {
+        let mut meta = match text.meta.take() {
+            Some(serde_json::Value::Object(meta)) => meta,
+            Some(other) => [("meta".to_owned(), other)].into_iter().collect(),
+            None => serde_json::Map::new(),
+        };
+        meta.remove("noise");
+        if let Ok(serde_json::Value::Object(own)) = serde_json::to_value(self) {
+            meta.extend(own);
+        }
+        text.meta = Some(meta.into());
     }
 }
 
@@ -248,7 +307,8 @@ fn user_texts(config: &SynthConfig, user: UserId, drift: Drift) -> Result<Vec<In
             None => content.written(styles[style]),
             Some(Noise::Forwarded) => forwarded(&mut rng),
             Some(Noise::Garbled) => garbled(&mut rng),
-            Some(Noise::OddDay) => {
+            // An odd day: the kinds of real people are not drawn.
+            Some(_) => {
                 let odd = styles[0].opposite(&mut rng);
                 content
                     .written(if odd == styles[1] { odd.opposite(&mut rng) } else { odd })

@@ -22,12 +22,12 @@ pub use protocol::{
 };
 pub use record::{
     Budget, Copied, GeneratedText, Generation, Half, MethodRun, PeriodSizes, Reads, RunKey,
-    RunLine, Start, SuiteData, SuiteUser, SyntheticScores, Trains, UserRun,
+    RunLine, Start, SuiteData, SuiteUser, SyntheticScores, Trains, Turn, TurnScores, UserRun,
 };
 pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split, stored};
 pub use state::{Change, PeriodLosses, change, evaluate_state};
 pub use suite::{
     AttributionScores, Candidate, Choice, CopyingScores, DataSet, Estimate, MetricScore, Started,
-    Suite, SuiteEvent, SuiteOutcome, Summary, SummaryRow, estimate_suite, read_suite_run,
+    Suite, SuiteEvent, SuiteOutcome, Summary, SummaryRow, TurnRow, estimate_suite, read_suite_run,
     run_suite,
 };

@@ -92,7 +92,8 @@ pub fn run_user(
     }
     methods.extend(others.into_iter().map(|t| (t.method.name().to_owned(), t.run)));
     let detection = detection(&splits, &all_novelties)?;
-    let run = UserRun { user: input.user.clone(), periods, methods, detection };
+    let (user, turn) = (input.user.clone(), arena.turn);
+    let run = UserRun { user, periods, methods, detection, turn };
     Ok(UserOutcome { run, adapters })
 }
 
@@ -113,8 +114,8 @@ fn programs(
     runs.collect()
 }
 
-/// The true changes of a synthetic user against the alarms of the default detector over SPRInG's
-/// novelties; positions count the training texts.
+/// The true changes of a stream, where they are known, against the alarms of the default detector
+/// over SPRInG's novelties; positions count the training texts.
 fn detection(splits: &[Split], novelties: &[(usize, Vec<f64>)]) -> Result<Option<Detection>> {
     let truths: Vec<Truth> = splits
         .iter()

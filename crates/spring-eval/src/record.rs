@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use spring_core::{StoredInteraction, spring_memory::UserId};
 use spring_data::{
     Task, is_question,
-    synth::{Detection, KindScores, SelectionQuality},
+    synth::{Detection, KindCount, KindScores, SelectionQuality, Truth},
 };
 use spring_metrics::{ContinualScores, Direction, Passages};
 
@@ -143,7 +143,12 @@ pub struct MethodRun {
     /// It is kept in `attribution.json`, not here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributed: Option<f64>,
-    /// What is known of synthetic users only, per period.
+    /// Share of the texts after a turning point that it attributes to the person before it; kept
+    /// there too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_written: Option<f64>,
+    /// What is known where the truth of every text is known, per period: of synthetic users, and of
+    /// streams with noise or a turning point.
     pub synthetic: Vec<SyntheticScores>,
     /// Seconds of wall time in all, as if no other method, seed or budget had been run: what was
     /// shared counts with the time that it took when it was done.
@@ -178,11 +183,82 @@ impl MethodRun {
         matrix.iter().enumerate().skip(1).filter_map(|(t, row)| row.get(t).copied()).sum()
     }
 
+    /// How the person after a turning point was learned, from the matrix R; `None` of a program.
+    pub fn turn(&self, turn: Turn) -> Option<TurnScores> {
+        let first = turn.first as usize;
+        let loss = |row: &Vec<Loss>| -> f64 {
+            row.iter().skip(first - 1).copied().sum::<Loss>().per_byte()
+        };
+        let losses: Vec<f64> = self.matrix.iter().map(loss).collect();
+        let before = *losses.get(first.checked_sub(2)?)?;
+        let after = losses.get(first - 1..)?;
+        let gain = before - after.last()?;
+        let reached = |loss: &f64| before - loss >= LEARNED * gain;
+        let diagonal =
+            self.matrix.iter().enumerate().skip(first - 1).filter_map(|(t, row)| row.get(t));
+        Some(TurnScores {
+            gain,
+            delay: (gain > 0.0).then(|| after.iter().position(reached).map(|d| d + 1)).flatten(),
+            loss: diagonal.copied().sum::<Loss>().per_byte(),
+        })
+    }
+
     /// The continual metrics in nats per byte, with `base` for the forward transfer.
     pub fn continual(&self, base: &Self) -> ContinualScores {
         let base = base.per_byte().into_iter().next().unwrap_or_default();
         ContinualScores::of(&self.per_byte(), &base, Direction::Lower)
     }
+}
+
+/// The part of what was gained by the end from which on somebody counts as learned.
+const LEARNED: f64 = 0.8;
+
+/// A turning point: from a period on a stream is another person's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Turn {
+    /// The first period of the second person, from 2.
+    pub first: u32,
+}
+
+impl Turn {
+    /// The turning point of a stream that two real people wrote one after the other; `None` of any
+    /// other, and where the turning point is not between two periods.
+    pub(crate) fn of(splits: &[Split]) -> Option<Self> {
+        let people = |split: &Split| -> Vec<usize> {
+            let texts = split.train.iter().chain(&split.test);
+            let truths = texts.filter_map(|text| Truth::of(&text.interaction));
+            // A synthetic text has a counterpart in the other style.
+            let real = truths.filter(|truth| truth.counterpart.is_none());
+            real.map(|truth| truth.style).collect()
+        };
+        let people: Vec<Vec<usize>> = splits.iter().map(people).collect();
+        let first = people.iter().position(|people| people.contains(&1)).filter(|at| *at > 0)?;
+        let are = |people: &[Vec<usize>], person: usize| {
+            people.iter().flatten().all(|style| *style == person)
+        };
+        let is_turn = are(&people[..first], 0) && are(&people[first..], 1);
+        is_turn.then_some(Self { first: first as u32 + 1 })
+    }
+
+    /// The place of the second person's first period, from 0.
+    pub(crate) fn place(self) -> usize {
+        self.first as usize - 1
+    }
+}
+
+/// How the person after a turning point was learned: losses in nats per byte on that person's test
+/// parts, those of all periods together.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TurnScores {
+    /// How much lower the loss is at the end than it was right before the turning point.
+    pub gain: f64,
+    /// Periods of the second person until at least 80 % of the gain was reached; `None` where
+    /// nothing was gained.
+    pub delay: Option<usize>,
+    /// The loss on each of their test parts right after its period.
+    pub loss: f64,
 }
 
 /// A generated text and the user's own.
@@ -257,8 +333,14 @@ impl Copied {
 pub struct SyntheticScores {
     /// How well the selection found what is new.
     pub selection: SelectionQuality,
-    /// Share of the period's test texts for which the model prefers the user's other style.
+    /// Share of the period's test texts for which the model prefers the user's other style. After
+    /// a turning point between two real people, the share of pairs of a test text of the first and
+    /// one of the second of which the first's gained more over the base, in nats per byte, by the
+    /// adapter alone; 0.5 is no preference.
     pub stale: Option<f64>,
+    /// How many texts of each kind there were and how many were learned, in the later periods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<KindCount>,
     /// How SPRInG's variants scored each kind of text; empty for other methods and without an
     /// adapter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -290,8 +372,11 @@ pub struct UserRun {
     pub periods: Vec<PeriodSizes>,
     /// The methods by name.
     pub methods: BTreeMap<String, MethodRun>,
-    /// How well the change detector found the changes of a synthetic user.
+    /// How well the change detector found the changes of a stream whose changes are known.
     pub detection: Option<Detection>,
+    /// The turning point between two people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
 }
 
 /// Which run a line is about.
@@ -350,6 +435,11 @@ pub struct SuiteData {
     /// from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_run: Vec<String>,
+    /// Users that are neither evaluated nor teach the domain adapter and whose texts are in others'
+    /// streams, in a data set with noise or a turning point; 0 where the evaluated users lend them
+    /// to each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lenders: Option<usize>,
 }
 
 impl SuiteData {
@@ -361,6 +451,13 @@ impl SuiteData {
             notices.push(format!(
                 "{data}: all usable users would be evaluated, so {users} of them with fewest texts \
                  teach the domain adapter instead; for another division set users"
+            ));
+        }
+        if self.lenders == Some(0) {
+            notices.push(format!(
+                "{}: noise and second people are taken from other evaluated users, as nobody else \
+                 is left in the file; evaluate fewer users to have others lend them",
+                self.data
             ));
         }
         if !self.not_run.is_empty() {
@@ -408,6 +505,9 @@ pub struct SuiteUser {
     /// Whether settings are chosen on them or reported on them, in a suite that chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub half: Option<Half>,
+    /// Whose stream follows theirs, in a data set with a turning point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed_by: Option<UserId>,
 }
 
 /// What a user is there for, in a suite that chooses settings.
@@ -465,6 +565,69 @@ mod tests {
         // "the boat", and of the text that was read "yes" has "e" in common.
         let copied = Copied { training: 8, retrieved: Some(1) };
         assert_eq!(of(&splits, &[&splits[0].train[1]]), (2, copied));
+    }
+
+    /// Losses in nats per byte, of texts of 8 bytes each.
+    fn matrix(rows: &[&[f64]]) -> MethodRun {
+        let loss = |per_byte: &f64| Loss::new(per_byte * 8.0, 4, 8, 1);
+        let matrix = rows.iter().map(|row| row.iter().map(loss).collect()).collect();
+        MethodRun { matrix, ..MethodRun::default() }
+    }
+
+    #[test]
+    fn somebody_is_learned_when_most_of_the_gain_is_there() {
+        let turn = Turn { first: 3 };
+        // On the second person's three test parts: 2, then 1.5, 13/12 and 1.
+        let slow = matrix(&[
+            &[1.0, 1.0, 2.5, 2.5, 2.5],
+            &[1.0, 1.0, 2.0, 2.0, 2.0],
+            &[1.0, 1.0, 1.25, 1.5, 1.75],
+            &[1.0, 1.0, 1.0, 1.25, 1.0],
+            &[1.0, 1.0, 1.0, 1.0, 1.0],
+        ]);
+        // 80 % of the gain of 1 are reached at 1.2.
+        let scores = slow.turn(turn).unwrap();
+        assert_eq!((scores.gain, scores.delay), (1.0, Some(2)));
+        // The diagonal after the turning point.
+        assert_eq!(scores.loss, (1.25 + 1.25 + 1.0) / 3.0);
+        let at_once = matrix(&[&[1.0, 2.0, 2.0], &[1.0, 2.0, 2.0], &[1.0, 2.0, 1.0]]);
+        assert_eq!(at_once.turn(turn).unwrap().delay, Some(1));
+        // Who learns nothing is never there.
+        let base = matrix(&[&[1.0, 2.0, 2.0]; 3]);
+        let scores = base.turn(turn).unwrap();
+        assert_eq!((scores.gain, scores.delay, scores.loss), (0.0, None, 2.0));
+        assert_eq!(MethodRun::default().turn(turn), None);
+    }
+
+    #[test]
+    fn a_turning_point_is_between_two_periods_of_two_people() {
+        let of = |period: u32, people: &[usize]| {
+            let mark = |person: &usize| {
+                let mut text = text(u64::from(period), "said");
+                let mixed = serde_json::json!({ "person": person, "joined": true, "by": "u" });
+                text.interaction.meta = Some(serde_json::json!({ "mixed": mixed }));
+                text
+            };
+            let mut train: Vec<StoredInteraction> = people.iter().map(mark).collect();
+            let test = train.pop().into_iter().collect();
+            Split { period, train, test, dropped: 0 }
+        };
+        let turn = |people: &[&[usize]]| {
+            let splits: Vec<Split> =
+                people.iter().zip(1..).map(|(people, period)| of(period, people)).collect();
+            Turn::of(&splits).map(|turn| turn.first)
+        };
+        assert_eq!(turn(&[&[0, 0], &[0, 0], &[1, 1]]), Some(3));
+        assert_eq!(turn(&[&[0, 0], &[1, 1], &[1, 1]]), Some(2));
+        // In the middle of a period, there and back, and none.
+        assert_eq!(turn(&[&[0, 0], &[0, 1], &[1, 1]]), None);
+        assert_eq!(turn(&[&[0, 0], &[1, 1], &[0, 0]]), None);
+        assert_eq!(
+            (turn(&[&[0, 0], &[0, 0]]), turn(&[&[1, 1], &[1, 1]]), turn(&[])),
+            (None, None, None)
+        );
+        let plain = Split { train: vec![text(1, "said")], ..of(1, &[]) };
+        assert_eq!(Turn::of(&[plain.clone(), plain]), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, ops::Range};
 
 use serde::{Deserialize, Serialize};
-use spring_core::{Period, StoredInteraction, period_ranges};
+use spring_core::{Period, StoredInteraction, period_ranges, spring_memory::Interaction};
 use spring_data::Stream;
 
 /// Test texts more alike than this to a training text are dropped.
@@ -165,22 +165,32 @@ pub(crate) fn drop_near_duplicates(
     test: &mut Vec<StoredInteraction>,
     training: &[&StoredInteraction],
 ) -> usize {
-    let training: Vec<[HashSet<&str>; 2]> = training.iter().map(|text| words(text)).collect();
+    let training = Known::of(training.iter().map(|text| &text.interaction));
     let before = test.len();
-    test.retain(|text| {
-        let [prompt, response] = words(text);
-        let alike = |a: &HashSet<&str>, b: &HashSet<&str>| a == b || jaccard(a, b) > NEAR_DUPLICATE;
-        !training.iter().any(|[other_prompt, other]| {
-            alike(&response, other) && (response.len() >= FEW_WORDS || alike(&prompt, other_prompt))
-        })
-    });
+    test.retain(|text| !training.has_like(&text.interaction));
     before - test.len()
 }
 
+/// Texts by their words, to tell what nearly equals one of them.
+pub(crate) struct Known<'t>(Vec<[HashSet<&'t str>; 2]>);
+
+impl<'t> Known<'t> {
+    pub(crate) fn of(texts: impl IntoIterator<Item = &'t Interaction>) -> Self {
+        Self(texts.into_iter().map(words).collect())
+    }
+
+    pub(crate) fn has_like(&self, text: &Interaction) -> bool {
+        let [prompt, response] = words(text);
+        let alike = |a: &HashSet<&str>, b: &HashSet<&str>| a == b || jaccard(a, b) > NEAR_DUPLICATE;
+        self.0.iter().any(|[other_prompt, other]| {
+            alike(&response, other) && (response.len() >= FEW_WORDS || alike(&prompt, other_prompt))
+        })
+    }
+}
+
 /// The words of prompt and response.
-fn words(text: &StoredInteraction) -> [HashSet<&str>; 2] {
-    [&text.interaction.prompt, &text.interaction.response]
-        .map(|text| text.split_whitespace().collect())
+fn words(text: &Interaction) -> [HashSet<&str>; 2] {
+    [&text.prompt, &text.response].map(|text| text.split_whitespace().collect())
 }
 
 fn jaccard(a: &HashSet<&str>, b: &HashSet<&str>) -> f64 {
@@ -192,7 +202,6 @@ fn jaccard(a: &HashSet<&str>, b: &HashSet<&str>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spring_core::spring_memory::Interaction;
 
     fn text(seq: u64, response: &str) -> StoredInteraction {
         let interaction: Interaction = serde_json::from_value(serde_json::json!({

@@ -10,6 +10,7 @@ mod folder;
 mod job;
 mod load;
 mod measure;
+mod mixed;
 mod others;
 mod programs;
 mod read;
@@ -24,7 +25,11 @@ mod watch;
 use std::{collections::HashSet, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
-use spring_core::{Config, NoveltyReference};
+use spring_core::{Config, NoveltyReference, Preset};
+use spring_data::{
+    mixed::{JoinConfig, NoiseConfig},
+    synth::SynthConfig,
+};
 use spring_numerics::words;
 
 pub use choice::{Candidate, Choice};
@@ -32,7 +37,7 @@ pub use estimate::Estimate;
 pub use programs::Started;
 pub use read::read_suite_run;
 pub use run::{SuiteOutcome, estimate_suite, run_suite};
-pub use summary::{AttributionScores, CopyingScores, MetricScore, Summary, SummaryRow};
+pub use summary::{AttributionScores, CopyingScores, MetricScore, Summary, SummaryRow, TurnRow};
 pub use watch::SuiteEvent;
 
 use crate::{
@@ -126,7 +131,9 @@ struct SuiteFile {
     #[serde(default)]
     metrics: Vec<SuiteMetric>,
     #[serde(default)]
-    config: Config,
+    preset: Option<String>,
+    #[serde(default)]
+    config: Option<Config>,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +181,31 @@ pub struct DataSet {
     /// Most periods, where they differ from the suite's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub periods: Option<u32>,
+    /// Noise from other people's real texts among those that can be learned. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseConfig>,
+    /// Another person's stream behind the first part of each user's: a turning point; `true` for
+    /// the middle. Default: none.
+    #[serde(default, deserialize_with = "mixed::join", skip_serializing_if = "Option::is_none")]
+    pub join: Option<JoinConfig>,
+}
+
+impl DataSet {
+    /// Whether other people's texts are in its users' streams.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.noise.is_some() || self.join.is_some()
+    }
+
+    fn check_mixed(&self) -> Result<(), String> {
+        self.noise.as_ref().map_or(Ok(()), NoiseConfig::check)?;
+        self.join.as_ref().map_or(Ok(()), JoinConfig::check)?;
+        match self.is_mixed() && SynthConfig::of_name(&self.path).is_some() {
+            true => Err("noise and join are of real texts; made-up users have noise and drift of \
+                         their own, in the path"
+                .into()),
+            false => Ok(()),
+        }
+    }
 }
 
 fn embedded() -> String {
@@ -215,6 +247,9 @@ impl Suite {
         let fail = |reason: String| Error::File { file: origin.into(), reason };
         let file: SuiteFile = toml::from_str(text)
             .map_err(|e| fail(words::toml_reason(text, e.message(), e.span())))?;
+        if file.preset.is_some() && file.config.is_some() {
+            return Err(fail("preset and config: one of both".into()));
+        }
         let suite = Self::of(file, methods).map_err(|error| fail(error.to_string()))?;
         suite.check().map_err(fail)?;
         Ok(suite)
@@ -231,6 +266,10 @@ impl Suite {
         let choice = |ChoiceFile { name, among, then }: ChoiceFile| -> Result<Choice> {
             Ok(Choice { name, among: parse(among)?, then })
         };
+        let config = match file.preset {
+            Some(preset) => preset.parse::<Preset>()?.over(&Config::default())?,
+            None => file.config.unwrap_or_default(),
+        };
         Ok(Self {
             name: file.name,
             model: file.model,
@@ -245,7 +284,7 @@ impl Suite {
             data: file.data,
             programs: file.programs,
             metrics: file.metrics,
-            config: file.config,
+            config,
             programs_are_allowed: false,
         })
     }
@@ -330,8 +369,9 @@ impl Suite {
             self.check_shapes()?;
             self.config.check().map_err(|error| format!("config: {error}"))?;
             return self.data.iter().try_for_each(|data| {
-                self.config_on(&data.name)
-                    .check()
+                let checked = self.config_on(&data.name).check().map_err(|error| error.to_string());
+                checked
+                    .and_then(|()| data.check_mixed())
                     .map_err(|error| format!("data {:?}: {error}", data.name))
             });
         };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use spring_core::spring_memory::UserId;
-use spring_data::synth::{Drift, SynthConfig, synthesize};
+use spring_data::synth::{Drift, SynthConfig, TextKind, synthesize};
 use spring_eval::{
     Budget, Candidate, Choice, Error, Half, Methods, Suite, SuiteEvent, Summary, SummaryRow,
     estimate_suite, read_suite_run, run_suite,
@@ -465,6 +465,14 @@ fn bad_suites_say_what_is_wrong() {
         ),
         ("methods = ['base']", "methods = ['base']\nperiods = { periods = 1 }", "at least 2"),
         ("'base'", "'spring:lora.rank=2,start=domain'", "has the shape of [config.lora]"),
+        ("name = 'd'", "name = 'd'\nnoise = { share = 2.0 }", "data \"d\": noise.share: 2 is not"),
+        ("name = 'd'", "name = 'd'\nnoise = { share = 0.2, kinds = ['odd_day'] }", "noise.kinds"),
+        ("name = 'd'", "name = 'd'\nnoise = { kinds = ['forwarded'] }", "`share` is missing"),
+        ("name = 'd'", "name = 'd'\njoin = { at = 1.0 }", "data \"d\": join.at: 1 is not"),
+        ("name = 'd'", "name = 'd'\njoin = 3", "a table such as"),
+        ("'d.jsonl'", "'synthetic:users=3'\njoin = true", "are of real texts"),
+        ("methods", "preset = 'papre'\nmethods", "there are: paper"),
+        ("methods", "preset = 'paper'\nconfig = {}\nmethods", "preset and config: one of both"),
         (
             "methods = ['base']",
             "methods = ['base']\nconfig = { training = { epochs = 0 } }",
@@ -564,6 +572,202 @@ fn whom_the_domain_adapter_learned_from_is_never_evaluated() {
     let evaluated = after.data[0].users.iter().map(|user| format!("{:?}", user.user.as_str()));
     assert!(evaluated.into_iter().all(|user| !record.contains(&user)), "{record}");
     assert!(before.runs.iter().all(|line| after.runs.iter().any(|other| other.run == line.run)));
+}
+
+#[test]
+fn a_preset_has_the_place_of_the_settings() {
+    let suite = |rest: &str| {
+        let toml = format!(
+            "name = 'x'\nmethods = ['base']\n{rest}\n[[data]]\nname = 'd'\npath = 'd.jsonl'\n"
+        );
+        Suite::from_toml(&toml, "s.toml").unwrap()
+    };
+    let paper = suite("preset = 'paper'");
+    assert_eq!((paper.config.training.learning_rate, paper.config.training.epochs), (1e-4, 2));
+    // A run's folder has the settings themselves.
+    let again = Suite::from_toml(&toml::to_string(&paper).unwrap(), "again.toml").unwrap();
+    assert_eq!(again, paper);
+    let joined = suite("").data[0].join;
+    assert_eq!(joined, None);
+}
+
+#[test]
+fn everybody_keeps_their_rank_when_a_run_goes_on() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut skipping = suite(dir.path(), "'base', 'domain'");
+    (skipping.seeds, skipping.budgets) = (vec![0], vec![Budget::Epochs]);
+    (skipping.data[0].skip, skipping.data[0].users) = (1, 2);
+    let folder = dir.path().join("run");
+    let before = run_suite(&model, &skipping, &folder, &go).unwrap();
+    // The one who is skipped teaches the domain adapter, with those who are not evaluated.
+    assert_eq!((before.data[0].evaluated().0, before.data[0].domain_users), (2, 3));
+    let after = run_suite(&model, &skipping, &folder, &go).unwrap();
+    assert_eq!((after.data, timeless(after.summary)), (before.data, timeless(before.summary)));
+}
+
+/// Six people, each with words of their own and a block of code in every fourth text; a line of
+/// settings for the data set.
+fn real(folder: &Path, settings: &str, methods: &str) -> Suite {
+    let mut lines = String::new();
+    for (place, name) in ["ada", "bob", "cleo", "dora", "eve", "finn"].into_iter().enumerate() {
+        for i in 0..40 - place {
+            let said: Vec<String> = (1..8).map(|k| format!("{name}{}", i * k % 37)).collect();
+            let block = format!("\n\tfoo[{i}] = bar({i});\n").repeat(4);
+            let block = if i % 4 == 0 { block.replace("\n\n", "\n") } else { String::new() };
+            let text = serde_json::json!({
+                "user": name, "id": format!("{name}-{i}"), "prompt": format!("about \"{i}\""),
+                "time": format!("2024-{:02}-{:02}T00:00:00Z", 1 + i / 28, 1 + i % 28),
+                "response": format!("{name} {i} {}{block}", said.join(" ")),
+            });
+            lines += &format!("{text}\n");
+        }
+    }
+    let path = folder.join("real.jsonl");
+    fs::write(&path, lines).unwrap();
+    let toml = format!(
+        "name = 'real'\nmethods = [{methods}]\nperiods = {{ periods = 4, min_train = 5 }}\n\
+         [[data]]\nname = 'people'\npath = '{}'\nusers = 2\n{settings}\n\
+         [config.training]\nlearning_rate = 1e-2\nmax_tokens = 48\n",
+        path.display()
+    );
+    Suite::from_toml(&toml, "real.toml").unwrap()
+}
+
+#[test]
+fn a_selection_is_measured_against_other_peoples_texts() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let methods = "'base', 'random', 'everything', 'spring'";
+    let clean = real(dir.path(), "texts = 32", methods);
+    let clean = run_suite(&model, &clean, &dir.path().join("clean"), &go).unwrap();
+    let noisy = real(dir.path(), "texts = 32\nnoise = { share = 0.25 }", methods);
+    let folder = dir.path().join("noisy");
+    let outcome = run_suite(&model, &noisy, &folder, &go).unwrap();
+    // Four are not evaluated, and of those every other one teaches the domain adapter.
+    assert_eq!((outcome.data[0].lenders, clean.data[0].lenders), (Some(2), None));
+    assert!(outcome.data[0].notices().is_empty());
+    for (noisy, clean) in outcome.runs.iter().zip(&clean.runs) {
+        let sizes = |line: &spring_eval::RunLine| -> Vec<(usize, usize)> {
+            line.run.periods.iter().map(|period| (period.train, period.test)).collect()
+        };
+        // Six own texts in each period; a third of 6, 12, 18 and 24 is noise so far.
+        assert_eq!(sizes(clean), [(6, 2); 4]);
+        assert_eq!(sizes(noisy), [(8, 2); 4]);
+        // The test parts are the user's own, as they were.
+        assert_eq!(noisy.run.methods["base"].matrix, clean.run.methods["base"].matrix);
+        assert_ne!(noisy.run.methods["everything"].matrix, clean.run.methods["everything"].matrix);
+        assert!(clean.run.methods["everything"].synthetic.is_empty());
+        assert_eq!(noisy.run.turn, None);
+        for (t, scores) in noisy.run.methods["everything"].synthetic.iter().enumerate() {
+            let selection = scores.selection;
+            assert_eq!((selection.clean, selection.clean_by_chance), (Some(0.75), Some(0.75)));
+            assert_eq!((selection.clean_recall, scores.stale), (Some(1.0), None));
+            assert_eq!(scores.taken.is_empty(), t == 0);
+            assert!(scores.taken.iter().all(|count| count.texts == count.selected));
+        }
+        let base = &noisy.run.methods["base"].synthetic[1];
+        assert_eq!((base.selection.clean, base.selection.clean_recall), (None, Some(0.0)));
+        assert_eq!(noisy.run.methods["random"].selected, noisy.run.methods["spring"].selected);
+        assert!(!noisy.run.methods["spring"].synthetic[1].kinds.is_empty());
+    }
+    let row = |name: &str| outcome.summary.rows.iter().find(|row| row.method == name).unwrap();
+    let everything = row("everything");
+    assert!(everything.has_noise() && everything.turn.is_none());
+    assert_eq!(everything.synthetic.unwrap()[2..4], [Some(0.75); 2]);
+    assert_eq!(everything.synthetic.unwrap()[5], Some(1.0));
+    // Three later periods of two users.
+    let taken: usize = everything.taken.iter().map(|count| count.texts).sum();
+    assert_eq!(taken, 2 * 3 * 8);
+    assert_eq!(everything.taken(TextKind::PastedCode), Some(1.0));
+    assert_eq!(row("base").taken(TextKind::PastedCode), Some(0.0));
+    let csv = fs::read_to_string(folder.join("summary.csv")).unwrap();
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let heading = rows.next().unwrap();
+    let cells = rows.find(|cells| cells[2] == "everything").unwrap();
+    assert_eq!(cells.len(), heading.len());
+    let cell = |name: &str| cells[heading.iter().position(|head| *head == name).unwrap()];
+    assert_eq!((cell("clean_recall"), cell("taken_pasted_code")), ("1.000000", "1.000000"));
+    assert_eq!((cell("taken_garbled"), cell("turn_delay")), ("", ""));
+
+    // It goes on, is read again, and does not grow by users who would lend other texts.
+    let (_, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert_eq!(read.summary, outcome.summary);
+    let mut more = noisy.clone();
+    more.data[0].users = 3;
+    let error = run_suite(&model, &more, &folder, &go).unwrap_err().to_string();
+    assert!(error.contains("data \"people\": users: 2 there, 3 here"), "{error}");
+    more.data[0].users = 6;
+    let outcome = run_suite(&model, &more, &dir.path().join("all"), &go).unwrap();
+    assert!(outcome.data[0].notices()[0].contains("other evaluated users"));
+}
+
+#[test]
+fn others_texts_stay_the_same_when_a_run_goes_on() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    for (name, users) in [("some", 2), ("all", 6)] {
+        let mut suite =
+            real(dir.path(), "texts = 32\nnoise = { share = 0.25 }", "'base', 'domain'");
+        suite.data[0].users = users;
+        let folder = dir.path().join(name);
+        let before = run_suite(&model, &suite, &folder, &go).unwrap();
+        // In the second one everybody would be evaluated, so two teach the domain adapter.
+        assert_eq!(before.data[0].kept_back, if users == 6 { 2 } else { 0 });
+        let runs = folder.join("runs.jsonl");
+        fs::remove_file(&runs).unwrap();
+        let after = run_suite(&model, &suite, &folder, &go).unwrap();
+        let who = |outcome: &spring_eval::SuiteOutcome| {
+            let keys: Vec<String> = outcome.runs.iter().map(|line| line.key.name()).collect();
+            (keys, outcome.data[0].lenders)
+        };
+        assert_eq!(who(&after), who(&before));
+        assert_eq!(timeless(after.summary), timeless(before.summary));
+    }
+}
+
+#[test]
+fn a_turning_point_has_a_delay_and_a_stale_rate() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let settings = "texts = 32\njoin = true\n";
+    let mut suite = real(dir.path(), settings, "'base', 'everything', 'spring'");
+    suite.generation = spring_eval::Generation::new(1, 4);
+    let folder = dir.path().join("run");
+    let outcome = run_suite(&model, &suite, &folder, &go).unwrap();
+    let users = &outcome.data[0].users;
+    let followed: Vec<&UserId> =
+        users.iter().map(|user| user.followed_by.as_ref().unwrap()).collect();
+    // Two different people, who are not evaluated.
+    assert!(followed[0] != followed[1]);
+    assert!(followed.iter().all(|second| users.iter().all(|user| user.user != **second)));
+    for line in &outcome.runs {
+        let turn = line.run.turn.unwrap();
+        assert_eq!((turn.first, line.run.periods.len()), (3, 4));
+        // The change is in the stream that the detector sees, after twice six texts.
+        assert_eq!(line.run.detection.as_ref().unwrap().delays.len(), 1);
+        for (name, run) in &line.run.methods {
+            let stale: Vec<Option<f64>> = run.synthetic.iter().map(|of| of.stale).collect();
+            assert_eq!(stale[..2], [None; 2]);
+            assert!(stale[2..].iter().all(|stale| (0.0..=1.0).contains(&stale.unwrap())), "{name}");
+            let scores = run.turn(turn).unwrap();
+            // On the second person's test parts: the third and the fourth.
+            let loss = |t: usize| {
+                let [a, b] = [run.matrix[t][2], run.matrix[t][3]];
+                (a.nats + b.nats) / (a.bytes + b.bytes) as f64
+            };
+            assert!((scores.gain - (loss(1) - loss(3))).abs() < 1e-12);
+        }
+        let base = &line.run.methods["base"];
+        assert_eq!((base.synthetic[2].stale, base.synthetic[3].stale), (Some(0.5), Some(0.5)));
+        let scores = base.turn(turn).unwrap();
+        assert_eq!((scores.gain, scores.delay), (0.0, None));
+        assert!(base.stale_written.is_some());
+    }
+    let row = |name: &str| outcome.summary.rows.iter().find(|row| row.method == name).unwrap();
+    let base = row("base").turn.unwrap();
+    assert_eq!((base.users, base.learned, base.delay, base.gain), (2, 0, None, 0.0));
+    assert_eq!(row("base").synthetic.unwrap()[4], Some(0.5));
+    // Two users and the two people before them.
+    assert_eq!(row("spring").attribution.unwrap().chance, 0.25);
+    let (asked, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert_eq!((asked, read.summary), (suite, outcome.summary));
 }
 
 #[test]

@@ -46,7 +46,9 @@ impl FromStr for TableFormat {
 /// difference to the method that the others are tested against with Holm's p, forgetting, tokens
 /// trained on, and scores of generated texts where there are any: those of the task, the share that
 /// is attributed to its user, and the longest passage copied from texts that could be learned, as a
-/// share of the text. The best loss of a table is bold.
+/// share of the text. Where streams have noise, the share without noise of what was learned, and
+/// the share of what is no noise that was learned; where they have a turning point, the loss after
+/// it, the delay in periods, and the stale-preference rates. The best loss of a table is bold.
 ///
 /// # Errors
 ///
@@ -100,7 +102,9 @@ impl<'s> Table<'s> {
         heading.extend(["forgetting", "tokens"].map(str::to_owned));
         let scores = scores_of(rows[0]);
         heading.extend(scores.iter().map(|(name, _)| (*name).to_owned()));
+        let truths = truths_of(rows);
         let texts = heading.len();
+        heading.extend(truths.iter().map(|(name, _)| (*name).to_owned()));
         let has_attributions = rows.iter().any(|row| row.attribution.is_some());
         let has_copies = rows.iter().any(|row| row.copying.is_some());
         heading.extend(has_attributions.then(|| "attributed".to_owned()));
@@ -119,6 +123,7 @@ impl<'s> Table<'s> {
             ];
             cells.extend(scores_of(row).into_iter().map(|(_, score)| number(score, 3)));
             cells.resize(texts, "–".into());
+            cells.extend(truths.iter().map(|(_, of)| number(of(row), 3)));
             let attributed = number(row.attribution.map(|of| of.generated.mean), 3);
             cells.extend(has_attributions.then_some(attributed));
             let copied = number(row.copying.map(|of| of.training[1]), 3);
@@ -209,6 +214,30 @@ fn note(AttributionScores { real, chance, .. }: AttributionScores) -> String {
 
 fn interval(of: Interval, decimals: usize) -> String {
     format!("{} to {}", number(of.low, decimals), number(of.high, decimals))
+}
+
+/// A column's number.
+type Of = fn(&SummaryRow) -> Option<f64>;
+
+/// What is known of streams with noise or a turning point, as far as a table's rows have it.
+fn truths_of(rows: &[&SummaryRow]) -> Vec<(&'static str, Of)> {
+    let mut columns: Vec<(&str, Of)> = Vec::new();
+    if rows.iter().any(|row| row.has_noise()) {
+        columns.push(("clean", |row| row.synthetic.and_then(|of| of[2])));
+        columns.push(("clean learned", |row| row.synthetic.and_then(|of| of[5])));
+    }
+    if rows.iter().any(|row| row.turn.is_some()) {
+        columns.push(("loss after the turn", |row| row.turn.map(|turn| turn.loss)));
+        columns.push(("delay", |row| row.turn.and_then(|turn| turn.delay)));
+    }
+    if rows.iter().any(|row| row.turn.is_some() && row.synthetic.is_some_and(|of| of[4].is_some()))
+    {
+        columns.push(("stale", |row| row.synthetic.and_then(|of| of[4])));
+    }
+    if rows.iter().any(|row| row.turn.is_some_and(|turn| turn.stale_written.is_some())) {
+        columns.push(("stale, written", |row| row.turn.and_then(|turn| turn.stale_written)));
+    }
+    columns
 }
 
 /// Scores of what was generated, as the task asks for them.

@@ -215,3 +215,56 @@ fn attributions_are_compared_with_those_of_another_user_s_adapter() {
     let page = suite_html(&suite, &run(&suite, dir.path())).unwrap();
     assert!(page.contains("above another user's") && page.contains("as a mean over users"));
 }
+
+#[test]
+fn noise_and_turning_points_have_their_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lines = String::new();
+    for (place, name) in ["ada", "bob", "cleo", "dora", "eve"].into_iter().enumerate() {
+        for i in 0..30 - place {
+            let said: Vec<String> = (1..8).map(|k| format!("{name}{}", i * k % 37)).collect();
+            let text = serde_json::json!({
+                "user": name, "id": i.to_string(), "prompt": "a prompt",
+                "time": format!("2024-{:02}-{:02}T00:00:00Z", 1 + i / 28, 1 + i % 28),
+                "response": format!("{name} {i} {}", said.join(" ")),
+            });
+            lines += &format!("{text}\n");
+        }
+    }
+    let path = dir.path().join("real.jsonl");
+    fs::write(&path, lines).unwrap();
+    let toml = format!(
+        "name = 'real'\nmethods = ['base', 'everything', 'spring']\n\
+         periods = {{ periods = 4, min_train = 4 }}\n\
+         [[data]]\nname = 'people'\npath = '{}'\nusers = 2\ntexts = 24\njoin = true\n\
+         noise = {{ share = 0.5, kinds = ['other_person', 'forwarded'] }}\n\
+         [config.training]\nlearning_rate = 1e-2\nmax_tokens = 48\n",
+        path.display()
+    );
+    let suite = Suite::from_toml(&toml, "real.toml").unwrap();
+    let outcome = run(&suite, dir.path());
+    let page = suite_html(&suite, &outcome).unwrap();
+    for said in [
+        "<h3>Against the truth</h3>",
+        "<h3>What was learned of each kind of text</h3>",
+        "noise, other person",
+        "<h3>After the turning point</h3>",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+    let document = Document::parse_with_options(
+        page.trim_start_matches("<!DOCTYPE html>\n"),
+        ParsingOptions::default(),
+    );
+    assert!(document.is_ok());
+    let heading = "clean | clean learned | loss after the turn | delay | stale |";
+    let markdown = summary_table(&outcome.summary, TableFormat::Markdown).unwrap();
+    assert!(markdown.contains(heading), "{markdown}");
+    // What learns everything learns every text that is no noise, and half of it is noise.
+    let row = markdown.lines().find(|line| line.starts_with("| everything |")).unwrap();
+    assert!(row.contains(" | 0.500 | 1.000 | "), "{row}");
+    let latex = summary_table(&outcome.summary, TableFormat::Latex).unwrap();
+    assert!(latex.contains("clean & clean learned & loss after the turn & delay & stale \\\\"));
+    let csv = summary_table(&outcome.summary, TableFormat::Csv).unwrap();
+    assert!(csv.lines().next().unwrap().ends_with(",turn_gain,turn_loss,stale_written"));
+}

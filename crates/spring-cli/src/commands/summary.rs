@@ -23,6 +23,8 @@ pub fn print(summary: &Summary) -> Result<()> {
         let users = rows.iter().map(|row| row.users).max().unwrap_or(0);
         output::line(&format!("\n{data}, budget {budget}, mean over {users} users"))?;
         losses(&rows)?;
+        noise(&rows)?;
+        turn(&rows)?;
         scores(&rows)?;
     }
     choices(summary)?;
@@ -97,6 +99,58 @@ fn losses(rows: &[&SummaryRow]) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// What was learned of streams whose noise is known.
+fn noise(rows: &[&SummaryRow]) -> Result<()> {
+    if !rows.iter().any(|row| row.has_noise()) {
+        return Ok(());
+    }
+    let mut kinds: Vec<_> =
+        rows.iter().flat_map(|row| row.taken.iter().map(|count| count.kind)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    output::line("what was learned, of the later periods")?;
+    let mut headings = vec!["method", "without noise", "by chance", "found"];
+    headings.extend(kinds.iter().map(|kind| kind.name().trim_start_matches("noise, ")));
+    let mut table = output::table(&headings, &[0]);
+    for row in rows {
+        let truth = |place: usize| number(row.synthetic.and_then(|of| of[place]));
+        let mut cells = vec![row.label.clone(), truth(2), truth(3), truth(5)];
+        cells.extend(kinds.iter().map(|kind| number(row.taken(*kind))));
+        table.add_row(cells);
+    }
+    output::line(&table.to_string())?;
+    output::line(
+        "without noise: share of what was learned; found: share of what is no noise that was\n\
+         learned; the other columns: the share of each kind that was learned",
+    )
+}
+
+/// How soon the person after a turning point was learned.
+fn turn(rows: &[&SummaryRow]) -> Result<()> {
+    if !rows.iter().any(|row| row.turn.is_some()) {
+        return Ok(());
+    }
+    output::line("after the turning point")?;
+    let headings = ["method", "nats/byte", "gained", "delay", "stale", "stale, written"];
+    let mut table = output::table(&headings, &[0]);
+    for row in rows {
+        let turn = row.turn;
+        table.add_row([
+            row.label.clone(),
+            wide(turn.map(|turn| turn.loss)),
+            wide(turn.map(|turn| turn.gain)),
+            number(turn.and_then(|turn| turn.delay)),
+            number(row.synthetic.and_then(|of| of[4])),
+            number(turn.and_then(|turn| turn.stale_written)),
+        ]);
+    }
+    output::line(&table.to_string())?;
+    output::line(
+        "delay: periods until 80 % of the gain; stale: how often the first person's texts gained\n\
+         more than the second's (0.5: no preference)",
+    )
 }
 
 /// Scores of generated texts: the built-in metrics in one table, the suite's own in another.

@@ -1,10 +1,12 @@
 //! How well a selection, a detector and a model do where the truth of every text is known.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Noise, Truth};
 
-/// What a synthetic text is to a model that has learned its user up to the period before.
+/// What a text of a known truth is to a model that has learned its user up to the period before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -19,6 +21,10 @@ pub enum TextKind {
     Garbled,
     /// [`Noise::OddDay`]
     OddDay,
+    /// [`Noise::OtherPerson`]
+    OtherPerson,
+    /// [`Noise::PastedCode`]
+    PastedCode,
 }
 
 impl TextKind {
@@ -30,6 +36,8 @@ impl TextKind {
             Self::Forwarded => "noise, forwarded",
             Self::Garbled => "noise, garbled",
             Self::OddDay => "noise, odd day",
+            Self::OtherPerson => "noise, other person",
+            Self::PastedCode => "noise, pasted code",
         }
     }
 }
@@ -41,6 +49,8 @@ impl Truth {
             Some(Noise::Forwarded) => TextKind::Forwarded,
             Some(Noise::Garbled) => TextKind::Garbled,
             Some(Noise::OddDay) => TextKind::OddDay,
+            Some(Noise::OtherPerson) => TextKind::OtherPerson,
+            Some(Noise::PastedCode) => TextKind::PastedCode,
             None if self.style == before => TextKind::Known,
             None => TextKind::New,
         }
@@ -89,6 +99,50 @@ impl KindScores {
     }
 }
 
+/// How many texts of one kind there were, and how many of them were selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct KindCount {
+    /// The kind.
+    pub kind: TextKind,
+    /// Texts.
+    pub texts: usize,
+    /// Those of them that were selected.
+    pub selected: usize,
+}
+
+impl KindCount {
+    /// Some texts of a kind, and how many of them were selected.
+    pub fn new(kind: TextKind, texts: usize, selected: usize) -> Self {
+        Self { kind, texts, selected }
+    }
+
+    /// The share that was selected.
+    pub fn share(&self) -> f64 {
+        self.selected as f64 / self.texts as f64
+    }
+
+    /// Some counts, pooled by kind, in the order of the kinds.
+    pub fn pooled<'a>(counts: impl IntoIterator<Item = &'a Self>) -> Vec<Self> {
+        let mut pooled: BTreeMap<TextKind, Self> = BTreeMap::new();
+        for count in counts {
+            let of = pooled.entry(count.kind).or_insert(Self::new(count.kind, 0, 0));
+            (of.texts, of.selected) = (of.texts + count.texts, of.selected + count.selected);
+        }
+        pooled.into_values().collect()
+    }
+}
+
+/// How much a selection took of each kind of a period's texts; `before` is the style in force when
+/// the period before ended.
+pub fn count_kinds(period: &[(Truth, bool)], before: usize) -> Vec<KindCount> {
+    let counts: Vec<KindCount> = period
+        .iter()
+        .map(|(truth, selected)| KindCount::new(truth.kind(before), 1, usize::from(*selected)))
+        .collect();
+    KindCount::pooled(&counts)
+}
+
 /// How well a selection found what carries new preference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -103,6 +157,9 @@ pub struct SelectionQuality {
     pub clean: Option<f64>,
     /// The same share among all texts of the period, which is what chance gives.
     pub clean_by_chance: Option<f64>,
+    /// Share of the texts that are no noise that were selected; `None` if there are none.
+    #[serde(default)]
+    pub clean_recall: Option<f64>,
 }
 
 /// Judges the selection of one period. `before` is the style in force when the period before ended
@@ -122,6 +179,7 @@ pub fn selection_quality(period: &[(Truth, bool)], before: Option<usize>) -> Sel
         recall: share(both, new),
         clean: share(clean, selected),
         clean_by_chance: share(all_clean, period.len()),
+        clean_recall: share(clean, all_clean),
     }
 }
 
@@ -200,10 +258,71 @@ pub fn stale_preference_rate(current_and_stale: &[(f64, f64)]) -> Option<f64> {
     (!current_and_stale.is_empty()).then(|| stale as f64 / current_and_stale.len() as f64)
 }
 
+/// How often what was learned still fits the person before a turning point better than the one
+/// after it: the share of pairs of a text of the former and a text of the latter in which the
+/// former gains more. A gain is how much more likely a text has become, such as in nats per byte
+/// against the base. 0.5 is no preference, and equal gains count half; `None` without texts of
+/// either.
+pub fn stale_gain_rate(former: &[f64], latter: &[f64]) -> Option<f64> {
+    let pairs = former.iter().flat_map(|old| latter.iter().map(move |new| (old, new)));
+    let stale: f64 = pairs
+        .map(|(old, new)| match old.total_cmp(new) {
+            std::cmp::Ordering::Greater => 1.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Less => 0.0,
+        })
+        .sum();
+    let pairs = former.len() * latter.len();
+    (pairs > 0).then(|| stale / pairs as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::synth::{Drift, tests::texts};
+
+    #[test]
+    fn stale_is_what_gains_more_of_the_person_before() {
+        // Of six pairs two have the former ahead, and one is level.
+        assert_eq!(stale_gain_rate(&[0.25, 0.5], &[0.125, 0.5, 0.75]), Some(2.5 / 6.0));
+        // The base gains nothing anywhere.
+        assert_eq!(stale_gain_rate(&[0.0, 0.0], &[0.0]), Some(0.5));
+        assert_eq!((stale_gain_rate(&[], &[1.0]), stale_gain_rate(&[1.0], &[])), (None, None));
+    }
+
+    #[test]
+    fn a_selection_is_judged_against_noise_kind_by_kind() {
+        let truth = |style, noise| Truth { drift: Drift::Sudden, style, noise, counterpart: None };
+        let period = [
+            (truth(0, None), true),
+            (truth(0, None), false),
+            (truth(1, None), true),
+            (truth(1, None), false),
+            (truth(1, Some(Noise::PastedCode)), false),
+            (truth(0, Some(Noise::OtherPerson)), true),
+            (truth(0, Some(Noise::OtherPerson)), true),
+            (truth(1, Some(Noise::Forwarded)), false),
+        ];
+        let quality = selection_quality(&period, Some(0));
+        // Two of the four that were selected are no noise, and two of the four that are no noise
+        // were selected.
+        assert_eq!((quality.clean, quality.clean_recall), (Some(0.5), Some(0.5)));
+        assert_eq!((quality.precision, quality.recall), (Some(0.25), Some(0.5)));
+        let counts = count_kinds(&period, 0);
+        let expected = [
+            KindCount::new(TextKind::Known, 2, 1),
+            KindCount::new(TextKind::New, 2, 1),
+            KindCount::new(TextKind::Forwarded, 1, 0),
+            KindCount::new(TextKind::OtherPerson, 2, 2),
+            KindCount::new(TextKind::PastedCode, 1, 0),
+        ];
+        assert_eq!(counts, expected);
+        let twice = KindCount::pooled(counts.iter().chain(&counts));
+        assert_eq!(twice[3], KindCount::new(TextKind::OtherPerson, 4, 4));
+        assert_eq!((twice[0].share(), twice[4].share()), (0.5, 0.0));
+        // Everybody's first texts are new, and without any there is nothing to find.
+        assert_eq!(selection_quality(&period[4..], None).clean_recall, None);
+    }
 
     #[test]
     fn a_perfect_selection_has_precision_and_recall_1() {

@@ -1,6 +1,6 @@
 //! What all methods of one user share.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use spring_core::{LanguageModel, prompt::Encoded, spring_memory::UserId};
 use spring_lm::{Adapter, Sequence};
@@ -8,7 +8,7 @@ use spring_lm::{Adapter, Sequence};
 use spring_data::synth::Truth;
 
 use super::{Memo, Protocol, UserInput, budget::Budgeted};
-use crate::{Budget, Result, Split, loss::encode};
+use crate::{Budget, Result, Split, loss::encode, record::Turn};
 
 /// What all methods of one user share.
 pub(crate) struct Arena<'a> {
@@ -26,6 +26,8 @@ pub(crate) struct Arena<'a> {
     pub(crate) counterparts: Vec<Vec<(usize, Encoded)>>,
     /// Response tokens of each period's training part.
     pub(crate) tokens: Vec<usize>,
+    /// Where the stream becomes another person's.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl<'a> Arena<'a> {
@@ -56,7 +58,29 @@ impl<'a> Arena<'a> {
             tokens.push(response_tokens(&encode(model, config, &split.train)?));
         }
         let UserInput { user, domain, .. } = input;
-        Ok(Self { model, memo, protocol, user, splits, domain, tests, counterparts, tokens })
+        let turn = Turn::of(splits);
+        Ok(Self { model, memo, protocol, user, splits, domain, tests, counterparts, tokens, turn })
+    }
+
+    /// How much more likely an adapter makes each test text of some periods than the base does, in
+    /// nats per byte of the response.
+    pub(crate) fn gains(&self, adapter: &Adapter, periods: Range<usize>) -> Result<Vec<f64>> {
+        let mut gains = Vec::new();
+        for tests in &self.tests[periods] {
+            // In the calls in which the matrices R are computed, which are remembered.
+            let nats = |adapter: Option<&Adapter>| -> Result<Vec<f64>> {
+                let rows: Vec<_> = tests.iter().map(|text| (&text.sequence, adapter)).collect();
+                let scores = self.model.score(&rows).map_err(spring_core::Error::from)?;
+                let sum = |tokens: &Vec<f32>| tokens.iter().map(|x| f64::from(*x)).sum();
+                Ok(scores.iter().map(sum).collect())
+            };
+            let (own, base) = (nats(Some(adapter))?, nats(None)?);
+            let of_text = own.iter().zip(&base).zip(tests);
+            gains.extend(
+                of_text.map(|((own, base), text)| (own - base) / text.response_bytes as f64),
+            );
+        }
+        Ok(gains)
     }
 
     /// The model as it trains with the budget of some periods.

@@ -2,13 +2,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
     sync::Arc,
 };
 
 use spring_core::{
     Config, Progress, record::PeriodRecord, spring_drift::DriftScore, spring_fuse::GateConfig,
 };
-use spring_data::synth::{KindScores, TextKind, Truth, selection_quality, stale_preference_rate};
+use spring_data::synth::{
+    KindScores, TextKind, Truth, count_kinds, selection_quality, stale_gain_rate,
+    stale_preference_rate,
+};
 use spring_lm::Adapter;
 
 use super::{
@@ -19,7 +23,7 @@ use super::{
     strategy::{Answer, Learned, Period, Reference, Spring, Strategy},
     write::write,
 };
-use crate::{Error, FusedLoss, MethodRun, Reads, Result, SyntheticScores};
+use crate::{Error, FusedLoss, MethodRun, Reads, Result, SyntheticScores, Turn};
 
 /// One method's way through a user's periods.
 pub(super) struct Trajectory<'a> {
@@ -164,7 +168,7 @@ impl<'a> Trajectory<'a> {
         Ok(())
     }
 
-    /// What the truth about synthetic texts allows to measure.
+    /// What the truth about the texts allows to measure.
     fn synthetic(&mut self, arena: &Arena<'_>, t: usize, adapter: Option<&Adapter>) -> Result<()> {
         let truths = |t: usize| -> Vec<(u64, Truth)> {
             let texts = arena.splits[t].train.iter();
@@ -187,9 +191,14 @@ impl<'a> Trajectory<'a> {
             let mean = |tokens: &Vec<f32>| spring_core::mean_log_likelihood(tokens);
             pairs.push((mean(&scores[0]), mean(&scores[1])));
         }
+        let stale = match arena.turn {
+            Some(turn) if t >= turn.place() => stale_after(arena, turn, adapter)?,
+            _ => stale_preference_rate(&pairs),
+        };
         self.run.synthetic.push(SyntheticScores {
             selection: selection_quality(&judged, before),
-            stale: stale_preference_rate(&pairs),
+            stale,
+            taken: before.map_or(vec![], |before| count_kinds(&judged, before)),
             kinds,
         });
         Ok(())
@@ -211,4 +220,15 @@ impl<'a> Trajectory<'a> {
         }
         kinds.values().filter_map(KindScores::pooled).collect()
     }
+}
+
+/// How often an adapter gains more on the test texts of the person before a turning point.
+fn stale_after(arena: &Arena<'_>, turn: Turn, adapter: Option<&Adapter>) -> Result<Option<f64>> {
+    let (first, all) = (turn.place(), arena.tests.len());
+    let gains = |periods: Range<usize>| match adapter {
+        Some(adapter) => arena.gains(adapter, periods),
+        // The base gains nothing anywhere.
+        None => Ok(arena.tests[periods].iter().flatten().map(|_| 0.0).collect()),
+    };
+    Ok(stale_gain_rate(&gains(0..first)?, &gains(first..all)?))
 }

@@ -24,6 +24,9 @@ const GROWS: [&str; 9] =
 /// The same of a data set; `name` is what two of them are compared by.
 const DATA_GROWS: [&str; 5] = ["name", "path", "outputs", "users", "skip"];
 
+/// Those of them that decide who lends texts to others' streams, where somebody does.
+const LENDS: [&str; 2] = ["users", "skip"];
+
 /// What numbers come from beside the settings, by name: where one of these differs, old and new
 /// lines must not be mixed.
 pub(super) type Origins = BTreeMap<String, String>;
@@ -104,7 +107,13 @@ fn sets(data: Option<Value>) -> BTreeMap<String, Table> {
     tables
         .filter_map(|mut set| {
             let name = set.get("name")?.as_str()?.to_owned();
-            DATA_GROWS.iter().for_each(|key| drop(set.remove(*key)));
+            let is_mixed = ["noise", "join"].iter().any(|key| set.contains_key(*key));
+            let grows = DATA_GROWS.iter().filter(|key| !(is_mixed && LENDS.contains(key)));
+            grows.for_each(|key| drop(set.remove(*key)));
+            // As `path`: the origins stand for it.
+            if let Some(Value::Table(noise)) = set.get_mut("noise") {
+                noise.remove("code");
+            }
             Some((name, set))
         })
         .collect()
@@ -201,6 +210,31 @@ mod tests {
         let epochs =
             said("path = 'y.jsonl'\n", "path = 'y.jsonl'\n[config.training]\nepochs = 7\n");
         assert!(epochs.starts_with("config.training.epochs: "), "{epochs}");
+    }
+
+    #[test]
+    fn who_lends_texts_to_others_stays_the_same() {
+        let mixed = |settings: &str| {
+            table(&SUITE.replacen(
+                "path = 'x.jsonl'\n",
+                &format!("path = 'x.jsonl'\n{settings}"),
+                1,
+            ))
+        };
+        let noise = "noise = { share = 0.25, code = 'a.c' }\n";
+        let said = |from: &str, to: &str| difference(mixed(from), mixed(to));
+        assert_eq!(said(noise, noise), None);
+        assert_eq!(said(noise, "noise = { share = 0.25, code = 'b.c' }\n"), None);
+        assert_eq!(
+            said("join = true\n", "join = true\nusers = 40\n").unwrap(),
+            "data \"x\": users: 12 there, 40 here"
+        );
+        assert_eq!(said("join = true\n", "join = { at = 0.5 }\n"), None);
+        assert_eq!(
+            said(noise, "noise = { share = 0.5 }\n").unwrap(),
+            "data \"x\": noise.share: 0.25 there, 0.5 here"
+        );
+        assert!(said("join = false\n", noise).unwrap().contains("noise: not set there"));
     }
 
     #[test]

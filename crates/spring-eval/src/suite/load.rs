@@ -18,8 +18,9 @@ use super::{
     DataSet, Suite,
     claim::DomainRecord,
     folder::{hash_of, unwritable},
+    mixed::{Joiner, People, add_noise},
 };
-use crate::{Error, Result, Split, Start, SuiteUser, stored};
+use crate::{Error, PeriodRule, Result, Split, Start, SuiteUser, stored};
 
 /// A data set, ready to be run on.
 pub(super) struct LoadedData {
@@ -35,6 +36,10 @@ pub(super) struct LoadedData {
     pub(super) too_few: usize,
     /// SHA-256 of the file and of the file of outputs, in hexadecimal digits.
     pub(super) sha256: (String, Option<String>),
+    /// The same of the file that pasted code is of.
+    pub(super) code_sha256: Option<String>,
+    /// How many users lend texts to others' streams; `None` where nobody's texts are in another's.
+    pub(super) lenders: Option<usize>,
 }
 
 impl LoadedData {
@@ -54,6 +59,28 @@ impl LoadedData {
             });
         }
         self.domain_users.kept_back = taken;
+    }
+
+    /// Puts others' texts into the users' streams.
+    fn mix(&mut self, data: &DataSet, rule: PeriodRule, people: &People<'_>) -> Result<()> {
+        self.lenders = Some(people.lenders());
+        if let Some(config) = data.join {
+            let mut joiner = Joiner::new(config, people, rule, data.texts);
+            let considered = &mut self.considered;
+            self.users.retain_mut(|(user, splits)| {
+                let of = considered.iter_mut().find(|considered| considered.user == *user);
+                let Some(of) = of else { return false };
+                match joiner.join(of) {
+                    Ok(joined) => *splits = joined,
+                    Err(reason) => (of.periods, of.excluded) = (0, Some(reason)),
+                }
+                of.excluded.is_none()
+            });
+        }
+        match &data.noise {
+            Some(noise) => add_noise(data, noise, people, &mut self.users, &self.considered),
+            None => Ok(()),
+        }
     }
 }
 
@@ -96,6 +123,9 @@ impl<'d> Source<'d> {
     }
 }
 
+/// Users who are looked at for their texts alone, where others' streams are to have some.
+const LENDERS: usize = 24;
+
 /// Why a user whom the domain adapter needs is not evaluated.
 const KEPT_BACK: &str = "kept back: the domain adapter learns from them, for want of other users";
 
@@ -126,12 +156,19 @@ pub(super) fn load_data(
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     let is_domain = |user: &UserId| known_domain.is_some_and(|known| known.users.contains(user));
     // Some may turn out to be of no use.
-    let most = data.skip + 2 * data.users + data.domain_users;
+    let lending = if data.is_mixed() { LENDERS } else { 0 };
+    let most = data.skip + 2 * data.users + data.domain_users + lending;
     let mut place = 0..;
-    counts.retain(|(user, _)| is_domain(user) || place.next().is_some_and(|place| place < most));
+    counts.retain(|(user, _)| {
+        // The same people lend texts however far a run has come.
+        let counts = data.is_mixed() || !is_domain(user);
+        let is_within = counts && place.next().is_some_and(|place| place < most);
+        is_within || is_domain(user)
+    });
     let wanted: HashSet<&UserId> = counts.iter().map(|(user, _)| user).collect();
     let streams = read_streams(file, outputs, &|user| wanted.contains(user))?;
     let sha256 = (hash_of(path)?, outputs.map(hash_of).transpose()?);
+    let code = data.noise.as_ref().and_then(|noise| noise.code.as_deref());
     let mut loaded = LoadedData {
         name: data.name.clone(),
         task,
@@ -144,15 +181,17 @@ pub(super) fn load_data(
         considered: vec![],
         too_few,
         sha256,
+        code_sha256: code.map(|path| hash_of(Path::new(path))).transpose()?,
+        lenders: None,
     };
-    let mut rank = 0..;
-    for (user, count) in &counts {
-        let rank = if is_domain(user) { None } else { rank.next() };
+    let (mut lenders, mut rest) = (Vec::new(), 0..);
+    for (rank, (user, count)) in counts.iter().enumerate() {
         let Some(stream) = streams.iter().find(|stream| stream.user == *user) else { continue };
         let latest = stream.texts.len().saturating_sub(data.texts.unwrap_or(usize::MAX));
         let texts = &stored(stream)[latest..];
         let cut = rule.cut(texts);
-        let is_asked_for = rank.is_some_and(|rank: usize| rank >= data.skip);
+        // Whom the domain adapter learned from counts too: everybody keeps their rank.
+        let is_asked_for = !is_domain(user) && rank >= data.skip;
         if is_asked_for && loaded.users.len() < data.users && *count >= least {
             let (periods, excluded) = match &cut {
                 Ok(splits) => (splits.len(), None),
@@ -164,16 +203,23 @@ pub(super) fn load_data(
                 periods,
                 excluded,
                 half: None,
+                followed_by: None,
             });
             if let Ok(splits) = cut {
                 loaded.users.push((user.clone(), splits));
                 continue;
             }
         }
+        // Of those who are not evaluated every other one lends texts, whatever the methods need.
+        let is_second = rest.next().is_some_and(|place: usize| !place.is_multiple_of(2));
+        let lends = data.is_mixed() && is_second;
         let learns = match known_domain {
-            Some(_) => rank.is_none(),
-            None => loaded.domain_users.users.len() < data.domain_users,
+            Some(_) => is_domain(user),
+            None => !lends && loaded.domain_users.users.len() < data.domain_users,
         };
+        if data.is_mixed() && !learns {
+            lenders.push(user.clone());
+        }
         if learns {
             loaded.domain.append(&mut match cut {
                 Ok(mut splits) => splits.swap_remove(0).train,
@@ -182,8 +228,15 @@ pub(super) fn load_data(
             loaded.domain_users.users.push(user.clone());
         }
     }
+    let mut evaluated: Vec<UserId> = loaded.users.iter().map(|(user, _)| user.clone()).collect();
+    if loaded.domain_users.kept_back > 0 {
+        evaluated.extend(loaded.domain_users.users.iter().cloned());
+    }
     if suite.needs_domain() && loaded.domain.is_empty() {
         loaded.keep_back(if suite.choose.is_empty() { 1 } else { 2 });
+    }
+    if data.is_mixed() {
+        loaded.mix(data, rule, &People::new(&streams, lenders, evaluated))?;
     }
     if !suite.choose.is_empty() && loaded.users.len() == 1 {
         let reason =

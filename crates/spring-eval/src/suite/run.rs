@@ -101,6 +101,7 @@ pub fn run_suite(
             domain_texts: if suite.needs_domain() { loaded.domain.len() } else { 0 },
             kept_back: loaded.domain_users.kept_back,
             not_run: not_run(suite, loaded),
+            lenders: loaded.lenders,
         })
         .collect();
     write(
@@ -187,6 +188,11 @@ fn origins(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Ori
         origins.insert(format!("Data set {:?}", set.name), format!("SHA-256 {file}"));
         let outputs = outputs.as_ref().map_or("none".into(), |hash| format!("SHA-256 {hash}"));
         origins.insert(format!("Outputs of {:?}", set.name), outputs);
+        if set.noise.is_some() {
+            let code = loaded.code_sha256.as_ref();
+            let code = code.map_or("in the texts".into(), |hash| format!("SHA-256 {hash}"));
+            origins.insert(format!("Code of {:?}", set.name), code);
+        }
     }
     origins
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 use spring_data::{
     Task,
-    synth::{DetectionScores, KindScores, TextKind},
+    synth::{DetectionScores, KindCount, KindScores, TextKind},
 };
 use spring_metrics::{
     ContinualScores, Interval, LabelScores, NumberScores, PairedTest, TextScores, UserScores,
@@ -21,7 +21,7 @@ use super::{
     choice::chosen,
     scores::{adapter_scores, after_first, of_users, primary_scores},
 };
-use crate::{Budget, Copied, Loss, Method, MethodRun, RunLine, SuiteData};
+use crate::{Budget, Copied, Loss, Method, MethodRun, RunLine, SuiteData, TurnScores};
 
 /// All rows, in the order of data sets, budgets and methods.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -94,17 +94,58 @@ pub struct SummaryRow {
     pub labels: Option<LabelScores>,
     /// Of LaMP-3, whose texts are ratings: all generated ones together.
     pub numbers: Option<NumberScores>,
-    /// Of synthetic users: precision and recall of the selection for new preference, share without
-    /// noise among what was selected, the same by chance, and the stale-preference rate; means over
-    /// the later periods.
-    pub synthetic: Option<[Option<f64>; 5]>,
-    /// Of synthetic users: how well the default detector found the true changes in SPRInG's
-    /// novelty, all users and seeds together; the same in all rows of a table.
+    /// Where the truth of every text is known (of synthetic users, and of streams with noise or a
+    /// turning point): precision and recall of the selection for new preference, share without
+    /// noise among what was selected, the same by chance, the stale-preference rate, and the share
+    /// that was selected of what is no noise; means over the later periods.
+    pub synthetic: Option<[Option<f64>; 6]>,
+    /// The same: how well the default detector found the true changes in SPRInG's novelty, all
+    /// users and seeds together; the same in all rows of a table.
     pub detection: Option<DetectionScores>,
-    /// How a variant of SPRInG scored each kind of synthetic text in the later periods, all users
-    /// and seeds together.
+    /// How a variant of SPRInG scored each kind of text of a known truth in the later periods, all
+    /// users and seeds together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<KindScores>,
+    /// How many of the texts of each kind a method learned in the later periods, all users and
+    /// seeds together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<KindCount>,
+    /// How the person after a turning point was learned, where the streams have one.
+    pub turn: Option<TurnRow>,
+}
+
+/// How the person after a turning point was learned: means over users, each user's seeds averaged
+/// first.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct TurnRow {
+    /// Users with a turning point.
+    pub users: usize,
+    /// Those of them whose loss on the second person's test parts fell from the turning point to
+    /// the end, under at least one seed.
+    pub learned: usize,
+    /// Periods until 80 % of that gain was reached, over these; `None` if there are none.
+    pub delay: Option<f64>,
+    /// The gain in nats per byte.
+    pub gain: f64,
+    /// The loss on the second person's test parts, each right after its period.
+    pub loss: f64,
+    /// Share of the texts written after the turning point that are attributed to the person before
+    /// it; `None` where nothing was generated.
+    pub stale_written: Option<f64>,
+}
+
+impl SummaryRow {
+    /// The share that was learned of a kind of text, in the later periods; `None` where there is
+    /// none of the kind.
+    pub fn taken(&self, kind: TextKind) -> Option<f64> {
+        self.taken.iter().find(|count| count.kind == kind).map(KindCount::share)
+    }
+
+    /// Whether the streams have noise that is marked.
+    pub fn has_noise(&self) -> bool {
+        self.taken.iter().any(|count| !matches!(count.kind, TextKind::Known | TextKind::New))
+    }
 }
 
 /// One of the suite's own metrics.
@@ -417,10 +458,38 @@ fn row(
                 synthetic(&|s| s.selection.clean),
                 synthetic(&|s| s.selection.clean_by_chance),
                 synthetic(&|s| s.stale),
+                synthetic(&|s| s.selection.clean_recall),
             ]
         }),
         kinds: kinds(lines, method),
+        taken: taken(lines, method),
+        turn: turn(lines, method),
     }
+}
+
+fn taken(lines: &[&RunLine], method: &str) -> Vec<KindCount> {
+    let runs = lines.iter().filter_map(|line| line.run.methods.get(method));
+    KindCount::pooled(runs.flat_map(|run| &run.synthetic).flat_map(|period| &period.taken))
+}
+
+fn turn(lines: &[&RunLine], method: &str) -> Option<TurnRow> {
+    let of = |value: &dyn Fn(TurnScores) -> Option<f64>| {
+        of_users(lines, method, |run, line| {
+            let scores = line.run.turn.and_then(|turn| run.turn(turn));
+            scores.and_then(value).unwrap_or(f64::NAN)
+        })
+    };
+    let gains = of(&|scores| Some(scores.gain));
+    let delays = of(&|scores| scores.delay.map(|delay| delay as f64));
+    let stale = of_users(lines, method, |run, _| run.stale_written.unwrap_or(f64::NAN));
+    Some(TurnRow {
+        users: gains.len(),
+        learned: delays.len(),
+        delay: mean(&delays),
+        gain: mean(&gains)?,
+        loss: mean(&of(&|scores| Some(scores.loss)))?,
+        stale_written: mean(&stale),
+    })
 }
 
 /// The sum of what was counted in each period; `None` where nothing was.

@@ -244,12 +244,15 @@ impl Group<'_> {
         }
     }
 
+    /// What is known where the truth of every text is known.
     pub(super) fn synthetic_table(&self) -> Markup {
         let rows: Vec<Vec<Markup>> = self
             .rows
             .iter()
             .filter_map(|row| {
-                let scores = row.synthetic?.map(|value| cell(number(value, 3)));
+                let [precision, recall, clean, by_chance, stale, clean_recall] = row.synthetic?;
+                let scores = [precision, recall, clean, by_chance, clean_recall, stale];
+                let scores = scores.map(|value| cell(number(value, 3)));
                 Some(std::iter::once(cell(&row.label)).chain(scores).collect())
             })
             .collect();
@@ -262,13 +265,16 @@ impl Group<'_> {
             Column::Number("recall"),
             Column::Number("without noise"),
             Column::Number("without noise by chance"),
+            Column::Number("of those without noise"),
             Column::Number("stale-preference rate"),
         ];
         html! {
             h3 { "Against the truth" } "\n"
-            (table("Synthetic users", &columns, &rows))
+            (table("Selections against the truth", &columns, &rows))
             p.note {
-                "Later periods alone."
+                "Later periods alone. Precision and recall are for new preference; then the share \
+                 without noise of what was learned, the same of all there was, and the share that \
+                 was learned of what is no noise."
                 @if let Some(found) = self.rows[0].detection {
                     " SPRInG's novelty rang for " (found.found) " of " (found.changes)
                     " true changes"
@@ -279,11 +285,89 @@ impl Group<'_> {
                 }
             }
             "\n"
+            (self.taken_table())
+            (self.turn_table())
             (self.kinds_table())
         }
     }
 
-    /// How each kind of synthetic text was scored.
+    /// How much of each kind of text was learned.
+    fn taken_table(&self) -> Markup {
+        let of = |row: &SummaryRow| row.taken.iter().map(|count| count.kind).collect::<Vec<_>>();
+        let mut kinds: Vec<_> = self.rows.iter().flat_map(|row| of(row)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        if !self.rows.iter().any(|row| row.has_noise()) {
+            return html! {};
+        }
+        let cells = |row: &SummaryRow| -> Vec<Markup> {
+            let shares = kinds
+                .iter()
+                .map(|kind| row.taken(*kind).map_or_else(none, |share| cell(percent(share))));
+            std::iter::once(cell(&row.label)).chain(shares).collect()
+        };
+        let rows: Vec<Vec<Markup>> = self.rows.iter().map(|row| cells(row)).collect();
+        let columns: Vec<Column<'_>> = std::iter::once(Column::Label("method"))
+            .chain(kinds.iter().map(|kind| Column::Number(kind.name())))
+            .collect();
+        let texts = self.rows.iter().map(|row| row.taken.iter().map(|count| count.texts).sum());
+        html! {
+            h3 { "What was learned of each kind of text" } "\n"
+            (table("Shares of each kind of text that were learned", &columns, &rows))
+            p.note {
+                "Later periods alone, all users and seeds together: "
+                (count(texts.max().unwrap_or(0), "text")) "."
+            }
+            "\n"
+        }
+    }
+
+    /// How the person after a turning point was learned.
+    fn turn_table(&self) -> Markup {
+        let rows: Vec<Vec<Markup>> = self
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let turn = row.turn?;
+                let stale = row.synthetic.and_then(|of| of[4]);
+                Some(vec![
+                    cell(&row.label),
+                    cell(number(turn.loss, 4)),
+                    cell(number(turn.gain, 4)),
+                    cell_with(number(turn.delay, 2), format!("{} of {}", turn.learned, turn.users)),
+                    cell(number(stale, 3)),
+                    cell(number(turn.stale_written, 3)),
+                ])
+            })
+            .collect();
+        if rows.is_empty() {
+            return html! {};
+        }
+        let columns = [
+            Column::Label("method"),
+            Column::Number("nats per byte after it"),
+            Column::Number("gained by the end"),
+            Column::Number("delay (users)"),
+            Column::Number("stale-preference rate"),
+            Column::Number("stale, of what was written"),
+        ];
+        html! {
+            h3 { "After the turning point" } "\n"
+            (table("How the second person was learned", &columns, &rows))
+            p.note {
+                "The second person's test texts: the loss right after each period; how much lower \
+                 the loss on all of them is at the end than right before the turning point; the \
+                 periods until 80\u{a0}% of that was reached, over the users for whom anything \
+                 was. Stale: the share of pairs of a test text of the first and one of the second \
+                 person in which the adapter's gain over the base is larger on the first's; 0.5 \
+                 is no preference. Of what was written: the share that is attributed to the first \
+                 person."
+            }
+            "\n"
+        }
+    }
+
+    /// How each kind of text of a known truth was scored.
     fn kinds_table(&self) -> Markup {
         let all = self.rows.iter().flat_map(|row| row.kinds.iter().map(move |kind| (row, kind)));
         let rows: Vec<Vec<Markup>> = all

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use spring_data::synth::TextKind;
+
 use super::{
     super::table::{self, number, text},
     Summary, SummaryRow,
@@ -98,7 +100,19 @@ impl Summary {
             row.detection.and_then(|d| d.mean_delay),
             row.detection.map(|d| whole(d.false_alarms)),
         ];
-        let synthetic = row.synthetic.unwrap_or_default();
+        let [precision, recall, clean, by_chance, stale, clean_recall] =
+            row.synthetic.unwrap_or_default();
+        let synthetic = [precision, recall, clean, by_chance, stale];
+        let noise = NOISE.map(|kind| row.taken(kind));
+        let turn = row.turn;
+        let turn = [
+            turn.map(|t| whole(t.users)),
+            turn.map(|t| whole(t.learned)),
+            turn.and_then(|t| t.delay),
+            turn.map(|t| t.gain),
+            turn.map(|t| t.loss),
+            turn.and_then(|t| t.stale_written),
+        ];
         let own = row.metrics.iter().flat_map(|metric| {
             let score = metric.score;
             [score.map(|s| s.mean), score.map(|s| s.low), score.map(|s| s.high)]
@@ -132,13 +146,23 @@ impl Summary {
             retrieved.map(|r| r[1]),
         ];
         let numbers = numbers.into_iter().chain(synthetic).chain(detection);
-        let numbers = numbers.chain(persons).chain(own).map(number);
+        let numbers = numbers.chain(persons).chain([clean_recall]).chain(noise).chain(turn);
+        let numbers = numbers.chain(own).map(number);
         names.into_iter().chain(numbers).collect()
     }
 }
 
+/// The kinds of noise, in the order of their columns.
+const NOISE: [TextKind; 5] = [
+    TextKind::Forwarded,
+    TextKind::Garbled,
+    TextKind::OddDay,
+    TextKind::OtherPerson,
+    TextKind::PastedCode,
+];
+
 /// The columns of `summary.csv`; docs/formats.md says what each is.
-const HEADING: [&str; 70] = [
+const HEADING: [&str; 82] = [
     "data",
     "budget",
     "method",
@@ -209,6 +233,18 @@ const HEADING: [&str; 70] = [
     "copied_training_share",
     "copied_retrieved",
     "copied_retrieved_share",
+    "clean_recall",
+    "taken_forwarded",
+    "taken_garbled",
+    "taken_odd_day",
+    "taken_other_person",
+    "taken_pasted_code",
+    "turn_users",
+    "turn_learned",
+    "turn_delay",
+    "turn_gain",
+    "turn_loss",
+    "stale_written",
 ];
 
 /// Whether the table has a column of a name.
