@@ -50,9 +50,13 @@ pub struct PeriodInput<'a> {
 }
 
 /// Novelties of a period's texts as they were measured before it was learned, for the periods that
-/// follow; none of a first period, where there was no adapter to be novel to.
+/// follow; none of a first period, where there was no adapter to be novel to. Those of one that
+/// started from a prior are left out, too: how a person differs from others is of another level than
+/// how they differ from themselves, and would look like a turn.
 pub fn novelties(record: &PeriodRecord) -> impl Iterator<Item = f64> {
-    record.scores.iter().filter(|score| score.adapter.is_some()).map(|score| score.score.novelty)
+    let is_own = record.prior.is_none();
+    let measured = record.scores.iter().filter(move |score| is_own && score.adapter.is_some());
+    measured.map(|score| score.score.novelty)
 }
 
 /// What a period leaves behind.
@@ -182,12 +186,14 @@ pub fn learn_period(
         gate_threshold,
         unjudged: false,
         imported: false,
+        prior: memories.prior.clone(),
         config: config.clone(),
     };
     Ok(PeriodOutcome {
         memories: Memories {
             generation: memories.generation + 1,
             adapter: Some(Arc::new(adapter)),
+            prior: None,
             buffer,
             calibration,
         },
@@ -302,11 +308,16 @@ fn select(
     scores: &[DriftScore],
     observations: &[Observation],
 ) -> Result<(Vec<usize>, SelectionRecord)> {
-    let cold = before.is_none() && config.drift.cold_start == ColdStart::All;
+    let starts_from_prior = input.memories.prior.is_some();
+    let is_first = before.is_none() || starts_from_prior;
+    let cold = is_first && config.drift.cold_start == ColdStart::All;
     let rule = if cold { spring_drift::Selection::All {} } else { config.drift.selection };
     let selected = rule.select_after(input.earlier, scores, observations)?;
     let reason = match (cold, &input.memories.adapter) {
         (true, None) => "first period: there is no adapter yet, so all of it is learned".into(),
+        (true, Some(_)) if starts_from_prior => {
+            "first period: it starts from the prior, and all of it is learned".into()
+        }
         (true, Some(_)) => {
             "first texts: the adapter has learned nothing yet, so all of them are learned".into()
         }

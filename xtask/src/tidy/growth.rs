@@ -49,6 +49,7 @@ pub const CLOSED: &[Closed] = &[
             "MemberRow",
             "MemoriesRow",
             "MemoriesSize",
+            "PriorRow",
             "ReplicaRow",
             "SettingsRow",
             "Summed",

@@ -14,8 +14,8 @@ use crate::{
     ApiKey, EmbeddingMap, Forgetting, MemoryStore, PeriodCommit, Relearned, Result, Store,
     backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
-        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, ReplicaRow, Rows, RowsMut,
-        SettingsRow, Summed, Text, Texts, UserRow, Users, Visit, Wanted,
+        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, PriorRow, ReplicaRow, Rows,
+        RowsMut, SettingsRow, Summed, Text, Texts, UserRow, Users, Visit, Wanted,
     },
 };
 
@@ -114,6 +114,11 @@ impl Rows for FailingRows<'_> {
         fn lease(user: i64) -> Option<LeaseRow>;
         fn graph(user: i64) -> Option<Summed<String>>;
         fn consent(user: i64) -> Option<ConsentRow>;
+        fn contribution(user: i64) -> Option<ConsentRow>;
+        fn priors() -> Vec<PriorRow>;
+        fn prior_record(number: u32) -> Option<Summed<String>>;
+        fn prior_adapter(number: u32) -> Option<Summed<Vec<u8>>>;
+        fn users_with(text: &str) -> u64;
         fn keys() -> Vec<KeyRow>;
         fn key(hash: &[u8]) -> Option<KeyRow>;
         fn replicas(within: Duration) -> Vec<ReplicaRow>;
@@ -139,6 +144,11 @@ impl RowsMut for FailingRows<'_> {
         fn swap_lease(user: i64, expected: Option<i64>, lease: &LeaseRow) -> bool;
         fn put_graph(user: i64, stamp: Option<Summed<&str>>) -> ();
         fn put_consent(user: i64, row: &ConsentRow) -> ();
+        fn put_contribution(user: i64, row: &ConsentRow) -> ();
+        fn add_prior(row: &PriorRow, record: Summed<&str>, adapter: Summed<&[u8]>) -> ();
+        fn put_prior(row: &PriorRow) -> ();
+        fn put_prior_record(number: u32, record: Summed<&str>) -> ();
+        fn delete_prior(number: u32) -> ();
         fn put_key(row: &KeyRow) -> ();
         fn put_replica(row: &ReplicaRow, lasts: Duration) -> ();
         fn delete_replica(url: &str) -> ();

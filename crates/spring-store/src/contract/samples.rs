@@ -119,6 +119,7 @@ pub fn record(period: u32, parent: u32) -> PeriodRecord {
         gate_threshold: Some(HARD[2]),
         unjudged: false,
         imported: false,
+        prior: None,
         config: Config { seed: 7, ..Config::default() },
     }
 }
@@ -272,6 +273,11 @@ fn dump_rows(rows: &dyn Rows) -> Outcome<Vec<String>> {
         let lease = rows.lease(user.key)?.filter(|lease| lease.expires > 0);
         lines.push(format!("{lease:?} {:?}", rows.graph(user.key)?));
         lines.push(format!("{:?}", rows.consent(user.key)?));
+        lines.extend(rows.contribution(user.key)?.map(|said| format!("contributes: {said:?}")));
+    }
+    for row in rows.priors()? {
+        let (record, adapter) = (rows.prior_record(row.number)?, rows.prior_adapter(row.number)?);
+        lines.push(format!("{row:?} {record:?} {adapter:?}"));
     }
     Ok(lines)
 }

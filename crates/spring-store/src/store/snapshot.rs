@@ -43,7 +43,7 @@ impl<B: Backend + ?Sized> Store<B> {
             false => EmbeddingMap::new(),
         };
         let texts = self.texts_by_seq(rows, name, user, &keys)?;
-        let version = version(name, user);
-        Ok(UserSnapshot { version, generation, calibrated, texts, embeddings })
+        let (version, prior) = (version(rows, name, user)?, self.prior_in_use(rows)?);
+        Ok(UserSnapshot { version, generation, prior, calibrated, texts, embeddings })
     }
 }
