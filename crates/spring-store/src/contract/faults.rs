@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
+use spring_lm::Adapter;
+
 use super::{Subject, samples::*};
 use crate::{
-    ApiKey, EmbeddingMap, Forgetting, MemoryStore, PeriodCommit, Relearned, Result, Store,
+    ApiKey, Contributors, EmbeddingMap, Forgetting, MemoryStore, PeriodCommit, PriorPlan,
+    Relearned, Result, Store,
     backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
         KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, PriorRow, ReplicaRow, Rows,
@@ -226,6 +229,19 @@ pub fn operations(folder: &std::path::Path) -> Vec<(&'static str, Operation)> {
             "a key is revoked",
             Box::new(|store| store.revoke_key(&ApiKey::id_of(&[1; 32]), at(9)).map(drop)),
         ),
+        (
+            "contribution",
+            Box::new(|store| store.set_contribution(&user("bob"), true, at(7)).map(drop)),
+        ),
+        (
+            "a prior",
+            Box::new(|store| {
+                let from = Contributors::Named(vec![user("ada")]);
+                let texts = store.prior_texts(&PriorPlan::default().with_from(from))?;
+                let adapter = Adapter::from_bytes(&adapter_of("f00d", 1))?;
+                store.commit_prior(&texts, &adapter, &record(1, 0).update, at(9)).map(drop)
+            }),
+        ),
         ("rollback", Box::new(|store| store.rollback(&user("ada"), Some(0)).map(drop))),
         (
             "forget a text",
@@ -248,7 +264,7 @@ pub fn operations(folder: &std::path::Path) -> Vec<(&'static str, Operation)> {
 }
 
 /// A commit of the first text of a period, which is all that there is.
-fn only_text_of(period: u32) -> PeriodCommit {
+pub(super) fn only_text_of(period: u32) -> PeriodCommit {
     let mut commit = trained(commit(period, 0));
     commit.record.scores.truncate(1);
     commit.record.held_out = 0;

@@ -160,11 +160,16 @@ pub fn trained(mut commit: PeriodCommit) -> PeriodCommit {
 
 /// The bytes of an adapter of a base.
 pub fn adapter(base: &str) -> Vec<u8> {
+    adapter_of(base, 0)
+}
+
+/// The same with other factors for each seed.
+pub fn adapter_of(base: &str, seed: u64) -> Vec<u8> {
     let config = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 64,
         "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2,
         "max_position_embeddings": 16}"#;
     let model = ModelConfig::from_json(config.as_bytes(), "config.json").unwrap();
-    Adapter::init(&lora(), &model, base, 0).unwrap().to_bytes().unwrap()
+    Adapter::init(&lora(), &model, base, seed).unwrap().to_bytes().unwrap()
 }
 
 /// Commits under a lease of its own, over what is there now.
