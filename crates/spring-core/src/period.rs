@@ -51,8 +51,8 @@ pub struct PeriodInput<'a> {
 
 /// Novelties of a period's texts as they were measured before it was learned, for the periods that
 /// follow; none of a first period, where there was no adapter to be novel to. Those of one that
-/// started from a prior are left out, too: how a person differs from others is of another level than
-/// how they differ from themselves, and would look like a turn.
+/// started from a prior are left out, too: how a person differs from others is of another level
+/// than how they differ from themselves, and would look like a turn.
 pub fn novelties(record: &PeriodRecord) -> impl Iterator<Item = f64> {
     let is_own = record.prior.is_none();
     let measured = record.scores.iter().filter(move |score| is_own && score.adapter.is_some());

@@ -127,9 +127,8 @@ impl Change {
     }
 }
 
-/// Compares the generation in use with an earlier one (0: the base, or the prior that the path began
-/// with) on the texts that were held out
-/// of some periods; `None` if there are none.
+/// Compares the generation in use with an earlier one (0: the base, or the prior that the path
+/// began with) on the texts that were held out of some periods; `None` if there are none.
 ///
 /// The adapters are compared, without retrieval.
 ///

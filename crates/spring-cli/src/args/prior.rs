@@ -8,9 +8,10 @@ use super::{AuditArg, StateArg};
 pub enum PriorCommand {
     /// Learn a prior from several users' texts, and let everybody new start from it.
     ///
-    /// It learns from texts that `spring adapt` has put into periods and not held out: the latest of
-    /// each user. Without --users, --consenting and --all it is learned from the users of the prior
-    /// in use, without whatever was forgotten since, and where there is none from those who agree.
+    /// It learns from texts that `spring adapt` has put into periods and not held out: the latest
+    /// of each user. Without --users, --consenting and --all it is learned from the users of the
+    /// prior in use, without whatever was forgotten since, and where there is none from those who
+    /// agree.
     #[command(after_help = "Examples:\n  \
         spring prior train --state team.db --consenting\n  \
         spring prior train --state team.db --users ada,bob --texts 50\n  \

@@ -296,8 +296,8 @@ pub(super) fn warn_of_base(store: &Store, user: &UserId) -> Result<()> {
     }
     if let Some(prior) = store.prior()? {
         output::say(&format!(
-            "spring: warning: user {user}: nothing of the user's own is in use, so prior {} answers, \
-             which was learned from others",
+            "spring: warning: user {user}: nothing of the user's own is in use, so prior {} \
+             answers, which was learned from others",
             prior.number
         ));
         return Ok(());

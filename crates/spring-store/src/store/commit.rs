@@ -23,8 +23,8 @@ impl<B: Backend + ?Sized> Store<B> {
     /// # Errors
     ///
     /// [`Error::Conflict`] if the lease has been lost, or the user's generation, or for a first
-    /// period the prior in use, is no longer the one that the period started from; [`Error::State`] if the adapter is of another base than
-    /// the state's.
+    /// period the prior in use, is no longer the one that the period started from;
+    /// [`Error::State`] if the adapter is of another base than the state's.
     pub fn commit(
         &self,
         lease: &Lease,

@@ -104,7 +104,8 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 
     /// Moves the pointer to another generation, or without a number to the one before; 0 is what
-    /// everybody starts from: the [prior](Self::prior) in use, or the base alone. One that is chosen so needs no other judgement.
+    /// everybody starts from: the [prior](Self::prior) in use, or the base alone. One that is
+    /// chosen so needs no other judgement.
     ///
     /// # Errors
     ///

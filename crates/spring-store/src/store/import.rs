@@ -196,7 +196,8 @@ impl<'a, 's> Import<'a, 's> {
                 return Err(wrong(format!("prior {id:.12}… is there twice")));
             }
             if record.base != self.header.fingerprint || !record.contributors.is_empty() {
-                let reason = "its record is of another base model, or names whom it was learned                               from, as no export does";
+                let reason = "its record is of another base model, or names whom it was learned \
+                              from, as no export does";
                 return Err(wrong(reason.into()));
             }
             let adapter = folder.read_adapter(&prior_folder(&id))?.map_err(Error::from)?;

@@ -26,7 +26,7 @@ pub(super) const ANSWERS: &str = "answers.jsonl";
 pub(super) const PRIORS: &str = "priors.jsonl";
 
 /// What stands in the place of a generation's number in the folder of a prior's adapter. An id is
-/// not a name of the user's: it is compared with the adapter's hash, which is of hexadecimal digits.
+/// not a name of the user's: it is the adapter's hash, in hexadecimal digits.
 pub(super) fn prior_folder(id: &str) -> String {
     format!("prior-{id}")
 }

@@ -70,15 +70,15 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 
     /// Brings an adapter into use that was learned from some texts under this value's settings and
-    /// `finished` then: all who have learned nothing yet start from it, in the place of the one before. The agreement of
-    /// those who were chosen is put on record. Of the priors before, those that nothing learned
-    /// started from are removed.
+    /// `finished` then: all who have learned nothing yet start from it, in the place of the one
+    /// before. The agreement of those who were chosen is put on record. Of the priors before, those
+    /// that nothing learned started from are removed.
     ///
     /// # Errors
     ///
     /// [`Error::Outdated`] if one of the users or texts was removed since the texts were read,
-    /// [`Error::Withheld`] if one of the users has said no since, [`Error::State`] if the adapter is
-    /// of another base than the state's.
+    /// [`Error::Withheld`] if one of the users has said no since, [`Error::State`] if the adapter
+    /// is of another base than the state's.
     pub fn commit_prior(
         &self,
         texts: &PriorTexts,
@@ -164,7 +164,8 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if the lease has been lost, or another prior has come into use meanwhile.
+    /// [`Error::Conflict`] if the lease has been lost, or another prior has come into use
+    /// meanwhile.
     pub fn relearn(&self, lease: &Lease, relearned: &[Relearned]) -> Result<()> {
         let name = &lease.user;
         self.write_user(Durability::Power, name, |rows, user| {

@@ -218,8 +218,8 @@ fn export_generations(
     Ok(generations.len() as u64)
 }
 
-/// Writes the priors that the user's generations started from, without the users and texts that they
-/// were learned from, which are others'; gives whether there is one.
+/// Writes the priors that the user's generations started from, without the users and texts that
+/// they were learned from, which are others'; gives whether there is one.
 fn export_priors(
     rows: &dyn Rows,
     user: &UserRow,
