@@ -5,6 +5,7 @@ mod data;
 mod eval;
 mod ingest;
 mod key;
+mod prior;
 mod state;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use self::{
     eval::{EvalArgs, EvalCommand, MetricKind, MetricsArgs, SuiteArgs, TableArgs, TableKind},
     ingest::IngestArgs,
     key::{KeyAddArgs, KeyCommand, KeyListArgs, KeyRevokeArgs},
+    prior::{PriorApplyArgs, PriorCommand, PriorDropArgs, PriorShowArgs, PriorTrainArgs},
     state::{ConfigArgs, StateArg},
 };
 
@@ -109,7 +111,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  \
         spring rollback --state me.db --user ada            (to the one before)\n  \
         spring rollback --state me.db --user ada --to 3\n  \
-        spring rollback --state me.db --user ada --to 0     (the base alone)\n\n\
+        spring rollback --state me.db --user ada --to 0     (the prior, or the base alone)\n\n\
         The next `spring adapt` learns the later periods again.")]
     Rollback(RollbackArgs),
     /// End the reservation of a user whom a process that is gone was training.
@@ -122,7 +124,8 @@ pub enum Command {
     Unlock(UnlockArgs),
     /// Remove a user, or one interaction and everything that was learned from it.
     #[command(after_help = "Examples:\n  spring forget --state me.db --user ada\n  \
-        spring forget --state me.db --user ada --interaction 2024-05-01/3\n\n\
+        spring forget --state me.db --user ada --interaction 2024-05-01/3\n  \
+        spring forget --state me.db --user ada --dry-run\n\n\
         Delete earlier exports and copies yourself.")]
     Forget(ForgetArgs),
     /// Write all that is kept of a user to a folder: texts as JSONL, adapters as PEFT folders,
@@ -182,9 +185,15 @@ pub enum Command {
     /// Make, list and revoke the keys that a server asks for.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Show or change whether a user's conversations with a server are kept and learned from.
-    #[command(after_help = "Example:\n  spring consent --state team.db --user ada --set yes")]
+    /// Show or change what a user agrees to: that conversations with a server are kept and learned
+    /// from, and that others start from what is learned of their texts.
+    #[command(after_help = "Examples:\n  \
+        spring consent --state team.db --user ada --set yes\n  \
+        spring consent --state team.db --user ada --contribute no")]
     Consent(ConsentArgs),
+    /// Learn what everybody new starts from, from users who agree.
+    #[command(subcommand)]
+    Prior(PriorCommand),
     /// Write a page about one user: what was learned and why, losses, the buffer, an answer.
     #[command(after_help = "Example:\n  spring report --state me.db --user ada --out ada.html")]
     Report(ReportArgs),
@@ -436,17 +445,21 @@ pub struct ConsentArgs {
     /// The user; may be left out where the state has but one.
     #[arg(long)]
     pub user: Option<String>,
-    /// Whether they are kept from now on; without it, it is shown.
+    /// Whether conversations are kept from now on; without it, it is shown.
     #[arg(long, value_name = "ANSWER")]
     pub set: Option<Said>,
+    /// Whether priors may be learned from the user's texts from now on (`spring prior train`);
+    /// without it, what was said is shown.
+    #[arg(long, value_name = "ANSWER")]
+    pub contribute: Option<Said>,
     #[command(flatten)]
     pub audit: AuditArg,
 }
 
-/// What a user says to being kept.
+/// What a user says to being kept, or learned from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Said {
-    /// They are kept.
+    /// They are kept, or learned from.
     Yes,
     /// They are not.
     No,
@@ -459,7 +472,8 @@ pub struct RollbackArgs {
     /// The user; may be left out where the state has but one.
     #[arg(long)]
     pub user: Option<String>,
-    /// The generation to go to; by default, the one before. 0 is the base alone.
+    /// The generation to go to; by default, the one before. 0 is what
+    /// everybody starts from: the prior, or the base alone.
     #[arg(long, value_name = "N")]
     pub to: Option<u32>,
     #[command(flatten)]
@@ -488,6 +502,9 @@ pub struct ForgetArgs {
     /// Do it without asking.
     #[arg(long, short)]
     pub yes: bool,
+    /// Say what would be removed and learned again, and change nothing.
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
     #[command(flatten)]
     pub audit: AuditArg,
 }

@@ -16,6 +16,7 @@ mod inspect;
 mod key;
 mod man;
 mod metrics;
+mod prior;
 mod relocate;
 mod report;
 mod rollback;
@@ -32,7 +33,7 @@ mod worker;
 
 use anyhow::Result;
 
-use crate::args::{Args, Command, DataCommand, EvalCommand, KeyCommand};
+use crate::args::{Args, Command, DataCommand, EvalCommand, KeyCommand, PriorCommand};
 
 /// Runs the command that was asked for.
 pub fn run(args: &Args) -> Result<()> {
@@ -56,6 +57,10 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Key(KeyCommand::List(command)) => key::list(args, command),
         Command::Key(KeyCommand::Revoke(command)) => key::revoke(args, command),
         Command::Consent(command) => consent::run(args, command),
+        Command::Prior(PriorCommand::Train(command)) => prior::train(args, command),
+        Command::Prior(PriorCommand::Show(command)) => prior::show(args, command),
+        Command::Prior(PriorCommand::Apply(command)) => prior::apply(args, command),
+        Command::Prior(PriorCommand::Drop(command)) => prior::drop(args, command),
         Command::Report(command) => report::run(args, command),
         Command::Search(command) => search::run(args, command),
         Command::Explain(command) => explain::run(args, command),

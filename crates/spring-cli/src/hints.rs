@@ -20,6 +20,7 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         StoreError::Missing { .. } => Some("`spring init` makes one"),
         StoreError::UnknownUser { .. } => Some("`spring users` lists those that are"),
         StoreError::UnknownKey { .. } => Some("`spring key list` lists those that are"),
+        StoreError::Withheld { .. } => Some("`spring consent --contribute yes` takes it back"),
         StoreError::UnknownInteraction { .. } => Some("`spring search` shows the ids"),
         StoreError::Leased { .. } => Some("`spring unlock` frees the user if that process is gone"),
         StoreError::Pruned { .. } => Some("`spring inspect` lists those that are"),
@@ -43,6 +44,9 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     }
     match error.downcast_ref::<Error>()? {
         Error::Store(error) => of_store(error),
+        Error::NoContributors { .. } => {
+            Some("`spring consent --contribute yes`, and `spring adapt`")
+        }
         Error::User { source, .. } => hint(source.as_ref()),
         _ => None,
     }

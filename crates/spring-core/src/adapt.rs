@@ -149,7 +149,7 @@ impl Adapting<'_> {
 }
 
 /// How long it is tried at least to write what was trained.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+pub(crate) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Until when it is tried to write what was trained. A lease is renewed in the background too, so
 /// it may last longer than is known here; if it has ended after all, the write itself is refused.

@@ -115,6 +115,25 @@ pub enum Error {
         /// Both losses.
         fit: crate::Fit,
     },
+    /// A user who cannot be moved onto another start.
+    #[error(
+        "user {user} began with an adapter that was imported, which cannot be learned again from \
+         another start; nothing was changed"
+    )]
+    Imported {
+        /// The user.
+        user: UserId,
+    },
+    /// There is nothing that a prior could be learned from.
+    #[error(
+        "{state}: nobody whom the prior may be learned from has a text to learn: name users or let \
+         them agree, and learn their texts first, since what is in no period yet may still be held \
+         out"
+    )]
+    NoContributors {
+        /// The state.
+        state: String,
+    },
     /// An error about one user, with the user's name in front.
     #[error("user {user}: {source}")]
     User {
@@ -129,7 +148,7 @@ impl Error {
     /// Puts the user's name in front, unless the error already tells it.
     pub fn of_user(self, user: &UserId) -> Self {
         match self {
-            named @ (Self::User { .. } | Self::DuplicateId { .. }) => named,
+            named @ (Self::User { .. } | Self::DuplicateId { .. } | Self::Imported { .. }) => named,
             Self::Store(error) if error.names_user() => Self::Store(error),
             other => Self::User { user: user.clone(), source: Box::new(other) },
         }

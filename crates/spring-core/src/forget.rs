@@ -43,9 +43,11 @@ pub fn forget_interaction(
             || spring_store::Error::UnknownInteraction { user: user.clone(), id: id.clone() };
         let seq = store.find(user, id)?.ok_or_else(unknown)?;
         let relearned = match store.place(user, seq)? {
-            Some((period, false)) => Relearning::new(model, store, lease, seq, progress)?
-                .run(period)
-                .map_err(|error| error.of_user(user))?,
+            Some((period, false)) => {
+                let relearning = Relearning::new(model, store, lease, Some(seq), progress)?;
+                let saw = saw(relearning.generations.values(), period);
+                relearning.run(&saw).map_err(|error| error.of_user(user))?
+            }
             // No generation saw what is pending or held out.
             _ => Vec::new(),
         };
@@ -102,16 +104,18 @@ fn saw<'g>(
 type Bank = (Memories, Vec<StoredInteraction>);
 
 /// One run over a user's generations.
-struct Relearning<'a> {
+pub(crate) struct Relearning<'a> {
     model: &'a dyn LanguageModel,
     store: &'a Store,
     lease: &'a mut Lease,
     progress: &'a mut dyn Progress,
     /// The interaction that never was.
-    seq: u64,
-    generations: BTreeMap<u32, GenerationSummary>,
+    seq: Option<u64>,
+    /// What all paths begin with, where it is not what they began with.
+    start: Option<Memories>,
+    pub(crate) generations: BTreeMap<u32, GenerationSummary>,
     /// Of all generations, those learned again in place of the stored ones.
-    records: BTreeMap<u32, PeriodRecord>,
+    pub(crate) records: BTreeMap<u32, PeriodRecord>,
     /// Memories and texts of banks that were learned again and are still needed.
     learned: HashMap<u32, Bank>,
     /// Base log-likelihoods that were measured again, by [`cut_since`](Self::cut_since) and
@@ -120,11 +124,11 @@ struct Relearning<'a> {
 }
 
 impl<'a> Relearning<'a> {
-    fn new(
+    pub(crate) fn new(
         model: &'a dyn LanguageModel,
         store: &'a Store,
         lease: &'a mut Lease,
-        seq: u64,
+        seq: Option<u64>,
         progress: &'a mut dyn Progress,
     ) -> Result<Self> {
         let generations = store.generations(&lease.user)?;
@@ -134,18 +138,23 @@ impl<'a> Relearning<'a> {
         }
         let generations =
             generations.into_iter().map(|generation| (generation.number, generation)).collect();
-        let (learned, base) = (HashMap::new(), HashMap::new());
-        Ok(Self { model, store, lease, progress, seq, generations, records, learned, base })
+        let (learned, base, start) = (HashMap::new(), HashMap::new(), None);
+        Ok(Self { model, store, lease, progress, seq, start, generations, records, learned, base })
     }
 
-    /// Learns again what came from the period, oldest first.
-    fn run(mut self, period: u32) -> Result<Vec<Relearned>> {
-        let saw = saw(self.generations.values(), period);
+    /// The same from another start: what was learned from no generation before begins with these
+    /// memories.
+    pub(crate) fn starting_from(self, start: Memories) -> Self {
+        Self { start: Some(start), ..self }
+    }
+
+    /// Learns these generations again, with all that came from them, oldest first.
+    pub(crate) fn run(mut self, saw: &BTreeSet<u32>) -> Result<Vec<Relearned>> {
         let mut relearned = Vec::new();
-        for &number in &saw {
+        for &number in saw {
             let GenerationSummary { parent, adapter_bytes, .. } = *self.summary(number)?;
             self.remember(parent)?;
-            let (learned, base) = self.learn(number, self.start(parent)?)?;
+            let (learned, base) = self.learn(number, self.start(number)?)?;
             let memories = match (&learned.0, adapter_bytes) {
                 (Memories { adapter: Some(adapter), buffer, calibration, .. }, Some(_)) => {
                     Some((adapter.to_bytes()?, buffer.clone(), calibration.clone()))
@@ -178,7 +187,7 @@ impl<'a> Relearning<'a> {
         // Measured again, in the company in which they would have been measured.
         let texts: Vec<StoredInteraction> = members
             .into_iter()
-            .filter(|member| !member.held_out && member.stored.seq != self.seq)
+            .filter(|member| !member.held_out && Some(member.stored.seq) != self.seq)
             .map(|member| member.stored.with_base(None))
             .collect();
         // As they were known then: every change of the cut made the state forget the
@@ -197,7 +206,7 @@ impl<'a> Relearning<'a> {
             BankKind::Buffer => texts_of_bank,
             BankKind::History => {
                 let mut learned = self.store.learned_until(&user, parent)?;
-                learned.retain(|text| text.seq != self.seq);
+                learned.retain(|text| Some(text.seq) != self.seq);
                 learned
             }
         };
@@ -257,10 +266,8 @@ impl<'a> Relearning<'a> {
             pruned.push(from);
             from = self.summary(from)?.parent;
         }
-        if pruned.is_empty() {
-            return Ok(());
-        }
-        let mut last = self.start(from)?;
+        let Some(&first) = pruned.last() else { return Ok(()) };
+        let mut last = self.start(first)?;
         for &number in pruned.iter().rev() {
             let record = self.record(number)?.clone();
             (last, _) = self.learn(number, last)?;
@@ -271,20 +278,33 @@ impl<'a> Relearning<'a> {
         Ok(())
     }
 
-    /// What a generation that is there generates with, and the texts of its bank.
+    /// What a generation started from: what its parent generates with, which is there, and the
+    /// texts of its bank.
     fn start(&self, number: u32) -> Result<Bank> {
-        if number == 0 {
-            return Ok(Bank::default());
+        let parent = self.summary(number)?.parent;
+        if parent == 0 {
+            return Ok((self.beginning(number)?, Vec::new()));
         }
-        match self.learned.get(&number) {
+        match self.learned.get(&parent) {
             Some(learned) => Ok(learned.clone()),
             None => {
                 let model =
-                    UserModel::recall(self.model, self.store, &self.lease.user, Some(number))?;
+                    UserModel::recall(self.model, self.store, &self.lease.user, Some(parent))?;
                 let (memories, bank) = model.into_parts();
                 Ok((memories, bank.into_texts()))
             }
         }
+    }
+
+    /// What a generation without a parent started from: the base, or the prior of its record.
+    fn beginning(&self, number: u32) -> Result<Memories> {
+        if let Some(start) = &self.start {
+            return Ok(start.clone());
+        }
+        let Some(id) = &self.record(number)?.prior else { return Ok(Memories::default()) };
+        let prior = self.store.prior_by_id(id)?;
+        let unknown = || spring_store::Error::UnknownPrior { id: id.clone() };
+        Ok(Memories::from_prior(&*prior.ok_or_else(unknown)?))
     }
 
     /// Novelties of all periods on the way to a generation, in the order of time.

@@ -20,6 +20,7 @@ mod length;
 mod likely;
 mod lookahead;
 mod period;
+mod prior;
 mod progress;
 pub mod prompt;
 mod provenance;
@@ -45,6 +46,7 @@ pub use likely::Likely;
 pub use period::{
     Learned, PeriodInput, PeriodOutcome, learn_period, mean_log_likelihood, novelties,
 };
+pub use prior::{apply_prior, train_prior};
 pub use progress::{Event, Progress, reading};
 pub use provenance::{AlikeText, LearnedText, Provenance, learned_texts, path_to, provenance};
 pub use retriever::{Bm25Retriever, DenseRetriever, LatestRetriever, Retriever, retriever};
@@ -52,14 +54,15 @@ pub use search::{FoundText, HistorySearch};
 pub use signal::{PeriodSignal, drift_signal};
 pub use spring_lm::{Decode, Embed, LanguageModel, ModelInfo, Score, StopStrings, Tokenize, Train};
 pub use spring_store::{
-    Access, ApiKey, Backend, Backlog, BankKind, BufferConfig, ColdStart, Config, Consent, Copied,
-    DecodingConfig, DriftConfig, EmbeddingMap, Forgetting, Forgotten, Generation,
-    GenerationSummary, GraphPlace, History, HistoryEntry, IngestReport, KeyAccess, KeyHash,
-    KeyRecord, Lease, Member, Memory, MemoryStore, NewKey, NoveltyReference, PeriodCommit,
-    PeriodPlan, Periods, PlannedPeriod, Preset, Relearned, RetrievalConfig, RetrieverKind,
-    Rollback, SearchConfig, Settings, StateConfig, StatePlace, Store, StoredInteraction,
-    TextLength, Transferred, Unjudged, UserSize, UserSnapshot, UserSummary, UserVersion,
-    period_ranges, record,
+    Access, ApiKey, Backend, Backlog, BankKind, BufferConfig, ColdStart, Config, Consent,
+    ContributedText, Contribution, Contributor, Contributors, Copied, DecodingConfig, DriftConfig,
+    EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary, GraphPlace, History,
+    HistoryEntry, IngestReport, KeyAccess, KeyHash, KeyRecord, Lease, Member, Memory, MemoryStore,
+    NewKey, NoveltyReference, PeriodCommit, PeriodPlan, Periods, PlannedPeriod, Preset, Prior,
+    PriorChange, PriorPlan, PriorRecord, PriorSummary, PriorTexts, PriorUse, Relearned,
+    RetrievalConfig, RetrieverKind, Rollback, SearchConfig, Settings, StateConfig, StatePlace,
+    Store, StoredInteraction, TextLength, Transferred, Unjudged, UserSize, UserSnapshot,
+    UserSummary, UserVersion, period_ranges, record,
 };
 #[cfg(feature = "sqlite")]
 pub use spring_store::{Sqlite, SqliteStore};

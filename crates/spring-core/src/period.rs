@@ -55,9 +55,13 @@ pub struct PeriodInput<'a> {
 }
 
 /// Novelties of a period's texts as they were measured before it was learned, for the periods that
-/// follow; none of a first period, where there was no adapter to be novel to.
+/// follow; none of a first period, where there was no adapter to be novel to. Those of one that
+/// started from a prior are left out, too: how a person differs from others is of another level
+/// than how they differ from themselves, and would look like a turn.
 pub fn novelties(record: &PeriodRecord) -> impl Iterator<Item = f64> {
-    record.scores.iter().filter(|score| score.adapter.is_some()).map(|score| score.score.novelty)
+    let is_own = record.prior.is_none();
+    let measured = record.scores.iter().filter(move |score| is_own && score.adapter.is_some());
+    measured.map(|score| score.score.novelty)
 }
 
 /// What a period leaves behind.
@@ -128,7 +132,7 @@ pub(crate) fn learn_period_by(
     let observations = observe(model, &known, &encoded, before, population)?;
     let mut compared = by_length(&observations, &encoded, config.drift.length);
     // Where all is learned there is nothing to choose.
-    let chooses = !is_cold(config, before);
+    let chooses = !is_cold(config, memories, before);
     if chooses {
         look_ahead(model, config, input, &encoded, &mut compared, progress)?;
     }
@@ -225,12 +229,14 @@ pub(crate) fn learn_period_by(
         gate_threshold,
         unjudged: false,
         imported: false,
+        prior: memories.prior.clone(),
         config: config.clone(),
     };
     Ok(PeriodOutcome {
         memories: Memories {
             generation: memories.generation + 1,
             adapter: Some(Arc::new(adapter)),
+            prior: None,
             buffer,
             calibration,
         },
@@ -391,9 +397,11 @@ fn alpha(scorer: &ScorerConfig) -> Alpha {
     }
 }
 
-/// Whether a period is learned whole, as there is no adapter that has learned something.
-fn is_cold(config: &Config, before: Option<&Adapter>) -> bool {
-    before.is_none() && config.drift.cold_start == ColdStart::All
+/// Whether a period is learned whole, as there is no adapter that has learned something of the
+/// person.
+fn is_cold(config: &Config, memories: &Memories, before: Option<&Adapter>) -> bool {
+    let is_first = before.is_none() || memories.prior.is_some();
+    is_first && config.drift.cold_start == ColdStart::All
 }
 
 /// Positions of the selected texts, best first, and how they were found; `before` is the adapter
@@ -405,11 +413,15 @@ fn select(
     scores: &[DriftScore],
     observations: &[Observation],
 ) -> Result<(Vec<usize>, SelectionRecord)> {
-    let cold = is_cold(config, before);
+    let starts_from_prior = input.memories.prior.is_some();
+    let cold = is_cold(config, input.memories, before);
     let rule = if cold { spring_drift::Selection::All {} } else { config.drift.selection };
     let selected = rule.select_after(input.earlier, scores, observations)?;
     let reason = match (cold, &input.memories.adapter) {
         (true, None) => "first period: there is no adapter yet, so all of it is learned".into(),
+        (true, Some(_)) if starts_from_prior => {
+            "first period: it starts from the prior, and all of it is learned".into()
+        }
         (true, Some(_)) => {
             "first texts: the adapter has learned nothing yet, so all of them are learned".into()
         }

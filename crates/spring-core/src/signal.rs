@@ -20,7 +20,7 @@ pub struct PeriodSignal {
 }
 
 /// The running drift signal over some periods of one user, oldest first: after each that had an
-/// adapter to be novel to, so not after a first one.
+/// adapter of the user's to be novel to, so not after a first one.
 ///
 /// Novelties are those before each text was learned, in nats per token whatever `drift.length`
 /// says, so that periods learned under different settings compare.
@@ -33,6 +33,10 @@ pub fn drift_signal(config: SignalConfig, learned: &[LearnedPeriod]) -> Result<V
     let mut after = Vec::new();
     for LearnedPeriod { generation, record } in learned {
         let mut reading = None;
+        // Against a prior, novelty is of another level.
+        if record.prior.is_some() {
+            continue;
+        }
         for score in &record.scores {
             if let Some(adapter) = score.adapter {
                 reading = Some(signal.update(score.base - adapter)?);

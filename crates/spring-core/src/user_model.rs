@@ -7,7 +7,7 @@ use spring_lm::Adapter;
 use spring_memory::{Bm25Config, BufferItem, DocumentFields, Hit, UserId};
 
 use crate::{
-    Base, Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Result, Retriever,
+    Base, Bm25Retriever, Config, EmbeddingMap, Generation, LanguageModel, Prior, Result, Retriever,
     Settings, Store, StoredInteraction, UserSnapshot, base::check_fingerprint, check_base, gains,
     retriever::retriever,
 };
@@ -52,7 +52,8 @@ impl<'m> UserModel<'m> {
         Ok(Self { base, config, memories, bank })
     }
 
-    /// A person's model from a state: that in use, or that of a generation.
+    /// A person's model from a state: that in use, or that of a generation. Of a person of whom
+    /// nothing was learned it is the prior in use, or the base alone.
     ///
     /// # Errors
     ///
@@ -83,9 +84,11 @@ impl<'m> UserModel<'m> {
         let base = base.into();
         check_fingerprint(&*base, settings, "of the snapshot")?;
         let config = settings.config.clone();
-        let UserSnapshot { generation, calibrated, texts, embeddings, .. } = snapshot;
-        let mut memories =
-            generation.map(Memories::from_generation).transpose()?.unwrap_or_default();
+        let UserSnapshot { generation, prior, calibrated, texts, embeddings, .. } = snapshot;
+        let mut memories = match generation {
+            Some(generation) => Memories::from_generation(generation)?,
+            None => prior.map(|prior| Memories::from_prior(&prior)).unwrap_or_default(),
+        };
         let bank = RetrievalBank::of(&*base, &config, texts, &embeddings)?;
         // Computed again, as the settings may have changed since the period was learned; but where
         // the model would have to embed every prompt for that, only if the retriever is another one
@@ -127,7 +130,7 @@ impl<'m> UserModel<'m> {
         &self.bank
     }
 
-    /// The adapter; `None` where nothing was learned.
+    /// The adapter; `None` where nothing was learned and there is no prior.
     pub fn adapter(&self) -> Option<&Adapter> {
         self.memories.adapter.as_deref()
     }
@@ -145,8 +148,10 @@ impl<'m> UserModel<'m> {
 pub struct Memories {
     /// The generation; 0 before the first period.
     pub generation: u32,
-    /// The adapter; `None` before the first period.
+    /// The adapter; `None` before the first period, unless there is a prior.
     pub adapter: Option<Arc<Adapter>>,
+    /// Before the first period, the prior that the adapter is, by its [id](Prior::id).
+    pub prior: Option<String>,
     /// The residual buffer, highest score first.
     pub buffer: Vec<BufferItem>,
     /// What the gate is calibrated on: each text's best score in a bank without it, and what
@@ -164,9 +169,16 @@ impl Memories {
         Ok(Self {
             generation: generation.number,
             adapter: Some(Arc::new(Adapter::from_bytes(&generation.adapter)?)),
+            prior: None,
             buffer: generation.buffer,
             calibration: generation.calibration,
         })
+    }
+
+    /// Those of a user who has learned nothing yet, and starts from a prior.
+    pub fn from_prior(prior: &Prior) -> Self {
+        let (adapter, prior) = (Some(prior.adapter.clone()), Some(prior.id.clone()));
+        Self { adapter, prior, ..Self::default() }
     }
 }
 

@@ -20,8 +20,8 @@ use spring_core::{
     spring_memory::UserId,
     spring_store::backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
-        KeyRow, LeaseRow, MemoriesRow, Outcome, ReplicaRow, Rows, RowsMut, SettingsRow, Summed,
-        Text, Texts, UserRow, Users, Visit,
+        KeyRow, LeaseRow, MemoriesRow, Outcome, PriorRow, ReplicaRow, Rows, RowsMut, SettingsRow,
+        Summed, Text, Texts, UserRow, Users, Visit,
     },
 };
 use spring_engine::{
@@ -415,6 +415,26 @@ impl Rows for NotingRows<'_> {
 
     fn lease(&self, user: i64) -> Outcome<Option<LeaseRow>> {
         self.rows.lease(user)
+    }
+
+    fn contribution(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        self.rows.contribution(user)
+    }
+
+    fn priors(&self) -> Outcome<Vec<PriorRow>> {
+        self.rows.priors()
+    }
+
+    fn prior_record(&self, number: u32) -> Outcome<Option<Summed<String>>> {
+        self.rows.prior_record(number)
+    }
+
+    fn prior_adapter(&self, number: u32) -> Outcome<Option<Summed<Vec<u8>>>> {
+        self.rows.prior_adapter(number)
+    }
+
+    fn users_with(&self, text: &str) -> Outcome<u64> {
+        self.rows.users_with(text)
     }
 
     fn graph(&self, user: i64) -> Outcome<Option<Summed<String>>> {

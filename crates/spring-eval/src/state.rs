@@ -127,8 +127,8 @@ impl Change {
     }
 }
 
-/// Compares the generation in use with an earlier one (0: the base) on the texts that were held out
-/// of some periods; `None` if there are none.
+/// Compares the generation in use with an earlier one (0: the base, or the prior that the path
+/// began with) on the texts that were held out of some periods; `None` if there are none.
 ///
 /// The adapters are compared, without retrieval.
 ///
@@ -143,7 +143,9 @@ pub fn change(
     periods: &[u32],
 ) -> Result<Option<Change>> {
     let (mut training, mut held_out) = (Vec::new(), Vec::new());
-    for learned in store.period_records(user, None)? {
+    let learned = store.period_records(user, None)?;
+    let start = learned.first().and_then(|first| first.record.prior.clone());
+    for learned in learned {
         let period = learned.record.period;
         for member in store.members(user, period)? {
             match member.held_out {
@@ -160,7 +162,10 @@ pub fn change(
     let encoded = encode(model, &store.settings().config, &held_out)?;
     let after = UserModel::recall(model, store, user, None)?;
     let before = match before {
-        0 => None,
+        0 => match start {
+            Some(id) => store.prior_by_id(&id)?.map(|prior| Adapter::clone(&prior.adapter)),
+            None => None,
+        },
         number => UserModel::recall(model, store, user, Some(number))?.adapter().cloned(),
     };
     let of = |adapter: Option<&Adapter>| -> Result<Vec<Loss>> {

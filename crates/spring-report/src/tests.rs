@@ -170,6 +170,7 @@ fn record(period: u32, scores: Vec<ScoredText>) -> PeriodRecord {
         gate_threshold: Some(3.5),
         unjudged: false,
         imported: false,
+        prior: None,
         config: Config::default(),
     }
 }

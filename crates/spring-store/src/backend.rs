@@ -57,11 +57,13 @@ impl Fault {
         }
     }
 
-    /// Says whose rows are damaged. The settings are nobody's.
+    /// Says whose rows are damaged. The settings and the priors are nobody's.
     #[must_use]
     pub fn of_user(self, name: &UserId) -> Self {
         match self {
-            Self::Damaged { table, user: None, detail } if table != "settings" => {
+            Self::Damaged { table, user: None, detail }
+                if !["settings", "priors"].contains(&table) =>
+            {
                 Self::Damaged { table, user: Some(name.clone()), detail }
             }
             other => other,
@@ -391,13 +393,26 @@ pub struct ReplicaRow {
     pub load: f64,
 }
 
-/// What a user has said of conversations.
+/// What a user has said of conversations, or of contributing to priors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsentRow {
-    /// Whether they are kept.
+    /// Whether they are kept, or texts may be learned from for others.
     pub keep: bool,
     /// When that was said, in seconds since 1970 UTC.
     pub since: i64,
+    /// The checksum of all that.
+    pub sum: Sum,
+}
+
+/// An adapter that was learned from several users, for others to start from, without its contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriorRow {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The hash of its adapter, in hexadecimal digits; no two have the same.
+    pub id: String,
+    /// Whether those who have learned nothing yet start from it.
+    pub in_use: bool,
     /// The checksum of all that.
     pub sum: Sum,
 }
@@ -560,6 +575,23 @@ pub trait Rows {
     /// What the user has said of conversations; `None` for nothing.
     fn consent(&self, user: i64) -> Outcome<Option<ConsentRow>>;
 
+    /// What the user has said of contributing to priors; `None` for nothing.
+    fn contribution(&self, user: i64) -> Outcome<Option<ConsentRow>>;
+
+    /// All priors, in the order of their numbers. Inside a transaction that writes, nobody else
+    /// changes or removes them until its end; others may read them, too.
+    fn priors(&self) -> Outcome<Vec<PriorRow>>;
+
+    /// From what and how a prior was learned, as JSON.
+    fn prior_record(&self, number: u32) -> Outcome<Option<Summed<String>>>;
+
+    /// The adapter of a prior.
+    fn prior_adapter(&self, number: u32) -> Outcome<Option<Summed<Vec<u8>>>>;
+
+    /// The number of users who have a generation without a parent whose record has this text in
+    /// it. It reads the records of all users.
+    fn users_with(&self, text: &str) -> Outcome<u64>;
+
     /// All keys, by their ids.
     fn keys(&self) -> Outcome<Vec<KeyRow>>;
 
@@ -640,6 +672,27 @@ pub trait RowsMut: Rows {
 
     /// Replaces what the user has said of conversations.
     fn put_consent(&mut self, user: i64, row: &ConsentRow) -> Outcome<()>;
+
+    /// Replaces what the user has said of contributing to priors.
+    fn put_contribution(&mut self, user: i64, row: &ConsentRow) -> Outcome<()>;
+
+    /// Adds a prior with its record and its adapter.
+    fn add_prior(
+        &mut self,
+        row: &PriorRow,
+        record: Summed<&str>,
+        adapter: Summed<&[u8]>,
+    ) -> Outcome<()>;
+
+    /// Replaces the row of a prior that is there; whoever has read it in a transaction that writes
+    /// is waited for.
+    fn put_prior(&mut self, row: &PriorRow) -> Outcome<()>;
+
+    /// Replaces the record of a prior that is there.
+    fn put_prior_record(&mut self, number: u32, record: Summed<&str>) -> Outcome<()>;
+
+    /// Removes a prior, if it is there.
+    fn delete_prior(&mut self, number: u32) -> Outcome<()>;
 
     /// Adds a key, or replaces the record of the one of this id.
     fn put_key(&mut self, row: &KeyRow) -> Outcome<()>;

@@ -33,6 +33,7 @@ mod history;
 mod keys;
 mod leases;
 mod periods;
+mod priors;
 mod replicas;
 mod rows;
 pub mod samples;
@@ -40,7 +41,8 @@ mod transfer;
 
 pub use self::{
     damage::*, faults::a_fault_anywhere_leaves_the_state_before_or_after, forgetting::*,
-    generations::*, history::*, keys::*, leases::*, periods::*, replicas::*, rows::*, transfer::*,
+    generations::*, history::*, keys::*, leases::*, periods::*, priors::*, replicas::*, rows::*,
+    transfer::*,
 };
 use crate::{Settings, Store};
 
@@ -154,6 +156,14 @@ macro_rules! contract_tests {
             who_announces_itself_is_found_until_it_withdraws
             who_is_not_heard_of_is_gone
             an_announcement_that_is_undone_was_none
+            // Priors.
+            a_prior_is_kept_with_its_record_and_its_adapter
+            who_has_learned_nothing_starts_from_the_prior
+            a_prior_is_learned_from_those_who_agree
+            a_prior_is_told_by_whoever_forgets_what_it_knows
+            who_started_from_a_prior_takes_it_along
+            users_move_onto_another_start
+            a_prior_that_is_not_what_was_written_is_told
             // Damage and faults.
             a_row_that_is_not_what_was_written_is_told
             a_fault_anywhere_leaves_the_state_before_or_after

@@ -1,6 +1,6 @@
 //! What a state keeps of every user, as plain values.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use spring_fuse::Calibration;
 use spring_memory::{BufferItem, GraphStamp, Interaction, UserId};
 
 use crate::{
-    Config, RetrievalConfig,
+    Config, Prior, RetrievalConfig,
     record::{LearnedPeriod, PeriodRecord},
 };
 
@@ -93,7 +93,8 @@ pub struct History {
 }
 
 /// Which state of a user something was made from: it changes when a text of the user is removed,
-/// when the user is removed and comes again, and when another generation comes into use.
+/// when the user is removed and comes again, and when another generation comes into use, or another
+/// prior for a user who has none.
 ///
 /// What was computed from a user's texts is kept only while they are all still there, so that
 /// nothing of a text that was forgotten meanwhile comes back.
@@ -102,6 +103,8 @@ pub struct UserVersion {
     pub(crate) user: UserId,
     pub(crate) removals: u64,
     pub(crate) generation: u32,
+    /// The hash of the prior that the user starts from, where there is no generation.
+    pub(crate) prior: Option<String>,
 }
 
 impl UserVersion {
@@ -117,7 +120,8 @@ impl UserVersion {
 
     /// That of the same texts after a commit has brought this generation into use.
     pub fn committed(&self, generation: u32) -> Self {
-        Self { generation, ..self.clone() }
+        let (user, removals) = (self.user.clone(), self.removals);
+        Self { user, removals, generation, prior: None }
     }
 }
 
@@ -129,6 +133,8 @@ pub struct UserSnapshot {
     pub version: UserVersion,
     /// The generation in use, or the one that was asked for; `None` for a user who has none yet.
     pub generation: Option<Generation>,
+    /// The prior in use: what a user without a generation starts from, and answers with.
+    pub prior: Option<Arc<Prior>>,
     /// The settings of retrieval that its calibration sample was made under.
     pub calibrated: Option<RetrievalConfig>,
     /// The texts that are searched for a prompt: those of its buffer, in the buffer's order, or
@@ -436,6 +442,10 @@ pub struct Forgotten {
     pub generations_relearned: u64,
     /// Records of generated texts removed.
     pub answers: u64,
+    /// The priors that were learned from what was removed, by their numbers: they know it until
+    /// they are learned again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub priors: Vec<u32>,
     /// Whether nothing of what was removed is left where rows do not show it, such as in free
     /// pages. If not, that is finished when the state is next opened for writing.
     pub scrubbed: bool,

@@ -123,6 +123,22 @@ pub enum Error {
         /// The id asked for.
         id: InteractionId,
     },
+    /// The user has said that nothing of theirs is to be learned for others.
+    #[error("user {user} has said no to contributing to a prior, on {since}; nothing was changed")]
+    Withheld {
+        /// The user.
+        user: UserId,
+        /// When that was said.
+        since: jiff::Timestamp,
+    },
+    /// What was learned started from a prior that the state does not have.
+    #[error(
+        "the state has no prior {id:.12}…; copy or import it with the users who started from it"
+    )]
+    UnknownPrior {
+        /// The hash of its adapter.
+        id: String,
+    },
     /// Somebody else is training the user.
     #[error(
         "user {user} is being updated by {holder}, until {until} at the latest; \
@@ -197,6 +213,7 @@ impl Error {
                 | Self::Pruned { .. }
                 | Self::UnknownInteraction { .. }
                 | Self::Leased { .. }
+                | Self::Withheld { .. }
                 | Self::DuplicateId { .. }
                 | Self::Damaged { user: Some(_), .. }
         )

@@ -15,6 +15,7 @@ mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod preset;
+mod prior;
 pub mod record;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -38,6 +39,10 @@ pub use place::StatePlace;
 #[cfg(feature = "postgres")]
 pub use postgres::{Address, Postgres, PostgresStore};
 pub use preset::Preset;
+pub use prior::{
+    ContributedText, Contribution, Contributor, Contributors, Prior, PriorChange, PriorPlan,
+    PriorRecord, PriorSummary, PriorTexts, PriorUse,
+};
 pub use spring_numerics::words::toml_reason;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Sqlite, SqliteStore};

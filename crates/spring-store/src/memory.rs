@@ -13,8 +13,9 @@ use crate::{
     Settings, Store,
     backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
-        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, ReplicaRow,
-        Rows, RowsMut, SettingsRow, Sum, Summed, Text, Texts, UNJUDGED, UserRow, Users, Visit,
+        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, PriorRow,
+        ReplicaRow, Rows, RowsMut, SettingsRow, Sum, Summed, Text, Texts, UNJUDGED, UserRow, Users,
+        Visit,
     },
     store::{is_new, is_unlearned, settings_row},
 };
@@ -43,6 +44,7 @@ struct State {
     keys: BTreeMap<String, KeyRow>,
     /// With when each was put there.
     replicas: BTreeMap<String, (ReplicaRow, Instant)>,
+    priors: BTreeMap<u32, PriorRows>,
     next_key: i64,
     next_answer: i64,
 }
@@ -59,6 +61,14 @@ struct UserRows {
     lease: Option<LeaseRow>,
     graph: Option<Summed<String>>,
     consent: Option<ConsentRow>,
+    contribution: Option<ConsentRow>,
+}
+
+#[derive(Debug, Clone)]
+struct PriorRows {
+    row: PriorRow,
+    record: Arc<Summed<String>>,
+    adapter: Arc<Summed<Vec<u8>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +89,7 @@ impl Memory {
             users: BTreeMap::new(),
             keys: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            priors: BTreeMap::new(),
             next_key: 1,
             next_answer: 1,
         };
@@ -302,6 +313,28 @@ impl Rows for State {
         Ok(self.rows_of(user).and_then(|user| user.consent))
     }
 
+    fn contribution(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        Ok(self.rows_of(user).and_then(|user| user.contribution))
+    }
+
+    fn priors(&self) -> Outcome<Vec<PriorRow>> {
+        Ok(self.priors.values().map(|prior| prior.row.clone()).collect())
+    }
+
+    fn prior_record(&self, number: u32) -> Outcome<Option<Summed<String>>> {
+        Ok(self.priors.get(&number).map(|prior| Summed::clone(&prior.record)))
+    }
+
+    fn prior_adapter(&self, number: u32) -> Outcome<Option<Summed<Vec<u8>>>> {
+        Ok(self.priors.get(&number).map(|prior| Summed::clone(&prior.adapter)))
+    }
+
+    fn users_with(&self, text: &str) -> Outcome<u64> {
+        let is_in = |learned: &Learned| learned.parent == 0 && learned.record.value.contains(text);
+        let has = |user: &&Arc<UserRows>| user.generations.values().any(is_in);
+        Ok(self.users.values().filter(has).count() as u64)
+    }
+
     fn keys(&self) -> Outcome<Vec<KeyRow>> {
         Ok(self.keys.values().cloned().collect())
     }
@@ -350,6 +383,7 @@ impl RowsMut for State {
             lease: None,
             graph: None,
             consent: None,
+            contribution: None,
         };
         self.users.insert(key, Arc::new(rows));
         Ok(row)
@@ -481,6 +515,44 @@ impl RowsMut for State {
 
     fn put_consent(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
         self.user_mut(user)?.consent = Some(*row);
+        Ok(())
+    }
+
+    fn put_contribution(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
+        self.user_mut(user)?.contribution = Some(*row);
+        Ok(())
+    }
+
+    fn add_prior(
+        &mut self,
+        row: &PriorRow,
+        record: Summed<&str>,
+        adapter: Summed<&[u8]>,
+    ) -> Outcome<()> {
+        let is_taken = |prior: &PriorRows| prior.row.number == row.number || prior.row.id == row.id;
+        if self.priors.values().any(is_taken) {
+            return Err(taken("prior", row.number));
+        }
+        let record = Arc::new(Summed { value: record.value.to_owned(), sum: record.sum });
+        let adapter = Arc::new(Summed { value: adapter.value.to_owned(), sum: adapter.sum });
+        self.priors.insert(row.number, PriorRows { row: row.clone(), record, adapter });
+        Ok(())
+    }
+
+    fn put_prior(&mut self, row: &PriorRow) -> Outcome<()> {
+        let prior = self.priors.get_mut(&row.number);
+        prior.ok_or_else(|| missing("prior", row.number))?.row = row.clone();
+        Ok(())
+    }
+
+    fn put_prior_record(&mut self, number: u32, record: Summed<&str>) -> Outcome<()> {
+        let prior = self.priors.get_mut(&number).ok_or_else(|| missing("prior", number))?;
+        prior.record = Arc::new(Summed { value: record.value.to_owned(), sum: record.sum });
+        Ok(())
+    }
+
+    fn delete_prior(&mut self, number: u32) -> Outcome<()> {
+        self.priors.remove(&number);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub struct LearnedPeriod {
 pub struct PeriodRecord {
     /// The period.
     pub period: u32,
-    /// The generation it started from; 0 when there was none.
+    /// The generation it started from; 0 when there was none, but perhaps a `prior`.
     pub parent: u32,
     /// When it was learned, just before it was committed.
     pub finished: Timestamp,
@@ -52,6 +52,10 @@ pub struct PeriodRecord {
     /// be learned again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub imported: bool,
+    /// The [prior](crate::Prior) that it started from, by the hash of its adapter; `None` where it
+    /// started from a generation or from the base alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<String>,
     /// The settings in force.
     pub config: Config,
 }

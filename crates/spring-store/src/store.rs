@@ -5,6 +5,7 @@ mod answers;
 mod check;
 mod commit;
 mod consent;
+mod contribution;
 mod digest;
 mod encode;
 mod folder;
@@ -16,6 +17,7 @@ mod layout;
 mod lease;
 mod path;
 mod periods;
+mod prior;
 mod quotation;
 mod relocate;
 mod removal;
@@ -30,7 +32,10 @@ mod users;
 mod value;
 mod version;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use spring_memory::UserId;
 
@@ -44,7 +49,7 @@ pub use self::{
 #[cfg(feature = "sqlite")]
 pub(crate) use self::{sums::sum_of, value::Value};
 use crate::{
-    Config, Error, Result, Settings,
+    Config, Error, Prior, Result, Settings,
     backend::{Backend, Durability, Fault, Outcome, Rows, RowsMut, SettingsRow, UserRow},
 };
 
@@ -68,6 +73,8 @@ pub struct Store<B: ?Sized = dyn Backend> {
     settings: Settings,
     /// Whether the configuration is one to be tried: kept with the first period learned under it.
     is_tried: AtomicBool,
+    /// The prior that was read last.
+    prior: Mutex<Option<Arc<Prior>>>,
     backend: B,
 }
 
@@ -85,7 +92,8 @@ impl<B: Backend> Store<B> {
         });
         let settings = read.and_then(|()| parse_settings(row.ok_or_else(no_answer)?));
         let settings = settings.map_err(|fault| fault.at(backend.label()))?;
-        Ok(Self { settings, is_tried: AtomicBool::new(false), backend })
+        let (is_tried, prior) = (AtomicBool::new(false), Mutex::default());
+        Ok(Self { settings, is_tried, prior, backend })
     }
 }
 

@@ -53,6 +53,7 @@ pub const CLOSED: &[Closed] = &[
             "MemberRow",
             "MemoriesRow",
             "MemoriesSize",
+            "PriorRow",
             "ReplicaRow",
             "SettingsRow",
             "Summed",

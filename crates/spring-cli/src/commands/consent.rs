@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use spring_core::Access;
 
+use super::prior;
 use crate::{
     args::{Args, ConsentArgs, Said},
     output,
@@ -14,25 +15,61 @@ use crate::{
 
 pub fn run(args: &Args, command: &ConsentArgs) -> Result<()> {
     let path = &command.state.state;
-    let access = if command.set.is_some() { Access::ReadWrite } else { Access::ReadOnly };
+    let is_said = command.set.is_some() || command.contribute.is_some();
+    let access = if is_said { Access::ReadWrite } else { Access::ReadOnly };
     let store = session::open(path, access)?;
     let user = session::user_of(&store, command.user.as_deref(), path)?;
+    let log = command.audit.audit.as_deref();
     let consent = match command.set {
         None => store.consent(&user)?,
         Some(said) => {
-            let (keep, log) = (said == Said::Yes, command.audit.audit.as_deref());
+            let keep = said == Said::Yes;
             acted(log, "consent.set", Some(user.as_str()), |event| {
                 event.object = Some(keep.to_string());
                 Ok(store.set_consent(&user, keep, Timestamp::now())?)
             })?
         }
     };
+    let contribution = match command.contribute {
+        None => store.contribution(&user)?,
+        Some(said) => {
+            let contributes = said == Said::Yes;
+            acted(log, "contribution.set", Some(user.as_str()), |event| {
+                event.object = Some(contributes.to_string());
+                Ok(store.set_contribution(&user, contributes, Timestamp::now())?)
+            })?
+        }
+    };
+    let uses = match command.contribute {
+        Some(Said::No) => store.priors_from(&user, None)?,
+        _ => Vec::new(),
+    };
+    let since = |since: Option<Timestamp>| {
+        since.map_or_else(String::new, |since| format!(", since {since}"))
+    };
+    // Where nobody asks for it, what was never said is not shown.
+    let is_shown = contribution.since.is_some() || command.contribute.is_some();
     if args.json {
-        return output::json(&json!({"user": user, "consent": consent}));
+        let mut value = json!({"user": user, "consent": consent});
+        if is_shown {
+            value["contribution"] = json!(contribution);
+            value["priors"] = json!(uses);
+        }
+        return output::json(&value);
     }
-    let since = consent.since.map_or_else(String::new, |since| format!(", since {since}"));
-    output::line(&match consent.keep_conversations {
-        true => format!("{user}: conversations with a server are kept and learned from{since}"),
-        false => format!("{user}: conversations with a server are not kept{since}"),
-    })
+    if command.set.is_some() || command.contribute.is_none() {
+        let since = since(consent.since);
+        output::line(&match consent.keep_conversations {
+            true => format!("{user}: conversations with a server are kept and learned from{since}"),
+            false => format!("{user}: conversations with a server are not kept{since}"),
+        })?;
+    }
+    if is_shown {
+        let since = since(contribution.since);
+        output::line(&match contribution.contributes {
+            true => format!("{user}: priors may be learned from the user's texts{since}"),
+            false => format!("{user}: no prior is learned from the user's texts{since}"),
+        })?;
+    }
+    prior::knows(&uses).map_or(Ok(()), |told| output::line(&told))
 }

@@ -332,6 +332,14 @@ pub(super) fn warn_of_base(store: &Store, user: &UserId) -> Result<()> {
     if summary.generation > 0 {
         return Ok(());
     }
+    if let Some(prior) = store.prior()? {
+        output::say(&format!(
+            "spring: warning: user {user}: nothing of the user's own is in use, so prior {} \
+             answers, which was learned from others",
+            prior.number
+        ));
+        return Ok(());
+    }
     let why = match summary.interactions {
         0 => "there is no history; this is the base model",
         _ => nothing_learned(&store.generations(user)?),

@@ -14,6 +14,7 @@ use spring_core::{
     spring_store::Error as StoreError,
 };
 
+use super::prior;
 use crate::{
     args::{Args, ForgetArgs},
     interrupt, output,
@@ -32,7 +33,21 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
     let id = command.interaction.as_deref();
     let id = id.map(|id| session::interaction_id(id, &user)).transpose()?;
     let consequence = consequence(&store, &user, id.as_ref());
-    let consequence = consequence.map_err(|error| with_alike(&store, &user, error))?;
+    let mut consequence = consequence.map_err(|error| with_alike(&store, &user, error))?;
+    let seq = id.as_ref().map(|id| store.find(&user, id)).transpose()?.flatten();
+    let uses = store.priors_from(&user, seq)?;
+    if let Some(told) = prior::knows(&uses) {
+        consequence = format!("{consequence} Of priors: {told}.");
+    }
+    if command.dry_run {
+        return match args.json {
+            true => output::json(&json!({
+                "user": user, "interaction": command.interaction, "dry_run": true,
+                "consequence": consequence, "priors": uses,
+            })),
+            false => output::line(&format!("{consequence} Nothing was changed.")),
+        };
+    }
     if !command.yes {
         confirm(&consequence)?;
     }
@@ -69,6 +84,14 @@ pub fn run(args: &Args, command: &ForgetArgs) -> Result<()> {
             output::count(forgotten.generations_relearned, "generation"),
         ),
     })?;
+    if !forgotten.priors.is_empty() {
+        let numbers: Vec<String> = forgotten.priors.iter().map(u32::to_string).collect();
+        output::line(&format!(
+            "learned from what was removed, and knowing it still: prior {}; `spring prior train` \
+             learns it again, and `spring prior apply --all` moves those who started from it",
+            numbers.join(", ")
+        ))?;
+    }
     if let Some(reason) = &forgotten.held_up {
         output::line(&format!(
             "the file's free pages still hold what was removed: {reason}; they are rewritten the \

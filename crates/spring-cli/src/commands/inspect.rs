@@ -61,9 +61,14 @@ pub fn run(args: &Args, command: &InspectUserArgs) -> Result<()> {
             _ => "left by a rollback",
         };
         let kept = |value: Option<String>| value.unwrap_or("not kept".into());
+        let from = match generation.parent {
+            0 if store.record(&user, generation.number)?.record.prior.is_some() => "a prior".into(),
+            0 => "the base".into(),
+            parent => parent.to_string(),
+        };
         table.add_row([
             generation.number.to_string(),
-            if generation.parent == 0 { "the base".into() } else { generation.parent.to_string() },
+            from,
             generation.period.to_string(),
             kept(generation.adapter_bytes.map(kilobytes)),
             kept(generation.buffer.map(|items| format!("{items} texts"))),

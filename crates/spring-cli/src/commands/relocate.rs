@@ -37,6 +37,8 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
     let mut step = reading(&mut bars);
     // First: of users who are there already, no copy is made that would take them along.
     let mut keys = target.copy_revocations(&source)?;
+    // Before who started from them.
+    let priors = target.copy_priors(&source)?;
     let (mut added, mut equal, mut revoked, mut done) = (0_u64, 0_u64, 0_u64, 0_u64);
     let mut last: Option<UserId> = None;
     loop {
@@ -65,7 +67,7 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
     if args.json {
         return output::json(&json!({
             "copied": added, "there_already": equal, "keys": keys, "keys_revoked": revoked,
-            "keys_of_its_own": own,
+            "keys_of_its_own": own, "priors": priors,
         }));
     }
     output::line(&format!(
@@ -74,6 +76,9 @@ pub fn run(args: &Args, command: &MoveArgs) -> Result<()> {
          nothing uses it",
         added + equal
     ))?;
+    if priors > 0 {
+        output::line(&format!("copied {}", output::count(priors, "prior")))?;
+    }
     if revoked > 0 {
         let keys = output::count(revoked, "key");
         output::line(&format!(

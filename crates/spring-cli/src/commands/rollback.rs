@@ -27,8 +27,12 @@ pub fn run(args: &Args, command: &RollbackArgs) -> Result<()> {
     if args.json {
         return output::json(&json!({"user": user, "rollback": moved}));
     }
+    let prior = store.prior()?;
     let name = |generation| match generation {
-        0 => "the base alone".to_owned(),
+        0 => match &prior {
+            Some(prior) => format!("prior {} alone", prior.number),
+            None => "the base alone".to_owned(),
+        },
         number => format!("generation {number}"),
     };
     let go_on = match moved.from {

@@ -215,6 +215,7 @@ impl Served {
                 removed("answers being written", ended as u64),
             ],
             relearned: relearned.into_iter().skip(skipped).collect(),
+            priors: forgotten.priors,
         })
     }
 }
@@ -425,6 +426,7 @@ impl Service for Served {
                 removed("answers being written", ended as u64),
             ],
             relearned: Vec::new(),
+            priors: forgotten.priors,
         })
     }
 
@@ -473,6 +475,7 @@ impl Service for Served {
                 time: Timestamp::now().to_string(),
                 removed: vec![removed("history", 0), removed("records", 0)],
                 relearned: Vec::new(),
+                priors: Vec::new(),
             }),
         }
     }

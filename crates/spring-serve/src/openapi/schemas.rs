@@ -314,6 +314,7 @@ fn of_users() -> Value {
                     "properties": {"place": {"type": "string"}, "count": {"type": "integer"}},
                 }},
                 "relearned": {"type": "array", "items": {"type": "integer"}},
+                "priors": {"type": "array", "items": {"type": "integer"}},
             },
         },
         "RollbackRequest": {

@@ -317,6 +317,10 @@ pub struct Receipt {
     pub removed: Vec<Removed>,
     /// Generations that were learned again without the text.
     pub relearned: Vec<u32>,
+    /// The numbers of the priors that were learned from it, and know it until they are learned
+    /// again; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub priors: Vec<u32>,
 }
 
 /// What was removed from one place.

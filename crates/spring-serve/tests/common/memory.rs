@@ -440,6 +440,7 @@ impl Service for MemoryService {
                 removed("records", person.answers.len()),
             ],
             relearned: vec![],
+            priors: vec![],
         })
     }
 
@@ -492,6 +493,7 @@ impl Service for MemoryService {
                 time: "2026-01-01T00:00:00Z".into(),
                 removed: vec![Removed { place: "history".into(), count }],
                 relearned: vec![],
+                priors: vec![],
             }
         })
     }

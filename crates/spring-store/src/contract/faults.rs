@@ -9,13 +9,16 @@ use std::{
     time::Duration,
 };
 
+use spring_lm::Adapter;
+
 use super::{Subject, samples::*};
 use crate::{
-    ApiKey, EmbeddingMap, Forgetting, MemoryStore, PeriodCommit, Relearned, Result, Store,
+    ApiKey, Contributors, EmbeddingMap, Forgetting, MemoryStore, PeriodCommit, PriorPlan,
+    Relearned, Result, Store,
     backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
-        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, ReplicaRow, Rows, RowsMut,
-        SettingsRow, Summed, Text, Texts, UserRow, Users, Visit, Wanted,
+        KeyRow, LearnedRow, LeaseRow, MemberRow, MemoriesRow, Outcome, PriorRow, ReplicaRow, Rows,
+        RowsMut, SettingsRow, Summed, Text, Texts, UserRow, Users, Visit, Wanted,
     },
 };
 
@@ -114,6 +117,11 @@ impl Rows for FailingRows<'_> {
         fn lease(user: i64) -> Option<LeaseRow>;
         fn graph(user: i64) -> Option<Summed<String>>;
         fn consent(user: i64) -> Option<ConsentRow>;
+        fn contribution(user: i64) -> Option<ConsentRow>;
+        fn priors() -> Vec<PriorRow>;
+        fn prior_record(number: u32) -> Option<Summed<String>>;
+        fn prior_adapter(number: u32) -> Option<Summed<Vec<u8>>>;
+        fn users_with(text: &str) -> u64;
         fn keys() -> Vec<KeyRow>;
         fn key(hash: &[u8]) -> Option<KeyRow>;
         fn replicas(within: Duration) -> Vec<ReplicaRow>;
@@ -139,6 +147,11 @@ impl RowsMut for FailingRows<'_> {
         fn swap_lease(user: i64, expected: Option<i64>, lease: &LeaseRow) -> bool;
         fn put_graph(user: i64, stamp: Option<Summed<&str>>) -> ();
         fn put_consent(user: i64, row: &ConsentRow) -> ();
+        fn put_contribution(user: i64, row: &ConsentRow) -> ();
+        fn add_prior(row: &PriorRow, record: Summed<&str>, adapter: Summed<&[u8]>) -> ();
+        fn put_prior(row: &PriorRow) -> ();
+        fn put_prior_record(number: u32, record: Summed<&str>) -> ();
+        fn delete_prior(number: u32) -> ();
         fn put_key(row: &KeyRow) -> ();
         fn put_replica(row: &ReplicaRow, lasts: Duration) -> ();
         fn delete_replica(url: &str) -> ();
@@ -216,6 +229,19 @@ pub fn operations(folder: &std::path::Path) -> Vec<(&'static str, Operation)> {
             "a key is revoked",
             Box::new(|store| store.revoke_key(&ApiKey::id_of(&[1; 32]), at(9)).map(drop)),
         ),
+        (
+            "contribution",
+            Box::new(|store| store.set_contribution(&user("bob"), true, at(7)).map(drop)),
+        ),
+        (
+            "a prior",
+            Box::new(|store| {
+                let from = Contributors::Named(vec![user("ada")]);
+                let texts = store.prior_texts(&PriorPlan::default().with_from(from))?;
+                let adapter = Adapter::from_bytes(&adapter_of("f00d", 1))?;
+                store.commit_prior(&texts, &adapter, &record(1, 0).update, at(9)).map(drop)
+            }),
+        ),
         ("rollback", Box::new(|store| store.rollback(&user("ada"), Some(0)).map(drop))),
         (
             "forget a text",
@@ -238,7 +264,7 @@ pub fn operations(folder: &std::path::Path) -> Vec<(&'static str, Operation)> {
 }
 
 /// A commit of the first text of a period, which is all that there is.
-fn only_text_of(period: u32) -> PeriodCommit {
+pub(super) fn only_text_of(period: u32) -> PeriodCommit {
     let mut commit = trained(commit(period, 0));
     commit.record.scores.truncate(1);
     commit.record.held_out = 0;

@@ -123,6 +123,7 @@ pub fn record(period: u32, parent: u32) -> PeriodRecord {
         gate_threshold: Some(HARD[2]),
         unjudged: false,
         imported: false,
+        prior: None,
         config: Config { seed: 7, ..Config::default() },
     }
 }
@@ -168,11 +169,16 @@ pub fn trained(mut commit: PeriodCommit) -> PeriodCommit {
 
 /// The bytes of an adapter of a base.
 pub fn adapter(base: &str) -> Vec<u8> {
+    adapter_of(base, 0)
+}
+
+/// The same with other factors for each seed.
+pub fn adapter_of(base: &str, seed: u64) -> Vec<u8> {
     let config = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 64,
         "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2,
         "max_position_embeddings": 16}"#;
     let model = ModelConfig::from_json(config.as_bytes(), "config.json").unwrap();
-    Adapter::init(&lora(), &model, base, 0).unwrap().to_bytes().unwrap()
+    Adapter::init(&lora(), &model, base, seed).unwrap().to_bytes().unwrap()
 }
 
 /// Commits under a lease of its own, over what is there now.
@@ -281,6 +287,11 @@ fn dump_rows(rows: &dyn Rows) -> Outcome<Vec<String>> {
         let lease = rows.lease(user.key)?.filter(|lease| lease.expires > 0);
         lines.push(format!("{lease:?} {:?}", rows.graph(user.key)?));
         lines.push(format!("{:?}", rows.consent(user.key)?));
+        lines.extend(rows.contribution(user.key)?.map(|said| format!("contributes: {said:?}")));
+    }
+    for row in rows.priors()? {
+        let (record, adapter) = (rows.prior_record(row.number)?, rows.prior_adapter(row.number)?);
+        lines.push(format!("{row:?} {record:?} {adapter:?}"));
     }
     Ok(lines)
 }

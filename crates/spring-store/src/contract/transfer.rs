@@ -55,7 +55,7 @@ fn import(store: &Store, folder: &Path) -> crate::Result<Transferred> {
 }
 
 /// Every file of a folder, by its path inside.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {

@@ -2,7 +2,8 @@ WITH tables AS (
     SELECT c.oid, c.relname FROM pg_class c
     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname IN (
         'format', 'settings', 'users', 'leases', 'interactions', 'periods', 'members',
-        'generations', 'memories', 'answers', 'embeddings', 'graphs', 'consents', 'keys', 'replicas')
+        'generations', 'memories', 'answers', 'embeddings', 'graphs', 'consents', 'keys', 'replicas',
+        'contributions', 'priors')
 ), items AS (
     SELECT format('column %s.%s: %s%s%s, storage %s%s%s%s', t.relname, a.attname,
                format_type(a.atttypid, a.atttypmod),

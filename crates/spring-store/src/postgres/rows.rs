@@ -7,8 +7,8 @@ use spring_memory::UserId;
 use super::connected::{Connected, Line, number_of, values};
 use crate::backend::{
     ConsentRow, Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, KeyRow,
-    LeaseRow, MemoriesRow, MemoriesSize, Outcome, ReplicaRow, Rows, SettingsRow, Summed, Text,
-    Texts, UserRow, Users, Visit, Wanted,
+    LeaseRow, MemoriesRow, MemoriesSize, Outcome, PriorRow, ReplicaRow, Rows, SettingsRow, Summed,
+    Text, Texts, UserRow, Users, Visit, Wanted,
 };
 
 /// Texts that are read at a time. (A stream would stand in the way of what is asked meanwhile.)
@@ -403,6 +403,43 @@ impl Rows for Connected<'_> {
         self.one("consents", query, values![user => INT8], |line| {
             Ok(ConsentRow { keep: line.get(0)?, since: line.get(1)?, sum: line.get(2)? })
         })
+    }
+
+    fn contribution(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        let query = "SELECT may, since, sum FROM contributions WHERE user_key = $1";
+        self.one("contributions", query, values![user => INT8], |line| {
+            Ok(ConsentRow { keep: line.get(0)?, since: line.get(1)?, sum: line.get(2)? })
+        })
+    }
+
+    fn priors(&self) -> Outcome<Vec<PriorRow>> {
+        // Who writes starts from one of them: it must be there, and in use, until the end. Several
+        // may rely on it at once.
+        let query = match self.writes {
+            true => "SELECT number, id, in_use, sum FROM priors ORDER BY number FOR SHARE",
+            false => "SELECT number, id, in_use, sum FROM priors ORDER BY number",
+        };
+        self.all("priors", query, &[], |line| {
+            let (number, id) = (line.number(0)?, line.get(1)?);
+            Ok(PriorRow { number, id, in_use: line.get(2)?, sum: line.get(3)? })
+        })
+    }
+
+    fn prior_record(&self, number: u32) -> Outcome<Option<Summed<String>>> {
+        let query = "SELECT record, record_sum FROM priors WHERE number = $1";
+        self.one("priors", query, values![i64::from(number) => INT8], |line| line.summed())
+    }
+
+    fn prior_adapter(&self, number: u32) -> Outcome<Option<Summed<Vec<u8>>>> {
+        let query = "SELECT adapter, adapter_sum FROM priors WHERE number = $1";
+        self.one("priors", query, values![i64::from(number) => INT8], |line| line.summed())
+    }
+
+    fn users_with(&self, text: &str) -> Outcome<u64> {
+        let query = "SELECT count(DISTINCT user_key) FROM generations
+                     WHERE parent = 0 AND strpos(record, $1) > 0";
+        let count = self.one("generations", query, values![text => TEXT], |line| line.number(0))?;
+        Ok(count.unwrap_or_default())
     }
 
     fn keys(&self) -> Outcome<Vec<KeyRow>> {

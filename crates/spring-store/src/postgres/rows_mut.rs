@@ -10,7 +10,7 @@ use super::{
 };
 use crate::backend::{
     ConsentRow, Fault, Holder, InteractionRow, KeyRow, LearnedRow, LeaseRow, MemberRow,
-    MemoriesRow, Outcome, ReplicaRow, RowsMut, SettingsRow, Summed, UserRow,
+    MemoriesRow, Outcome, PriorRow, ReplicaRow, RowsMut, SettingsRow, Summed, UserRow,
 };
 
 impl RowsMut for Connected<'_> {
@@ -234,6 +234,52 @@ impl RowsMut for Connected<'_> {
                    ON CONFLICT (user_key) DO UPDATE
                    SET keep = excluded.keep, since = excluded.since, sum = excluded.sum";
         self.send(put, owned![user => INT8, row.keep => BOOL, row.since => INT8, row.sum => INT8])
+    }
+
+    fn put_contribution(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
+        let put = "INSERT INTO contributions (user_key, may, since, sum) VALUES ($1, $2, $3, $4)
+                   ON CONFLICT (user_key) DO UPDATE
+                   SET may = excluded.may, since = excluded.since, sum = excluded.sum";
+        self.send(put, owned![user => INT8, row.keep => BOOL, row.since => INT8, row.sum => INT8])
+    }
+
+    fn add_prior(
+        &mut self,
+        row: &PriorRow,
+        record: Summed<&str>,
+        adapter: Summed<&[u8]>,
+    ) -> Outcome<()> {
+        let add = "INSERT INTO priors
+                   (number, id, in_use, sum, record, record_sum, adapter, adapter_sum)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let PriorRow { number, id, in_use, sum } = row;
+        let (number, record_sum, adapter_sum) = (i64::from(*number), record.sum, adapter.sum);
+        let (record, adapter) = (record.value, adapter.value);
+        let values = values![
+            number => INT8, id => TEXT, in_use => BOOL, sum => INT8, record => TEXT,
+            record_sum => INT8, adapter => BYTEA, adapter_sum => INT8
+        ];
+        self.change(add, values)?;
+        Ok(())
+    }
+
+    fn put_prior(&mut self, row: &PriorRow) -> Outcome<()> {
+        let put = "UPDATE priors SET id = $2, in_use = $3, sum = $4 WHERE number = $1";
+        let PriorRow { number, id, in_use, sum } = row;
+        let number = i64::from(*number);
+        self.change(put, values![number => INT8, id => TEXT, in_use => BOOL, sum => INT8])?;
+        Ok(())
+    }
+
+    fn put_prior_record(&mut self, number: u32, record: Summed<&str>) -> Outcome<()> {
+        let put = "UPDATE priors SET record = $2, record_sum = $3 WHERE number = $1";
+        let (number, Summed { value, sum }) = (i64::from(number), record);
+        self.change(put, values![number => INT8, value => TEXT, sum => INT8])?;
+        Ok(())
+    }
+
+    fn delete_prior(&mut self, number: u32) -> Outcome<()> {
+        self.send("DELETE FROM priors WHERE number = $1", owned![i64::from(number) => INT8])
     }
 
     fn put_key(&mut self, row: &KeyRow) -> Outcome<()> {

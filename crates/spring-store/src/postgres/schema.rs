@@ -11,10 +11,11 @@ use super::{
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// What makes version 1, turns 1 into 2, and so on. Those that were released do not change.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("schema.sql"),
     include_str!("migrate_1_to_2.sql"),
     include_str!("migrate_2_to_3.sql"),
+    include_str!("migrate_3_to_4.sql"),
 ];
 
 /// What [`DESCRIBED`] gives of the tables as they should be.

@@ -11,8 +11,8 @@ use spring_memory::UserId;
 use super::failure::of_query;
 use crate::backend::{
     ConsentRow, Extent, Fault, GenerationRow, Holder, InteractionRow, InteractionSums, KeyRow,
-    LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, ReplicaRow, Rows, RowsMut,
-    SettingsRow, Summed, Text, Texts, UserRow, Users, Visit,
+    LearnedRow, LeaseRow, MemberRow, MemoriesRow, MemoriesSize, Outcome, PriorRow, ReplicaRow,
+    Rows, RowsMut, SettingsRow, Summed, Text, Texts, UserRow, Users, Visit,
 };
 
 /// The columns of an interaction with its place, from tables `i` and `m`.
@@ -378,6 +378,37 @@ impl Rows for Connected<'_> {
         })
     }
 
+    fn contribution(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        let query = "SELECT may, since, sum FROM contributions WHERE user = ?1";
+        self.one("contributions", query, [user], |row| {
+            Ok(ConsentRow { keep: row.get(0)?, since: row.get(1)?, sum: row.get(2)? })
+        })
+    }
+
+    fn priors(&self) -> Outcome<Vec<PriorRow>> {
+        let query = "SELECT number, id, in_use, sum FROM priors ORDER BY number";
+        self.all("priors", query, (), |row| {
+            let (number, id) = (row.get(0)?, row.get(1)?);
+            Ok(PriorRow { number, id, in_use: row.get(2)?, sum: row.get(3)? })
+        })
+    }
+
+    fn prior_record(&self, number: u32) -> Outcome<Option<Summed<String>>> {
+        let query = "SELECT record, record_sum FROM priors WHERE number = ?1";
+        self.one("priors", query, [number], summed)
+    }
+
+    fn prior_adapter(&self, number: u32) -> Outcome<Option<Summed<Vec<u8>>>> {
+        let query = "SELECT adapter, adapter_sum FROM priors WHERE number = ?1";
+        self.one("priors", query, [number], summed)
+    }
+
+    fn users_with(&self, text: &str) -> Outcome<u64> {
+        let query = "SELECT count(DISTINCT user) FROM generations
+                     WHERE parent = 0 AND instr(record, ?1) > 0";
+        Ok(self.one("generations", query, [text], |row| row.get(0))?.unwrap_or_default())
+    }
+
     fn keys(&self) -> Outcome<Vec<KeyRow>> {
         self.all("keys", "SELECT id, hash, user, record, sum FROM keys ORDER BY id", (), key)
     }
@@ -569,6 +600,46 @@ impl RowsMut for Connected<'_> {
         let put = "INSERT OR REPLACE INTO consents (user, keep, since, sum)
                    VALUES (?1, ?2, ?3, ?4)";
         self.change("consents", put, (user, row.keep, row.since, row.sum))?;
+        Ok(())
+    }
+
+    fn put_contribution(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
+        let put = "INSERT OR REPLACE INTO contributions (user, may, since, sum)
+                   VALUES (?1, ?2, ?3, ?4)";
+        self.change("contributions", put, (user, row.keep, row.since, row.sum))?;
+        Ok(())
+    }
+
+    fn add_prior(
+        &mut self,
+        row: &PriorRow,
+        record: Summed<&str>,
+        adapter: Summed<&[u8]>,
+    ) -> Outcome<()> {
+        let add = "INSERT INTO priors
+                   (number, id, in_use, sum, record, record_sum, adapter, adapter_sum)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let PriorRow { number, id, in_use, sum } = row;
+        let (record, record_sum) = (record.value, record.sum);
+        let values = (number, id, in_use, sum, record, record_sum, adapter.value, adapter.sum);
+        self.change("priors", add, values)?;
+        Ok(())
+    }
+
+    fn put_prior(&mut self, row: &PriorRow) -> Outcome<()> {
+        let put = "UPDATE priors SET id = ?2, in_use = ?3, sum = ?4 WHERE number = ?1";
+        self.change("priors", put, (row.number, &row.id, row.in_use, row.sum))?;
+        Ok(())
+    }
+
+    fn put_prior_record(&mut self, number: u32, record: Summed<&str>) -> Outcome<()> {
+        let put = "UPDATE priors SET record = ?2, record_sum = ?3 WHERE number = ?1";
+        self.change("priors", put, (number, record.value, record.sum))?;
+        Ok(())
+    }
+
+    fn delete_prior(&mut self, number: u32) -> Outcome<()> {
+        self.change("priors", "DELETE FROM priors WHERE number = ?1", [number])?;
         Ok(())
     }
 

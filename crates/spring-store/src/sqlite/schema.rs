@@ -18,7 +18,7 @@ use crate::{
 const APPLICATION_ID: i64 = 0x5350_5247;
 
 /// The version of `schema.sql`.
-pub(super) const SCHEMA_VERSION: i64 = 7;
+pub(super) const SCHEMA_VERSION: i64 = 8;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -40,7 +40,7 @@ const HERE: &str = "-- schema.sql\n";
 
 /// What stands below the first of these lines in `schema.sql` turns version 5 into this one, below
 /// the second version 6, and so on.
-const SINCE: [&str; 2] = ["-- since version 6\n", "-- since version 7\n"];
+const SINCE: [&str; 3] = ["-- since version 6\n", "-- since version 7\n", "-- since version 8\n"];
 
 /// Tables, settings and the file's marks.
 pub(super) fn write(transaction: &Transaction<'_>, settings: &SettingsRow) -> Outcome<()> {

@@ -162,3 +162,25 @@ CREATE TABLE replicas (
     load REAL NOT NULL, -- of what it can do at once
     seen REAL NOT NULL -- seconds since 1970 UTC
 ) STRICT;
+
+-- since version 8
+-- What a user has said of contributing to the adapters that others start from: no row for nothing said, which is no.
+CREATE TABLE contributions (
+    user INTEGER PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    may INTEGER NOT NULL CHECK (may IN (0, 1)),
+    since INTEGER NOT NULL, -- seconds since 1970 UTC
+    sum INTEGER NOT NULL
+) STRICT;
+
+-- Adapters that were learned from several users, for others to start from. Those that are not in use any more stay
+-- as long as something was learned from them.
+CREATE TABLE priors (
+    number INTEGER NOT NULL PRIMARY KEY CHECK (number > 0),
+    id TEXT NOT NULL UNIQUE, -- the adapter's hash, which records name it by
+    in_use INTEGER NOT NULL CHECK (in_use IN (0, 1)),
+    sum INTEGER NOT NULL, -- of these three
+    record TEXT NOT NULL, -- JSON: from what and how it was learned
+    record_sum INTEGER NOT NULL,
+    adapter BLOB NOT NULL,
+    adapter_sum INTEGER NOT NULL
+) STRICT;

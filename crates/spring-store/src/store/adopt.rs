@@ -76,7 +76,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 put_memories(rows, user, row.key, number, nothing)?;
                 row.generation = number;
                 rows.put_user(&row)?;
-                Ok(version(user, &row))
+                version(&*rows, user, &row)
             };
             adopt().map_err(|fault| fault.of_user(user))
         })
@@ -161,6 +161,7 @@ fn record_of(config: &Config) -> Result<PeriodRecord, DriftError> {
         gate_threshold: None,
         unjudged: false,
         imported: true,
+        prior: None,
         config: config.clone(),
     })
 }

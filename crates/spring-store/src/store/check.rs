@@ -9,8 +9,9 @@ use spring_memory::{BufferItem, UserId};
 use super::{
     Step, Store, answers,
     consent::consent,
+    contribution::contribution,
     encode::{from_json, stored},
-    keys, parse_settings,
+    keys, parse_settings, prior,
 };
 use crate::{
     Error, Result,
@@ -33,6 +34,7 @@ impl<B: Backend + ?Sized> Store<B> {
         self.backend.check().map_err(|fault| fault.at(self.backend.label()))?;
         self.read(|rows| parse_settings(rows.settings()?).map(drop))?;
         self.read(keys::check)?;
+        self.read(prior::check)?;
         let mut done = 0;
         let mut page = self.users(None, AT_ONCE)?;
         while let Some(last) = page.last().map(|summary| summary.user.clone()) {
@@ -72,6 +74,7 @@ fn check_user(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<()> {
     rows.lease(user.key)?;
     rows.graph(user.key)?;
     consent(rows, user.key)?;
+    contribution(rows, user.key)?;
     let pending = places.values().filter(|place| place.is_none()).count() as u64;
     if pending != user.pending {
         let detail = format!("{} pending, but there are {pending}", user.pending);
@@ -84,9 +87,16 @@ fn check_user(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<()> {
         let detail = format!("generation {} is in use but not there", user.generation);
         return Err(Fault::damaged("users", detail));
     }
+    let priors: Vec<String> = rows.priors()?.into_iter().map(|row| row.id).collect();
     for generation in &generations {
         if let Some(record) = rows.record(user.key, generation.number)? {
-            from_json::<PeriodRecord>("generations", &record.value)?;
+            let record: PeriodRecord = from_json("generations", &record.value)?;
+            let Some(prior) = record.prior.filter(|prior| !priors.contains(prior)) else {
+                continue;
+            };
+            let number = generation.number;
+            let detail = format!("generation {number} started from a prior that is not there");
+            return Err(Fault::damaged("generations", format!("{detail} ({prior:.12}…)")));
         }
     }
     answers::each(rows, user.key, |_, record| {

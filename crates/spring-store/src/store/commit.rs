@@ -5,7 +5,8 @@ use spring_lm::Adapter;
 use spring_memory::{BufferItem, UserId};
 
 use super::{
-    Store, encode::to_json, generations, lease, no_interaction, periods, put_config, stored_config,
+    Store, encode::to_json, generations, lease, no_interaction, periods, prior::start, put_config,
+    stored_config,
 };
 use crate::{
     Error, Lease, PeriodCommit, Result, UserVersion,
@@ -22,9 +23,9 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if the lease has been lost, or the user's generation is no longer the
-    /// one that the period started from; [`Error::State`] if the adapter is of another base than
-    /// the state's.
+    /// [`Error::Conflict`] if the lease has been lost, or the user's generation, or for a first
+    /// period the prior in use, is no longer the one that the period started from;
+    /// [`Error::State`] if the adapter is of another base than the state's.
     pub fn commit(
         &self,
         lease: &Lease,
@@ -36,8 +37,11 @@ impl<B: Backend + ?Sized> Store<B> {
         let number = self.write_user(Durability::Power, name, |rows, user| {
             lease::check(rows, user, lease)?;
             let is_parent = |number| number == user.generation;
-            if version.user != *name || !is_parent(version.generation) || !is_parent(record.parent)
-            {
+            // What another prior was the start of would not be what is on record.
+            let start = start(&*rows, user)?;
+            let is_start = version.prior == start && record.prior == start;
+            let is_of_parent = is_parent(version.generation) && is_parent(record.parent);
+            if version.user != *name || !is_of_parent || !is_start {
                 return Err(Error::Conflict { user: name.clone() }.into());
             }
             if let Some(config) = self.tried_config() {

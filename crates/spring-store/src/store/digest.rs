@@ -52,6 +52,10 @@ pub(super) fn digest(rows: &dyn Rows, name: &UserId, user: &UserRow) -> Outcome<
         hash.0.update("consents");
         hash.row([Value::Integer(consent.keep.into()), Value::Integer(consent.since)]);
     }
+    if let Some(said) = rows.contribution(user.key)? {
+        hash.0.update("contributions");
+        hash.row([Value::Integer(said.keep.into()), Value::Integer(said.since)]);
+    }
     hash.0.update("interactions");
     let mut members = Vec::new();
     rows.interactions(user.key, Texts::BySeq, &mut |row| {

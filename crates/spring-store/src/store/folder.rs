@@ -3,6 +3,7 @@
 use std::{
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
+    fmt::Display,
     fs::{self, File},
     io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write},
     path::{Path, PathBuf},
@@ -67,9 +68,9 @@ impl Folder {
         let _ = fs::remove_dir_all(self.path);
     }
 
-    /// The PEFT folder of a generation's adapter.
-    pub(super) fn adapter(&self, generation: u32) -> PathBuf {
-        self.path.join("adapters").join(generation.to_string())
+    /// The PEFT folder of an adapter: of a generation by its number, or of a prior.
+    pub(super) fn adapter(&self, of: &dyn Display) -> PathBuf {
+        self.path.join("adapters").join(of.to_string())
     }
 
     /// What is wrong with a file or one of its lines.
@@ -77,7 +78,7 @@ impl Folder {
         &self,
         file: &str,
         line: Option<u64>,
-        reason: impl std::fmt::Display,
+        reason: impl Display,
     ) -> TransferError {
         let line = line.map_or(String::new(), |line| format!(":{line}"));
         TransferError::Import {
@@ -137,14 +138,14 @@ impl Folder {
     }
 
     /// Sees to it that all of an adapter's folder outlives a power cut.
-    pub(super) fn sync_adapter(&self, generation: u32) -> Result<()> {
-        let folder = self.adapter(generation);
+    pub(super) fn sync_adapter(&self, of: &dyn Display) -> Result<()> {
+        let folder = self.adapter(of);
         for file in ADAPTER {
             let path = folder.join(file);
             sync(&path)?;
             let sum = File::open(&path).and_then(|mut file| sum_of(&mut file));
             let sum = sum.map_err(|source| TransferError::Io { path, source })?;
-            self.written.borrow_mut().insert(within(generation, file), sum);
+            self.written.borrow_mut().insert(within(of, file), sum);
         }
         sync_folder(&folder)
     }
@@ -229,6 +230,11 @@ impl Folder {
         Ok(())
     }
 
+    /// Whether the list of checksums has this file.
+    pub(super) fn has(&self, file: &str) -> bool {
+        self.expected.get().is_some_and(|sums| sums.contains_key(file))
+    }
+
     /// Whether the folder has checksums.
     pub(super) fn has_sums(&self) -> bool {
         self.expected.get().is_some()
@@ -272,9 +278,9 @@ impl Folder {
         }))
     }
 
-    /// A generation's adapter, read from its PEFT folder; refuses links and what is too large.
-    pub(super) fn read_adapter(&self, generation: u32) -> Result<Outcome> {
-        let path = self.adapter(generation);
+    /// An adapter, read from its PEFT folder; refuses links and what is too large.
+    pub(super) fn read_adapter(&self, of: &dyn Display) -> Result<Outcome> {
+        let path = self.adapter(of);
         for folder in [&self.path.join("adapters"), &path] {
             let found = fs::symlink_metadata(folder)
                 .map_err(|source| TransferError::Io { path: folder.clone(), source })?;
@@ -284,7 +290,7 @@ impl Folder {
                 return Err(TransferError::Import { place, reason });
             }
         }
-        let [config, factors, fingerprint] = ADAPTER.map(|file| within(generation, file));
+        let [config, factors, fingerprint] = ADAPTER.map(|file| within(of, file));
         let [config, fingerprint] = [self.text(&config)?, self.text(&fingerprint)?];
         let factors = self.checked(&factors, MAX_ADAPTER)?;
         let label = path.display().to_string();
@@ -293,8 +299,8 @@ impl Folder {
 }
 
 /// A file of an adapter by its path in the folder.
-fn within(generation: u32, file: &str) -> String {
-    format!("adapters/{generation}/{file}")
+fn within(of: &dyn Display, file: &str) -> String {
+    format!("adapters/{of}/{file}")
 }
 
 /// The SHA-256 of what is left of a file, in hexadecimal digits.

@@ -65,7 +65,7 @@ impl<B: Backend + ?Sized> Store<B> {
     pub fn unjudged(&self, user: &UserId) -> Result<Option<Unjudged>> {
         self.read_user(user, |rows, row| {
             let (before, learned) = unjudged(rows, user, row)?;
-            let version = version(user, row);
+            let version = version(rows, user, row)?;
             Ok((!learned.is_empty()).then_some(Unjudged { version, before, learned }))
         })
     }
@@ -81,7 +81,7 @@ impl<B: Backend + ?Sized> Store<B> {
         let Unjudged { version: of, before, learned } = judged;
         let user = of.user();
         self.write_user(Durability::Power, user, |rows, row| {
-            if version(user, row) != *of {
+            if version(&*rows, user, row)? != *of {
                 return Ok(false);
             }
             // The version does not tell: who judged it, or went back to it, may have left the
@@ -103,8 +103,9 @@ impl<B: Backend + ?Sized> Store<B> {
         })
     }
 
-    /// Moves the pointer to another generation, or without a number to the one before; 0 is the
-    /// base alone. One that is chosen so needs no other judgement.
+    /// Moves the pointer to another generation, or without a number to the one before; 0 is what
+    /// everybody starts from: the [prior](Self::prior) in use, or the base alone. One that is
+    /// chosen so needs no other judgement.
     ///
     /// # Errors
     ///

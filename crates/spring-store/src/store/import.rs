@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use spring_lm::{Adapter, LoraConfig, ModelError};
+use spring_lm::{Adapter, AdapterHash, LoraConfig, ModelError};
 use spring_memory::{Interaction, InteractionId, JsonlReader};
 use spring_numerics::words::from_json;
 
@@ -17,15 +17,17 @@ use super::{
     folder::Folder,
     generations::check_kept,
     layout::{
-        ANSWERS, Bank, FORMAT, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION, MAX_PERIODS,
-        MAX_SEQ, OLDEST, PLACES, Place, Said, USER,
+        ANSWERS, Agreed, Bank, FORMAT, GENERATIONS, HISTORY, Header, Line, MAX_GENERATION,
+        MAX_PERIODS, MAX_SEQ, OLDEST, PLACES, PRIORS, Place, Said, StartLine, USER, WITHOUT_PRIORS,
+        prior_folder,
     },
     steps::Steps,
 };
 use crate::{
     Config, Error, Result, Settings, TransferError,
     backend::{
-        ConsentRow, Fault, InteractionRow, LearnedRow, MemberRow, Outcome, RowsMut, Text, UserRow,
+        ConsentRow, Fault, InteractionRow, LearnedRow, MemberRow, Outcome, PriorRow, RowsMut, Text,
+        UserRow,
     },
     record::{AnswerRecord, PeriodRecord},
 };
@@ -87,6 +89,8 @@ pub(super) struct Import<'a, 's> {
     periods: BTreeMap<u32, (BTreeSet<u64>, usize)>,
     /// The period of each generation.
     generations: BTreeMap<u32, u32>,
+    /// The priors that generations may have started from.
+    priors: BTreeSet<String>,
 }
 
 impl<'a, 's> Import<'a, 's> {
@@ -97,7 +101,8 @@ impl<'a, 's> Import<'a, 's> {
         steps: &'a mut Steps<'s>,
     ) -> Self {
         let (places, periods, generations) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { folder, header, check, steps, places, periods, generations }
+        let priors = BTreeSet::new();
+        Self { folder, header, check, steps, places, periods, generations, priors }
     }
 
     /// Gives the numbers of interactions, generations and records of texts.
@@ -105,6 +110,7 @@ impl<'a, 's> Import<'a, 's> {
         let (folder, header) = (self.folder, self.header);
         let mut user = rows.add_user(&header.user, 0)?;
         self.history(rows, &mut user)?;
+        self.priors(rows)?;
         self.generations(rows, user.key)?;
         self.empty_periods(rows, user.key)?;
         let answers = self.answers(rows, user.key)?;
@@ -118,6 +124,10 @@ impl<'a, 's> Import<'a, 's> {
         if let Some(Said { keep_conversations, since }) = header.consent {
             let said = ConsentRow { keep: keep_conversations, since: since.as_second(), sum: 0 };
             rows.put_consent(user.key, &said)?;
+        }
+        if let Some(Agreed { contributes, since }) = header.contribution {
+            let said = ConsentRow { keep: contributes, since: since.as_second(), sum: 0 };
+            rows.put_contribution(user.key, &said)?;
         }
         (user.next_seq, user.generation) = (header.next_seq, header.generation);
         rows.put_user(&user)?;
@@ -168,6 +178,52 @@ impl<'a, 's> Import<'a, 's> {
         }
     }
 
+    /// Adds the priors that generations started from; no user starts from them here.
+    fn priors(&mut self, rows: &mut dyn RowsMut) -> Outcome<()> {
+        let folder = self.folder;
+        if self.header.format <= WITHOUT_PRIORS || !folder.has(PRIORS) {
+            return Ok(());
+        }
+        for (line, number) in folder.values::<StartLine>(PRIORS)?.zip(1..) {
+            self.steps.next()?;
+            let (at, StartLine { id, record }) = line?;
+            let wrong = |reason: String| Fault::from(folder.wrong(PRIORS, Some(at), reason));
+            // It becomes a part of a path.
+            if id.len() != 64 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(wrong("`id` is 64 hexadecimal digits".into()));
+            }
+            if !self.priors.insert(id.clone()) {
+                return Err(wrong(format!("prior {id:.12}… is there twice")));
+            }
+            if record.base != self.header.fingerprint || !record.contributors.is_empty() {
+                let reason = "its record is of another base model, or names whom it was learned \
+                              from, as no export does";
+                return Err(wrong(reason.into()));
+            }
+            let adapter = folder.read_adapter(&prior_folder(&id))?.map_err(Error::from)?;
+            let refuse = |reason: &str| wrong(format!("the adapter of prior {id:.12}… {reason}"));
+            if adapter.base != self.header.fingerprint {
+                return Err(refuse("is of another base model"));
+            }
+            if !is_same_shape(&adapter.config, &record.lora) {
+                return Err(refuse("has another shape, scale or dropout than its record says"));
+            }
+            (self.check)(&adapter).map_err(Error::from)?;
+            if let Some(reason) = unlikely(&adapter) {
+                return Err(refuse(&reason));
+            }
+            if AdapterHash::of(&adapter).to_string() != id {
+                return Err(refuse("is not the one of this id"));
+            }
+            let json = to_json("the record", &record)
+                .map_err(|_| wrong("a number is not finite".into()))?;
+            let bytes = adapter.to_bytes().map_err(Error::from)?;
+            let row = PriorRow { number, id, in_use: false, sum: 0 };
+            rows.add_prior(&row, (&*json).into(), (&*bytes).into())?;
+        }
+        Ok(())
+    }
+
     fn generations(&mut self, rows: &mut dyn RowsMut, user: i64) -> Outcome<()> {
         let folder = self.folder;
         for line in folder.values::<Line>(GENERATIONS)? {
@@ -205,7 +261,7 @@ impl<'a, 's> Import<'a, 's> {
         lora: &LoraConfig,
         Bank { buffer, calibration }: &Bank,
     ) -> Outcome<()> {
-        let adapter = self.folder.read_adapter(number)?.map_err(Error::from)?;
+        let adapter = self.folder.read_adapter(&number)?.map_err(Error::from)?;
         let refuse = |reason: &str| {
             Err(Fault::Unusable(format!("the adapter of generation {number} {reason}")))
         };
@@ -325,7 +381,7 @@ impl<'a, 's> Import<'a, 's> {
             if !scored.insert(score.seq) {
                 return Err(format!("text {} is scored twice", score.seq));
             }
-            if score.adapter.is_some() && record.parent == 0 {
+            if score.adapter.is_some() && record.parent == 0 && record.prior.is_none() {
                 return Err(format!(
                     "text {} was scored by an adapter, but no generation came \
                                     before",
@@ -340,6 +396,14 @@ impl<'a, 's> Import<'a, 's> {
             return Err(
                 "an imported adapter is what a user begins with, and learned no text".into()
             );
+        }
+        if let Some(prior) = &record.prior {
+            if record.parent > 0 || record.imported {
+                return Err("a prior is what a user's first period starts from".into());
+            }
+            if !self.priors.contains(prior) {
+                return Err(format!("it started from prior {prior:.12}…, which is not there"));
+            }
         }
         if record.held_out != *held_out {
             let said = record.held_out;

@@ -5,10 +5,13 @@ use serde::{Deserialize, Serialize};
 use spring_fuse::Calibration;
 use spring_memory::{BufferItem, UserId};
 
-use crate::record::PeriodRecord;
+use crate::{PriorRecord, record::PeriodRecord};
 
-/// The layout that this version writes.
-pub(super) const FORMAT: u32 = 3;
+/// The layout that this version writes of a user who started from a prior, or has said something of
+/// contributing to one.
+pub(super) const FORMAT: u32 = 4;
+/// The layout that it writes of others.
+pub(super) const WITHOUT_PRIORS: u32 = 3;
 /// The oldest one that it reads, which had no checksums; that of version 2 had no consent.
 pub(super) const OLDEST: u32 = 1;
 
@@ -20,6 +23,14 @@ pub(super) const HISTORY: &str = "history.jsonl";
 pub(super) const PLACES: &str = "places.jsonl";
 pub(super) const GENERATIONS: &str = "generations.jsonl";
 pub(super) const ANSWERS: &str = "answers.jsonl";
+/// Only of a user who started from one.
+pub(super) const PRIORS: &str = "priors.jsonl";
+
+/// What stands in the place of a generation's number in the folder of a prior's adapter. An id is
+/// not a name of the user's: it is the adapter's hash, in hexadecimal digits.
+pub(super) fn prior_folder(id: &str) -> String {
+    format!("prior-{id}")
+}
 
 /// Most periods.
 pub(super) const MAX_PERIODS: u32 = 1_000_000;
@@ -41,6 +52,8 @@ pub(super) struct Header {
     pub(super) generation: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) consent: Option<Said>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) contribution: Option<Agreed>,
 }
 
 /// What the user has said of conversations.
@@ -49,6 +62,24 @@ pub(super) struct Header {
 pub(super) struct Said {
     pub(super) keep_conversations: bool,
     pub(super) since: Timestamp,
+}
+
+/// What the user has said of contributing to priors.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Agreed {
+    pub(super) contributes: bool,
+    pub(super) since: Timestamp,
+}
+
+/// A line of `priors.jsonl`: a prior that generations started from.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartLine {
+    /// The hash of its adapter.
+    pub(super) id: String,
+    /// Without contributors.
+    pub(super) record: PriorRecord,
 }
 
 /// A line of `places.jsonl`: what belongs to the interaction on the same line of the history.

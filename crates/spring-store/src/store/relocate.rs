@@ -152,7 +152,9 @@ impl<B: Backend + ?Sized> Store<B> {
 /// Whether nothing is kept of a user but the name, and keys. What was said of conversations counts,
 /// unlike in an import, which leaves it: a copy is to be equal to the last bit.
 fn is_blank(rows: &dyn Rows, row: &UserRow) -> Outcome<bool> {
-    Ok(is_unused(rows, row)? && rows.consent(row.key)?.is_none())
+    Ok(is_unused(rows, row)?
+        && rows.consent(row.key)?.is_none()
+        && rows.contribution(row.key)?.is_none())
 }
 
 /// Removes a user, and gives the keys that went along.

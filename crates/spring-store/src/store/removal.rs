@@ -9,7 +9,7 @@ use super::{
     commit::{put_memories, set_bases},
     count_removal,
     encode::{from_json, stored, to_json},
-    keys, known, lease, no_interaction,
+    keys, known, lease, no_interaction, prior,
     quotation::Quotable,
     unknown,
 };
@@ -46,6 +46,7 @@ impl<B: Backend + ?Sized> Store<B> {
             if has_keys {
                 keys::keep_asking(&mut rows)?;
             }
+            forgotten.priors = prior::forget(&mut rows, user, None)?;
             count_removal(&mut rows)?;
             Ok(())
         });
@@ -97,10 +98,12 @@ fn remove(
         replace(rows, name, user.key, relearned)?;
     }
     let answers = remove_answers(rows, user.key, &text, relearned)?;
+    let priors = prior::forget(rows, name, Some(*seq))?;
     user.removals = count_removal(rows)?;
     rows.put_user(user)?;
     let generations_relearned = relearned.len() as u64;
-    Ok(Forgotten { interactions: 1, generations_relearned, answers, ..Forgotten::default() })
+    let interactions = 1;
+    Ok(Forgotten { interactions, generations_relearned, answers, priors, ..Forgotten::default() })
 }
 
 fn uncount_held_out(rows: &mut dyn RowsMut, name: &UserId, user: i64, period: u32) -> Outcome<()> {
@@ -117,7 +120,12 @@ fn uncount_held_out(rows: &mut dyn RowsMut, name: &UserId, user: i64, period: u3
 }
 
 /// Puts a generation that was learned again in the place of the old one.
-fn replace(rows: &mut dyn RowsMut, name: &UserId, user: i64, relearned: &Relearned) -> Outcome<()> {
+pub(super) fn replace(
+    rows: &mut dyn RowsMut,
+    name: &UserId,
+    user: i64,
+    relearned: &Relearned,
+) -> Outcome<()> {
     let Relearned { number, memories, base, record } = relearned;
     let generations = rows.generations(user)?;
     let known = generations.iter().find(|row| row.number == *number);

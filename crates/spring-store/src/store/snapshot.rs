@@ -57,8 +57,8 @@ impl<B: Backend + ?Sized> Store<B> {
             }
             false => EmbeddingMap::new(),
         };
-        let version = version(name, user);
-        Ok(UserSnapshot { version, generation, calibrated, texts, embeddings })
+        let (version, prior) = (version(rows, name, user)?, self.prior_in_use(rows)?);
+        Ok(UserSnapshot { version, generation, prior, calibrated, texts, embeddings })
     }
 
     /// The texts of all periods that a generation and those before it have learned, held-out ones

@@ -11,8 +11,8 @@ use xxhash_rust::xxh3::Xxh3;
 use super::value::Value;
 use crate::backend::{
     ConsentRow, Extent, Fault, GenerationRow, InteractionRow, InteractionSums, KeyRow, LearnedRow,
-    LeaseRow, MemberRow, MemoriesRow, Outcome, ReplicaRow, Rows, RowsMut, SettingsRow, Sum, Summed,
-    Text, Texts, UserRow, Users, Visit, Wanted,
+    LeaseRow, MemberRow, MemoriesRow, Outcome, PriorRow, ReplicaRow, Rows, RowsMut, SettingsRow,
+    Sum, Summed, Text, Texts, UserRow, Users, Visit, Wanted,
 };
 
 /// The checksum of a row's values: XXH3 of 64 bits over the table's name and each value with its
@@ -106,6 +106,25 @@ fn graph_sum(user: i64, stamp: &str) -> Sum {
 fn consent_sum(user: i64, row: &ConsentRow) -> Sum {
     let ConsentRow { keep, since, sum: _ } = row;
     sum_of("consents", [user, i64::from(*keep), *since].map(Value::Integer))
+}
+
+fn contribution_sum(user: i64, row: &ConsentRow) -> Sum {
+    let ConsentRow { keep, since, sum: _ } = row;
+    sum_of("contributions", [user, i64::from(*keep), *since].map(Value::Integer))
+}
+
+fn prior_sum(row: &PriorRow) -> Sum {
+    let PriorRow { number, id, in_use, sum: _ } = row;
+    let in_use = Value::Integer((*in_use).into());
+    sum_of("priors", [(*number).into(), Value::Text(id), in_use])
+}
+
+fn prior_record_sum(number: u32, record: &str) -> Sum {
+    sum_of("prior records", [number.into(), Value::Text(record)])
+}
+
+fn prior_adapter_sum(number: u32, adapter: &[u8]) -> Sum {
+    sum_of("prior adapters", [number.into(), Value::Bytes(adapter)])
 }
 
 fn key_sum(row: &KeyRow) -> Sum {
@@ -297,6 +316,45 @@ impl<R: Readable> Rows for Checked<R> {
         Ok(row)
     }
 
+    fn contribution(&self, user: i64) -> Outcome<Option<ConsentRow>> {
+        let row = self.0.rows().contribution(user)?;
+        if let Some(row) = &row {
+            check(contribution_sum(user, row) == row.sum, "contributions")?;
+        }
+        Ok(row)
+    }
+
+    fn priors(&self) -> Outcome<Vec<PriorRow>> {
+        let rows = self.0.rows().priors()?;
+        for row in &rows {
+            check(prior_sum(row) == row.sum, "priors")
+                .map_err(|fault| fault.of_item(format!("prior {}", row.number)))?;
+        }
+        Ok(rows)
+    }
+
+    fn prior_record(&self, number: u32) -> Outcome<Option<Summed<String>>> {
+        let record = self.0.rows().prior_record(number)?;
+        if let Some(Summed { value, sum }) = &record {
+            check(prior_record_sum(number, value) == *sum, "priors")
+                .map_err(|fault| fault.of_item(format!("the record of prior {number}")))?;
+        }
+        Ok(record)
+    }
+
+    fn prior_adapter(&self, number: u32) -> Outcome<Option<Summed<Vec<u8>>>> {
+        let adapter = self.0.rows().prior_adapter(number)?;
+        if let Some(Summed { value, sum }) = &adapter {
+            check(prior_adapter_sum(number, value) == *sum, "priors")
+                .map_err(|fault| fault.of_item(format!("the adapter of prior {number}")))?;
+        }
+        Ok(adapter)
+    }
+
+    fn users_with(&self, text: &str) -> Outcome<u64> {
+        self.0.rows().users_with(text)
+    }
+
     fn keys(&self) -> Outcome<Vec<KeyRow>> {
         let rows = self.0.rows().keys()?;
         rows.iter().try_for_each(check_key)?;
@@ -413,6 +471,36 @@ impl RowsMut for Checked<&mut dyn RowsMut> {
 
     fn put_consent(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
         self.0.put_consent(user, &ConsentRow { sum: consent_sum(user, row), ..*row })
+    }
+
+    fn put_contribution(&mut self, user: i64, row: &ConsentRow) -> Outcome<()> {
+        let sum = contribution_sum(user, row);
+        self.0.put_contribution(user, &ConsentRow { sum, ..*row })
+    }
+
+    fn add_prior(
+        &mut self,
+        row: &PriorRow,
+        record: Summed<&str>,
+        adapter: Summed<&[u8]>,
+    ) -> Outcome<()> {
+        let row = PriorRow { sum: prior_sum(row), ..row.clone() };
+        let record = Summed { sum: prior_record_sum(row.number, record.value), ..record };
+        let adapter = Summed { sum: prior_adapter_sum(row.number, adapter.value), ..adapter };
+        self.0.add_prior(&row, record, adapter)
+    }
+
+    fn put_prior(&mut self, row: &PriorRow) -> Outcome<()> {
+        self.0.put_prior(&PriorRow { sum: prior_sum(row), ..row.clone() })
+    }
+
+    fn put_prior_record(&mut self, number: u32, record: Summed<&str>) -> Outcome<()> {
+        let sum = prior_record_sum(number, record.value);
+        self.0.put_prior_record(number, Summed { sum, ..record })
+    }
+
+    fn delete_prior(&mut self, number: u32) -> Outcome<()> {
+        self.0.delete_prior(number)
     }
 
     fn put_key(&mut self, row: &KeyRow) -> Outcome<()> {

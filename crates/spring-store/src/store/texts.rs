@@ -54,7 +54,7 @@ impl<B: Backend + ?Sized> Store<B> {
                 let (period, held_out) = (place.map(|place| place.0), place.is_some_and(|p| p.1));
                 entries.push(HistoryEntry { stored, period, held_out });
             })?;
-            Ok(History { version: version(user, row), entries })
+            Ok(History { version: version(rows, user, row)?, entries })
         })
     }
 

@@ -1,6 +1,10 @@
 //! A user from one installation to another, by a folder.
 
-use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    path::Path,
+};
 
 use spring_lm::{Adapter, ModelError};
 use spring_memory::UserId;
@@ -8,23 +12,25 @@ use spring_memory::UserId;
 use super::{
     Store, answers,
     consent::consent,
+    contribution::contribution,
     encode::{from_json, stored},
     folder::Folder,
     import::{Import, header},
     known,
     layout::{
-        ANSWERS, Bank, FORMAT, GENERATIONS, HISTORY, Header, Line, PLACES, Place, SETTINGS, Said,
-        USER,
+        ANSWERS, Agreed, Bank, FORMAT, GENERATIONS, HISTORY, Header, Line, PLACES, PRIORS, Place,
+        SETTINGS, Said, StartLine, USER, WITHOUT_PRIORS, prior_folder,
     },
-    settings_row,
+    prior, settings_row,
     steps::{Step, Steps},
     stored_config,
 };
 use crate::{
-    Config, Consent, Error, Result, Settings, TransferError, Transferred,
+    Config, Consent, Contribution, Error, PriorRecord, Result, Settings, TransferError,
+    Transferred,
     backend::{
-        Backend, Durability, Fault, LearnedRow, MemberRow, Outcome, Rows, RowsMut, Summed, Texts,
-        UserRow,
+        Backend, Durability, Fault, LearnedRow, MemberRow, Outcome, PriorRow, Rows, RowsMut,
+        Summed, Texts, UserRow,
     },
     record::{AnswerRecord, PeriodRecord},
 };
@@ -114,8 +120,15 @@ fn export(
         Fault::Unusable(format!("the settings cannot be written as TOML: {error}"))
     })?;
     folder.write(SETTINGS, &toml)?;
+    let contribution = match contribution(rows, user.key)? {
+        Contribution { since: Some(since), contributes } => Some(Agreed { contributes, since }),
+        _ => None,
+    };
+    let has_priors = export_priors(rows, user, base_of(&settings.model), folder)?;
+    // Older programs read what has nothing new.
+    let is_new = has_priors || contribution.is_some();
     let header = Header {
-        format: FORMAT,
+        format: if is_new { FORMAT } else { WITHOUT_PRIORS },
         user: name.clone(),
         model: settings.model,
         fingerprint: settings.fingerprint,
@@ -128,6 +141,7 @@ fn export(
             }
             _ => None,
         },
+        contribution,
     };
     let transferred = Transferred {
         user: name.clone(),
@@ -188,8 +202,8 @@ fn export_generations(
             None => None,
             Some(memories) => {
                 let adapter = Adapter::from_bytes(&memories.adapter).map_err(Error::from)?;
-                adapter.save_peft(folder.adapter(number), base).map_err(Error::from)?;
-                folder.sync_adapter(number)?;
+                adapter.save_peft(folder.adapter(&number), base).map_err(Error::from)?;
+                folder.sync_adapter(&number)?;
                 let buffer = from_json("memories", &memories.buffer)?;
                 let calibration = from_json("memories", &memories.calibration)?;
                 Some(Bank { buffer, calibration })
@@ -202,6 +216,40 @@ fn export_generations(
     }
     lines.end()?;
     Ok(generations.len() as u64)
+}
+
+/// Writes the priors that the user's generations started from, without the users and texts that
+/// they were learned from, which are others'; gives whether there is one.
+fn export_priors(
+    rows: &dyn Rows,
+    user: &UserRow,
+    base: Option<&str>,
+    folder: &Folder,
+) -> Outcome<bool> {
+    let mut ids = BTreeSet::new();
+    for row in rows.generations(user.key)?.iter().filter(|row| row.parent == 0) {
+        let Some(record) = rows.record(user.key, row.number)? else { continue };
+        let record: PeriodRecord = from_json("generations", &record.value)?;
+        ids.extend(record.prior);
+    }
+    if ids.is_empty() {
+        return Ok(false);
+    }
+    let (priors, mut lines) = (rows.priors()?, folder.lines(PRIORS)?);
+    for id in ids {
+        let row = priors.iter().find(|row| row.id == id);
+        let number = row.ok_or_else(|| Error::UnknownPrior { id: id.clone() })?.number;
+        let (record, adapter) = prior::whole(rows, number)?;
+        let record: PriorRecord = from_json("priors", &record)?;
+        let record = PriorRecord { contributors: Vec::new(), ..record };
+        let adapter = Adapter::from_bytes(&adapter).map_err(Error::from)?;
+        let place = prior_folder(&id);
+        adapter.save_peft(folder.adapter(&place), base).map_err(Error::from)?;
+        folder.sync_adapter(&place)?;
+        lines.add(|| format!("prior {id:.12}…"), &StartLine { id: id.clone(), record })?;
+    }
+    lines.end()?;
+    Ok(true)
 }
 
 fn export_answers(
@@ -264,6 +312,11 @@ pub(super) fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outc
     {
         to.put_consent(here.key, &said)?;
     }
+    if let Some(said) = from.contribution(there.key)?
+        && to.contribution(here.key)?.is_none()
+    {
+        to.put_contribution(here.key, &said)?;
+    }
     let mut members: BTreeMap<u32, Vec<MemberRow>> = BTreeMap::new();
     from.interactions(there.key, Texts::BySeq, &mut |mut row| {
         row.base = row.base.filter(|_| is_cut_alike);
@@ -278,6 +331,9 @@ pub(super) fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outc
     }
     for row in from.generations(there.key)? {
         let Some(record) = from.record(there.key, row.number)? else { continue };
+        if row.parent == 0 {
+            copy_start(from, &record.value, to)?;
+        }
         let (number, parent, period) = (row.number, row.parent, row.period);
         let learned = LearnedRow { number, parent, period, sum: 0, record };
         to.put_generation(here.key, &learned)?;
@@ -288,4 +344,18 @@ pub(super) fn copy(from: &dyn Rows, name: &UserId, to: &mut dyn RowsMut) -> Outc
     answers::each(from, there.key, |_, record| to.put_answer(here.key, record.into()))?;
     let UserRow { key, removals, .. } = here;
     to.put_user(&UserRow { key, removals, ..there })
+}
+
+/// Gives a state the prior that a generation of this record started from, unless it has it. It does
+/// not come into use by that.
+fn copy_start(from: &dyn Rows, record: &str, to: &mut dyn RowsMut) -> Outcome<()> {
+    let record: PeriodRecord = from_json("generations", record)?;
+    let Some(id) = record.prior else { return Ok(()) };
+    if to.priors()?.iter().any(|row| row.id == id) {
+        return Ok(());
+    }
+    let row = from.priors()?.into_iter().find(|row| row.id == id);
+    let row = row.ok_or_else(|| Error::UnknownPrior { id })?;
+    let contents = prior::whole(from, row.number)?;
+    prior::add(to, &PriorRow { in_use: false, ..row }, &contents)
 }

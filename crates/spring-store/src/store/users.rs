@@ -70,7 +70,7 @@ impl<B: Backend + ?Sized> Store<B> {
     /// Which state of the user is there now: cheap, for whoever keeps what was made from an earlier
     /// one.
     pub fn version(&self, user: &UserId) -> Result<UserVersion> {
-        self.read_user(user, |_, row| Ok(version(user, row)))
+        self.read_user(user, |rows, row| version(rows, user, row))
     }
 
     /// How much room a user takes. It reads all of the user's texts.

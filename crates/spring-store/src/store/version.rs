@@ -2,13 +2,15 @@
 
 use spring_memory::UserId;
 
+use super::prior::start;
 use crate::{
     Error, UserVersion,
-    backend::{Outcome, UserRow},
+    backend::{Outcome, Rows, UserRow},
 };
 
-pub(super) fn version(name: &UserId, row: &UserRow) -> UserVersion {
-    UserVersion { user: name.clone(), removals: row.removals, generation: row.generation }
+pub(super) fn version(rows: &dyn Rows, name: &UserId, row: &UserRow) -> Outcome<UserVersion> {
+    let (removals, generation) = (row.removals, row.generation);
+    Ok(UserVersion { user: name.clone(), removals, generation, prior: start(rows, row)? })
 }
 
 /// Refuses what was computed before a text was removed.

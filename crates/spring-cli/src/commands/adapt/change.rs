@@ -100,7 +100,8 @@ fn in_words(change: Option<&Change>, before: u32, held_out: usize) -> String {
     };
     let Change { texts, base, before: earlier, after, difference, .. } = change;
     let since = match before {
-        0 => format!("base {base:.3}"),
+        // Nothing was there before but the base, unless it was a prior.
+        0 if base == earlier => format!("base {base:.3}"),
         _ => format!("base {base:.3}, before {earlier:.3}"),
     };
     let compared = output::count(*texts as u64, "held-out text");

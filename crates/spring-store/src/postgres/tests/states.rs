@@ -72,7 +72,8 @@ fn tables_of_the_first_version_get_what_came_later() {
     execute(
         &store,
         "ALTER TABLE generations DROP COLUMN unjudged; DROP TABLE keys; DROP TABLE consents;
-         DROP TABLE replicas; UPDATE format SET version = 1",
+         DROP TABLE replicas; DROP TABLE priors; DROP TABLE contributions;
+         UPDATE format SET version = 1",
     );
     let address = store.backend().pool.address().clone();
     drop(store);

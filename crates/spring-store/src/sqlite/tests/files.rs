@@ -82,11 +82,11 @@ fn the_log_of_another_program_is_left_alone() {
 fn another_version_is_refused() {
     let (_folder, store) = on_file();
     let path = path(&store);
-    with(&store, |connection| connection.pragma_update(None, "user_version", 8));
+    with(&store, |connection| connection.pragma_update(None, "user_version", 9));
     drop(store);
     assert!(
         reason(open(&path)).starts_with(
-            "written by a newer version of this program (format 8, known here up to 7)"
+            "written by a newer version of this program (format 9, known here up to 8)"
         )
     );
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();

@@ -119,14 +119,20 @@ fn tables_that_came_later_are_added() {
     put(&store, "ada", &commit).unwrap();
     let (path, digest) = (path(&store), store.digest(&user("ada")).unwrap());
     let before = tables(&store);
-    let without = "DROP INDEX generations_unjudged; DROP TABLE replicas";
-    let older = [(5, "; DROP TABLE keys; DROP TABLE consents"), (6, "")];
+    let without = "DROP TABLE priors; DROP TABLE contributions";
+    let of_7 = "; DROP INDEX generations_unjudged; DROP TABLE replicas";
+    let of_6 = "; DROP TABLE keys; DROP TABLE consents";
+    let older = [
+        (Access::ReadOnly, 5, [of_7, of_6].concat()),
+        (Access::ReadWrite, 6, of_7.to_owned()),
+        (Access::ReadWrite, 7, String::new()),
+    ];
     drop(store);
-    for (access, (version, more)) in [Access::ReadOnly, Access::ReadWrite].iter().zip(older) {
+    for (access, version, more) in older {
         let old = Connection::open(&path).unwrap();
         old.execute_batch(&format!("{without}{more}; PRAGMA user_version = {version}")).unwrap();
         drop(old);
-        let store = SqliteStore::open(&path, *access).unwrap();
+        let store = SqliteStore::open(&path, access).unwrap();
         check(&store).unwrap();
         assert_eq!(tables(&store), before);
         assert_eq!(store.digest(&user("ada")).unwrap(), digest);
