@@ -7,14 +7,14 @@
 //! cargo run --release -p spring-core --example cold_start -- texts.jsonl path/to/model 3 100
 //! ```
 
-use std::{collections::BTreeMap, fs::File, io::BufReader};
+use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
 
 use spring_core::{
     Config, Contributors, LanguageModel, MemoryStore, Periods, PriorPlan, Settings, Store,
     Tokenize, UserModel, adapt,
     prompt::encode_pair,
     spring_lm::Adapter,
-    spring_memory::{JsonlReader, UserId},
+    spring_memory::{Interaction, JsonlReader, UserId},
     train_prior,
 };
 use spring_model::{AnyModel, Device, ModelFiles, TrainConfig};
@@ -33,14 +33,14 @@ fn main() -> Outcome<()> {
     let (texts, folder) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?);
     let new: usize = arguments.next().map_or(Ok(3), |number| number.parse())?;
     let most: usize = arguments.next().map_or(Ok(100), |number| number.parse())?;
-    let model = AnyModel::load(&ModelFiles::from_dir(&folder)?, Device::Cpu)?;
+    let model = AnyModel::load(&ModelFiles::open(Path::new(&folder))?, Device::Cpu)?;
     let rate = TrainConfig::rate_for(model.config().parameters());
     let config = Config::default().with_training(TrainConfig::default().with_learning_rate(rate));
     let settings = Settings::new(&folder, model.info().fingerprint.clone(), config.clone());
 
     let mut people: BTreeMap<UserId, Vec<_>> = BTreeMap::new();
     for interaction in JsonlReader::new(BufReader::new(File::open(&texts)?), texts.clone()) {
-        let interaction = interaction?;
+        let (_, interaction) = interaction?;
         people.entry(interaction.user.clone()).or_default().push(interaction);
     }
     people.values_mut().for_each(|texts| texts.sort_by_key(|text| text.time));
@@ -81,7 +81,7 @@ fn main() -> Outcome<()> {
 fn learn_prior(
     model: &AnyModel,
     settings: &Settings,
-    people: &BTreeMap<UserId, Vec<spring_core::spring_memory::Interaction>>,
+    people: &BTreeMap<UserId, Vec<Interaction>>,
     new: &[UserId],
     most: usize,
 ) -> Outcome<MemoryStore> {
@@ -101,7 +101,7 @@ fn loss(
     store: &Store,
     user: &UserId,
     config: &Config,
-    texts: &[spring_core::spring_memory::Interaction],
+    texts: &[Interaction],
 ) -> Outcome<f64> {
     let person = UserModel::recall(model, store, user, None)?;
     let adapter: Option<&Adapter> = person.adapter();

@@ -593,7 +593,7 @@ mod tests {
         let at_once = matrix(&[&[1.0, 2.0, 2.0], &[1.0, 2.0, 2.0], &[1.0, 2.0, 1.0]]);
         assert_eq!(at_once.turn(turn).unwrap().delay, Some(1));
         // Who learns nothing is never there.
-        let base = matrix(&[&[1.0, 2.0, 2.0]; 3]);
+        let base = matrix(&[&[1.0, 2.0, 2.0][..]; 3]);
         let scores = base.turn(turn).unwrap();
         assert_eq!((scores.gain, scores.delay, scores.loss), (0.0, None, 2.0));
         assert_eq!(MethodRun::default().turn(turn), None);

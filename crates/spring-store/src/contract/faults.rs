@@ -183,7 +183,7 @@ pub fn operations(folder: &std::path::Path) -> Vec<(&'static str, Operation)> {
     dan.export(&user("dan"), &export, &mut |_| ControlFlow::Continue(())).unwrap();
     let relearned = || {
         let PeriodCommit { adapter, record, .. } = commit(1, 0);
-        let memories = Some((adapter, vec![], vec![]));
+        let memories = Some((adapter, vec![], vec![].into()));
         Relearned { number: 1, memories, base: vec![(1, HARD[0])], record }
     };
     vec![

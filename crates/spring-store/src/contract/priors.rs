@@ -365,7 +365,7 @@ pub fn users_move_onto_another_start(subject: &dyn Subject) {
     let again = |number, prior: Option<String>| {
         let PeriodCommit { adapter, record, .. } = commit(number, number - 1);
         let record = PeriodRecord { prior, ..record };
-        Relearned { number, memories: Some((adapter, vec![], vec![])), base: vec![], record }
+        Relearned { number, memories: Some((adapter, vec![], vec![].into())), base: vec![], record }
     };
     let relearn = |prior: Option<String>| -> Result<()> {
         let relearned = [again(1, prior), again(2, None)];
