@@ -189,6 +189,17 @@ const COMPARED: &str = "\
 | SPRInG                  | 0.000      | –          | 0.0000     | 000    |
 | everything + retrieval, | 0.000      | –          | 0.0000     | 000    |
 | learning_rate 0e-0      |            |            |            |        |
+| method                                | without noise | by chance | found |
+|---------------------------------------|---------------|-----------|-------|
+| base                                  | –             | 0.000     | 0.000 |
+| SPRInG                                | 0.000         | 0.000     | 0.000 |
+| everything + retrieval, learning_rate | 0.000         | 0.000     | 0.000 |
+| 0e-0                                  |               |           |       |
+| method                                     | known style | forwarded |
+|--------------------------------------------|-------------|-----------|
+| base                                       | 0.000       | 0.000     |
+| SPRInG                                     | 0.000       | 0.000     |
+| everything + retrieval, learning_rate 0e-0 | 0.000       | 0.000     |
 | method                                | ROUGE-0 | ROUGE-0 | ROUGE-L | METEOR |
 |---------------------------------------|---------|---------|---------|--------|
 | base                                  | 0.000   | 0.000   | 0.000   | 0.000  |

@@ -324,7 +324,7 @@ impl Attack {
 fn what_no_export_wrote_is_refused_with_its_place() {
     let attack = Attack::new();
     for (file, from, to, said) in [
-        ("user.json", "\"format\":1", "\"format\":4", "user.json: of the format 4"),
+        ("user.json", "\"format\":1", "\"format\":5", "user.json: of the format 5"),
         (
             "user.json",
             "\"periods\":3",

@@ -17,7 +17,8 @@ use spring_memory::{Interaction, InteractionId, UserId};
 
 pub use self::code::{Passage, code_passages, passages_of_file};
 use crate::{
-    Stream, hash,
+    Stream, hash, is_question,
+    streams::QUESTION,
     synth::{Mixed, Noise, RealTruth},
 };
 
@@ -179,7 +180,9 @@ pub fn joined(first: &[Interaction], second: &[Interaction]) -> Vec<Interaction>
         let later = second[0].time.duration_until(text.time);
         let shifted = last.time.checked_add(later).unwrap_or(last.time);
         text.time = shifted.max(last.time);
-        text.id = id(&format!("second person {place:05}"), &text.id);
+        // An answered question is known by its id.
+        let question = if is_question(&text) { QUESTION } else { "" };
+        text.id = id(&format!("{question}second person {place:05}"), &text.id);
         text.user = last.user.clone();
         texts.push(text);
     }
@@ -312,9 +315,18 @@ impl<'a> NoiseSource<'a> {
             let kind = self.config.kinds[place];
             let tried = (0..TRIES).find_map(|_| {
                 let texts = self.texts(kind, left);
-                (!texts.is_empty() && texts.iter().all(|(text, _)| accepts(text))).then_some(texts)
+                let is_accepted = !texts.is_empty() && texts.iter().all(|(text, _)| accepts(text));
+                // Nothing was forwarded yet: another text is to be, again and again.
+                if !is_accepted && kind == Noise::Forwarded && self.drawn[place] == 0 {
+                    self.boilerplate = None;
+                }
+                is_accepted.then_some(texts)
             });
             let Some(texts) = tried else {
+                // For the next part another text is forwarded.
+                if kind == Noise::Forwarded {
+                    self.boilerplate = None;
+                }
                 out.push(place);
                 continue;
             };

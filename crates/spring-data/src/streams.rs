@@ -184,7 +184,7 @@ impl Clock {
 
 /// The beginning of an answered question's id, which no profile entry's id has in the known data
 /// sets.
-const QUESTION: &str = "query ";
+pub(crate) const QUESTION: &str = "query ";
 
 /// Whether a text is an answered question and not of the profile.
 pub fn is_question(text: &Interaction) -> bool {

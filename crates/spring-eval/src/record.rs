@@ -460,6 +460,17 @@ impl SuiteData {
                 self.data
             ));
         }
+        let is_evaluated =
+            |id: &UserId| self.users.iter().any(|of| of.user == *id && of.excluded.is_none());
+        let seconds = self.users.iter().filter_map(|of| of.followed_by.as_ref());
+        let shared = seconds.filter(|id| is_evaluated(id)).count();
+        if shared > 0 && self.lenders != Some(0) {
+            notices.push(format!(
+                "{}: too few others have enough texts to follow at a turning point, so evaluated \
+                 users do; second people who are evaluated themselves: {shared}",
+                self.data
+            ));
+        }
         if !self.not_run.is_empty() {
             let methods = self.not_run.join(", ");
             notices.push(format!(

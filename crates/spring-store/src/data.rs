@@ -5,10 +5,11 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spring_fuse::Calibration;
+use spring_lm::Adapter;
 use spring_memory::{BufferItem, GraphStamp, Interaction, UserId};
 
 use crate::{
-    Config, Prior, RetrievalConfig,
+    Config, RetrievalConfig,
     record::{LearnedPeriod, PeriodRecord},
 };
 
@@ -133,7 +134,7 @@ pub struct UserSnapshot {
     pub version: UserVersion,
     /// The generation in use, or the one that was asked for; `None` for a user who has none yet.
     pub generation: Option<Generation>,
-    /// The prior in use: what a user without a generation starts from, and answers with.
+    /// The prior in use, of a user without a generation: what they start from, and answer with.
     pub prior: Option<Arc<Prior>>,
     /// The settings of retrieval that its calibration sample was made under.
     pub calibrated: Option<RetrievalConfig>,
@@ -142,6 +143,19 @@ pub struct UserSnapshot {
     pub texts: Vec<StoredInteraction>,
     /// Those of their embeddings under the state's base that are kept.
     pub embeddings: EmbeddingMap,
+}
+
+/// An adapter that was learned from several users, ready to start from.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Prior {
+    /// Its number in the state, from 1.
+    pub number: u32,
+    /// The [hash](spring_lm::AdapterHash) of its adapter, in hexadecimal digits: what records name
+    /// it by, in whichever state they are.
+    pub id: String,
+    /// The adapter.
+    pub adapter: Arc<Adapter>,
 }
 
 /// Where the graph over a user's embeddings may be kept: a cache beside the state, which may be

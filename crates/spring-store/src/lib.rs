@@ -30,8 +30,8 @@ pub use config::{
 pub use data::{
     Backlog, Consent, EmbeddingMap, Forgetting, Forgotten, Generation, GenerationSummary,
     GraphPlace, History, HistoryEntry, IngestReport, Lease, Member, PeriodCommit, PlannedPeriod,
-    Relearned, Replica, Rollback, Settings, StoredInteraction, Transferred, Unjudged, UserSize,
-    UserSnapshot, UserSummary, UserVersion,
+    Prior, Relearned, Replica, Rollback, Settings, StoredInteraction, Transferred, Unjudged,
+    UserSize, UserSnapshot, UserSummary, UserVersion,
 };
 pub use error::{CopyError, Error, Result, TransferError};
 pub use memory::{Memory, MemoryStore};
@@ -40,8 +40,8 @@ pub use place::StatePlace;
 pub use postgres::{Address, Postgres, PostgresStore};
 pub use preset::Preset;
 pub use prior::{
-    ContributedText, Contribution, Contributor, Contributors, Prior, PriorChange, PriorPlan,
-    PriorRecord, PriorSummary, PriorTexts, PriorUse,
+    ContributedText, Contribution, Contributor, Contributors, PriorChange, PriorPlan, PriorRecord,
+    PriorSummary, PriorTexts, PriorUse,
 };
 pub use spring_numerics::words::toml_reason;
 #[cfg(feature = "sqlite")]

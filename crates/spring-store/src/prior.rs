@@ -1,27 +1,12 @@
 //! Priors: adapters that are learned from several users, and from which others start.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use spring_lm::{Adapter, LoraConfig, TrainConfig};
+use spring_lm::{LoraConfig, TrainConfig};
 use spring_memory::{Interaction, InteractionId, UserId};
 use spring_numerics::digest::Digest;
 
 use crate::{StoredInteraction, UserVersion, record::UpdateRecord};
-
-/// An adapter that was learned from several users, ready to start from.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Prior {
-    /// Its number in the state, from 1.
-    pub number: u32,
-    /// The [hash](spring_lm::AdapterHash) of its adapter, in hexadecimal digits: what records name
-    /// it by, in whichever state they are.
-    pub id: String,
-    /// The adapter.
-    pub adapter: Arc<Adapter>,
-}
 
 /// From what and how a prior was learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

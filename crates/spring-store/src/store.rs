@@ -18,6 +18,7 @@ mod lease;
 mod path;
 mod periods;
 mod prior;
+mod prior_texts;
 mod quotation;
 mod relocate;
 mod removal;

@@ -111,19 +111,21 @@ fn noise(rows: &[&SummaryRow]) -> Result<()> {
     kinds.sort_unstable();
     kinds.dedup();
     output::line("what was learned, of the later periods")?;
-    let mut headings = vec!["method", "without noise", "by chance", "found"];
+    let mut table = output::table(&["method", "without noise", "by chance", "found"], &[0]);
+    let mut headings = vec!["method"];
     headings.extend(kinds.iter().map(|kind| kind.name().trim_start_matches("noise, ")));
-    let mut table = output::table(&headings, &[0]);
+    let mut of_kinds = output::table(&headings, &[0]);
     for row in rows {
         let truth = |place: usize| number(row.synthetic.and_then(|of| of[place]));
-        let mut cells = vec![row.label.clone(), truth(2), truth(3), truth(5)];
-        cells.extend(kinds.iter().map(|kind| number(row.taken(*kind))));
-        table.add_row(cells);
+        table.add_row([row.label.clone(), truth(2), truth(3), truth(5)]);
+        let shares = kinds.iter().map(|kind| number(row.taken(*kind)));
+        of_kinds.add_row(std::iter::once(row.label.clone()).chain(shares));
     }
     output::line(&table.to_string())?;
+    output::line(&of_kinds.to_string())?;
     output::line(
-        "without noise: share of what was learned; found: share of what is no noise that was\n\
-         learned; the other columns: the share of each kind that was learned",
+        "without noise: share of what was learned; found: share of what is no noise\n\
+         that was learned; below: the share of each kind that was learned",
     )
 }
 

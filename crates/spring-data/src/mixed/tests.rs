@@ -149,6 +149,12 @@ fn pasted_blocks_are_never_the_users_own_and_what_is_refused_is_left_out() {
     assert_eq!(refused.len(), 10);
     assert!(refused.iter().all(|(_, text)| text.response == "two(2);"));
     assert!(draw(&config, &|_| false).is_empty());
+    // Another text is forwarded in the place of one that is refused.
+    let forwarded = config.clone().with_kinds(vec![Noise::Forwarded]);
+    let first = draw(&forwarded, &|_| true)[0].1.response.clone();
+    let later = draw(&forwarded, &|text| text.response != first);
+    let said: HashSet<&str> = later.iter().map(|(_, text)| text.response.as_str()).collect();
+    assert_eq!((later.len(), said.len()), (10, 1));
     // Where there is none of a kind the others take its share.
     let both = config.clone().with_kinds(vec![Noise::PastedCode, Noise::Forwarded]);
     let framed = draw(&both, &|text| !text.response.ends_with(';'));
@@ -185,6 +191,12 @@ fn two_streams_become_one_with_a_turning_point() {
     assert_eq!((by(&texts[0]), by(&texts[4])), ("a".into(), "b".into()));
     assert_eq!(texts[4].response, second.texts[1].response);
     assert!(Truth::of(&first.texts[0]).is_none());
+    // An answered question stays one.
+    let mut asked = second.texts.clone();
+    asked[1].id = InteractionId::new("query 7").unwrap();
+    let texts = joined(&first.texts, &asked);
+    assert_eq!(texts[3..].iter().map(is_question).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(texts[4].id.as_str(), "query second person 00002");
     // Noise in the second part is noise in the second person's.
     let mut text = stream("c", 1).texts.remove(0);
     put(&mut text, Origin { noise: Some(Noise::OtherPerson), ..Origin::of_person(1) }, "c".into());

@@ -236,7 +236,9 @@ pub(super) fn load_data(
         loaded.keep_back(if suite.choose.is_empty() { 1 } else { 2 });
     }
     if data.is_mixed() {
-        loaded.mix(data, rule, &People::new(&streams, lenders, evaluated))?;
+        let taught = loaded.domain_users.users.clone();
+        let people = People::new(&streams, lenders, evaluated).with_taught(taught);
+        loaded.mix(data, rule, &people)?;
     }
     if !suite.choose.is_empty() && loaded.users.len() == 1 {
         let reason =

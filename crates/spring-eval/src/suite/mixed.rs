@@ -58,6 +58,8 @@ pub(super) struct People<'s> {
     lenders: Vec<UserId>,
     /// Those who are evaluated, for want of others.
     evaluated: Vec<UserId>,
+    /// Those who teach the domain adapter: their texts are in no test part.
+    taught: Vec<UserId>,
 }
 
 impl<'s> People<'s> {
@@ -69,7 +71,12 @@ impl<'s> People<'s> {
         lenders.sort_unstable();
         evaluated.sort_unstable();
         let streams = streams.iter().map(|stream| (&stream.user, stream)).collect();
-        Self { streams, lenders, evaluated }
+        Self { streams, lenders, evaluated, taught: vec![] }
+    }
+
+    /// With those who teach the domain adapter, of whom nobody follows a user.
+    pub(super) fn with_taught(self, taught: Vec<UserId>) -> Self {
+        Self { taught, ..self }
     }
 
     pub(super) fn lenders(&self) -> usize {
@@ -149,7 +156,7 @@ impl<'p, 's> Joiner<'p, 's> {
     /// texts before one who is evaluated, one who follows nobody yet before one who does.
     fn second(&self, user: &UserId, own: usize, periods: u32) -> Option<(UserId, [usize; 2])> {
         let least = self.rule.min_train + self.rule.min_test;
-        let People { lenders, evaluated, .. } = self.people;
+        let People { lenders, evaluated, taught, .. } = self.people;
         let fits = |other: &UserId| {
             let count = self.people.texts(other).len();
             let counts = self.config.counts(own, count, self.most, periods as usize)?;
@@ -158,6 +165,7 @@ impl<'p, 's> Joiner<'p, 's> {
         };
         let in_order = |users: &'p [UserId]| in_drawn_order(self.config.seed, user, users);
         let others = in_order(lenders).into_iter().chain(in_order(evaluated));
+        let others = others.filter(|other| !taught.contains(other));
         let mut fitting = others.filter_map(|other| Some((other, fits(other)?)));
         let first = fitting.next()?;
         let free = |found: &(&UserId, [usize; 2])| !self.taken.contains(found.0);
@@ -396,6 +404,16 @@ mod tests {
         let mut second = considered("v", 24);
         joiner.join(&mut second).unwrap();
         assert_eq!(second.followed_by.unwrap().as_str(), "u");
+
+        // Whoever teaches the domain adapter follows nobody: it would know the test parts.
+        for (taught, second) in [("v", "a"), ("a", "v")] {
+            let people = People::new(&streams, vec![], ids(&["u", "v", "a"]));
+            let people = people.with_taught(ids(&[taught]));
+            let mut joiner = Joiner::new(JoinConfig::default(), &people, RULE, Some(24));
+            let mut first = considered("u", 24);
+            joiner.join(&mut first).unwrap();
+            assert_eq!(first.followed_by.unwrap().as_str(), second);
+        }
 
         let alone = People::new(&streams[..1], vec![], ids(&["u"]));
         let mut joiner = Joiner::new(JoinConfig::default(), &alone, RULE, None);

@@ -11,6 +11,7 @@ use std::{
 
 use spring_core::{Event, LanguageModel};
 use spring_lm::Adapter;
+use spring_numerics::digest::sha256_hex;
 
 use super::{
     Estimate, Suite, Summary, attribution,
@@ -192,6 +193,13 @@ fn origins(model: &dyn LanguageModel, suite: &Suite, data: &[LoadedData]) -> Ori
             let code = loaded.code_sha256.as_ref();
             let code = code.map_or("in the texts".into(), |hash| format!("SHA-256 {hash}"));
             origins.insert(format!("Code of {:?}", set.name), code);
+        }
+        if set.is_mixed() {
+            // A method more may keep users back for the domain adapter, who then follow nobody.
+            let follows = |of: &SuiteUser| Some((of.user.clone(), of.followed_by.clone()?));
+            let who: Vec<_> = loaded.considered.iter().filter_map(follows).collect();
+            let digest = sha256_hex(format!("{who:?} {:?}", loaded.lenders));
+            origins.insert(format!("Streams of {:?}", set.name), format!("SHA-256 {digest}"));
         }
     }
     origins

@@ -7,8 +7,8 @@ use spring_memory::UserId;
 
 use super::{Subject, faults::only_text_of, samples::*, transfer::files};
 use crate::{
-    Contributors, Copied, Error, Forgetting, MemoryStore, PeriodCommit, PriorChange, PriorPlan,
-    PriorTexts, PriorUse, Relearned, Result, Store,
+    Contributors, Copied, CopyError, Error, Forgetting, MemoryStore, PeriodCommit, PriorChange,
+    PriorPlan, PriorTexts, PriorUse, Relearned, Result, Settings, Store,
     backend::{ConsentRow, Durability, Outcome, PriorRow, RowsMut, Summed},
     record::PeriodRecord,
 };
@@ -318,6 +318,15 @@ pub fn who_started_from_a_prior_takes_it_along(subject: &dyn Subject) {
     assert_eq!(fresh.copy_priors(&store).unwrap(), 1);
     assert_eq!(listed(fresh), [(1, true, 0)]);
     assert_eq!(fresh.priors().unwrap()[0].record, store.priors().unwrap()[0].record);
+    let foreign = Settings { fingerprint: "beef".into(), ..settings() };
+    let foreign = MemoryStore::in_memory(&foreign).unwrap();
+    let foreign: &Store = &foreign;
+    let refused = foreign.copy_priors(&store).unwrap_err();
+    assert!(
+        matches!(refused, Error::Copy { source: CopyError::OtherBase { .. }, .. }),
+        "{refused}"
+    );
+    assert_eq!(listed(foreign), []);
 
     // By a folder, into a state that has another one.
     let place = tempfile::tempdir().unwrap();
@@ -341,6 +350,10 @@ pub fn who_started_from_a_prior_takes_it_along(subject: &dyn Subject) {
         assert!(!is_named, "{}", file.display());
     }
     assert_eq!(other.priors().unwrap()[1].record.contributors, []);
+    // Where a user brought it, the state itself brings whom it was learned from.
+    assert_eq!(other.copy_priors(&store).unwrap(), 0);
+    assert_eq!(other.priors().unwrap()[1].record, store.priors().unwrap()[0].record);
+    assert_eq!(listed(&other), [(1, true, 0), (2, false, 1)]);
 
     // Without it, nothing could be forgotten or learned again.
     std::fs::remove_file(here.join("SHA256SUMS")).unwrap();

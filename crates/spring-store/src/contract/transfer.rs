@@ -282,7 +282,7 @@ pub fn what_no_export_wrote_is_refused(subject: &dyn Subject) {
         error
     };
     for (file, from, to, said) in [
-        ("user.json", "\"format\":1", "\"format\":4", "of the format 4"),
+        ("user.json", "\"format\":1", "\"format\":5", "of the format 5"),
         ("user.json", "\"format\":1", "\"format\":2", "SHA256SUMS"),
         ("user.json", "\"generation\":4", "\"generation\":9", "generation 9 is in use but not"),
         ("user.json", "\"f00d\"", "\"beef\"", "learned on another base model"),

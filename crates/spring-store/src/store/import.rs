@@ -90,7 +90,7 @@ pub(super) struct Import<'a, 's> {
     /// The period of each generation.
     generations: BTreeMap<u32, u32>,
     /// The priors that generations may have started from.
-    priors: BTreeSet<String>,
+    priors: BTreeMap<String, LoraConfig>,
 }
 
 impl<'a, 's> Import<'a, 's> {
@@ -101,7 +101,7 @@ impl<'a, 's> Import<'a, 's> {
         steps: &'a mut Steps<'s>,
     ) -> Self {
         let (places, periods, generations) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
-        let priors = BTreeSet::new();
+        let priors = BTreeMap::new();
         Self { folder, header, check, steps, places, periods, generations, priors }
     }
 
@@ -192,7 +192,7 @@ impl<'a, 's> Import<'a, 's> {
             if id.len() != 64 || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
                 return Err(wrong("`id` is 64 hexadecimal digits".into()));
             }
-            if !self.priors.insert(id.clone()) {
+            if self.priors.insert(id.clone(), record.lora.clone()).is_some() {
                 return Err(wrong(format!("prior {id:.12}… is there twice")));
             }
             if record.base != self.header.fingerprint || !record.contributors.is_empty() {
@@ -357,6 +357,10 @@ impl<'a, 's> Import<'a, 's> {
         if let Some(gains) = &bank.calibration.gains {
             gains.check().map_err(|error| format!("its gains: {error}"))?;
             for text in &gains.texts {
+                let is_likely = |number: &f64| number.abs() <= LIKELY;
+                if !is_likely(&text.score) || !text.gains.iter().all(is_likely) {
+                    return Err(format!("the gain of text {} is none that is measured", text.key));
+                }
                 match self.places.get(&text.key) {
                     Some(Some((of, false))) if of <= period => {}
                     _ => return Err(format!("text {} cannot have a gain", text.key)),
@@ -401,8 +405,9 @@ impl<'a, 's> Import<'a, 's> {
             if record.parent > 0 || record.imported {
                 return Err("a prior is what a user's first period starts from".into());
             }
-            if !self.priors.contains(prior) {
-                return Err(format!("it started from prior {prior:.12}…, which is not there"));
+            let not_there = || format!("it started from prior {prior:.12}…, which is not there");
+            if !is_same_shape(self.priors.get(prior).ok_or_else(not_there)?, &record.config.lora) {
+                return Err(format!("prior {prior:.12}… has another shape than it says"));
             }
         }
         if record.held_out != *held_out {
@@ -448,6 +453,10 @@ pub(super) fn unlikely(adapter: &Adapter) -> Option<String> {
         )
     })
 }
+
+/// Scores of retrieval and gains in nats per token are far below it; sums of larger numbers are not
+/// finite.
+const LIKELY: f64 = 1e6;
 
 /// Whether two shapes are the same, in whichever order they name the projections.
 fn is_same_shape(one: &LoraConfig, other: &LoraConfig) -> bool {

@@ -13,13 +13,11 @@ use super::{
     contribution::contribution,
     count_removal,
     encode::{from_json, to_json},
-    lease,
-    removal::replace,
 };
 use crate::{
-    ContributedText, Contribution, Contributor, Error, Forgotten, Lease, Prior, PriorChange,
-    PriorRecord, PriorSummary, PriorTexts, PriorUse, Relearned, Result,
-    backend::{Backend, ConsentRow, Durability, Fault, Outcome, PriorRow, Rows, RowsMut, UserRow},
+    ContributedText, Contribution, Contributor, Error, Forgotten, Prior, PriorChange, PriorRecord,
+    PriorSummary, PriorTexts, PriorUse, Result,
+    backend::{Backend, ConsentRow, Fault, Outcome, PriorRow, Rows, RowsMut, UserRow},
     record::UpdateRecord,
 };
 
@@ -88,7 +86,7 @@ impl<B: Backend + ?Sized> Store<B> {
     ) -> Result<PriorChange> {
         let (bytes, id) = (adapter.to_bytes()?, AdapterHash::of(adapter).to_string());
         let change = self.write(|rows| {
-            let base = rows.settings()?.fingerprint;
+            let base = take_turns(rows)?;
             if adapter.base != base {
                 let reason = format!(
                     "nothing was changed: the prior was trained on another base model \
@@ -158,39 +156,14 @@ impl<B: Backend + ?Sized> Store<B> {
         Ok(self.wiped(change))
     }
 
-    /// Puts generations that were learned again from the prior in use, or from the base where there
-    /// is none, in the place of those of their numbers. What removals leave in free pages is wiped
-    /// out by [`sweep_priors`](Self::sweep_priors), or when the state is next opened for writing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Conflict`] if the lease has been lost, or another prior has come into use
-    /// meanwhile.
-    pub fn relearn(&self, lease: &Lease, relearned: &[Relearned]) -> Result<()> {
-        let name = &lease.user;
-        self.write_user(Durability::Power, name, |rows, user| {
-            lease::check(rows, user, lease)?;
-            let start = in_use(&*rows)?.map(|row| row.id);
-            for again in relearned {
-                let is_first = again.record.parent == 0 && !again.record.imported;
-                if is_first && again.record.prior != start {
-                    return Err(Error::Conflict { user: name.clone() }.into());
-                }
-                replace(rows, name, user.key, again)?;
-            }
-            // Whoever has a model of the user in hand is told by it.
-            user.removals = count_removal(rows)?;
-            rows.put_user(user)
-        })
-    }
-
     /// Gives this state the priors of another one of the same base, with their numbers where those
     /// are free; the one in use there is in use here, too, unless there is one here. Gives how many
     /// were not here before.
     ///
     /// # Errors
     ///
-    /// [`Error::State`] if one of the states cannot be read or written.
+    /// [`Error::Copy`] if the states differ in base or settings, [`Error::State`] if one of them
+    /// cannot be read or written.
     pub fn copy_priors(&self, from: &Store) -> Result<u64> {
         let theirs = from.read(|rows| {
             let mut theirs = Vec::new();
@@ -202,17 +175,27 @@ impl<B: Backend + ?Sized> Store<B> {
         if theirs.is_empty() {
             return Ok(0);
         }
+        self.check_alike(from)?;
         self.write(|rows| {
+            take_turns(rows)?;
             let (mut added, mut is_used) = (0, in_use(&*rows)?.is_some());
             for (row, contents) in &theirs {
                 let there = rows.priors()?.into_iter().find(|here| here.id == row.id);
                 let comes_into_use = row.in_use && !is_used;
                 is_used |= comes_into_use;
                 match there {
-                    Some(here) if comes_into_use => {
-                        rows.put_prior(&PriorRow { in_use: true, ..here })?;
+                    Some(here) => {
+                        // A user who brought it here did not bring whom it was learned from.
+                        let own = record(&*rows, here.number)?;
+                        let their: PriorRecord = from_json("priors", &contents.0)?;
+                        let bare = PriorRecord { contributors: Vec::new(), ..their.clone() };
+                        if own == bare && own != their {
+                            rows.put_prior_record(here.number, (&*contents.0).into())?;
+                        }
+                        if comes_into_use {
+                            rows.put_prior(&PriorRow { in_use: true, ..here })?;
+                        }
                     }
-                    Some(_) => {}
                     None => {
                         add(rows, &PriorRow { in_use: comes_into_use, ..row.clone() }, contents)?;
                         added += 1;
@@ -251,6 +234,14 @@ impl<B: Backend + ?Sized> Store<B> {
 
 /// The record and the adapter of a prior.
 pub(super) type Contents = (String, Vec<u8>);
+
+/// Lets whoever adds priors wait for each other: two would choose the same number, or be both in
+/// use. Gives the base's fingerprint.
+fn take_turns(rows: &mut dyn RowsMut) -> Outcome<String> {
+    let settings = rows.settings()?;
+    rows.put_settings(&settings)?;
+    Ok(settings.fingerprint)
+}
 
 /// The row of the prior in use.
 pub(super) fn in_use(rows: &dyn Rows) -> Outcome<Option<PriorRow>> {
@@ -309,6 +300,7 @@ pub(super) fn add(
     row: &PriorRow,
     (record, adapter): &Contents,
 ) -> Outcome<()> {
+    take_turns(rows)?;
     let there = rows.priors()?;
     let number = match there.iter().any(|other| other.number == row.number) {
         true => there.last().map_or(0, |last| last.number) + 1,

@@ -7,7 +7,7 @@ use super::{
     Store, count_removal,
     digest::digest,
     generations::{marked, settle},
-    keys, known,
+    keys, known, prior,
     transfer::{copy, is_unused},
 };
 use crate::{
@@ -31,6 +31,21 @@ pub enum Copied {
 }
 
 impl<B: Backend + ?Sized> Store<B> {
+    /// Refuses a state of another base, or of other settings.
+    pub(super) fn check_alike(&self, from: &Store) -> Result<()> {
+        let refused = |source| Error::Copy { state: self.backend.label().into(), source };
+        let (here, there) = (self.settings(), from.settings());
+        let from = from.backend.label().to_owned();
+        if here.fingerprint != there.fingerprint {
+            let (here, there) = (here.model.clone(), there.model.clone());
+            return Err(refused(CopyError::OtherBase { here, from, there }));
+        }
+        match here.config == there.config {
+            true => Ok(()),
+            false => Err(refused(CopyError::OtherSettings { from })),
+        }
+    }
+
     /// Gives this state all that another one of the same base and settings has of a user: texts,
     /// periods, generations and records of generated texts. What can be computed again, such as
     /// embeddings, is not copied. The copy is compared by its [digest](Self::digest).
@@ -49,15 +64,8 @@ impl<B: Backend + ?Sized> Store<B> {
     /// the user and it is not to be replaced, or if the user changed in the other one meanwhile.
     pub fn copy_user(&self, from: &Store, user: &UserId, replace: bool) -> Result<Copied> {
         let refused = |source| Error::Copy { state: self.backend.label().into(), source };
-        let (here, there) = (self.settings(), from.settings());
         let from_label = || from.backend.label().to_owned();
-        if here.fingerprint != there.fingerprint {
-            let (here, there) = (here.model.clone(), there.model.clone());
-            return Err(refused(CopyError::OtherBase { here, from: from_label(), there }));
-        }
-        if here.config != there.config {
-            return Err(refused(CopyError::OtherSettings { from: from_label() }));
-        }
+        self.check_alike(from)?;
         let (wanted, judged) = from.read_user(user, |rows, row| {
             Ok((digest(rows, user, row)?, marked(rows, row, false)?))
         })?;
@@ -161,6 +169,8 @@ fn is_blank(rows: &dyn Rows, row: &UserRow) -> Outcome<bool> {
 fn remove(rows: &mut dyn RowsMut, name: &UserId) -> Outcome<Vec<KeyRow>> {
     let UserRow { key, .. } = known(rows, name)?;
     let own = rows.keys()?.into_iter().filter(|row| row.user == Some(key)).collect();
+    // Its texts are others by now: nobody would find what a prior knows of them.
+    prior::forget(rows, name, None)?;
     rows.delete_user(key)?;
     count_removal(rows)?;
     Ok(own)

@@ -70,6 +70,32 @@ impl<B: Backend + ?Sized> Store<B> {
         Ok(self.finished(forgotten))
     }
 
+    /// Puts generations that were learned again from the prior in use, or from the base where there
+    /// is none, in the place of those of their numbers. What removals leave in free pages is wiped
+    /// out by [`sweep_priors`](Self::sweep_priors), or when the state is next opened for writing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`](crate::Error::Conflict) if the lease has been lost, or another prior has
+    /// come into use meanwhile.
+    pub fn relearn(&self, lease: &Lease, relearned: &[Relearned]) -> Result<()> {
+        let name = &lease.user;
+        self.write_user(Durability::Power, name, |rows, user| {
+            lease::check(rows, user, lease)?;
+            let start = prior::in_use(&*rows)?.map(|row| row.id);
+            for again in relearned {
+                let is_first = again.record.parent == 0 && !again.record.imported;
+                if is_first && again.record.prior != start {
+                    return Err(crate::Error::Conflict { user: name.clone() }.into());
+                }
+                replace(rows, name, user.key, again)?;
+            }
+            // Whoever has a model of the user in hand is told by it.
+            user.removals = count_removal(rows)?;
+            rows.put_user(user)
+        })
+    }
+
     pub(super) fn finished(&self, forgotten: Forgotten) -> Forgotten {
         let held_up = self.backend.finish_removals();
         Forgotten { scrubbed: held_up.is_none(), held_up, ..forgotten }

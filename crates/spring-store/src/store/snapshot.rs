@@ -57,7 +57,12 @@ impl<B: Backend + ?Sized> Store<B> {
             }
             false => EmbeddingMap::new(),
         };
-        let (version, prior) = (version(rows, name, user)?, self.prior_in_use(rows)?);
+        // Of who has learned something it is no start, and its damage none of theirs.
+        let prior = match &generation {
+            None => self.prior_in_use(rows)?,
+            Some(_) => None,
+        };
+        let version = version(rows, name, user)?;
         Ok(UserSnapshot { version, generation, prior, calibrated, texts, embeddings })
     }
 
