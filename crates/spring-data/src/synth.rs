@@ -133,6 +133,11 @@ impl Truth {
         let synthetic = || serde_json::from_value(meta.clone()).ok();
         RealTruth::of(meta).map(RealTruth::into_truth).or_else(synthetic)
     }
+
+    /// Whether a text is of a real person's stream that was mixed with other people's texts.
+    pub fn is_of_real_stream(text: &Interaction) -> bool {
+        text.meta.as_ref().and_then(RealTruth::of).is_some()
+    }
 }
 
 /// The same of a text that a real person wrote, beside whatever else its `meta` holds.

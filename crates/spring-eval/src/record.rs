@@ -226,11 +226,9 @@ impl Turn {
     /// other, and where the turning point is not between two periods.
     pub(crate) fn of(splits: &[Split]) -> Option<Self> {
         let people = |split: &Split| -> Vec<usize> {
-            let texts = split.train.iter().chain(&split.test);
-            let truths = texts.filter_map(|text| Truth::of(&text.interaction));
-            // A synthetic text has a counterpart in the other style.
-            let real = truths.filter(|truth| truth.counterpart.is_none());
-            real.map(|truth| truth.style).collect()
+            let texts = split.train.iter().chain(&split.test).map(|text| &text.interaction);
+            let real = texts.filter(|text| Truth::is_of_real_stream(text));
+            real.filter_map(Truth::of).map(|truth| truth.style).collect()
         };
         let people: Vec<Vec<usize>> = splits.iter().map(people).collect();
         let first = people.iter().position(|people| people.contains(&1)).filter(|at| *at > 0)?;

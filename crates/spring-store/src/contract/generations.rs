@@ -36,6 +36,8 @@ pub fn a_commit_comes_back(subject: &dyn Subject) {
     second.buffer.truncate(1);
     second.base = vec![(3, HARD[1])];
     second.calibration.gains = Some(gains(1));
+    second.record.scores[0].population = Some(HARD[0]);
+    second.record.scores[0].lookahead = Some(HARD[4]);
     assert_eq!(put(&store, "ada", &first).unwrap(), 1);
     assert_eq!(put(&store, "ada", &second).unwrap(), 2);
     let generation = |number, commit: &PeriodCommit| Generation {

@@ -118,7 +118,7 @@ fn tables(store: &SqliteStore) -> Vec<(String, Vec<Value>)> {
         let mut tables = connection.prepare(names)?;
         let tables: Vec<String> =
             tables.query_map((), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        assert_eq!(tables.len(), 14, "{tables:?}");
+        assert_eq!(tables.len(), 16, "{tables:?}");
         let mut rows = Vec::new();
         for table in tables {
             let mut all = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))?;
