@@ -45,13 +45,13 @@ pub(super) fn claim(folder: &Path, suite: &Suite, mut origins: Origins) -> Resul
                 fail(format!("damaged: {said}; choose another folder, or delete it"))
             })?;
             let kept = origins_of(&there);
-            let differs = origins
-                .iter()
-                .find_map(|(name, value)| {
+            // Settings first: other streams may be what they lead to.
+            let differs = difference(known, asked).or_else(|| {
+                origins.iter().find_map(|(name, value)| {
                     let known = kept.get(name).filter(|known| *known != value)?;
                     Some(format!("{name}: {known} there, {value} here"))
                 })
-                .or_else(|| difference(known, asked));
+            });
             if let Some(differs) = differs {
                 return Err(fail(format!(
                     "the folder holds a run with other settings, another model or other data, or \
