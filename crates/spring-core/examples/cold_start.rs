@@ -47,7 +47,8 @@ fn main() -> Outcome<()> {
     let is_long = |texts: &Vec<_>| texts.len() > FIRST;
     let chosen: Vec<UserId> = people
         .iter()
-        .filter_map(|(user, texts)| is_long(texts).then(|| user.clone()))
+        .filter(|(_, texts)| is_long(texts))
+        .map(|(user, _)| user.clone())
         .take(new)
         .collect();
 

@@ -78,7 +78,8 @@ fn novelty_against_a_population_is_by_its_adapter() {
     }
     // The buffer, too, is ranked by it.
     let mut against_base = learner(&common::config());
-    (learn(&mut against_base, 1), learn(&mut against_base, 2));
+    learn(&mut against_base, 1);
+    learn(&mut against_base, 2);
     let novelties = |learner: &Learner<'_>| -> Vec<(u64, f64)> {
         learner.model().memories().buffer.iter().map(|item| (item.key, item.novelty)).collect()
     };

@@ -355,7 +355,7 @@ fn copy_start(from: &dyn Rows, record: &str, to: &mut dyn RowsMut) -> Outcome<()
         return Ok(());
     }
     let row = from.priors()?.into_iter().find(|row| row.id == id);
-    let row = row.ok_or_else(|| Error::UnknownPrior { id })?;
+    let row = row.ok_or(Error::UnknownPrior { id })?;
     let contents = prior::whole(from, row.number)?;
     prior::add(to, &PriorRow { in_use: false, ..row }, &contents)
 }
