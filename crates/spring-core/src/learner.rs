@@ -75,7 +75,7 @@ impl<'m> Learner<'m> {
         self.embeddings.extend(embeddings);
     }
 
-    /// Learns a period; see [`learn_period`].
+    /// Learns a period; see [`learn_period`](crate::learn_period).
     ///
     /// # Errors
     ///
