@@ -1,6 +1,9 @@
 //! Which comparisons there are, section by section of docs/results/performance.md.
 
-use std::path::{Path, PathBuf};
+use std::{
+    iter,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use spring_core::spring_memory::VectorStore;
@@ -170,11 +173,15 @@ fn quantised(
     quick: bool,
 ) -> Result<Vec<Comparison>> {
     let model = file.to_path_buf();
-    let (length, positions, new_tokens, rows) =
-        if quick { (64, [32, 64], 4, 2) } else { (512, [128, 1024], 32, 8) };
+    let (length, positions, new_tokens) =
+        if quick { (64, [32, 64], 4) } else { (512, [128, 1024], 32) };
+    let many: &[(&str, usize)] =
+        if quick { &[("2 rows", 2)] } else { &[("8 rows", 8), ("16 rows", 16)] };
+    let rows: Vec<_> = iter::once(1).chain(many.iter().map(|(_, rows)| *rows)).collect();
+    let most = rows.iter().max().copied().unwrap_or(1);
     let texts: &[usize] = if quick { &[2] } else { &[8, 30] };
     let words = if quick { 32 } else { 192 };
-    let (peft, adapters) = inputs::write_adapters(file, folder, rows)?;
+    let (peft, adapters) = inputs::write_adapters(file, folder, most)?;
     // llama.cpp rounds what its weights are multiplied with to 8 bits: its numbers are others.
     let (near, close) = (0.5, 1e-2);
     let new = |title: &str, systems: &[System], unit, tolerance, work| Comparison {
@@ -230,10 +237,8 @@ fn quantised(
             rows,
         },
     );
-    decoding.units.push(
-        ROWS_OF_ADAPTERS.map(|(name, rows)| (name, Unit::PerSecond(rows * new_tokens, "tokens")))
-            [usize::from(quick)],
-    );
+    let per_second = |rows| Unit::PerSecond(rows * new_tokens, "tokens");
+    decoding.units.extend(many.iter().map(|(name, rows)| (*name, per_second(*rows))));
     all.push(decoding);
     let bases = [("", Some(model)), (" of the folder", plain)];
     for (of, base) in bases {
@@ -270,9 +275,6 @@ fn quantised(
     }
     Ok(all)
 }
-
-/// The names of the part with several rows, and how many they are: as always, and with `--quick`.
-const ROWS_OF_ADAPTERS: [(&str, usize); 2] = [("8 rows", 8), ("2 rows", 2)];
 
 fn models(model: &Path, size: Size) -> Vec<Comparison> {
     let Size { score_rows, train_rows, train_steps, length, new_tokens, positions } = size;

@@ -27,8 +27,8 @@ pub enum Work {
         new_tokens: usize,
         /// The place of the last timed token; the context is all before them.
         position: usize,
-        /// Rows of the second part.
-        rows: usize,
+        /// Rows of each part.
+        rows: Vec<usize>,
     },
     /// Log-likelihoods of responses. Result: the mean of each row, nats per token.
     Score {

@@ -49,7 +49,7 @@ pub fn adapters(
     tokens: Vec<u32>,
     new_tokens: usize,
     position: usize,
-    rows: usize,
+    rows: Vec<usize>,
 ) -> Result<impl FnMut() -> Result<Reply>> {
     let model = load(file)?;
     let adapters = adapters
@@ -59,7 +59,7 @@ pub fn adapters(
     Ok(move || {
         let mut reply = Reply::default();
         let (context, given) = tokens[..position].split_at(position - new_tokens);
-        for count in [1, rows] {
+        for &count in &rows {
             let mut session = model.session()?;
             let own = adapters.iter().cycle().take(count);
             let all = own
