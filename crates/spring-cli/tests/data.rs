@@ -206,3 +206,58 @@ fn a_suite_starts_programs_only_when_it_is_told_to() {
     let again = succeeds(&["eval", "table", out.to_str().unwrap()]);
     assert!(table.contains(again.trim()), "{again}");
 }
+
+#[test]
+fn a_rate_is_of_a_base_and_a_run_can_be_tested_against_another_method() {
+    let dir = tempfile::tempdir().unwrap();
+    let suite = file(
+        &dir,
+        "rates.toml",
+        "name = 'rates'\nrates_for = 'SmolLM2'\nmethods = ['base', 'static']\n[[data]]\n\
+         name = 'one'\npath = 'synthetic:users=2,texts=20'\n[[data]]\nname = 'two'\n\
+         path = 'synthetic:users=2,texts=20,seed=1'\n[config.training]\nepochs = 1\n",
+    );
+    let out = dir.path().join("run");
+    let folder = out.to_str().unwrap();
+    let command = ["eval", "--suite", &suite, "--without", "two", "--out", folder];
+    let told = |more: &[&str]| {
+        let output = spring(&[&command[..], more].concat());
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = told(&["--estimate"]);
+    assert!(said.contains("chosen for SmolLM2") && said.contains("for one\n"), "{said}");
+    for silent in [
+        &["--estimate", "--preset", "paper"][..],
+        &["--estimate", "--quiet"],
+        &["--learning-rate", "one=2e-3"],
+    ] {
+        let said = told(silent);
+        assert!(!said.contains("chosen for"), "{silent:?}: {said}");
+    }
+    let asked = std::fs::read_to_string(out.join("suite.toml")).unwrap();
+    assert!(asked.contains("learning_rate = 0.002"), "{asked}");
+    for (rate, reason) in [
+        ("one=0", "expected a number above 0"),
+        ("one=fast", "expected a number above 0"),
+        ("one", "NAME=RATE"),
+        ("three=1e-3", "the suite has no data set \"three\""),
+    ] {
+        let error = fails(&[&command[..], &["--estimate", "--learning-rate", rate]].concat());
+        assert!(error.contains(reason), "{rate}: {error}");
+    }
+
+    let table = |more: &[&str]| -> Value {
+        let json = succeeds(&[&["eval", "table", folder, "--json"][..], more].concat());
+        serde_json::from_str(&json).unwrap()
+    };
+    let (asked, other) = (table(&[]), table(&["--against", "base"]));
+    assert_eq!((&asked["against"], &other["against"]), (&json!("static"), &json!("base")));
+    let difference =
+        |table: &Value, row: usize| table["rows"][row]["difference"]["difference"]["mean"].as_f64();
+    let [to_static, to_base] = [difference(&asked, 0).unwrap(), difference(&other, 1).unwrap()];
+    assert!((to_static + to_base).abs() < 1e-12 && to_base != 0.0);
+    assert_eq!((difference(&asked, 1), difference(&other, 0)), (None, None));
+    let error = fails(&["eval", "table", folder, "--against", "spring"]);
+    assert!(error.contains("no such row; it has base, static"), "{error}");
+}

@@ -18,7 +18,7 @@ pub use program::Program;
 pub use protocol::{
     Answer, Domain, FromTexts, Frozen, Learned, Memo, Method, MethodKind, Methods, Period, Prompt,
     Protocol, Spring, Strategy, Trained, UserInput, UserOutcome, domain_adapter, run_other_user,
-    run_user,
+    run_other_user_reading, run_user,
 };
 pub use record::{
     Budget, Copied, GeneratedText, Generation, Half, MethodRun, PeriodSizes, Reads, RunKey,
@@ -27,7 +27,8 @@ pub use record::{
 pub use split::{NEAR_DUPLICATE, PeriodRule, Split, SplitConfig, split, stored};
 pub use state::{Change, PeriodLosses, change, evaluate_state};
 pub use suite::{
-    AttributionScores, Candidate, Choice, CopyingScores, DataSet, Estimate, MetricScore, Started,
-    Suite, SuiteEvent, SuiteOutcome, Summary, SummaryRow, TurnRow, estimate_suite, read_suite_run,
+    AttributionScores, Candidate, Choice, CopyingScores, DataSet, Difference, Estimate, Measure,
+    MeasureScore, MetricScore, Started, Suite, SuiteEvent, SuiteOutcome, Summary, SummaryRow,
+    TurnRow, Untested, UserDifferences, estimate_suite, read_suite_run, read_suite_run_against,
     run_suite,
 };

@@ -11,6 +11,7 @@ mod budget;
 mod domain;
 mod evaluate;
 mod input;
+mod leader;
 mod lent;
 mod memo;
 mod method;
@@ -32,18 +33,20 @@ use arena::Arena;
 pub use domain::domain_adapter;
 use domain::score_base;
 pub use input::{Protocol, UserInput, UserOutcome};
-pub use lent::run_other_user;
+use leader::{Lender, Lenders};
+pub use lent::{run_other_user, run_other_user_reading};
 pub use memo::Memo;
 use memo::{Remembering, Watch};
 pub use method::{Method, MethodKind, Methods};
 pub use strategy::{
     Answer, Domain, FromTexts, Frozen, Learned, Period, Prompt, Spring, Strategy, Trained,
 };
-use trajectory::{Leader, Trajectory};
+use trajectory::Trajectory;
 pub(crate) use write::asked;
 
-/// Runs every method but `other_user` on one user. `memo` is what earlier runs of this user on this
-/// model have computed; it saves time and changes no number.
+/// Runs every method but `other_user` on one user; of `other_user+retrieval` it says what is read
+/// ([`UserOutcome::banks`]). `memo` is what earlier runs of this user on this model have computed;
+/// it saves time and changes no number.
 ///
 /// # Errors
 ///
@@ -63,18 +66,27 @@ pub fn run_user(
     let mut methods = programs(protocol, input, progress)?;
     score_base(model, &protocol.config, &mut splits)?;
     let arena = Arena::new(model, memo, protocol, input, &splits)?;
-    let mut leader = Leader::new(protocol, input)?;
+    let mut lenders = Lenders::new(protocol, input)?;
     let mut others = protocol
         .methods
         .iter()
         .filter(|method| !method.is_of_others())
         .filter_map(|method| Some((method, method.strategy()?)))
-        .map(|(method, strategy)| Trajectory::new(method, strategy, protocol, input))
+        .map(|(method, strategy)| Trajectory::new(method, strategy, protocol, input, &mut lenders))
         .collect::<Result<Vec<_>>>()?;
+    let with_others = protocol.methods.iter().filter(|m| m.is_of_others() && m.has_lent_bank());
+    let with_others: Vec<(&Method, Lender)> = with_others
+        .map(|method| Ok((method, lenders.of(method, protocol, input)?)))
+        .collect::<Result<_>>()?;
+    let mut banks: BTreeMap<String, Vec<Vec<u64>>> = BTreeMap::new();
     let (mut adapters, mut periods, mut all_novelties) = (Vec::new(), Vec::new(), Vec::new());
     for (place, split) in splits.iter().enumerate() {
-        let record = leader.learn(&arena, place, progress)?;
-        adapters.extend(leader.adapter().cloned());
+        let record = lenders.learn(&arena, place, progress)?;
+        adapters.extend(lenders.leader.adapter().cloned());
+        for (method, lender) in &with_others {
+            let texts = lenders.texts(*lender, &splits[..=place]);
+            banks.entry(method.name().to_owned()).or_default().push(texts);
+        }
         let novel: Vec<f64> = record.iter().flat_map(novelties).collect();
         let novelty = (!novel.is_empty()).then(|| novel.iter().sum::<f64>() / novel.len() as f64);
         all_novelties.push((split.train.len(), novel));
@@ -86,7 +98,7 @@ pub fn run_user(
         });
         for trajectory in &mut others {
             let watch = Watch::start(memo);
-            trajectory.run_period(&arena, place, leader.reference(), progress)?;
+            trajectory.run_period(&arena, place, &lenders, progress)?;
             trajectory.run.seconds += watch.seconds();
         }
     }
@@ -94,7 +106,7 @@ pub fn run_user(
     let detection = detection(&splits, &all_novelties)?;
     let (user, turn) = (input.user.clone(), arena.turn);
     let run = UserRun { user, periods, methods, detection, turn };
-    Ok(UserOutcome { run, adapters })
+    Ok(UserOutcome { run, adapters, banks })
 }
 
 /// The methods that are programs: they have texts and no losses.

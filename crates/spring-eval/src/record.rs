@@ -275,6 +275,9 @@ pub struct GeneratedText {
     /// What of it stands elsewhere word for word; `None` in runs of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copied: Option<Copied>,
+    /// What was asked; `None` in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 impl GeneratedText {
@@ -291,6 +294,7 @@ impl GeneratedText {
             written: text.interaction.response.clone(),
             question: is_question(&text.interaction),
             copied: Some(Copied::of(&predicted, so_far, read)),
+            prompt: Some(text.interaction.prompt.clone()),
             predicted,
         }
     }
@@ -566,6 +570,7 @@ mod tests {
         let of = |so_far: &[Split], read: &[&StoredInteraction]| {
             let read = read.iter().copied();
             let text = GeneratedText::new(written.clone(), &splits[0].test[0], so_far, read);
+            assert_eq!(text.prompt.as_deref(), Some("a prompt that nobody copies"));
             (text.period, text.copied.unwrap())
         };
         // "the " of the first period; neither its test text nor a prompt counts.
@@ -640,10 +645,10 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_older_runs_say_nothing_of_copies() {
+    fn texts_of_older_runs_say_nothing_of_copies_and_prompts() {
         let old = r#"{"period":1,"predicted":"a","written":"b"}"#;
         let text: GeneratedText = serde_json::from_str(old).unwrap();
-        assert_eq!(text.copied, None);
+        assert_eq!((text.copied, &text.prompt), (None, &None));
         assert_eq!(serde_json::to_string(&text).unwrap(), old);
     }
 }

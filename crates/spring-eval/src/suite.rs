@@ -35,9 +35,12 @@ use spring_numerics::words;
 pub use choice::{Candidate, Choice};
 pub use estimate::Estimate;
 pub use programs::Started;
-pub use read::read_suite_run;
+pub use read::{read_suite_run, read_suite_run_against};
 pub use run::{SuiteOutcome, estimate_suite, run_suite};
-pub use summary::{AttributionScores, CopyingScores, MetricScore, Summary, SummaryRow, TurnRow};
+pub use summary::{
+    AttributionScores, CopyingScores, Difference, Measure, MeasureScore, MetricScore, Summary,
+    SummaryRow, TurnRow, Untested, UserDifferences,
+};
 pub use watch::SuiteEvent;
 
 use crate::{
@@ -69,6 +72,10 @@ pub struct Suite {
     pub name: String,
     /// The base model: a folder in the Hugging Face layout, or "embedded". Default: embedded.
     pub model: String,
+    /// The base that the learning rates were chosen for, by a part of its file's or folder's name:
+    /// on another one they say little. Default: none is named. No number depends on it.
+    #[serde(skip)]
+    pub rates_for: Option<String>,
     /// The methods, in the order of the table.
     pub methods: Vec<Method>,
     /// Settings to choose on one half of the users and to report on the other, beside the methods.
@@ -78,6 +85,14 @@ pub struct Suite {
     /// The method that every other one is tested against. Default: spring, or the last one if it is
     /// not among them.
     pub against: Option<String>,
+    /// The methods whose differences are tested; those of others are shown without p, and the
+    /// correction is for these alone. Default, and if empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contrasts: Vec<String>,
+    /// The method whose texts the report shows beside those of the base and of `against`. Default:
+    /// the first variant of SPRInG, where `against` is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub show: Option<String>,
     /// Seeds; a user's seeds are averaged before anything is tested. Default: 0 alone.
     pub seeds: Vec<u64>,
     /// How much each method may train; one table each. Default: epochs alone.
@@ -110,11 +125,17 @@ struct SuiteFile {
     name: String,
     #[serde(default = "embedded")]
     model: String,
+    #[serde(default)]
+    rates_for: Option<String>,
     methods: Vec<String>,
     #[serde(default)]
     choose: Vec<ChoiceFile>,
     #[serde(default)]
     against: Option<String>,
+    #[serde(default)]
+    contrasts: Vec<String>,
+    #[serde(default)]
+    show: Option<String>,
     #[serde(default = "one_seed")]
     seeds: Vec<u64>,
     #[serde(default = "epochs")]
@@ -143,6 +164,33 @@ struct ChoiceFile {
     among: Vec<String>,
     #[serde(default)]
     then: Vec<Vec<String>>,
+    #[serde(default)]
+    per_data: bool,
+    #[serde(default)]
+    paired: Paired,
+}
+
+/// One method or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Paired {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Paired {
+    fn default() -> Self {
+        Self::Several(vec![])
+    }
+}
+
+impl From<Paired> for Vec<String> {
+    fn from(paired: Paired) -> Self {
+        match paired {
+            Paired::One(name) => vec![name],
+            Paired::Several(names) => names,
+        }
+    }
 }
 
 /// One data set of a suite.
@@ -263,8 +311,9 @@ impl Suite {
         let parse = |names: Vec<String>| -> Result<Vec<Method>> {
             names.iter().map(|name| methods.parse(name)).collect()
         };
-        let choice = |ChoiceFile { name, among, then }: ChoiceFile| -> Result<Choice> {
-            Ok(Choice { name, among: parse(among)?, then })
+        let choice = |file: ChoiceFile| -> Result<Choice> {
+            let ChoiceFile { name, among, then, per_data, paired } = file;
+            Ok(Choice { name, among: parse(among)?, then, per_data, paired: parse(paired.into())? })
         };
         let config = match file.preset {
             Some(preset) => preset.parse::<Preset>()?.over(&Config::default())?,
@@ -273,9 +322,12 @@ impl Suite {
         Ok(Self {
             name: file.name,
             model: file.model,
+            rates_for: file.rates_for,
             methods: parse(file.methods)?,
             choose: file.choose.into_iter().map(choice).collect::<Result<_>>()?,
             against: file.against,
+            contrasts: file.contrasts,
+            show: file.show,
             seeds: file.seeds,
             budgets: file.budgets,
             start: file.start,
@@ -334,8 +386,8 @@ impl Suite {
     }
 
     fn check(&self) -> Result<(), String> {
-        let choices = self.choose.iter().map(|choice| choice.name.as_str());
-        let names: HashSet<&str> = self.methods.iter().map(Method::name).chain(choices).collect();
+        let rows = self.row_names();
+        let names: HashSet<&str> = rows.iter().map(String::as_str).collect();
         let data: HashSet<&str> = self.data.iter().map(|data| data.name.as_str()).collect();
         let problem = if self.name.is_empty()
             || self.name.contains(['/', '\\'])
@@ -343,7 +395,7 @@ impl Suite {
         {
             "name: it becomes a folder, so it is not empty, does not begin with a dot and holds no \
              slash"
-        } else if self.methods.is_empty() || names.len() < self.methods.len() + self.choose.len() {
+        } else if self.methods.is_empty() || names.len() < rows.len() {
             "methods: at least one, each once, and no choice has the name of another or of a method"
         } else if !self.choose.is_empty() && self.data.iter().any(|data| data.users < 2) {
             "choose: it takes two halves, so at least 2 users of every data set"
@@ -363,6 +415,9 @@ impl Suite {
             "data: at least 1 user and 2 periods"
         } else if self.against.as_ref().is_some_and(|against| !names.contains(against.as_str())) {
             "against: one of the methods or choices"
+        } else if !self.contrasts.iter().chain(&self.show).all(|name| names.contains(name.as_str()))
+        {
+            "contrasts and show: methods or choices of the suite, each by its name there"
         } else {
             self.choose.iter().try_for_each(Choice::check)?;
             self.check_programs()?;
@@ -378,10 +433,39 @@ impl Suite {
         Err(problem.to_owned())
     }
 
+    /// The names of a table's rows: those of the methods, of the choices, and of what is paired
+    /// with a choice.
+    fn row_names(&self) -> Vec<String> {
+        let methods = self.methods.iter().map(|method| method.name().to_owned());
+        methods.chain(self.choose.iter().flat_map(Choice::rows)).collect()
+    }
+
+    /// The same suite with everything tested against a row of its own.
+    pub(crate) fn tested_against(self, against: &str) -> Result<Self> {
+        let fail = |reason: String| Error::Method { name: against.to_owned(), reason };
+        let rows = self.row_names();
+        let is_program = |method: &Method| method.name() == against && method.program().is_some();
+        if self.methods.iter().any(is_program) {
+            return Err(fail("a program has no losses that others could be tested against".into()));
+        }
+        match rows.iter().any(|row| row == against) {
+            true => Ok(Self { against: Some(against.to_owned()), ..self }),
+            false => Err(fail(format!("the run has no such row; it has {}", rows.join(", ")))),
+        }
+    }
+
+    /// Whether the learning rates of a data set were chosen for another base than one of this name.
+    pub fn has_rates_of_another(&self, model: &str) -> bool {
+        let is_in = |name: &String| model.to_lowercase().contains(&name.to_lowercase());
+        self.rates_for.as_ref().is_some_and(|name| !is_in(name))
+    }
+
     /// An adapter keeps its shape, and the domain adapter has that of the suite.
     fn check_shapes(&self) -> Result<(), String> {
-        let choices = self.choose.iter().flat_map(Choice::expected);
-        let other = self.methods.iter().cloned().chain(choices).find(|method| {
+        let choices = self.choose.iter().flat_map(Choice::methods);
+        let all = self.methods.iter().cloned().chain(choices);
+        let followed = |method: Method| method.like().cloned().into_iter().chain([method.clone()]);
+        let other = all.flat_map(followed).find(|method| {
             let own = method.configure(&self.config);
             method.starts_at_domain(self.start) && own.is_ok_and(|own| own.lora != self.config.lora)
         });
@@ -410,12 +494,8 @@ impl Suite {
         (!self.choose.is_empty()).then(|| Half::of(place))
     }
 
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.methods.iter().any(|method| method.name() == name)
-    }
-
     pub(crate) fn needs_domain(&self) -> bool {
-        let choices = self.choose.iter().flat_map(Choice::expected);
+        let choices = self.choose.iter().flat_map(Choice::methods);
         self.everyone_needs_domain()
             || self
                 .methods

@@ -13,7 +13,7 @@ use spring_core::spring_memory::UserId;
 use spring_data::synth::{Drift, SynthConfig, TextKind, synthesize};
 use spring_eval::{
     Budget, Candidate, Choice, Error, Half, Methods, Suite, SuiteEvent, Summary, SummaryRow,
-    estimate_suite, read_suite_run, run_suite,
+    estimate_suite, read_suite_run, read_suite_run_against, run_suite,
 };
 use spring_model::{AnyModel, Device, ModelFiles};
 
@@ -890,4 +890,91 @@ fn generated_texts_are_attributed_and_looked_through_for_copies() {
     fs::write(folder.join("attribution.json"), "{").unwrap();
     let error = read_suite_run(&folder, &Methods::default()).unwrap_err().to_string();
     assert!(error.contains("attribution.json") && error.contains("run the suite again"), "{error}");
+}
+
+#[test]
+fn pairs_follow_what_was_chosen_on_each_data_set() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let mut suite = suite(dir.path(), "'base', 'spring'");
+    (suite.seeds, suite.budgets, suite.data[0].users) = (vec![0], vec![Budget::Epochs], 4);
+    let mut second = suite.data[0].clone();
+    second.name = "again".into();
+    second.learning_rate = Some(3e-3);
+    suite.data.push(second);
+    let among = ["spring:gate=always", "spring:gate=always,bank=history,lambda=0.9"];
+    let among = among.iter().map(|name| name.parse().unwrap()).collect();
+    let paired = ["random+retrieval", "random"].map(|name| name.parse().unwrap());
+    suite.choose =
+        vec![Choice::new("best", among).with_per_data(true).with_paired(paired.to_vec())];
+    suite.against = Some("best: random+retrieval".into());
+    let folder = dir.path().join("run");
+    let (jobs, summary) = jobs_of(&model, &suite, &folder);
+    assert_eq!(jobs, 2 * (2 + 2));
+    assert_eq!(summary.choices.len(), 2 * 2);
+    for data in ["synth <b>", "again"] {
+        let best = summary.choices.iter().filter(|c| c.data.as_deref() == Some(data));
+        let best: Vec<&Candidate> = best.filter(|candidate| candidate.best).collect();
+        assert_eq!((best.len(), best[0].users), (1, 2));
+        let row = |name: &str| {
+            summary.rows.iter().find(|row| row.data == data && row.method == name).unwrap()
+        };
+        let chosen = best[0].method.name();
+        assert_eq!(row("best").runs, chosen);
+        let pair = row("best: random+retrieval");
+        assert_eq!(pair.runs, format!("random+retrieval:like=({chosen})"));
+        assert_eq!((pair.users, pair.difference), (2, None));
+        // It learns as many texts, and reads for as many.
+        assert_eq!((pair.learned, pair.open), (row("best").learned, row("best").open));
+        assert_eq!(row("best: random").runs, "random");
+        assert!(row("best").difference.is_some() && row("base").difference.is_some());
+    }
+    let csv = fs::read_to_string(folder.join("choices.csv")).unwrap();
+    assert!(csv.lines().next().unwrap().ends_with(",best,data"), "{csv}");
+    // Nothing is left to do, and the run can be tested against another row afterwards.
+    assert_eq!(jobs_of(&model, &suite, &folder), (0, summary.clone()));
+    let read = |against| read_suite_run_against(&folder, &Methods::default(), against);
+    assert_eq!(timeless(read(None).unwrap().1.summary), summary);
+    let (_, other) = read(Some("base")).unwrap();
+    assert_eq!(other.summary.against, "base");
+    for (row, before) in other.summary.rows.iter().zip(&summary.rows) {
+        assert_eq!(row.difference.is_none(), row.method == "base");
+        assert_eq!(row.per_byte, before.per_byte);
+    }
+    let error = read(Some("everything")).unwrap_err().to_string();
+    assert!(error.contains("no such row; it has base, spring, best, best: random"), "{error}");
+}
+
+#[test]
+fn a_run_grows_by_others_who_read_the_users_own_bank() {
+    let (model, dir) = (model(), tempfile::tempdir().unwrap());
+    let methods = "'base', 'other_user', 'spring', 'other_user+retrieval:gate=always', \
+                   'other_user+retrieval:gate=always,bank=history'";
+    let mut whole = suite(dir.path(), methods);
+    (whole.seeds, whole.budgets) = (vec![0], vec![Budget::Epochs]);
+    let from_scratch = dir.path().join("whole");
+    let (jobs, expected) = jobs_of(&model, &whole, &from_scratch);
+    assert_eq!(jobs, 3);
+    let row = |name: &str| expected.rows.iter().find(|row| row.method == name).unwrap();
+    let reading = row("other_user+retrieval:gate=always");
+    assert_eq!((reading.users, reading.tokens), (3, Some(0.0)));
+    assert!(reading.open > Some(0.0) && reading.per_byte != row("other_user").per_byte);
+    // Without its bank it is the other's adapter.
+    let alone = reading.adapter_alone.unwrap()[0];
+    assert!((alone - row("other_user").per_byte.unwrap().mean).abs() < 1e-4);
+
+    let mut before = whole.clone();
+    before.methods.truncate(3);
+    let folder = dir.path().join("grown");
+    let (jobs, _) = jobs_of(&model, &before, &folder);
+    assert_eq!(jobs, 3);
+    // As every run was before there were banks to read.
+    let others = fs::read_to_string(folder.join("others.jsonl")).unwrap();
+    assert_eq!((others.lines().count(), others.contains("\"method\"")), (3, false));
+    let adapters = fs::read_dir(folder.join("adapters")).unwrap();
+    let mut kept = adapters.map(|run| run.unwrap().path().join("banks.json"));
+    assert!(kept.all(|path| !path.exists()));
+    assert_eq!(jobs_of(&model, &whole, &folder), (3, expected.clone()));
+    assert_eq!(jobs_of(&model, &whole, &folder), (0, expected.clone()));
+    let (_, read) = read_suite_run(&folder, &Methods::default()).unwrap();
+    assert_eq!(timeless(read.summary), expected);
 }

@@ -1,6 +1,10 @@
 //! Plots as SVG. Each is drawn twice, for wide and for narrow windows, and the page's style shows
 //! one of the two; it also swaps the colours for the dark.
 
+mod frontier;
+mod panels;
+mod rows;
+
 use std::{io, ops::Range};
 
 use plotters::{
@@ -14,6 +18,11 @@ use plotters::{
 };
 use spring_core::record::PeriodRecord;
 
+pub(crate) use self::{
+    frontier::{Dot, frontier},
+    panels::{PanelRow, panels},
+    rows::{MethodRow, rows},
+};
 use crate::{Error, Result, words::number};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -91,32 +100,49 @@ pub(crate) fn lines(plot: &'static str, unit: &str, lines: &[Line]) -> Result<St
     match extent(lines) {
         None => Ok(String::new()),
         Some(extent) => {
-            both(plot, (900, 320), (360, 280), |area| draw_lines(area, unit, lines, &extent))
+            let x = "period";
+            both(plot, (900, 320), (360, 280), |area| draw_lines(area, x, unit, lines, &extent))
         }
     }
 }
 
-/// The same as a picture of its own: what each line is stands above them.
+/// Values by whole numbers as a picture of its own: what each line is stands above them; "" if there
+/// is nothing to draw.
 pub(crate) fn labelled_lines(
     plot: &'static str,
+    x: &str,
     unit: &str,
     lines: &[Line],
     labels: &[&str],
 ) -> Result<String> {
-    const COLUMNS: usize = 3;
     let Some(extent) = extent(lines) else { return Ok(String::new()) };
-    let legend = 22 * lines.len().div_ceil(COLUMNS) as u32 + 10;
-    svg(plot, (900, 320 + legend), |area| {
+    let above = legend_height(lines.len());
+    svg(plot, (900, 320 + above), |area| {
         area.fill(&WHITE)?;
-        let (above, below) = area.split_vertically(legend);
-        for (place, (line, label)) in lines.iter().zip(labels).enumerate() {
-            let at = (14 + 300 * (place % COLUMNS) as i32, 14 + 22 * (place / COLUMNS) as i32);
-            let words = format!("{} {}", line.mark.sign(), shortened(label, 40));
-            let style = text_style(Pos::new(HPos::Left, VPos::Center)).color(&line.color);
-            above.draw(&Text::new(words, at, style))?;
-        }
-        draw_lines(&below, unit, lines, &extent)
+        let (above, below) = area.split_vertically(above);
+        let entries = lines.iter().zip(labels).map(|(line, label)| {
+            (format!("{} {}", line.mark.sign(), shortened(label, 40)), line.color)
+        });
+        legend(&above, entries)?;
+        draw_lines(&below, x, unit, lines, &extent)
     })
+}
+
+/// Entries of a legend side by side.
+const COLUMNS: usize = 3;
+
+fn legend_height(entries: usize) -> u32 {
+    22 * entries.div_ceil(COLUMNS) as u32 + 10
+}
+
+/// What the signs of a picture stand for.
+fn legend(area: &Area<'_>, entries: impl Iterator<Item = (String, RGBColor)>) -> Drawn {
+    for (place, (words, color)) in entries.enumerate() {
+        let at = (14 + 300 * (place % COLUMNS) as i32, 14 + 22 * (place / COLUMNS) as i32);
+        let style = text_style(Pos::new(HPos::Left, VPos::Center)).color(&color);
+        area.draw(&Text::new(words, at, style))?;
+    }
+    Ok(())
 }
 
 /// The first characters of a label that is too long for its place.
@@ -125,59 +151,6 @@ fn shortened(label: &str, most: usize) -> String {
         true => label.chars().take(most - 1).chain(['…']).collect(),
         false => label.to_owned(),
     }
-}
-
-/// A row of [`intervals`]: a mean and the ends of its interval.
-#[derive(Debug, Clone)]
-pub(crate) struct IntervalRow {
-    pub(crate) label: String,
-    pub(crate) mean: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
-    pub(crate) color: RGBColor,
-}
-
-/// Means with their intervals, a row each, as a picture of its own; "" if there is nothing to draw.
-pub(crate) fn intervals(plot: &'static str, unit: &str, rows: &[IntervalRow]) -> Result<String> {
-    let ends = rows.iter().flat_map(|row| [row.low, row.mean, row.high]);
-    let Some(x) = padded(ends) else { return Ok(String::new()) };
-    let names = 300;
-    svg(plot, (900, 26 * rows.len() as u32 + 60), |area| {
-        area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(area)
-            .margin_top(8)
-            .margin_right(14)
-            .margin_left(names)
-            .x_label_area_size(44)
-            .build_cartesian_2d(x.clone(), 0.0..rows.len() as f64)?;
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID)
-            .axis_style(GRID)
-            .label_style(text_style(Pos::default()))
-            .x_labels(6)
-            .y_labels(0)
-            .x_desc(unit)
-            .x_label_formatter(&ticks_of(&x))
-            .draw()?;
-        for (place, row) in rows.iter().enumerate() {
-            let y = (rows.len() - place) as f64 - 0.5;
-            if !row.mean.is_finite() {
-                continue;
-            }
-            let bar = [(row.low, y), (row.high, y)];
-            chart.draw_series([PathElement::new(bar, row.color.stroke_width(2))])?;
-            chart.draw_series([Circle::new((row.mean, y), 4, row.color.filled())])?;
-            let (_, at) = chart.plotting_area().map_coordinate(&(x.start, y));
-            let style = text_style(Pos::new(HPos::Right, VPos::Center));
-            let label = shortened(&row.label, 42);
-            let place = relative(area, (names - 10, at));
-            area.draw(&Text::new(label, place, style))?;
-        }
-        Ok(())
-    })
 }
 
 /// First and last period, and the values' range.
@@ -190,6 +163,7 @@ fn extent(lines: &[Line]) -> Option<(u32, u32, Range<f64>)> {
 
 fn draw_lines(
     area: &Area<'_>,
+    x: &str,
     unit: &str,
     lines: &[Line],
     (first, last, y): &(u32, u32, Range<f64>),
@@ -204,7 +178,7 @@ fn draw_lines(
         .x_label_area_size(44)
         .y_label_area_size(48)
         .build_cartesian_2d((*first..*last).into_segmented(), y.clone())?;
-    mesh(&mut chart, "period", &period, &ticks_of(y))?;
+    mesh(&mut chart, x, &period, &ticks_of(y))?;
     title(area, unit)?;
     for Line { color, mark, points } in lines {
         let finite = points.iter().filter(|(_, value)| value.is_finite());
@@ -341,7 +315,7 @@ pub(crate) fn sparkline(values: &[f32]) -> Result<String> {
     })
 }
 
-/// A value on the x axis of [`histogram`], drawn as a line.
+/// A value on the x axis of [`histogram`] or [`rows()`], drawn as a line.
 #[derive(Debug, Clone)]
 pub(crate) struct Marker {
     pub(crate) color: RGBColor,

@@ -1,14 +1,16 @@
 //! A suite's results as a page.
 
 mod figures;
+mod pictures;
+mod scores;
 mod tables;
 mod texts;
+mod users;
 
 use std::rc::Rc;
 
 use maud::{Markup, html};
 use spring_eval::{Half, RunLine, Start, Suite, SuiteData, SuiteOutcome, Summary, SummaryRow};
-use spring_metrics::Interval;
 
 use crate::{
     Result,
@@ -18,9 +20,7 @@ use crate::{
         table,
     },
     picture::Picture,
-    plots::{self, IntervalRow},
     table::groups,
-    words::file_name,
 };
 
 /// What a suite found: nothing on the page is loaded from elsewhere, and no text of the data can
@@ -55,8 +55,10 @@ pub fn suite_html(suite: &Suite, outcome: &SuiteOutcome) -> Result<String> {
     Ok(page(&format!("{}: comparison", suite.name), &main, &footer))
 }
 
-/// The plots of a suite, as pictures of their own: for each data set and budget the methods' losses
-/// with their intervals, and the losses over time.
+/// The plots of a suite, as pictures of their own, for each data set and budget: the methods' losses
+/// with their intervals, the losses over time, each user's difference to the base, and the loss
+/// against the tokens trained; attributions where texts were generated, the kinds of text that were
+/// learned of streams with noise, and the second person's loss after a turning point.
 ///
 /// # Errors
 ///
@@ -64,34 +66,14 @@ pub fn suite_html(suite: &Suite, outcome: &SuiteOutcome) -> Result<String> {
 pub fn suite_pictures(outcome: &SuiteOutcome) -> Result<Vec<Picture>> {
     let mut pictures = Vec::new();
     for group in Group::all(&outcome.summary, &outcome.runs) {
-        let name = |plot: &str| {
-            let row = group.rows[0];
-            file_name(&format!("{}-{}-{plot}", row.data, row.budget.name()))
-        };
-        let rows: Vec<IntervalRow> = group
-            .rows
-            .iter()
-            .filter_map(|row| {
-                let Interval { mean, low, high, .. } = row.per_byte?;
-                let color = group.looks.get(&row.method).color;
-                Some(IntervalRow { label: row.label.clone(), mean, low, high, color })
-            })
-            .collect();
-        let labels: Vec<&str> = group.plotted().map(|row| row.label.as_str()).collect();
-        let intervals = plots::intervals("losses", "nats per byte, with 95 % intervals", &rows)?;
-        let lines = group.lines_over_time();
-        let over_time = plots::labelled_lines("loss over time", "nats per byte", &lines, &labels)?;
-        pictures.extend([
-            Picture { name: name("losses"), svg: intervals },
-            Picture { name: name("over-time"), svg: over_time },
-        ]);
+        pictures.extend(group.pictures()?);
     }
-    pictures.retain(|picture| !picture.svg.is_empty());
     Ok(pictures)
 }
 
 /// The methods on one data set under one budget.
 struct Group<'s> {
+    summary: &'s Summary,
     rows: Vec<&'s SummaryRow>,
     /// The method that the others are tested against.
     against: Option<&'s SummaryRow>,
@@ -107,6 +89,7 @@ impl<'s> Group<'s> {
             let (data, budget) = (&rows[0].data, rows[0].budget);
             let is_own = |line: &&RunLine| line.key.data == *data && line.key.budget == budget;
             Self {
+                summary,
                 against: rows.iter().find(|row| row.method == summary.against).copied(),
                 lines: lines.iter().filter(is_own).collect(),
                 looks: Rc::clone(&looks),
@@ -119,12 +102,14 @@ impl<'s> Group<'s> {
     fn html(&self) -> Result<Markup> {
         Ok(html! {
             (self.main_table())
+            (self.users_table())
             (self.texts_table())
             (self.persons_table())
             (self.side_by_side())
             (self.adapter_table())
             (self.continual_table())
             (self.synthetic_table())
+            (self.scores_table())
             (self.over_time()?)
             (self.matrices())
             (self.drift())
@@ -235,7 +220,9 @@ fn choices(users: &[SuiteData], summary: &Summary) -> Markup {
         .iter()
         .map(|candidate| {
             vec![
-                cell(&candidate.choice),
+                cell(candidate.data.as_ref().map_or(candidate.choice.clone(), |data| {
+                    format!("{} on {data}", candidate.choice)
+                })),
                 cell(candidate.stage.to_string()),
                 cell(candidate.budget.name()),
                 cell(&candidate.label),
@@ -311,7 +298,8 @@ fn definitions() -> Markup {
             "interval, p",
             "Users are the unit: a user's seeds are averaged first. Intervals are percentile \
              bootstraps that draw users; p is a two-sided sign-flip test over users, corrected by \
-             Holm over the methods of a table.",
+             Holm over the methods of a table, or over those whose differences the suite declares \
+             as its contrasts.",
         ),
     ];
     html! {

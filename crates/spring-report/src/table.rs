@@ -1,8 +1,13 @@
 //! A suite's table as text: for a page of Markdown, a paper in LaTeX, a program that reads CSV.
 
-use std::{fmt::Write, str::FromStr};
+mod losses;
+mod persons;
+mod scores;
+mod users;
 
-use spring_eval::{AttributionScores, Budget, Summary, SummaryRow};
+use std::{collections::HashMap, fmt::Write, str::FromStr};
+
+use spring_eval::{Difference, Summary, SummaryRow};
 use spring_metrics::Interval;
 
 use crate::{Error, Result, words::number};
@@ -11,9 +16,9 @@ use crate::{Error, Result, words::number};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TableFormat {
-    /// A table of GitHub's Markdown for each data set and budget.
+    /// Tables of GitHub's Markdown for each data set and budget.
     Markdown,
-    /// A `tabular` with the rules of the package booktabs for each data set and budget.
+    /// The same as `tabular`s with the rules of the package booktabs.
     Latex,
     /// One table with every column, as `summary.csv`.
     Csv,
@@ -42,13 +47,21 @@ impl FromStr for TableFormat {
     }
 }
 
-/// The table of a run: the loss after each period on its own test part with its 95 % interval, the
-/// difference to the method that the others are tested against with Holm's p, forgetting, tokens
-/// trained on, and scores of generated texts where there are any: those of the task, the share that
-/// is attributed to its user, and the longest passage copied from texts that could be learned, as a
-/// share of the text. Where streams have noise, the share without noise of what was learned, and
-/// the share of what is no noise that was learned; where they have a turning point, the loss after
-/// it, the delay in periods, and the stale-preference rates. The best loss of a table is bold.
+/// The tables of a run, of each data set and budget:
+///
+/// - the loss after each period on its own test part with its 95 % interval, the difference to the
+///   method that the others are tested against with Holm's p, forgetting, tokens trained on, and
+///   scores of generated texts where there are any: those of the task, the share that is attributed
+///   to its user, and the longest passage copied from texts that could be learned, as a share of
+///   the text. Where streams have noise, the share without noise of what was learned, and the share
+///   of what is no noise that was learned; where they have a turning point, the loss after it, the
+///   delay in periods, and the stale-preference rates. The best loss of a table is bold, and the
+///   lowest of all methods that train on at most as many tokens has a dagger;
+/// - the difference to the base with its interval and p, the user who fares worst, beside the base
+///   and beside the method of the tests, and for how many users the method is worse than the base;
+/// - persons and streams: attribution with its differences to the base and to another user's
+///   adapter, copying, and what was learned of streams whose truth is known, with intervals;
+/// - every score beside the loss with its interval and its test, a row each.
 ///
 /// # Errors
 ///
@@ -59,10 +72,17 @@ pub fn summary_table(summary: &Summary, format: TableFormat) -> Result<String> {
     }
     let mut text = String::new();
     for rows in groups(summary) {
-        let table = Table::of(&rows, &summary.against);
-        match format {
-            TableFormat::Latex => table.latex(&mut text),
-            _ => table.markdown(&mut text),
+        let beside = [
+            users::table(&rows, &summary.against),
+            persons::table(&rows),
+            scores::table(&rows, &summary.against),
+        ];
+        let tables = [Some(losses::table(&rows, summary))].into_iter().chain(beside);
+        for table in tables.flatten() {
+            match format {
+                TableFormat::Latex => table.latex(&mut text),
+                _ => table.markdown(&mut text),
+            }
         }
     }
     Ok(text)
@@ -83,75 +103,36 @@ pub(crate) fn groups(summary: &Summary) -> Vec<Vec<&SummaryRow>> {
     groups
 }
 
-struct Table<'s> {
-    data: &'s str,
-    budget: Budget,
-    users: usize,
+/// A table in words, for Markdown and LaTeX.
+struct Table {
+    title: String,
     heading: Vec<String>,
+    /// Columns of words, on the left; the others are numbers.
+    words: usize,
     rows: Vec<Vec<String>>,
-    /// The row with the lowest loss.
-    best: Option<usize>,
-    /// What the attributions are to be compared with.
-    note: Option<String>,
+    /// Signs at cells, by row and column.
+    signs: HashMap<(usize, usize), Sign>,
+    /// What stands below.
+    notes: Vec<String>,
 }
 
-impl<'s> Table<'s> {
-    fn of(rows: &[&'s SummaryRow], against: &str) -> Self {
-        let mut heading = ["method", "nats/byte", "95 %"].map(str::to_owned).to_vec();
-        heading.extend([format!("difference to {against}"), "p (Holm)".into()]);
-        heading.extend(["forgetting", "tokens"].map(str::to_owned));
-        let scores = scores_of(rows[0]);
-        heading.extend(scores.iter().map(|(name, _)| (*name).to_owned()));
-        let truths = truths_of(rows);
-        let texts = heading.len();
-        heading.extend(truths.iter().map(|(name, _)| (*name).to_owned()));
-        let has_attributions = rows.iter().any(|row| row.attribution.is_some());
-        let has_copies = rows.iter().any(|row| row.copying.is_some());
-        heading.extend(has_attributions.then(|| "attributed".to_owned()));
-        heading.extend(has_copies.then(|| "copied".to_owned()));
-        heading.extend(rows[0].metrics.iter().map(|metric| metric.name.clone()));
-        let cells = |row: &SummaryRow| {
-            let (loss, test) = (row.per_byte, row.difference);
-            let mut cells = vec![
-                row.label.clone(),
-                number(loss.map(|loss| loss.mean), 4),
-                loss.map_or("–".into(), |loss| interval(loss, 4)),
-                number(test.map(|test| test.difference.mean), 4),
-                number(test.map(|test| test.p_holm), 3),
-                number(row.continual.forgetting, 4),
-                number(row.tokens, 0),
-            ];
-            cells.extend(scores_of(row).into_iter().map(|(_, score)| number(score, 3)));
-            cells.resize(texts, "–".into());
-            cells.extend(truths.iter().map(|(_, of)| number(of(row), 3)));
-            let attributed = number(row.attribution.map(|of| of.generated.mean), 3);
-            cells.extend(has_attributions.then_some(attributed));
-            let copied = number(row.copying.map(|of| of.training[1]), 3);
-            cells.extend(has_copies.then_some(copied));
-            cells.extend(row.metrics.iter().map(|metric| match metric.score {
-                Some(score) => format!("{} ({})", number(score.mean, 3), interval(score, 3)),
-                None => "–".into(),
-            }));
-            cells
-        };
-        let rows_of_cells = rows.iter().map(|row| cells(row)).collect();
-        let means =
-            rows.iter().enumerate().filter_map(|(place, r)| Some((place, r.per_byte?.mean)));
-        let best = means.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(place, _)| place);
-        Self {
-            data: &rows[0].data,
-            budget: rows[0].budget,
-            users: rows.iter().map(|row| row.users).max().unwrap_or(0),
-            heading,
-            rows: rows_of_cells,
-            best,
-            note: rows.iter().find_map(|row| row.attribution).map(note),
-        }
-    }
+/// What stands out about a number.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sign {
+    bold: bool,
+    dagger: bool,
+}
 
-    fn title(&self) -> String {
-        let (data, budget, users) = (self.data, self.budget.name(), self.users);
-        format!("{data}, budget {budget}, {users} users")
+impl Table {
+    fn new(title: String, heading: &[&str]) -> Self {
+        Self {
+            title,
+            heading: heading.iter().map(|name| (*name).to_owned()).collect(),
+            words: 1,
+            rows: vec![],
+            signs: HashMap::new(),
+            notes: vec![],
+        }
     }
 
     fn markdown(&self, text: &mut String) {
@@ -161,18 +142,21 @@ impl<'s> Table<'s> {
         let line = |cells: &mut dyn Iterator<Item = String>| {
             cells.fold(String::from("|"), |line, cell| line + " " + &cell + " |") + "\n"
         };
-        *text += &format!("**{}**\n\n", escaped_markdown(&self.title()));
+        *text += &format!("**{}**\n\n", escaped_markdown(&self.title));
         *text += &line(&mut self.heading.iter().map(|name| escaped_markdown(name)));
-        let numbers = self.heading.len() - 1;
-        *text += &format!("|---|{}\n", "---:|".repeat(numbers));
+        let numbers = self.heading.len() - self.words;
+        *text += &format!("|{}{}\n", "---|".repeat(self.words), "---:|".repeat(numbers));
         for (place, row) in self.rows.iter().enumerate() {
-            let cell = |(column, cell): (usize, &String)| match column {
-                1 if self.best == Some(place) => format!("**{cell}**"),
-                _ => escaped_markdown(cell),
+            let cell = |(column, cell): (usize, &String)| {
+                let Sign { bold, dagger } =
+                    self.signs.get(&(place, column)).copied().unwrap_or_default();
+                let cell = escaped_markdown(cell);
+                let cell = if bold { format!("**{cell}**") } else { cell };
+                if dagger { format!("{cell} †") } else { cell }
             };
             *text += &line(&mut row.iter().enumerate().map(cell));
         }
-        *text += &self.note.iter().map(|note| format!("\n{note}\n")).collect::<String>();
+        *text += &self.notes.iter().map(|note| format!("\n{note}\n")).collect::<String>();
     }
 
     fn latex(&self, text: &mut String) {
@@ -183,16 +167,20 @@ impl<'s> Table<'s> {
             let cells: Vec<String> = cells.collect();
             format!("{} \\\\\n", cells.join(" & "))
         };
-        let columns = "r".repeat(self.heading.len() - 1);
-        *text += &format!("% {}\n", self.title().replace(['\n', '\r'], " "));
-        *text += &self.note.iter().map(|note| format!("% {note}\n")).collect::<String>();
-        *text += &format!("\\begin{{tabular}}{{l{columns}}}\n\\toprule\n");
+        let columns = "l".repeat(self.words) + &"r".repeat(self.heading.len() - self.words);
+        *text += &format!("% {}\n", self.title.replace(['\n', '\r'], " "));
+        let comment = |note: &String| format!("% {}\n", note.replace(['\n', '\r'], " "));
+        *text += &self.notes.iter().map(comment).collect::<String>();
+        *text += &format!("\\begin{{tabular}}{{{columns}}}\n\\toprule\n");
         *text += &line(&mut self.heading.iter().map(|name| escaped_latex(name)));
         *text += "\\midrule\n";
         for (place, row) in self.rows.iter().enumerate() {
-            let cell = |(column, cell): (usize, &String)| match column {
-                1 if self.best == Some(place) => format!("\\textbf{{{}}}", escaped_latex(cell)),
-                _ => escaped_latex(cell),
+            let cell = |(column, cell): (usize, &String)| {
+                let Sign { bold, dagger } =
+                    self.signs.get(&(place, column)).copied().unwrap_or_default();
+                let cell = escaped_latex(cell);
+                let cell = if bold { format!("\\textbf{{{cell}}}") } else { cell };
+                if dagger { format!("{cell}$^{{\\dagger}}$") } else { cell }
             };
             *text += &line(&mut row.iter().enumerate().map(cell));
         }
@@ -200,56 +188,23 @@ impl<'s> Table<'s> {
     }
 }
 
-/// What shares of attributed texts are to be compared with, and what of the texts is copied.
-fn note(AttributionScores { real, chance, .. }: AttributionScores) -> String {
-    format!(
-        "Of real held-out texts {} (95 %: {}) are attributed to their user, by chance {}. Chance \
-         is a mean over users, and a verbatim copy of a text that could be learned counts as \
-         attributed, so read it together with what is copied.",
-        number(real.mean, 3),
-        interval(real, 3),
-        number(chance, 3)
-    )
+/// The data set and the budget of some rows.
+fn group_name(rows: &[&SummaryRow]) -> String {
+    format!("{}, budget {}", rows[0].data, rows[0].budget.name())
 }
 
 fn interval(of: Interval, decimals: usize) -> String {
     format!("{} to {}", number(of.low, decimals), number(of.high, decimals))
 }
 
-/// A column's number.
-type Of = fn(&SummaryRow) -> Option<f64>;
-
-/// What is known of streams with noise or a turning point, as far as a table's rows have it.
-fn truths_of(rows: &[&SummaryRow]) -> Vec<(&'static str, Of)> {
-    let mut columns: Vec<(&str, Of)> = Vec::new();
-    if rows.iter().any(|row| row.has_noise()) {
-        columns.push(("clean", |row| row.synthetic.and_then(|of| of[2])));
-        columns.push(("clean learned", |row| row.synthetic.and_then(|of| of[5])));
-    }
-    if rows.iter().any(|row| row.turn.is_some()) {
-        columns.push(("loss after the turn", |row| row.turn.map(|turn| turn.loss)));
-        columns.push(("delay", |row| row.turn.and_then(|turn| turn.delay)));
-    }
-    if rows.iter().any(|row| row.turn.is_some() && row.synthetic.is_some_and(|of| of[4].is_some()))
-    {
-        columns.push(("stale", |row| row.synthetic.and_then(|of| of[4])));
-    }
-    if rows.iter().any(|row| row.turn.is_some_and(|turn| turn.stale_written.is_some())) {
-        columns.push(("stale, written", |row| row.turn.and_then(|turn| turn.stale_written)));
-    }
-    columns
+/// A mean over users with its interval.
+fn mean_and_interval(of: Interval, decimals: usize) -> String {
+    format!("{} ({})", number(of.mean, decimals), interval(of, decimals))
 }
 
-/// Scores of what was generated, as the task asks for them.
-fn scores_of(row: &SummaryRow) -> Vec<(&'static str, f64)> {
-    match (row.labels, row.numbers, row.generated) {
-        (Some(labels), _, _) => vec![("accuracy", labels.accuracy), ("F1", labels.f1)],
-        (_, Some(numbers), _) => vec![("MAE", numbers.mae), ("RMSE", numbers.rmse)],
-        (_, _, Some(texts)) => {
-            vec![("ROUGE-1", texts.rouge1), ("ROUGE-L", texts.rouge_l), ("METEOR", texts.meteor)]
-        }
-        _ => vec![],
-    }
+/// A corrected p; a dash where nothing is tested.
+fn p_holm(difference: Option<Difference>) -> String {
+    number(difference.and_then(Difference::test).map(|test| test.p_holm), 3)
 }
 
 fn escaped_markdown(cell: &str) -> String {
@@ -275,6 +230,7 @@ fn escaped_latex(cell: &str) -> String {
             '^' => escaped.push_str("\\textasciicircum{}"),
             '−' => escaped.push_str("$-$"),
             '–' => escaped.push_str("--"),
+            '†' => escaped.push_str("$\\dagger$"),
             '<' | '>' => _ = write!(escaped, "${sign}$"),
             _ => escaped.push(sign),
         }

@@ -9,7 +9,7 @@ use spring_core::spring_memory::UserId;
 use spring_data::synth::{Drift, SynthConfig, synthesize};
 use spring_eval::{Choice, Suite, SuiteEvent, SuiteOutcome, run_suite};
 use spring_model::{AnyModel, Device, ModelFiles};
-use spring_report::{TableFormat, suite_html, summary_table};
+use spring_report::{TableFormat, suite_html, suite_pictures, summary_table};
 
 fn model() -> AnyModel {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
@@ -73,6 +73,9 @@ fn the_page_tells_everything_and_no_name_becomes_markup() {
         "s002<script>&",
         "forgetting",
         "Drift over time",
+        "Beside the base, user by user",
+        "of 3",
+        "†",
     ] {
         assert!(text.contains(said), "{said}");
     }
@@ -162,6 +165,7 @@ fn texts_stand_side_by_side_and_none_becomes_markup() {
             for text in &mut run.generated {
                 text.predicted = format!("<b>{name}</b>\n& {}", line.key.user);
                 text.written = "<script>alert(1)</script>".into();
+                text.prompt = Some("</td><script>what?".into());
             }
         }
     }
@@ -180,14 +184,23 @@ fn texts_stand_side_by_side_and_none_becomes_markup() {
         .filter(is_text)
         .map(|node| node.descendants().filter_map(|node| node.text()).take(1).collect())
         .collect();
-    // Four users by turns, three texts of each: the base's, the method's and the person's own.
-    assert_eq!(texts.len(), 12 * 3);
+    // Four users by turns, a prompt and three texts of each: the base's, the method's and the
+    // person's own.
+    assert_eq!(texts.len(), 12 * 4);
     let first = outcome.runs[0].key.user.as_str();
-    assert_eq!(texts[0], format!("<b>base</b>\n& {first}"));
-    assert_eq!(texts[1], format!("<b>spring</b>\n& {first}"));
-    assert_eq!(texts[2], "<script>alert(1)</script>");
-    assert_eq!(texts[4 * 3], texts[0]);
-    assert_ne!(texts[3], texts[0]);
+    assert_eq!(texts[0], "</td><script>what?");
+    assert_eq!(texts[1], format!("<b>base</b>\n& {first}"));
+    assert_eq!(texts[2], format!("<b>spring</b>\n& {first}"));
+    assert_eq!(texts[3], "<script>alert(1)</script>");
+    assert_eq!(texts[4 * 4 + 1], texts[1]);
+    assert_ne!(texts[4 + 1], texts[1]);
+    // Runs of an older version say of no text what was asked.
+    let mut old = outcome.clone();
+    let runs = old.runs.iter_mut().flat_map(|line| line.run.methods.values_mut());
+    runs.flat_map(|run| &mut run.generated).for_each(|text| text.prompt = None);
+    let old = suite_html(&suite, &old).unwrap();
+    assert_eq!(old.matches("class=\"verbatim\"").count(), 12 * 3);
+    assert!(!old.contains(">prompt</th>"));
 
     let markdown = summary_table(&outcome.summary, TableFormat::Markdown).unwrap();
     assert!(markdown.contains("| attributed | copied |"), "{markdown}");
@@ -205,6 +218,59 @@ fn texts_stand_side_by_side_and_none_becomes_markup() {
     outcome.summary.rows.iter_mut().for_each(|row| row.attribution = None);
     let page = suite_html(&suite, &outcome).unwrap();
     assert!(!page.contains("<h3>Whose texts they are</h3>"));
+}
+
+#[test]
+fn the_texts_of_a_variant_of_spring_stand_beside_those_of_another_method() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut suite = suite(dir.path(), 3, "'base', 'static', 'spring_adapter', 'spring'");
+    suite.generation = spring_eval::Generation::new(1, 4);
+    suite.against = Some("static".into());
+    let mut outcome = run(&suite, dir.path());
+    for (name, run) in outcome.runs.iter_mut().flat_map(|line| &mut line.run.methods) {
+        run.generated.iter_mut().for_each(|text| text.predicted = format!("by {name}"));
+    }
+    let shown = |outcome: &SuiteOutcome, name: &str| {
+        suite_html(&suite, outcome).unwrap().matches(&format!(">by {name}</span>")).count()
+    };
+    let generated = |line: &spring_eval::RunLine| line.run.methods["base"].generated.len();
+    let texts: usize = outcome.runs.iter().map(generated).sum();
+    let all = |outcome: &SuiteOutcome| {
+        ["base", "static", "spring_adapter", "spring"].map(|name| shown(outcome, name))
+    };
+    assert!(texts > 0);
+    // The first one of its name, unless the suite says which.
+    assert_eq!(all(&outcome), [texts, texts, texts, 0]);
+    outcome.summary.show = Some("spring".into());
+    assert_eq!(all(&outcome), [texts, texts, 0, texts]);
+    // Where a variant is what the others are tested against, it is shown already.
+    outcome.summary.show = None;
+    outcome.summary.against = "spring".into();
+    assert_eq!(all(&outcome), [texts, 0, 0, texts]);
+}
+
+#[test]
+fn what_is_not_declared_as_a_contrast_has_no_p() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut suite = suite(dir.path(), 3, "'base', 'static', 'everything', 'spring'");
+    suite.contrasts = vec!["everything".into()];
+    let outcome = run(&suite, dir.path());
+    let page = suite_html(&suite, &outcome).unwrap();
+    assert!(page.contains("The suite declares which differences are tested: of everything;"));
+    let markdown = summary_table(&outcome.summary, TableFormat::Markdown).unwrap();
+    let cells = |text: &str, method: &str, place: usize| -> Vec<String> {
+        let table = text.split("\n\n").filter(|part| part.starts_with("| method")).nth(place);
+        let row = table.unwrap().lines().find(|line| line.starts_with(&format!("| {method} |")));
+        row.unwrap().split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    // Difference and p, to SPRInG and, in the table below, to the base.
+    for (place, [difference, p]) in [[4, 5], [2, 4]].into_iter().enumerate() {
+        let tested = cells(&markdown, "everything", place);
+        let shown = cells(&markdown, "static (period 1)", place);
+        assert!(tested[difference] != "–" && tested[p] != "–", "{tested:?}");
+        assert!(shown[difference] != "–" && shown[p] == "–", "{shown:?}");
+    }
+    assert!(markdown.contains("\nThe suite declares which differences are tested;"));
 }
 
 #[test]
@@ -241,8 +307,18 @@ fn noise_and_turning_points_have_their_tables() {
          [config.training]\nlearning_rate = 1e-2\nmax_tokens = 48\n",
         path.display()
     );
-    let suite = Suite::from_toml(&toml, "real.toml").unwrap();
+    let mut suite = Suite::from_toml(&toml, "real.toml").unwrap();
+    suite.generation = spring_eval::Generation::new(1, 4);
     let outcome = run(&suite, dir.path());
+    let pictures = suite_pictures(&outcome).unwrap();
+    let names: Vec<&str> = pictures.iter().map(|picture| picture.name.as_str()).collect();
+    let plots = ["losses", "over-time", "users", "tokens", "attribution", "kinds", "turn"];
+    assert_eq!(names, plots.map(|plot| format!("people-epochs-{plot}")));
+    for picture in &pictures {
+        let drawn = Document::parse(&picture.svg).unwrap();
+        let said: String = drawn.descendants().filter_map(|node| node.text()).collect();
+        assert!(said.contains("SPRInG"), "{}: {said}", picture.name);
+    }
     let page = suite_html(&suite, &outcome).unwrap();
     for said in [
         "<h3>Against the truth</h3>",
@@ -266,5 +342,32 @@ fn noise_and_turning_points_have_their_tables() {
     let latex = summary_table(&outcome.summary, TableFormat::Latex).unwrap();
     assert!(latex.contains("clean & clean learned & loss after the turn & delay & stale \\\\"));
     let csv = summary_table(&outcome.summary, TableFormat::Csv).unwrap();
-    assert!(csv.lines().next().unwrap().ends_with(",turn_gain,turn_loss,stale_written"));
+    let heading = csv.lines().next().unwrap();
+    assert!(heading.contains(",turn_gain,turn_loss,stale_written,above_base,"));
+    assert!(heading.ends_with(",stale_written_difference_p,stale_written_difference_p_holm"));
+
+    let part = |name: &str| {
+        let found = markdown.split("\n**").find(|part| part.contains(name));
+        found.unwrap_or_else(|| panic!("no {name}: {markdown}")).to_owned()
+    };
+    let persons = part(": persons and streams**");
+    let heading = persons.lines().find(|line| line.starts_with("| method |")).unwrap();
+    for column in [
+        "| attributed | above the base | p (Holm) |",
+        "| copied |",
+        "| precision | recall | clean | clean learned |",
+        "| taken: forwarded | taken: other person |",
+        "| delay | stale | stale, written |",
+    ] {
+        assert!(heading.contains(column), "{column}: {heading}");
+    }
+    // The base learns nothing: of no text that is none of the person's a share of 0.
+    let base = persons.lines().find(|line| line.starts_with("| base |")).unwrap();
+    assert!(base.contains("| 0.000 (0.000 to 0.000) |"), "{base}");
+    let scores = part(": scores beside the loss**");
+    let tested = |row: &str| scores.lines().find(|line| line.starts_with(row)).unwrap().to_owned();
+    assert_eq!(tested("| METEOR | everything |").matches(" to ").count(), 2);
+    assert!(tested("| METEOR | SPRInG |").ends_with("| – | – | – |"));
+    assert!(part(": every method beside the base**").contains(" of 2 |"));
+    assert!(latex.contains("\\begin{tabular}{llrrrrr}") && latex.contains("$^{\\dagger}$"));
 }

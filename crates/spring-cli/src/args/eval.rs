@@ -33,14 +33,18 @@ pub struct SuiteArgs {
     /// repeated.
     #[arg(long, value_name = "NAME=TASK")]
     pub task: Vec<String>,
+    /// The learning rate on one of the suite's data sets, in place of its own; may be repeated. A
+    /// rate suits a base: what was chosen for one says little of another.
+    #[arg(long, value_name = "NAME=RATE")]
+    pub learning_rate: Vec<String>,
     /// The number of users of every data set, in place of the suite's.
     #[arg(long, value_name = "N")]
     pub users: Option<usize>,
     /// Skip this many of the users with most texts, in every data set.
     #[arg(long, value_name = "N")]
     pub skip: Option<usize>,
-    /// Settings by name in place of the suite's, its data sets' learning rates among them. paper:
-    /// those of the paper, whatever the defaults are.
+    /// Settings by name in place of the suite's, its data sets' learning rates among them but for
+    /// those of --learning-rate. paper: those of the paper, whatever the defaults are.
     #[arg(long, value_name = "NAME", value_parser = super::state::preset())]
     pub preset: Option<Preset>,
     /// The run's folder; by default, runs/ and the suite's name.
@@ -67,7 +71,8 @@ pub enum EvalCommand {
     /// Print the table of a run, finished or not, and draw its plots.
     #[command(after_help = "Examples:\n  spring eval table runs/main\n  \
         spring eval table runs/main --format latex > table.tex\n  \
-        spring eval table runs/main --format md --plots plots")]
+        spring eval table runs/main --format md --plots plots\n  \
+        spring eval table runs/main --against everything")]
     Table(TableArgs),
 }
 
@@ -79,6 +84,10 @@ pub struct TableArgs {
     /// text: for the terminal; md: Markdown; latex: a tabular with booktabs; csv: every column.
     #[arg(long, value_enum, default_value_t = TableKind::Text, value_name = "FORMAT")]
     pub format: TableKind,
+    /// Test every method against this one, in place of the suite's: one of its methods, or the name
+    /// of a row of its choices. Plots are drawn with it too; nothing in the run's folder changes.
+    #[arg(long, value_name = "METHOD")]
+    pub against: Option<String>,
     /// Also write the plots into this folder, each as SVG and as PNG.
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,

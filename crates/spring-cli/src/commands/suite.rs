@@ -28,6 +28,9 @@ pub fn run(args: &Args, command: &SuiteArgs) -> Result<()> {
         _ => Suite::load(path)?,
     };
     overrule(&mut suite, command)?;
+    if let Some(said) = rates_of_another(&suite, command).filter(|_| !args.quiet) {
+        output::say(&format!("spring: {said}"));
+    }
     if !command.estimate {
         suite = with_leave(suite, args, command)?;
     }
@@ -161,6 +164,17 @@ fn overrule(suite: &mut Suite, command: &SuiteArgs) -> Result<()> {
         suite.config = preset.over(&suite.config)?;
         suite.data.iter_mut().for_each(|data| data.learning_rate = None);
     }
+    for setting in &command.learning_rate {
+        let (name, rate) = setting
+            .split_once('=')
+            .with_context(|| format!("--learning-rate {setting}: NAME=RATE"))?;
+        let wrong = || format!("--learning-rate {setting}: expected a number above 0, as 3e-3");
+        let rate: f64 = rate.parse().with_context(wrong)?;
+        if !(rate.is_finite() && rate > 0.0) {
+            bail!(wrong());
+        }
+        data_set(suite, "--learning-rate", setting, name)?.learning_rate = Some(rate);
+    }
     for data in &mut suite.data {
         data.users = command.users.unwrap_or(data.users);
         data.skip = command.skip.unwrap_or(data.skip);
@@ -169,6 +183,26 @@ fn overrule(suite: &mut Suite, command: &SuiteArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What to say where learning rates of the suite were chosen for another base than it is run on.
+fn rates_of_another(suite: &Suite, command: &SuiteArgs) -> Option<String> {
+    let base = suite.rates_for.as_ref().filter(|_| suite.has_rates_of_another(&suite.model))?;
+    let is_told = |name: &str| {
+        let mut rates = command.learning_rate.iter().filter_map(|rate| rate.split_once('='));
+        rates.any(|(own, _)| own == name)
+    };
+    let names = suite.data.iter().map(|data| data.name.as_str());
+    let left: Vec<&str> = names.filter(|name| !is_told(name)).collect();
+    (!left.is_empty() && command.preset.is_none()).then(|| {
+        format!(
+            "the suite's learning rates were chosen for {base}, and may be wrong for {} by a \
+             factor: choose them on other users (suites/real-rates.toml) and give them by \
+             --learning-rate NAME=RATE, for {}",
+            suite.model,
+            left.join(", ")
+        )
+    })
 }
 
 /// The data set that an option names.
@@ -186,9 +220,13 @@ fn data_set<'s>(
 }
 
 fn in_words(estimate: &Estimate) -> String {
+    let written = match estimate.write_millions > 0.0 {
+        true => format!(", at most {:.3} M to write", estimate.write_millions),
+        false => String::new(),
+    };
     format!(
-        "{} runs (users, seeds, budgets): {:.2} M tokens to train on and {:.2} M to score, about \
-         {}",
+        "{} runs (users, seeds, budgets): {:.2} M tokens to train on and {:.2} M to \
+         score{written}, about {}",
         estimate.jobs,
         estimate.train_millions,
         estimate.score_millions,

@@ -247,15 +247,17 @@ fn choices(summary: &Summary) -> Result<()> {
     output::line("\nsettings, chosen on other users than those above (nats/byte there):")?;
     let last = |candidate: &&Candidate| {
         let of = |other: &&Candidate| {
-            (&other.choice, other.budget) == (&candidate.choice, candidate.budget)
+            (&other.choice, &other.data, other.budget)
+                == (&candidate.choice, &candidate.data, candidate.budget)
         };
         candidate.best
             && summary.choices.iter().filter(of).all(|other| other.stage <= candidate.stage)
     };
     for candidate in summary.choices.iter().filter(last) {
         let (choice, budget) = (&candidate.choice, candidate.budget.name());
+        let data = candidate.data.as_ref().map_or(String::new(), |data| format!("{data}, "));
         output::line(&format!(
-            "{choice}, budget {budget}: {} ({:.4}, {} users; choices.csv has the others)",
+            "{choice}, {data}budget {budget}: {} ({:.4}, {} users; choices.csv has the others)",
             candidate.method, candidate.per_byte, candidate.users
         ))?;
     }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use spring_eval::{Methods, Suite, SuiteOutcome, read_suite_run};
+use spring_eval::{Methods, Suite, SuiteOutcome, read_suite_run_against};
 use spring_report::{TableFormat, suite_events, suite_pictures, summary_table};
 
 use super::summary;
@@ -16,7 +16,8 @@ use crate::{
 const SCALE: f32 = 2.0;
 
 pub fn run(args: &Args, command: &TableArgs) -> Result<()> {
-    let (asked, outcome) = read_suite_run(&command.folder, &Methods::default())?;
+    let against = command.against.as_deref();
+    let (asked, outcome) = read_suite_run_against(&command.folder, &Methods::default(), against)?;
     if !args.quiet {
         let missing = missing(&asked, &outcome);
         let said = missing.iter().chain(&outcome.notices);

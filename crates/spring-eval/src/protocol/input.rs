@@ -1,5 +1,7 @@
 //! What a run is asked for, and what it gives.
 
+use std::collections::BTreeMap;
+
 use spring_core::{Config, spring_memory::UserId};
 use spring_lm::Adapter;
 
@@ -67,12 +69,15 @@ impl<'a> UserInput<'a> {
     }
 }
 
-/// What a run gives: the numbers, and SPRInG's adapter after each period, which `other_user` needs.
+/// What a run gives: the numbers, and what the methods of others' adapters need.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UserOutcome {
     /// The numbers.
     pub run: UserRun,
-    /// SPRInG's adapters.
+    /// SPRInG's adapter after each period.
     pub adapters: Vec<Adapter>,
+    /// For each method `other_user+retrieval`, by its name, the bank that it reads: after each
+    /// period the sequence numbers of the texts, in the order of the bank.
+    pub banks: BTreeMap<String, Vec<Vec<u64>>>,
 }

@@ -134,6 +134,10 @@ const DRIFT: [&str; 6] = ["drift", "buffer", "bm25", "retrieval", "training", "l
 const SPRING: [&str; 8] =
     ["drift", "buffer", "bm25", "retrieval", "training", "lora", "gate", "fusion"];
 const READING: [&str; 3] = ["gate", "bm25", "retrieval"];
+/// What a method has more of with SPRInG's retrieval: gate and mixture, and what is searched how.
+const LENT: [&str; 5] = ["gate", "fusion", "bm25", "retrieval", "buffer"];
+/// Those of them that decide what is lent.
+const BANK: [&str; 3] = ["bm25", "retrieval", "buffer"];
 const RANDOM: [&str; 4] = ["training", "lora", "drift.selection", "drift.cold_start"];
 
 fn built_in() -> Vec<MethodKind> {
@@ -209,8 +213,11 @@ const SHORT: [(&str, &[&str]); 21] = [
     ("weights", &["training.token_weights={}"]),
 ];
 
-/// The one setting of a method that is not of the configuration: what its adapter starts from.
+/// A setting of a method that is not of the configuration: what its adapter starts from.
 const START: &str = "start";
+
+/// Another one: the variant of SPRInG whose bank a method with retrieval reads.
+const LIKE: &str = "like";
 
 const RETRIEVAL: &str = "+retrieval";
 
@@ -256,8 +263,9 @@ impl Methods {
         let short: Vec<&str> = SHORT.iter().map(|short| short.0).collect();
         format!(
             "methods are {}; the adapter methods also with \"{RETRIEVAL}\"; ablations are {}; \
-             settings follow a colon: start=base or start=domain, any setting of the configuration \
-             such as training.epochs=4, or its short name: {}",
+             settings follow a colon: start=base or start=domain, with retrieval \
+             like=(spring:...), any setting of the configuration such as training.epochs=4, or its \
+             short name: {}",
             kinds.join(", "),
             ablations.join(", "),
             short.join(", "),
@@ -265,7 +273,9 @@ impl Methods {
     }
 
     /// The method of a name: `kind`, `kind+retrieval` (the adapter of that kind with SPRInG's
-    /// retrieval), or either with settings, as in `spring:alpha=0.25,rho=0.1`.
+    /// retrieval), or either with settings, as in `spring:alpha=0.25,rho=0.1`. With retrieval,
+    /// `like=(spring:...)` names the variant of SPRInG that is followed: its bank is read as it
+    /// reads it itself, and methods that take as many texts as SPRInG take as many as it does.
     ///
     /// # Errors
     ///
@@ -283,9 +293,7 @@ impl Methods {
         let Some(kind) = self.kinds.iter().find(|known| known.name == kind) else {
             return Err(fail(format!("there is no such method; {}", self.help())));
         };
-        let is_whole = kind.reads != Reads::Nothing
-            || kind.starts == Starts::WithOthers
-            || matches!(kind.does, Does::Program(_));
+        let is_whole = kind.reads != Reads::Nothing || matches!(kind.does, Does::Program(_));
         if with_retrieval && is_whole {
             let reason = format!("{} cannot be combined with SPRInG's retrieval", kind.name);
             return Err(fail(reason));
@@ -295,6 +303,7 @@ impl Methods {
             label: ablation.map_or(String::new(), |ablation| ablation.1.to_owned()),
             kind: Arc::clone(kind),
             with_retrieval,
+            like: None,
             settings: vec![],
         };
         for setting in settings_of(settings).filter(|setting| !setting.is_empty()) {
@@ -312,6 +321,8 @@ pub struct Method {
     label: String,
     kind: Arc<MethodKind>,
     with_retrieval: bool,
+    /// The variant of SPRInG that it follows, if it names one.
+    like: Option<Box<Method>>,
     /// As they are spelled.
     settings: Vec<(String, String)>,
 }
@@ -347,6 +358,63 @@ impl Method {
         self.kind.starts == Starts::WithOthers
     }
 
+    /// Whether it is another method's adapter with SPRInG's retrieval.
+    pub(crate) fn has_lent_bank(&self) -> bool {
+        self.with_retrieval
+    }
+
+    /// The variant of SPRInG that it names to follow.
+    pub(crate) fn like(&self) -> Option<&Self> {
+        self.like.as_deref()
+    }
+
+    /// The variant of SPRInG whose bank it reads; `None` where that is SPRInG with the settings of
+    /// the comparison, and where it reads no bank or one of its own.
+    pub(crate) fn lender(&self) -> Result<Option<Self>> {
+        if let Some(like) = &self.like {
+            return Ok(Some((**like).clone()));
+        }
+        let settings: Vec<String> = self
+            .settings
+            .iter()
+            .filter(|(key, value)| self.with_retrieval && is_of(&BANK, key, value))
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        match settings.is_empty() {
+            true => Ok(None),
+            false => Self::spring()?.with(&settings.join(",")).map(Some),
+        }
+    }
+
+    /// Whether it can be run beside a choice: it learns or reads by itself.
+    pub(crate) fn is_paired(&self) -> bool {
+        !self.is_of_others() && self.program().is_none()
+    }
+
+    /// The same method beside one that was chosen: with its settings, as far as this method has
+    /// them and says nothing else. With retrieval it follows a variant of SPRInG that was chosen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Method`] if the settings do not go together.
+    pub(crate) fn paired_with(&self, chosen: &Self) -> Result<Self> {
+        let follows = self.with_retrieval && chosen.is_spring();
+        let mut settings = Vec::new();
+        for (key, value) in &chosen.settings {
+            let is_said = || self.settings.iter().any(|(own, _)| own == key);
+            let is_lent = || follows && is_of(&LENT, key, value);
+            // How many texts are taken is that of the variant, too.
+            let is_share = || follows && is_of(&["drift"], key, value);
+            if self.has(key, value) && !is_said() && !is_lent() && !is_share() {
+                settings.push(format!("{key}={value}"));
+            }
+        }
+        if follows && self.like.is_none() {
+            settings.push(format!("{LIKE}=({})", chosen.name));
+        }
+        if settings.is_empty() { Ok(self.clone()) } else { self.with(&settings.join(",")) }
+    }
+
     /// What it reads beside the prompt.
     pub fn reads(&self) -> Reads {
         if self.with_retrieval { Reads::Buffer } else { self.kind.reads }
@@ -375,7 +443,9 @@ impl Method {
             let own = self.configure(config);
             own.is_ok_and(|own| own.drift.reference == NoveltyReference::Population)
         };
-        self.starts_at_domain(start) || self.is_spring() && measures()
+        self.starts_at_domain(start)
+            || self.is_spring() && measures()
+            || self.like.as_ref().is_some_and(|like| like.needs_domain(start, config))
     }
 
     /// A fresh strategy of its kind; a program has none.
@@ -418,6 +488,13 @@ impl Method {
     pub fn configure(&self, config: &Config) -> Result<Config> {
         let all: Vec<String> = self.kind.defaults.iter().cloned().chain(self.changes()).collect();
         let fail = |reason: String| Error::Method { name: self.name.clone(), reason };
+        let mut config = config.clone();
+        if let Some(like) = &self.like {
+            let read = like.configure(&config)?;
+            (config.gate, config.fusion) = (read.gate, read.fusion);
+            (config.bm25, config.retrieval, config.buffer) =
+                (read.bm25, read.retrieval, read.buffer);
+        }
         let config = config.with_changes(&all).map_err(|error| fail(error.to_string()))?;
         if config.fusion.contrasting().is_some_and(|contrast| contrast.tail == Tail::Drop) {
             let reason = "fusion.contrast.tail=drop gives known texts no finite loss; keep the \
@@ -434,7 +511,7 @@ impl Method {
 
     /// What its own settings change of a configuration.
     fn changes(&self) -> impl Iterator<Item = String> {
-        let own = self.settings.iter().filter(|(key, _)| key != START);
+        let own = self.settings.iter().filter(|(key, _)| key != START && key != LIKE);
         own.flat_map(|(key, value)| changes(key, value))
     }
 
@@ -456,6 +533,21 @@ impl Method {
         if key == START && ![Start::Base, Start::Domain].map(Start::name).contains(&value) {
             return Err(fail(format!("{key}={value}: expected base or domain")));
         }
+        if key == LIKE {
+            let inside = value.strip_prefix('(').and_then(|value| value.strip_suffix(')'));
+            let like: Self = inside
+                .unwrap_or(value)
+                .parse::<Self>()
+                .map_err(|error| fail(format!("{key}: {error}")))?;
+            if !like.is_spring() {
+                let reason = format!(
+                    "{key}={value}: expected a variant of spring, as in \
+                                      {LIKE}=(spring:gate=always,rho=0.1)"
+                );
+                return Err(fail(reason));
+            }
+            self.like = Some(Box::new(like));
+        }
         self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.to_owned(), value.to_owned()));
         Ok(())
@@ -463,15 +555,11 @@ impl Method {
 
     /// Whether a setting changes something of this method.
     fn has(&self, key: &str, value: &str) -> bool {
-        if key == START {
-            return self.kind.starts == Starts::Anywhere;
+        match key {
+            START => self.kind.starts == Starts::Anywhere,
+            LIKE => self.with_retrieval,
+            _ => is_of(&self.settings_names(), key, value),
         }
-        let names = self.settings_names();
-        let is_within = |change: &String| {
-            let rest = |name: &&str| change.strip_prefix(name);
-            names.iter().filter_map(rest).any(|rest| rest.starts_with(['.', '=']))
-        };
-        changes(key, value).iter().all(is_within)
     }
 
     /// Beginnings of the names of the settings that change something of it. What is generated
@@ -480,7 +568,7 @@ impl Method {
     fn settings_names(&self) -> Vec<&str> {
         let has_adapter = matches!(self.kind.starts, Starts::Anywhere | Starts::WithTheRun);
         let mixes: &[&str] = match self.with_retrieval {
-            true => &["gate", "fusion"],
+            true => &LENT,
             false if self.reads() == Reads::Nothing && has_adapter => &["fusion.contrast"],
             false => &[],
         };
@@ -491,7 +579,12 @@ impl Method {
     fn settings_help(&self) -> String {
         let short: Vec<&str> =
             SHORT.iter().map(|short| short.0).filter(|name| self.has(name, "")).collect();
-        let start = if self.kind.starts == Starts::Anywhere { ", and start" } else { "" };
+        let start = match (self.kind.starts == Starts::Anywhere, self.with_retrieval) {
+            (true, true) => ", and start and like",
+            (true, false) => ", and start",
+            (false, true) => ", and like",
+            (false, false) => "",
+        };
         let short = if short.is_empty() {
             String::new()
         } else {
@@ -517,6 +610,14 @@ impl Method {
     /// With its label, unless its settings are out of range.
     fn checked(mut self) -> Result<Self> {
         self.configure(&Config::default())?;
+        let searched = self.settings.iter().find(|(key, value)| is_of(&BANK, key, value));
+        if let (Some(_), Some((key, value))) = (&self.like, searched) {
+            let reason = format!(
+                "{LIKE} says what is searched and how: {key}={value} belongs \
+                                  inside of its parentheses"
+            );
+            return Err(Error::Method { name: self.name, reason });
+        }
         if self.label.is_empty() {
             let retrieval = if self.with_retrieval { " + retrieval" } else { "" };
             let settings = self.spelled_settings(" ").join(", ");
@@ -527,17 +628,30 @@ impl Method {
     }
 }
 
-/// The settings between the commas; those inside of brackets belong to a list.
+/// The settings between the commas; those inside of brackets belong to a list, and those inside of
+/// parentheses to another method.
 fn settings_of(settings: &str) -> impl Iterator<Item = &str> {
-    let mut open = 0usize;
+    let (mut open, mut of_another) = (0usize, false);
     settings.split(move |c| {
         match c {
             '[' | '{' => open += 1,
             ']' | '}' => open = open.saturating_sub(1),
+            '(' if open == 0 => of_another = true,
+            ')' if open == 0 => of_another = false,
             _ => {}
         }
-        c == ',' && open == 0
+        c == ',' && open == 0 && !of_another
     })
+}
+
+/// Whether all that a setting changes is of some parts of the configuration, given by the
+/// beginnings of their names.
+fn is_of(names: &[&str], key: &str, value: &str) -> bool {
+    let is_within = |change: &String| {
+        let rest = |name: &&str| change.strip_prefix(name);
+        names.iter().filter_map(rest).any(|rest| rest.starts_with(['.', '=']))
+    };
+    changes(key, value).iter().all(is_within)
 }
 
 /// What a setting changes of a configuration.
@@ -692,6 +806,89 @@ mod tests {
     }
 
     #[test]
+    fn what_a_lent_bank_is_searched_by_is_a_setting_of_the_method() {
+        let own = "random+retrieval:bank=history,retriever=latest,half_life=8,capacity=20,\
+                   buffer=reservoir,bm25.k1=2,gate=always";
+        let config = config_of(own);
+        assert_eq!(config.buffer.bank, BankKind::History);
+        assert_eq!((config.buffer.capacity, config.bm25.k1), (20, Some(2.0)));
+        assert_eq!(config.buffer.policy, BufferPolicyConfig::Reservoir { seed: 0 });
+        let retrieval = config.retrieval;
+        assert_eq!((retrieval.retriever, retrieval.half_life), (RetrieverKind::Latest, Some(8.0)));
+        // Whose bank it is: SPRInG's with just those settings.
+        let lender = |name: &str| -> Option<String> {
+            let lender = name.parse::<Method>().unwrap().lender().unwrap();
+            lender.map(|lender| lender.name().to_owned())
+        };
+        let same = "spring:bank=history,retriever=latest,half_life=8,capacity=20,\
+                    buffer=reservoir,bm25.k1=2";
+        assert_eq!(lender(own).as_deref(), Some(same));
+        // Gate and mixture change nothing of a bank, nor does what the adapter learns.
+        for name in ["random+retrieval", "everything+retrieval:gate=always,epochs=4", "spring"] {
+            assert_eq!(lender(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_method_that_follows_a_variant_reads_as_that_one_does() {
+        let name = "random+retrieval:like=(spring:gate=always,lambda=0.7,bank=history,alpha=2),\
+                    epochs=4,lambda=0.2";
+        let (followed, config) =
+            (config_of("spring:gate=always,lambda=0.7,bank=history,alpha=2"), config_of(name));
+        assert_eq!((config.gate, &config.buffer), (followed.gate, &followed.buffer));
+        assert_eq!((&config.bm25, &config.retrieval), (&followed.bm25, &followed.retrieval));
+        // Its own settings count more, and those of learning are its own alone.
+        assert_eq!(config.fusion.lambda, Lambda::Fixed(0.2));
+        assert_eq!((config.training.epochs, followed.training.epochs), (4, 2));
+        assert_eq!(config.drift, Config::default().drift);
+        let method: Method = name.parse().unwrap();
+        assert_eq!(
+            method.lender().unwrap().unwrap().name(),
+            "spring:gate=always,lambda=0.7,bank=history,alpha=2"
+        );
+        let again: Method = method.with("lambda=0.3").unwrap().name().parse().unwrap();
+        assert_eq!(again.like(), method.like());
+        let plain: Method = "everything+retrieval:like=no_gate".parse().unwrap();
+        assert!(matches!(
+            plain.configure(&Config::default()).unwrap().gate,
+            GateConfig::Always { .. }
+        ));
+        let population: Method =
+            "random+retrieval:like=(spring:reference=population)".parse().unwrap();
+        assert!(population.needs_domain(Start::Base, &Config::default()));
+    }
+
+    #[test]
+    fn a_pair_of_what_was_chosen_differs_in_what_it_selects_alone() {
+        let pair = |paired: &str, chosen: &str| {
+            let paired: Method = paired.parse().unwrap();
+            paired.paired_with(&chosen.parse().unwrap()).unwrap().name().to_owned()
+        };
+        let chosen = "spring:gate=always,bank=history,alpha=2,rho=0.1,epochs=6,start=domain";
+        let like = format!("like=({chosen})");
+        assert_eq!(
+            pair("random+retrieval", chosen),
+            format!("random+retrieval:epochs=6,start=domain,{like}")
+        );
+        // What it says itself stays, and what it does not have is left out.
+        assert_eq!(
+            pair("random+retrieval:epochs=2,gate=never", chosen),
+            format!("random+retrieval:epochs=2,gate=never,start=domain,{like}")
+        );
+        assert_eq!(pair("everything+retrieval", "no_gate"), "everything+retrieval:like=(no_gate)");
+        // Without a bank it takes as many texts by the same share.
+        assert_eq!(pair("random", chosen), "random:rho=0.1,epochs=6,start=domain");
+        assert_eq!(pair("random", "spring"), "random");
+        let other = "random+retrieval:like=(spring:gate=always)";
+        assert_eq!(pair(other, "spring:lambda=0.7"), other);
+        // Beside one that is no variant of SPRInG, its settings.
+        assert_eq!(
+            pair("random+retrieval", "everything+retrieval:gate=always,capacity=20"),
+            "random+retrieval:gate=always,capacity=20"
+        );
+    }
+
+    #[test]
     fn a_domain_adapter_is_needed_to_start_from_and_to_measure_against() {
         let needs = |name: &str, start, changes: &[&str]| {
             let config = Config::default().with_changes(changes).unwrap();
@@ -749,6 +946,14 @@ mod tests {
             ("spring:contrast=0.5,plausibility=0", "plausibility"),
             ("spring:contrast=0.5,space=contrastive", "contrastive space"),
             ("spring:fusion.contrast.tail=drop", "no finite loss; keep the tail"),
+            ("random:bank=history", "no setting \"bank\" of it"),
+            ("random:like=spring", "no setting \"like\" of it"),
+            ("spring:like=spring", "no setting \"like\" of it"),
+            ("other_user:gate=always", "no setting \"gate\" of it"),
+            ("random+retrieval:like=everything", "expected a variant of spring"),
+            ("random+retrieval:like=(spring:mood=1)", "no setting \"mood\" of it"),
+            ("random+retrieval:like=(spring),bank=history", "belongs inside of its parentheses"),
+            ("random+retrieval:half_life=-1", "half_life"),
         ] {
             let error = name.parse::<Method>().unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(reason), "{name}: {error}");

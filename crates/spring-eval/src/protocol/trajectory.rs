@@ -6,9 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use spring_core::{
-    Config, Progress, record::PeriodRecord, spring_drift::DriftScore, spring_fuse::GateConfig,
-};
+use spring_core::{Config, Progress, spring_drift::DriftScore, spring_fuse::GateConfig};
 use spring_data::synth::{
     KindScores, TextKind, Truth, count_kinds, selection_quality, stale_gain_rate,
     stale_preference_rate,
@@ -19,8 +17,8 @@ use super::{
     Method, Protocol, UserInput,
     arena::Arena,
     evaluate,
-    memo::Watch,
-    strategy::{Answer, Learned, Period, Reference, Spring, Strategy},
+    leader::{Lender, Lenders},
+    strategy::{Answer, Learned, Period, Strategy},
     write::write,
 };
 use crate::{Error, FusedLoss, MethodRun, Reads, Result, SyntheticScores, Turn};
@@ -29,14 +27,19 @@ use crate::{Error, FusedLoss, MethodRun, Reads, Result, SyntheticScores, Turn};
 pub(super) struct Trajectory<'a> {
     pub(super) method: &'a Method,
     strategy: Box<dyn Strategy>,
+    /// The settings that it answers with.
     config: Config,
+    /// Those that it learns with: what it is lent to read is no part of what it learns.
+    learning: Config,
+    /// Whose bank it reads where it has none.
+    lender: Lender,
     /// What was learned of the last period.
     learned: Learned,
     pub(super) run: MethodRun,
 }
 
 /// The settings of a method for a user, and the adapter that it starts from.
-fn ready(
+pub(super) fn ready(
     method: &Method,
     protocol: &Protocol,
     input: UserInput<'_>,
@@ -50,98 +53,57 @@ fn ready(
     Ok((config, start.cloned().map(Arc::new)))
 }
 
-/// SPRInG with the settings of the comparison, which learns before all methods.
-pub(super) struct Leader {
-    method: Method,
-    spring: Spring,
-    reference: Reference,
-}
-
-impl Leader {
-    pub(super) fn new(protocol: &Protocol, input: UserInput<'_>) -> Result<Self> {
-        let (method, mut spring) = (Method::spring()?, Spring::default());
-        let (mut config, start) = ready(&method, protocol, input)?;
-        spring.prepare(&mut config, start.clone())?;
-        let knowledge = spring.knowledge.clone();
-        Ok(Self {
-            method,
-            spring,
-            reference: Reference { config, start, knowledge, learned: vec![] },
-        })
-    }
-
-    /// Learns a period; gives its record.
-    pub(super) fn learn(
-        &mut self,
-        arena: &Arena<'_>,
-        place: usize,
-        progress: &mut dyn Progress,
-    ) -> Result<Option<PeriodRecord>> {
-        let config = &self.reference.config;
-        let has_own_share = self.method.has_own_share();
-        let period = Period { arena, place, has_own_share, config, reference: None };
-        let watch = Watch::start(arena.memo);
-        let learned = self.spring.learn(&period, progress)?;
-        let record = learned.record.clone();
-        self.reference.knowledge.clone_from(&self.spring.knowledge);
-        self.reference.learned.push(Learned { seconds: watch.seconds(), ..learned });
-        Ok(record)
-    }
-
-    pub(super) fn adapter(&self) -> Option<&Adapter> {
-        self.reference.knowledge.memories.adapter.as_deref()
-    }
-
-    pub(super) fn reference(&self) -> &Reference {
-        &self.reference
-    }
-}
-
 impl<'a> Trajectory<'a> {
     pub(super) fn new(
         method: &'a Method,
         mut strategy: Box<dyn Strategy>,
         protocol: &Protocol,
         input: UserInput<'_>,
+        lenders: &mut Lenders,
     ) -> Result<Self> {
         let (mut config, start) = ready(method, protocol, input)?;
         strategy.prepare(&mut config, start)?;
+        let mut learning = config.clone();
+        if method.has_lent_bank() {
+            learning.buffer = protocol.config.buffer.clone();
+        }
+        let lender = lenders.of(method, protocol, input)?;
         let (learned, run) = (Learned::nothing(), MethodRun::default());
-        Ok(Self { method, strategy, config, learned, run })
+        Ok(Self { method, strategy, config, learning, lender, learned, run })
     }
 
-    /// Learns a period, and adds row `place` of R with what is measured on the diagonal;
-    /// `reference` has learned the same period.
+    /// Learns a period, and adds row `place` of R with what is measured on the diagonal; the
+    /// `lenders` have learned the same period.
     pub(super) fn run_period(
         &mut self,
         arena: &Arena<'_>,
         place: usize,
-        reference: &Reference,
+        lenders: &Lenders,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let (config, has_own_share) = (self.config.clone(), self.method.has_own_share());
-        let reference = Some(reference);
-        let period = Period { arena, place, has_own_share, config: &config, reference };
+        let (config, learning) = (self.config.clone(), self.learning.clone());
+        let has_own_share = self.method.has_own_share();
+        // Who names a variant of SPRInG to follow takes as much as that one does.
+        let follows = self.method.like().map_or(Lender::Leader, |_| self.lender);
+        let reference = Some(lenders.reference(follows));
+        let period = Period { arena, place, has_own_share, config: &learning, reference };
         self.learned = self.strategy.learn(&period, progress)?;
+        let period = Period { config: &config, ..period };
         self.run.selected.push(self.learned.texts.len());
         self.run.tokens.push(self.learned.tokens);
         self.run.seconds += self.learned.seconds;
-        let answer = self.answer(&period)?;
+        let answer = self.answer(&period, lenders)?;
         self.evaluate(&period, &answer, progress)?;
         self.synthetic(arena, place, answer.adapter())
     }
 
-    /// What the method answers with; every method but SPRInG's own variants reads the reference's
-    /// buffer where it reads one.
-    fn answer(&self, period: &Period<'_>) -> Result<Answer> {
+    /// What the method answers with; every method but SPRInG's own variants is lent a bank where
+    /// it reads one.
+    fn answer(&self, period: &Period<'_>, lenders: &Lenders) -> Result<Answer> {
         let own = self.strategy.answer(period)?;
-        match period.reference {
-            Some(reference)
-                if self.method.reads() == Reads::Buffer && own.reads != Reads::Buffer =>
-            {
-                reference.lend_buffer(own.memories.adapter, period.model(), period.config())
-            }
-            _ => Ok(own),
+        match self.method.reads() == Reads::Buffer && own.reads != Reads::Buffer {
+            true => lenders.lend(self.lender, own.memories.adapter, period),
+            false => Ok(own),
         }
     }
 

@@ -18,8 +18,19 @@ use super::{
 use crate::{Error, Result};
 
 /// Keys of a suite that numbers do not depend on, or that the origins stand for.
-const GROWS: [&str; 9] =
-    ["name", "model", "methods", "choose", "against", "seeds", "budgets", "programs", "metrics"];
+const GROWS: [&str; 11] = [
+    "name",
+    "model",
+    "methods",
+    "choose",
+    "against",
+    "contrasts",
+    "show",
+    "seeds",
+    "budgets",
+    "programs",
+    "metrics",
+];
 
 /// The same of a data set; `name` is what two of them are compared by.
 const DATA_GROWS: [&str; 5] = ["name", "path", "outputs", "users", "skip"];
@@ -192,6 +203,7 @@ mod tests {
         assert_eq!(changed("'base', 'spring'", "'spring', 'static'"), None);
         assert_eq!(changed("methods", "seeds = [3, 4]\nmethods"), None);
         assert_eq!(changed("methods", "budgets = ['steps', 'epochs']\nmethods"), None);
+        assert_eq!(changed("methods", "contrasts = ['base']\nshow = 'spring'\nmethods"), None);
         assert_eq!(changed("path = 'x.jsonl'\n", "path = 'z.jsonl'\nusers = 40\nskip = 2\n"), None);
         assert_eq!(changed("[[data]]\nname = 'y'\npath = 'y.jsonl'\n", ""), None);
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use spring_core::{
-    Config, NoveltyReference,
+    BankKind, Config, NoveltyReference,
     spring_drift::{ScorerConfig, Selection},
     spring_fuse::GateConfig,
 };
@@ -17,33 +17,92 @@ use crate::{Budget, Method, Reads, Result, Start, Trains};
 pub(super) struct Cost {
     pub(super) train: f64,
     pub(super) score: f64,
+    /// Tokens of generated texts, one after the other, at most.
+    pub(super) write: f64,
+    /// Rows beside the first that take part in writing them, summed over those tokens.
+    pub(super) beside: f64,
 }
 
-/// What some methods cost for a user of a suite over all seeds and budgets, roughly; `periods` are
-/// the tokens of each period's training and test parts. What is the same for several methods,
-/// budgets or seeds counts once, as [`Memo`](crate::Memo) makes it.
-pub(super) fn cost_of(
-    methods: &[Method],
-    suite: &Suite,
-    periods: &[(usize, usize)],
-) -> Result<Cost> {
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.train += other.train;
+        self.score += other.score;
+        self.write += other.write;
+        self.beside += other.beside;
+    }
+}
+
+/// One period of a user.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PeriodSize {
+    /// Tokens of the part that is learned.
+    pub(super) train: usize,
+    /// Tokens of the test part.
+    pub(super) test: usize,
+    /// Texts of the test part.
+    pub(super) tests: usize,
+}
+
+/// What some methods cost for a user of a suite over all seeds and budgets, roughly. What is the
+/// same for several methods, budgets or seeds counts once, as [`Memo`](crate::Memo) makes it;
+/// writing is remembered by nobody.
+pub(super) fn cost_of(methods: &[Method], suite: &Suite, periods: &[PeriodSize]) -> Result<Cost> {
     let seeds = suite.seeds.len() as f64;
     let mut parts = Parts::default();
     // The base's scores of all that is learned, whatever the seed.
-    parts.score("base", periods.iter().map(|period| period.0 as f64).sum());
+    parts.score("base", periods.iter().map(|period| period.train as f64).sum());
     for &budget in &suite.budgets {
         // The reference is always learned, and evaluated only where it is one of the methods.
         one(&Method::spring()?, false, budget, suite, periods, seeds, &mut parts);
         for method in methods.iter().filter(|method| method.program().is_none()) {
+            // So is a variant of it whose bank is read; a whole history is nobody's.
+            if let Some(lender) = method.lender()?
+                && (method.like().is_some()
+                    || lender.configure(&suite.config)?.buffer.bank == BankKind::Buffer)
+            {
+                one(&lender, false, budget, suite, periods, seeds, &mut parts);
+            }
             one(method, true, budget, suite, periods, seeds, &mut parts);
         }
     }
-    let mut cost = Cost { train: parts.train.values().sum(), score: parts.score.values().sum() };
-    // A token at a time costs many times as much as a text at once.
-    let generated = (suite.generation.texts * suite.generation.tokens * periods.len()) as f64;
-    let writing = methods.iter().filter(|method| method.program().is_none()).count();
-    cost.score += 20.0 * generated * (writing * suite.budgets.len()) as f64 * seeds;
+    let mut cost = Cost {
+        train: parts.train.values().sum(),
+        score: parts.score.values().sum(),
+        ..Cost::default()
+    };
+    let times = seeds * suite.budgets.len() as f64;
+    for method in methods.iter().filter(|method| method.program().is_none()) {
+        written(method, suite, periods, times, &mut cost);
+    }
     Ok(cost)
+}
+
+/// Adds what the texts of one method cost that are generated `times` for each test part.
+fn written(method: &Method, suite: &Suite, periods: &[PeriodSize], times: f64, cost: &mut Cost) {
+    let own = method.configure(&suite.config).unwrap_or_else(|_| suite.config.clone());
+    let is_contrasted = own.fusion.contrasting().is_some() && !is_fixed(method, suite);
+    let open = match method.reads() {
+        Reads::Buffer => open_share(&own.gate),
+        _ => 0.0,
+    };
+    // Of the prompt, and of it behind retrieved texts.
+    let contexts = match method.reads() {
+        Reads::Prompt => 3.0,
+        _ => 1.0 + f64::from(u8::from(is_contrasted)) + 3.0 * open,
+    };
+    for period in periods {
+        // No more than there are to answer.
+        let texts = times * suite.generation.texts.min(period.tests) as f64;
+        cost.score += texts * contexts * period.test as f64 / period.tests.max(1) as f64;
+        let tokens = texts * suite.generation.tokens as f64;
+        cost.write += tokens;
+        cost.beside += tokens * (open + f64::from(u8::from(is_contrasted)));
+    }
+}
+
+/// Whether a method answers with the base alone, whatever is learned.
+fn is_fixed(method: &Method, suite: &Suite) -> bool {
+    method.kind().trains == Trains::Nothing && !method.starts_at_domain(suite.start)
 }
 
 /// Costs by what they are for.
@@ -69,7 +128,7 @@ fn one(
     evaluated: bool,
     budget: Budget,
     suite: &Suite,
-    periods: &[(usize, usize)],
+    periods: &[PeriodSize],
     seeds: f64,
     parts: &mut Parts,
 ) {
@@ -94,12 +153,12 @@ fn one(
     };
     // A first adapter has no last one to be held to.
     let first = training.clone().with_anchor(0.0);
-    let is_fixed = trains == Trains::Nothing && !method.starts_at_domain(suite.start);
+    let is_fixed = is_fixed(method, suite);
     let alike = format!("{name} {learner} {training:?} {start:?} {share}");
-    let tests: f64 = periods.iter().map(|period| period.1 as f64).sum();
+    let tests: f64 = periods.iter().map(|period| period.test as f64).sum();
     let mut so_far = 0.0;
-    for (t, (train, _)) in periods.iter().enumerate() {
-        let train = *train as f64;
+    for (t, period) in periods.iter().enumerate() {
+        let train = period.train as f64;
         so_far += train;
         let part = match trains {
             Trains::Nothing => 0.0,
@@ -150,7 +209,11 @@ fn one(
                 Reads::Buffer => format!("{} {} {t}", method.name(), budget.name()),
             };
             let (often, tokens) = match method.reads() {
-                _ if method.is_of_others() => (seeds, 3.0 * tests),
+                Reads::Nothing | Reads::Prompt if method.is_of_others() => (seeds, 3.0 * tests),
+                // Three adapters, and each as a method of its own.
+                Reads::Buffer if method.is_of_others() => {
+                    (seeds, 3.0 * (1.0 + 4.0 * open_share(&own.gate)) * tests)
+                }
                 // No seed changes them.
                 Reads::Nothing if is_fixed => (1.0, tests),
                 Reads::Prompt if is_fixed => (1.0, 3.0 * tests),
@@ -190,7 +253,31 @@ mod tests {
             "name = 'x'\nmethods = ['{names}']\n{more}\n[[data]]\nname = 'd'\npath = 'd'\n"
         );
         let suite = Suite::from_toml(&toml, "x.toml").unwrap();
-        cost_of(&suite.methods, &suite, &[(100, 10), (200, 10)]).unwrap()
+        let period = |train| PeriodSize { train, test: 10, tests: 2 };
+        cost_of(&suite.methods, &suite, &[period(100), period(200)]).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_written_once_for_each_that_is_there_to_be_answered() {
+        let of = |methods: &[&str], texts: usize, more: &str| {
+            cost(methods, &format!("generation = {{ texts = {texts}, tokens = 30 }}\n{more}"))
+        };
+        let written = |cost: Cost| (cost.write, cost.beside);
+        assert_eq!(written(cost(&["base", "spring"], "")), (0.0, 0.0));
+        // Of two periods; each has two texts.
+        assert_eq!(written(of(&["base"], 1, "")), (2.0 * 30.0, 0.0));
+        assert_eq!(written(of(&["base"], 2, "")), (4.0 * 30.0, 0.0));
+        assert_eq!(written(of(&["base"], 9, "")), (4.0 * 30.0, 0.0));
+        let twice = "budgets = ['epochs', 'steps']\nseeds = [0, 1]";
+        assert_eq!(written(of(&["base", "everything"], 9, twice)), (8.0 * 4.0 * 30.0, 0.0));
+        // A second row where the gate may open, and one more of the base for a contrast.
+        let open = of(&["spring:gate=always"], 2, "");
+        assert_eq!(written(open), (4.0 * 30.0, 4.0 * 30.0));
+        assert_eq!(of(&["no_gate"], 2, "").beside, 4.0 * 30.0);
+        let contrast = of(&["everything:contrast=0.5", "base"], 2, "");
+        assert_eq!(written(contrast), (8.0 * 30.0, 4.0 * 30.0));
+        // Their prompts are read, at most as long as the test texts of five tokens each.
+        assert_eq!(of(&["base"], 9, "").score - cost(&["base"], "").score, 4.0 * 5.0);
     }
 
     #[test]
@@ -215,6 +302,18 @@ mod tests {
         let steps = "budgets = ['steps']";
         assert_eq!(cost(&["cumulative"], steps).train, first + 2.0 * 200.0 + 2.0 * 300.0);
         assert_eq!(cost(&["static"], "seeds = [0, 1, 2]").train, 3.0 * (first + spring));
+    }
+
+    #[test]
+    fn a_bank_of_another_variant_is_learned_once_and_a_history_by_nobody() {
+        let plain = cost(&["everything+retrieval"], "").train;
+        assert_eq!(cost(&["everything+retrieval:bank=history"], "").train, plain);
+        // 30 % of the second period, with other settings than the comparison's.
+        let variant = plain + 2.0 * 0.3 * 200.0;
+        assert_eq!(cost(&["everything+retrieval:capacity=20"], "").train, variant);
+        let like = "everything+retrieval:like=(spring:alpha=2)";
+        assert_eq!(cost(&[like], "").train, variant);
+        assert_eq!(cost(&[like, "spring:alpha=2"], "").train, variant);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     Suite, Summary, attribution,
     choice::{candidates, stages},
     measure,
-    others::known_others,
+    others::{known_others, of_others, put_others},
     run::SuiteOutcome,
     runs::KnownRuns,
 };
@@ -22,6 +22,20 @@ use crate::{Budget, Error, Half, Methods, Result, RunKey, SuiteData};
 /// own have to be in `methods`. What is there but of no use is left out, with a word in
 /// [`SuiteOutcome::notices`].
 pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteOutcome)> {
+    read_suite_run_against(folder, methods, None)
+}
+
+/// The same with every method tested against another one than the suite says: one of its methods,
+/// or the name of a row of its choices. Nothing in the folder changes.
+///
+/// # Errors
+///
+/// As [`read_suite_run`], and [`Error::Method`] if the run has no such row, or one without losses.
+pub fn read_suite_run_against(
+    folder: &Path,
+    methods: &Methods,
+    against: Option<&str>,
+) -> Result<(Suite, SuiteOutcome)> {
     let path = folder.join("suite.toml");
     if !path.exists() {
         let reason = "holds no run: suite.toml is missing; name the folder that `spring eval \
@@ -29,7 +43,11 @@ pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteO
             .into();
         return Err(Error::File { file: folder.display().to_string(), reason });
     }
-    let suite = Suite::load_with(&path, methods)?;
+    let asked = Suite::load_with(&path, methods)?;
+    let suite = match against {
+        Some(against) => asked.tested_against(against)?,
+        None => asked,
+    };
     let data = users(folder)?;
     let keys = |half: &dyn Fn(Option<Half>) -> bool| keys(&suite, &data, half);
     let (choosing, reporting) =
@@ -41,13 +59,10 @@ pub fn read_suite_run(folder: &Path, methods: &Methods) -> Result<(Suite, SuiteO
         tried.extend(found);
     }
     let mut lines = runs.lines(reporting.iter());
-    if suite.wants("other_user") {
+    if !of_others(&suite).is_empty() {
         let keys: Vec<&RunKey> = reporting.iter().collect();
-        let mut others = known_others(&folder.join("others.jsonl"), &keys)?;
-        for line in &mut lines {
-            let run = others.remove(&line.key);
-            line.run.methods.extend(run.map(|run| ("other_user".to_owned(), run)));
-        }
+        let others = known_others(&folder.join("others.jsonl"), &keys)?;
+        put_others(&suite, others, &mut lines);
     }
     measure::known(&suite, folder, &mut lines)?;
     let mut attributions = attribution::known(folder)?;

@@ -15,19 +15,19 @@ use spring_numerics::digest::sha256_hex;
 
 use super::{
     Estimate, Suite, Summary, attribution,
-    choice::{Choice, candidates, chosen, stage, stages},
+    choice::{Choice, candidates, reported, stage, stages},
     claim::{DomainUsers, Origins, claim, domain_users, keep_domain_users},
     estimate,
     folder::{read_adapter, unwritable, write},
     job::{Job, file_name, jobs, prompts},
     load::{LoadedData, load_data},
     measure::measure,
-    others::lend,
+    others::{lend, of_others, put_others},
     runner::{Runner, User},
     runs::Runs,
     watch::{SuiteEvent, Watch, stop_if},
 };
-use crate::{Half, Method, Result, RunLine, SuiteData, SuiteUser, domain_adapter, program};
+use crate::{Budget, Half, Method, Result, RunLine, SuiteData, SuiteUser, domain_adapter, program};
 
 /// What a suite gave.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ pub fn run_suite(
         serde_json::to_string_pretty(&users).map_err(unwritable)?.as_bytes(),
     )?;
 
-    let lends = suite.wants("other_user");
+    let lends = !of_others(suite).is_empty();
     let jobs = jobs(suite, &data);
     let (choosing, reporting): (Vec<&Job<'_>>, Vec<&Job<'_>>) =
         jobs.iter().partition(|job| job.half == Some(Half::Choosing));
@@ -134,31 +134,29 @@ pub fn run_suite(
     let mut tried = Vec::new();
     for at in 0..stages(suite) {
         let goes_on = at + 1 < stages(suite);
-        runner.run(&mut choosers, goes_on, &|budget| distinct(stage(suite, at, &tried, budget)))?;
+        runner.run(&mut choosers, goes_on, &|key| {
+            distinct(stage(suite, at, &tried, &key.data, key.budget))
+        })?;
         let found =
             candidates(suite, at, &tried, &runner.runs.lines(choosing.iter().map(|job| &job.key)));
         tried.extend(found);
     }
-    runner.run(&mut User::group(&reporting), false, &|budget| {
-        let chosen = suite.choose.iter().filter_map(|choice| chosen(choice, &tried, budget));
-        distinct(suite.methods.iter().cloned().chain(chosen))
-    })?;
+    let shown = |data: &str, budget: Budget| {
+        let chosen = reported(suite, &tried, data, budget).into_iter().map(|row| row.method);
+        suite.methods.iter().cloned().chain(chosen).collect::<Vec<_>>()
+    };
+    runner
+        .run(&mut User::group(&reporting), false, &|key| distinct(shown(&key.data, key.budget)))?;
     let mut lines = runner.runs.lines(reporting.iter().map(|job| &job.key));
     if lends {
-        let mut others = lend(model, suite, folder, &reporting, watch)?;
-        for line in &mut lines {
-            let run = others.remove(&line.key);
-            line.run.methods.extend(run.map(|run| ("other_user".to_owned(), run)));
-        }
+        put_others(suite, lend(model, suite, folder, &reporting, watch)?, &mut lines);
     }
-    let shown: HashSet<String> = suite
-        .budgets
+    let tables = suite
+        .data
         .iter()
-        .flat_map(|&budget| {
-            let chosen = suite.choose.iter().filter_map(|choice| chosen(choice, &tried, budget));
-            chosen.collect::<Vec<_>>()
-        })
-        .chain(suite.methods.iter().cloned())
+        .flat_map(|data| suite.budgets.iter().map(move |budget| (data.name.as_str(), *budget)));
+    let shown: HashSet<String> = tables
+        .flat_map(|(data, budget)| shown(data, budget))
         .map(|method| method.name().to_owned())
         .collect();
     let prompts = reporting.iter().map(|job| (&job.key, prompts(suite, job))).collect();
@@ -213,7 +211,7 @@ fn not_run(suite: &Suite, loaded: &LoadedData) -> Vec<String> {
     if !loaded.domain.is_empty() {
         return vec![];
     }
-    let choices = suite.choose.iter().flat_map(Choice::expected);
+    let choices = suite.choose.iter().flat_map(Choice::methods);
     let needing = suite
         .methods
         .iter()

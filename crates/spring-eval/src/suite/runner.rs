@@ -16,11 +16,11 @@ use spring_lm::Adapter;
 use super::{
     Suite,
     folder::save_adapters,
-    job::{Job, adapters_of},
+    job::{Banks, Job, adapters_of, keep_banks, known_banks},
     runs::Runs,
     watch::{SuiteEvent, Watch, stop_if},
 };
-use crate::{Budget, Error, Memo, Method, Protocol, Result, RunKey, RunLine, UserInput, run_user};
+use crate::{Error, Memo, Method, Protocol, Result, RunKey, RunLine, UserInput, run_user};
 
 /// A user's jobs, all seeds and budgets, with what is known of them while they run: what they share
 /// is computed once.
@@ -66,19 +66,23 @@ impl Runner<'_> {
         &self,
         users: &mut [User<'_>],
         goes_on: bool,
-        methods: &(dyn Fn(Budget) -> Vec<Method> + Sync),
+        methods: &(dyn Fn(&RunKey) -> Vec<Method> + Sync),
     ) -> Result<()> {
         let has_adapters = |key: &RunKey| adapters_of(self.folder, key).join("0").exists();
         side_by_side(users, |user| {
             user.jobs.iter().try_for_each(|job| {
                 let is_whole = !self.lends || has_adapters(&job.key);
-                let is_known = |method: &Method| {
-                    method.is_of_others()
-                        || is_whole && self.runs.has_method(&job.key, method.name())
+                let banks = match self.lends {
+                    true => known_banks(self.folder, &job.key)?,
+                    false => Banks::new(),
+                };
+                let is_known = |method: &Method| match method.is_of_others() {
+                    true => !method.has_lent_bank() || banks.contains_key(method.name()),
+                    false => is_whole && self.runs.has_method(&job.key, method.name()),
                 };
                 let has_domain = self.domains.contains_key(&(job.key.data.clone(), job.key.seed));
                 let Suite { start, config, .. } = self.suite;
-                let mut missing = methods(job.key.budget);
+                let mut missing = methods(&job.key);
                 missing.retain(|method| {
                     !is_known(method) && (has_domain || !method.needs_domain(*start, config))
                 });
@@ -116,6 +120,9 @@ impl Runner<'_> {
             .map_err(|error| named(error, &job.key.user))?;
         if self.lends {
             save_adapters(&adapters_of(self.folder, &job.key), &outcome.adapters)?;
+            if !outcome.banks.is_empty() {
+                keep_banks(self.folder, &job.key, outcome.banks)?;
+            }
         }
         self.runs.add(RunLine { key: job.key.clone(), run: outcome.run })?;
         let (done, here) = self.count(|count| *count = (count.0 + 1, count.1 + 1));

@@ -1,6 +1,11 @@
 //! The table of a suite: a row for each data set, budget and method.
 
+mod contrasts;
 mod csv;
+mod measures;
+#[cfg(test)]
+mod tests;
+mod users;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,17 +16,23 @@ use spring_data::{
 };
 use spring_metrics::{
     ContinualScores, Interval, LabelScores, NumberScores, PairedTest, TextScores, UserScores,
-    bootstrap, holm, label_scores, number_scores, paired_test,
+    bootstrap, label_scores, number_scores, paired_test,
 };
 
 pub(super) use self::csv::is_column;
+use self::measures::{UserMeasures, user_measures};
+pub use self::{
+    contrasts::{Difference, Untested},
+    measures::{Measure, MeasureScore},
+    users::UserDifferences,
+};
 use super::{
     Candidate, Suite,
     attribution::{Attributed, is_running_text},
-    choice::chosen,
+    choice::reported,
     scores::{adapter_scores, after_first, of_users, primary_scores},
 };
-use crate::{Budget, Copied, Loss, Method, MethodRun, RunLine, SuiteData, TurnScores};
+use crate::{Budget, Copied, Loss, Method, MethodRun, RunLine, SuiteData};
 
 /// All rows, in the order of data sets, budgets and methods.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +42,13 @@ pub struct Summary {
     pub name: String,
     /// The method that the others are tested against.
     pub against: String,
+    /// The methods whose differences are tested; empty if all are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contrasts: Vec<String>,
+    /// The method whose texts are shown beside those of the base and of `against`, if the suite
+    /// names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub show: Option<String>,
     /// The rows.
     pub rows: Vec<SummaryRow>,
     /// How settings were chosen, on users that are in no row.
@@ -112,6 +130,23 @@ pub struct SummaryRow {
     pub taken: Vec<KindCount>,
     /// How the person after a turning point was learned, where the streams have one.
     pub turn: Option<TurnRow>,
+    /// `per_byte` minus that of the method `base`, below 0 where this one is better; `None` for
+    /// `base` itself and without it. Corrected for itself.
+    pub above_base: Option<Difference>,
+    /// The same of each user: whether the method is worse than the base for somebody.
+    pub users_to_base: Option<UserDifferences>,
+    /// Each user's difference to the method that the others are tested against.
+    pub users_to_against: Option<UserDifferences>,
+    /// Whether `per_byte` is the lowest of all methods of the table that train on at most as many
+    /// tokens; `None` for a program.
+    pub best_within_tokens: Option<bool>,
+    /// Scores beside the loss with their intervals over users, each tested against the same method
+    /// and corrected for itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measures: Vec<MeasureScore>,
+    /// The differences in the place of tests that the suite does not declare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untested: Option<Untested>,
 }
 
 /// How the person after a turning point was learned: means over users, each user's seeds averaged
@@ -215,13 +250,15 @@ impl Summary {
                     .iter()
                     .filter(|line| line.key.data == data.data && line.key.budget == budget)
                     .collect();
-                let methods = shown(suite, &choices, budget);
+                let methods = shown(suite, &choices, &data.data, budget);
                 let run = methods.iter().find(|method| method.name == against);
                 let run = run.map(|method| method.runs.clone());
                 let scores =
                     |of: &dyn Fn(&Method) -> UserScores| run.as_ref().map(of).unwrap_or_default();
                 let reference = scores(&|run| primary_scores(&lines, run.name()));
                 let adapter_reference = scores(&|run| adapter_scores(&lines, run));
+                let base = primary_scores(&lines, "base");
+                let measured = run.as_ref().map(|run| user_measures(&lines, run.name()));
                 let mut group: Vec<SummaryRow> = methods
                     .into_iter()
                     .filter_map(|method| {
@@ -235,7 +272,17 @@ impl Summary {
                         if users == 0 || per_byte.is_none() && method.runs.program().is_none() {
                             return None;
                         }
-                        let mut row = row(&lines, runs, per_byte, difference);
+                        let scores = user_measures(&lines, runs);
+                        let mut row = row(&lines, runs, per_byte, difference, &scores);
+                        let is_other = method.name != against;
+                        row.measures =
+                            measures::scores(&scores, measured.as_ref().filter(|_| is_other));
+                        if method.name != "base" {
+                            row.above_base = paired_test(&own, &base, SEED).map(Difference::Tested);
+                            row.users_to_base = UserDifferences::of(&own, &base);
+                        }
+                        row.users_to_against =
+                            is_other.then(|| UserDifferences::of(&own, &reference)).flatten();
                         (row.users, row.metrics) = (users, metrics(suite, &lines, runs));
                         row.adapter_difference = (method.name != against)
                             .then(|| {
@@ -250,7 +297,7 @@ impl Summary {
                         row.copying =
                             is_running_text(data.task).then(|| copying(&lines, runs)).flatten();
                         (row.data, row.budget) = (data.data.clone(), budget);
-                        (row.method, row.label) = (method.name.to_owned(), method.label);
+                        (row.method, row.label) = (method.name, method.label);
                         let (predicted, written) =
                             answers(&lines, runs, data.task == Some(Task::Lamp1));
                         match data.task {
@@ -263,42 +310,44 @@ impl Summary {
                         Some(row)
                     })
                     .collect();
-                holm(group.iter_mut().filter_map(|row| row.difference.as_mut()));
-                holm(group.iter_mut().filter_map(|row| row.adapter_difference.as_mut()));
-                holm(
-                    group
-                        .iter_mut()
-                        .filter_map(|row| row.attribution.as_mut()?.above_base.as_mut()),
-                );
-                holm(
-                    group
-                        .iter_mut()
-                        .filter_map(|row| row.attribution.as_mut()?.above_other_user.as_mut()),
-                );
+                let losses: Vec<Option<(f64, f64)>> =
+                    group.iter().map(|row| Some((row.per_byte?.mean, row.tokens?))).collect();
+                let best = users::best_within_tokens(&losses);
+                for (row, best) in group.iter_mut().zip(best) {
+                    row.best_within_tokens = best;
+                }
+                contrasts::correct(suite, &mut group);
                 rows.append(&mut group);
             }
         }
-        Self { name: suite.name.clone(), against, rows, choices }
+        Self {
+            name: suite.name.clone(),
+            against,
+            contrasts: suite.contrasts.clone(),
+            show: suite.show.clone(),
+            rows,
+            choices,
+        }
     }
 }
 
 /// A row's names, and the method whose runs it shows.
-struct Shown<'s> {
-    name: &'s str,
+struct Shown {
+    name: String,
     label: String,
     runs: Method,
 }
 
-fn shown<'s>(suite: &'s Suite, choices: &[Candidate], budget: Budget) -> Vec<Shown<'s>> {
+fn shown(suite: &Suite, choices: &[Candidate], data: &str, budget: Budget) -> Vec<Shown> {
     let methods = suite.methods.iter().map(|method| Shown {
-        name: method.name(),
+        name: method.name().to_owned(),
         label: method.label().to_owned(),
         runs: method.clone(),
     });
-    let chosen = suite.choose.iter().filter_map(|choice| {
-        let method = chosen(choice, choices, budget)?;
-        let label = format!("{}: {}", choice.name, method.label());
-        Some(Shown { name: &choice.name, label, runs: method })
+    let chosen = reported(suite, choices, data, budget).into_iter().map(|row| Shown {
+        name: row.name,
+        label: row.label,
+        runs: row.method,
     });
     methods.chain(chosen).collect()
 }
@@ -379,6 +428,7 @@ fn row(
     method: &str,
     per_byte: Option<Interval>,
     difference: Option<PairedTest>,
+    measures: &UserMeasures,
 ) -> SummaryRow {
     let all = |value: &dyn Fn(&MethodRun, &RunLine) -> Option<f64>| {
         mean(&of_users(lines, method, |run, line| value(run, line).unwrap_or(f64::NAN)))
@@ -393,20 +443,13 @@ fn row(
     let alone = |value: fn(&Loss) -> f64| {
         all(&|run, _| run.adapter_diagonal_after_first().as_ref().map(value))
     };
-    let generated = |value: fn(&TextScores) -> f64| {
-        all(&|run, _| {
-            let texts = run.generated.iter();
-            let scores: Vec<f64> =
-                texts.map(|text| value(&TextScores::of(&text.predicted, &text.written))).collect();
-            (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
-        })
-    };
-    let synthetic = |value: &dyn Fn(&crate::SyntheticScores) -> Option<f64>| {
-        all(&|run, _| {
-            let scores: Vec<f64> = run.synthetic.iter().skip(1).filter_map(value).collect();
-            (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
-        })
-    };
+    let measured = |measure: Measure| measures.get(&measure).and_then(mean);
+    let by_chance = all(&|run, _| {
+        let later = run.synthetic.iter().skip(1);
+        let scores: Vec<f64> =
+            later.filter_map(|period| period.selection.clean_by_chance).collect();
+        (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
+    });
     let detection =
         DetectionScores::pooled(lines.iter().filter_map(|line| line.run.detection.as_ref()));
     SummaryRow {
@@ -438,13 +481,15 @@ fn row(
             part(sum(&run.open)?, line.run.periods.iter().map(|period| period.test).sum())
         }),
         seconds: all(&|run, _| Some(run.seconds)).unwrap_or(0.0),
-        generated: generated(|s| s.rouge1).zip(generated(|s| s.meteor)).map(|(rouge1, meteor)| {
-            TextScores::default()
-                .with_rouge1(rouge1)
-                .with_rouge2(generated(|s| s.rouge2).unwrap_or(f64::NAN))
-                .with_rouge_l(generated(|s| s.rouge_l).unwrap_or(f64::NAN))
-                .with_meteor(meteor)
-        }),
+        generated: measured(Measure::Rouge1).zip(measured(Measure::Meteor)).map(
+            |(rouge1, meteor)| {
+                TextScores::default()
+                    .with_rouge1(rouge1)
+                    .with_rouge2(measured(Measure::Rouge2).unwrap_or(f64::NAN))
+                    .with_rouge_l(measured(Measure::RougeL).unwrap_or(f64::NAN))
+                    .with_meteor(meteor)
+            },
+        ),
         attribution: None,
         copying: None,
         metrics: vec![],
@@ -453,17 +498,23 @@ fn row(
         detection,
         synthetic: detection.is_some().then(|| {
             [
-                synthetic(&|s| s.selection.precision),
-                synthetic(&|s| s.selection.recall),
-                synthetic(&|s| s.selection.clean),
-                synthetic(&|s| s.selection.clean_by_chance),
-                synthetic(&|s| s.stale),
-                synthetic(&|s| s.selection.clean_recall),
+                measured(Measure::Precision),
+                measured(Measure::Recall),
+                measured(Measure::Clean),
+                by_chance,
+                measured(Measure::Stale),
+                measured(Measure::CleanRecall),
             ]
         }),
         kinds: kinds(lines, method),
         taken: taken(lines, method),
-        turn: turn(lines, method),
+        turn: turn(measures),
+        above_base: None,
+        users_to_base: None,
+        users_to_against: None,
+        best_within_tokens: None,
+        measures: vec![],
+        untested: None,
     }
 }
 
@@ -472,23 +523,16 @@ fn taken(lines: &[&RunLine], method: &str) -> Vec<KindCount> {
     KindCount::pooled(runs.flat_map(|run| &run.synthetic).flat_map(|period| &period.taken))
 }
 
-fn turn(lines: &[&RunLine], method: &str) -> Option<TurnRow> {
-    let of = |value: &dyn Fn(TurnScores) -> Option<f64>| {
-        of_users(lines, method, |run, line| {
-            let scores = line.run.turn.and_then(|turn| run.turn(turn));
-            scores.and_then(value).unwrap_or(f64::NAN)
-        })
-    };
-    let gains = of(&|scores| Some(scores.gain));
-    let delays = of(&|scores| scores.delay.map(|delay| delay as f64));
-    let stale = of_users(lines, method, |run, _| run.stale_written.unwrap_or(f64::NAN));
+fn turn(measures: &UserMeasures) -> Option<TurnRow> {
+    let measured = |measure: Measure| measures.get(&measure).and_then(mean);
+    let users = |measure: Measure| measures.get(&measure).map_or(0, UserScores::len);
     Some(TurnRow {
-        users: gains.len(),
-        learned: delays.len(),
-        delay: mean(&delays),
-        gain: mean(&gains)?,
-        loss: mean(&of(&|scores| Some(scores.loss)))?,
-        stale_written: mean(&stale),
+        users: users(Measure::TurnGain),
+        learned: users(Measure::TurnDelay),
+        delay: measured(Measure::TurnDelay),
+        gain: measured(Measure::TurnGain)?,
+        loss: measured(Measure::TurnLoss)?,
+        stale_written: measured(Measure::StaleWritten),
     })
 }
 

@@ -1,25 +1,27 @@
 //! The tables of one data set and budget.
 
 use maud::{Markup, html};
-use spring_eval::SummaryRow;
+use spring_data::synth::TextKind;
+use spring_eval::{Difference, Measure, SummaryRow};
 use spring_metrics::{ContinualScores, Interval, PairedTest};
 
-use super::Group;
+use super::{Group, scores::measured};
 use crate::markup::{
     Column, bold_if, cell, cell_with, clean, count, details, number, percent, table,
 };
 
-fn none() -> Markup {
+pub(super) fn none() -> Markup {
     cell("–")
 }
 
 /// A difference with its interval, p after and before Holm's correction, and what would be found.
-fn tested(test: Option<PairedTest>) -> [Markup; 3] {
-    let Some(test) = test else { return [none(), none(), none()] };
-    let interval =
-        format!("{} to {}", number(test.difference.low, 4), number(test.difference.high, 4));
+pub(super) fn tested(difference: Option<Difference>) -> [Markup; 3] {
+    let Some(difference) = difference else { return [none(), none(), none()] };
+    let of = difference.interval();
+    let mean = cell_with(number(of.mean, 4), interval(of, 4));
+    let Some(test) = difference.test() else { return [mean, none(), none()] };
     [
-        cell_with(number(test.difference.mean, 4), interval),
+        mean,
         cell_with(number(test.p_holm, 3), number(test.p, 3)),
         cell(number(test.minimum_detectable, 4)),
     ]
@@ -57,8 +59,14 @@ impl Group<'_> {
                  interval of a bootstrap over users; lower is better. “adapter”: without the \
                  retrieved texts. “Difference” is to " (clean(against)) ": below 0 is better than \
                  it. “Detectable”: the smallest true difference that this number of users would \
-                 show with 80\u{a0}% power after the correction for all methods."
-                (least_p(self.rows.iter().filter_map(|row| row.difference.as_ref())))
+                 show with 80\u{a0}% power after the correction for all methods that are \
+                 tested."
+                (least_p(self.rows.iter().find_map(|row| row.difference)))
+                @if !self.summary.contrasts.is_empty() {
+                    " The suite declares which differences are tested: of "
+                    (clean(&self.summary.contrasts.join(", "))) "; the others have no p."
+                }
+                " †: the lowest of all methods that train on at most as many tokens."
             }
             "\n"
         }
@@ -125,9 +133,7 @@ impl Group<'_> {
         if whose.is_none() && !has_copies {
             return html! {};
         }
-        let above_others =
-            |row: &SummaryRow| row.attribution.and_then(|whose| whose.above_other_user);
-        let has_others = self.rows.iter().any(|row| above_others(row).is_some());
+        let has_others = self.rows.iter().any(|row| row.attributed_above_other_user().is_some());
         let passage = |passage: Option<[f64; 2]>| match passage {
             Some([characters, share]) => cell_with(number(characters, 1), percent(share)),
             None => none(),
@@ -138,12 +144,12 @@ impl Group<'_> {
                 Some(own) => cell_with(number(own.mean, 3), interval(own, 3)),
                 None => none(),
             };
-            let [above, p, _] = tested(whose.and_then(|whose| whose.above_base));
+            let [above, p, _] = tested(row.attributed_above_base());
             let training = passage(row.copying.map(|copied| copied.training));
             let retrieved = passage(row.copying.and_then(|copied| copied.retrieved));
             let mut cells = vec![cell(&row.label), attributed, above, p];
             if has_others {
-                let [above, p, _] = tested(above_others(row));
+                let [above, p, _] = tested(row.attributed_above_other_user());
                 cells.extend([above, p]);
             }
             cells.extend([training, retrieved]);
@@ -191,7 +197,7 @@ impl Group<'_> {
         let Some((against, alone)) = against else { return html! {} };
         let first = vec![cell(&against.label), cell(number(alone, 4)), none(), none(), none()];
         let others = self.rows.iter().filter_map(|row| {
-            let test = Some(row.adapter_difference?);
+            let test = Some(row.adapters_to_against()?);
             let alone = row.adapter_alone.map(|alone| alone[0]);
             let alone = alone.or(row.per_byte.map(|loss| loss.mean));
             let names = [cell(&row.label), cell(number(alone, 4))];
@@ -211,7 +217,7 @@ impl Group<'_> {
             p.note {
                 "The same without any retrieved text, on both sides of each difference: what was \
                  learned, apart from what is read."
-                (least_p(self.rows.iter().filter_map(|row| row.adapter_difference.as_ref())))
+                (least_p(self.rows.iter().find_map(|row| row.adapter_difference)))
             }
             "\n"
         }
@@ -250,10 +256,16 @@ impl Group<'_> {
             .rows
             .iter()
             .filter_map(|row| {
-                let [precision, recall, clean, by_chance, stale, clean_recall] = row.synthetic?;
-                let scores = [precision, recall, clean, by_chance, clean_recall, stale];
-                let scores = scores.map(|value| cell(number(value, 3)));
-                Some(std::iter::once(cell(&row.label)).chain(scores).collect())
+                let [_, _, _, by_chance, _, _] = row.synthetic?;
+                Some(vec![
+                    cell(&row.label),
+                    measured(row, Measure::Precision),
+                    measured(row, Measure::Recall),
+                    measured(row, Measure::Clean),
+                    cell(number(by_chance, 3)),
+                    measured(row, Measure::CleanRecall),
+                    measured(row, Measure::Stale),
+                ])
             })
             .collect();
         if rows.is_empty() {
@@ -274,7 +286,8 @@ impl Group<'_> {
             p.note {
                 "Later periods alone. Precision and recall are for new preference; then the share \
                  without noise of what was learned, the same of all there was, and the share that \
-                 was learned of what is no noise."
+                 was learned of what is no noise; means over users with their 95\u{a0}% \
+                 intervals."
                 @if let Some(found) = self.rows[0].detection {
                     " SPRInG's novelty rang for " (found.found) " of " (found.changes)
                     " true changes"
@@ -291,12 +304,18 @@ impl Group<'_> {
         }
     }
 
-    /// How much of each kind of text was learned.
-    fn taken_table(&self) -> Markup {
-        let of = |row: &SummaryRow| row.taken.iter().map(|count| count.kind).collect::<Vec<_>>();
-        let mut kinds: Vec<_> = self.rows.iter().flat_map(|row| of(row)).collect();
+    /// The kinds of text of a known truth.
+    pub(super) fn kinds(&self) -> Vec<TextKind> {
+        let of_rows = self.rows.iter().flat_map(|row| &row.taken);
+        let mut kinds: Vec<TextKind> = of_rows.map(|count| count.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
+        kinds
+    }
+
+    /// How much of each kind of text was learned.
+    fn taken_table(&self) -> Markup {
+        let kinds = self.kinds();
         if !self.rows.iter().any(|row| row.has_noise()) {
             return html! {};
         }
@@ -329,14 +348,19 @@ impl Group<'_> {
             .iter()
             .filter_map(|row| {
                 let turn = row.turn?;
-                let stale = row.synthetic.and_then(|of| of[4]);
+                let delay = row.measures.iter().find(|of| of.measure == Measure::TurnDelay);
+                let users = format!("{} of {}", turn.learned, turn.users);
+                let below = match delay {
+                    Some(delay) => format!("{users}; {}", interval(delay.score, 2)),
+                    None => users,
+                };
                 Some(vec![
                     cell(&row.label),
-                    cell(number(turn.loss, 4)),
-                    cell(number(turn.gain, 4)),
-                    cell_with(number(turn.delay, 2), format!("{} of {}", turn.learned, turn.users)),
-                    cell(number(stale, 3)),
-                    cell(number(turn.stale_written, 3)),
+                    measured(row, Measure::TurnLoss),
+                    measured(row, Measure::TurnGain),
+                    cell_with(number(turn.delay, 2), below),
+                    measured(row, Measure::Stale),
+                    measured(row, Measure::StaleWritten),
                 ])
             })
             .collect();
@@ -398,7 +422,7 @@ impl Group<'_> {
     }
 }
 
-fn interval(of: Interval, decimals: usize) -> String {
+pub(super) fn interval(of: Interval, decimals: usize) -> String {
     format!("{} to {}", number(of.low, decimals), number(of.high, decimals))
 }
 
@@ -414,6 +438,7 @@ fn main_row(row: &SummaryRow, best: bool) -> Vec<Markup> {
         cell(&row.label),
         html! {
             (bold_if(best, &number(row.per_byte.map(|loss| loss.mean), 4)))
+            @if row.best_within_tokens == Some(true) { " †" }
             (beside(alone.map(|alone| alone[0]), 4))
             @if let Some(loss) = row.per_byte { span.sub { (interval(loss, 4)) } }
         },
@@ -433,12 +458,12 @@ fn main_row(row: &SummaryRow, best: bool) -> Vec<Markup> {
             _ => none(),
         },
     ];
-    names.into_iter().chain(tested(row.difference)).chain(costs).collect()
+    names.into_iter().chain(tested(row.to_against())).chain(costs).collect()
 }
 
 /// What the smallest p of a table can be.
-fn least_p<'a>(mut tests: impl Iterator<Item = &'a PairedTest>) -> Markup {
-    let Some(test) = tests.next() else { return html! {} };
+pub(super) fn least_p(test: Option<PairedTest>) -> Markup {
+    let Some(test) = test else { return html! {} };
     let least = number(test.least_p_holm, 4);
     let users = count(test.difference.users, "user");
     let said = format!("The smallest corrected p that {users} can give is {least}");

@@ -40,6 +40,14 @@ impl Reference {
         learning(&self.config) == learning(config) && self.start.as_deref() == start
     }
 
+    /// Whether somebody keeps the same texts to read: as [`learns_like`](Self::learns_like),
+    /// whatever they gain.
+    pub(crate) fn keeps_like(&self, config: &Config, start: Option<&Adapter>) -> bool {
+        let mut alike = config.clone();
+        (alike.gate, alike.fusion) = (self.config.gate, self.config.fusion);
+        self.learns_like(&alike, start)
+    }
+
     /// Another adapter with its buffer, through gate and mixture by the settings of a method. What
     /// retrieval gains is measured with that adapter, if gate or λ are calibrated by use.
     pub(crate) fn lend_buffer(

@@ -3,23 +3,28 @@
 use std::borrow::Cow;
 
 use spring_data::synth::TextKind;
+use spring_metrics::{Interval, PairedTest};
 
 use super::{
     super::table::{self, number, text},
-    Summary, SummaryRow,
+    Difference, Measure, Summary, SummaryRow,
 };
 use crate::Result;
 
 impl Summary {
-    /// The candidates of all choices as CSV, with a heading.
+    /// The candidates of all choices as CSV, with a heading; the last column, the data set, is there
+    /// where a choice is made on each.
     ///
     /// # Errors
     ///
     /// [`Error::Table`](crate::Error::Table) if memory runs out.
     pub fn choices_csv(&self) -> Result<String> {
-        let heading = ["choice", "stage", "budget", "method", "users", "nats_per_byte", "best"];
+        let heading =
+            ["choice", "stage", "budget", "method", "users", "nats_per_byte", "best", "data"];
+        let by_data = self.choices.iter().any(|candidate| candidate.data.is_some());
+        let columns = if by_data { heading.len() } else { heading.len() - 1 };
         let rows = self.choices.iter().map(|candidate| {
-            vec![
+            let mut cells = vec![
                 text(&candidate.choice),
                 candidate.stage.to_string().into(),
                 candidate.budget.name().into(),
@@ -27,9 +32,12 @@ impl Summary {
                 candidate.users.to_string().into(),
                 number(candidate.per_byte),
                 candidate.best.to_string().into(),
-            ]
+                text(candidate.data.as_deref().unwrap_or_default()),
+            ];
+            cells.truncate(columns);
+            cells
         });
-        table::csv(&heading, rows)
+        table::csv(&heading[..columns], rows)
     }
 
     /// The table as CSV, with a heading.
@@ -42,12 +50,16 @@ impl Summary {
         let own = own.iter().flat_map(|metric| {
             ["", "_low_95", "_high_95"].map(|end| format!("{}{end}", metric.name))
         });
-        let heading: Vec<String> = HEADING.map(str::to_owned).into_iter().chain(own).collect();
+        // Columns are added behind those of older versions, the suite's own metrics among them.
+        let heading = HEADING.map(str::to_owned).into_iter().chain(own);
+        let heading: Vec<String> =
+            heading.chain(BESIDE.map(str::to_owned)).chain(measure_columns()).collect();
         table::csv(&heading, self.rows.iter().map(|row| self.cells(row)))
     }
 
     fn cells<'s>(&'s self, row: &'s SummaryRow) -> Vec<Cow<'s, str>> {
-        let (test, alone) = (row.difference, row.adapter_difference);
+        let [to_against, alone] = [row.to_against(), row.adapters_to_against()].map(tested);
+        let test = row.difference;
         let generated = row.generated;
         let whole = |count: usize| count as f64;
         let names = [
@@ -63,19 +75,8 @@ impl Summary {
             number(row.adapter_alone.map(|alone| alone[1])),
             text(&self.against),
         ];
-        let numbers = [
-            test.map(|t| t.difference.mean),
-            test.map(|t| t.difference.low),
-            test.map(|t| t.difference.high),
-            test.map(|t| t.p),
-            test.map(|t| t.p_holm),
-            test.map(|t| t.least_p_holm),
-            test.and_then(|t| t.minimum_detectable),
-            alone.map(|t| t.difference.mean),
-            alone.map(|t| t.difference.low),
-            alone.map(|t| t.difference.high),
-            alone.map(|t| t.p),
-            alone.map(|t| t.p_holm),
+        let limits = [test.map(|t| t.least_p_holm), test.and_then(|t| t.minimum_detectable)];
+        let rest = [
             row.continual.average,
             row.continual.backward_transfer,
             row.continual.forward_transfer,
@@ -118,38 +119,79 @@ impl Summary {
             [score.map(|s| s.mean), score.map(|s| s.low), score.map(|s| s.high)]
         });
         let whose = row.attribution;
-        let above = whose.and_then(|whose| whose.above_base);
-        let other = whose.and_then(|whose| whose.above_other_user);
+        let above = tested(row.attributed_above_base());
+        let other = tested(row.attributed_above_other_user());
         let copied = row.copying;
         let retrieved = copied.and_then(|copied| copied.retrieved);
+        let generated = interval(whose.map(|whose| whose.generated));
+        let real = interval(whose.map(|whose| whose.real));
         let persons = [
-            whose.map(|w| w.generated.mean),
-            whose.map(|w| w.generated.low),
-            whose.map(|w| w.generated.high),
-            above.map(|t| t.difference.mean),
-            above.map(|t| t.difference.low),
-            above.map(|t| t.difference.high),
-            above.map(|t| t.p),
-            above.map(|t| t.p_holm),
-            other.map(|t| t.difference.mean),
-            other.map(|t| t.difference.low),
-            other.map(|t| t.difference.high),
-            other.map(|t| t.p),
-            other.map(|t| t.p_holm),
-            whose.map(|w| w.real.mean),
-            whose.map(|w| w.real.low),
-            whose.map(|w| w.real.high),
             whose.map(|w| w.chance),
             copied.map(|c| c.training[0]),
             copied.map(|c| c.training[1]),
             retrieved.map(|r| r[0]),
             retrieved.map(|r| r[1]),
         ];
-        let numbers = numbers.into_iter().chain(synthetic).chain(detection);
+        let numbers = to_against.into_iter().chain(limits).chain(alone).chain(rest);
+        let numbers = numbers.chain(synthetic).chain(detection);
+        let numbers = numbers.chain(generated).chain(above).chain(other).chain(real);
         let numbers = numbers.chain(persons).chain([clean_recall]).chain(noise).chain(turn);
         let numbers = numbers.chain(own).map(number);
-        names.into_iter().chain(numbers).collect()
+        let beside = beside(row).into_iter().chain(measures(row).into_iter().map(number));
+        names.into_iter().chain(numbers).chain(beside).collect()
     }
+}
+
+/// Mean and ends.
+fn interval(of: Option<Interval>) -> [Option<f64>; 3] {
+    [of.map(|of| of.mean), of.map(|of| of.low), of.map(|of| of.high)]
+}
+
+/// The same of a difference, and its p, alone and corrected.
+fn tested(of: Option<Difference>) -> [Option<f64>; 5] {
+    let [mean, low, high] = interval(of.map(Difference::interval));
+    let test: Option<PairedTest> = of.and_then(Difference::test);
+    [mean, low, high, test.map(|test| test.p), test.map(|test| test.p_holm)]
+}
+
+/// The cells of [`BESIDE`].
+fn beside<'s>(row: &SummaryRow) -> Vec<Cow<'s, str>> {
+    let users = [&row.users_to_base, &row.users_to_against].map(Option::as_ref);
+    let users = users.into_iter().flat_map(|users| {
+        let worst = users.and_then(|users| users.worst()).map(|(_, difference)| difference);
+        let worse = users.map(|users| users.worse().to_string());
+        [number(worst), worse.map_or_else(Cow::default, Cow::Owned)]
+    });
+    let best = row.best_within_tokens.map(|best| if best { "true" } else { "false" });
+    let base = tested(row.above_base).into_iter().map(number);
+    base.chain(users).chain([best.unwrap_or_default().into()]).collect()
+}
+
+/// The cells of [`measure_columns`].
+fn measures(row: &SummaryRow) -> Vec<Option<f64>> {
+    let cells = Measure::ALL.into_iter().flat_map(|measure| {
+        let score = row.measures.iter().find(|score| score.measure == measure);
+        let [_, low, high] = interval(score.map(|score| score.score));
+        let ends = (!has_interval(measure)).then_some([low, high]);
+        ends.into_iter().flatten().chain(tested(score.and_then(|score| score.difference)))
+    });
+    cells.collect()
+}
+
+/// Whether the interval has its columns in [`HEADING`].
+fn has_interval(measure: Measure) -> bool {
+    measure == Measure::Attributed
+}
+
+/// The columns of scores beside the loss: their intervals, and their differences with tests.
+fn measure_columns() -> impl Iterator<Item = String> {
+    Measure::ALL.into_iter().flat_map(|measure| {
+        let ends = ["_low_95", "_high_95"].into_iter().filter(move |_| !has_interval(measure));
+        let test =
+            ["", "_low_95", "_high_95", "_p", "_p_holm"].map(|end| format!("_difference{end}"));
+        let ends = ends.map(str::to_owned).chain(test);
+        ends.map(move |end| format!("{}{end}", measure.column()))
+    })
 }
 
 /// The kinds of noise, in the order of their columns.
@@ -247,7 +289,23 @@ const HEADING: [&str; 82] = [
     "stale_written",
 ];
 
+/// The columns of methods beside the base and beside each other, behind the suite's own metrics.
+const BESIDE: [&str; 10] = [
+    "above_base",
+    "above_base_low_95",
+    "above_base_high_95",
+    "above_base_p",
+    "above_base_p_holm",
+    "worst_user_to_base",
+    "users_worse_than_base",
+    "worst_user_to_against",
+    "users_worse_than_against",
+    "best_within_tokens",
+];
+
 /// Whether the table has a column of a name.
 pub(in crate::suite) fn is_column(name: &str) -> bool {
     HEADING.contains(&name)
+        || BESIDE.contains(&name)
+        || measure_columns().any(|column| column == name)
 }
