@@ -21,6 +21,10 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         StoreError::UnknownUser { .. } => Some("`spring users` lists those that are"),
         StoreError::UnknownKey { .. } => Some("`spring key list` lists those that are"),
         StoreError::Withheld { .. } => Some("`spring consent --contribute yes` takes it back"),
+        StoreError::DamagedPrior { .. } => Some(
+            "`spring prior train --consenting` or `spring prior drop`, then `spring prior apply \
+             --all`",
+        ),
         StoreError::UnknownInteraction { .. } => Some("`spring search` shows the ids"),
         StoreError::Leased { .. } => Some("`spring unlock` frees the user if that process is gone"),
         StoreError::Pruned { .. } => Some("`spring inspect` lists those that are"),
@@ -47,6 +51,10 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         Error::NoContributors { .. } => {
             Some("`spring consent --contribute yes`, and `spring adapt`")
         }
+        Error::NoPopulation => Some(
+            "`spring prior train` learns one from users who have learned already, as by `spring \
+             adapt --set drift.reference=base`, and `spring prior apply` moves users onto it",
+        ),
         Error::User { source, .. } => hint(source.as_ref()),
         _ => None,
     }

@@ -57,6 +57,13 @@ fn everybody_new_starts_from_a_prior_until_it_is_dropped() {
     let nobody = refused(&["prior", "train", "--quiet"]);
     assert!(nobody.contains("nobody whom the prior may be learned from"), "{nobody}");
 
+    // Without one there is no population to measure novelty against.
+    let population = ["adapt", "--user", "cy", "--keep", "--set", "drift.reference=population"];
+    let missing = refused(&population);
+    for part in ["user cy: drift.reference", "`spring prior train`", "`spring prior apply`"] {
+        assert!(missing.contains(part), "{missing}");
+    }
+
     let told = run(&["prior", "train", "--users", "ada,bob"]);
     assert!(told.contains("prior 1: learned from 24 texts of 2 users"), "{told}");
     let shown = run(&["prior", "show"]);

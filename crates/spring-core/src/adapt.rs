@@ -3,16 +3,17 @@
 use std::{
     collections::VecDeque,
     ops::ControlFlow,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp};
+use spring_lm::Adapter;
 use spring_memory::UserId;
 
 use crate::{
-    Backlog, Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories, Period,
-    PeriodCommit, PeriodPlan, PlannedPeriod, Result, Store, StoredInteraction, UserModel,
-    UserVersion, check_base, embedding,
+    Backlog, Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories,
+    NoveltyReference, Period, PeriodCommit, PeriodPlan, PlannedPeriod, Result, Store,
+    StoredInteraction, UserModel, UserVersion, check_base, embedding,
     jobs::side_by_side,
     novelties,
     progress::{Event, Progress, tell},
@@ -28,8 +29,10 @@ use crate::{
 /// # Errors
 ///
 /// [`Error::OtherBase`] for a model that the state was not made for,
-/// [`Leased`](spring_store::Error::Leased) while somebody else trains this user, or what stops a
-/// period; those committed before stay, and the state is that after the last of them.
+/// [`Leased`](spring_store::Error::Leased) while somebody else trains this user,
+/// [`Error::NoPopulation`] for a user who started from no prior where novelty is measured against
+/// one, or what stops a period; those committed before stay, and the state is that after the last
+/// of them.
 pub fn adapt(
     model: &dyn LanguageModel,
     store: &Store,
@@ -75,8 +78,17 @@ fn adapt_leased(
     let Backlog { unlearned, planned, snapshot, records: learned, .. } = backlog;
     let (version, embeddings) = (snapshot.version.clone(), snapshot.embeddings.clone());
     let earlier = learned.iter().flat_map(|period| novelties(&period.record)).collect();
+    // The oldest record is of what came from no generation.
+    let start = match learned.first() {
+        Some(first) => first.record.prior.as_deref(),
+        None => snapshot.prior.as_ref().map(|prior| &*prior.id),
+    };
+    let population = population(store, &store.settings().config, start)?;
     let person = UserModel::of_snapshot(model, store.settings(), snapshot)?;
     let mut learner = Learner::new(user.clone(), person, earlier);
+    if let Some(population) = population {
+        learner = learner.with_population(population);
+    }
     learner.know(embeddings);
     let to_be_judged = plan.to_be_judged;
     let mut adapting = Adapting { store, lease, learner, version, to_be_judged };
@@ -187,6 +199,27 @@ pub(crate) fn known_embeddings(
     }
     let seqs: Vec<u64> = texts.iter().map(|text| text.seq).collect();
     Ok(store.embeddings(user, &seqs)?)
+}
+
+/// The adapter that novelty is measured against under some settings, where that is a population's:
+/// the prior that what a user has learned started from, by its [id](crate::Prior::id).
+///
+/// It is there for as long as anything that started from it, so what is learned again later is
+/// measured against the same.
+pub(crate) fn population(
+    store: &Store,
+    config: &Config,
+    start: Option<&str>,
+) -> Result<Option<Arc<Adapter>>> {
+    match config.drift.reference {
+        NoveltyReference::Base => Ok(None),
+        NoveltyReference::Population => {
+            let id = start.ok_or(Error::NoPopulation)?;
+            let unknown = || spring_store::Error::UnknownPrior { id: id.to_owned() };
+            let prior = store.prior_by_id(id)?.ok_or_else(unknown)?;
+            Ok(Some(Arc::clone(&prior.adapter)))
+        }
+    }
 }
 
 /// Renews a lease as the work goes on as well, and stops the work if it was lost.

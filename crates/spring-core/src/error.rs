@@ -96,10 +96,13 @@ pub enum Error {
         /// The longest sequence of the model.
         context: usize,
     },
-    /// Novelty is measured against a population, and there is no adapter of one.
+    /// Novelty is measured against a population, and there is no adapter of one: none was given, or
+    /// the user of a state did not start from a prior.
     #[error(
         "drift.reference = \"population\" measures novelty against an adapter that was trained on \
-         other users' texts, and there is none; train one, or set drift.reference = \"base\""
+         other users' texts, and there is none; in a state it is the prior that the user started \
+         from: train one, which everybody new starts from, and move whoever has learned already \
+         onto it, or set drift.reference = \"base\""
     )]
     NoPopulation,
     /// An update that explains the texts that it was trained on worse than what it started from.

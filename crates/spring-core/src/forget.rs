@@ -8,7 +8,7 @@ use spring_memory::{InteractionId, UserId};
 use crate::{
     BankKind, Error, Forgetting, Forgotten, GenerationSummary, LanguageModel, Learned, Lease,
     Memories, PeriodInput, Relearned, Result, Store, StoredInteraction, UserModel,
-    adapt::{Renewing, known_embeddings, patience, patiently},
+    adapt::{Renewing, known_embeddings, patience, patiently, population},
     check_base, learn_period, novelties,
     progress::Progress,
     record::PeriodRecord,
@@ -29,7 +29,8 @@ use crate::{
 ///
 /// [`UnknownInteraction`](spring_store::Error::UnknownInteraction), [`Error::OtherBase`] for a
 /// model that the state was not made for, [`Leased`](spring_store::Error::Leased) while somebody
-/// else trains this user, or what stops the training; nothing is changed then.
+/// else trains this user, [`DamagedPrior`](spring_store::Error::DamagedPrior) if it cannot be told
+/// whether a prior was learned from it, or what stops the training; nothing is changed then.
 pub fn forget_interaction(
     model: &dyn LanguageModel,
     store: &Store,
@@ -42,6 +43,8 @@ pub fn forget_interaction(
         let unknown =
             || spring_store::Error::UnknownInteraction { user: user.clone(), id: id.clone() };
         let seq = store.find(user, id)?.ok_or_else(unknown)?;
+        // What would refuse it in the end is told before anything is learned.
+        store.priors_from(user, Some(seq))?;
         let relearned = match store.place(user, seq)? {
             Some((period, false)) => {
                 let relearning = Relearning::new(model, store, lease, Some(seq), progress)?;
@@ -214,6 +217,11 @@ impl<'a> Relearning<'a> {
         let earlier = self.earlier(parent)?;
         let all = [bank.as_slice(), &texts].concat();
         let embeddings = known_embeddings(self.store, &user, &config, &all)?;
+        let start = match parent {
+            0 => memories.prior.as_deref(),
+            parent => self.record(self.root(parent)?)?.prior.as_deref(),
+        };
+        let population = population(self.store, &config, start)?;
         let input = PeriodInput {
             user: &user,
             period,
@@ -223,7 +231,7 @@ impl<'a> Relearning<'a> {
             memories: &memories,
             earlier: &earlier,
             embeddings: &embeddings,
-            population: None,
+            population: population.as_deref(),
         };
         let mut renewing = Renewing {
             store: self.store,
@@ -320,6 +328,16 @@ impl<'a> Relearning<'a> {
             earlier.extend(novelties(self.record(number)?));
         }
         Ok(earlier)
+    }
+
+    /// The generation without a parent that this one came from, or is.
+    fn root(&self, mut number: u32) -> Result<u32> {
+        loop {
+            match self.summary(number)?.parent {
+                0 => return Ok(number),
+                parent => number = parent,
+            }
+        }
     }
 
     fn summary(&self, number: u32) -> Result<&GenerationSummary> {

@@ -49,7 +49,8 @@ pub struct PeriodInput<'a> {
     /// Embeddings that are known; of texts without one they are computed where
     /// [`Config::needs_embeddings`].
     pub embeddings: &'a EmbeddingMap,
-    /// The adapter of a population, trained on other users' texts; needed where
+    /// The adapter of a population, trained on other users' texts, such as the
+    /// [prior](crate::Prior) that the user started from; needed where
     /// [`drift.reference`](crate::DriftConfig::reference) says so, and not read elsewhere.
     pub population: Option<&'a Adapter>,
 }

@@ -8,22 +8,36 @@ use std::ops::ControlFlow;
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Contributors, Error, Event, Generation, MemoryStore, Periods, PriorPlan, UserModel, adapt,
-    apply_prior, forget_interaction, record::LearnedPeriod, spring_store::Error as StoreError,
+    Config, Contributors, Error, Event, Generation, MemoryStore, NoveltyReference, Periods,
+    PriorPlan, Score, UserModel, adapt, apply_prior, forget_interaction, mean_log_likelihood,
+    prompt::encode_pair,
+    record::{LearnedPeriod, PeriodRecord, ScoredText},
+    spring_store::Error as StoreError,
     train_prior,
 };
+use spring_lm::Adapter;
 
 const TWO: Periods = Periods { count: 2, hold_out: 0.2 };
 
 /// Ada and Bob with a period each, and Cy with texts that nothing was learned of.
 fn store() -> MemoryStore {
-    let store = MemoryStore::in_memory(&settings(config())).unwrap();
+    store_of(config())
+}
+
+fn store_of(config: Config) -> MemoryStore {
+    let store = MemoryStore::in_memory(&settings(config)).unwrap();
     for name in ["ada", "bob"] {
         ingest(&store, &texts(name, 0..12));
         store.cut_periods(&user(name), 1, 0.0).unwrap();
     }
     ingest(&store, &texts("cy", 0..20));
     store
+}
+
+fn against_population() -> Config {
+    let mut config = config();
+    config.drift.reference = NoveltyReference::Population;
+    config
 }
 
 fn train(store: &MemoryStore, names: &[&str]) -> u32 {
@@ -108,20 +122,110 @@ fn the_same_users_and_texts_give_the_same_prior() {
 
 #[test]
 fn what_is_forgotten_is_learned_again_from_where_it_started() {
-    let forgetting = store();
-    train(&forgetting, &["ada", "bob"]);
-    learn(&forgetting);
-    let with = learned(&forgetting);
+    for config in [config(), against_population()] {
+        let forgetting = store_of(config.clone());
+        train(&forgetting, &["ada", "bob"]);
+        learn(&forgetting);
+        let with = learned(&forgetting);
+        // Whatever is in use by now.
+        assert_eq!(train(&forgetting, &["bob"]), 2);
+        forget(&forgetting, "3");
+        assert_ne!(learned(&forgetting), with);
+        let never = store_of(config);
+        train(&never, &["ada", "bob"]);
+        never.cut_periods(&user("cy"), TWO.count, TWO.hold_out).unwrap();
+        forget(&never, "3");
+        learn(&never);
+        assert_eq!(learned(&forgetting), learned(&never));
+    }
+}
+
+/// Log-likelihoods of the texts of a record under an adapter.
+fn likelihoods(store: &MemoryStore, record: &PeriodRecord, adapter: &Adapter) -> Vec<f64> {
+    let history = store.history(&user("cy")).unwrap();
+    let of = |score: &ScoredText| {
+        let text = history.entries.iter().find(|entry| entry.stored.seq == score.seq).unwrap();
+        let text = &text.stored.interaction;
+        let encoded = encode_pair(model(), &text.prompt, &text.response, 768).unwrap();
+        let scored = model().score(&[(&encoded.sequence, Some(adapter))]).unwrap();
+        mean_log_likelihood(&scored[0])
+    };
+    record.scores.iter().map(of).collect()
+}
+
+/// Whether novelty was measured against an adapter.
+fn is_against(store: &MemoryStore, record: &PeriodRecord, population: &Adapter) -> bool {
+    let expected = likelihoods(store, record, population);
+    record.scores.iter().zip(expected).all(|(score, expected)| {
+        score.population.is_some_and(|found| {
+            let novelty = found - score.adapter.unwrap();
+            (found - expected).abs() < 1e-5 && score.score.novelty == novelty
+        })
+    })
+}
+
+#[test]
+fn a_population_is_the_prior_that_a_user_started_from() {
+    let store = store_of(against_population());
+    let missing = adapt(model(), &store, &user("cy"), TWO, &mut ()).unwrap_err();
+    assert!(
+        matches!(&missing, Error::User { source, .. } if matches!(**source, Error::NoPopulation)),
+        "{missing}"
+    );
+    assert!(missing.to_string().contains("it is the prior"), "{missing}");
+    assert!(learned(&store).0.is_empty());
+    train(&store, &["ada", "bob"]);
+    let prior = store.prior().unwrap().unwrap();
+    learn(&store);
     // Whatever is in use by now.
-    assert_eq!(train(&forgetting, &["bob"]), 2);
-    forget(&forgetting, "3");
-    assert_ne!(learned(&forgetting), with);
-    let never = store();
-    train(&never, &["ada", "bob"]);
-    never.cut_periods(&user("cy"), TWO.count, TWO.hold_out).unwrap();
-    forget(&never, "3");
-    learn(&never);
-    assert_eq!(learned(&forgetting), learned(&never));
+    assert_eq!(train(&store, &["bob"]), 2);
+    let other = store.prior().unwrap().unwrap();
+    ingest(&store, &texts("cy", 20..30));
+    adapt(model(), &store, &user("cy"), Periods::default(), &mut ()).unwrap();
+    let (_, records) = learned(&store);
+    assert_eq!(records.len(), 3);
+    for learned in &records {
+        assert!(is_against(&store, &learned.record, &prior.adapter), "{}", learned.generation);
+        assert!(!is_against(&store, &learned.record, &other.adapter), "{}", learned.generation);
+    }
+    // To what it starts from, nothing is novel yet.
+    assert!(records[0].record.scores.iter().all(|score| score.score.novelty == 0.0));
+    assert!(records[1].record.scores.iter().any(|score| score.score.novelty != 0.0));
+
+    // Who is moved is measured against what they are moved onto.
+    assert_eq!(apply(&store), 3);
+    let (_, moved) = learned(&store);
+    for learned in &moved {
+        assert!(is_against(&store, &learned.record, &other.adapter), "{}", learned.generation);
+    }
+    // Onto the base there is nothing to measure them against.
+    store.drop_prior().unwrap();
+    let refused = apply_prior(model(), &store, &user("cy"), &mut ()).unwrap_err();
+    assert!(refused.to_string().contains("drift.reference"), "{refused}");
+    assert_eq!(learned(&store).1, moved);
+}
+
+#[test]
+fn who_learned_against_the_base_can_be_moved_onto_a_population() {
+    let mut store = store();
+    learn(&store);
+    store.set_config(&against_population()).unwrap();
+    ingest(&store, &texts("cy", 20..30));
+    let go_on = |store: &MemoryStore| {
+        adapt(model(), store, &user("cy"), Periods::default(), &mut ()).map(drop)
+    };
+    assert!(go_on(&store).unwrap_err().to_string().contains("drift.reference"));
+    // A prior alone does not help whoever started elsewhere.
+    train(&store, &["ada", "bob"]);
+    assert!(go_on(&store).unwrap_err().to_string().contains("drift.reference"));
+    assert_eq!(apply(&store), 2);
+    go_on(&store).unwrap();
+    let (_, records) = learned(&store);
+    // What was learned before keeps its settings.
+    let measured = |of: &LearnedPeriod| of.record.scores[0].population.is_some();
+    assert_eq!(records.iter().map(measured).collect::<Vec<_>>(), [false, false, true]);
+    let prior = store.prior().unwrap().unwrap();
+    assert!(is_against(&store, &records[2].record, &prior.adapter));
 }
 
 #[test]

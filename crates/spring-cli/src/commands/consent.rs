@@ -3,12 +3,12 @@
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
-use spring_core::Access;
+use spring_core::{Access, spring_store::Error as StoreError};
 
 use super::prior;
 use crate::{
     args::{Args, ConsentArgs, Said},
-    output,
+    hints, output,
     serve::acted,
     session,
 };
@@ -41,7 +41,14 @@ pub fn run(args: &Args, command: &ConsentArgs) -> Result<()> {
         }
     };
     let uses = match command.contribute {
-        Some(Said::No) => store.priors_from(&user, None)?,
+        Some(Said::No) => match store.priors_from(&user, None) {
+            // What was said counts all the same.
+            Err(error @ StoreError::DamagedPrior { .. }) => {
+                output::say(&format!("spring: {}", hints::told(&error)));
+                Vec::new()
+            }
+            uses => uses?,
+        },
         _ => Vec::new(),
     };
     let since = |since: Option<Timestamp>| {

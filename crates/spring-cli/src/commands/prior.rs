@@ -51,8 +51,8 @@ pub fn train(args: &Args, command: &PriorTrainArgs) -> Result<()> {
         Ok((change, texts))
     })?;
     bars.finish();
-    let priors = store.priors()?;
-    let Some(prior) = priors.into_iter().find(|prior| Some(prior.number) == change.number) else {
+    let prior = change.number.map(|number| store.prior_summary(number)).transpose()?.flatten();
+    let Some(prior) = prior else {
         bail!("{path}: another prior has come into use meanwhile; `spring prior show` lists them")
     };
     if args.json {

@@ -7,8 +7,8 @@ use spring_memory::UserId;
 
 use super::{Subject, faults::only_text_of, samples::*, transfer::files};
 use crate::{
-    Contributors, Copied, CopyError, Error, Forgetting, MemoryStore, PeriodCommit, PriorChange,
-    PriorPlan, PriorTexts, PriorUse, Relearned, Result, Settings, Store,
+    Contributors, Copied, CopyError, Error, Forgetting, Forgotten, MemoryStore, PeriodCommit,
+    PriorChange, PriorPlan, PriorTexts, PriorUse, Relearned, Result, Settings, Store,
     backend::{ConsentRow, Durability, Outcome, PriorRow, RowsMut, Summed},
     record::PeriodRecord,
 };
@@ -435,4 +435,54 @@ pub fn a_prior_that_is_not_what_was_written_is_told(subject: &dyn Subject) {
     write(&store, &mut |rows| rows.delete_prior(1)).unwrap();
     let error = check(&store).unwrap_err().to_string();
     assert!(error.contains("user bob: generation 1 started from a prior"), "{error}");
+}
+
+pub fn a_damaged_prior_keeps_up_only_whom_it_may_know(subject: &dyn Subject) {
+    let store = subject.create(&settings());
+    with_periods(&store, &["ada", "bob", "cy"], 2);
+    train(&store, &["ada"], 1);
+    put(&store, "cy", &started_from(1)).unwrap();
+    let damage = |rows: &mut dyn RowsMut| rows.put_prior_record(1, Summed { value: "{}", sum: 0 });
+    write(&store, &mut |rows| damage(rows)).unwrap();
+    let forget = |name: &str| -> Result<Forgotten> {
+        let forgetting = Forgetting { seq: 2, relearned: vec![] };
+        store.with_lease(&user(name), |lease| store.forget_interaction(lease, &forgetting))
+    };
+    // Nothing is learned of who has said nothing of it.
+    assert_eq!(store.priors_from(&user("bob"), None).unwrap(), []);
+    assert_eq!(forget("bob").unwrap().interactions, 1);
+    store.forget(&user("bob")).unwrap();
+    // Of who says no by now it may have been.
+    store.set_contribution(&user("cy"), false, at(3)).unwrap();
+    let digests = || ["ada", "cy"].map(|name| store.digest(&user(name)).unwrap());
+    let before = digests();
+    for name in ["ada", "cy"] {
+        let found: [Result<()>; 3] = [
+            store.priors_from(&user(name), None).map(drop),
+            forget(name).map(drop),
+            store.forget(&user(name)).map(drop),
+        ];
+        for found in found {
+            let error = found.unwrap_err();
+            let is_named =
+                matches!(&error, Error::DamagedPrior { user, .. } if user.as_str() == name);
+            assert!(is_named && !error.is_of_state(), "{error}");
+            assert!(error.to_string().contains("the record of prior 1: it is not"), "{error}");
+        }
+    }
+    assert_eq!(digests(), before);
+    // Another one takes its place, and with the last who started from it, it is gone.
+    let change = train(&store, &["ada"], 2);
+    assert_eq!((change.number, change.removed), (Some(2), vec![]));
+    assert_eq!(store.prior_summary(2).unwrap().unwrap().record.users, 1);
+    assert_eq!(store.prior_summary(3).unwrap(), None);
+    assert!(store.prior_summary(1).is_err() && store.priors().is_err());
+    let PeriodCommit { adapter, record, .. } = started_from(2);
+    let memories = Some((adapter, vec![], vec![].into()));
+    let again = [Relearned { number: 1, memories, base: vec![], record }];
+    let moved: Result<()> = store.with_lease(&user("cy"), |lease| store.relearn(lease, &again));
+    moved.unwrap();
+    assert_eq!(store.sweep_priors().unwrap().removed, [1]);
+    assert_eq!(store.forget(&user("ada")).unwrap().priors, [2]);
+    check(&store).unwrap();
 }

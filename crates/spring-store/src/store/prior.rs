@@ -38,22 +38,34 @@ impl<B: Backend + ?Sized> Store<B> {
     /// All priors, in the order of their numbers. It reads what was learned of all users, to count
     /// those who started from each.
     pub fn priors(&self) -> Result<Vec<PriorSummary>> {
+        self.read(|rows| rows.priors()?.into_iter().map(|row| summary(rows, row)).collect())
+    }
+
+    /// One of them, whatever is wrong with the others; `None` if there is none of that number.
+    pub fn prior_summary(&self, number: u32) -> Result<Option<PriorSummary>> {
         self.read(|rows| {
-            let summary = |row: PriorRow| -> Outcome<PriorSummary> {
-                let (started, record) = (started(rows, &row)?, record(rows, row.number)?);
-                let PriorRow { number, id, in_use, sum: _ } = row;
-                Ok(PriorSummary { number, id, in_use, started, record })
-            };
-            rows.priors()?.into_iter().map(summary).collect()
+            let row = rows.priors()?.into_iter().find(|row| row.number == number);
+            row.map(|row| summary(rows, row)).transpose()
         })
     }
 
     /// The priors that were learned from a user, or from one of the user's texts.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DamagedPrior`] if it cannot be told of one of them.
     pub fn priors_from(&self, user: &UserId, seq: Option<u64>) -> Result<Vec<PriorUse>> {
         self.read(|rows| {
+            let may_know = match rows.user(user) {
+                // Who is damaged can be forgotten, too.
+                Err(Fault::Damaged { .. }) => true,
+                row => row?.map_or(Ok(false), |row| may_know(rows, row.key))?,
+            };
             let mut found = Vec::new();
             for row in rows.priors()? {
-                let record = record(rows, row.number)?;
+                let Some(record) = record_about(rows, row.number, user, may_know)? else {
+                    continue;
+                };
                 let own = record.contributors.iter().filter(|of| of.user == *user);
                 let texts = own.flat_map(|contributor| &contributor.texts);
                 let texts = texts.filter(|text| seq.is_none_or(|seq| seq == text.seq)).count();
@@ -262,6 +274,38 @@ fn started(rows: &dyn Rows, row: &PriorRow) -> Outcome<u64> {
     rows.users_with(&format!("\"prior\":\"{}\"", row.id))
 }
 
+fn summary(rows: &dyn Rows, row: PriorRow) -> Outcome<PriorSummary> {
+    let (started, record) = (started(rows, &row)?, record(rows, row.number)?);
+    let PriorRow { number, id, in_use, sum: _ } = row;
+    Ok(PriorSummary { number, id, in_use, started, record })
+}
+
+/// Whether a prior may have been learned from a user: from nobody of whom nothing is on record that
+/// they said of it. Where that is damaged nobody knows.
+pub(super) fn may_know(rows: &dyn Rows, user: i64) -> Outcome<bool> {
+    match rows.contribution(user) {
+        Err(Fault::Damaged { .. }) => Ok(true),
+        said => Ok(said?.is_some()),
+    }
+}
+
+/// The record of a prior, to be searched for a user; `None` if it is damaged and not about this
+/// user, who is not kept up by it.
+fn record_about(
+    rows: &dyn Rows,
+    number: u32,
+    user: &UserId,
+    may_know: bool,
+) -> Outcome<Option<PriorRecord>> {
+    match record(rows, number) {
+        Err(Fault::Damaged { .. }) if !may_know => Ok(None),
+        Err(Fault::Damaged { detail, .. }) => {
+            Err(Error::DamagedPrior { user: user.clone(), number, detail }.into())
+        }
+        read => read.map(Some),
+    }
+}
+
 pub(super) fn record(rows: &dyn Rows, number: u32) -> Outcome<PriorRecord> {
     let record = rows.prior_record(number)?.ok_or_else(|| lacks(number, "record"))?;
     from_json("priors", &record.value).map_err(|fault| fault.of_item(format!("prior {number}")))
@@ -355,11 +399,17 @@ fn agreed(rows: &mut dyn RowsMut, texts: &PriorTexts, at: Timestamp) -> Outcome<
 }
 
 /// Takes a user, or one of the user's texts, from the records of what priors were learned from;
-/// gives the numbers of those priors, which know it until they are learned again.
-pub(super) fn forget(rows: &mut dyn RowsMut, user: &UserId, seq: Option<u64>) -> Outcome<Vec<u32>> {
+/// gives the numbers of those priors, which know it until they are learned again. Refuses it where
+/// such a record is damaged, if any of them [may know](may_know) the user.
+pub(super) fn forget(
+    rows: &mut dyn RowsMut,
+    user: &UserId,
+    may_know: bool,
+    seq: Option<u64>,
+) -> Outcome<Vec<u32>> {
     let mut found = Vec::new();
     for PriorRow { number, .. } in rows.priors()? {
-        let mut record = record(&*rows, number)?;
+        let Some(mut record) = record_about(&*rows, number, user, may_know)? else { continue };
         let count = |record: &PriorRecord| -> usize {
             record.contributors.iter().map(|contributor| contributor.texts.len()).sum()
         };

@@ -25,6 +25,11 @@ impl<B: Backend + ?Sized> Store<B> {
     ///
     /// Where rows do not show it, such as in free pages, what was removed is wiped out after the
     /// transaction; see [`Forgotten::scrubbed`]. Damage to what is removed does not keep it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DamagedPrior`](crate::Error::DamagedPrior) if it cannot be told whether a prior was
+    /// learned from the user.
     pub fn forget(&self, user: &UserId) -> Result<Forgotten> {
         let mut forgotten = Forgotten::default();
         let done = self.backend.write(Durability::Power, &mut |rows| {
@@ -41,12 +46,13 @@ impl<B: Backend + ?Sized> Store<B> {
                 ..Forgotten::default()
             };
             let has_keys = !rows.keys()?.is_empty();
+            let may_know = prior::may_know(&*rows, row.key)?;
             rows.delete_user(row.key)?;
             let mut rows = Checked(rows);
             if has_keys {
                 keys::keep_asking(&mut rows)?;
             }
-            forgotten.priors = prior::forget(&mut rows, user, None)?;
+            forgotten.priors = prior::forget(&mut rows, user, may_know, None)?;
             count_removal(&mut rows)?;
             Ok(())
         });
@@ -60,7 +66,9 @@ impl<B: Backend + ?Sized> Store<B> {
     /// # Errors
     ///
     /// [`Error::Conflict`](crate::Error::Conflict) if the lease has been lost,
-    /// [`Error::State`](crate::Error::State) if there is no such interaction.
+    /// [`Error::State`](crate::Error::State) if there is no such interaction,
+    /// [`Error::DamagedPrior`](crate::Error::DamagedPrior) if it cannot be told whether a prior was
+    /// learned from it.
     pub fn forget_interaction(&self, lease: &Lease, forgetting: &Forgetting) -> Result<Forgotten> {
         let name = &lease.user;
         let forgotten = self.write_user(Durability::Power, name, |rows, user| {
@@ -124,7 +132,8 @@ fn remove(
         replace(rows, name, user.key, relearned)?;
     }
     let answers = remove_answers(rows, user.key, &text, relearned)?;
-    let priors = prior::forget(rows, name, Some(*seq))?;
+    let may_know = prior::may_know(&*rows, user.key)?;
+    let priors = prior::forget(rows, name, may_know, Some(*seq))?;
     user.removals = count_removal(rows)?;
     rows.put_user(user)?;
     let generations_relearned = relearned.len() as u64;
