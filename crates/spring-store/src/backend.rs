@@ -3,6 +3,7 @@
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
+use jiff::Timestamp;
 use spring_memory::UserId;
 
 use crate::{Error, TransferError};
@@ -492,6 +493,14 @@ pub type Visit<'v, T> = &'v mut dyn FnMut(T) -> Outcome<()>;
 /// Reading rows. A user is named by the [key](UserRow::key) of the row; of a key that is not there,
 /// nothing is found.
 pub trait Rows {
+    /// The time by which leases end, about as of when the transaction began. A state that several
+    /// machines share has one clock, whatever theirs say.
+    ///
+    /// As it is here, this machine's.
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
     /// What the state was made with.
     fn settings(&self) -> Outcome<SettingsRow>;
 

@@ -90,7 +90,8 @@ pub enum NoveltyReference {
     #[default]
     Base,
     /// An adapter that was trained on other users' texts. What their domain has in common is not
-    /// new then, and N measures the person.
+    /// new then, and N measures the person. In a state it is the [prior](crate::Prior) that the
+    /// user started from, which the record of a first period names; there has to be one.
     Population,
 }
 

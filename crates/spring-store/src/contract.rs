@@ -164,6 +164,7 @@ macro_rules! contract_tests {
             who_started_from_a_prior_takes_it_along
             users_move_onto_another_start
             a_prior_that_is_not_what_was_written_is_told
+            a_damaged_prior_keeps_up_only_whom_it_may_know
             // Damage and faults.
             a_row_that_is_not_what_was_written_is_told
             a_fault_anywhere_leaves_the_state_before_or_after

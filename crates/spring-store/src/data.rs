@@ -254,7 +254,8 @@ pub struct Lease {
     /// The fencing token: larger than that of every earlier lease of the user. What is written
     /// under an older one is refused.
     pub token: i64,
-    /// When it ends unless it is renewed.
+    /// When it ends unless it is renewed, by the clock of this machine; what counts is that of the
+    /// state.
     pub expires: Timestamp,
 }
 

@@ -139,6 +139,21 @@ pub enum Error {
         /// The hash of its adapter.
         id: String,
     },
+    /// Whether a prior was learned from the user cannot be told: its record is damaged, and
+    /// something is on record that the user has said of contributing.
+    #[error(
+        "user {user}: prior {number} may have been learned from this user's texts, and what would \
+         tell is damaged: {detail}; restore it from a copy, or replace or drop the prior and move \
+         those who started from it, with whom it is removed"
+    )]
+    DamagedPrior {
+        /// The user.
+        user: UserId,
+        /// The number of the prior.
+        number: u32,
+        /// What of it is damaged, and how.
+        detail: String,
+    },
     /// Somebody else is training the user.
     #[error(
         "user {user} is being updated by {holder}, until {until} at the latest; \
@@ -214,6 +229,7 @@ impl Error {
                 | Self::UnknownInteraction { .. }
                 | Self::Leased { .. }
                 | Self::Withheld { .. }
+                | Self::DamagedPrior { .. }
                 | Self::DuplicateId { .. }
                 | Self::Damaged { user: Some(_), .. }
         )

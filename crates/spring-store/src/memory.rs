@@ -47,6 +47,9 @@ struct State {
     priors: BTreeMap<u32, PriorRows>,
     next_key: i64,
     next_answer: i64,
+    /// Seconds by which its clock is ahead of this machine's.
+    #[cfg(test)]
+    ahead: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -92,6 +95,8 @@ impl Memory {
             priors: BTreeMap::new(),
             next_key: 1,
             next_answer: 1,
+            #[cfg(test)]
+            ahead: 0,
         };
         let state = Arc::new(Mutex::new(Arc::new(state)));
         Self { label: "memory".into(), state, writer: Arc::default() }
@@ -168,6 +173,11 @@ fn taken(what: &str, number: impl std::fmt::Display) -> Fault {
 }
 
 impl Rows for State {
+    #[cfg(test)]
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now() + jiff::SignedDuration::from_secs(self.ahead)
+    }
+
     fn settings(&self) -> Outcome<SettingsRow> {
         Ok(self.settings.clone())
     }
@@ -585,8 +595,13 @@ impl RowsMut for State {
 
 #[cfg(test)]
 mod tests {
+    use jiff::{Timestamp, ToSpan as _};
+
     use super::*;
-    use crate::contract::Subject;
+    use crate::{
+        Error,
+        contract::{Subject, samples::*},
+    };
 
     /// The backends of the states, each under a label of its own.
     #[derive(Default)]
@@ -610,4 +625,29 @@ mod tests {
     }
 
     crate::contract_tests!(InMemory);
+
+    /// Machines whose clocks differ by more than a lease lasts take nobody from each other.
+    #[test]
+    fn leases_end_by_the_clock_of_the_state_and_no_machine_s() {
+        let memory = Memory::new(settings_row(&settings()).unwrap());
+        let store = Store::new(memory.clone()).unwrap();
+        let minutes = |minutes: i64| Arc::make_mut(&mut memory.now()).ahead = 60 * minutes;
+        with_periods(&store, &["ada"], 1);
+        let ada = user("ada");
+        let year = 365 * 24 * 60;
+        minutes(year);
+        let mut lease = store.claim(&[]).unwrap().unwrap();
+        minutes(year + 9);
+        assert!(matches!(store.lease(&ada), Err(Error::Leased { .. })));
+        assert!(!store.is_claimable(&[]).unwrap());
+        store.renew(&mut lease).unwrap();
+        minutes(year + 18);
+        assert_eq!(store.claim(&[]).unwrap(), None);
+        minutes(year + 20);
+        let taken = store.claim(&[]).unwrap().unwrap();
+        assert!(taken.token > lease.token);
+        assert!(matches!(store.renew(&mut lease), Err(Error::Conflict { .. })));
+        // A year ahead, and not a year from now.
+        assert!(store.unlock(&ada).unwrap().unwrap().1 > Timestamp::now() + 24.hours());
+    }
 }

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio_postgres::Client;
 
 pub use self::address::Address;
@@ -60,6 +61,9 @@ const ATTEMPTS: u32 = 12;
 /// How long a state is tried to be opened whose connection cannot be made or is lost meanwhile: not
 /// long, as a wrong address is the likelier reason.
 const OPENING: Duration = Duration::from_secs(1);
+
+/// The server's clock, in seconds since 1970 UTC.
+const NOW: &str = "floor(extract(epoch FROM clock_timestamp()))::bigint";
 
 /// How long a transaction may do nothing before the server ends it: its locks must not outlive a
 /// process that was stopped.
@@ -114,7 +118,7 @@ impl Postgres {
             }
             one(&client, "BEGIN")?;
             schema::create(&client, &address.schema)?;
-            Connected::new(&client).make_settings(settings)?;
+            Connected::new(&client, Timestamp::now()).make_settings(settings)?;
             one(&client, "COMMIT")?;
             this.pool.rest(client);
             Ok(this)
@@ -243,8 +247,9 @@ impl Postgres {
         work: &mut dyn FnMut(&mut dyn RowsMut) -> Outcome<()>,
     ) -> Result<(), Failure> {
         let (client, told) = self.begin(begin, until)?;
-        let number = told.into_iter().next().unwrap_or_default();
-        let mut rows = Connected::new(&client);
+        let now = time_of(&told)?;
+        let number = told.into_iter().nth(1).unwrap_or_default();
+        let mut rows = Connected::new(&client, now);
         let done = work(&mut rows);
         // What was sent is waited for; a failure before it is the one that counts.
         let failed = rows.finish();
@@ -318,10 +323,14 @@ impl Backend for Postgres {
 
     /// Work that has begun does not begin again: it may have handed on what it read.
     fn read(&self, work: &mut dyn FnMut(&dyn Rows) -> Outcome<()>) -> Outcome<()> {
-        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", self.local());
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}; SELECT {NOW}",
+            self.local()
+        );
         let begun = self.begin(&begin, Instant::now() + self.wait());
-        let (client, _) = begun.map_err(|failure| self.told(failure))?;
-        let rows = Connected::reading(&client);
+        let begun = begun.and_then(|(client, told)| Ok((client, time_of(&told)?)));
+        let (client, now) = begun.map_err(|failure| self.told(failure))?;
+        let rows = Connected::reading(&client, now);
         let done = work(&rows);
         let failed = rows.finish();
         drop(rows);
@@ -354,7 +363,7 @@ impl Backend for Postgres {
         };
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; {}; \
-             SELECT pg_current_xact_id(), set_config('synchronous_commit', {flush}, true)",
+             SELECT {NOW}, pg_current_xact_id(), set_config('synchronous_commit', {flush}, true)",
             self.local()
         );
         let until = Instant::now() + self.wait();
@@ -363,7 +372,7 @@ impl Backend for Postgres {
             match self.write_once(&begin, until, work) {
                 Ok(()) => return Ok(()),
                 Err(Failure { kind: Kind::Conflict, .. }) if attempt < ATTEMPTS => {}
-                Err(Failure { kind: Kind::Lost, .. }) if Instant::now() < until => {}
+                Err(Failure { kind: Kind::Lost | Kind::Full, .. }) if Instant::now() < until => {}
                 Err(failure) => return Err(self.told(failure)),
             }
             pause(attempt);
@@ -393,6 +402,13 @@ impl Backend for Postgres {
         self.undo(client);
         checked.map_err(|failure| self.told(failure))
     }
+}
+
+/// The time that a transaction's first answer begins with.
+fn time_of(told: &[String]) -> Result<Timestamp, Failure> {
+    let second = told.first().and_then(|second| second.parse().ok());
+    let time = second.and_then(|second| Timestamp::from_second(second).ok());
+    time.ok_or_else(|| Failure::new(Kind::Final, "the server does not tell the time"))
 }
 
 impl Postgres {

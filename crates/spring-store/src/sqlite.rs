@@ -142,12 +142,11 @@ impl Sqlite {
     fn of_file(
         path: &Path,
         access: Access,
-        connect: impl FnOnce(&Path) -> Outcome<Connection>,
+        connect: impl FnOnce(&Path) -> Outcome<(Connection, PathBuf)>,
     ) -> Result<Self> {
         let label = path.display().to_string();
         let run = || {
-            let connection = connect(path)?;
-            let path = file::resolve(path)?;
+            let (connection, path) = connect(path)?;
             let cache = cache::folder(&path);
             let resting = Mutex::new(vec![connection]);
             Ok(Connections::File { path, access, cache, resting })

@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use jiff::Timestamp;
 use tokio_postgres::{
     Client, Row,
     types::{FromSql, ToSql, Type},
@@ -48,6 +49,8 @@ type Sent<'c> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> 
 /// Rows inside a transaction.
 pub(super) struct Connected<'c> {
     client: &'c Client,
+    /// The server's clock when the transaction began.
+    pub(super) now: Timestamp,
     /// Whether it may write: then what it reads of a user is locked.
     pub(super) writes: bool,
     /// What was sent and not answered yet.
@@ -59,10 +62,11 @@ pub(super) struct Connected<'c> {
 }
 
 impl<'c> Connected<'c> {
-    /// Of a transaction that writes.
-    pub(super) fn new(client: &'c Client) -> Self {
+    /// Of a transaction that writes, and began at this time.
+    pub(super) fn new(client: &'c Client, now: Timestamp) -> Self {
         Self {
             client,
+            now,
             writes: true,
             sent: RefCell::default(),
             failed: RefCell::default(),
@@ -71,8 +75,8 @@ impl<'c> Connected<'c> {
     }
 
     /// Of one that only reads.
-    pub(super) fn reading(client: &'c Client) -> Self {
-        Self { writes: false, ..Self::new(client) }
+    pub(super) fn reading(client: &'c Client, now: Timestamp) -> Self {
+        Self { writes: false, ..Self::new(client, now) }
     }
 
     /// Waits for what was sent; gives the first failure of all.

@@ -26,13 +26,15 @@ pub(super) enum Kind {
     Conflict,
     /// The connection is gone, or could not be made; another one may work.
     Lost,
+    /// The server has no room left; it may have some later, and the connection is as good as any.
+    Full,
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         let fault = match kind {
-            Kind::Lost => Fault::Unreachable(reason),
+            Kind::Lost | Kind::Full => Fault::Unreachable(reason),
             _ => Fault::Unusable(reason),
         };
         Self { fault, kind }
@@ -87,6 +89,13 @@ pub(super) fn of(error: &Error) -> Failure {
             ),
         );
     }
+    if *code == SqlState::DISK_FULL {
+        return Failure::new(
+            Kind::Full,
+            "the disk of the server is full; nothing was changed, free some space there and run \
+             this again",
+        );
+    }
     let reason = match code {
         _ if is(&[SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]) => {
             format!(
@@ -110,11 +119,6 @@ pub(super) fn of(error: &Error) -> Failure {
         }
         _ if is(&[SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME]) => {
             format!("its tables are not there or not whole ({said}); restore them from a backup")
-        }
-        _ if *code == SqlState::DISK_FULL => {
-            "the disk of the server is full; nothing was changed, free some space there and run \
-             this again"
-                .into()
         }
         _ => format!("the server refused a statement ({} {said})", code.code()),
     };

@@ -2,6 +2,7 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
+use jiff::Timestamp;
 use spring_memory::UserId;
 
 use super::connected::{Connected, Line, number_of, values};
@@ -61,6 +62,10 @@ fn user_name(line: &Line<'_>, column: usize) -> Outcome<UserId> {
 }
 
 impl Rows for Connected<'_> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
     fn settings(&self) -> Outcome<SettingsRow> {
         // Who writes relies on them until the end.
         let query = match self.writes {

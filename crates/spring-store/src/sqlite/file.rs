@@ -19,8 +19,9 @@ use crate::backend::{Access, Fault, SettingsRow};
 /// How long rewriting the file waits for other processes.
 const SCRUB_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A new file with the tables and settings in it; nothing is left of it if that fails.
-pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<Connection> {
+/// A new file with the tables and settings in it, and its [`resolve`]d name; nothing is left of it
+/// if that fails.
+pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<(Connection, PathBuf)> {
     let mut options = File::options();
     options.write(true).create_new(true);
     // What people wrote is theirs alone.
@@ -35,12 +36,15 @@ pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<Connection>
             of_system(&error)
         )),
     })?;
-    let made = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|mut connection| {
+    let make = || {
+        let path = resolve(path)?;
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         fill(&mut connection, settings)?;
         prepare_for_writing(&connection)?;
-        sync(path)?;
-        Ok(connection)
-    });
+        sync(&path)?;
+        Ok((connection, path))
+    };
+    let made = make();
     if made.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(path);
@@ -48,10 +52,9 @@ pub(super) fn create(path: &Path, settings: &SettingsRow) -> Outcome<Connection>
     made
 }
 
-/// Sees to it that a new file and its name outlive a power cut.
+/// Sees to it that a new file and its [`resolve`]d name outlive a power cut.
 fn sync(path: &Path) -> Outcome<()> {
-    let path = resolve(path)?;
-    let synced = File::options().write(true).open(&path).and_then(|file| file.sync_all());
+    let synced = File::options().write(true).open(path).and_then(|file| file.sync_all());
     // Elsewhere than on Unix a folder cannot be asked for that.
     let folder = path.parent().filter(|_| cfg!(unix));
     let synced =
@@ -80,8 +83,9 @@ pub(super) fn scratch(settings: &SettingsRow) -> Outcome<Connection> {
     Ok(connection)
 }
 
-/// An existing file, after checking that it is a state that this version can read.
-pub(super) fn open(path: &Path, access: Access) -> Outcome<Connection> {
+/// An existing file and its [`resolve`]d name, after checking that it is a state that this version
+/// can read.
+pub(super) fn open(path: &Path, access: Access) -> Outcome<(Connection, PathBuf)> {
     open_state(path, access).map_err(|failure| match &failure {
         Failure::Sqlite(error) if is_pointer(path, error) => Failure::State(GIT_LFS_ADVICE.into()),
         _ => failure,
@@ -98,7 +102,7 @@ fn is_pointer(path: &Path, error: &rusqlite::Error) -> bool {
         && begin == GIT_LFS
 }
 
-fn open_state(path: &Path, access: Access) -> Outcome<Connection> {
+fn open_state(path: &Path, access: Access) -> Outcome<(Connection, PathBuf)> {
     let found = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(Fault::Missing.into());
@@ -112,14 +116,15 @@ fn open_state(path: &Path, access: Access) -> Outcome<Connection> {
         Ok(found) => found,
     };
     refuse_second_name(&found)?;
-    refuse_odd_companions(path)?;
+    let resolved = resolve(path)?;
+    refuse_odd_companions(&resolved)?;
     let mut connection = match access {
-        Access::ReadOnly => connect_to_read(path)?,
-        Access::ReadWrite => connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+        Access::ReadOnly => connect_to_read(&resolved)?,
+        Access::ReadWrite => connect(&resolved, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
     };
     refuse_another(&found, path)?;
     let version = schema::check(&connection)?;
-    check_length(path, &connection)?;
+    check_length(&resolved, &connection)?;
     if access == Access::ReadOnly && version < SCHEMA_VERSION {
         // Once for all: whoever may write it brings it up to date.
         drop(connection);
@@ -134,29 +139,34 @@ fn open_state(path: &Path, access: Access) -> Outcome<Connection> {
             ));
         }
         prepare_for_writing(&connection)?;
-        schema::migrate(&mut connection)?;
         if version < SCHEMA_VERSION {
+            schema::migrate(&mut connection)?;
             schema::check(&connection)?;
         }
     }
-    Ok(connection)
+    Ok((connection, resolved))
 }
 
 /// SQLite opens what lies beside the file under its own names, and a pipe there would keep it
 /// waiting for ever.
 fn refuse_odd_companions(path: &Path) -> Outcome<()> {
-    let path = resolve(path)?;
     for suffix in ["-wal", "-shm", "-journal"] {
-        let mut beside = path.clone().into_os_string();
-        beside.push(suffix);
+        let beside = beside(path, suffix);
         if fs::symlink_metadata(&beside).is_ok_and(|found| !found.is_file()) {
             return Err(Failure::State(format!(
                 "{} is not a plain file, as what SQLite keeps there is; move it away",
-                Path::new(&beside).display()
+                beside.display()
             )));
         }
     }
     Ok(())
+}
+
+/// What SQLite keeps beside a file.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(suffix);
+    beside.into()
 }
 
 /// SQLite names its log after the file, so two names of one file have two logs, and what one
@@ -215,9 +225,9 @@ pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
         .map_err(|error| Failure::State(format!("cannot be opened: {}", of_system(&error))))
 }
 
+/// A connection by the name that [`resolve`] gave.
 fn connect(path: &Path, flags: OpenFlags) -> Outcome<Connection> {
-    let connection =
-        Connection::open_with_flags(resolve(path)?, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // Until it is known to be ours, it stays as it is, its write-ahead log too.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     set_up(&connection)?;
@@ -227,12 +237,11 @@ fn connect(path: &Path, flags: OpenFlags) -> Outcome<Connection> {
 /// Also where neither the file nor its folder may be written, or the disk is full: SQLite cannot
 /// make its write-ahead log there, but if there is none, then the file alone is the whole state and
 /// can be read as one that does not change.
+///
+/// The file is read where a connection is set up, so that it fails there if it does.
 fn connect_to_read(path: &Path) -> Outcome<Connection> {
-    let read = |connection: Connection| {
-        schema::application_id(&connection).map(|_| connection).map_err(Failure::from)
-    };
-    match connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(read) {
-        Err(Failure::Sqlite(error)) if is_locked_out(&error) && is_alone(path)? => {
+    match connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        Err(Failure::Sqlite(error)) if is_locked_out(&error) && is_alone(path) => {
             connect_immutable(path)
         }
         other => other,
@@ -249,19 +258,14 @@ fn is_locked_out(error: &rusqlite::Error) -> bool {
 }
 
 /// Whether the whole state lies in the file, none of it in a log or journal beside it.
-fn is_alone(path: &Path) -> Outcome<bool> {
-    let path = resolve(path)?;
-    let is_absent = |suffix| {
-        let mut beside = path.clone().into_os_string();
-        beside.push(suffix);
-        !fs::metadata(beside).is_ok_and(|file| file.len() > 0)
-    };
-    Ok(is_absent("-wal") && is_absent("-journal"))
+fn is_alone(path: &Path) -> bool {
+    let is_absent = |suffix| !fs::metadata(beside(path, suffix)).is_ok_and(|file| file.len() > 0);
+    is_absent("-wal") && is_absent("-journal")
 }
 
 pub(super) fn connect_immutable(path: &Path) -> Outcome<Connection> {
     let mut uri = String::from("file:");
-    for &byte in resolve(path)?.as_os_str().as_encoded_bytes() {
+    for &byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
             _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
@@ -277,17 +281,18 @@ pub(super) fn connect_immutable(path: &Path) -> Outcome<Connection> {
     Ok(connection)
 }
 
+/// A file from elsewhere may bring triggers and views of its own, which get no function with side
+/// effects. The last of these reads the schema.
+const SET_UP: &str =
+    "PRAGMA secure_delete = ON; PRAGMA trusted_schema = OFF; PRAGMA synchronous = FULL";
+
 /// What every connection needs; nothing of it changes the file.
 fn set_up(connection: &Connection) -> Outcome<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Room for every statement of the store.
     connection.set_prepared_statement_cache_capacity(64);
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "secure_delete", true)?;
-    // A file from elsewhere may bring triggers and views of its own; they get no function with side
-    // effects.
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+    connection.execute_batch(SET_UP)?;
     Ok(())
 }
 
@@ -347,9 +352,10 @@ fn fill(connection: &mut Connection, settings: &SettingsRow) -> Outcome<()> {
 /// SQLite notices a missing page, but reads a page cut short as if its end were zeros.
 fn check_length(path: &Path, connection: &Connection) -> Outcome<()> {
     let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    let cut = |file: fs::Metadata| !file.len().is_multiple_of(page);
-    // In this order: once there is no log, the file only grows by whole pages.
-    if is_alone(path)? && fs::metadata(path).is_ok_and(cut) {
+    let is_cut = || fs::metadata(path).is_ok_and(|file| !file.len().is_multiple_of(page));
+    // A log may have the rest. Looked at again in this order: once there is no log, the file only
+    // grows by whole pages.
+    if is_cut() && is_alone(path) && is_cut() {
         return Err(Failure::State("damaged or cut short; restore the file from a copy".into()));
     }
     Ok(())

@@ -55,7 +55,7 @@ pub(super) fn write(transaction: &Transaction<'_>, settings: &SettingsRow) -> Ou
     Ok(())
 }
 
-pub(super) fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
+fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "application_id", |row| row.get(0))
 }
 
@@ -65,9 +65,6 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Brings an older file up to this version, whole or not at all.
 pub(super) fn migrate(connection: &mut Connection) -> Outcome<()> {
-    if version(connection)? == SCHEMA_VERSION {
-        return Ok(());
-    }
     with_row_sum(connection)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read again: another process may have been faster.
@@ -127,30 +124,32 @@ fn row_sum(context: &Context<'_>) -> rusqlite::Result<i64> {
 /// Whether it is a state, of a version that is known, and with the tables of that version; gives
 /// the version.
 pub(super) fn check(connection: &Connection) -> Outcome<i64> {
-    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-    if pages == 0 {
-        let reason = "empty: making it was cut short; delete it and make it again";
+    // One transaction: each takes and gives back a lock on the file.
+    let transaction = connection.unchecked_transaction()?;
+    let version = check_version(&transaction)?;
+    check_items(&transaction, version)?;
+    Ok(version)
+}
+
+fn check_version(connection: &Connection) -> Outcome<i64> {
+    if application_id(connection)? != APPLICATION_ID {
+        let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        let reason = match pages {
+            0 => "empty: making it was cut short; delete it and make it again",
+            _ => "a database of another program; name the right file",
+        };
         return Err(Failure::State(reason.into()));
     }
-    if application_id(connection)? != APPLICATION_ID {
-        return Err(Failure::State("a database of another program; name the right file".into()));
+    match version(connection)? {
+        known @ 1..=SCHEMA_VERSION => Ok(known),
+        newer if newer > SCHEMA_VERSION => Err(Failure::State(format!(
+            "written by a newer version of this program (format {newer}, known here up to \
+             {SCHEMA_VERSION}); update the program"
+        ))),
+        other => Err(Failure::State(format!(
+            "damaged: there is no format {other}; restore the file from a copy"
+        ))),
     }
-    let version = match version(connection)? {
-        known @ 1..=SCHEMA_VERSION => known,
-        newer if newer > SCHEMA_VERSION => {
-            return Err(Failure::State(format!(
-                "written by a newer version of this program (format {newer}, known here up to \
-                 {SCHEMA_VERSION}); update the program"
-            )));
-        }
-        other => {
-            return Err(Failure::State(format!(
-                "damaged: there is no format {other}; restore the file from a copy"
-            )));
-        }
-    };
-    check_items(connection, version)?;
-    Ok(version)
 }
 
 /// A table, index, view or trigger.
@@ -172,7 +171,7 @@ fn items(connection: &Connection) -> rusqlite::Result<Vec<Item>> {
     query.query_map((), item)?.collect()
 }
 
-/// What `schema.sql` makes.
+/// What `schema.sql` makes, sorted by kind and name.
 fn expected() -> Outcome<&'static [Item]> {
     static EXPECTED: OnceLock<Vec<Item>> = OnceLock::new();
     if let Some(expected) = EXPECTED.get() {
@@ -184,10 +183,38 @@ fn expected() -> Outcome<&'static [Item]> {
     Ok(EXPECTED.get_or_init(|| made))
 }
 
+/// Whether a file has what `schema.sql` makes and nothing else, as nearly every file has: told
+/// without a copy of each item.
+pub(super) fn is_as_made(connection: &Connection) -> Outcome<bool> {
+    let expected = expected()?;
+    // In the file's own order: new, migrated and rewritten files differ in it.
+    let mut query = connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema")?;
+    let (mut rows, mut is_found) = (query.query(())?, vec![false; expected.len()]);
+    while let Some(row) = rows.next()? {
+        let mut texts = [None; 4];
+        for (at, text) in texts.iter_mut().enumerate() {
+            let Ok(found) = row.get_ref(at)?.as_str_or_null() else { return Ok(false) };
+            *text = found;
+        }
+        let [Some(kind), Some(name), Some(table), sql] = texts else { return Ok(false) };
+        let at = expected.binary_search_by(|item| (&*item.kind, &*item.name).cmp(&(kind, name)));
+        let Ok(at) = at else { return Ok(false) };
+        let Item { table: as_made, sql: sql_as_made, .. } = &expected[at];
+        if table != as_made || sql != sql_as_made.as_deref() || is_found[at] {
+            return Ok(false);
+        }
+        is_found[at] = true;
+    }
+    Ok(is_found.into_iter().all(|is_found| is_found))
+}
+
 /// Refuses what no version of this program makes: a trigger or a view could change what is written
 /// or read without a word. Of older versions the names alone are compared: the rest is once they
 /// are up to date.
 fn check_items(connection: &Connection, version: i64) -> Outcome<()> {
+    if version == SCHEMA_VERSION && is_as_made(connection)? {
+        return Ok(());
+    }
     let (expected, found) = (expected()?, items(connection)?);
     let same = |item: &Item| {
         let named = |other: &&Item| (&other.kind, &other.name) == (&item.kind, &item.name);

@@ -35,7 +35,11 @@ where
 
 /// A value of a table.
 pub(crate) fn from_json<T: DeserializeOwned>(table: &'static str, text: &str) -> Outcome<T> {
-    words::from_json(text.as_bytes()).map_err(|error| Fault::damaged(table, error.in_its_line()))
+    // Keeping track of the place takes as long again: only for what cannot be read.
+    serde_json::from_str(text).or_else(|_| {
+        let read = words::from_json(text.as_bytes());
+        read.map_err(|error| Fault::damaged(table, error.in_its_line()))
+    })
 }
 
 /// A time of an interaction.

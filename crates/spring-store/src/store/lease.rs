@@ -20,8 +20,9 @@ use crate::{
 /// How long a lease lasts unless it is renewed.
 const DURATION: SignedDuration = SignedDuration::from_mins(10);
 
-/// How long one may seem to last still: as long again, for clocks that differ. What claims more was
-/// written by a clock that was ahead, and would keep a user from everybody for as long as that was.
+/// How long one may seem to last still: as long again, for clocks that differ, such as those of a
+/// database and of the standby that took its place. What claims more was written by a clock that
+/// was ahead, and would keep a user from everybody for as long as that was.
 const LONGEST: SignedDuration = SignedDuration::from_mins(20);
 
 /// How often it is renewed while its holder works.
@@ -53,7 +54,7 @@ impl<B: Backend + ?Sized> Store<B> {
     pub fn claim(&self, except: &[UserId]) -> Result<Option<Lease>> {
         let holder = self.backend.holder();
         self.write_for(Durability::Process, |rows| {
-            let now = Timestamp::now().as_second();
+            let now = rows.now().as_second();
             let wanted = Wanted { now, latest: now + LONGEST.as_secs(), place: "", except };
             // Those whose holder is of this machine come last: most of them are at work.
             let near = Wanted { place: &holder.place, ..wanted };
@@ -74,7 +75,7 @@ impl<B: Backend + ?Sized> Store<B> {
     /// Whether [`claim`](Self::claim) would find a user, if nobody else took one at this moment.
     pub fn is_claimable(&self, except: &[UserId]) -> Result<bool> {
         self.read(|rows| {
-            let now = Timestamp::now().as_second();
+            let now = rows.now().as_second();
             let wanted = Wanted { now, latest: now + LONGEST.as_secs(), place: "", except };
             Ok(!rows.waiting(&wanted, 1)?.is_empty())
         })
@@ -82,12 +83,13 @@ impl<B: Backend + ?Sized> Store<B> {
 
     fn take(&self, rows: &mut dyn RowsMut, user: &UserId, row: &UserRow) -> Outcome<Lease> {
         let held = check_free(&self.backend, rows, user, row)?;
-        let expires = Timestamp::now() + DURATION;
         let token = next_token(held.as_ref(), row);
         let lease = {
-            let (holder, expires) = (self.backend.holder(), expires.as_second());
+            let (holder, expires) = (self.backend.holder(), (rows.now() + DURATION).as_second());
             LeaseRow { token, holder, expires, sum: 0 }
         };
+        // For its holder by the clock that the holder looks at.
+        let expires = Timestamp::now() + DURATION;
         match rows.swap_lease(row.key, held.map(|held| held.token), &lease)? {
             true => Ok(Lease { user: user.clone(), token, expires }),
             false => Err(Error::Conflict { user: user.clone() }.into()),
@@ -102,10 +104,9 @@ impl<B: Backend + ?Sized> Store<B> {
     pub fn renew(&self, lease: &mut Lease) -> Result<()> {
         lease.expires = self.write_user(Durability::Process, &lease.user, |rows, row| {
             let held = check(rows, row, lease)?;
-            let expires = Timestamp::now() + DURATION;
-            let renewed = LeaseRow { expires: expires.as_second(), ..held };
+            let renewed = LeaseRow { expires: (rows.now() + DURATION).as_second(), ..held };
             match rows.swap_lease(row.key, Some(lease.token), &renewed)? {
-                true => Ok(expires),
+                true => Ok(Timestamp::now() + DURATION),
                 false => Err(lost(lease)),
             }
         })?;
@@ -135,7 +136,7 @@ impl<B: Backend + ?Sized> Store<B> {
             let Some(held) = rows.lease(row.key)? else { return Ok(()) };
             let token = next_token(Some(&held), &row);
             let ended = LeaseRow { token, holder: Holder::default(), expires: 0, sum: 0 };
-            let is_held = held.expires > Timestamp::now().as_second();
+            let is_held = held.expires > rows.now().as_second();
             let until = Timestamp::from_second(held.expires).unwrap_or(Timestamp::MAX);
             unlocked = is_held.then_some((held.holder.name, until));
             Checked(rows).swap_lease(row.key, Some(held.token), &ended)?;
@@ -220,10 +221,8 @@ pub(super) fn check_free<B: Backend + ?Sized>(
     user: &UserRow,
 ) -> Outcome<Option<LeaseRow>> {
     let held = rows.lease(user.key)?;
-    let now = Timestamp::now();
-    let holds = |expires: i64| {
-        expires > now.as_second() && expires <= now.as_second().saturating_add(LONGEST.as_secs())
-    };
+    let now = rows.now().as_second();
+    let holds = |expires: i64| expires > now && expires <= now.saturating_add(LONGEST.as_secs());
     match &held {
         Some(LeaseRow { holder, expires, .. }) if holds(*expires) && !backend.is_gone(holder) => {
             let until = Timestamp::from_second(*expires);

@@ -170,7 +170,8 @@ fn remove(rows: &mut dyn RowsMut, name: &UserId) -> Outcome<Vec<KeyRow>> {
     let UserRow { key, .. } = known(rows, name)?;
     let own = rows.keys()?.into_iter().filter(|row| row.user == Some(key)).collect();
     // Its texts are others by now: nobody would find what a prior knows of them.
-    prior::forget(rows, name, None)?;
+    let may_know = prior::may_know(&*rows, key)?;
+    prior::forget(rows, name, may_know, None)?;
     rows.delete_user(key)?;
     count_removal(rows)?;
     Ok(own)

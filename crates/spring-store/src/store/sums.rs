@@ -5,6 +5,7 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
+use jiff::Timestamp;
 use spring_memory::UserId;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -179,6 +180,10 @@ impl Readable for &mut dyn RowsMut {
 }
 
 impl<R: Readable> Rows for Checked<R> {
+    fn now(&self) -> Timestamp {
+        self.0.rows().now()
+    }
+
     fn settings(&self) -> Outcome<SettingsRow> {
         let row = self.0.rows().settings()?;
         check(settings_sum(&row) == row.sum, "settings")?;

@@ -54,6 +54,40 @@ fn a_write_that_loses_its_connection_runs_again() {
     assert_eq!(execute(&store, "SELECT count(*) FROM answers"), ["2"]);
 }
 
+/// A disk that is full, as a statement is told of it, until the sequence `full_disk` is gone.
+const FULL: &str = "
+    CREATE SEQUENCE full_disk;
+    CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF to_regclass(TG_TABLE_SCHEMA || '.full_disk') IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = '53100', MESSAGE = 'could not extend file';
+        END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER filled BEFORE INSERT ON interactions FOR EACH ROW EXECUTE FUNCTION fill()";
+
+#[test]
+fn a_write_waits_for_room_on_the_server_s_disk() {
+    if server().is_none() {
+        return;
+    }
+    let schemas = InSchemas::default();
+    let store = schemas.store();
+    execute(&store, FULL);
+    store.backend().set_wait(Duration::from_millis(50));
+    let error = store.ingest(history("ada", 1)).unwrap_err();
+    assert!(error.is_passing() && error.to_string().contains("disk of the server is full"));
+    assert_eq!(store.users(None, 9).unwrap(), []);
+    store.backend().set_wait(Duration::from_secs(30));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            execute(&store, "DROP SEQUENCE full_disk");
+        });
+        store.ingest(history("ada", 1)).unwrap();
+    });
+    assert_eq!(store.user(&user("ada")).unwrap().interactions, 1);
+}
+
 #[test]
 fn a_read_that_loses_its_connection_says_so() {
     if server().is_none() {

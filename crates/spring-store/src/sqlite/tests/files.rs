@@ -259,6 +259,30 @@ fn a_schema_of_another_hand_is_refused() {
     }
 }
 
+/// A file that was rewritten has its tables in another order.
+#[test]
+fn tables_are_known_in_any_order() {
+    let (_folder, store) = on_file();
+    let order = || -> String {
+        let names =
+            "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema ORDER BY rowid)";
+        with(&store, |connection| connection.query_row(names, (), |row| row.get(0)))
+    };
+    let is_as_made = || store.backend().with(schema::is_as_made).unwrap();
+    let made = order();
+    assert!(is_as_made());
+    with(&store, |connection| connection.execute_batch("VACUUM"));
+    assert_ne!(order(), made);
+    assert!(is_as_made());
+    for change in ["CREATE VIEW v AS SELECT 1", "DROP VIEW v", "DROP INDEX answers_by_user"] {
+        with(&store, |connection| connection.execute_batch(change));
+        assert_eq!(is_as_made(), change == "DROP VIEW v", "{change}");
+    }
+    let remade = "CREATE INDEX answers_by_user ON answers (key, user)";
+    with(&store, |connection| connection.execute_batch(remade));
+    assert!(!is_as_made());
+}
+
 #[test]
 fn who_is_forgotten_may_be_damaged() {
     let (_folder, store) = on_file();
