@@ -1,3 +1,4 @@
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 use spring_numerics::words;
@@ -9,7 +10,12 @@ use spring_numerics::words;
 #[non_exhaustive]
 pub enum GgufError {
     /// The file could not be opened or read.
-    #[error("{path}: cannot {doing}: {}", words::of_system(source), path = path.display())]
+    #[error(
+        "{path}: cannot {doing}: {}",
+        words::of_system(source),
+        path = path.display(),
+        doing = InLine(doing)
+    )]
     Io {
         /// The file.
         path: PathBuf,
@@ -56,7 +62,8 @@ pub enum GgufError {
     #[error(
         "{path}: the file ends before {what} (byte {at} of {length}); it is cut off or damaged: \
          fetch it again",
-        path = path.display()
+        path = path.display(),
+        what = InLine(what)
     )]
     Truncated {
         /// The file.
@@ -72,7 +79,8 @@ pub enum GgufError {
     #[error(
         "{path}: {what} is {value}, above the limit of {limit}; the file is damaged, or raise \
          the limit",
-        path = path.display()
+        path = path.display(),
+        what = InLine(what)
     )]
     Limit {
         /// The file.
@@ -85,7 +93,12 @@ pub enum GgufError {
         limit: u64,
     },
     /// A metadata key is missing, twice there, or holds something else than it should.
-    #[error("{path}: key {key}: {problem}", path = path.display())]
+    #[error(
+        "{path}: key {key}: {problem}",
+        path = path.display(),
+        key = InLine(key),
+        problem = InLine(problem)
+    )]
     Key {
         /// The file.
         path: PathBuf,
@@ -95,7 +108,12 @@ pub enum GgufError {
         problem: String,
     },
     /// A tensor is missing, twice there, or its shape or place is wrong.
-    #[error("{path}: tensor {tensor}: {problem}", path = path.display())]
+    #[error(
+        "{path}: tensor {tensor}: {problem}",
+        path = path.display(),
+        tensor = InLine(tensor),
+        problem = InLine(problem)
+    )]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -108,7 +126,8 @@ pub enum GgufError {
     #[error(
         "{path}: tensor {tensor} is stored as {found}, which is not read; take a file quantised \
          as one of {supported}",
-        path = path.display()
+        path = path.display(),
+        tensor = InLine(tensor)
     )]
     Format {
         /// The file.
@@ -122,7 +141,7 @@ pub enum GgufError {
     },
     /// The file holds something else than a language model.
     #[error("{path}: this GGUF file holds {found}; name the file of the language model itself",
-        path = path.display())]
+        path = path.display(), found = InLine(found))]
     Kind {
         /// The file.
         path: PathBuf,
@@ -131,7 +150,7 @@ pub enum GgufError {
     },
     /// The file holds something else than a LoRA adapter.
     #[error("{path}: this GGUF file holds {found}, not a LoRA adapter; name an adapter's file",
-        path = path.display())]
+        path = path.display(), found = InLine(found))]
     Adapter {
         /// The file.
         path: PathBuf,
@@ -139,13 +158,29 @@ pub enum GgufError {
         found: String,
     },
     /// The parts of a model in several files do not fit together.
-    #[error("{path}: {problem}", path = path.display())]
+    #[error("{path}: {problem}", path = path.display(), problem = InLine(problem))]
     Shards {
         /// The part at fault.
         path: PathBuf,
         /// What is wrong, and what to do.
         problem: String,
     },
+}
+
+/// Names and texts of a file in a message: whatever they hold, it stays one line and moves no
+/// cursor.
+struct InLine<'a>(&'a str);
+
+impl fmt::Display for InLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+                true => write!(f, "{}", c.escape_default())?,
+                false => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A result whose error is [`GgufError`].

@@ -4,7 +4,7 @@
 mod support;
 
 use spring_gguf::{Architecture, GgufFile, RopeScaling, rotation_row};
-use support::Writer;
+use support::{Writer, real_file};
 
 fn open(writer: Writer) -> (tempfile::TempDir, GgufFile) {
     let dir = tempfile::tempdir().unwrap();
@@ -154,17 +154,11 @@ fn permuted_rows_go_back() {
 
 #[test]
 fn the_real_files_are_whole() {
-    let home = std::env::var_os("SPRING_MODELS").map(std::path::PathBuf::from);
-    let folder = home.or_else(|| Some(std::env::home_dir()?.join(".cache/spring-models"))).unwrap();
     for (name, layers, heads, kv_heads, head, tied) in [
         ("SmolLM2-135M-Instruct.Q4_1.gguf", 30, 9, 3, 64, true),
         ("gemma-3-270m-q4_k_m.gguf", 18, 4, 1, 256, true),
     ] {
-        let path = folder.join(name);
-        if !path.is_file() {
-            eprintln!("skipped: {} is not there", path.display());
-            continue;
-        }
+        let Some(path) = real_file(name) else { continue };
         let file = GgufFile::open(path).unwrap();
         let keys = file.model_keys().unwrap();
         file.check_model(&keys).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use spring_gguf::{GgufFile, Header, Kind, Limits, Value};
-use support::{Writer, text};
+use support::{Writer, real_file, text};
 
 fn small() -> Writer {
     let nested: Vec<u8> = [
@@ -225,17 +225,21 @@ fn models_in_several_files_are_one() {
     assert!(GgufFile::open(&other).unwrap_err().to_string().contains("-00001-of-00002"));
 }
 
+#[test]
+fn names_of_a_file_leave_a_message_one_line() {
+    let error = |writer: Writer| parse(&writer.finish()).unwrap_err().to_string();
+    let tensor = error(Writer::new().tensor("a\n\u{1b}[31mb\u{2028}é", &[3, 0], 0, &[]));
+    assert!(tensor.contains(r"tensor a\n\u{1b}[31mb\u{2028}é:"), "{tensor}");
+    let key = error(Writer::new().u32("k\r\n", 1).u32("k\r\n", 2));
+    assert!(key.contains(r"key k\r\n:"), "{key}");
+}
+
 /// The headers of real files, a word or a byte of them replaced or the rest cut off.
 #[test]
 fn headers_of_real_files_are_read_or_refused() {
-    let home = std::env::var_os("SPRING_MODELS").map(std::path::PathBuf::from);
-    let folder = home.or_else(|| Some(std::env::home_dir()?.join(".cache/spring-models"))).unwrap();
     for name in ["SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"] {
-        let path = folder.join(name);
-        let Ok(whole) = std::fs::read(&path) else {
-            eprintln!("skipped: {} is not there", path.display());
-            continue;
-        };
+        let Some(path) = real_file(name) else { continue };
+        let whole = std::fs::read(&path).unwrap();
         let start = parse(&whole).unwrap().tensors.iter().map(|tensor| tensor.start).min().unwrap();
         let (length, mut bytes) = (whole.len() as u64, whole);
         bytes.truncate(start as usize);

@@ -1,28 +1,16 @@
-//! Token ids against llama.cpp's (see `fixtures/token_ids.py`), and small vocabularies by hand.
+//! Token ids against llama.cpp's (see `fixtures/token_ids.py` and `fixtures/joined.py`), and small
+//! vocabularies by hand.
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proptest::prelude::*;
 use spring_gguf::tokenizers::Tokenizer;
 use spring_gguf::{GgufFile, PreTokenizer, Result, VocabularyModel};
-use support::Writer;
-
-/// A real model's file, where it is at hand: in the folder that SPRING_MODELS names, or where
-/// models are kept.
-fn model(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("SPRING_MODELS").map(PathBuf::from);
-    let folder = folder.or_else(|| Some(std::env::home_dir()?.join(".cache/spring-models")))?;
-    let path = folder.join(name);
-    if path.is_file() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there", path.display());
-    None
-}
+use support::{Writer, real_file};
 
 fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     tokenizer.encode(text, false).unwrap().get_ids().to_vec()
@@ -30,15 +18,16 @@ fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
 
 /// Compares with a list of `[text, ids]` or `[text, ids with special tokens, ids without]`.
 fn same_ids(name: &str, list: &str) {
-    let Some(path) = model(name) else { return };
+    let Some(path) = real_file(name) else { return };
     let file = GgufFile::open(path).unwrap();
-    check_ids(file.tokenizer().unwrap(), &serde_json::from_str::<Vec<Entry>>(list).unwrap());
+    let list: Vec<Entry> = serde_json::from_str(list).unwrap();
+    assert!(list.len() >= 500);
+    check_ids(file.tokenizer().unwrap(), &list);
 }
 
 type Entry = Vec<serde_json::Value>;
 
 fn check_ids(mut tokenizer: Tokenizer, list: &[Entry]) {
-    assert!(list.len() >= 500);
     let mut wrong = Vec::new();
     for plain in [false, true] {
         tokenizer.set_encode_special_tokens(plain);
@@ -63,23 +52,69 @@ fn ids_of_smollm2_are_those_of_llama_cpp() {
 
 #[test]
 fn ids_of_other_pre_tokenizers_are_those_of_llama_cpp() {
-    let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let Some(path) = real_file("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let file = GgufFile::open(path).unwrap();
     let base: Vec<Entry> = serde_json::from_str(include_str!("fixtures/smollm2.json")).unwrap();
     let others: BTreeMap<String, Vec<Entry>> =
         serde_json::from_str(include_str!("fixtures/pre_tokenizers.json")).unwrap();
-    assert_eq!(others.len(), 5);
+    assert_eq!(others.len(), 11);
+    for name in ["llama-bpe", "qwen2", "tekken"] {
+        assert!(others.contains_key(name), "{name}");
+    }
     for (name, others) in others {
         let mut vocabulary = file.vocabulary().unwrap();
         vocabulary.model = VocabularyModel::BytePairs(PreTokenizer::from_name(&name).unwrap());
-        let mut list = base.clone();
-        for other in others {
-            let own = list.iter_mut().find(|entry| entry[0] == other[0]).unwrap();
-            *own = other;
-        }
         eprintln!("{name}");
-        check_ids(vocabulary.tokenizer().unwrap(), &list);
+        check_ids(vocabulary.tokenizer().unwrap(), &with_others(&base, others));
     }
+}
+
+/// A list with some of its entries replaced.
+fn with_others(list: &[Entry], others: Vec<Entry>) -> Vec<Entry> {
+    let mut list = list.to_vec();
+    for other in others {
+        let own = list.iter_mut().find(|entry| entry[0] == other[0]).unwrap();
+        *own = other;
+    }
+    list
+}
+
+/// A real vocabulary hides most cuts: its pairs were learned after its own. In this one nearly
+/// every cut shows.
+#[test]
+fn ids_of_pairs_across_cuts_are_those_of_llama_cpp() {
+    let file = fixture_file("joined.gguf");
+    let lists: serde_json::Value =
+        serde_json::from_str(include_str!("fixtures/joined.json")).unwrap();
+    let texts: Vec<&str> =
+        lists["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let lists: BTreeMap<String, Vec<Option<Vec<u32>>>> =
+        serde_json::from_value(lists["ids"].clone()).unwrap();
+    // All sets of names: of each, the one that it begins with is in the list.
+    let expressions = |name: &str| {
+        let pre = PreTokenizer::from_name(name).unwrap();
+        (pre.expressions(), pre.keeps_whole_pieces())
+    };
+    for name in PreTokenizer::names().split(", ") {
+        let listed = lists.keys().any(|other| expressions(other) == expressions(name));
+        assert!(listed, "{name} is not compared");
+    }
+    let first = &lists["llama-bpe"];
+    for (name, list) in &lists {
+        let mut vocabulary = file.vocabulary().unwrap();
+        vocabulary.model = VocabularyModel::BytePairs(PreTokenizer::from_name(name).unwrap());
+        let tokenizer = vocabulary.tokenizer().unwrap();
+        assert!(list.len() > 250 && list.len() == texts.len());
+        for ((text, ids), first) in texts.iter().zip(list).zip(first) {
+            let want = ids.as_ref().or(first.as_ref()).unwrap();
+            assert_eq!(encode(&tokenizer, text), *want, "{name}: {text:?}");
+        }
+    }
+}
+
+fn fixture_file(name: &str) -> GgufFile {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    GgufFile::open(folder.join(name)).unwrap()
 }
 
 #[test]
@@ -87,9 +122,22 @@ fn ids_of_gemma_are_those_of_llama_cpp() {
     same_ids("gemma-3-270m-q4_k_m.gguf", include_str!("fixtures/gemma3.json"));
 }
 
+/// As SentencePiece cuts texts for Llama 2 and Mistral.
+#[test]
+fn ids_with_a_space_in_front_are_those_of_llama_cpp() {
+    let Some(path) = real_file("gemma-3-270m-q4_k_m.gguf") else { return };
+    let base: Vec<Entry> = serde_json::from_str(include_str!("fixtures/gemma3.json")).unwrap();
+    let others: Vec<Entry> =
+        serde_json::from_str(include_str!("fixtures/gemma3_space_prefix.json")).unwrap();
+    assert!(others.len() > 500);
+    let mut vocabulary = GgufFile::open(path).unwrap().vocabulary().unwrap();
+    vocabulary.add_space_prefix = true;
+    check_ids(vocabulary.tokenizer().unwrap(), &with_others(&base, others));
+}
+
 #[test]
 fn vocabularies_of_the_real_files_are_whole() {
-    if let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") {
+    if let Some(path) = real_file("SmolLM2-135M-Instruct.Q4_1.gguf") {
         let file = GgufFile::open(path).unwrap();
         let vocabulary = file.vocabulary().unwrap();
         assert_eq!((vocabulary.bos, vocabulary.eos), (Some(1), Some(2)));
@@ -101,7 +149,7 @@ fn vocabularies_of_the_real_files_are_whole() {
         let ids = tokenizer.encode(text, true).unwrap().get_ids().to_vec();
         assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
     }
-    if let Some(path) = model("gemma-3-270m-q4_k_m.gguf") {
+    if let Some(path) = real_file("gemma-3-270m-q4_k_m.gguf") {
         let file = GgufFile::open(path).unwrap();
         let vocabulary = file.vocabulary().unwrap();
         assert!(vocabulary.add_bos && !vocabulary.add_space_prefix);

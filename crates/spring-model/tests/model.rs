@@ -3,7 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "wgpu")]
+mod gguf_files;
+
 use std::{
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,7 +15,7 @@ use std::{
 use safetensors::SafeTensors;
 use spring_model::{
     Adapter, CausalLm, LoraConfig, Message, ModelBackend, ModelError, ModelFiles, Precision, Role,
-    Sequence, Session, Tokenizer,
+    Sequence, Session, Tokenizer, Workers,
 };
 
 /// This crate's folder; a suite that was built elsewhere is told by the environment.
@@ -142,6 +146,32 @@ fn a_padded_mixed_batch_equals_its_rows_alone<B: ModelBackend>() {
     }
     let base = model.score(&[(&sequences[0], None)]).unwrap();
     assert!(largest_difference(&base[0], &together[0]) > 1e-2, "the adapter changes nothing");
+}
+
+fn scoring_that_is_interrupted_gives_the_same_bits<B: ModelBackend>() {
+    let (model, adapter) = tiny::<B>();
+    let model = model.with_tokens_at_once(12).with_workers(Workers::new(2));
+    let lora = model.attach(&adapter).unwrap();
+    let sequences: Vec<Sequence> =
+        (0..9).map(|i| sequence(&[1, 40 + i, 41], &[42, 50 + i, 51, 2])).collect();
+    let rows: Vec<_> =
+        sequences.iter().enumerate().map(|(i, s)| (s, (i % 2 == 0).then_some(&lora))).collect();
+    let mut calls = 0;
+    let counted = model.score_in_passes(&rows, &mut || {
+        calls += 1;
+        ControlFlow::Continue(())
+    });
+    let bits = |scores: Vec<Vec<f32>>| -> Vec<Vec<u32>> {
+        scores.into_iter().map(|row| row.into_iter().map(f32::to_bits).collect()).collect()
+    };
+    assert_eq!(bits(counted.unwrap()), bits(model.score(&rows).unwrap()));
+    assert!(calls > 1, "{calls}");
+    let mut left = calls - 1;
+    let stopped = model.score_in_passes(&rows, &mut || {
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(stopped, Err(ModelError::Stopped)) && left == 0, "{left}");
 }
 
 fn decoding_equals_scoring<B: ModelBackend>() {
@@ -291,6 +321,7 @@ macro_rules! on {
                 super::logits_equal_transformers_and_peft::<$backend>($tolerance);
             }
             suite!(a_padded_mixed_batch_equals_its_rows_alone);
+            suite!(scoring_that_is_interrupted_gives_the_same_bits);
             suite!(decoding_equals_scoring);
             #[test]
             fn a_context_read_in_parts_gives_the_same() {
@@ -321,6 +352,85 @@ on!("wgpu", wgpu, burn::backend::Wgpu, 1e-4, ["parity/gemma3"]);
 // Its products of float32 have the ten bits of TF32: the tolerance of float16
 // (docs/results/cuda.md).
 on!("cuda", cuda, burn::backend::Cuda, 5e-2, ["parity/gemma3", "parity/qwen3"]);
+
+/// GGUF files on wgpu: their blocks become floats of half the width when they are loaded, or of
+/// the whole where the device has no others.
+#[cfg(feature = "wgpu")]
+mod wgpu_gguf {
+    use burn::{
+        backend::Wgpu,
+        tensor::{DType, backend::Backend},
+    };
+    use spring_model::{CausalLm, LoadOptions, ModelError, ModelFiles, Precision};
+
+    use super::{
+        gguf_files::{SMALL, twins},
+        largest_difference,
+    };
+
+    fn logits(files: &ModelFiles, precision: Option<Precision>) -> Vec<f32> {
+        let options = LoadOptions::default().with_precision(precision);
+        let model = CausalLm::<Wgpu>::load_with(files, &options, Default::default()).unwrap();
+        let rows: [Vec<u32>; 1] = [(0..12).map(|i| 3 + i * 37 % 310).collect()];
+        model.logits(&rows, None).unwrap()
+    }
+
+    /// llama becomes f16; gemma3, whose activations go beyond that, bf16.
+    fn is_its_folder(family: &str, half: DType) {
+        let twins = twins(family, SMALL, 1);
+        let [file, folder] =
+            [&twins.gguf, &twins.folder].map(|path| ModelFiles::open(path).unwrap());
+        let folder = logits(&folder, Some(Precision::F32));
+        let spread = folder.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let whole = largest_difference(&logits(&file, Some(Precision::F32)), &folder);
+        assert!(whole < 1e-4 * spread.max(1.0), "{family} in f32: {whole} of {spread}");
+        let by_default = largest_difference(&logits(&file, None), &folder);
+        assert!(by_default < 0.05 * spread, "{family}: {by_default} of {spread}");
+        let has_half = <Wgpu as Backend>::supports_dtype(&Default::default(), half);
+        let rounded = by_default > 1e-4 * spread;
+        assert_eq!(rounded, has_half, "{family}: {by_default} of {spread}");
+    }
+
+    #[test]
+    fn a_llama_is_its_folder() {
+        is_its_folder("llama", DType::F16);
+    }
+
+    #[test]
+    fn a_gemma_is_its_folder() {
+        is_its_folder("gemma3", DType::BF16);
+    }
+
+    #[test]
+    fn a_type_that_the_device_lacks_is_refused() {
+        let twins = twins("llama", SMALL, 1);
+        let files = ModelFiles::open(&twins.gguf).unwrap();
+        for (precision, dtype) in [(Precision::F16, DType::F16), (Precision::Bf16, DType::BF16)] {
+            let loaded = CausalLm::<Wgpu>::load_as(&files, precision, Default::default());
+            match <Wgpu as Backend>::supports_dtype(&Default::default(), dtype) {
+                true => assert!(loaded.is_ok(), "{precision}"),
+                false => assert!(
+                    matches!(loaded, Err(ModelError::Device { reason, .. })
+                        if reason.contains(precision.name())),
+                    "{precision}"
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bytes_of_a_texts_tokens_are_the_texts() {
+    let tokenizer =
+        Tokenizer::load(&ModelFiles::from_dir(fixture("tiny-llama")).unwrap(), 320).unwrap();
+    for text in ["About the sea.", "日本 😀 é", " two  spaces\n\tand a tab", "<|end|>"] {
+        let ids = tokenizer.encode(text).unwrap();
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.token_bytes(*id)).collect();
+        assert_eq!(String::from_utf8(bytes).unwrap(), text);
+    }
+    assert_eq!(tokenizer.token_bytes(2), b"<|end|>");
+    assert_eq!(tokenizer.token_bytes(9999), b"");
+}
 
 #[test]
 fn text_that_spells_a_special_token_stays_text() {

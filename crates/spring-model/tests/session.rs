@@ -87,7 +87,7 @@ fn random(rope: serde_json::Value) -> CausalLm<Flex> {
 /// The blocks of a GGUF file, of the same widths, so that products are shared between threads.
 fn quantised() -> CausalLm<Flex> {
     let shape =
-        gguf_files::Shape { layers: 1, width: 256, inner: 1056, heads: 4, kv_heads: 2, head: 64 };
+        gguf_files::Shape { layers: 1, width: 256, inner: 1056, head: 64, ..gguf_files::SMALL };
     let twins = gguf_files::twins("llama", shape, 5);
     CausalLm::load(&ModelFiles::open(&twins.gguf).unwrap(), Default::default()).unwrap()
 }

@@ -42,6 +42,13 @@ const CASED: &str = concat!(
     "]+"
 );
 
+/// Letters of East Asia as deepseek-llm and deepseek-coder have them, U+0800 to U+4E00 among them.
+/// llama.cpp takes spaces for spaces alone there, so those that lie between are left out.
+const EAST_ASIAN: &str = concat!(
+    "[一-龥\u{800}-\u{167f}\u{1681}-\u{1fff}\u{200b}-\u{2027}\u{202a}-\u{202e}",
+    "\u{2030}-\u{205e}\u{2060}-\u{2fff}\u{3001}-\u{4e00}가-\u{d7ff}]+"
+);
+
 const SETS: &[Set] = &[
     Set {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"],
@@ -114,9 +121,9 @@ const SETS: &[Set] = &[
         expressions: &[
             r"[\r\n]",
             CASED,
-            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s?[!-/:-~！-／：-～‘-‟、-。]+",
             r"\s+$",
-            "[一-龥ࠀ-一가-\u{d7ff}]+",
+            EAST_ASIAN,
             r"\p{N}+",
         ],
         whole_pieces: false,
@@ -124,7 +131,7 @@ const SETS: &[Set] = &[
     },
     Set {
         names: &["deepseek-coder"],
-        expressions: &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-\u{d7ff}]+", r"\p{N}"],
+        expressions: &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, r"\p{N}"],
         whole_pieces: false,
         add_bos: false,
     },

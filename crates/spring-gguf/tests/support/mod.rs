@@ -1,7 +1,26 @@
 //! Writes small GGUF files for the tests.
 #![allow(dead_code)] // each test file uses its part
 
+use std::path::PathBuf;
+
+/// A real model's file. Where the variable SPRING_MODELS names the folder with such files, it has
+/// to be there; otherwise it may be where models are kept.
+pub fn real_file(name: &str) -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("SPRING_MODELS") {
+        let path = PathBuf::from(folder).join(name);
+        assert!(path.is_file(), "SPRING_MODELS is set and {} is not there", path.display());
+        return Some(path);
+    }
+    let path = std::env::home_dir()?.join(".cache/spring-models").join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    eprintln!("skipped: {} is not there (.ci/models fetches it)", path.display());
+    None
+}
+
 /// A GGUF file in the making.
+#[derive(Clone)]
 pub struct Writer {
     pub version: u32,
     keys: Vec<Vec<u8>>,

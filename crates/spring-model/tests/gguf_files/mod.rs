@@ -2,7 +2,10 @@
 //! numbers.
 #![allow(dead_code)] // each test file uses its part
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -31,9 +34,21 @@ pub struct Shape {
     pub heads: usize,
     pub kv_heads: usize,
     pub head: usize,
+    /// Tokens beside those of the folder's tokenizer, each of two of them.
+    pub more_tokens: usize,
+    pub context: usize,
 }
 
-pub const SMALL: Shape = Shape { layers: 2, width: 64, inner: 96, heads: 4, kv_heads: 2, head: 16 };
+pub const SMALL: Shape = Shape {
+    layers: 2,
+    width: 64,
+    inner: 96,
+    heads: 4,
+    kv_heads: 2,
+    head: 16,
+    more_tokens: 0,
+    context: 256,
+};
 
 /// What a file holds, to be spoilt.
 pub struct Parts {
@@ -170,18 +185,19 @@ pub fn twins(family: &str, shape: Shape, seed: u64) -> Twins {
 
 /// A file's parts; `folder` also gets the model as a folder.
 pub fn parts(family: &str, shape: Shape, seed: u64, folder: Option<&Path>) -> Parts {
-    let Shape { layers, width, inner, heads, kv_heads, head } = shape;
+    let Shape { layers, width, inner, heads, kv_heads, head, more_tokens, context } = shape;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut parts = Parts { keys: Vec::new(), tensors: Vec::new() };
     let gemma = family == "gemma3";
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny-llama");
     let tokenizer = std::fs::read(fixture.join("tokenizer.json")).unwrap();
-    let vocabulary = vocabulary(&mut parts, &serde_json::from_slice(&tokenizer).unwrap());
+    let known = serde_json::from_slice(&tokenizer).unwrap();
+    let vocabulary = vocabulary(&mut parts, &known, more_tokens);
     parts.string("general.architecture", family);
     parts.string("tokenizer.chat_template", TEMPLATE);
     for (key, value) in [
         ("block_count", layers),
-        ("context_length", 256),
+        ("context_length", context),
         ("embedding_length", width),
         ("feed_forward_length", inner),
         ("attention.head_count", heads),
@@ -288,7 +304,7 @@ pub fn parts(family: &str, shape: Shape, seed: u64, folder: Option<&Path>) -> Pa
             "model_type": if gemma { "gemma3_text" } else { family }, "vocab_size": vocabulary,
             "hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers,
             "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head,
-            "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 20_000.0,
+            "max_position_embeddings": context, "rms_norm_eps": 1e-5, "rope_theta": 20_000.0,
             "tie_word_embeddings": tied, "bos_token_id": 1, "eos_token_id": 2
         });
         if gemma {
@@ -312,8 +328,8 @@ pub fn parts(family: &str, shape: Shape, seed: u64, folder: Option<&Path>) -> Pa
     parts
 }
 
-/// The keys of a byte-level tokenizer; gives the number of its tokens.
-fn vocabulary(parts: &mut Parts, file: &Value) -> usize {
+/// The keys of a byte-level tokenizer with some more tokens; gives the number of all.
+fn vocabulary(parts: &mut Parts, file: &Value, more: usize) -> usize {
     let vocab = file["model"]["vocab"].as_object().unwrap();
     let mut tokens = vec![String::new(); vocab.len()];
     for (token, id) in vocab {
@@ -323,8 +339,16 @@ fn vocabulary(parts: &mut Parts, file: &Value) -> usize {
         Some(pair) => format!("{} {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap()),
         None => pair.as_str().unwrap().to_owned(),
     };
-    let merges: Vec<String> =
+    let mut merges: Vec<String> =
         file["model"]["merges"].as_array().unwrap().iter().map(merge).collect();
+    let plain: Vec<String> = tokens.iter().filter(|t| !t.starts_with("<|")).cloned().collect();
+    let mut known: BTreeSet<String> = tokens.iter().cloned().collect();
+    let pairs = plain.iter().flat_map(|left| plain.iter().map(move |right| (left, right)));
+    let pairs = pairs.filter(|(left, right)| known.insert(format!("{left}{right}")));
+    for (left, right) in pairs.take(more) {
+        tokens.push(format!("{left}{right}"));
+        merges.push(format!("{left} {right}"));
+    }
     let kinds: Vec<i32> = tokens.iter().map(|t| if t.starts_with("<|") { 3 } else { 1 }).collect();
     parts.string("tokenizer.ggml.model", "gpt2");
     parts.string("tokenizer.ggml.pre", "gpt-2");
