@@ -384,6 +384,9 @@ pub struct ServeArgs {
     /// An origin whose pages may call it, such as `https://chat.example.org`; may be repeated.
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Vec<String>,
+    /// What becomes of a request for a user who is not there.
+    #[arg(long, default_value = "refuse", value_name = "ANSWER")]
+    pub unknown_users: UnknownUsers,
     /// The address under which proxies reach this server, where several serve one state: `/route`
     /// and a header then say which of them is warm for a user.
     #[arg(long, value_name = "URL", value_parser = spring_serve::advertised)]
@@ -405,9 +408,16 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u16).range(2..=4096)
     )]
     pub rows: u16,
+    /// MiB of keys and values that the rows of the batch may come to hold; by default as many as
+    /// 65,536 tokens take, or half of the memory that the caches leave free if that is less.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub kv_cache: Option<u32>,
     /// MiB of people's models that are kept ready.
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     pub cache: u32,
+    /// A user whose model is kept ready, whatever the cache holds; may be repeated.
+    #[arg(long, value_name = "USER")]
+    pub pin: Vec<String>,
     /// MiB of what prompts began with, read already, for prompts that begin alike; 0 for none.
     #[arg(long, default_value_t = 512, value_name = "MIB")]
     pub prefix_cache: u32,
@@ -428,6 +438,15 @@ pub struct ServeArgs {
     /// How long running answers have to end when the program is to.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     pub drain: u64,
+}
+
+/// What becomes of a request for a user who is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnknownUsers {
+    /// It is refused with 404.
+    Refuse,
+    /// The base answers it, and says so in a header.
+    Base,
 }
 
 #[derive(Debug, ClapArgs)]

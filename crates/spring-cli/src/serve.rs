@@ -5,6 +5,7 @@ mod audit;
 mod bridge;
 mod herald;
 mod keeper;
+pub mod kv_cache;
 mod person;
 mod prompt;
 mod refusal;

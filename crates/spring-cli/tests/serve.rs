@@ -335,6 +335,13 @@ fn keys_of_the_state_decide_who_may_what_and_acts_are_on_record() {
     assert_eq!(count(), 0);
     let said = ask(&ada, "PUT", "/v1/users/ada/consent", json!({"keep_conversations": true}));
     assert!(said.1.contains("since"), "{said:?}");
+    let said = ask(&ada, "PUT", "/v1/users/ada/consent", json!({"contribute": true})).1;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["keep_conversations"], &said["contribute"]), (&json!(true), &json!(true)));
+    let of_ada = succeeds(&["consent", "--state", state, "--user", "ada", "--json"]);
+    let of_ada: Value = serde_json::from_str(&of_ada).unwrap();
+    assert_eq!(of_ada["contribution"]["contributes"], true);
+    assert_eq!(of_ada["contribution"]["since"], said["contribute_since"]);
     let answer = chat(json!({}));
     chat(json!({"store": false}));
     assert_eq!(count(), 1);
@@ -379,13 +386,15 @@ fn keys_of_the_state_decide_who_may_what_and_acts_are_on_record() {
         "key.add",
         "key.add",
         "consent.set",
+        "contribution.set",
         "consent.set",
         "key.revoke",
         "user.delete",
     ];
     assert_eq!(names, expected, "{record}");
     assert_eq!((&acts[3]["key"], &acts[3]["user"]), (&json!(id), &json!("ada")));
-    assert_eq!(acts[6]["key"], keys[2]["id"]);
+    assert_eq!((&acts[4]["user"], &acts[4]["object"]), (&json!("ada"), &json!("true")));
+    assert_eq!(acts[7]["key"], keys[2]["id"]);
     for secret in [&ada, &gateway, &admin, &PROMPT.to_owned()] {
         assert!(!record.contains(secret.as_str()), "{record}");
     }
@@ -506,6 +515,121 @@ fn a_conversation_that_goes_on_is_not_read_from_its_beginning() {
     }
     assert!(server.metric("spring_prefix_cache_hits_total") >= again as f64);
     assert!(server.metric("spring_prefix_cache_bytes") > 0.0);
+}
+
+/// The bytes of a token by its name.
+fn bytes_of(name: &Value) -> Vec<u8> {
+    let name = name.as_str().unwrap();
+    match name.strip_prefix("bytes:\\x") {
+        Some(bytes) => {
+            bytes.split("\\x").map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+        }
+        None => name.into(),
+    }
+}
+
+#[test]
+fn the_bytes_of_tokens_are_those_of_their_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = state(dir.path());
+    let server = Server::start(&path);
+    for text in ["日本 😀 é", "Two words, and a third.\n"] {
+        let asked = json!({
+            "model": "embedded", "prompt": text, "add_special_tokens": false,
+            "return_token_strs": true,
+        });
+        let answer = server.post("/tokenize", &asked);
+        let names = answer["token_strs"].as_array().unwrap();
+        let bytes: Vec<u8> = names.iter().flat_map(bytes_of).collect();
+        assert_eq!(String::from_utf8(bytes).unwrap(), text, "{answer}");
+    }
+
+    let mut wanted = asked("ada");
+    (wanted["logprobs"], wanted["top_logprobs"]) = (json!(true), json!(20));
+    let choice = server.post("/v1/chat/completions", &wanted)["choices"][0].clone();
+    let tokens = choice["logprobs"]["content"].as_array().unwrap();
+    let bytes =
+        |token: &Value| -> Vec<u8> { serde_json::from_value(token["bytes"].clone()).unwrap() };
+    let written: Vec<u8> = tokens.iter().flat_map(&bytes).collect();
+    assert_eq!(String::from_utf8(written).unwrap(), choice["message"]["content"]);
+
+    let mut wanted = json!({"model": "embedded", "prompt": "日", "max_tokens": 8, "logprobs": 20});
+    wanted["temperature"] = json!(0);
+    let choice = server.post("/v1/completions", &wanted)["choices"][0].clone();
+    for likely in choice["logprobs"]["top_logprobs"].as_array().unwrap() {
+        assert_eq!(likely.as_object().unwrap().len(), 20, "each by its own name: {likely}");
+    }
+}
+
+#[test]
+fn who_is_pinned_stays_ready_and_the_base_stands_in_only_if_that_is_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = state(dir.path());
+    let of_state = ["serve", "--listen", "127.0.0.1:0", "--state", path.to_str().unwrap()];
+    let unknown = fails(&[&of_state[..], &["--pin", "nobody"]].concat());
+    assert!(unknown.contains("--pin nobody"), "{unknown}");
+    for wrong in [["--kv-cache", "0"], ["--unknown-users", "perhaps"]] {
+        let refused = common::spring(&[&of_state[..], &wrong].concat());
+        assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
+    }
+    let more = ["--pin", "ada", "--cache", "0", "--unknown-users", "base", "--kv-cache", "256"];
+    let server = Server::start_with(&path, "127.0.0.1:0", &more);
+    let loads = || server.metric("spring_adapter_loads_total");
+    assert_eq!((server.metric("spring_adapters_loaded"), loads()), (1.0, 1.0));
+    let mut answers = Vec::new();
+    for user in ["ada", "bob", "ada", "nobody"] {
+        answers.push(server.post("/v1/chat/completions", &asked(user))["model"].clone());
+    }
+    assert_eq!(answers, ["embedded:ada", "embedded:bob", "embedded:ada", "embedded"]);
+    // Bob alone was read, and did not stay.
+    assert_eq!((server.metric("spring_adapters_loaded"), loads()), (1.0, 2.0));
+}
+
+#[test]
+fn a_receipt_says_what_went_from_memory_the_buffer_and_the_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = state(dir.path());
+    let server = Server::start(&path);
+    let count = |receipt: &Value, place: &str| {
+        let removed = receipt["removed"].as_array().unwrap();
+        let of_place = removed.iter().find(|removed| removed["place"] == place);
+        of_place.unwrap_or_else(|| panic!("no {place}: {receipt}"))["count"].as_u64().unwrap()
+    };
+    let mut long = asked("ada");
+    let system = "Be short, be kind, and say what is good about it. ".repeat(20);
+    long["messages"] = json!([
+        {"role": "system", "content": system}, {"role": "user", "content": PROMPT},
+    ]);
+    server.post("/v1/chat/completions", &long);
+    let buffer: Value = serde_json::from_str(&server.get("/v1/users/ada/buffer")).unwrap();
+    let id = buffer["data"][0]["interaction"]["id"].as_str().unwrap();
+    let text = format!("/v1/users/ada/interactions/{id}");
+    let receipt = server.send("DELETE", &text, &Value::Null).unwrap();
+    for place in ["history", "buffer", "models in memory"] {
+        assert_eq!(count(&receipt, place), 1, "{place}: {receipt}");
+    }
+    assert!(count(&receipt, "prefixes in memory") > 0, "{receipt}");
+    assert_eq!(count(&receipt, "answers being written"), 0);
+
+    // What is pending is in no buffer.
+    server.post("/v1/users/ada/interactions", &json!({"id": "new", "response": "A new text."}));
+    let pending = "/v1/users/ada/interactions/new";
+    let receipt = server.send("DELETE", pending, &Value::Null).unwrap();
+    assert_eq!((count(&receipt, "history"), count(&receipt, "buffer")), (1, 0));
+    drop(server);
+
+    let add = |more: &[&str]| {
+        let key = succeeds(&[&["key", "add", "--state", path.to_str().unwrap()], more].concat());
+        key.trim().to_owned()
+    };
+    add(&["--user", "ada"]);
+    add(&["--user", "bob"]);
+    let admin = add(&["--admin"]);
+    let server = Server::start(&path);
+    let reply = with_key(&server, &admin, "DELETE", "/v1/users/ada", &Value::Null);
+    assert_eq!(reply.0, 200, "{}", reply.1);
+    let receipt: Value = serde_json::from_str(&reply.1).unwrap();
+    assert_eq!((count(&receipt, "keys"), count(&receipt, "models in memory")), (1, 0));
 }
 
 #[test]

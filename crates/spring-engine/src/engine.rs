@@ -1,6 +1,7 @@
 //! The engine as its callers see it.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -10,7 +11,7 @@ use std::{
 use spring_core::{LanguageModel, Store, check_base, spring_memory::UserId};
 
 use crate::{
-    Adaptation, Asker, EngineConfig, Receipt, Refusal, Request, Sink, Stats,
+    Adaptation, Asker, Dropped, EngineConfig, Receipt, Refusal, Request, Sink, Stats,
     learning::{Board, Learner},
     people::{People, Person},
     prefixes::{Owner, Reader},
@@ -194,6 +195,11 @@ impl Engine {
         }
     }
 
+    /// Most rows in the batch, and with it most adapters at once.
+    pub fn rows(&self) -> usize {
+        self.config.rows
+    }
+
     /// Whether requests are taken.
     pub fn is_ready(&self) -> bool {
         self.check_open().is_ok()
@@ -264,11 +270,11 @@ impl Engine {
 
     /// Lets go of everything of a user that is in memory: ends the answers that wait or are being
     /// written, stops an adaptation, and forgets the person's model and what their contexts began
-    /// with. Call it once the user, or a text of theirs, is removed from the state. Returns how
-    /// many requests were ended.
-    pub fn forget(&self, user: &UserId) -> usize {
+    /// with. Call it once the user, or a text of theirs, is removed from the state. Returns what
+    /// there was.
+    pub fn forget(&self, user: &UserId) -> Dropped {
         self.board.forget(user);
-        let (told, ended) = mpsc::sync_channel(1);
+        let (told, dropped) = mpsc::sync_channel(1);
         {
             let mut inbox = self.shared.inbox();
             inbox.removed += 1;
@@ -279,9 +285,9 @@ impl Engine {
         }
         self.shared.wake.notify_one();
         // Nobody tells where the scheduler has ended, and with it all requests.
-        let ended = ended.recv().unwrap_or(0);
-        self.people.forget(user);
-        ended
+        let mut dropped: Dropped = dropped.recv().unwrap_or_default();
+        dropped.models = usize::from(self.people.forget(user));
+        dropped
     }
 
     /// What it has done and is doing.
@@ -289,6 +295,10 @@ impl Engine {
         let mut stats = self.shared.counters.lock().stats.clone();
         stats.waiting = self.shared.places.taken();
         stats.cache = self.people.stats();
+        let inbox = self.shared.inbox();
+        let adapters =
+            inbox.queue.iter().filter_map(|w| Some(w.reader.adapter.as_ref()?.as_bytes()));
+        stats.waiting_adapters = adapters.collect::<BTreeSet<_>>().len();
         stats
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use spring_core::{record::LearnedPeriod, spring_memory::UserId};
+use spring_core::{LanguageModel, record::LearnedPeriod, spring_memory::UserId};
 
 /// Says whether what a user has learned stays in use; else the generation before comes back.
 ///
@@ -12,7 +12,9 @@ use spring_core::{record::LearnedPeriod, spring_memory::UserId};
 #[derive(Clone)]
 pub struct Judge(Arc<Verdict>);
 
-type Verdict = dyn Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync;
+type Verdict = dyn Fn(&dyn LanguageModel, &UserId, u32, &[LearnedPeriod]) -> Result<bool, String>
+    + Send
+    + Sync;
 
 impl Judge {
     /// A judge. What it fails with is the adaptation's failure; what was learned stays then, and is
@@ -21,17 +23,31 @@ impl Judge {
     where
         F: Fn(&UserId, u32, &[LearnedPeriod]) -> Result<bool, String> + Send + Sync + 'static,
     {
+        Self::with_model(move |_, user, before, learned| verdict(user, before, learned))
+    }
+
+    /// The same for one that asks the model how likely texts are. The model that it is given is the
+    /// engine's, and lets answers go first: with another one it would delay them, and could not be
+    /// stopped. When it is, every call of that model fails.
+    pub fn with_model<F>(verdict: F) -> Self
+    where
+        F: Fn(&dyn LanguageModel, &UserId, u32, &[LearnedPeriod]) -> Result<bool, String>
+            + Send
+            + Sync
+            + 'static,
+    {
         Self(Arc::new(verdict))
     }
 
     /// Whether it stays.
     pub(crate) fn keeps(
         &self,
+        model: &dyn LanguageModel,
         user: &UserId,
         before: u32,
         learned: &[LearnedPeriod],
     ) -> Result<bool, String> {
-        (self.0)(user, before, learned)
+        (self.0)(model, user, before, learned)
     }
 }
 

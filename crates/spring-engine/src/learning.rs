@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -16,7 +15,12 @@ use spring_core::{
     spring_store::Error as StoreError,
 };
 
-use crate::{Judge, LearningPolicy, people::People, shared::Shared};
+use crate::{
+    Judge, LearningPolicy,
+    patient::{Patience, Patient},
+    people::People,
+    shared::Shared,
+};
 
 /// One adaptation of one user.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -364,9 +368,6 @@ impl Board {
     }
 }
 
-/// While answers are written, the training rests for this many times as long as it has worked.
-const REST: u32 = 4;
-
 /// When it is tried again what another one's work on a user, or the database, is in the way of;
 /// then after twice as long, and so on.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -477,16 +478,22 @@ impl Learner {
         user: &UserId,
         left: &mut Left,
     ) -> spring_core::Result<AdaptationState> {
-        let mut worked = Instant::now();
-        let mut follow = |event: Event<'_>| self.on(id, event, &mut worked);
+        let is_to_stop = || self.board.is_to_stop(id);
+        let patience = Patience::new(&self.shared.activity, &is_to_stop);
+        let patient = Patient { model: &*self.model, patience: &patience };
+        let model = patient.parts();
+        let mut follow = |event: Event<'_>| {
+            self.note(id, event);
+            patience.pause()
+        };
         let plan = PeriodPlan::default().with_to_be_judged(self.judge.is_some());
-        let learned = adapt(&*self.model, &self.store, user, plan, &mut follow);
+        let learned = adapt(&model, &self.store, user, plan, &mut follow);
         // Until it is said, it waits for it.
         left.add(user);
         learned?;
         let generations = self.board.committed(id);
         let mut said = left.said(user);
-        let judged = match self.judge(user, &mut said) {
+        let judged = match self.judge(user, &mut said, &patient) {
             // It is committed and in use; what is in the way of saying more passes.
             Err(error) if passes(&error) => {
                 tracing::info!("user {user}: what was learned is judged later: {error}");
@@ -526,6 +533,7 @@ impl Learner {
         &self,
         user: &UserId,
         said: &mut Option<Said>,
+        patient: &Patient<'_>,
     ) -> spring_core::Result<Result<Judged, String>> {
         let Some(judge) = &self.judge else { return Ok(Ok(Judged::ByOthers)) };
         loop {
@@ -534,13 +542,19 @@ impl Learner {
             };
             let stays = match said {
                 Some(said) if said.of == unjudged.version => said.stays,
-                _ => match judge.keeps(user, unjudged.before, &unjudged.learned) {
-                    Ok(stays) => {
-                        *said = Some(Said { of: unjudged.version.clone(), stays });
-                        stays
+                _ => {
+                    match judge.keeps(&patient.parts(), user, unjudged.before, &unjudged.learned) {
+                        Ok(stays) => {
+                            *said = Some(Said { of: unjudged.version.clone(), stays });
+                            stays
+                        }
+                        // What it could not say for that reason is no failure.
+                        Err(_) if patient.patience.is_stopped() => {
+                            return Err(spring_core::spring_lm::ModelError::Stopped.into());
+                        }
+                        Err(reason) => return Ok(Err(reason)),
                     }
-                    Err(reason) => return Ok(Err(reason)),
-                },
+                }
             };
             // Somebody may have forgotten a text of it meanwhile.
             if self.store.judge(&unjudged, stays)? {
@@ -552,8 +566,8 @@ impl Learner {
         }
     }
 
-    /// Follows a training, and lets answers go first.
-    fn on(&self, id: u64, event: Event<'_>, worked: &mut Instant) -> ControlFlow<()> {
+    /// Notes how far an adaptation is.
+    fn note(&self, id: u64, event: Event<'_>) {
         match event {
             Event::Period { period, .. } => self.board.set(id, |own| {
                 if let AdaptationState::Running { learned, period: last, .. } = own.state {
@@ -568,12 +582,6 @@ impl Learner {
             }),
             Event::Committed { generation, .. } => self.board.note(id, generation),
             _ => {}
-        }
-        self.shared.activity.wait_until_idle(worked.elapsed() * REST);
-        *worked = Instant::now();
-        match self.board.is_to_stop(id) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
         }
     }
 }
@@ -726,9 +734,12 @@ impl Left {
 
     fn judge_one(&mut self, learner: &Learner, user: &UserId) {
         let mut said = self.said(user);
-        let judged = catch_unwind(AssertUnwindSafe(|| learner.judge(user, &mut said)));
+        let is_to_stop = || learner.board.is_ending();
+        let patience = Patience::new(&learner.shared.activity, &is_to_stop);
+        let patient = Patient { model: &*learner.model, patience: &patience };
+        let judged = catch_unwind(AssertUnwindSafe(|| learner.judge(user, &mut said, &patient)));
         if let Ok(Err(error)) = &judged
-            && passes(error)
+            && (passes(error) || error.is_stopped())
         {
             tracing::debug!("user {user}: what was learned last is judged later: {error}");
             return self.put_back(user, said);

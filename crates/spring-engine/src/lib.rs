@@ -3,11 +3,13 @@
 
 mod cache;
 mod config;
+mod dropped;
 mod engine;
 mod error;
 mod event;
 mod judge;
 mod learning;
+mod patient;
 mod people;
 mod prefixes;
 mod queue;
@@ -18,6 +20,7 @@ mod shared;
 mod stats;
 
 pub use config::{EngineConfig, LearningPolicy};
+pub use dropped::Dropped;
 pub use engine::Engine;
 pub use error::{Failure, Refusal, Whose};
 pub use event::{Event, Events, Receipt, Sink, channel};

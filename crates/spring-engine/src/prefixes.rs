@@ -189,24 +189,22 @@ impl Prefixes {
         }
     }
 
-    /// Drops all that is kept of a user, under whatever key.
-    pub(crate) fn forget_user(&mut self, user: &UserId) {
-        self.forget(&Owner::User(user.clone()));
-        self.forget(&Owner::Known(user.clone()));
+    /// Drops all that is kept of a user, under whatever key; gives how many parts that was.
+    pub(crate) fn forget_user(&mut self, user: &UserId) -> usize {
+        let own = [Owner::User(user.clone()), Owner::Known(user.clone())];
+        let mut dropped: usize = own.iter().map(|owner| self.forget(owner)).sum();
         // From before they were a user.
         let is_theirs =
             |owner: &&Owner| matches!(owner, Owner::Stranger { name, .. } if name == user.as_str());
         let strangers: Vec<Owner> = self.owned.keys().filter(is_theirs).cloned().collect();
-        for owner in strangers {
-            self.forget(&owner);
-        }
+        dropped += strangers.iter().map(|owner| self.forget(owner)).sum::<usize>();
+        dropped
     }
 
-    /// Drops all that is kept of one owner.
-    pub(crate) fn forget(&mut self, owner: &Owner) {
-        for name in self.owned.remove(owner).into_iter().flat_map(|owned| owned.names) {
-            self.cache.remove(&(owner.clone(), name));
-        }
+    /// Drops all that is kept of one owner; gives how many parts that was.
+    pub(crate) fn forget(&mut self, owner: &Owner) -> usize {
+        let names = self.owned.remove(owner).into_iter().flat_map(|owned| owned.names);
+        names.filter(|name| self.cache.remove(&(owner.clone(), *name)).is_some()).count()
     }
 
     pub(crate) fn stats(&self) -> PrefixStats {

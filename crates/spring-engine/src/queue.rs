@@ -32,6 +32,11 @@ impl<T> FairQueue<T> {
         }
     }
 
+    /// All that waits, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.lanes.values().flatten()
+    }
+
     /// What is next.
     pub(crate) fn peek(&self) -> Option<&T> {
         self.lanes.get(self.turns.front()?)?.front()

@@ -103,6 +103,12 @@ impl Running {
         if self.is_over { 0 } else { self.tokens }
     }
 
+    /// The adapter that it is answered with, while it is.
+    pub(crate) fn adapter(&self) -> Option<&[u8]> {
+        let adapter = self.reader.adapter.as_ref().filter(|_| !self.is_over)?;
+        Some(adapter.as_bytes())
+    }
+
     pub(crate) fn is_of(&self, user: &UserId) -> bool {
         self.user.as_ref() == Some(user)
     }

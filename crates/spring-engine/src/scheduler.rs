@@ -5,6 +5,7 @@
 //! it for each of their tokens, whatever its length, and nobody waits for a batch to end.
 
 use std::{
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
@@ -16,7 +17,7 @@ use spring_core::{
 };
 
 use crate::{
-    EngineConfig, Event, Failure,
+    Dropped, EngineConfig, Event, Failure,
     prefixes::{Owner, Prefixes},
     running::Running,
     shared::{Inbox, Shared, Waiting},
@@ -157,18 +158,18 @@ impl Scheduler {
     fn remove_users(&mut self, inbox: &mut Inbox) {
         for (user, told) in std::mem::take(&mut inbox.removals) {
             let failure = || Failure::Removed(user.clone());
-            let mut ended = 0;
+            let mut dropped = Dropped::default();
             for mut waiting in inbox.queue.take_unless(|w| w.user.as_ref() != Some(&user)) {
                 let _ = waiting.sink.send(Event::Failed(failure()));
-                ended += 1;
+                dropped.requests += 1;
             }
             for running in self.running.iter_mut().filter(|running| running.is_of(&user)) {
                 running.fail(failure(), &mut *self.session);
-                ended += 1;
+                dropped.requests += 1;
             }
-            self.prefixes.forget_user(&user);
+            dropped.prefixes = self.prefixes.forget_user(&user);
             // Whoever asked may have gone.
-            let _ = told.send(ended);
+            let _ = told.send(dropped);
         }
     }
 
@@ -254,6 +255,8 @@ impl Scheduler {
         let mut counted = self.shared.counters.lock();
         counted.stats.prefixes = self.prefixes.stats();
         counted.stats.running = self.running.len();
+        let adapters = self.running.iter().filter_map(Running::adapter);
+        counted.stats.running_adapters = adapters.collect::<BTreeSet<_>>().len();
         counted.stats.rows = self.running.iter().map(Running::rows).sum();
         counted.stats.tokens = [self.running.iter().map(Running::tokens).sum(), self.tokens];
     }

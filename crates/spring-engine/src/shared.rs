@@ -8,7 +8,7 @@ use std::{
 use spring_core::{TextGeneration, spring_memory::UserId};
 
 use crate::{
-    Receipt, Sink,
+    Dropped, Receipt, Sink,
     prefixes::Reader,
     queue::{FairQueue, Place, Places},
     stats::Counters,
@@ -43,8 +43,8 @@ impl Waiting {
 #[derive(Default)]
 pub(crate) struct Inbox {
     pub(crate) queue: FairQueue<Waiting>,
-    /// Users whose requests are to end, and where it is told how many there were.
-    pub(crate) removals: Vec<(UserId, SyncSender<usize>)>,
+    /// Users whose requests are to end, and where it is told what went.
+    pub(crate) removals: Vec<(UserId, SyncSender<Dropped>)>,
     /// Counts those, so that a request that was being made ready meanwhile looks again.
     pub(crate) removed: u64,
     /// Users of whom there is a new generation: what is kept of the one before is of no use.
@@ -110,17 +110,18 @@ impl Activity {
         self.lock().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Waits until no answer is being written, but no longer than this.
-    pub(crate) fn wait_until_idle(&self, most: Duration) {
+    /// Waits until no answer is being written, but no longer than this; says whether it is so.
+    pub(crate) fn wait_until_idle(&self, most: Duration) -> bool {
         let until = Instant::now() + most;
         let mut idle = self.lock();
         while idle.is_none() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                return false;
             }
             idle = self.changed.wait_timeout(idle, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -100,6 +100,10 @@ pub struct Stats {
     pub running: usize,
     /// Rows of the batch that are taken.
     pub rows: usize,
+    /// Adapters that the requests in the batch are answered with, each once.
+    pub running_adapters: usize,
+    /// Adapters that those which wait will be answered with, each once.
+    pub waiting_adapters: usize,
     /// Tokens that these rows may come to hold, and how many the batch may.
     pub tokens: [usize; 2],
     /// Requests that wait, or are being made ready to.
@@ -148,6 +152,8 @@ impl Stats {
         Self {
             running: 0,
             rows: 0,
+            running_adapters: 0,
+            waiting_adapters: 0,
             tokens: [0; 2],
             waiting: 0,
             requests: 0,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/slow.rs"]
+mod slow;
 
 use std::{
     ops::ControlFlow,
@@ -15,8 +17,10 @@ use std::{
 };
 
 use common::{alone, ask, collect, engine, ingest, store, texts, user, wait_for};
+use slow::Slow;
 use spring_core::{
-    Store,
+    Contributors, NoveltyReference, PriorPlan, Store,
+    spring_lm::Sequence,
     spring_memory::UserId,
     spring_store::backend::{
         Backend, ConsentRow, Durability, Extent, Fault, GenerationRow, Holder, InteractionRow,
@@ -25,7 +29,7 @@ use spring_core::{
     },
 };
 use spring_engine::{
-    AdaptationState, Asker, EngineConfig, Input, Judge, LearningPolicy, Request, channel,
+    AdaptationState, Asker, Engine, EngineConfig, Input, Judge, LearningPolicy, Request, channel,
 };
 
 fn of(name: &str) -> Request {
@@ -98,6 +102,37 @@ fn who_has_enough_new_texts_is_adapted_unasked_and_others_when_nobody_asks() {
     let idle = engine(&store, config.with_learning(Some(policy)));
     assert_eq!(ended(&idle, "dan"), AdaptationState::Learned { generations: vec![1], kept: true });
     assert_eq!(ask(&idle, of("dan")).records[0].generation, 1);
+}
+
+#[test]
+fn a_population_is_the_prior_that_a_user_started_from_in_the_background_too() {
+    let mut store = store();
+    let from = Contributors::Named(["ada", "bob"].map(user).to_vec());
+    let plan = PriorPlan::default().with_from(from);
+    spring_core::train_prior(&*common::model(), &store, &plan, &mut ()).unwrap();
+    let mut config = common::config();
+    config.drift.reference = NoveltyReference::Population;
+    Arc::get_mut(&mut store).unwrap().set_config(&config).unwrap();
+    let engine = engine(&store, EngineConfig::default());
+    engine.adapt(&user("dan")).unwrap();
+    assert_eq!(
+        ended(&engine, "dan"),
+        AdaptationState::Learned { generations: vec![1], kept: true }
+    );
+    let learned = store.record(&user("dan"), 1).unwrap().record;
+    assert_eq!(learned.prior, Some(store.prior().unwrap().unwrap().id.clone()));
+    assert!(learned.scores.iter().all(|score| score.population == score.adapter));
+    assert!(learned.scores.iter().all(|score| score.population.is_some()));
+    // Cy started from the base.
+    ingest(&store, &texts("cy", 20..23));
+    engine.adapt(&user("cy")).unwrap();
+    match ended(&engine, "cy") {
+        AdaptationState::Failed { reason } => {
+            assert!(reason.contains("it is the prior"), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.version(&user("cy")).unwrap().generation(), 1);
 }
 
 #[test]
@@ -565,7 +600,7 @@ fn an_adaptation_ends_with_the_engine_and_with_its_user_and_leaves_nothing_half_
     let engine = engine(&store, EngineConfig::default());
     ingest(&store, &texts("ada", 20..60));
     engine.adapt(&user("ada")).unwrap();
-    let is_running = |engine: &spring_engine::Engine| {
+    let is_running = |engine: &Engine| {
         let all = engine.adaptations(Some(&user("ada")));
         all.first().is_some_and(|a| !matches!(a.state, AdaptationState::Waiting))
     };
@@ -584,6 +619,64 @@ fn an_adaptation_ends_with_the_engine_and_with_its_user_and_leaves_nothing_half_
     assert_eq!(engine.adaptations(Some(&user("ada"))), []);
     assert!(store.user(&user("ada")).is_err());
     assert!(engine.adapt(&user("ada")).is_err());
+}
+
+/// What a person wants now does not wait for the end of a scoring either.
+#[test]
+fn an_adaptation_is_stopped_in_the_middle_of_scoring() {
+    let (store, model) = (store(), Slow::new(common::model()));
+    let engine = Engine::start(model.clone(), store.clone(), EngineConfig::default()).unwrap();
+    ingest(&store, &texts("ada", 20..40));
+    engine.adapt(&user("ada")).unwrap();
+    let passes = || model.passes.load(Ordering::SeqCst);
+    wait_for("the scoring", || passes() > 3);
+    let stopped = engine.stop_adapting(&user("ada")).unwrap();
+    assert!(matches!(stopped.state, AdaptationState::Running { .. }), "{stopped:?}");
+    assert_eq!(ended(&engine, "ada"), AdaptationState::Stopped);
+    assert!(passes() < slow::PASSES, "{}", passes());
+    assert_eq!(store.user(&user("ada")).unwrap().generation, 1);
+
+    // Nor do forgetting and the engine's end.
+    let before = passes();
+    engine.adapt(&user("ada")).unwrap();
+    wait_for("the scoring", || passes() > before + 3);
+    engine.forget(&user("ada"));
+    engine.adapt(&user("ada")).unwrap();
+    let before = passes();
+    wait_for("the scoring", || passes() > before + 3);
+    engine.drain(Duration::ZERO);
+    assert_eq!(ended(&engine, "ada"), AdaptationState::Stopped);
+    assert!(passes() < slow::PASSES, "{}", passes());
+}
+
+#[test]
+fn a_judge_is_stopped_in_the_middle_of_its_scoring_and_asked_again() {
+    let store = store();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let judge = Judge::with_model(move |model, user, before, _| {
+        assert_eq!((user.as_str(), before), ("cy", 1));
+        if count.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Ok(false);
+        }
+        let sequence = Sequence { context: vec![1], response: vec![40, 2] };
+        // Far more than there is time for.
+        for _ in 0..slow::PASSES {
+            model.score(&[(&sequence, None)]).map_err(|error| error.to_string())?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(true)
+    });
+    let engine = engine(&store, EngineConfig::default().with_judge(Some(judge)));
+    ingest(&store, &texts("cy", 20..27));
+    engine.adapt(&user("cy")).unwrap();
+    wait_for("the judge", || asked.load(Ordering::SeqCst) == 1);
+    let stopped = engine.stop_adapting(&user("cy")).unwrap();
+    assert!(matches!(stopped.state, AdaptationState::Running { .. }), "{stopped:?}");
+    assert_eq!(ended(&engine, "cy"), AdaptationState::Stopped);
+    // It was committed, and goes once the judge has said so.
+    wait_for("the judgement", || store.user(&user("cy")).unwrap().generation == 1);
+    assert_eq!((asked.load(Ordering::SeqCst), engine.stats().failed_adaptations), (2, 0));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use spring_core::{LanguageModel, Store, prompt::Turn};
 use spring_engine::{
-    Changes, Engine, EngineConfig, Event, Events, Input, PrefixStats, Request, channel,
+    Changes, Dropped, Engine, EngineConfig, Event, Events, Input, PrefixStats, Request, channel,
 };
 
 /// Tokens of a part on the processor.
@@ -267,7 +267,10 @@ fn what_was_read_for_somebody_goes_with_their_generation_and_with_their_texts() 
     assert_eq!(cached("ada"), 0);
     wait_for_bytes(both);
 
-    engine.forget(&user("ada"));
+    let parts = engine.stats().prefixes.parts;
+    let dropped = engine.forget(&user("ada"));
+    assert_eq!((dropped.requests, dropped.models, dropped.prefixes), (0, 1, parts / 2));
+    assert_eq!(engine.forget(&user("ada")), Dropped::default(), "there is nothing left");
     wait_for_bytes(both / 2);
     assert!(cached("bob") > 0);
     assert_eq!(cached("ada"), 0);

@@ -131,7 +131,7 @@ fn an_engine_that_drains_takes_nothing_new_and_ends_what_it_has() {
     });
     let refused = engine.submit(base("b"), channel(1).0).unwrap_err();
     assert!(matches!(refused, Refusal::Ended), "{refused}");
-    assert_eq!(engine.forget(&user("ada")), 0);
+    assert_eq!(engine.forget(&user("ada")).requests, 0);
 }
 
 #[test]
@@ -165,9 +165,12 @@ fn a_user_who_is_removed_gets_no_more_of_an_answer_and_others_do() {
     let (sink, other) = channel(64);
     engine.submit(of("bob"), sink).unwrap();
     let expected = alone(&store, "bob", "About soup", |_| {});
+    let stats = engine.stats();
+    // Ada's, which one request has and another waits for, and Bob's.
+    assert_eq!((stats.running_adapters, stats.waiting_adapters), (1, 2));
 
     store.forget(&user("ada")).unwrap();
-    assert_eq!(engine.forget(&user("ada")), 2);
+    assert_eq!(engine.forget(&user("ada")).requests, 2);
     let told = |events| collect(events, 1).unwrap_err();
     assert_eq!([told(running), told(waiting)], ["user ada was removed", "user ada was removed"]);
     assert_eq!(collect(other, 1).unwrap().records, [expected]);

@@ -10,7 +10,7 @@
 //! probability is exact to some 1e-7 of its block's.
 
 use crate::top_k::nth_equal;
-use spring_numerics::lanes::{BLOCK, sum};
+use spring_numerics::lanes::{BLOCK, LANES, sum};
 use spring_numerics::vectorized;
 
 /// Working memory of the draws, kept between steps.
@@ -45,7 +45,7 @@ impl Nucleus {
             let token = find(weights, bound, &self.blocks, random())?;
             let Some(enough) = enough else { return Some(token) };
             let weight = weights[token as usize];
-            let equal = heavier(weights, weight, &mut self.before);
+            let equal = heavier_and_equal(weights, weight, &mut self.before);
             let before: f64 = self.before.iter().sum();
             if before < enough {
                 // The number of its equals in the nucleus.
@@ -97,19 +97,49 @@ fn find(weights: &[f32], bound: f32, blocks: &[f64], point: f64) -> Option<u32> 
 }
 
 vectorized! {
-    /// What the tokens heavier than `bound` weigh, block by block, and how many weigh as much as
-    /// it.
-    fn heavier(weights: &[f32], bound: f32, blocks: &mut Vec<f64>) -> usize {
+    /// What the tokens heavier than `bound` weigh, block by block.
+    fn heavier(weights: &[f32], bound: f32, blocks: &mut Vec<f64>) {
+        blocks.clear();
+        blocks.reserve_exact(weights.len().div_ceil(BLOCK));
+        for block in weights.chunks(BLOCK) {
+            blocks.push(f64::from(sum(block, |weight| if weight > bound { weight } else { 0.0 })));
+        }
+    }
+}
+
+vectorized! {
+    /// The same, and how many weigh as much as `bound`.
+    fn heavier_and_equal(weights: &[f32], bound: f32, blocks: &mut Vec<f64>) -> usize {
         blocks.clear();
         blocks.reserve_exact(weights.len().div_ceil(BLOCK));
         let mut equal = 0;
         for block in weights.chunks(BLOCK) {
-            blocks.push(f64::from(sum(block, |weight| if weight > bound { weight } else { 0.0 })));
-            // Exact: a block has far fewer tokens than f32 can count.
-            equal += sum(block, |weight| if weight == bound { 1.0 } else { 0.0 }) as usize;
+            let (heavier, equal_here) = heavier_and_equal_of(block, bound);
+            blocks.push(f64::from(heavier));
+            equal += equal_here as usize;
         }
         equal
     }
+}
+
+/// The two sums of a block side by side: each alone would wait for its last addition. The first is
+/// that of [`heavier`] to the last bit, the second exact: a block has far fewer tokens than `f32`
+/// can count.
+#[inline(always)]
+fn heavier_and_equal_of(block: &[f32], bound: f32) -> (f32, f32) {
+    let (mut heavier, mut equal) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let (chunks, rest) = block.as_chunks::<LANES>();
+    for chunk in chunks {
+        for ((heavier, equal), &weight) in heavier.iter_mut().zip(&mut equal).zip(chunk) {
+            *heavier += if weight > bound { weight } else { 0.0 };
+            *equal += if weight == bound { 1.0 } else { 0.0 };
+        }
+    }
+    for ((heavier, equal), &weight) in heavier.iter_mut().zip(&mut equal).zip(rest) {
+        *heavier += if weight > bound { weight } else { 0.0 };
+        *equal += if weight == bound { 1.0 } else { 0.0 };
+    }
+    (heavier.iter().sum(), equal.iter().sum())
 }
 
 #[cfg(test)]

@@ -111,6 +111,16 @@ impl Tokenizer {
         }
     }
 
+    /// The bytes that a token stands for in the middle of a text: a part of a character where it is
+    /// only that, with the space that a token which begins a word brings along, and a special token
+    /// as it is spelled. None of an id that is no token.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        match &self.0 {
+            Place::Here(here) => here.token_bytes(id),
+            Place::Apart(helper, _) => helper.token_bytes(id),
+        }
+    }
+
     /// Whether the model has a chat template.
     pub fn has_chat_template(&self) -> bool {
         match &self.0 {

@@ -54,6 +54,7 @@ enum Request {
     Chat(Vec<(Role, String)>),
     Decode(Vec<u32>),
     IsByte(u32),
+    Bytes(u32),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +63,7 @@ enum Reply {
     Ids(Option<Vec<u32>>),
     Text(String),
     Is(bool),
+    Bytes(Vec<u8>),
     OfTokenizer { file: String, reason: String },
     OfConfig { file: String, reason: String },
     Failed(String),
@@ -148,6 +150,13 @@ impl Helper {
 
     pub(crate) fn is_byte(&self, id: u32) -> bool {
         matches!(self.ask(&Request::IsByte(id)), Ok(Reply::Is(true)))
+    }
+
+    pub(crate) fn token_bytes(&self, id: u32) -> Vec<u8> {
+        match self.ask(&Request::Bytes(id)) {
+            Ok(Reply::Bytes(bytes)) => bytes,
+            _ => Vec::new(),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
@@ -370,6 +379,7 @@ fn reply(
             }
             Request::Decode(ids) => Reply::Text(tokenizer.decode(&ids)?),
             Request::IsByte(id) => Reply::Is(tokenizer.is_byte(id)),
+            Request::Bytes(id) => Reply::Bytes(tokenizer.token_bytes(id)),
         })
     };
     match answer(request) {

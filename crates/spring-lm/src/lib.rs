@@ -21,6 +21,7 @@ mod model;
 mod parts;
 mod peft;
 mod pickle;
+mod pieces;
 mod projection;
 mod rope;
 mod sequence;

@@ -45,6 +45,17 @@ pub trait Tokenize: Send + Sync {
         let _ = id;
         false
     }
+
+    /// The bytes that a token stands for in the middle of a text: a part of a character where it is
+    /// only that, with the space that a token which begins a word brings along, and a special token
+    /// as it is spelled. None of an id that is no token. The bytes of a text's tokens, one after
+    /// the other, are the text's, but for a space that some vocabularies put before all of it.
+    ///
+    /// By default what the token is decoded to alone, which shows neither parts of characters nor
+    /// such spaces.
+    fn token_bytes(&self, id: u32) -> Vec<u8> {
+        self.decode_text(&[id]).unwrap_or_default().into_bytes()
+    }
 }
 
 /// One row to score: a sequence, under an adapter or under the base.
@@ -65,6 +76,26 @@ pub trait Score: Send + Sync {
     ///
     /// If a row cannot be run or its adapter is another model's.
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>>;
+
+    /// The same, to the last bit, with a call of `between` before each of the passes that it takes:
+    /// there other work on the machine may go first.
+    ///
+    /// By default it is one pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`score`](Self::score), and [`ModelError::Stopped`](crate::ModelError::Stopped) if
+    /// `between` asks to stop.
+    fn score_in_passes(
+        &self,
+        rows: &[ScoreRow<'_>],
+        between: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        match between() {
+            ControlFlow::Continue(()) => self.score(rows),
+            ControlFlow::Break(()) => Err(crate::ModelError::Stopped),
+        }
+    }
 
     /// The log-probabilities `[branches, vocabulary]` of several branches at every position of one
     /// response.

@@ -73,11 +73,23 @@ impl Tokenize for Parts<'_> {
     fn is_byte(&self, id: u32) -> bool {
         self.tokenize.is_byte(id)
     }
+
+    fn token_bytes(&self, id: u32) -> Vec<u8> {
+        self.tokenize.token_bytes(id)
+    }
 }
 
 impl Score for Parts<'_> {
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>> {
         self.score.score(rows)
+    }
+
+    fn score_in_passes(
+        &self,
+        rows: &[ScoreRow<'_>],
+        between: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        self.score.score_in_passes(rows, between)
     }
 
     fn score_branches(

@@ -12,7 +12,10 @@ use tokenizers::{
     PreTokenizerWrapper, Token, TokenizerImpl, models::TrainerWrapper,
 };
 
-use crate::{ChatTemplate, Message, ModelError, ModelFiles, Result, Role, special::TokenSettings};
+use crate::{
+    ChatTemplate, Message, ModelError, ModelFiles, Result, Role, pieces::Pieces,
+    special::TokenSettings,
+};
 
 /// The tokenizer of a model folder, and its chat template if it has one, in this process.
 #[derive(Debug, Clone)]
@@ -27,6 +30,7 @@ pub(crate) struct LocalTokenizer {
     end: Option<u32>,
     chat: Option<Chat>,
     file: String,
+    pieces: Pieces,
 }
 
 /// With which token a text without a template begins.
@@ -102,10 +106,11 @@ impl LocalTokenizer {
         let end = settings.get("eos_token").and_then(|text| inner.token_to_id(text));
         // A name for a token that the model does not have ends nothing.
         let end = end.filter(|id| (*id as usize) < vocab_size);
+        let pieces = Pieces::of(&inner);
         let inner = Arc::new(inner);
         let plain = plain(&inner, &control);
         let control = control.into_iter().map(|(id, _)| id).collect();
-        let mut tokenizer = Self { inner, plain, control, begin, end, chat, file };
+        let mut tokenizer = Self { inner, plain, control, begin, end, chat, file, pieces };
         if let Some(chat) = &tokenizer.chat {
             // A template that fails on this fails on everything, and is better refused now.
             let question = [Message { role: Role::User, content: "-" }];
@@ -297,6 +302,18 @@ impl LocalTokenizer {
         let piece = self.plain.id_to_token(id);
         piece.and_then(|piece| piece.strip_prefix("<0x")?.strip_suffix('>').map(str::len))
             == Some(2)
+    }
+
+    /// The bytes that a token stands for in the middle of a text; none of an id that is no token.
+    pub(crate) fn token_bytes(&self, id: u32) -> Vec<u8> {
+        match self.inner.get_added_vocabulary().simple_id_to_token(id) {
+            // Added tokens are found in a text as they are spelled.
+            Some(added) => added.into_bytes(),
+            None => match self.plain.id_to_token(id) {
+                Some(piece) => self.pieces.bytes(&piece),
+                None => Vec::new(),
+            },
+        }
     }
 
     /// The text of some ids; special tokens are left out.

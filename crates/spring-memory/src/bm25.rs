@@ -6,6 +6,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::OnceLock,
 };
 
 use serde::{Deserialize, Serialize};
@@ -127,10 +128,13 @@ struct Statistics {
     total_length: usize,
     /// Document frequency → number of terms that have it: the mean idf needs no more.
     frequencies: BTreeMap<usize, usize>,
+    /// Kept from one search to the next: among few documents, its logarithms take a third of one.
+    mean_okapi_idf: OnceLock<f64>,
 }
 
 impl Statistics {
     fn add(&mut self, length: usize, frequencies_before: impl Iterator<Item = usize>) {
+        self.mean_okapi_idf = OnceLock::new();
         self.documents += 1;
         self.total_length += length;
         for before in frequencies_before {
@@ -139,6 +143,7 @@ impl Statistics {
     }
 
     fn remove(&mut self, length: usize, frequencies_before: impl Iterator<Item = usize>) {
+        self.mean_okapi_idf = OnceLock::new();
         self.documents -= 1;
         self.total_length -= length;
         for before in frequencies_before {
@@ -164,12 +169,14 @@ impl Statistics {
     }
 
     fn mean_okapi_idf(&self) -> f64 {
-        let (mut sum, mut terms) = (0.0, 0);
-        for (&frequency, &count) in &self.frequencies {
-            sum += count as f64 * self.okapi_idf(frequency);
-            terms += count;
-        }
-        if terms == 0 { 0.0 } else { sum / terms as f64 }
+        *self.mean_okapi_idf.get_or_init(|| {
+            let (mut sum, mut terms) = (0.0, 0);
+            for (&frequency, &count) in &self.frequencies {
+                sum += count as f64 * self.okapi_idf(frequency);
+                terms += count;
+            }
+            if terms == 0 { 0.0 } else { sum / terms as f64 }
+        })
     }
 }
 
@@ -504,9 +511,10 @@ impl Bm25Index {
     }
 
     fn query<'q>(&self, text: &'q str) -> Query<'q> {
-        let mut query = Query { length: 0, terms: Vec::new() };
-        let mut places: HashMap<Cow<'q, str>, usize> = HashMap::new();
-        for term in self.config.tokenizer.terms(text) {
+        let terms = self.config.tokenizer.terms(text);
+        let mut query = Query { length: 0, terms: Vec::with_capacity(terms.len()) };
+        let mut places: HashMap<Cow<'q, str>, usize> = HashMap::with_capacity(terms.len());
+        for term in terms {
             if self.config.stop_words.contains(term.as_ref()) {
                 continue;
             }

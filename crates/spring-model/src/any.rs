@@ -207,11 +207,23 @@ impl Tokenize for AnyModel {
     fn is_byte(&self, id: u32) -> bool {
         self.tokenizer.as_ref().is_some_and(|tokenizer| tokenizer.is_byte(id))
     }
+
+    fn token_bytes(&self, id: u32) -> Vec<u8> {
+        self.tokenizer.as_ref().map_or_else(Vec::new, |tokenizer| tokenizer.token_bytes(id))
+    }
 }
 
 impl Score for AnyModel {
     fn score(&self, rows: &[ScoreRow<'_>]) -> Result<Vec<Vec<f32>>> {
         self.inner.score(rows)
+    }
+
+    fn score_in_passes(
+        &self,
+        rows: &[ScoreRow<'_>],
+        between: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        self.inner.score_in_passes(rows, between)
     }
 
     fn score_branches(

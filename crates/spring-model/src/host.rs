@@ -43,6 +43,17 @@ impl<B: ModelBackend> Score for CausalLm<B> {
         self.score(&rows)
     }
 
+    fn score_in_passes(
+        &self,
+        rows: &[ScoreRow<'_>],
+        between: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let loras = Attached::new(self, rows.iter().map(|(_, adapter)| *adapter))?;
+        let rows: Vec<_> =
+            rows.iter().map(|(sequence, adapter)| (*sequence, loras.get(*adapter))).collect();
+        self.score_in_passes(&rows, between)
+    }
+
     fn score_branches(
         &self,
         branches: &[Branch<'_>],

@@ -131,7 +131,7 @@ impl<B: ModelBackend> CausalLm<B> {
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load).
+    /// As [`load`](Self::load), and [`ModelError::Device`] if the device lacks that type.
     pub fn load_as(files: &ModelFiles, precision: Precision, device: B::Device) -> Result<Self> {
         let options = LoadOptions::default().with_precision(Some(precision));
         Self::load_with(files, &options, device)
@@ -142,16 +142,30 @@ impl<B: ModelBackend> CausalLm<B> {
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load).
+    /// As [`load_as`](Self::load_as).
     pub fn load_with(files: &ModelFiles, options: &LoadOptions, device: B::Device) -> Result<Self> {
         let config = files.model_config()?;
+        if let Some(precision) = options.precision
+            && !B::supports_dtype(&device, precision.dtype())
+        {
+            return Err(ModelError::Device {
+                device: B::name(&device),
+                reason: format!("it has no products in {precision}; take another precision"),
+            });
+        }
         let transformer = match files.gguf() {
             Some(file) => {
-                let precision = options.precision.unwrap_or(match B::KEEPS_BLOCKS {
-                    true => Precision::F32,
+                let precision = options.precision.unwrap_or_else(|| {
                     // Activations of Gemma go beyond what f16 holds.
-                    false if config.sandwich_norms => Precision::Bf16,
-                    false => Precision::F16,
+                    let half = match config.sandwich_norms {
+                        true => Precision::Bf16,
+                        false => Precision::F16,
+                    };
+                    // The shaders of wgpu have no bf16, and not every device has f16.
+                    match B::KEEPS_BLOCKS || !B::supports_dtype(&device, half.dtype()) {
+                        true => Precision::F32,
+                        false => half,
+                    }
                 });
                 if !B::KEEPS_BLOCKS {
                     tracing::info!(

@@ -16,7 +16,7 @@ pub struct LoadOptions {
     /// Where the model runs; default the processor.
     pub device: Device,
     /// The float type of matrices. By default f32; on GPUs the quantised matrices of a GGUF file
-    /// become f16, or bf16 for Gemma, whose activations go beyond f16.
+    /// become f16, or bf16 for Gemma, whose activations go beyond f16, where the device has it.
     pub precision: Option<Precision>,
     /// The arithmetic of products with quantised matrices; default [`Arithmetic::Fast`].
     pub arithmetic: Arithmetic,

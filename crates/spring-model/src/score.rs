@@ -1,5 +1,7 @@
 //! Log-likelihoods of given responses.
 
+use std::ops::ControlFlow;
+
 use ndarray::ArrayView2;
 
 use crate::{
@@ -21,21 +23,59 @@ impl<B: ModelBackend> CausalLm<B> {
     ///
     /// [`ModelError::Sequence`] for a row that the model cannot run.
     pub fn score(&self, rows: &[(&Sequence, Option<&Lora<B>>)]) -> Result<Vec<Vec<f32>>> {
+        let buckets = self.buckets(rows)?;
+        let mut scores = vec![Vec::new(); rows.len()];
+        self.score_buckets(rows, &buckets, &mut scores)?;
+        Ok(scores)
+    }
+
+    /// The same, in the same batches, and `between` is called before each batch: before as many of
+    /// them as run side by side.
+    ///
+    /// # Errors
+    ///
+    /// As [`score`](Self::score), and [`ModelError::Stopped`] if `between` asks to stop.
+    pub fn score_in_passes(
+        &self,
+        rows: &[(&Sequence, Option<&Lora<B>>)],
+        between: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let buckets = self.buckets(rows)?;
+        let at_once = if B::SIDE_BY_SIDE { self.workers.threads() } else { 1 };
+        let mut scores = vec![Vec::new(); rows.len()];
+        for buckets in buckets.chunks(at_once.max(1)) {
+            if between().is_break() {
+                return Err(ModelError::Stopped);
+            }
+            self.score_buckets(rows, buckets, &mut scores)?;
+        }
+        Ok(scores)
+    }
+
+    /// Which rows run together.
+    fn buckets(&self, rows: &[(&Sequence, Option<&Lora<B>>)]) -> Result<Vec<Vec<usize>>> {
         for (sequence, _) in rows {
             sequence.check(&self.config)?;
         }
         let lengths: Vec<usize> = rows.iter().map(|(sequence, _)| sequence.len()).collect();
-        let buckets = length_buckets(&lengths, ROWS_AT_ONCE, self.tokens_at_once);
+        Ok(length_buckets(&lengths, ROWS_AT_ONCE, self.tokens_at_once))
+    }
+
+    fn score_buckets(
+        &self,
+        rows: &[(&Sequence, Option<&Lora<B>>)],
+        buckets: &[Vec<usize>],
+        scores: &mut [Vec<f32>],
+    ) -> Result<()> {
         let parts = self
             .workers
-            .passes(B::SIDE_BY_SIDE, &buckets, |bucket| self.score_bucket(rows, bucket.clone()));
-        let mut scores = vec![Vec::new(); rows.len()];
+            .passes(B::SIDE_BY_SIDE, buckets, |bucket| self.score_bucket(rows, bucket.clone()));
         for part in parts {
             for (i, score) in part? {
                 scores[i] = score;
             }
         }
-        Ok(scores)
+        Ok(())
     }
 
     /// Scores rows that run together; gives them with their indices.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::{
     ServeConfig, Service, ServiceResult,
     admission::Admission,
+    body::Bodies,
     error::{ApiError, ApiResult},
     keys::Keys,
     metrics::Metrics,
@@ -38,6 +39,7 @@ pub(crate) struct App {
     pub config: ServeConfig,
     pub workers: Workers,
     pub admission: Arc<Admission>,
+    pub bodies: Bodies,
     pub rates: Arc<Rates>,
     pub keys: Arc<Keys>,
     pub metrics: Metrics,
@@ -58,6 +60,7 @@ impl App {
         Self {
             workers: Workers::new(limits.calls, limits.long_calls),
             admission: Arc::new(Admission::new(limits)),
+            bodies: Bodies::new(limits),
             rates: Arc::new(Rates::new(limits)),
             keys: Arc::default(),
             metrics: Metrics::new(),

@@ -1,14 +1,26 @@
 //! Bodies of requests, within their limits.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    ops::Deref,
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::{body::Body, http::StatusCode};
-use bytes::{Buf, Bytes};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::{sync::mpsc, time::timeout};
+use axum::{
+    body::{Body, HttpBody},
+    http::StatusCode,
+};
+use bytes::{Buf, Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
 
 use crate::{
     Limits,
+    app::App,
     error::{ApiError, ApiResult},
 };
 
@@ -17,23 +29,91 @@ fn too_large(limit: u64) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
 }
 
-/// A whole body.
-pub(crate) async fn read(body: Body, limits: &Limits) -> ApiResult<Bytes> {
-    let whole = Limited::new(body, limits.body).collect();
-    match timeout(limits.body_time, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits.body as u64)),
-        Ok(Err(error)) => Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_body",
-            format!("the body could not be read: {error}"),
-        )),
+/// Bodies take room in steps of so many bytes where their length is not said before.
+const STEP: usize = 64 << 10;
+
+/// Room for the bodies that are read and worked on at once, in bytes.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    room: Arc<Semaphore>,
+}
+
+impl Bodies {
+    /// Room for one body of the greatest length at least.
+    pub fn new(limits: &Limits) -> Self {
+        let most = limits.bodies.max(limits.body).saturating_add(STEP);
+        Self { room: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// Room for some more bytes, or a refusal: whoever waited for it would hold what it has.
+    fn take(&self, bytes: usize) -> ApiResult<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+        room.map_err(|_| ApiError::overloaded(Duration::from_secs(1)))
+    }
+}
+
+/// A whole body, and the room that it takes until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    bytes: BytesMut,
+    room: OwnedSemaphorePermit,
+}
+
+impl Whole {
+    /// The room alone, for what was made of the bytes.
+    pub fn into_room(self) -> OwnedSemaphorePermit {
+        self.room
+    }
+}
+
+impl Deref for Whole {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A whole body. Where there is no room for it, it is refused before any of it is kept.
+pub(crate) async fn read(body: Body, app: &App) -> ApiResult<Whole> {
+    let limits = &app.config.limits;
+    match timeout(limits.body_time, collect(body, limits, &app.bodies)).await {
+        Ok(whole) => whole,
         Err(_) => {
             let seconds = limits.body_time.as_secs();
             let message = format!("the body did not come within {seconds} s");
             Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message))
         }
     }
+}
+
+async fn collect(mut body: Body, limits: &Limits, bodies: &Bodies) -> ApiResult<Whole> {
+    let said = HttpBody::size_hint(&body).exact().unwrap_or(0);
+    if said > limits.body as u64 {
+        return Err(too_large(limits.body as u64));
+    }
+    let said = usize::try_from(said).unwrap_or(usize::MAX);
+    let mut room = bodies.take(said)?;
+    let mut bytes = BytesMut::with_capacity(said);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let message = format!("the body could not be read: {error}");
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", message)
+        })?;
+        // Trailers are of no use.
+        let Ok(data) = frame.into_data() else { continue };
+        let length = bytes.len() + data.len();
+        if length > limits.body {
+            return Err(too_large(limits.body as u64));
+        }
+        if length > room.num_permits() {
+            let more = (length - room.num_permits()).next_multiple_of(STEP);
+            room.merge(bodies.take(more)?);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Whole { bytes, room })
 }
 
 /// A body as a reader for a thread that may block, and what fills it, to be waited for beside the

@@ -68,6 +68,9 @@ pub enum UnknownUsers {
 pub struct Limits {
     /// Bytes of a request's body: 4 MiB.
     pub body: usize,
+    /// Bytes of all bodies that are read and worked on at once: 64 MiB, and one body always fits.
+    /// What is made of a body takes up to 32 times its bytes.
+    pub bodies: usize,
     /// Bytes of an import: 1 GiB.
     pub import: u64,
     /// Bytes of a request's head: 64 KiB.
@@ -120,6 +123,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 4 << 20,
+            bodies: 64 << 20,
             import: 1 << 30,
             head: 64 << 10,
             headers: 100,
@@ -148,6 +152,7 @@ impl Default for Limits {
 setters! {
     Limits {
         with_body(body: usize);
+        with_bodies(bodies: usize);
         with_import(import: u64);
         with_head(head: usize);
         with_headers(headers: usize);

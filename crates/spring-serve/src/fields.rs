@@ -4,8 +4,12 @@ use std::ops::RangeInclusive;
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::error::{ApiError, ApiResult};
+use crate::{
+    body::Whole,
+    error::{ApiError, ApiResult},
+};
 
 /// The most bytes of a name that is repeated to the client or the log.
 const LONGEST_NAME: usize = 64;
@@ -16,14 +20,22 @@ pub(crate) struct Fields {
     fields: Map<String, Value>,
     /// What it is called within the request, with its dot.
     prefix: &'static str,
+    /// The room that the body takes until nothing of it is left here.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Fields {
-    /// Of a request's body.
+    /// Of a request's body, whose room is taken until the fields are dropped.
+    pub fn of(body: Whole) -> ApiResult<Self> {
+        let fields = Self::parse(&body)?;
+        Ok(Self { _room: Some(body.into_room()), ..fields })
+    }
+
+    /// Of a body.
     pub fn parse(body: &[u8]) -> ApiResult<Self> {
         let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message);
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self { fields, prefix: "" }),
+            Ok(Value::Object(fields)) => Ok(Self { fields, prefix: "", _room: None }),
             Ok(_) => Err(bad("the body is not a JSON object".into())),
             Err(error) => Err(bad(format!("the body is not JSON: {error}"))),
         }
@@ -31,7 +43,7 @@ impl Fields {
 
     /// Of an object within it.
     pub fn within(fields: Map<String, Value>, prefix: &'static str) -> Self {
-        Self { fields, prefix }
+        Self { fields, prefix, _room: None }
     }
 
     /// The field's full name.

@@ -15,7 +15,7 @@ use std::{
 
 use axum::http::{Method, StatusCode};
 
-use crate::{FinishReason, Stats};
+use crate::{FinishReason, Stats, app::now};
 
 /// Bounds of waiting and of whole answers, seconds.
 const LONG: &[f64] = &[
@@ -264,7 +264,7 @@ fn of_models(out: &mut String, models: &BTreeMap<String, OfModel>) {
 
 fn engine(out: &mut String, model: &str, stats: &Stats) {
     let labels = format!("model_name=\"{}\"", escape(model));
-    let rows: [(&str, &str, &str, f64); 13] = [
+    let rows: [(&str, &str, &str, f64); 17] = [
         ("spring_num_requests_running", "gauge", "Answers being written.", stats.running as f64),
         ("spring_num_requests_waiting", "gauge", "Answers that wait.", stats.waiting as f64),
         (
@@ -291,9 +291,33 @@ fn engine(out: &mut String, model: &str, stats: &Stats) {
             "Bytes of the prefix cache.",
             stats.prefix_cache_bytes as f64,
         ),
+        (
+            "spring_prefix_cache_evictions_total",
+            "counter",
+            "Parts of prompts that went from the prefix cache to make room.",
+            stats.prefix_cache_evictions as f64,
+        ),
+        (
+            "spring_lora_adapters_running",
+            "gauge",
+            "Adapters of the answers being written, each once.",
+            stats.running_adapters as f64,
+        ),
+        (
+            "spring_lora_adapters_waiting",
+            "gauge",
+            "Adapters of the answers that wait, each once.",
+            stats.waiting_adapters as f64,
+        ),
         ("spring_adapters_loaded", "gauge", "Adapters in memory.", stats.adapters_loaded as f64),
         ("spring_adapter_bytes", "gauge", "Their bytes.", stats.adapter_bytes as f64),
         ("spring_adapter_loads_total", "counter", "Loaded adapters.", stats.adapter_loads as f64),
+        (
+            "spring_adapter_evictions_total",
+            "counter",
+            "Adapters that went from memory to make room.",
+            stats.adapter_evictions as f64,
+        ),
         (
             "spring_adaptations_waiting",
             "gauge",
@@ -322,6 +346,15 @@ fn engine(out: &mut String, model: &str, stats: &Stats) {
     for (name, kind, help, value) in rows {
         one(out, name, kind, help, &labels, value);
     }
+    // vLLM names the adapters in these labels; here they are people, so it is said how many.
+    let Stats { running_adapters: running, waiting_adapters: waiting, most_adapters: most, .. } =
+        stats;
+    let labels = format!(
+        "{labels},max_lora=\"{most}\",running_lora_adapters=\"{running}\",\
+         waiting_lora_adapters=\"{waiting}\""
+    );
+    let help = "How many adapters the answers being written have, and those that wait; the time.";
+    one(out, "spring_lora_requests_info", "gauge", help, &labels, now() as f64);
 }
 
 fn one(out: &mut String, name: &str, kind: &str, help: &str, labels: &str, value: f64) {
@@ -364,6 +397,30 @@ mod tests {
             "t_bucket{a=\"b\",le=\"0.1\"} 2\nt_bucket{a=\"b\",le=\"1\"} 3\n\
              t_bucket{a=\"b\",le=\"+Inf\"} 4\nt_sum{a=\"b\"} 5.65\nt_count{a=\"b\"} 4\n"
         );
+    }
+
+    #[test]
+    fn adapters_are_counted_as_vllm_names_them() {
+        let stats = Stats {
+            running_adapters: 3,
+            waiting_adapters: 2,
+            most_adapters: 32,
+            prefix_cache_evictions: 5,
+            adapter_evictions: 4,
+            ..Stats::default()
+        };
+        let text = Metrics::new().text("m", &stats);
+        let info = "spring_lora_requests_info{model_name=\"m\",max_lora=\"32\",\
+                    running_lora_adapters=\"3\",waiting_lora_adapters=\"2\"} 1";
+        for line in [
+            info,
+            "spring_lora_adapters_running{model_name=\"m\"} 3\n",
+            "spring_lora_adapters_waiting{model_name=\"m\"} 2\n",
+            "spring_prefix_cache_evictions_total{model_name=\"m\"} 5\n",
+            "spring_adapter_evictions_total{model_name=\"m\"} 4\n",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
     }
 
     #[test]

@@ -203,9 +203,9 @@ fn of_users() -> Vec<Operation> {
             .asks("choice", number(0, u32::MAX), false),
         operation("post", "/v1/users/{user}/feedback", "What was really used of an answer.")
             .takes("Feedback"),
-        operation("get", "/v1/users/{user}/consent", "Whether conversations are kept.")
+        operation("get", "/v1/users/{user}/consent", "What the person has agreed to.")
             .gives("Consent"),
-        operation("put", "/v1/users/{user}/consent", "Says whether conversations are kept.")
+        operation("put", "/v1/users/{user}/consent", "Changes what the person has agreed to.")
             .takes("ConsentRequest")
             .gives("Consent"),
         operation("get", "/v1/users/{user}/export", "Everything of a user.").answers(200, "*/*"),

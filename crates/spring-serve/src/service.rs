@@ -21,7 +21,7 @@ pub use error::{ServiceError, ServiceResult};
 pub use person::{
     Adaptation, Added, BufferText, Consent, EvictedText, ExplainedToken, Explanation, Export,
     Feedback, Found, GenerationInfo, Imported, InteractionInfo, JobState, NewInteraction, Page,
-    PageRequest, PeriodInfo, PeriodText, Receipt, Removed, RolledBack, UserInfo,
+    PageRequest, PeriodInfo, PeriodText, Receipt, Removed, RolledBack, Saying, UserInfo,
 };
 pub use replicas::{AddressError, Choice, Replica, Replicas, advertised};
 pub use stats::{EmbeddingRequest, Embeddings, Model, Readiness, Stats, Tokens};
@@ -164,11 +164,11 @@ pub trait Service: Send + Sync + 'static {
     /// first while it has not been learned.
     fn feedback(&self, user: &str, feedback: Feedback) -> ServiceResult<Added>;
 
-    /// Whether conversations are kept.
+    /// What the person has agreed to.
     fn consent(&self, user: &str) -> ServiceResult<Consent>;
 
-    /// Says whether conversations are kept from now on.
-    fn set_consent(&self, user: &str, keep_conversations: bool) -> ServiceResult<Consent>;
+    /// Changes what the person has agreed to; gives all of it.
+    fn set_consent(&self, user: &str, saying: Saying) -> ServiceResult<Consent>;
 
     /// Everything of a user. What fails does so here rather than in the reading, as far as it can.
     fn export(&self, user: &str) -> ServiceResult<Export>;

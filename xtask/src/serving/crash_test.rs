@@ -21,15 +21,17 @@ use super::{
 use crate::dist;
 
 pub const EXAMPLES: &str = "\
-Several people write texts, ask, adapt, forget texts and themselves, and leave answers in the \
-middle, all at once, on one
-server that also adapts by itself; each keeps an account of what was acknowledged. Each round \
-kills the server (SIGKILL):
-half of the time at any moment, half of the time just after it has written to the disk. Then the \
-state passes its
-checks, the server starts again, and: every acknowledged text and answer is there, what was \
-forgotten is nowhere, in no
-answer's record and not in the files, and nobody sees anything of another.
+Several people write texts, ask, agree to be kept or not, send back what they really used, adapt, \
+go back, forget texts and
+themselves, and leave answers in the middle, all at once, on one server that also adapts by \
+itself; each keeps an account of
+what was acknowledged. Each round kills the server (SIGKILL): half of the time at any moment, half \
+of the time just after it
+has written to the disk. Then the state passes its checks, the server starts again, and: every \
+acknowledged text, answer,
+conversation and final text is there, what was forgotten is nowhere, in no answer's record and not \
+in the files, nothing was
+kept without consent, and nobody sees anything of another.
 
 Examples:
   cargo xtask server-crash-test --rounds 30

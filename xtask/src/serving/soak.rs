@@ -30,9 +30,11 @@ People write texts, ask, adapt, forget texts and themselves, and leave answers i
 at once, for some
 minutes, while the server adapts by itself. At the end every acknowledged text and answer is \
 there, what was forgotten is
-nowhere, nobody has seen anything of another, and the state passes its checks. The memory of the \
-server and what it says
-of itself go into a table, a line a second.
+nowhere, nobody has seen anything of another, and the state passes its checks; and the memory of \
+the server in the last
+quarter of the time was no more than a tenth above that in the second. The memory and what the \
+server says of itself go
+into a table, a line a second.
 
 Examples:
   cargo xtask soak --minutes 30 --out soak.csv
@@ -103,7 +105,10 @@ impl Soak {
             let account = self.load(&server)?;
             server.end()?;
             run(&["check"])?;
-            println!("{}\nnothing was lost, and nobody saw another's texts", account.table());
+            println!(
+                "{}\nnothing was lost, nobody saw another's texts, and the memory did not grow",
+                account.table()
+            );
             Ok(())
         })
     }
@@ -116,7 +121,7 @@ impl Soak {
             NAMES.iter().map(|name| Mutex::new(Person::new(name, &model, 40))).collect();
         let (is_over, begin) = (AtomicBool::new(false), Instant::now());
         let length = Duration::from_secs_f64(60.0 * self.minutes);
-        let table = thread::scope(|scope| -> Result<String> {
+        let (table, memory) = thread::scope(|scope| -> Result<(String, Vec<u64>)> {
             let clients: Vec<_> = (0..self.clients as u64)
                 .map(|client| {
                     let (people, is_over) = (&people, &is_over);
@@ -139,6 +144,7 @@ impl Soak {
             person.settle(&server.address)?;
             account = account.and(person.account);
         }
+        check_memory(&memory)?;
         Ok(account)
     }
 
@@ -172,7 +178,7 @@ fn watch(
     begin: Instant,
     length: Duration,
     has_ended: impl Fn() -> bool,
-) -> Result<String> {
+) -> Result<(String, Vec<u64>)> {
     let names: Vec<&str> = COLUMNS.iter().map(|(_, column)| *column).collect();
     let mut table = format!("seconds,rss_kib,{}\n", names.join(","));
     let mut memory = Vec::new();
@@ -187,9 +193,58 @@ fn watch(
         // Writing to a string does not fail.
         let _ = writeln!(table, "{seconds:.0},{kib},{}", values.join(","));
     }
-    let mean = |part: &[u64]| part.iter().sum::<u64>() / part.len().max(1) as u64 / 1024;
-    let quarter = memory.len() / 4;
-    let parts: Vec<u64> = memory.chunks(quarter.max(1)).take(4).map(mean).collect();
-    println!("MiB of memory, the mean of each quarter of the time: {parts:?}");
-    Ok(table)
+    Ok((table, memory))
+}
+
+/// How much more the last quarter of the time may take than the second one.
+const GROWTH: f64 = 1.1;
+
+/// The mean of each quarter of some numbers; `None` if there are too few.
+fn quarters(numbers: &[u64]) -> Option<[f64; 4]> {
+    let at = |quarter: usize| numbers.len() * quarter / 4;
+    let mean = |quarter: usize| {
+        let part = &numbers[at(quarter)..at(quarter + 1)];
+        (!part.is_empty()).then(|| part.iter().sum::<u64>() as f64 / part.len() as f64)
+    };
+    Some([mean(0)?, mean(1)?, mean(2)?, mean(3)?])
+}
+
+/// Refuses memory, in KiB over time, that grows. The first quarter fills the caches.
+fn check_memory(kib: &[u64]) -> Result<()> {
+    let Some(means) = quarters(kib).filter(|means| means.iter().all(|mean| *mean > 0.0)) else {
+        println!("the memory is not known, so it is not checked");
+        return Ok(());
+    };
+    let [first, second, third, last] = means.map(|mean| mean / 1024.0);
+    println!(
+        "MiB of memory, the mean of each quarter of the time: {first:.0}, {second:.0}, \
+         {third:.0}, {last:.0}"
+    );
+    ensure!(
+        last <= GROWTH * second,
+        "the memory grows: {last:.0} MiB in the last quarter of the time after {second:.0} MiB in \
+         the second"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_grows_after_its_first_quarter_is_refused() {
+        for (kib, is_flat) in [
+            (&[1, 10, 10, 10][..], true),
+            (&[1, 1, 10, 10, 11, 10, 11, 11], true),
+            (&[10, 10, 10, 12], false),
+            (&[10, 10, 10, 10, 20, 20, 12, 12], false),
+            // Not known, or too few.
+            (&[0, 0, 0, 0], true),
+            (&[1, 9, 9], true),
+        ] {
+            let kib: Vec<u64> = kib.iter().map(|kib| kib * 1024).collect();
+            assert_eq!(check_memory(&kib).is_ok(), is_flat, "{kib:?}");
+        }
+    }
 }

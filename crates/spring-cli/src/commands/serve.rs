@@ -9,17 +9,19 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use spring_core::{Access, LanguageModel, Store, check_base, record::LearnedPeriod};
+use spring_core::{
+    Access, LanguageModel, Store, check_base, record::LearnedPeriod, spring_memory::UserId,
+};
 use spring_engine::{Engine, EngineConfig, Judge, LearningPolicy};
 use spring_eval::{Change, change};
-use spring_serve::{Limits, ServeConfig, Server, Shutdown};
+use spring_serve::{Limits, ServeConfig, Server, Shutdown, UnknownUsers};
 
 use crate::{
-    args::{Args, ServeArgs},
+    args::{self, Args, ServeArgs},
     embedded, interrupt, output,
-    serve::{AuditLog, Leaving, STILL_ASKED, Served},
+    serve::{AuditLog, Leaving, STILL_ASKED, Served, kv_cache},
     session,
 };
 
@@ -41,6 +43,12 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
          {rows_of_text} rows; give at least as many, or set fusion.contrast to 0"
     );
     let shape = model.config().clone();
+    let positions = kv_cache::positions(
+        &shape,
+        args.precision.unwrap_or_default(),
+        command.kv_cache,
+        [command.cache, command.prefix_cache],
+    )?;
     let (model, store): (Arc<dyn LanguageModel>, Arc<Store>) = (Arc::new(model), Arc::from(store));
 
     let policy = LearningPolicy::default()
@@ -48,14 +56,21 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         .with_idle(Duration::from_secs(command.adapt_idle));
     let config = EngineConfig::default()
         .with_rows(rows)
+        .with_tokens(positions)
         .with_choices((rows / rows_of_text).min(16))
         .with_cache(u64::from(command.cache) << 20)
         .with_prefixes(u64::from(command.prefix_cache) << 20)
         .with_learning((!command.no_adapt).then_some(policy))
-        .with_judge(Some(judge(model.clone(), store.clone())));
+        .with_judge(Some(judge(store.clone())));
     let (waiting, waiting_per_key, choices) =
         (config.waiting, config.waiting_per_key, config.choices);
     let engine = Engine::start(model, store, config)?;
+    for name in &command.pin {
+        let user = UserId::new(name.clone()).with_context(|| format!("--pin {name}"))?;
+        engine.pin(&user);
+        // It is read now, so that the first answer does not wait for it.
+        engine.person(&user).with_context(|| format!("--pin {name}"))?;
+    }
     let served = Arc::new(Served::new(engine, shape, &name, args.device.name(), audit)?);
 
     let drain = Duration::from_secs(command.drain);
@@ -72,6 +87,10 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         .with_insecure(command.insecure)
         .with_hosts(command.host.clone())
         .with_origins(command.origin.clone())
+        .with_unknown_users(match command.unknown_users {
+            args::UnknownUsers::Refuse => UnknownUsers::Refuse,
+            args::UnknownUsers::Base => UnknownUsers::Base,
+        })
         .with_limits(limits);
     let server = Server::bind(config, served.clone())?;
     let leaving = match &command.advertise {
@@ -116,10 +135,10 @@ fn leave(leaving: &Leaving, shutdown: &Shutdown) {
 
 /// What predicts the texts that were held out worse than before is not kept, as with
 /// `spring adapt`.
-fn judge(model: Arc<dyn LanguageModel>, store: Arc<Store>) -> Judge {
-    Judge::new(move |user, before, learned: &[LearnedPeriod]| {
+fn judge(store: Arc<Store>) -> Judge {
+    Judge::with_model(move |model, user, before, learned: &[LearnedPeriod]| {
         let periods: Vec<u32> = learned.iter().map(|learned| learned.record.period).collect();
-        let change = change(&*model, &store, user, before, &periods);
+        let change = change(model, &store, user, before, &periods);
         let change = change.map_err(|error| error.to_string())?;
         Ok(!change.as_ref().is_some_and(Change::is_worse))
     })

@@ -42,10 +42,10 @@ impl Bridge {
         let top = likely.top.into_iter();
         AnswerToken {
             id,
-            bytes: bytes(&*self.model, id),
+            bytes: self.model.token_bytes(id),
             logprob: likely.log_prob,
             top: top
-                .map(|(id, logprob)| TopToken { bytes: bytes(&*self.model, id), logprob })
+                .map(|(id, logprob)| TopToken { bytes: self.model.token_bytes(id), logprob })
                 .collect(),
             retrieval_share: trace.map(|trace| trace.retrieval_share),
         }
@@ -114,11 +114,6 @@ impl Sink for Bridge {
     fn is_gone(&self) -> bool {
         self.sink.is_cancelled()
     }
-}
-
-/// The bytes that a token stands for, as far as it is text by itself.
-pub fn bytes(model: &dyn LanguageModel, id: u32) -> Vec<u8> {
-    model.decode_text(&[id]).unwrap_or_default().into_bytes()
 }
 
 pub fn finish_reason(ended: Ending) -> FinishReason {

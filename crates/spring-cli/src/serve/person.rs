@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use spring_core::{
-    ApiKey, GenerationSummary, HistoryEntry, KeyAccess, LanguageModel, Result, Store,
+    ApiKey, Contribution, GenerationSummary, HistoryEntry, KeyAccess, LanguageModel, Result, Store,
     StoredInteraction, UserSummary, path_to,
     record::{AnswerRecord, Ending, LearnedPeriod},
-    spring_memory::{Interaction, UserId},
+    spring_memory::{Interaction, InteractionId, UserId},
 };
 use spring_engine::AdaptationState;
 use spring_serve::{
@@ -33,9 +34,14 @@ pub fn user(summary: UserSummary) -> UserInfo {
     }
 }
 
-pub fn consent(of: spring_core::Consent) -> Consent {
-    let since = of.since.map(|since| since.to_string());
-    Consent { keep_conversations: of.keep_conversations, since }
+pub fn consent(kept: spring_core::Consent, contribution: Contribution) -> Consent {
+    let since = |since: Option<Timestamp>| since.map(|since| since.to_string());
+    Consent {
+        keep_conversations: kept.keep_conversations,
+        since: since(kept.since),
+        contribute: contribution.contributes,
+        contribute_since: since(contribution.since),
+    }
 }
 
 /// A key, if this version knows for whom it speaks.
@@ -166,6 +172,13 @@ pub fn buffer(store: &Store, user: &UserId) -> Result<Vec<BufferText>> {
     Ok(all)
 }
 
+/// Whether a text is in the residual buffer.
+pub fn is_in_buffer(store: &Store, user: &UserId, id: &InteractionId) -> Result<bool> {
+    let Some(seq) = store.find(user, id)? else { return Ok(false) };
+    let generation = store.generation(user, None)?;
+    Ok(generation.is_some_and(|of| of.buffer.iter().any(|item| item.key == seq)))
+}
+
 pub fn adaptation(of: spring_engine::Adaptation) -> Adaptation {
     let (state, periods, generation, error) = match of.state {
         AdaptationState::Waiting => (JobState::Waiting, 0, None, of.held_up),
@@ -208,7 +221,7 @@ pub fn explanation(
 ) -> Explanation {
     let token = |trace: &spring_core::record::TokenTrace| ExplainedToken {
         text: match trace.text.is_empty() {
-            true => String::from_utf8_lossy(&bridge::bytes(model, trace.token)).into_owned(),
+            true => String::from_utf8_lossy(&model.token_bytes(trace.token)).into_owned(),
             false => trace.text.clone(),
         },
         lambda: trace.lambda,

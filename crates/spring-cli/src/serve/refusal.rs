@@ -35,6 +35,7 @@ pub fn of_store(error: StoreError) -> ServiceError {
         error @ (StoreError::DuplicateId { .. } | StoreError::Conflict { .. }) => {
             ServiceError::Conflict(error.to_string())
         }
+        error @ StoreError::DamagedPrior { .. } => ServiceError::Conflict(error.to_string()),
         StoreError::Leased { user, .. } => {
             ServiceError::NotReady(format!("user {user} is being updated; try again"))
         }

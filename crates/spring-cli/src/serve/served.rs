@@ -9,24 +9,24 @@ use std::{
 
 use jiff::Timestamp;
 use spring_core::{
-    Error, HistorySearch, LanguageModel, Store, embed_text, forget_interaction,
+    ApiKey, Error, HistorySearch, KeyAccess, LanguageModel, Store, embed_text, forget_interaction,
     prompt::{Earlier, whole_context},
     spring_lm::{Adapter, ModelConfig},
     spring_memory::{Interaction, InteractionId, SearchFilter, UserId},
     spring_store::Error as StoreError,
 };
-use spring_engine::{AdaptationState, Asker, Engine, Input};
+use spring_engine::{AdaptationState, Asker, Dropped, Engine, Input};
 use spring_serve::{
     Adaptation, Added, Answer, AuditEvent, BufferText, CompletionRequest, Consent,
     EmbeddingRequest, Embeddings, Explanation, Export, Feedback, Found, GenerationInfo, Imported,
     InteractionInfo, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo, Prompt,
-    Readiness, Receipt, Removed, Replicas, RolledBack, Service, ServiceError, ServiceResult, Stats,
-    Target, Tokens, UserInfo, answer_channel,
+    Readiness, Receipt, Removed, Replicas, RolledBack, Saying, Service, ServiceError,
+    ServiceResult, Stats, Target, Tokens, UserInfo, answer_channel,
 };
 
 use super::{
     audit::AuditLog,
-    bridge::{Bridge, bytes, record_id},
+    bridge::{Bridge, record_id},
     herald::{Herald, Leaving},
     keeper::Keeper,
     person, prompt,
@@ -191,6 +191,7 @@ impl Served {
     fn forget_interaction(&self, user: &UserId, id: &InteractionId) -> ServiceResult<Receipt> {
         let (model, store) = (&*self.model, &*self.store);
         let asker = self.engine.asker(user);
+        let was_in_buffer = person::is_in_buffer(store, user, id).map_err(refusal::of)?;
         let ((relearned, forgotten), was_asked) = self.before_learning(user, || {
             let relearned: Vec<u32> = store.generations(user)?.iter().map(|g| g.number).collect();
             Ok((relearned, forget_interaction(model, store, user, id, &mut ())?))
@@ -199,7 +200,7 @@ impl Served {
         let was_asked = was_asked || self.engine.adaptations(Some(user)).iter().any(is_asked);
         let asker = self.engine.asker(user).or(asker);
         // Answers that are being written may have read the text.
-        let ended = self.engine.forget(user);
+        let dropped = self.engine.forget(user);
         if was_asked && let Err(error) = self.engine.adapt_for(user, asker) {
             tracing::warn!("user {user}: the adaptation that was asked for is lost: {error}");
         }
@@ -209,11 +210,14 @@ impl Served {
             user: user.to_string(),
             interaction: Some(id.to_string()),
             time: Timestamp::now().to_string(),
-            removed: vec![
+            removed: [
                 removed("history", forgotten.interactions),
+                removed("buffer", was_in_buffer.into()),
                 removed("records", forgotten.answers),
-                removed("answers being written", ended as u64),
-            ],
+            ]
+            .into_iter()
+            .chain(from_memory(dropped))
+            .collect(),
             relearned: relearned.into_iter().skip(skipped).collect(),
             priors: forgotten.priors,
         })
@@ -222,6 +226,15 @@ impl Served {
 
 fn removed(place: &str, count: u64) -> Removed {
     Removed { place: place.into(), count }
+}
+
+/// What went from memory alone.
+fn from_memory(dropped: Dropped) -> [Removed; 3] {
+    [
+        removed("answers being written", dropped.requests as u64),
+        removed("models in memory", dropped.models as u64),
+        removed("prefixes in memory", dropped.prefixes as u64),
+    ]
 }
 
 /// A model's name on the wire: of a folder or a file its own name, of a hub's what stands behind
@@ -255,9 +268,14 @@ impl Service for Served {
             prefix_cache_queries: stats.prefixes.queried,
             prefix_cache_hits: stats.prefixes.hit,
             prefix_cache_bytes: stats.prefixes.bytes,
+            prefix_cache_evictions: stats.prefixes.evicted,
+            running_adapters: stats.running_adapters as u64,
+            waiting_adapters: stats.waiting_adapters as u64,
+            most_adapters: self.engine.rows() as u64,
             adapters_loaded: stats.cache.people as u64,
             adapter_bytes: stats.cache.bytes,
             adapter_loads: stats.cache.misses,
+            adapter_evictions: stats.cache.evicted,
             adaptations_waiting: count(|s| *s == AdaptationState::Waiting),
             adaptations_running: count(|s| matches!(s, AdaptationState::Running { .. })),
             adaptations_done: stats.adaptations,
@@ -376,7 +394,7 @@ impl Service for Served {
                 Input::Text(_) | Input::Tokens(_) => Vec::new(),
             },
         };
-        let bytes = ids.iter().map(|id| bytes(&*self.model, *id)).collect();
+        let bytes = ids.iter().map(|id| self.model.token_bytes(*id)).collect();
         Ok(Tokens { ids, bytes })
     }
 
@@ -409,22 +427,34 @@ impl Service for Served {
         let user = Self::id(user)?;
         let summary = self.store.user(&user).map_err(refusal::of_store)?;
         let jobs = self.engine.adaptations(Some(&user)).len();
+        let is_theirs = |key: &ApiKey| match &key.record.access {
+            KeyAccess::User(of) => *of == user && key.record.revoked.is_none(),
+            _ => false,
+        };
+        let keys = self.store.keys().map_err(refusal::of_store)?;
+        let keys = keys.iter().filter(|key| is_theirs(key)).count();
         // What trains the user is stopped first, so that nothing holds on to what goes.
-        self.engine.forget(&user);
+        let mut dropped = self.engine.forget(&user);
         let forgotten = self.store.forget(&user).map_err(refusal::of_store)?;
-        let ended = self.engine.forget(&user);
+        let since = self.engine.forget(&user);
+        dropped.requests += since.requests;
+        dropped.models = dropped.models.max(since.models);
+        dropped.prefixes += since.prefixes;
         Ok(Receipt {
             user: user.to_string(),
             interaction: None,
             time: Timestamp::now().to_string(),
-            removed: vec![
+            removed: [
                 removed("history", forgotten.interactions),
                 removed("buffer", summary.buffer),
                 removed("adapters", forgotten.generations_removed),
                 removed("records", forgotten.answers),
+                removed("keys", keys as u64),
                 removed("jobs", jobs as u64),
-                removed("answers being written", ended as u64),
-            ],
+            ]
+            .into_iter()
+            .chain(from_memory(dropped))
+            .collect(),
             relearned: Vec::new(),
             priors: forgotten.priors,
         })
@@ -570,14 +600,21 @@ impl Service for Served {
     }
 
     fn consent(&self, user: &str) -> ServiceResult<Consent> {
-        let said = self.store.consent(&Self::id(user)?).map_err(refusal::of_store)?;
-        Ok(person::consent(said))
+        let user = Self::id(user)?;
+        let kept = self.store.consent(&user).map_err(refusal::of_store)?;
+        let contribution = self.store.contribution(&user).map_err(refusal::of_store)?;
+        Ok(person::consent(kept, contribution))
     }
 
-    fn set_consent(&self, user: &str, keep_conversations: bool) -> ServiceResult<Consent> {
-        let (user, now) = (Self::id(user)?, Timestamp::now());
-        let said = self.store.set_consent(&user, keep_conversations, now);
-        Ok(person::consent(said.map_err(refusal::of_store)?))
+    fn set_consent(&self, user: &str, saying: Saying) -> ServiceResult<Consent> {
+        let (id, now) = (Self::id(user)?, Timestamp::now());
+        if let Some(keep) = saying.keep_conversations {
+            self.store.set_consent(&id, keep, now).map_err(refusal::of_store)?;
+        }
+        if let Some(contributes) = saying.contribute {
+            self.store.set_contribution(&id, contributes, now).map_err(refusal::of_store)?;
+        }
+        self.consent(user)
     }
 
     fn export(&self, user: &str) -> ServiceResult<Export> {

@@ -32,7 +32,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Response> {
-    let mut fields = Fields::parse(&body::read(body, &app.config.limits).await?)?;
+    let mut fields = Fields::of(body::read(body, &app).await?)?;
     let turns = turns(fields.take("messages"))?;
     let parameters = Parameters::take(&mut fields, &app.config.limits)?;
     let logprobs = logprobs(&mut fields)?;

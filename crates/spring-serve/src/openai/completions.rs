@@ -30,7 +30,7 @@ pub(crate) async fn post(
     body: Body,
 ) -> ApiResult<Response> {
     let limits = &app.config.limits;
-    let mut fields = Fields::parse(&body::read(body, limits).await?)?;
+    let mut fields = Fields::of(body::read(body, &app).await?)?;
     let prompts = prompts("prompt", fields.take("prompt"), limits.prompts)?;
     let parameters = Parameters::take(&mut fields, limits)?;
     let logprobs = fields.integer("logprobs", 0..=20)?.and_then(|top| u32::try_from(top).ok());

@@ -28,7 +28,7 @@ pub(crate) async fn post(
     body: Body,
 ) -> ApiResult<Response> {
     let limits = &app.config.limits;
-    let mut fields = Fields::parse(&body::read(body, limits).await?)?;
+    let mut fields = Fields::of(body::read(body, &app).await?)?;
     let inputs = prompts("input", fields.take("input"), limits.inputs)?;
     let blank = |input: &Prompt| matches!(input, Prompt::Text(text) if text.is_empty());
     if inputs.iter().any(blank) {

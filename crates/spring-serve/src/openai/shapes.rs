@@ -313,12 +313,12 @@ fn finite(logprob: f32) -> f32 {
 impl ChatLogprobs {
     fn of(tokens: &[AnswerToken]) -> Self {
         let top = |top: &TopToken| ChatTop {
-            token: String::from_utf8_lossy(&top.bytes).into_owned(),
+            token: token_name(&top.bytes),
             logprob: finite(top.logprob),
             bytes: top.bytes.clone(),
         };
         let content = tokens.iter().map(|token| ChatToken {
-            token: String::from_utf8_lossy(&token.bytes).into_owned(),
+            token: token_name(&token.bytes),
             logprob: finite(token.logprob),
             bytes: token.bytes.clone(),
             top_logprobs: token.top.iter().map(top).collect(),
@@ -332,10 +332,14 @@ impl TextLogprobs {
     fn of(tokens: &[AnswerToken], offset: &mut usize) -> Self {
         let mut logprobs = Self::default();
         for token in tokens {
-            logprobs.tokens.push(name(&token.bytes));
+            logprobs.tokens.push(token_name(&token.bytes));
             logprobs.token_logprobs.push(finite(token.logprob));
-            let top = token.top.iter().map(|top| (name(&top.bytes), json!(finite(top.logprob))));
-            logprobs.top_logprobs.push(top.collect());
+            let mut likely = serde_json::Map::new();
+            for top in &token.top {
+                // Of two tokens that are spelled alike the likelier one, which comes first.
+                likely.entry(token_name(&top.bytes)).or_insert(json!(finite(top.logprob)));
+            }
+            logprobs.top_logprobs.push(likely);
             logprobs.text_offset.push(*offset);
             // A character counts where it begins.
             *offset += token.bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
@@ -345,12 +349,37 @@ impl TextLogprobs {
 }
 
 /// A token's name: its text or, for a part of a character, its bytes, so that two of them differ.
-fn name(bytes: &[u8]) -> String {
+pub(crate) fn token_name(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => {
             let bytes = bytes.iter().map(|byte| format!("\\x{byte:02x}"));
             format!("bytes:{}", bytes.collect::<String>())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_characters_are_told_apart_and_of_equal_names_the_likelier_stays() {
+        let top = |bytes: &[u8], logprob| TopToken { bytes: bytes.into(), logprob };
+        let token = AnswerToken {
+            id: 1,
+            bytes: vec![0xe6],
+            logprob: -1.0,
+            top: vec![top(&[0xe6], -1.0), top(&[0xe7], -2.0), top(b"a", -3.0), top(b"a", -4.0)],
+            retrieval_share: None,
+        };
+        let mut offset = 0;
+        let text = TextLogprobs::of(std::slice::from_ref(&token), &mut offset);
+        assert_eq!(text.tokens, ["bytes:\\xe6"]);
+        let expected = json!({"bytes:\\xe6": -1.0, "bytes:\\xe7": -2.0, "a": -3.0});
+        assert_eq!(Value::from(text.top_logprobs[0].clone()), expected);
+        let chat = json!(ChatLogprobs::of(&[token]));
+        assert_eq!(chat["content"][0]["token"], "bytes:\\xe6");
+        assert_eq!(chat["content"][0]["bytes"], json!([0xe6]));
     }
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{chat::turns, completions::prompts};
+use super::{chat::turns, completions::prompts, shapes::token_name};
 use crate::{
     Prompt,
     app::Shared,
@@ -26,7 +26,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Response> {
-    let mut fields = Fields::parse(&body::read(body, &app.config.limits).await?)?;
+    let mut fields = Fields::of(body::read(body, &app).await?)?;
     let named = Named::model(fields.text("model")?);
     // `content` is llama.cpp's name for it.
     let text = fields.text("prompt")?.or(fields.text("content")?);
@@ -49,7 +49,7 @@ pub(crate) async fn post(
         "tokens": tokens.ids,
     });
     if texts {
-        let texts = tokens.bytes.iter().map(|bytes| json!(String::from_utf8_lossy(bytes)));
+        let texts = tokens.bytes.iter().map(|bytes| json!(token_name(bytes)));
         answer["token_strs"] = texts.collect::<Value>();
     }
     Ok(typed("application/json", answer.to_string()))
@@ -61,7 +61,7 @@ pub(crate) async fn detokenize(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Response> {
-    let mut fields = Fields::parse(&body::read(body, &app.config.limits).await?)?;
+    let mut fields = Fields::of(body::read(body, &app).await?)?;
     let named = Named::model(fields.text("model")?);
     let tokens = match fields.take("tokens") {
         Some(Value::Array(items)) if items.is_empty() => Vec::new(),

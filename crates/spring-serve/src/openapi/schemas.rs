@@ -333,10 +333,15 @@ fn of_users() -> Value {
         },
         "Consent": {
             "type": "object",
-            "required": ["keep_conversations", "since"],
+            "required": ["keep_conversations", "since", "contribute", "contribute_since"],
             "properties": {
                 "keep_conversations": {"type": "boolean"},
                 "since": or_null("string"),
+                "contribute": {
+                    "type": "boolean",
+                    "description": "Whether a prior may be learned of the person's texts.",
+                },
+                "contribute_since": or_null("string"),
             },
         },
         "Route": {
@@ -350,8 +355,11 @@ fn of_users() -> Value {
         },
         "ConsentRequest": {
             "type": "object",
-            "required": ["keep_conversations"],
-            "properties": {"keep_conversations": {"type": "boolean"}},
+            "minProperties": 1,
+            "properties": {
+                "keep_conversations": {"type": "boolean"},
+                "contribute": {"type": "boolean"},
+            },
         },
     })
 }

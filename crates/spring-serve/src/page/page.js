@@ -138,10 +138,12 @@ async function open() {
 
 async function refresh() {
   say("Reading…");
-  const [info, periods, buffer, generations, adaptations] = await Promise.all(
-    ["", "/periods", "/buffer", "/generations", "/adaptations"].map((path) => json(own(path))),
+  const [info, consent, periods, buffer, generations, adaptations] = await Promise.all(
+    ["", "/consent", "/periods", "/buffer", "/generations", "/adaptations"].map((path) => json(own(path))),
   );
   showFacts(info);
+  at("consent").checked = consent.keep_conversations;
+  at("contribute").checked = consent.contribute;
   showAdaptations(adaptations.data);
   showChart(periods.data);
   showPeriods(periods.data);
@@ -168,7 +170,6 @@ function showFacts(info) {
     ]),
   );
   at("adapt").disabled = info.pending === 0;
-  at("consent").checked = info.consent;
 }
 
 function showAdaptations(adaptations) {
@@ -444,15 +445,30 @@ at("who").addEventListener("submit", (event) => {
   attempt(start);
 });
 
+async function agree(said, told) {
+  try {
+    await json(own("/consent"), "PUT", said);
+  } finally {
+    await refresh();
+  }
+  say(told);
+}
+
 at("consent").addEventListener("change", () =>
   attempt(async () => {
     const keep_conversations = at("consent").checked;
-    try {
-      await json(own("/consent"), "PUT", { keep_conversations });
-    } finally {
-      await refresh();
-    }
-    say(keep_conversations ? "Conversations are kept from now on." : "No conversation is kept any more.");
+    const told = keep_conversations ? "Conversations are kept from now on." : "No conversation is kept any more.";
+    await agree({ keep_conversations }, told);
+  }),
+);
+
+at("contribute").addEventListener("change", () =>
+  attempt(async () => {
+    const contribute = at("contribute").checked;
+    const told = contribute
+      ? "What everybody new starts from may be learned of your texts, too."
+      : "Nothing more is learned of your texts for others; what was learned already stays until it is learned again.";
+    await agree({ contribute }, told);
   }),
 );
 

@@ -27,7 +27,7 @@ pub(crate) async fn feedback(
     of: OfUser,
     body: Body,
 ) -> ApiResult<Response> {
-    let mut fields = Fields::parse(&body::read(body, &app.config.limits).await?)?;
+    let mut fields = Fields::of(body::read(body, &app).await?)?;
     let missing = |name: &str| ApiError::invalid(name, format!("{name} is missing or empty"));
     let response_id = fields.text("response_id")?.filter(|id| !id.is_empty());
     let text = fields.text("text")?.filter(|text| !text.is_empty());

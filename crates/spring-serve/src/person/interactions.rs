@@ -24,7 +24,7 @@ pub(crate) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Response> {
-    let body = body::read(body, &app.config.limits).await?;
+    let body = body::read(body, &app).await?;
     let mut texts = texts(&body)?;
     if let Some(key) = headers.get("idempotency-key") {
         for (index, text) in texts.iter_mut().enumerate() {

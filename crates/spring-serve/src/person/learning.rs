@@ -51,7 +51,7 @@ pub(crate) async fn rollback(
     of: OfUser,
     body: Body,
 ) -> ApiResult<Response> {
-    let mut fields = Fields::parse(&body::read(body, &app.config.limits).await?)?;
+    let mut fields = Fields::of(body::read(body, &app).await?)?;
     let to = fields.integer("to", 0..=i64::from(u32::MAX))?;
     let Some(to) = to.and_then(|to| u32::try_from(to).ok()) else {
         return Err(ApiError::invalid(

@@ -14,6 +14,7 @@ use crate::{
     error::{ApiError, ApiResult},
     fields::Fields,
     guard::Caller,
+    service::Saying,
     workers::Lane,
 };
 
@@ -62,16 +63,23 @@ pub(crate) async fn consents(
     of: OfUser,
     body: Body,
 ) -> ApiResult<Response> {
-    let mut fields = Fields::parse(&body::read(body, &app.config.limits).await?)?;
-    let Some(keep) = fields.boolean("keep_conversations")? else {
-        let message = "keep_conversations is missing: true or false";
+    let mut fields = Fields::of(body::read(body, &app).await?)?;
+    let (keep, contribute) = (fields.boolean("keep_conversations")?, fields.boolean("contribute")?);
+    if keep.is_none() && contribute.is_none() {
+        let message =
+            "keep_conversations and contribute are missing: true or false for one of them";
         return Err(ApiError::invalid("keep_conversations", message));
-    };
+    }
     let user = of.user.clone();
     let said = app.call(Lane::Short, move |service| {
         service.create_user(&user)?;
-        service.set_consent(&user, keep)
+        service.set_consent(&user, Saying { keep_conversations: keep, contribute })
     });
-    let said = said.await;
-    json(&of.acted(&app, "consent.set", Some(keep.to_string()), said).await?)
+    let mut said = said.await;
+    for (act, yes) in [("consent.set", keep), ("contribution.set", contribute)] {
+        if let Some(yes) = yes {
+            said = of.acted(&app, act, Some(yes.to_string()), said).await;
+        }
+    }
+    json(&said?)
 }

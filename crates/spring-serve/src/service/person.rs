@@ -218,8 +218,8 @@ pub struct PeriodText {
     pub id: String,
     /// When it was written; `None` if it was forgotten meanwhile.
     pub time: Option<String>,
-    /// Its novelty N: how much likelier it is under the base than under the adapter before the
-    /// update.
+    /// Its novelty N: how much likelier it is under the base, or under a population's adapter where
+    /// the settings say so, than under the adapter before the update.
     pub novelty: f64,
     /// Its quality Q.
     pub quality: f64,
@@ -295,13 +295,28 @@ pub struct Feedback {
     pub text: String,
 }
 
-/// Whether conversations are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What a person has agreed to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Consent {
-    /// They are.
+    /// Whether conversations are kept.
     pub keep_conversations: bool,
     /// Since when; `None` if it was never said.
     pub since: Option<String>,
+    /// Whether something may be learned of the person's texts that everybody new starts from.
+    pub contribute: bool,
+    /// Since when; `None` if it was never said.
+    pub contribute_since: Option<String>,
+}
+
+/// What a person says of it now; what is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Saying {
+    /// Whether conversations are kept from now on.
+    pub keep_conversations: Option<bool>,
+    /// Whether others may start from what is learned of the person's texts. What was learned
+    /// already stays.
+    pub contribute: Option<bool>,
 }
 
 /// What was removed from where. No text of it is quoted.

@@ -38,12 +38,22 @@ pub struct Stats {
     pub prefix_cache_hits: u64,
     /// Bytes that it takes.
     pub prefix_cache_bytes: u64,
+    /// Parts of prompts that went from it to make room, since the start.
+    pub prefix_cache_evictions: u64,
+    /// Adapters that answers being written have, each once.
+    pub running_adapters: u64,
+    /// Adapters that waiting answers will have, each once.
+    pub waiting_adapters: u64,
+    /// Most adapters that answers being written can have.
+    pub most_adapters: u64,
     /// Adapters in memory.
     pub adapters_loaded: u64,
     /// Their bytes.
     pub adapter_bytes: u64,
     /// Adapters that were loaded since the start.
     pub adapter_loads: u64,
+    /// Adapters that went from memory to make room, since the start.
+    pub adapter_evictions: u64,
     /// Adaptations that wait.
     pub adaptations_waiting: u64,
     /// Adaptations that run.

@@ -133,7 +133,7 @@ fn consent_is_off_until_it_is_given() {
     assert_eq!(client.get("/v1/users/ada/consent").json()["keep_conversations"], false);
     let given = client.put("/v1/users/ada/consent", &json!({"keep_conversations": true}));
     assert_eq!(given.json()["keep_conversations"], true);
-    assert_eq!(client.put("/v1/users/ada/consent", &json!({})).status, 400);
+    assert_eq!(client.put("/v1/users/ada/consent", &json!({})).code(), "invalid_value");
     assert_eq!(client.put("/v1/users/ada/consent", &json!({"keep_conversations": 1})).status, 400);
     let ask = |more: serde_json::Value| {
         let mut body = json!({"user": "ada", "messages": [{"role": "user", "content": "hi"}]});
@@ -143,6 +143,46 @@ fn consent_is_off_until_it_is_given() {
     };
     assert!(ask(json!({})));
     assert!(!ask(json!({"store": false})));
+}
+
+#[test]
+fn contributing_is_said_beside_keeping_and_each_alone() {
+    let server = Running::start();
+    let client = &server.client;
+    let say = |said: serde_json::Value| client.put("/v1/users/ada/consent", &said).json();
+    let is = |said: &serde_json::Value, keep: bool, contribute: bool| {
+        assert_eq!(
+            (&said["keep_conversations"], &said["contribute"]),
+            (&json!(keep), &json!(contribute))
+        );
+    };
+    let said = say(json!({"contribute": true}));
+    is(&said, false, true);
+    assert!(said["contribute_since"].is_string() && said["since"].is_null(), "{said}");
+    is(&say(json!({"keep_conversations": true})), true, true);
+    is(&say(json!({"keep_conversations": false, "contribute": false})), false, false);
+    is(&client.get("/v1/users/ada/consent").json(), false, false);
+    let wrong = client.put("/v1/users/ada/consent", &json!({"contribute": "yes"}));
+    assert_eq!((wrong.status, wrong.code()), (400, "invalid_type".into()));
+    is(&client.get("/v1/users/ada/consent").json(), false, false);
+    // Each is an act of its own.
+    let acts: Vec<(&str, Option<String>)> = server
+        .service
+        .audited
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|event| (event.act, event.object.clone()))
+        .collect();
+    let yes = || Some("true".to_owned());
+    let no = || Some("false".to_owned());
+    let expected = [
+        ("contribution.set", yes()),
+        ("consent.set", yes()),
+        ("consent.set", no()),
+        ("contribution.set", no()),
+    ];
+    assert_eq!(acts, expected);
 }
 
 #[test]

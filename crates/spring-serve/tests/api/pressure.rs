@@ -96,6 +96,51 @@ fn a_full_queue_is_said_in_time_and_with_a_wait() {
     assert_eq!(again, 200);
 }
 
+/// Whatever many clients send at once, no more of it is in memory than is allowed.
+#[test]
+fn bodies_that_do_not_fit_beside_the_others_are_refused_in_time() {
+    // Room for one body of the greatest length, and a little more.
+    let server = Running::with_limits(Limits::default().with_body(300_000).with_bodies(0));
+    let large = ask(&"long ".repeat(50_000), false);
+    let body = json!({"model": "echo", "max_tokens": 1, "messages": large["messages"]});
+    let refused = |status: u16| {
+        let mut last = None;
+        for _ in 0..500 {
+            let reply = server.client.post("/tokenize", &body);
+            if reply.status == status {
+                return reply;
+            }
+            last = Some(reply);
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("never {status}: {last:?}");
+    };
+    assert_eq!(refused(200).status, 200);
+    // One that says how long it will be has its room from the beginning, one that does not as it
+    // comes.
+    for (head, sent) in [
+        ("Content-Length: 260000".to_owned(), String::new()),
+        (
+            "Transfer-Encoding: chunked".to_owned(),
+            format!("{:x}\r\n{}", 200_000, " ".repeat(200_000)),
+        ),
+    ] {
+        let mut slow = server.client.connect();
+        let head = format!("POST /tokenize HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n");
+        std::io::Write::write_all(&mut slow, (head + &sent).as_bytes()).unwrap();
+        let full = refused(503);
+        assert_eq!(full.code(), "server_is_overloaded");
+        assert_eq!(full.header("retry-after"), Some("1"));
+        // Small ones fit, and what has no body is no matter.
+        assert_eq!(server.client.post(CHAT, &ask("hi", false)).status, 200);
+        assert_eq!(server.client.get("/v1/models").status, 200);
+        drop(slow);
+        refused(200);
+    }
+    let long = server.client.post("/tokenize", &ask(&"long ".repeat(70_000), false));
+    assert_eq!((long.status, long.code()), (413, "request_too_large".into()));
+}
+
 #[test]
 fn the_engines_own_refusals_keep_their_waits() {
     let server = Running::start();

@@ -94,6 +94,16 @@ const tests = {
     await page.getByText("Now in use: generation").waitFor();
   },
 
+  async contributing(page) {
+    const box = page.getByLabel("Let others start from what is learned of my texts");
+    await box.check();
+    await page.getByText("may be learned of your texts, too").waitFor();
+    const said = await (await fetch(`${url}/v1/users/${encodeURIComponent(user)}/consent`)).json();
+    assert.equal(said.contribute, true);
+    await box.uncheck();
+    await page.getByText("Nothing more is learned of your texts").waitFor();
+  },
+
   async everythingIsReachedByKeyboard(page) {
     await page.evaluate(() => document.body.focus());
     const reached = new Set();

@@ -17,7 +17,7 @@ use spring_serve::{
     AuditEvent, BufferText, ChatTurn, CompletionRequest, Consent, EmbeddingRequest, Embeddings,
     Explanation, Export, Feedback, FinishReason, Found, GateDetail, GenerationInfo, Imported,
     InteractionInfo, JobState, Key, KeyHash, Model, NewInteraction, Page, PageRequest, PeriodInfo,
-    PeriodText, Prompt, Readiness, Receipt, Removed, Replicas, RetrievedDetail, RolledBack,
+    PeriodText, Prompt, Readiness, Receipt, Removed, Replicas, RetrievedDetail, RolledBack, Saying,
     Service, ServiceError, ServiceResult, SinkError, Stats, Target, Tokens, TopToken, Usage,
     UserInfo, answer_channel,
 };
@@ -85,6 +85,7 @@ struct Person {
     texts: Vec<InteractionInfo>,
     generation: u32,
     consent: bool,
+    contribute: bool,
     adaptations: Vec<Adaptation>,
     answers: HashMap<String, (String, String)>,
 }
@@ -628,15 +629,24 @@ impl Service for MemoryService {
     }
 
     fn consent(&self, user: &str) -> ServiceResult<Consent> {
-        let said =
-            |person: &mut Person| Consent { keep_conversations: person.consent, since: None };
-        self.person(user, said)
+        self.person(user, |person| Consent {
+            keep_conversations: person.consent,
+            contribute: person.contribute,
+            ..Consent::default()
+        })
     }
 
-    fn set_consent(&self, user: &str, keep_conversations: bool) -> ServiceResult<Consent> {
+    fn set_consent(&self, user: &str, saying: Saying) -> ServiceResult<Consent> {
         self.person(user, |person| {
-            person.consent = keep_conversations;
-            Consent { keep_conversations, since: Some("2026-01-01T00:00:00Z".into()) }
+            let since = |said: Option<bool>| said.map(|_| "2026-01-01T00:00:00Z".into());
+            person.consent = saying.keep_conversations.unwrap_or(person.consent);
+            person.contribute = saying.contribute.unwrap_or(person.contribute);
+            Consent {
+                keep_conversations: person.consent,
+                since: since(saying.keep_conversations),
+                contribute: person.contribute,
+                contribute_since: since(saying.contribute),
+            }
         })
     }
 
