@@ -27,10 +27,12 @@ mod provenance;
 mod retriever;
 mod search;
 mod signal;
+mod together;
 mod user_model;
 mod worker;
 
 pub use adapt::{Follow, adapt, adapt_held, adapt_users};
+pub use jobs::Jobs;
 pub use ask::{Ask, Question, Retrieval};
 pub use base::{Base, check_base};
 pub use embedding::{embed_interaction, embed_text};
