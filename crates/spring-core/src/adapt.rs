@@ -279,9 +279,8 @@ pub fn adapt_users(
     let work = |table: &Table<'_>| -> Result<()> {
         let mut progress = follow.progress();
         while let Some(user) = next().inspect_err(|_| end())? {
-            let learned = table.seat(|trainer| {
-                adapt_by(model, trainer, store, &user, plan, progress.as_mut())
-            });
+            let learned = table
+                .seat(|trainer| adapt_by(model, trainer, store, &user, plan, progress.as_mut()));
             if follow.done(&user, learned).is_break() {
                 end();
             }

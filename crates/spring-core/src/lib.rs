@@ -32,7 +32,6 @@ mod user_model;
 mod worker;
 
 pub use adapt::{Follow, adapt, adapt_held, adapt_users};
-pub use jobs::Jobs;
 pub use ask::{Ask, Question, Retrieval};
 pub use base::{Base, check_base};
 pub use embedding::{embed_interaction, embed_text};
@@ -42,6 +41,7 @@ pub use forget::{ForgettingCost, forget_interaction, forgetting_cost};
 pub use fused_score::FusedScore;
 pub use generate::{TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
+pub use jobs::Jobs;
 pub use learner::{Learner, Period};
 pub use length::{own_length, own_length_of};
 pub use likely::Likely;

@@ -66,7 +66,8 @@ pub(crate) fn in_batches(
     thread::scope(|scope| {
         let (asking, calls) = channel();
         let present = &present;
-        let started = thread::Builder::new().spawn_scoped(scope, move || serve(model, &calls, present));
+        let started =
+            thread::Builder::new().spawn_scoped(scope, move || serve(model, &calls, present));
         // Without a thread for it everybody is trained alone.
         let table = Table { model, asking: started.is_ok().then_some(asking), present };
         side_by_side(batch, || work(&table))
@@ -105,11 +106,12 @@ fn train(model: &dyn Train, waiting: Vec<Asked>) {
         })
         .collect();
     // Whoever listens no more has been told to stop.
-    let outcomes = model.train_many(&requests, &mut |place, step| {
-        match waiting[place].answer.send(Answer::Step(step)) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
+    let outcomes = model.train_many(&requests, &mut |place, step| match waiting[place]
+        .answer
+        .send(Answer::Step(step))
+    {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
     });
     for (asked, outcome) in waiting.iter().zip(outcomes) {
         let _ = asked.answer.send(Answer::Ended(outcome));

@@ -16,8 +16,8 @@ use std::{
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Access, Attend, Error, Event, Follow, Generation, Jobs, Periods, Progress, SqliteStore, UserModel,
-    Worker, adapt, adapt_users, check_base, forget_interaction, record::LearnedPeriod,
+    Access, Attend, Error, Event, Follow, Generation, Jobs, Periods, Progress, SqliteStore,
+    UserModel, Worker, adapt, adapt_users, check_base, forget_interaction, record::LearnedPeriod,
     spring_memory::UserId, spring_store::Error as StoreError, work,
 };
 
@@ -63,7 +63,10 @@ impl Attend for Notes {
 }
 
 /// Learns with so many jobs on rayon pools of so many threads.
-fn learn(jobs: impl Into<Jobs> + Send, threads: usize) -> Vec<(Option<Generation>, Vec<LearnedPeriod>)> {
+fn learn(
+    jobs: impl Into<Jobs> + Send,
+    threads: usize,
+) -> Vec<(Option<Generation>, Vec<LearnedPeriod>)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let store = on_file(&path);
@@ -109,7 +112,7 @@ fn who_is_told_to_stop_stops_nobody_in_the_batch() {
         fn progress(&self) -> Box<dyn Progress + '_> {
             let mut is_first = std::mem::take(&mut *self.0.lock().unwrap());
             Box::new(move |event: Event<'_>| match event {
-                Event::Training { done: 2, .. } if std::mem::take(&mut is_first) => {
+                Event::Training { done: 1, .. } if std::mem::take(&mut is_first) => {
                     ControlFlow::Break(())
                 }
                 _ => ControlFlow::Continue(()),

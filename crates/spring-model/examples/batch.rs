@@ -13,8 +13,8 @@
 use std::{ops::ControlFlow, time::Instant};
 
 use spring_model::{
-    Adapter, AdapterHash, AnyModel, Device, LoraConfig, ModelError, ModelFiles, Sequence, Train, TrainConfig,
-    TrainRequest,
+    Adapter, AdapterHash, AnyModel, Device, LoraConfig, ModelError, ModelFiles, Sequence, Train,
+    TrainConfig, TrainRequest,
 };
 
 /// Keeps freed memory for the next tensor.
@@ -51,9 +51,8 @@ fn main() -> Result<(), Error> {
             response: (context..context + response).map(token).collect(),
         }
     };
-    let texts: Vec<Vec<Sequence>> = (0..people)
-        .map(|person| (0..texts).map(|place| text(person, place)).collect())
-        .collect();
+    let texts: Vec<Vec<Sequence>> =
+        (0..people).map(|person| (0..texts).map(|place| text(person, place)).collect()).collect();
     let (lora, config) = (LoraConfig::default(), TrainConfig::default());
     let tokens = config.epochs * texts.iter().flatten().map(Sequence::len).sum::<usize>();
     let requests: Vec<TrainRequest<'_>> = (0..)
@@ -76,8 +75,10 @@ fn main() -> Result<(), Error> {
         let (side, _) = timed(&|| {
             std::thread::scope(|scope| {
                 let (requests, alone) = (&requests, &alone);
-                let work = |thread| move || -> Result<Vec<Adapter>, ModelError> {
-                    requests.iter().skip(thread).step_by(threads).map(alone).collect()
+                let work = |thread| {
+                    move || -> Result<Vec<Adapter>, ModelError> {
+                        requests.iter().skip(thread).step_by(threads).map(alone).collect()
+                    }
                 };
                 let handles: Vec<_> = (0..threads).map(|t| scope.spawn(work(t))).collect();
                 let mut all = Vec::new();

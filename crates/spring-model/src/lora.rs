@@ -146,7 +146,7 @@ impl Dropout {
         let [tokens, width] = x.dims();
         let length = tokens / rows.len();
         let lengths = vec![length; rows.len()];
-        match self.mask(rows, &lengths, [length, width], (layer, projection), &x.device()) {
+        match self.mask::<B>(rows, &lengths, [length, width], (layer, projection), &x.device()) {
             Some(mask) => x * mask,
             None => x,
         }
@@ -176,8 +176,8 @@ impl Dropout {
         let mut mask = Vec::with_capacity(shape[0] * shape[1]);
         for (row, (seed, own)) in self.seeds[rows].iter().zip(lengths).enumerate() {
             let mut rng = keyed_rng(*seed, layer, projection);
-            let draws = (0..own * width)
-                .map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep });
+            let draws =
+                (0..own * width).map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep });
             mask.extend(draws);
             mask.resize((row + 1) * length * width, 0.0);
         }

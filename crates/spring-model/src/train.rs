@@ -7,18 +7,18 @@ mod watch;
 
 use std::{collections::HashMap, ops::ControlFlow};
 
-use burn::{
-    backend::Autodiff,
-    module::AutodiffModule,
-    optim::{AdamW, AdamWConfig, LearningRate, SimpleOptimizer},
-    tensor::{Tensor, TensorData, backend::Backend},
-};
 use crate::{
     AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TokenWeights,
     TrainConfig, TrainRequest, TrainStep,
     batch::{Batch, length_buckets},
     lora::{Dropout, Lora, LoraRows},
     transformer::Transformer,
+};
+use burn::{
+    backend::Autodiff,
+    module::AutodiffModule,
+    optim::{AdamW, AdamWConfig, LearningRate, SimpleOptimizer},
+    tensor::{Tensor, TensorData, backend::Backend},
 };
 use run::{Drawn, Run};
 
@@ -181,8 +181,7 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         dropout: Option<Dropout>,
     ) -> Step<B> {
         let parts = self.parts(batch, weights, dropout);
-        let found =
-            self.model.workers.passes(B::SIDE_BY_SIDE, &parts, |part| self.gradients(part));
+        let found = self.model.workers.passes(B::SIDE_BY_SIDE, &parts, |part| self.gradients(part));
         self.gather(found, rate)
     }
 

@@ -91,8 +91,7 @@ fn everyone(
     store: &Store,
     periods: PeriodPlan,
 ) -> Result<usize> {
-    let jobs =
-        Jobs::default().with_jobs(command.jobs.into()).with_batch(command.batch.into());
+    let jobs = Jobs::default().with_jobs(command.jobs.into()).with_batch(command.batch.into());
     let log = command.log.as_deref();
     let printing =
         Printing { args, log, is_alone: jobs == Jobs::default(), done: Mutex::default() };

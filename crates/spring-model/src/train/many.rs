@@ -52,10 +52,11 @@ impl<B: ModelBackend> CausalLm<B> {
                 })
                 .collect();
             let taken = self.workers.divided(B::SIDE_BY_SIDE, &mut steps, 1, |steps| {
-                let step = |(trainer, found, rate): &mut (&mut super::Trainer<'_, B>, Vec<_>, f64)| {
-                    trainer.gather(std::mem::take(found), *rate)
-                };
-                steps.iter_mut().map(step).collect::<Vec<_>>()
+                let mut taken = Vec::with_capacity(steps.len());
+                for (trainer, found, rate) in steps {
+                    taken.push(trainer.gather(std::mem::take(found), *rate));
+                }
+                taken
             });
             let stepped = (0..).zip(&mut places).zip(&drawn).filter(|(_, drawn)| drawn.is_some());
             for (((place, state), _), step) in stepped.zip(taken.into_iter().flatten()) {

@@ -251,7 +251,10 @@ fn checkpointed_layers_give_the_plain_gradient() {
         let config = TrainConfig::default().with_checkpoint_layers(checkpoint_layers);
         let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &config);
         let dropout = Dropout { probability: 0.2, seeds: vec![5; rows.len()] };
-        trainer.gradients(&rows.iter().collect::<Vec<_>>(), &[], 0.1, Some(dropout))
+        let rows = rows.iter().collect();
+        let part = Part { rows, weights: vec![], dropout: Some(dropout), scale: 0.1 };
+        let Found { loss, gradients } = trainer.gradients(&part);
+        (loss, gradients)
     });
     assert!((plain.0 - checkpointed.0).abs().into_scalar() < 1e-5);
     assert_eq!(plain.1.len(), 2 * 7 * 2);
@@ -497,11 +500,12 @@ fn a_token_counts_by_its_weight() {
         let config = TrainConfig::default().with_checkpoint_layers(checkpoint_layers);
         let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &config);
         let gradients = |rows: &[Sequence], weights: &[Vec<f32>]| {
-            let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
-            let rows: Vec<&Sequence> = rows.iter().collect();
-            let (loss, factors) = trainer.gradients(&rows, &weights, 0.1, None);
+            let (rows, weights) =
+                (rows.iter().collect(), weights.iter().map(Vec::as_slice).collect());
+            let part = Part { rows, weights, dropout: None, scale: 0.1 };
+            let Found { loss, gradients } = trainer.gradients(&part);
             let factors: Vec<f32> =
-                factors.into_iter().flat_map(|g| to_host(g.unwrap()).unwrap()).collect();
+                gradients.into_iter().flat_map(|g| to_host(g.unwrap()).unwrap()).collect();
             (to_host(loss).unwrap()[0], factors)
         };
         let each = |weight: &dyn Fn(usize) -> f32| -> Vec<Vec<f32>> {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// One person's rows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Packed<'a, B: Backend> {
     pub rows: &'a [&'a Sequence],
     pub lora: &'a Lora<B>,
@@ -29,7 +29,7 @@ pub(crate) type FactorGradients<B> = Vec<Option<Tensor<B, 2>>>;
 
 /// Where a person's rows are.
 struct Span<'a, B: Backend> {
-    person: Packed<'a, B>,
+    person: &'a Packed<'a, B>,
     /// Among the tokens of all.
     tokens: Range<usize>,
     /// Tokens of each row, and of the longest.
@@ -124,7 +124,10 @@ impl<B: ModelBackend> Transformer<B> {
         mut slope: impl FnMut(usize, Tensor<B, 2>) -> Tensor<B, 2>,
     ) -> Vec<FactorGradients<B>> {
         let (spans, ids, states) = self.spans(people, device);
-        let ids = Tensor::from_data(TensorData::new(ids, [1, spans.last().map_or(0, |s| s.tokens.end)]), device);
+        let ids = Tensor::from_data(
+            TensorData::new(ids, [1, spans.last().map_or(0, |s| s.tokens.end)]),
+            device,
+        );
         let count = states.len();
         let states = Tensor::<B, 1, Int>::from_data(TensorData::new(states, [count]), device);
         let mut x = self.embed(ids);
@@ -140,12 +143,8 @@ impl<B: ModelBackend> Transformer<B> {
         let slopes: Vec<Tensor<B, 2>> =
             slopes.map(|(i, span)| slope(i, hidden.clone().slice([span.states.clone()]))).collect();
         let of_last = self.norm.back(last, Tensor::cat(slopes, 0));
-        let mut gradient = Tensor::zeros(shape, device).select_assign(
-            0,
-            states,
-            of_last,
-            IndexingUpdateOp::Add,
-        );
+        let mut gradient =
+            Tensor::zeros(shape, device).select_assign(0, states, of_last, IndexingUpdateOp::Add);
         let none = || vec![[const { None }; 7]; self.layers.len()];
         let mut found: Factors<B> = people.iter().map(|_| none()).collect();
         for (layer, tape) in tapes.into_iter().enumerate().rev() {
@@ -161,11 +160,11 @@ impl<B: ModelBackend> Transformer<B> {
     /// response tokens.
     fn spans<'a>(
         &self,
-        people: &[Packed<'a, B>],
+        people: &'a [Packed<'a, B>],
         device: &B::Device,
     ) -> (Vec<Span<'a, B>>, Vec<i64>, Vec<i64>) {
         let (mut ids, mut states) = (Vec::new(), Vec::new());
-        let span = |person: &Packed<'a, B>| {
+        let span = |person: &'a Packed<'a, B>| {
             let lengths: Vec<usize> = person.rows.iter().map(|row| row.len() - 1).collect();
             let length = lengths.iter().copied().max().unwrap_or(0);
             let (first_token, first_state) = (ids.len(), states.len());
@@ -181,7 +180,7 @@ impl<B: ModelBackend> Transformer<B> {
             let count = places.len();
             let views = self.views_of([lengths.len(), length], &lengths, device);
             Span {
-                person: *person,
+                person,
                 tokens: first_token..ids.len(),
                 places: Tensor::from_data(TensorData::new(places, [count]), device),
                 states: first_state..states.len(),
@@ -365,7 +364,7 @@ impl<B: ModelBackend> Linear<B> {
             let Span { lengths, length, .. } = span;
             let (rows, shape) = (0..lengths.len(), [*length, x.dims()[1]]);
             let mask = span.person.dropout.and_then(|dropout| {
-                dropout.mask(rows, lengths, shape, (layer, projection), &x.device())
+                dropout.mask::<B>(rows, lengths, shape, (layer, projection), &x.device())
             });
             let input = match &mask {
                 Some(mask) => span.spread(x) * mask.clone(),
@@ -391,39 +390,38 @@ impl<B: ModelBackend> Linear<B> {
         (sum, is_wanted): (Option<Tensor<B, 2>>, bool),
         found: &mut Factors<B>,
     ) -> Option<Tensor<B, 2>> {
-        let mut of_inputs = Vec::new();
-        for ((span, low), found) in spans.iter().zip(lows).zip(found) {
-            let factors = span.person.lora.of(layer, projection);
-            let (Some(Low { input, mask, low }), Some([a, b])) = (low, factors) else {
-                let shape = [span.tokens.len(), self.weight.columns()];
-                of_inputs.push(Tensor::zeros(shape, &gradient.device()));
-                continue;
-            };
-            let own = span.spread(&gradient);
-            let of_low = own.clone().matmul(b.clone()).mul_scalar(span.person.lora.scale());
-            let of_b = low.clone().transpose().matmul(own).transpose();
-            let of_a = input.clone().transpose().matmul(of_low.clone()).transpose();
-            found[layer][projection as usize] = Some([of_a, of_b]);
-            if is_wanted {
-                let of_input = of_low.matmul(a.clone());
-                of_inputs.push(span.gather(match mask {
-                    Some(mask) => of_input * mask.clone(),
-                    None => of_input,
-                }));
-            }
-        }
-        if !is_wanted {
-            return None;
-        }
         let add = |sum: Option<Tensor<B, 2>>, more| match sum {
             Some(sum) => more + sum,
             None => more,
         };
-        let sum = match lows.iter().any(Option::is_some) {
-            true => Some(add(sum, Tensor::cat(of_inputs, 0))),
-            false => sum,
-        };
-        Some(add(sum, self.weight.back_tracked(gradient)))
+        let mut sum = sum;
+        if lows.iter().any(Option::is_some) {
+            let mut of_inputs = Vec::new();
+            for ((span, low), found) in spans.iter().zip(lows).zip(found) {
+                let factors = span.person.lora.of(layer, projection);
+                let (Some(Low { input, mask, low }), Some([a, b])) = (low, factors) else {
+                    let shape = [span.tokens.len(), self.weight.columns()];
+                    of_inputs.push(Tensor::zeros(shape, &gradient.device()));
+                    continue;
+                };
+                let own = span.spread(&gradient);
+                let of_low = own.clone().matmul(b.clone()).mul_scalar(span.person.lora.scale());
+                let of_b = low.clone().transpose().matmul(own).transpose();
+                let of_a = input.clone().transpose().matmul(of_low.clone()).transpose();
+                found[layer][projection as usize] = Some([of_a, of_b]);
+                if is_wanted {
+                    let of_input = of_low.matmul(a.clone());
+                    of_inputs.push(span.gather(match mask {
+                        Some(mask) => of_input * mask.clone(),
+                        None => of_input,
+                    }));
+                }
+            }
+            if is_wanted {
+                sum = Some(add(sum, Tensor::cat(of_inputs, 0)));
+            }
+        }
+        is_wanted.then(|| add(sum, self.weight.back_tracked(gradient)))
     }
 }
 
