@@ -8,8 +8,8 @@ mod watch;
 use std::{collections::HashMap, ops::ControlFlow};
 
 use crate::{
-    AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TokenWeights,
-    TrainConfig, TrainRequest, TrainStep,
+    AdaptOutcome, CausalLm, ModelBackend, ModelError, Result, Sequence, TokenWeights, TrainConfig,
+    TrainRequest, TrainStep,
     batch::{Batch, length_buckets},
     lora::{Dropout, Lora, LoraRows},
     transformer::Transformer,

@@ -55,7 +55,7 @@ impl<B: ModelBackend> Span<'_, B> {
     /// - output: `[rows * length, width]`
     fn spread(&self, all: &Tensor<B, 2>) -> Tensor<B, 2> {
         let shape = [self.lengths.len() * self.length, all.dims()[1]];
-        let zeros = Tensor::zeros(shape, &all.device());
+        let zeros = Tensor::<B, 2>::zeros(shape, &all.device());
         zeros.select_assign(0, self.places.clone(), self.own(all), IndexingUpdateOp::Add)
     }
 
@@ -124,7 +124,7 @@ impl<B: ModelBackend> Transformer<B> {
         mut slope: impl FnMut(usize, Tensor<B, 2>) -> Tensor<B, 2>,
     ) -> Vec<FactorGradients<B>> {
         let (spans, ids, states) = self.spans(people, device);
-        let ids = Tensor::from_data(
+        let ids = Tensor::<B, 2, Int>::from_data(
             TensorData::new(ids, [1, spans.last().map_or(0, |s| s.tokens.end)]),
             device,
         );
@@ -143,8 +143,12 @@ impl<B: ModelBackend> Transformer<B> {
         let slopes: Vec<Tensor<B, 2>> =
             slopes.map(|(i, span)| slope(i, hidden.clone().slice([span.states.clone()]))).collect();
         let of_last = self.norm.back(last, Tensor::cat(slopes, 0));
-        let mut gradient =
-            Tensor::zeros(shape, device).select_assign(0, states, of_last, IndexingUpdateOp::Add);
+        let mut gradient = Tensor::<B, 2>::zeros(shape, device).select_assign(
+            0,
+            states,
+            of_last,
+            IndexingUpdateOp::Add,
+        );
         let none = || vec![[const { None }; 7]; self.layers.len()];
         let mut found: Factors<B> = people.iter().map(|_| none()).collect();
         for (layer, tape) in tapes.into_iter().enumerate().rev() {
@@ -274,7 +278,11 @@ impl<B: ModelBackend> Transformer<B> {
         let Tape { x, before_norms, heads, outputs, middle, gate, up, lows } = tape;
         let block = &self.layers[layer];
         let (attention, mlp, dim) = (&block.self_attn, &block.mlp, self.config.head_dim);
-        let mut back = |linear: &Linear<B>, projection, gradient, sum, is_wanted| {
+        let mut back = |linear: &Linear<B>,
+                        projection: Projection,
+                        gradient: Tensor<B, 2>,
+                        sum: Option<Tensor<B, 2>>,
+                        is_wanted: bool| {
             let low = &lows[projection as usize];
             let place = (layer, projection);
             linear.packed_back(low, place, gradient, spans, (sum, is_wanted), found)
@@ -320,7 +328,7 @@ impl<B: ModelBackend> Transformer<B> {
                 span.heads(&of_mixed, dim),
             );
             // Turning back is the transpose of turning.
-            let turn = |x| B::rotate(x, view.cos.clone(), view.sin.clone().neg());
+            let turn = |x: Tensor<B, 4>| B::rotate(x, view.cos.clone(), view.sin.clone().neg());
             queries.push(span.tokens(turn(query)));
             keys.push(span.tokens(turn(key)));
             values.push(span.tokens(value));
@@ -390,7 +398,7 @@ impl<B: ModelBackend> Linear<B> {
         (sum, is_wanted): (Option<Tensor<B, 2>>, bool),
         found: &mut Factors<B>,
     ) -> Option<Tensor<B, 2>> {
-        let add = |sum: Option<Tensor<B, 2>>, more| match sum {
+        let add = |sum: Option<Tensor<B, 2>>, more: Tensor<B, 2>| match sum {
             Some(sum) => more + sum,
             None => more,
         };
@@ -401,7 +409,7 @@ impl<B: ModelBackend> Linear<B> {
                 let factors = span.person.lora.of(layer, projection);
                 let (Some(Low { input, mask, low }), Some([a, b])) = (low, factors) else {
                     let shape = [span.tokens.len(), self.weight.columns()];
-                    of_inputs.push(Tensor::zeros(shape, &gradient.device()));
+                    of_inputs.push(Tensor::<B, 2>::zeros(shape, &gradient.device()));
                     continue;
                 };
                 let own = span.spread(&gradient);
