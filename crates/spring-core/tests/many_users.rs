@@ -63,10 +63,7 @@ impl Attend for Notes {
 }
 
 /// Learns with so many jobs on rayon pools of so many threads.
-fn learn(
-    jobs: impl Into<Jobs> + Send,
-    threads: usize,
-) -> Vec<(Option<Generation>, Vec<LearnedPeriod>)> {
+fn learn(jobs: Jobs, threads: usize) -> Vec<(Option<Generation>, Vec<LearnedPeriod>)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let store = on_file(&path);
@@ -90,14 +87,14 @@ fn learn(
 
 #[test]
 fn jobs_and_threads_change_no_result() {
-    let alone = learn(1, 1);
-    assert_eq!(alone, learn(3, 1));
-    assert_eq!(alone, learn(2, 4));
+    let alone = learn(Jobs::default(), 1);
+    assert_eq!(alone, learn(Jobs::from(3), 1));
+    assert_eq!(alone, learn(Jobs::from(2), 4));
 }
 
 #[test]
 fn company_in_a_batch_changes_no_result() {
-    let alone = learn(1, 1);
+    let alone = learn(Jobs::default(), 1);
     for (jobs, batch) in [(1, 2), (1, 8), (2, 2)] {
         assert_eq!(alone, learn(Jobs::from(jobs).with_batch(batch), 2), "{jobs} × {batch}");
     }
