@@ -12,7 +12,7 @@ use burn::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::*;
+use super::{watch::Watch, *};
 use spring_lm::Weights;
 
 use crate::{

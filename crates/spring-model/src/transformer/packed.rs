@@ -197,7 +197,7 @@ impl<B: ModelBackend> Transformer<B> {
         (spans, ids, states)
     }
 
-    fn view<'s>(&self, layer: usize, span: &'s Span<'_, B>) -> Option<&'s View<B>> {
+    fn view_in<'s>(&self, layer: usize, span: &'s Span<'_, B>) -> Option<&'s View<B>> {
         span.views[self.config.layers[layer] as usize].as_ref()
     }
 
@@ -226,7 +226,7 @@ impl<B: ModelBackend> Transformer<B> {
         }
         let (mut heads, mut mixed) = (Vec::new(), Vec::new());
         for span in spans {
-            let Some(view) = self.view(layer, span) else { continue };
+            let Some(view) = self.view_in(layer, span) else { continue };
             let turn = |x: &Tensor<B, 2>| {
                 B::rotate(span.heads(x, dim), view.cos.clone(), view.sin.clone())
             };
@@ -318,7 +318,7 @@ impl<B: ModelBackend> Transformer<B> {
         };
         let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for (span, [query, key, value]) in spans.iter().zip(heads) {
-            let Some(view) = self.view(layer, span) else { continue };
+            let Some(view) = self.view_in(layer, span) else { continue };
             let [query, key, value] = B::grouped_attention_backward(
                 query,
                 key,
