@@ -94,7 +94,7 @@ pub enum Command {
     /// Learn what users have written since the last period.
     #[command(after_help = "Examples:\n  spring adapt --state me.db\n  \
         spring adapt --state me.db --user ada --periods 5 --hold-out 0.1\n  \
-        spring adapt --state many.db --jobs 4\n  \
+        spring adapt --state many.db --batch 16\n  \
         spring adapt --state me.db --set drift.scorer=novelty --set training.epochs=4\n\n\
         Settings that are given stay in the state.")]
     Adapt(AdaptArgs),
@@ -332,6 +332,15 @@ pub struct AdaptArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub jobs: u16,
+    /// Users of each job, whose updates are trained together in one batch: less time for many small
+    /// updates, and memory for each; the results are the same for any number.
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub batch: u16,
     #[command(flatten)]
     pub settings: ConfigArgs,
     /// Log the losses of the training into this folder, as JSONL and as TensorBoard's event files.
@@ -351,6 +360,14 @@ pub struct WorkerArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub jobs: u16,
+    /// As in `spring adapt`.
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub batch: u16,
     /// End once nobody is left who can be taken, in place of waiting for new texts.
     #[arg(long)]
     pub once: bool,

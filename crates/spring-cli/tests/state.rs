@@ -324,12 +324,12 @@ fn a_long_ingest_can_be_interrupted() {
 
 #[test]
 fn jobs_change_no_adapter() {
-    let explained = |jobs: &str| {
+    let explained = |jobs: &[&str]| {
         let place = Place::new(
             "[training]\nlearning_rate = 1e-2\n",
             &[("ada", 12), ("bob", 9), ("cy", 15)],
         );
-        place.adapt(&["--jobs", jobs, "--periods", "2"]);
+        place.adapt(&[jobs, &["--periods", "2"]].concat());
         assert_eq!(place.users("generation"), [2, 2, 2]);
         ["ada", "bob", "cy"].map(|user| {
             let explained =
@@ -338,7 +338,10 @@ fn jobs_change_no_adapter() {
         })
     };
     // The buffer's scores are those of the last adapter, to the last bit.
-    assert_eq!(explained("1"), explained("3"));
+    let alone = explained(&["--jobs", "1"]);
+    assert_eq!(alone, explained(&["--jobs", "3"]));
+    assert_eq!(alone, explained(&["--batch", "3"]));
+    assert_eq!(alone, explained(&["--jobs", "2", "--batch", "2"]));
 }
 
 #[test]

@@ -7,17 +7,18 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use spring_lm::Adapter;
+use spring_lm::{Adapter, Train};
 use spring_memory::UserId;
 
 use crate::{
     Backlog, Config, EmbeddingMap, Error, LanguageModel, Learned, Learner, Lease, Memories,
     NoveltyReference, Period, PeriodCommit, PeriodPlan, PlannedPeriod, Result, Store,
     StoredInteraction, UserModel, UserVersion, check_base, embedding,
-    jobs::side_by_side,
+    jobs::{Jobs, side_by_side},
     novelties,
     progress::{Event, Progress, tell},
     record::{LearnedPeriod, PeriodRecord},
+    together::{Table, in_batches},
 };
 
 /// Learns everything that a user has written since the last period.
@@ -40,10 +41,22 @@ pub fn adapt(
     periods: impl Into<PeriodPlan>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
-    let plan = periods.into();
+    adapt_by(model, model, store, user, periods.into(), progress)
+}
+
+/// The same, with the updates trained by `trainer`.
+fn adapt_by(
+    model: &dyn LanguageModel,
+    trainer: &dyn Train,
+    store: &Store,
+    user: &UserId,
+    plan: PeriodPlan,
+    progress: &mut dyn Progress,
+) -> Result<Vec<LearnedPeriod>> {
     check_base(model, store)?;
     store.with_lease(user, |lease| {
-        adapt_leased(model, store, lease, plan, progress).map_err(|error| error.of_user(user))
+        let learned = adapt_leased((model, trainer), store, lease, plan, progress);
+        learned.map_err(|error| error.of_user(user))
     })
 }
 
@@ -59,15 +72,28 @@ pub fn adapt_held(
     periods: impl Into<PeriodPlan>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<LearnedPeriod>> {
-    let (plan, user) = (periods.into(), lease.user.clone());
+    adapt_held_by(model, model, store, lease, periods.into(), progress)
+}
+
+/// The same, with the updates trained by `trainer`.
+pub(crate) fn adapt_held_by(
+    model: &dyn LanguageModel,
+    trainer: &dyn Train,
+    store: &Store,
+    lease: Lease,
+    plan: PeriodPlan,
+    progress: &mut dyn Progress,
+) -> Result<Vec<LearnedPeriod>> {
+    let user = lease.user.clone();
     check_base(model, store)?;
     store.holding(lease, |lease| {
-        adapt_leased(model, store, lease, plan, progress).map_err(|error| error.of_user(&user))
+        let learned = adapt_leased((model, trainer), store, lease, plan, progress);
+        learned.map_err(|error| error.of_user(&user))
     })
 }
 
 fn adapt_leased(
-    model: &dyn LanguageModel,
+    (model, trainer): (&dyn LanguageModel, &dyn Train),
     store: &Store,
     lease: &mut Lease,
     plan: PeriodPlan,
@@ -91,7 +117,7 @@ fn adapt_leased(
     }
     learner.know(embeddings);
     let to_be_judged = plan.to_be_judged;
-    let mut adapting = Adapting { store, lease, learner, version, to_be_judged };
+    let mut adapting = Adapting { store, lease, learner, trainer, version, to_be_judged };
     let mut records = Vec::new();
     for number in unlearned {
         let members = adapting.store.members(&user, number)?;
@@ -110,6 +136,8 @@ struct Adapting<'a> {
     store: &'a Store,
     lease: &'a mut Lease,
     learner: Learner<'a>,
+    /// Of the updates.
+    trainer: &'a dyn Train,
     /// Of what the learner holds.
     version: UserVersion,
     /// Whether the generations are marked as such.
@@ -124,7 +152,7 @@ impl Adapting<'_> {
         cut: Vec<PlannedPeriod>,
         progress: &mut dyn Progress,
     ) -> Result<LearnedPeriod> {
-        let Self { store, lease, learner, version, to_be_judged } = self;
+        let Self { store, lease, learner, trainer, version, to_be_judged } = self;
         let user = lease.user.clone();
         let kept = planned.members.iter().filter(|member| !member.held_out);
         let texts: Vec<StoredInteraction> = kept.map(|member| member.stored.clone()).collect();
@@ -133,7 +161,7 @@ impl Adapting<'_> {
             Period::new(planned.number, &texts).holding_out(planned.members.len() - texts.len());
         let mut renewing = Renewing { store, lease, inner: progress, lost: None };
         let Learned { base, embeddings, fit, record } =
-            match (learner.learn(period, &mut renewing), renewing.lost) {
+            match (learner.learn_by(*trainer, period, &mut renewing), renewing.lost) {
                 (_, Some(lost)) => return Err(lost),
                 (learned, None) => learned?,
             };
@@ -259,10 +287,11 @@ pub trait Follow: Sync {
     fn done(&self, user: &UserId, learned: Result<Vec<LearnedPeriod>>) -> ControlFlow<()>;
 }
 
-/// Learns everything that all users have written since their last periods: `jobs` at a time, each
-/// with one user.
+/// Learns everything that all users have written since their last periods: so many at a time as
+/// `jobs` says.
 ///
-/// A user's result depends neither on the number of jobs nor on the order of users. What stops one
+/// A user's result depends neither on the number of jobs, nor on who is in a batch with them, nor
+/// on the order of users. What stops one
 /// user is handed to `follow` and stops no other.
 ///
 /// # Errors
@@ -271,25 +300,26 @@ pub trait Follow: Sync {
 pub fn adapt_users(
     model: &dyn LanguageModel,
     store: &Store,
-    jobs: usize,
+    jobs: impl Into<Jobs>,
     periods: impl Into<PeriodPlan>,
     follow: &dyn Follow,
 ) -> Result<()> {
-    let plan = periods.into();
+    let (plan, Jobs { jobs, batch }) = (periods.into(), jobs.into());
     let queue = Mutex::new(Queue::default());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next(store);
     let end = || queue.lock().unwrap_or_else(PoisonError::into_inner).is_ended = true;
-    let work = || -> Result<()> {
+    let work = |table: &Table<'_>| -> Result<()> {
         let mut progress = follow.progress();
         while let Some(user) = next().inspect_err(|_| end())? {
-            let learned = adapt(model, store, &user, plan, progress.as_mut());
+            let learned = table
+                .seat(|trainer| adapt_by(model, trainer, store, &user, plan, progress.as_mut()));
             if follow.done(&user, learned).is_break() {
                 end();
             }
         }
         Ok(())
     };
-    side_by_side(jobs, work)
+    side_by_side(jobs, || in_batches(model, batch, &work))
 }
 
 /// Users that wait for a job, read page by page.

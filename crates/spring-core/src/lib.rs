@@ -27,6 +27,7 @@ mod provenance;
 mod retriever;
 mod search;
 mod signal;
+mod together;
 mod user_model;
 mod worker;
 
@@ -40,6 +41,7 @@ pub use forget::{ForgettingCost, forget_interaction, forgetting_cost};
 pub use fused_score::FusedScore;
 pub use generate::{TextGeneration, TextStep};
 pub use ingest::ingest_jsonl;
+pub use jobs::Jobs;
 pub use learner::{Learner, Period};
 pub use length::{own_length, own_length_of};
 pub use likely::Likely;

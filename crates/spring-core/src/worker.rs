@@ -12,15 +12,20 @@ use spring_memory::UserId;
 use spring_store::{Error as StoreError, Store};
 
 use crate::{
-    Error, Follow, LanguageModel, PeriodPlan, Result, adapt::adapt_held, jobs::side_by_side,
+    Error, Follow, LanguageModel, PeriodPlan, Result,
+    adapt::adapt_held_by,
+    jobs::side_by_side,
+    together::{Table, in_batches},
 };
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Worker {
-    /// Users at a time.
+    /// Batches at a time.
     pub jobs: usize,
+    /// Users of a batch, whose updates are trained side by side.
+    pub batch: usize,
     /// Whether it ends once nobody waits who can be taken.
     pub once: bool,
     /// How long it waits where there is nothing to learn, before it looks again.
@@ -32,13 +37,15 @@ pub struct Worker {
 impl Default for Worker {
     /// One user at a time, until it is told to end, with a look for new texts every second.
     fn default() -> Self {
-        Self { jobs: 1, once: false, poll: Duration::from_secs(1), plan: PeriodPlan::default() }
+        let (poll, plan) = (Duration::from_secs(1), PeriodPlan::default());
+        Self { jobs: 1, batch: 1, once: false, poll, plan }
     }
 }
 
 spring_numerics::setters! {
     Worker {
         with_jobs(jobs: usize);
+        with_batch(batch: usize);
         with_once(once: bool);
         with_poll(poll: Duration);
         with_plan(plan: PeriodPlan);
@@ -81,15 +88,15 @@ pub fn work(
 ) -> Result<()> {
     crate::check_base(model, store)?;
     let shared = Shared::default();
-    let job = || -> Result<()> {
-        let worked = Job { model, store, worker, attend, shared: &shared }.run();
+    let job = |table: &Table<'_>| -> Result<()> {
+        let worked = Job { model, table, store, worker, attend, shared: &shared }.run();
         // Neither do the others go on with a state that cannot be used.
         if worked.is_err() {
             shared.locked().is_ended = true;
         }
         worked
     };
-    side_by_side(worker.jobs, job)
+    side_by_side(worker.jobs, || in_batches(model, worker.batch, &job))
 }
 
 /// What the jobs of a worker know in common.
@@ -111,6 +118,7 @@ impl Shared {
 
 struct Job<'a> {
     model: &'a dyn LanguageModel,
+    table: &'a Table<'a>,
     store: &'a Store,
     worker: Worker,
     attend: &'a dyn Attend,
@@ -150,8 +158,10 @@ impl Job<'_> {
             };
             wait = Duration::from_secs(1);
             let user = lease.user.clone();
-            let learned =
-                adapt_held(self.model, self.store, lease, self.worker.plan, progress.as_mut());
+            let (model, store, plan) = (self.model, self.store, self.worker.plan);
+            let learned = self.table.seat(|trainer| {
+                adapt_held_by(model, trainer, store, lease, plan, progress.as_mut())
+            });
             match &learned {
                 Ok(records) if !records.is_empty() => {}
                 // Somebody else has the user, or the state is away: neither is the user's failure.

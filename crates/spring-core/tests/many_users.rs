@@ -16,8 +16,8 @@ use std::{
 
 use common::{config, id, ingest, model, settings, texts, timeless, user};
 use spring_core::{
-    Access, Attend, Error, Event, Follow, Generation, Periods, Progress, SqliteStore, UserModel,
-    Worker, adapt, adapt_users, check_base, forget_interaction, record::LearnedPeriod,
+    Access, Attend, Error, Event, Follow, Generation, Jobs, Periods, Progress, SqliteStore,
+    UserModel, Worker, adapt, adapt_users, check_base, forget_interaction, record::LearnedPeriod,
     spring_memory::UserId, spring_store::Error as StoreError, work,
 };
 
@@ -63,7 +63,7 @@ impl Attend for Notes {
 }
 
 /// Learns with so many jobs on rayon pools of so many threads.
-fn learn(jobs: usize, threads: usize) -> Vec<(Option<Generation>, Vec<LearnedPeriod>)> {
+fn learn(jobs: Jobs, threads: usize) -> Vec<(Option<Generation>, Vec<LearnedPeriod>)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let store = on_file(&path);
@@ -87,9 +87,53 @@ fn learn(jobs: usize, threads: usize) -> Vec<(Option<Generation>, Vec<LearnedPer
 
 #[test]
 fn jobs_and_threads_change_no_result() {
-    let alone = learn(1, 1);
-    assert_eq!(alone, learn(3, 1));
-    assert_eq!(alone, learn(2, 4));
+    let alone = learn(Jobs::default(), 1);
+    assert_eq!(alone, learn(Jobs::from(3), 1));
+    assert_eq!(alone, learn(Jobs::from(2), 4));
+}
+
+#[test]
+fn company_in_a_batch_changes_no_result() {
+    let alone = learn(Jobs::default(), 1);
+    for (jobs, batch) in [(1, 2), (1, 8), (2, 2)] {
+        assert_eq!(alone, learn(Jobs::from(jobs).with_batch(batch), 2), "{jobs} × {batch}");
+    }
+}
+
+/// A request to stop ends one training, and the others of the batch go on.
+#[test]
+fn who_is_told_to_stop_stops_nobody_in_the_batch() {
+    struct Stops(Mutex<bool>, Notes);
+
+    impl Follow for Stops {
+        fn progress(&self) -> Box<dyn Progress + '_> {
+            let mut is_first = std::mem::take(&mut *self.0.lock().unwrap());
+            Box::new(move |event: Event<'_>| match event {
+                Event::Training { done: 1, .. } if std::mem::take(&mut is_first) => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            })
+        }
+
+        fn done(
+            &self,
+            user: &UserId,
+            learned: spring_core::Result<Vec<LearnedPeriod>>,
+        ) -> ControlFlow<()> {
+            self.1.done(user, learned)
+        }
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = on_file(&folder.path().join("state.db"));
+    let stops = Stops(Mutex::new(true), Notes::default());
+    adapt_users(model(), &store, Jobs::default().with_batch(5), TWO, &stops).unwrap();
+    let done = stops.1.0.into_inner().unwrap();
+    assert_eq!(done.len(), 5);
+    assert_eq!(done.iter().filter(|(_, learned)| *learned == Ok(2)).count(), 4, "{done:?}");
+    // Whoever was stopped has nothing of it, and learns it again.
+    assert_eq!(store.users_to_adapt(None, 9).unwrap().len(), 1);
 }
 
 #[test]
@@ -144,7 +188,8 @@ fn what_stops_one_user_stops_no_other() {
     let lease = store.lease(&user("bob")).unwrap();
     let notes = Notes::default();
     let other = SqliteStore::open(&path, Access::ReadWrite).unwrap();
-    adapt_users(model(), &other, 1, TWO, &notes).unwrap();
+    // In one batch with those whom it does not stop.
+    adapt_users(model(), &other, Jobs::default().with_batch(5), TWO, &notes).unwrap();
     let done = notes.0.into_inner().unwrap();
     let failed: Vec<_> =
         done.iter().filter(|(_, learned)| learned.is_err()).map(|(name, _)| name).collect();
@@ -159,7 +204,7 @@ fn a_worker_does_not_learn_again_what_was_taken_back() {
     let store = on_file(&folder.path().join("state.db"));
     let worked = || {
         let notes = Notes::default();
-        let once = Worker::default().with_once(true).with_plan(TWO.into());
+        let once = Worker::default().with_once(true).with_batch(3).with_plan(TWO.into());
         work(model(), &store, once, &notes).unwrap();
         let mut done = notes.0.into_inner().unwrap();
         done.sort();

@@ -36,7 +36,7 @@ fn of(name: &str) -> Request {
     Request::new(Input::prompt("About soup")).of_user(user(name))
 }
 
-fn ended(engine: &spring_engine::Engine, name: &str) -> AdaptationState {
+fn ended(engine: &Engine, name: &str) -> AdaptationState {
     wait_for("the adaptation", || {
         let all = engine.adaptations(Some(&user(name)));
         all.first().is_some_and(|latest| latest.state.is_over())

@@ -125,6 +125,23 @@ pub trait Train: Send + Sync {
         request: TrainRequest<'_>,
         progress: &mut dyn FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome>;
+
+    /// Trains several adapters, each as [`train`](Self::train) would alone, to the last bit; one
+    /// result for each request, in their order. `progress` is called after each step of each
+    /// request, with its place among them, and may ask that one to stop.
+    ///
+    /// What a model gains by having several at once it does here; the default trains one after the
+    /// other.
+    fn train_many(
+        &self,
+        requests: &[TrainRequest<'_>],
+        progress: &mut dyn FnMut(usize, TrainStep) -> ControlFlow<()>,
+    ) -> Vec<Result<AdaptOutcome>> {
+        let train = |(place, request): (usize, &TrainRequest<'_>)| {
+            self.train(*request, &mut |step| progress(place, step))
+        };
+        requests.iter().enumerate().map(train).collect()
+    }
 }
 
 /// Writing, token by token.

@@ -110,6 +110,14 @@ impl Train for Parts<'_> {
     ) -> Result<AdaptOutcome> {
         self.train.train(request, progress)
     }
+
+    fn train_many(
+        &self,
+        requests: &[TrainRequest<'_>],
+        progress: &mut dyn FnMut(usize, TrainStep) -> ControlFlow<()>,
+    ) -> Vec<Result<AdaptOutcome>> {
+        self.train.train_many(requests, progress)
+    }
 }
 
 impl Decode for Parts<'_> {

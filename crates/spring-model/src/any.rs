@@ -244,6 +244,14 @@ impl Train for AnyModel {
     ) -> Result<AdaptOutcome> {
         self.inner.train(request, progress)
     }
+
+    fn train_many(
+        &self,
+        requests: &[TrainRequest<'_>],
+        progress: &mut dyn FnMut(usize, TrainStep) -> ControlFlow<()>,
+    ) -> Vec<Result<AdaptOutcome>> {
+        self.inner.train_many(requests, progress)
+    }
 }
 
 impl Decode for AnyModel {

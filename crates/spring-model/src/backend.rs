@@ -7,7 +7,7 @@
 
 mod autodiff;
 mod blocks;
-mod composed;
+pub(crate) mod composed;
 #[cfg(feature = "cpu")]
 mod cpu;
 #[cfg(feature = "cpu")]
@@ -45,6 +45,15 @@ pub trait ModelBackend: Backend {
 
     /// Whether quantised matrices stay in their blocks; if not, they become floats at load.
     const KEEPS_BLOCKS: bool = false;
+
+    /// Whether the product of so many rows with an f32 matrix `[out, in]`, or with its transpose,
+    /// gives each row the same numbers to the last bit as among any other rows beside it, if those
+    /// are as many as makes this true for them too. Where it does, several people's rows are
+    /// trained in one pass.
+    fn is_of_each_row(rows: usize, inner: usize, outputs: usize) -> bool {
+        let _ = (rows, inner, outputs);
+        false
+    }
 
     /// The product `x·Wᵀ` of f32 activations and weights of any float type, in the weights' type;
     /// the result is f32 again.

@@ -75,6 +75,14 @@ impl<B: ModelBackend> Train for CausalLm<B> {
     ) -> Result<AdaptOutcome> {
         self.train(request, progress)
     }
+
+    fn train_many(
+        &self,
+        requests: &[TrainRequest<'_>],
+        progress: &mut dyn FnMut(usize, TrainStep) -> ControlFlow<()>,
+    ) -> Vec<Result<AdaptOutcome>> {
+        self.train_many(requests, progress)
+    }
 }
 
 impl<B: ModelBackend> Embed for CausalLm<B> {

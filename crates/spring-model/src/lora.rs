@@ -80,6 +80,16 @@ impl<B: Backend> Lora<B> {
         Ok(adapter)
     }
 
+    /// A and B of one projection, if it has them.
+    pub(crate) fn of(&self, layer: usize, projection: Projection) -> Option<[&Tensor<B, 2>; 2]> {
+        self.layers[layer][projection as usize].as_ref().map(|f| [&f.a, &f.b])
+    }
+
+    /// What the product of the factors is multiplied by.
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// Every factor in a fixed order: layer, projection, A before B.
     pub(crate) fn factors(&self) -> impl Iterator<Item = &Tensor<B, 2>> {
         self.layers.iter().flatten().flatten().flat_map(|f| [&f.a, &f.b])
@@ -133,23 +143,45 @@ impl Dropout {
         layer: usize,
         projection: Projection,
     ) -> Tensor<B, 2> {
-        if self.probability == 0.0 {
-            return x;
+        let [tokens, width] = x.dims();
+        let length = tokens / rows.len();
+        let lengths = vec![length; rows.len()];
+        match self.mask::<B>(rows, &lengths, [length, width], (layer, projection), &x.device()) {
+            Some(mask) => x * mask,
+            None => x,
         }
-        let shape = x.dims();
-        let per_row = shape[0] / rows.len() * shape[1];
+    }
+
+    /// What the numbers of some rows are multiplied by; `None` if that is 1. Nothing is drawn for
+    /// the padding beyond the rows' `lengths`, and it becomes 0.
+    ///
+    /// # Shapes
+    ///
+    /// `[rows * length, width]`
+    pub(crate) fn mask<B: Backend>(
+        &self,
+        rows: Range<usize>,
+        lengths: &[usize],
+        [length, width]: [usize; 2],
+        (layer, projection): (usize, Projection),
+        device: &B::Device,
+    ) -> Option<Tensor<B, 2>> {
+        if self.probability == 0.0 {
+            return None;
+        }
         let keep = (1.0 / (1.0 - self.probability)) as f32;
         // 32 random bits against a threshold: half the cost of drawing floats.
         let threshold = (self.probability * f64::from(u32::MAX)) as u32;
+        let shape = [rows.len() * length, width];
         let mut mask = Vec::with_capacity(shape[0] * shape[1]);
-        for seed in &self.seeds[rows] {
+        for (row, (seed, own)) in self.seeds[rows].iter().zip(lengths).enumerate() {
             let mut rng = keyed_rng(*seed, layer, projection);
             let draws =
-                (0..per_row).map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep });
+                (0..own * width).map(|_| if rng.random::<u32>() < threshold { 0.0 } else { keep });
             mask.extend(draws);
+            mask.resize((row + 1) * length * width, 0.0);
         }
-        let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
-        x * mask
+        Some(Tensor::from_data(TensorData::new(mask, shape), device))
     }
 }
 

@@ -1,27 +1,26 @@
 //! Training an adapter: response-only loss, AdamW, one norm over all factors, warm-up and linear
 //! decay.
 
+mod many;
+mod run;
 mod watch;
 
 use std::{collections::HashMap, ops::ControlFlow};
 
+use crate::{
+    AdaptOutcome, CausalLm, ModelBackend, ModelError, Result, Sequence, TokenWeights, TrainConfig,
+    TrainRequest, TrainStep,
+    batch::{Batch, length_buckets},
+    lora::{Dropout, Lora, LoraRows},
+    transformer::Transformer,
+};
 use burn::{
     backend::Autodiff,
     module::AutodiffModule,
     optim::{AdamW, AdamWConfig, LearningRate, SimpleOptimizer},
     tensor::{Tensor, TensorData, backend::Backend},
 };
-use rand::seq::SliceRandom;
-use spring_numerics::key;
-
-use crate::{
-    AdaptOutcome, Adapter, CausalLm, ModelBackend, ModelError, Result, Sequence, TokenWeights,
-    TrainConfig, TrainRequest, TrainStep,
-    batch::{Batch, length_buckets},
-    lora::{Dropout, Lora, LoraRows},
-    transformer::Transformer,
-};
-use watch::Watch;
+use run::{Drawn, Run};
 
 impl<B: ModelBackend> CausalLm<B> {
     /// Trains an adapter on responses.
@@ -42,76 +41,16 @@ impl<B: ModelBackend> CausalLm<B> {
         request: TrainRequest<'_>,
         mut progress: impl FnMut(TrainStep) -> ControlFlow<()>,
     ) -> Result<AdaptOutcome> {
-        let TrainRequest { start, lora, examples, config, seed, .. } = request;
-        config.check()?;
-        for example in examples {
-            example.check(&self.config)?;
-        }
-        let is_fresh = start.is_none();
-        let start = match start {
-            Some(adapter) if adapter.config == *lora => adapter.clone(),
-            Some(adapter) => {
-                let reason = format!(
-                    "it has the shape {:?}, but {lora:?} is asked for; an adapter keeps its shape, \
-                     so keep the settings of [lora]",
-                    adapter.config
-                );
-                return Err(ModelError::Adapter { adapter: "to go on from".into(), reason });
-            }
-            None => Adapter::init(lora, &self.config, &self.fingerprint, seed)?,
-        };
-        let weights =
-            Lora::<B>::from_adapter(&start, &self.config, &self.fingerprint, &self.device)?;
-        let dropout = start.config.dropout;
-        let token_weights = self.token_weights(config.token_weights, examples, &weights)?;
-        let mut trainer = Trainer::new(self, weights, config);
-        if is_fresh {
-            trainer.anchor = None;
-        }
-        let (steps, mut tokens, mut step) = (config.steps(examples.len()), 0, 0);
-        let mut watch = Watch::new(self.config.vocab_size);
-        let (mut losses, mut gradient_norm) = (Vec::new(), None);
-        for epoch in 0..config.epochs {
-            let mut order: Vec<usize> = (0..examples.len()).collect();
-            order.shuffle(&mut key::stream(seed, 1 << 32 | epoch as u64));
-            for batch in order.chunks(config.batch_size) {
-                let of_tokens: Vec<&[f32]> = match &token_weights {
-                    Some(weights) => batch.iter().map(|i| weights[*i].as_slice()).collect(),
-                    None => vec![],
-                };
-                let batch: Vec<&Sequence> = batch.iter().map(|i| &examples[*i]).collect();
-                tokens += batch.iter().map(|s| s.response.len()).sum::<usize>();
-                let seeds = (0..batch.len())
-                    .map(|row| key::split(key::split(seed, step as u64), row as u64))
-                    .collect();
-                let dropout = Dropout { probability: dropout, seeds };
-                let rate = config.rate(step, steps);
-                watch.push(trainer.step(&batch, &of_tokens, rate, Some(dropout)));
-                step += 1;
-                if watch.losses.len() == config.loss_interval || step == steps {
-                    let (loss, norm) = watch.read(step)?;
-                    losses.push(loss);
-                    gradient_norm = Some(norm);
-                }
-                if progress(TrainStep {
-                    done: step,
-                    steps,
-                    loss: losses.last().copied(),
-                    gradient_norm,
-                })
-                .is_break()
-                {
-                    return Err(ModelError::Stopped);
-                }
+        let mut run = Run::new(self, request)?;
+        while let Some(drawn) = run.draw() {
+            let Drawn { rows, weights, rate, dropout } = &drawn;
+            let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+            let step = run.trainer.step(rows, &weights, *rate, Some(dropout.clone()));
+            if progress(run.take(step)?).is_break() {
+                return Err(ModelError::Stopped);
             }
         }
-        let adapter = trainer.weights.to_adapter(&start)?;
-        // The last update comes after the last loss that was read.
-        if adapter.pairs().any(|(_, _, pair)| pair.a.iter().chain(&pair.b).any(|x| !x.is_finite()))
-        {
-            return Err(ModelError::NotFinite { step, loss: f32::NAN });
-        }
-        Ok(AdaptOutcome { adapter, steps, tokens, losses })
+        run.finish()
     }
 
     /// The weights of every example's response tokens under the adapter that training starts from;
@@ -150,6 +89,39 @@ pub(crate) fn add<B: Backend>(sums: &mut [Option<Tensor<B, 2>>], part: Vec<Optio
             (sum, part) => sum.or(part),
         };
     }
+}
+
+/// Rows of a step that run together.
+struct Part<'a> {
+    rows: Vec<&'a Sequence>,
+    /// Of each row's response tokens; none if all count alike.
+    weights: Vec<&'a [f32]>,
+    dropout: Option<Dropout>,
+    /// What each token's loss is multiplied by.
+    scale: f64,
+}
+
+/// What a part of a step has found.
+struct Found<B: Backend> {
+    /// Scaled loss, `[1]`.
+    loss: Tensor<B, 1>,
+    /// Of every factor.
+    gradients: Vec<Option<Tensor<B, 2>>>,
+}
+
+/// The gradient of the loss with respect to the hidden state before each response token, which is
+/// that token's share of it, by the tokens' weights. They are constants.
+///
+/// # Shapes
+///
+/// `[tokens, hidden]`, the tokens row by row
+fn weighed<B: Backend>(gradient: Tensor<B, 2>, weights: &[&[f32]]) -> Tensor<B, 2> {
+    if weights.is_empty() {
+        return gradient;
+    }
+    let (weights, device) = (weights.concat(), gradient.device());
+    let shape = [weights.len(), 1];
+    gradient * Tensor::from_data(TensorData::new(weights, shape), &device)
 }
 
 /// The optimiser and what it works on.
@@ -208,23 +180,39 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
         rate: LearningRate,
         dropout: Option<Dropout>,
     ) -> Step<B> {
+        let parts = self.parts(batch, weights, dropout);
+        let found = self.model.workers.passes(B::SIDE_BY_SIDE, &parts, |part| self.gradients(part));
+        self.gather(found, rate)
+    }
+
+    /// The rows of a step that run together, as [`step`](Self::step) has them.
+    fn parts<'r>(
+        &self,
+        batch: &[&'r Sequence],
+        weights: &[&'r [f32]],
+        dropout: Option<Dropout>,
+    ) -> Vec<Part<'r>> {
         let targets: usize = batch.iter().map(|sequence| sequence.response.len()).sum();
         let lengths: Vec<usize> = batch.iter().map(|sequence| sequence.len()).collect();
-        let (mut losses, mut gradients) = (Vec::new(), vec![None; self.moments.len()]);
-        let buckets = length_buckets(&lengths, batch.len(), self.model.tokens_at_once);
-        let parts = self.model.workers.passes(B::SIDE_BY_SIDE, &buckets, |rows| {
-            let dropout = dropout.as_ref().map(|dropout| Dropout {
+        let part = |rows: Vec<usize>| Part {
+            weights: rows.iter().filter_map(|i| weights.get(*i).copied()).collect(),
+            dropout: dropout.as_ref().map(|dropout| Dropout {
                 probability: dropout.probability,
                 seeds: rows.iter().map(|i| dropout.seeds[*i]).collect(),
-            });
-            let weights: Vec<&[f32]> =
-                rows.iter().filter_map(|i| weights.get(*i).copied()).collect();
-            let rows: Vec<&Sequence> = rows.iter().map(|i| batch[*i]).collect();
-            self.gradients(&rows, &weights, 1.0 / targets as f64, dropout)
-        });
-        for (loss, gradient) in parts {
+            }),
+            rows: rows.into_iter().map(|i| batch[i]).collect(),
+            scale: 1.0 / targets as f64,
+        };
+        let buckets = length_buckets(&lengths, batch.len(), self.model.tokens_at_once);
+        buckets.into_iter().map(part).collect()
+    }
+
+    /// Adds up what the parts of a step have found, in their order, and takes the step.
+    fn gather(&mut self, parts: Vec<Found<B>>, rate: LearningRate) -> Step<B> {
+        let (mut losses, mut gradients) = (Vec::new(), vec![None; self.moments.len()]);
+        for Found { loss, gradients: found } in parts {
             losses.push(loss);
-            add(&mut gradients, gradient);
+            add(&mut gradients, found);
         }
         let loss = Tensor::cat(losses, 0).sum();
         self.update(loss, gradients, rate)
@@ -232,47 +220,38 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
 
     /// Scaled loss, in which all tokens count alike, so that it can be compared; and the gradient
     /// of every factor, in which they count by their weights.
-    fn gradients(
-        &self,
-        rows: &[&Sequence],
-        weights: &[&[f32]],
-        scale: f64,
-        dropout: Option<Dropout>,
-    ) -> (Tensor<B, 1>, Vec<Option<Tensor<B, 2>>>) {
+    fn gradients(&self, part: &Part<'_>) -> Found<B> {
         if self.checkpoint_layers {
-            return self.gradients_by_layer(rows, weights, scale, dropout);
+            return self.gradients_by_layer(part);
         }
+        let Part { rows, weights, dropout, scale } = part;
         let tracked: Lora<Autodiff<B>> = self.weights.tracked();
         let batch = Batch::<Autodiff<B>>::new(rows, &self.model.device);
         let mut lora = LoraRows::new(&vec![Some(&tracked); rows.len()]);
-        lora.dropout = dropout;
+        lora.dropout.clone_from(dropout);
         let hidden = self
             .transformer
             .forward(batch.inputs, &batch.lengths, &lora)
             .select(0, batch.positions);
         let head = self.model.transformer.head();
         let (loss, gradient) =
-            head.cross_entropy(hidden.clone().inner(), batch.targets.inner(), scale);
-        let gradient = self.weighed(gradient, weights);
+            head.cross_entropy(hidden.clone().inner(), batch.targets.inner(), *scale);
+        let gradient = weighed(gradient, weights);
         // The head's gradient is known; this product hands it to everything below.
         let mut gradients = (hidden * Tensor::from_inner(gradient)).sum().backward();
-        (loss, tracked.factors().map(|factor| factor.grad_remove(&mut gradients)).collect())
+        let factors = tracked.factors().map(|factor| factor.grad_remove(&mut gradients));
+        Found { loss, gradients: factors.collect() }
     }
 
     /// The same with one block's graph at a time: forward without any, then from the last block to
     /// the first.
-    fn gradients_by_layer(
-        &self,
-        rows: &[&Sequence],
-        weights: &[&[f32]],
-        scale: f64,
-        dropout: Option<Dropout>,
-    ) -> (Tensor<B, 1>, Vec<Option<Tensor<B, 2>>>) {
+    fn gradients_by_layer(&self, part: &Part<'_>) -> Found<B> {
+        let Part { rows, weights, dropout, scale } = part;
         let (plain, device) = (&self.model.transformer, &self.model.device);
         let batch = Batch::<B>::new(rows, device);
         let shape = batch.inputs.dims();
         let mut lora = LoraRows::new(&vec![Some(&self.weights); rows.len()]);
-        lora.dropout = dropout.clone();
+        lora.dropout.clone_from(dropout);
         let pass = plain.pass(shape, &batch.lengths, &lora, device);
         let mut inputs = vec![plain.embed(batch.inputs)];
         for layer in 0..self.model.config.num_layers {
@@ -282,18 +261,20 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
 
         let tracked: Lora<Autodiff<B>> = self.weights.tracked();
         let mut lora = LoraRows::new(&vec![Some(&tracked); rows.len()]);
-        lora.dropout = dropout;
+        lora.dropout.clone_from(dropout);
         let pass = self.transformer.pass(shape, &batch.lengths, &lora, device);
         let track = |x: Option<Tensor<B, 2>>| {
             x.map(|x| Tensor::<Autodiff<B>, 2>::from_inner(x).require_grad())
         };
         let mut factors = vec![None; self.moments.len()];
-        let Some(last) = track(inputs.pop()) else { return (Tensor::zeros([1], device), factors) };
+        let Some(last) = track(inputs.pop()) else {
+            return Found { loss: Tensor::zeros([1], device), gradients: factors };
+        };
         let hidden =
             self.transformer.normalize(last.clone()).select(0, Tensor::from_inner(batch.positions));
         let (loss, slope) =
-            plain.head().cross_entropy(hidden.clone().inner(), batch.targets, scale);
-        let slope = self.weighed(slope, weights);
+            plain.head().cross_entropy(hidden.clone().inner(), batch.targets, *scale);
+        let slope = weighed(slope, weights);
         let mut gradients = (hidden * Tensor::from_inner(slope)).sum().backward();
         let mut gradient = last.grad_remove(&mut gradients);
         while let (Some(x), Some(slope)) = (track(inputs.pop()), gradient.take()) {
@@ -304,22 +285,7 @@ impl<'a, B: ModelBackend> Trainer<'a, B> {
             }
             gradient = x.grad_remove(&mut gradients);
         }
-        (loss, factors)
-    }
-
-    /// The gradient of the loss with respect to the hidden state before each response token, which
-    /// is that token's share of it, by the tokens' weights. They are constants.
-    ///
-    /// # Shapes
-    ///
-    /// `[tokens, hidden]`, the tokens row by row
-    fn weighed(&self, gradient: Tensor<B, 2>, weights: &[&[f32]]) -> Tensor<B, 2> {
-        if weights.is_empty() {
-            return gradient;
-        }
-        let weights = weights.concat();
-        let shape = [weights.len(), 1];
-        gradient * Tensor::from_data(TensorData::new(weights, shape), &self.model.device)
+        Found { loss, gradients: factors }
     }
 
     /// Clips the gradient by its global norm and lets AdamW take a step.

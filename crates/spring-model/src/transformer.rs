@@ -5,7 +5,11 @@
 //! Weights keep the names and the `[out, in]` layout of the checkpoint. They are parameters without
 //! gradient: the base is frozen, and what is trained is in [`LoraRows`].
 
+mod packed;
+
 use std::collections::HashMap;
+
+pub(crate) use packed::Packed;
 
 use burn::{
     module::{Module, Param},
@@ -386,6 +390,16 @@ impl<B: ModelBackend> Transformer<B> {
         lora: &'a LoraRows<'a, B>,
         device: &B::Device,
     ) -> Pass<'a, B> {
+        let views = self.views_of([rows, length], lengths, device);
+        Pass { lora, rows, length, parts: Vec::new(), of: Rows::Batch, views }
+    }
+
+    fn views_of(
+        &self,
+        [rows, length]: [usize; 2],
+        lengths: &[usize],
+        device: &B::Device,
+    ) -> [Option<View<B>>; 2] {
         let places: Vec<Places> =
             lengths.iter().map(|own| Places { positions: 0..length, reach: *own }).collect();
         let view = |kind| {
@@ -408,7 +422,7 @@ impl<B: ModelBackend> Transformer<B> {
             let mask = Mask { visible: Visible { start: 0, window }, tensor: mask };
             self.view(kind, [tables.len(), length], tables, vec![mask], device)
         };
-        Pass { lora, rows, length, parts: Vec::new(), of: Rows::Batch, views: self.views(view) }
+        self.views(view)
     }
 
     /// A view for each kind of layer that there is.

@@ -11,7 +11,7 @@ use spring_gguf::Matrix;
 
 use crate::{
     Arithmetic, ModelBackend, ModelError, Result,
-    backend::{BlockMatrix, Rows},
+    backend::{BlockMatrix, Rows, composed},
 };
 
 /// A frozen matrix, `[out, in]`.
@@ -73,6 +73,14 @@ impl<B: Backend> Weight<B> {
 }
 
 impl<B: ModelBackend> Weight<B> {
+    /// Columns: the inputs of a product.
+    pub(crate) fn columns(&self) -> usize {
+        match self {
+            Self::Dense(param) => param.val().dims()[1],
+            Self::Blocks(blocks) => blocks.matrix.columns(),
+        }
+    }
+
     /// The rows of some tokens in f32.
     ///
     /// # Shapes
@@ -141,6 +149,26 @@ impl<B: ModelBackend> Weight<B> {
     pub(crate) fn back(&self, gradient: Tensor<B, 2>) -> Tensor<B, 2> {
         match self {
             Self::Dense(param) => B::project(gradient, param.val().transpose()),
+            Self::Blocks(blocks) => B::project_blocks_backward(gradient, blocks),
+        }
+    }
+
+    /// `x·Wᵀ` by the product that training goes through, to the last bit.
+    pub(crate) fn project_tracked(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self {
+            Self::Dense(param) => composed::project(x, param.val()),
+            Self::Blocks(blocks) => {
+                let product = B::project_blocks(x.clone(), &[blocks]).pop();
+                // One product of the one matrix.
+                product.unwrap_or(x)
+            }
+        }
+    }
+
+    /// `y·W` by the product that the gradient of [`project_tracked`](Self::project_tracked) is.
+    pub(crate) fn back_tracked(&self, gradient: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self {
+            Self::Dense(param) => gradient.matmul(param.val()),
             Self::Blocks(blocks) => B::project_blocks_backward(gradient, blocks),
         }
     }

@@ -11,8 +11,8 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use spring_core::{
-    Access, Error, Follow, PeriodPlan, Progress, Store, adapt, adapt_users, record::LearnedPeriod,
-    spring_memory::UserId, spring_store,
+    Access, Error, Follow, Jobs, PeriodPlan, Progress, Store, adapt, adapt_users,
+    record::LearnedPeriod, spring_memory::UserId, spring_store,
 };
 
 use crate::{
@@ -91,9 +91,10 @@ fn everyone(
     store: &Store,
     periods: PeriodPlan,
 ) -> Result<usize> {
-    let jobs: usize = command.jobs.into();
+    let jobs = Jobs::default().with_jobs(command.jobs.into()).with_batch(command.batch.into());
     let log = command.log.as_deref();
-    let printing = Printing { args, log, is_alone: jobs <= 1, done: Mutex::default() };
+    let printing =
+        Printing { args, log, is_alone: jobs == Jobs::default(), done: Mutex::default() };
     adapt_users(model, store, jobs, periods, &printing)?;
     let done = printing.done.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = done.stopped {

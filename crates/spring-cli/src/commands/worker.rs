@@ -36,11 +36,12 @@ pub fn run(args: &Args, command: &WorkerArgs) -> Result<()> {
     let plan = PeriodPlan::default().with_count(command.periods).with_hold_out(command.hold_out);
     let worker = Worker::default()
         .with_jobs(command.jobs.into())
+        .with_batch(command.batch.into())
         .with_once(command.once)
         .with_poll(Duration::from_secs_f64(command.poll.clamp(0.05, 3600.0)))
         .with_plan(plan);
-    let working =
-        Working { args, is_alone: command.jobs <= 1 && command.once, done: Mutex::default() };
+    let is_alone = command.jobs <= 1 && command.batch <= 1 && command.once;
+    let working = Working { args, is_alone, done: Mutex::default() };
     if !args.quiet && !command.once {
         output::say(&format!(
             "spring: working on {} with {} jobs; Ctrl-C or SIGTERM ends it",

@@ -7,7 +7,7 @@ use burn::tensor::{
 use super::{BlockMatrix, CachedPart, LowRank, Mask, ModelBackend, blocks};
 use crate::Activation;
 
-pub(super) fn project<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
+pub(crate) fn project<B: Backend>(x: Tensor<B, 2>, weight: Tensor<B, 2>) -> Tensor<B, 2> {
     let weight = weight.transpose();
     match weight.dtype() {
         DType::F32 => x.matmul(weight),

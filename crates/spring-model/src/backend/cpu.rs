@@ -127,6 +127,14 @@ impl ModelBackend for Flex {
     const SIDE_BY_SIDE: bool = true;
     const KEEPS_BLOCKS: bool = true;
 
+    // What gemm goes by: a number is summed in the order of `inner`, in parts that depend on
+    // `inner`, and for small products on whether all three sizes are. Products with a vector, and
+    // tiny ones, have kernels of their own.
+    fn is_of_each_row(rows: usize, inner: usize, outputs: usize) -> bool {
+        let is_plain = rows > 1 && inner > 2 && outputs > 1 && rows * outputs > 256;
+        is_plain && (inner <= 512 || outputs > 64 || rows > 64)
+    }
+
     fn project(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         let ([rows, width], [outputs, _]) = (x.dims(), weight.dims());
         if width == 0 || weight.dtype() != DType::F32 {

@@ -12,11 +12,12 @@ use burn::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use super::*;
+use super::{watch::Watch, *};
 use spring_lm::Weights;
 
 use crate::{
-    LoraConfig, LoraPair, ModelFiles, Projection, head::Head, to_host::to_host, weight::Weight,
+    Adapter, LoraConfig, LoraPair, ModelFiles, Projection, head::Head, to_host::to_host,
+    weight::Weight,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -251,7 +252,10 @@ fn checkpointed_layers_give_the_plain_gradient() {
         let config = TrainConfig::default().with_checkpoint_layers(checkpoint_layers);
         let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &config);
         let dropout = Dropout { probability: 0.2, seeds: vec![5; rows.len()] };
-        trainer.gradients(&rows.iter().collect::<Vec<_>>(), &[], 0.1, Some(dropout))
+        let rows = rows.iter().collect();
+        let part = Part { rows, weights: vec![], dropout: Some(dropout), scale: 0.1 };
+        let Found { loss, gradients } = trainer.gradients(&part);
+        (loss, gradients)
     });
     assert!((plain.0 - checkpointed.0).abs().into_scalar() < 1e-5);
     assert_eq!(plain.1.len(), 2 * 7 * 2);
@@ -497,11 +501,12 @@ fn a_token_counts_by_its_weight() {
         let config = TrainConfig::default().with_checkpoint_layers(checkpoint_layers);
         let trainer = Trainer::new(&model, model.attach(&adapter).unwrap(), &config);
         let gradients = |rows: &[Sequence], weights: &[Vec<f32>]| {
-            let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
-            let rows: Vec<&Sequence> = rows.iter().collect();
-            let (loss, factors) = trainer.gradients(&rows, &weights, 0.1, None);
+            let (rows, weights) =
+                (rows.iter().collect(), weights.iter().map(Vec::as_slice).collect());
+            let part = Part { rows, weights, dropout: None, scale: 0.1 };
+            let Found { loss, gradients } = trainer.gradients(&part);
             let factors: Vec<f32> =
-                factors.into_iter().flat_map(|g| to_host(g.unwrap()).unwrap()).collect();
+                gradients.into_iter().flat_map(|g| to_host(g.unwrap()).unwrap()).collect();
             (to_host(loss).unwrap()[0], factors)
         };
         let each = |weight: &dyn Fn(usize) -> f32| -> Vec<Vec<f32>> {
@@ -580,4 +585,111 @@ fn a_fresh_adapter_is_pulled_nowhere() {
         model.train(request, |_| ControlFlow::Continue(())).unwrap().adapter
     };
     assert_eq!(trained(200.0), trained(0.0));
+}
+
+/// The numbers of an adapter, bit by bit.
+fn bits(adapter: &Adapter) -> Vec<u32> {
+    let of_pair = |(_, _, pair): (usize, Projection, &LoraPair)| {
+        pair.a.iter().chain(&pair.b).map(|x| x.to_bits()).collect::<Vec<_>>()
+    };
+    adapter.pairs().flat_map(of_pair).collect()
+}
+
+/// People of different lengths, numbers of texts, shapes, schedules and seeds; who starts from an
+/// adapter; weights, an anchor, no dropout, checkpoints; more rows than run at once.
+#[test]
+fn side_by_side_comes_out_as_alone() {
+    for folder in ["tiny-llama", "parity/llama3-rope", "parity/qwen2-shards"] {
+        comes_out_as_alone(folder);
+    }
+    // Windows, norms of heads, sandwich norms, a cap of the logits.
+    for folder in ["parity/mistral", "parity/qwen3", "parity/gemma3"] {
+        comes_out_as_alone(folder);
+    }
+}
+
+fn comes_out_as_alone(folder: &str) {
+    let files = ModelFiles::from_dir(fixture(folder)).unwrap();
+    let model = CausalLm::<Flex>::load(&files, Default::default()).unwrap();
+    let model = model.with_tokens_at_once(120);
+    let texts = |count: usize, longest: usize, at: usize| -> Vec<Sequence> {
+        let token = |i: usize| (3 + (i * 7919 + at * 131) % 60) as u32;
+        (0..count)
+            .map(|text| {
+                let (context, response) = (1 + (text * 5 + at) % 7, 1 + (text * 11 + at) % longest);
+                Sequence {
+                    context: (0..context).map(|i| token(text * 97 + i)).collect(),
+                    response: (0..response).map(|i| token(text * 89 + 31 * i)).collect(),
+                }
+            })
+            .collect()
+    };
+    let all = LoraConfig::default().with_targets(Projection::ALL.to_vec());
+    let wide = LoraConfig::default().with_rank(3);
+    let plain = LoraConfig::default().with_dropout(0.0);
+    let config = TrainConfig::default().with_learning_rate(3e-3);
+    let started = moved(&model);
+    let weights = config.clone().with_token_weights(TokenWeights::Unrecalled);
+    let anchored = config.clone().with_anchor(0.1).with_epochs(1);
+    let large = config.clone().with_batch_size(7).with_loss_interval(2).with_warmup(0.0);
+    let layers = config.clone().with_checkpoint_layers(true);
+    let people = [
+        (None, &plain, texts(9, 30, 1), &config, 1),
+        (None, &all, texts(5, 12, 2), &large, 2),
+        (None, &wide, texts(23, 40, 3), &config, 3),
+        (Some(&started), &started.config, texts(6, 25, 4), &anchored, 4),
+        (None, &all, texts(8, 40, 5), &weights, 5),
+        (None, &plain, texts(4, 20, 6), &layers, 6),
+        (None, &plain, texts(1, 1, 7), &config, 7),
+        (None, &wide, texts(3, 2, 8), &config, 8),
+    ];
+    let requests: Vec<TrainRequest<'_>> = people
+        .iter()
+        .map(|(start, lora, texts, config, seed)| {
+            TrainRequest::new(lora, texts, config, *seed).starting_from(*start)
+        })
+        .collect();
+    let mut told = vec![0; requests.len()];
+    // Most of them go through passes that they share.
+    let joined = requests.iter().filter(|request| {
+        let run = run::Run::new(&model, **request).unwrap();
+        let rows: Vec<&Sequence> = request.examples.iter().take(4).collect();
+        run.trainer.parts(&rows, &[], None).iter().any(|part| model.may_join(&run, part))
+    });
+    assert!(joined.count() >= 4, "{folder}");
+    let together = model.train_many(&requests, |place, step| {
+        told[place] += 1;
+        assert_eq!(step.done, told[place]);
+        ControlFlow::Continue(())
+    });
+    for (place, (request, together)) in requests.iter().zip(together).enumerate() {
+        let (alone, together) =
+            (model.train(*request, |_| ControlFlow::Continue(())).unwrap(), together.unwrap());
+        assert_eq!(bits(&alone.adapter), bits(&together.adapter), "{folder}, place {place}");
+        assert_eq!(alone.losses, together.losses, "{folder}, place {place}");
+        assert_eq!((alone.steps, alone.tokens), (together.steps, together.tokens));
+        assert_eq!(told[place], alone.steps);
+    }
+}
+
+#[test]
+fn who_stops_or_fails_stops_nobody_else() {
+    let model = tiny();
+    let text = |length: usize| Sequence { context: vec![3, 4], response: vec![5; length] };
+    let good = vec![text(9), text(20), text(14), text(30), text(3), text(11)];
+    let bad = vec![Sequence { context: vec![3], response: vec![1_000_000] }];
+    let (lora, config) = (LoraConfig::default(), TrainConfig::default());
+    let request = |texts, seed| TrainRequest::new(&lora, texts, &config, seed);
+    let requests = [request(&good, 1), request(&bad, 2), request(&good, 3), request(&good, 4)];
+    let ended = model.train_many(&requests, |place, step| match (place, step.done) {
+        (2, 2) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    assert!(ended[1].is_err());
+    assert!(matches!(ended[2], Err(ModelError::Stopped)));
+    for place in [0, 3] {
+        let alone = model.train(requests[place], |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(bits(&ended[place].as_ref().unwrap().adapter), bits(&alone.adapter));
+    }
+    assert!(model.train_many(&[], |_, _| ControlFlow::Continue(())).is_empty());
 }
