@@ -652,7 +652,7 @@ fn comes_out_as_alone(folder: &str) {
     let mut told = vec![0; requests.len()];
     // Most of them go through passes that they share.
     let joined = requests.iter().filter(|request| {
-        let run = run::Run::new(&model, **request).unwrap();
+        let run = Run::new(&model, **request).unwrap();
         let rows: Vec<&Sequence> = request.examples.iter().take(4).collect();
         run.trainer.parts(&rows, &[], None).iter().any(|part| model.may_join(&run, part))
     });
