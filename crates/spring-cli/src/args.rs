@@ -94,7 +94,7 @@ pub enum Command {
     /// Learn what users have written since the last period.
     #[command(after_help = "Examples:\n  spring adapt --state me.db\n  \
         spring adapt --state me.db --user ada --periods 5 --hold-out 0.1\n  \
-        spring adapt --state many.db --batch 16\n  \
+        spring adapt --state many.db --jobs 4\n  \
         spring adapt --state me.db --set drift.scorer=novelty --set training.epochs=4\n\n\
         Settings that are given stay in the state.")]
     Adapt(AdaptArgs),
@@ -332,8 +332,9 @@ pub struct AdaptArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub jobs: u16,
-    /// Users of each job, whose updates are trained together in one batch: less time for many small
-    /// updates, and memory for each; the results are the same for any number.
+    /// Users of each job, whose updates are trained together in one batch: on a CPU they share
+    /// passes over the base, on a GPU nothing is gained. It takes memory for each, and the results
+    /// are the same for any number. With --jobs it makes 256 users at most.
     #[arg(
         long,
         default_value_t = 1,
@@ -426,13 +427,15 @@ pub struct ServeArgs {
     )]
     pub rows: u16,
     /// MiB of keys and values that the rows of the batch may come to hold; by default as many as
-    /// 65,536 tokens take, or half of the memory that the caches leave free if that is less.
+    /// 65,536 tokens take, or half of the memory that the caches leave free if that is less, but
+    /// no fewer than the model's context (up to 65,536).
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub kv_cache: Option<u32>,
     /// MiB of people's models that are kept ready.
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     pub cache: u32,
-    /// A user whose model is kept ready, whatever the cache holds; may be repeated.
+    /// A user whose model is kept ready, whatever the cache holds; may be repeated. The
+    /// program warns of one who is not there, and goes on.
     #[arg(long, value_name = "USER")]
     pub pin: Vec<String>,
     /// MiB of what prompts began with, read already, for prompts that begin alike; 0 for none.

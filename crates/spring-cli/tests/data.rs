@@ -253,6 +253,16 @@ fn a_rate_is_of_a_base_and_a_run_can_be_tested_against_another_method() {
     };
     let (asked, other) = (table(&[]), table(&["--against", "base"]));
     assert_eq!((&asked["against"], &other["against"]), (&json!("static"), &json!("base")));
+    assert_eq!((&asked["in_place_of"], &other["in_place_of"]), (&Value::Null, &json!("static")));
+    for format in ["text", "md"] {
+        let page = |more: &[&str]| {
+            let of_run = ["eval", "table", folder, "--format", format];
+            succeeds(&[&of_run[..], more].concat())
+        };
+        let note = "as asked for afterwards; the suite's own";
+        assert!(page(&["--against", "base"]).contains(note), "{format}");
+        assert!(!page(&[]).contains(note) && !page(&["--against", "static"]).contains(note));
+    }
     let difference =
         |table: &Value, row: usize| table["rows"][row]["difference"]["difference"]["mean"].as_f64();
     let [to_static, to_base] = [difference(&asked, 0).unwrap(), difference(&other, 1).unwrap()];

@@ -345,6 +345,15 @@ fn jobs_change_no_adapter() {
 }
 
 #[test]
+fn no_more_users_at_a_time_than_there_are_threads_for() {
+    let place = Place::new("", &[("ada", 3), ("bob", 3)]);
+    for command in ["adapt", "worker"] {
+        let refused = fails(&[command, "--state", &place.state, "--jobs", "16", "--batch", "17"]);
+        assert!(refused.contains("272 users at a time: 256 at most"), "{refused}");
+    }
+}
+
+#[test]
 fn there_is_a_way_back() {
     let place = Place::new("", &[("ada", 9)]);
     place.adapt(&["--periods", "3"]);

@@ -291,12 +291,11 @@ pub trait Follow: Sync {
 /// `jobs` says.
 ///
 /// A user's result depends neither on the number of jobs, nor on who is in a batch with them, nor
-/// on the order of users. What stops one
-/// user is handed to `follow` and stops no other.
+/// on the order of users. What stops one user is handed to `follow` and stops no other.
 ///
 /// # Errors
 ///
-/// If the list of users cannot be read.
+/// [`Error::Setting`] for more than 256 users at a time, or if the list of users cannot be read.
 pub fn adapt_users(
     model: &dyn LanguageModel,
     store: &Store,
@@ -304,7 +303,9 @@ pub fn adapt_users(
     periods: impl Into<PeriodPlan>,
     follow: &dyn Follow,
 ) -> Result<()> {
-    let (plan, Jobs { jobs, batch }) = (periods.into(), jobs.into());
+    let (plan, at_a_time): (PeriodPlan, Jobs) = (periods.into(), jobs.into());
+    at_a_time.check()?;
+    let Jobs { jobs, batch } = at_a_time;
     let queue = Mutex::new(Queue::default());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next(store);
     let end = || queue.lock().unwrap_or_else(PoisonError::into_inner).is_ended = true;

@@ -2,6 +2,8 @@
 
 use std::{panic, thread};
 
+use spring_numerics::setting::require;
+
 use crate::Result;
 
 /// How many users are learned at a time. Results depend on none of it.
@@ -10,8 +12,8 @@ use crate::Result;
 pub struct Jobs {
     /// Batches at a time.
     pub jobs: usize,
-    /// Users of a batch: their updates are trained side by side, which takes less time than one
-    /// after the other, and memory for each of them.
+    /// Users of a batch: their updates are trained side by side, which shares passes over the base
+    /// on a CPU, and takes memory for each of them. With `jobs` it makes 256 users at most.
     pub batch: usize,
 }
 
@@ -36,6 +38,17 @@ spring_numerics::setters! {
     }
 }
 
+/// Users at a time: each has threads, and memory for an update.
+const MOST: usize = 256;
+
+impl Jobs {
+    /// Refuses more users at a time than a process has threads for.
+    pub(crate) fn check(self) -> Result<()> {
+        let users = self.jobs.max(1).saturating_mul(self.batch.max(1));
+        Ok(require("jobs × batch", users, users <= MOST, "256 or less")?)
+    }
+}
+
 /// Does some work on as many threads as there are jobs, and waits for all of them; the first error
 /// is the result.
 pub(crate) fn side_by_side(jobs: usize, work: impl Fn() -> Result<()> + Sync) -> Result<()> {
@@ -52,4 +65,22 @@ pub(crate) fn side_by_side(jobs: usize, work: impl Fn() -> Result<()> + Sync) ->
             .collect();
         results.into_iter().collect()
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_users_at_a_time_than_a_process_has_threads_for() {
+        let check = |jobs, batch| Jobs { jobs, batch }.check().map_err(|error| error.to_string());
+        for (jobs, batch) in [(0, 0), (1, 256), (256, 1), (16, 16)] {
+            assert_eq!(check(jobs, batch), Ok(()), "{jobs} × {batch}");
+        }
+        for (jobs, batch) in [(257, 1), (2, 129), (256, 256), (usize::MAX, 2)] {
+            let told = check(jobs, batch).unwrap_err();
+            assert!(told.contains("jobs × batch") && told.contains("256"), "{told}");
+        }
+    }
 }

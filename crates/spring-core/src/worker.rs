@@ -12,9 +12,9 @@ use spring_memory::UserId;
 use spring_store::{Error as StoreError, Store};
 
 use crate::{
-    Error, Follow, LanguageModel, PeriodPlan, Result,
+    Error, Follow, LanguageModel, Lease, PeriodPlan, Result,
     adapt::adapt_held_by,
-    jobs::side_by_side,
+    jobs::{Jobs, side_by_side},
     together::{Table, in_batches},
 };
 
@@ -24,7 +24,8 @@ use crate::{
 pub struct Worker {
     /// Batches at a time.
     pub jobs: usize,
-    /// Users of a batch, whose updates are trained side by side.
+    /// Users of a batch, whose updates are trained side by side. With `jobs` it makes 256 users at
+    /// most.
     pub batch: usize,
     /// Whether it ends once nobody waits who can be taken.
     pub once: bool,
@@ -79,13 +80,15 @@ const LOOK: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 ///
-/// What makes the state unusable; with `once`, also that it cannot be reached.
+/// [`Error::Setting`] for more than 256 users at a time, or what makes the state unusable; with
+/// `once`, also that it cannot be reached.
 pub fn work(
     model: &dyn LanguageModel,
     store: &Store,
     worker: Worker,
     attend: &dyn Attend,
 ) -> Result<()> {
+    Jobs { jobs: worker.jobs, batch: worker.batch }.check()?;
     crate::check_base(model, store)?;
     let shared = Shared::default();
     let job = |table: &Table<'_>| -> Result<()> {
@@ -131,7 +134,7 @@ impl Job<'_> {
         let mut wait = Duration::from_secs(1);
         while !self.is_ended() {
             let except = self.except();
-            let lease = match self.store.claim(&except) {
+            let lease = match self.claim(&except) {
                 Ok(Some(lease)) => lease,
                 // Who is held by another one is theirs.
                 Ok(None) if self.worker.once && !self.store.is_claimable(&except)? => {
@@ -177,6 +180,15 @@ impl Job<'_> {
             self.end_if(self.attend.done(&user, learned));
         }
         Ok(())
+    }
+
+    /// Looks first, without writing: every place of every batch asks every so often, and a claim is
+    /// a transaction that writes even if it finds nobody.
+    fn claim(&self, except: &[UserId]) -> Result<Option<Lease>, StoreError> {
+        match self.store.is_claimable(except)? {
+            true => self.store.claim(except),
+            false => Ok(None),
+        }
     }
 
     fn is_ended(&self) -> bool {

@@ -389,6 +389,10 @@ struct NotingRows<'r> {
 }
 
 impl Rows for NotingRows<'_> {
+    fn now(&self) -> jiff::Timestamp {
+        self.rows.now()
+    }
+
     fn settings(&self) -> Outcome<SettingsRow> {
         self.rows.settings()
     }

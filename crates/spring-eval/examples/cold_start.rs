@@ -125,8 +125,8 @@ pub struct Gain {
     pub learned: usize,
     /// Nats per byte of the later texts; below 0 where the prior is better.
     pub loss: Option<Interval>,
-    /// Of a sign-flip test.
-    pub loss_p: Option<f64>,
+    /// Of a sign-flip test, not corrected for there being one before and one after the first texts.
+    pub loss_p_uncorrected: Option<f64>,
     /// Users whose loss is lower from the prior.
     pub better: usize,
     /// ROUGE-L of the answers; above 0 where the prior is better.
@@ -331,7 +331,7 @@ impl Report {
             self.gains.push(Gain {
                 learned,
                 loss: test.as_ref().map(|test| test.difference),
-                loss_p: test.map(|test| test.p),
+                loss_p_uncorrected: test.map(|test| test.p),
                 better,
                 rouge_l: paired_test(&prior, &base, plan.seed).map(|test| test.difference),
             });
@@ -359,13 +359,14 @@ fn markdown(report: &Report, plan: &Plan) -> String {
     for Means { start, learned, loss, rouge_l } in &report.means {
         page += &format!("| {learned} | {start} | {} | {} |\n", shown(*loss), shown(*rouge_l));
     }
-    page += "\n| texts learned | prior less base: loss | p | users better | ROUGE-L |\n";
+    page +=
+        "\n| texts learned | prior less base: loss | p (uncorrected) | users better | ROUGE-L |\n";
     page += "|---|---|---|---|---|\n";
-    for Gain { learned, loss, loss_p, better, rouge_l } in &report.gains {
+    for Gain { learned, loss, loss_p_uncorrected, better, rouge_l } in &report.gains {
         page += &format!(
             "| {learned} | {} | {} | {better} of {} | {} |\n",
             shown(*loss),
-            loss_p.map_or("".into(), |p| format!("{p:.3}")),
+            loss_p_uncorrected.map_or("".into(), |p| format!("{p:.3}")),
             report.people.len(),
             shown(*rouge_l)
         );

@@ -124,6 +124,12 @@ pub enum ModelError {
         /// The mean loss that was seen.
         loss: f32,
     },
+    /// The training of several adapters together panicked; nothing was kept.
+    #[error(
+        "the training of a batch panicked, which is a defect of the program; nothing of it was \
+         kept; trained one by one, the others are learned, and it shows whose texts lead to it"
+    )]
+    Panicked,
     /// The caller asked to stop.
     #[error("stopped on request")]
     Stopped,

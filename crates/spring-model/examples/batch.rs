@@ -2,7 +2,7 @@
 //! trained side by side in one batch.
 //!
 //! cargo run --release -p spring-model --example batch -- [--people N] [--texts N] [--tokens N]
-//! [--rounds N] MODEL
+//! [--rounds N] [--even] MODEL
 //!
 //! Texts have up to N response tokens, evenly spread, behind a context of some ten; with `--even`
 //! all have N. The three run in turns. The table goes to standard output, as Markdown; tokens are
@@ -38,9 +38,16 @@ fn main() -> Result<(), Error> {
             _ => path = Some(arg),
         }
     }
-    let path = path.ok_or("usage: batch [--people N] [--texts N] [--tokens N] MODEL")?;
+    let usage = "usage: batch [--people N] [--texts N] [--tokens N] [--rounds N] [--even] MODEL";
+    let path = path.ok_or(usage)?;
+    if tokens < 8 {
+        return Err(format!("--tokens {tokens}: at least 8").into());
+    }
     let model = AnyModel::load(&ModelFiles::from_dir(path)?, Device::Cpu)?;
     let vocabulary = model.config().vocab_size;
+    if vocabulary <= 200 {
+        return Err(format!("the model has {vocabulary} tokens: more than 200 are needed").into());
+    }
     let text = |person: usize, text: usize| {
         let at = person * 7919 + text * 131;
         let token = |i: usize| (100 + (at * 31 + i * 7919) % (vocabulary - 200)) as u32;

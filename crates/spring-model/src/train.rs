@@ -7,13 +7,6 @@ mod watch;
 
 use std::{collections::HashMap, ops::ControlFlow};
 
-use crate::{
-    AdaptOutcome, CausalLm, ModelBackend, ModelError, Result, Sequence, TokenWeights, TrainConfig,
-    TrainRequest, TrainStep,
-    batch::{Batch, length_buckets},
-    lora::{Dropout, Lora, LoraRows},
-    transformer::Transformer,
-};
 use burn::{
     backend::Autodiff,
     module::AutodiffModule,
@@ -21,6 +14,14 @@ use burn::{
     tensor::{Tensor, TensorData, backend::Backend},
 };
 use run::{Drawn, Run};
+
+use crate::{
+    AdaptOutcome, CausalLm, ModelBackend, ModelError, Result, Sequence, TokenWeights, TrainConfig,
+    TrainRequest, TrainStep,
+    batch::{Batch, length_buckets},
+    lora::{Dropout, Lora, LoraRows},
+    transformer::Transformer,
+};
 
 impl<B: ModelBackend> CausalLm<B> {
     /// Trains an adapter on responses.

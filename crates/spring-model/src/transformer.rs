@@ -251,6 +251,20 @@ impl<B: ModelBackend> Transformer<B> {
             || self.layers.iter().any(in_layer)
     }
 
+    /// Whether every projection is of f32 or in blocks: the pass without a graph multiplies by no
+    /// other type.
+    pub(crate) fn is_packable(&self) -> bool {
+        let is_fit = |linear: &Linear<B>| match &linear.weight {
+            Weight::Dense(param) => param.val().dtype() == DType::F32,
+            Weight::Blocks(_) => true,
+        };
+        self.layers.iter().all(|layer| {
+            let Attention { q_proj, k_proj, v_proj, o_proj, .. } = &layer.self_attn;
+            let Mlp { gate_proj, up_proj, down_proj } = &layer.mlp;
+            [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj].into_iter().all(is_fit)
+        })
+    }
+
     /// Every parameter under its name in a checkpoint; vectors are one row.
     #[cfg(any(test, feature = "pretrain"))]
     pub(crate) fn parameters_mut(&mut self) -> Vec<(String, &mut Param<Tensor<B, 2>>)> {

@@ -340,7 +340,7 @@ fn noise_and_turning_points_have_their_tables() {
     let row = markdown.lines().find(|line| line.starts_with("| everything |")).unwrap();
     assert!(row.contains(" | 0.500 | 1.000 | "), "{row}");
     let latex = summary_table(&outcome.summary, TableFormat::Latex).unwrap();
-    assert!(latex.contains("clean & clean learned & loss after the turn & delay & stale \\\\"));
+    assert!(latex.contains("clean & clean learned & loss after the turn & delay & stale"));
     let csv = summary_table(&outcome.summary, TableFormat::Csv).unwrap();
     let heading = csv.lines().next().unwrap();
     assert!(heading.contains(",turn_gain,turn_loss,stale_written,above_base,"));

@@ -29,7 +29,7 @@ fn too_large(limit: u64) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
 }
 
-/// Bodies take room in steps of so many bytes where their length is not said before.
+/// Bodies take room in steps of so many bytes, as these come: what a length announces may never.
 const STEP: usize = 64 << 10;
 
 /// Room for the bodies that are read and worked on at once, in bytes.
@@ -75,7 +75,7 @@ impl Deref for Whole {
     }
 }
 
-/// A whole body. Where there is no room for it, it is refused before any of it is kept.
+/// A whole body. It is refused as soon as there is no room for what has come of it.
 pub(crate) async fn read(body: Body, app: &App) -> ApiResult<Whole> {
     let limits = &app.config.limits;
     match timeout(limits.body_time, collect(body, limits, &app.bodies)).await {
@@ -94,8 +94,8 @@ async fn collect(mut body: Body, limits: &Limits, bodies: &Bodies) -> ApiResult<
         return Err(too_large(limits.body as u64));
     }
     let said = usize::try_from(said).unwrap_or(usize::MAX);
-    let mut room = bodies.take(said)?;
-    let mut bytes = BytesMut::with_capacity(said);
+    let mut room = bodies.take(0)?;
+    let mut bytes = BytesMut::with_capacity(said.min(STEP));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             let message = format!("the body could not be read: {error}");
@@ -108,8 +108,10 @@ async fn collect(mut body: Body, limits: &Limits, bodies: &Bodies) -> ApiResult<
             return Err(too_large(limits.body as u64));
         }
         if length > room.num_permits() {
-            let more = (length - room.num_permits()).next_multiple_of(STEP);
-            room.merge(bodies.take(more)?);
+            let stepped = length.next_multiple_of(STEP);
+            // The last step is no larger than what is left of a length that was said.
+            let wanted = if said < length { stepped } else { stepped.min(said) };
+            room.merge(bodies.take(wanted - room.num_permits())?);
         }
         bytes.extend_from_slice(&data);
     }

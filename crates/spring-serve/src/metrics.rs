@@ -346,14 +346,13 @@ fn engine(out: &mut String, model: &str, stats: &Stats) {
     for (name, kind, help, value) in rows {
         one(out, name, kind, help, &labels, value);
     }
-    // vLLM names the adapters in these labels; here they are people, so it is said how many.
-    let Stats { running_adapters: running, waiting_adapters: waiting, most_adapters: most, .. } =
-        stats;
+    // vLLM lists the adapters' names in these labels; here they are people's, so both are empty: a
+    // count in their place would be read as a name.
+    let most = stats.most_adapters;
     let labels = format!(
-        "{labels},max_lora=\"{most}\",running_lora_adapters=\"{running}\",\
-         waiting_lora_adapters=\"{waiting}\""
+        "{labels},max_lora=\"{most}\",running_lora_adapters=\"\",waiting_lora_adapters=\"\""
     );
-    let help = "How many adapters the answers being written have, and those that wait; the time.";
+    let help = "The time; max_lora is the rows of the batch, and no adapter is named.";
     one(out, "spring_lora_requests_info", "gauge", help, &labels, now() as f64);
 }
 
@@ -400,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn adapters_are_counted_as_vllm_names_them() {
+    fn adapters_are_counted_and_not_named() {
         let stats = Stats {
             running_adapters: 3,
             waiting_adapters: 2,
@@ -411,7 +410,7 @@ mod tests {
         };
         let text = Metrics::new().text("m", &stats);
         let info = "spring_lora_requests_info{model_name=\"m\",max_lora=\"32\",\
-                    running_lora_adapters=\"3\",waiting_lora_adapters=\"2\"} 1";
+                    running_lora_adapters=\"\",waiting_lora_adapters=\"\"} 1";
         for line in [
             info,
             "spring_lora_adapters_running{model_name=\"m\"} 3\n",

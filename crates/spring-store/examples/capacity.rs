@@ -21,13 +21,13 @@ const INPUTS: [(&str, f64, &str); 16] = [
     ("adapter_bytes", ADAPTER_BYTES, "bytes of an adapter; 174,768 for the built-in model"),
     ("generations", 8.0, "generations whose adapters are kept (state.keep_generations)"),
     ("user_bytes", USER_BYTES, "bytes of a generation's other rows: record, buffer, period"),
-    ("train_seconds", TRAIN_SECONDS, "seconds that one worker trains for an update"),
+    ("train_seconds", TRAIN_SECONDS, "seconds that one worker trains for an update of 50 texts"),
     (
         "database_seconds",
         DATABASE_SECONDS,
         "seconds of a worker that go to the database for an update",
     ),
-    ("commits", COMMITS, "updates a second that one database was seen to take"),
+    ("commits", COMMITS, "updates a second that one database was seen to take, at 4 connections"),
     ("log_bytes", LOG_BYTES, "bytes of write-ahead log of an update, beyond its adapter"),
     ("workers_a_machine", 8.0, "workers on a machine, one to a core or to a part of a GPU"),
 ];

@@ -52,6 +52,9 @@ fn main() -> Outcome<()> {
         arguments.next().map_or(Ok(default), |number| number.parse::<usize>().map_err(Box::new))
     };
     let (users, texts, seconds) = (number(100_000)?, number(50)?, number(900)?);
+    if users == 0 {
+        return Err("at least one user is needed".into());
+    }
     let server = Server::new(&text)?;
     drop(PostgresStore::create(&address, &settings())?);
     let store = PostgresStore::open(&address, Access::ReadWrite)?;
@@ -76,7 +79,7 @@ fn main() -> Outcome<()> {
         );
         there = size;
         let mut times: [Vec<Duration>; 4] = Default::default();
-        for _ in 0..TIMED.min(size / 2) {
+        for _ in 0..TIMED.min(size.div_ceil(2)) {
             learned.learn(&store, Some(&mut times));
         }
         timed.push((size, times));

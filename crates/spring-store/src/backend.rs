@@ -494,12 +494,9 @@ pub type Visit<'v, T> = &'v mut dyn FnMut(T) -> Outcome<()>;
 /// nothing is found.
 pub trait Rows {
     /// The time by which leases end, about as of when the transaction began. A state that several
-    /// machines share has one clock, whatever theirs say.
-    ///
-    /// As it is here, this machine's.
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
+    /// machines share has one clock, whatever theirs say; that of a state of one machine is the
+    /// machine's.
+    fn now(&self) -> Timestamp;
 
     /// What the state was made with.
     fn settings(&self) -> Outcome<SettingsRow>;

@@ -173,9 +173,11 @@ fn taken(what: &str, number: impl std::fmt::Display) -> Fault {
 }
 
 impl Rows for State {
-    #[cfg(test)]
     fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::now() + jiff::SignedDuration::from_secs(self.ahead)
+        let now = jiff::Timestamp::now();
+        #[cfg(test)]
+        let now = now + jiff::SignedDuration::from_secs(self.ahead);
+        now
     }
 
     fn settings(&self) -> Outcome<SettingsRow> {

@@ -62,7 +62,8 @@ const STARTED_AGAIN: usize = 15;
 const SENT_AGAIN: usize = 16;
 const LEFT: usize = 17;
 
-/// Minutes by which a clock is off; within the quarter of an hour that two may differ by.
+/// Minutes by which a machine's clock is off: up to more than a lease lasts, as leases end by the
+/// clock of the database.
 const SKEWS: [i64; 7] = [-15, -9, -3, 0, 3, 9, 15];
 
 /// Minutes after which a lease that nobody renews has ended.

@@ -36,6 +36,7 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
             "--hold-out {part}: a part that can be held out, from 0 to below 1"
         );
     }
+    at_a_time(command.jobs, command.batch)?;
     let one = match &command.user {
         Some(name) => Some(session::user_id(name, path)?),
         // Nobody else is known, so it is about them.
@@ -81,6 +82,16 @@ pub fn run(args: &Args, command: &AdaptArgs) -> Result<()> {
     } else {
         output::line("nothing new to learn; `spring ingest` adds interactions")
     }
+}
+
+/// Refuses more users at a time than the program takes.
+pub(super) fn at_a_time(jobs: u16, batch: u16) -> Result<()> {
+    let users = u32::from(jobs) * u32::from(batch);
+    ensure!(
+        users <= 256,
+        "--jobs {jobs} with --batch {batch} makes {users} users at a time: 256 at most"
+    );
+    Ok(())
 }
 
 /// Learns the new texts of all users; gives the number of periods learned.

@@ -40,11 +40,14 @@ pub fn run(args: &Args, command: &ConsentArgs) -> Result<()> {
             })?
         }
     };
+    // Whose record is damaged: nobody can say then which priors know the user.
+    let mut damaged = None;
     let uses = match command.contribute {
         Some(Said::No) => match store.priors_from(&user, None) {
             // What was said counts all the same.
-            Err(error @ StoreError::DamagedPrior { .. }) => {
+            Err(error @ StoreError::DamagedPrior { number, .. }) => {
                 output::say(&format!("spring: {}", hints::told(&error)));
+                damaged = Some(number);
                 Vec::new()
             }
             uses => uses?,
@@ -61,6 +64,10 @@ pub fn run(args: &Args, command: &ConsentArgs) -> Result<()> {
         if is_shown {
             value["contribution"] = json!(contribution);
             value["priors"] = json!(uses);
+            if let Some(number) = damaged {
+                value["priors"] = json!(null);
+                value["damaged_prior"] = json!(number);
+            }
         }
         return output::json(&value);
     }

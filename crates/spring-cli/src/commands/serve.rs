@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use spring_core::{
-    Access, LanguageModel, Store, check_base, record::LearnedPeriod, spring_memory::UserId,
+    Access, Error, LanguageModel, Store, check_base, record::LearnedPeriod, spring_memory::UserId,
+    spring_store::Error as StoreError,
 };
 use spring_engine::{Engine, EngineConfig, Judge, LearningPolicy};
 use spring_eval::{Change, change};
@@ -43,12 +44,8 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
          {rows_of_text} rows; give at least as many, or set fusion.contrast to 0"
     );
     let shape = model.config().clone();
-    let positions = kv_cache::positions(
-        &shape,
-        args.precision.unwrap_or_default(),
-        command.kv_cache,
-        [command.cache, command.prefix_cache],
-    )?;
+    let caches = [command.cache, command.prefix_cache];
+    let positions = kv_cache::positions(&shape, command.kv_cache, caches)?;
     let (model, store): (Arc<dyn LanguageModel>, Arc<Store>) = (Arc::new(model), Arc::from(store));
 
     let policy = LearningPolicy::default()
@@ -69,7 +66,13 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
         let user = UserId::new(name.clone()).with_context(|| format!("--pin {name}"))?;
         engine.pin(&user);
         // It is read now, so that the first answer does not wait for it.
-        engine.person(&user).with_context(|| format!("--pin {name}"))?;
+        let read = engine.person(&user);
+        if matches!(read, Err(Error::Store(StoreError::UnknownUser { .. }))) {
+            // The others are to be answered after a restart, too.
+            output::say(&format!("spring: --pin {name}: there is no such user, as yet"));
+            continue;
+        }
+        read.with_context(|| format!("--pin {name}"))?;
     }
     let served = Arc::new(Served::new(engine, shape, &name, args.device.name(), audit)?);
 
@@ -108,6 +111,9 @@ pub fn run(args: &Args, command: &ServeArgs) -> Result<()> {
             shutdown.shut_down();
         }
     });
+    if !args.quiet {
+        output::say(&format!("spring: keys and values of up to {positions} tokens at once"));
+    }
     let address = server.address();
     match args.json {
         true => output::json(&json!({"listening": address.to_string()}))?,

@@ -35,7 +35,13 @@ pub fn print(summary: &Summary) -> Result<()> {
         "differences are to {}, below 0 is better; forgetting: mean over i of the best\n\
          R[t][i] less R[T][i], nats per byte",
         summary.against
-    ))
+    ))?;
+    if let Some(own) = &summary.in_place_of {
+        output::line(&format!(
+            "as asked for afterwards; the suite's own differences are to {own}"
+        ))?;
+    }
+    Ok(())
 }
 
 fn wide(value: Option<f64>) -> String {

@@ -12,7 +12,7 @@ use spring_core::{
     spring_memory::UserId, spring_store, work,
 };
 
-use super::adapt::print;
+use super::adapt::{at_a_time, print};
 use crate::{
     args::{Args, WorkerArgs},
     hints,
@@ -31,6 +31,7 @@ pub fn run(args: &Args, command: &WorkerArgs) -> Result<()> {
             "--hold-out {part}: a part that can be held out, from 0 to below 1"
         );
     }
+    at_a_time(command.jobs, command.batch)?;
     let model = session::model_of(&store, args)?;
     // Nothing is marked as to be judged: nobody is about to judge it, see `spring adapt`.
     let plan = PeriodPlan::default().with_count(command.periods).with_hold_out(command.hold_out);
@@ -43,9 +44,14 @@ pub fn run(args: &Args, command: &WorkerArgs) -> Result<()> {
     let is_alone = command.jobs <= 1 && command.batch <= 1 && command.once;
     let working = Working { args, is_alone, done: Mutex::default() };
     if !args.quiet && !command.once {
+        let users = u32::from(command.jobs) * u32::from(command.batch);
         output::say(&format!(
-            "spring: working on {} with {} jobs; Ctrl-C or SIGTERM ends it",
-            command.state.state, command.jobs
+            "spring: working on {} with {}; Ctrl-C or SIGTERM ends it",
+            command.state.state,
+            match users {
+                1 => "one user at a time".to_owned(),
+                _ => format!("{users} users at a time"),
+            }
         ));
     }
     let worked = work(&model, &store, worker, &working);

@@ -191,7 +191,8 @@ impl Served {
     fn forget_interaction(&self, user: &UserId, id: &InteractionId) -> ServiceResult<Receipt> {
         let (model, store) = (&*self.model, &*self.store);
         let asker = self.engine.asker(user);
-        let was_in_buffer = person::is_in_buffer(store, user, id).map_err(refusal::of)?;
+        // A generation that cannot be read is no reason to keep the text.
+        let was_in_buffer = person::is_in_buffer(store, user, id);
         let ((relearned, forgotten), was_asked) = self.before_learning(user, || {
             let relearned: Vec<u32> = store.generations(user)?.iter().map(|g| g.number).collect();
             Ok((relearned, forget_interaction(model, store, user, id, &mut ())?))
@@ -206,18 +207,25 @@ impl Served {
         }
         let count = usize::try_from(forgotten.generations_relearned).unwrap_or(usize::MAX);
         let skipped = relearned.len().saturating_sub(count);
+        let from_buffer = match was_in_buffer {
+            Ok(was) => Some(removed("buffer", was.into())),
+            Err(error) => {
+                tracing::warn!(
+                    "user {user}: whether a text that was forgotten had been in the buffer is \
+                     unknown: {error}"
+                );
+                None
+            }
+        };
         Ok(Receipt {
             user: user.to_string(),
             interaction: Some(id.to_string()),
             time: Timestamp::now().to_string(),
-            removed: [
-                removed("history", forgotten.interactions),
-                removed("buffer", was_in_buffer.into()),
-                removed("records", forgotten.answers),
-            ]
-            .into_iter()
-            .chain(from_memory(dropped))
-            .collect(),
+            removed: std::iter::once(removed("history", forgotten.interactions))
+                .chain(from_buffer)
+                .chain([removed("records", forgotten.answers)])
+                .chain(from_memory(dropped))
+                .collect(),
             relearned: relearned.into_iter().skip(skipped).collect(),
             priors: forgotten.priors,
         })
@@ -608,11 +616,11 @@ impl Service for Served {
 
     fn set_consent(&self, user: &str, saying: Saying) -> ServiceResult<Consent> {
         let (id, now) = (Self::id(user)?, Timestamp::now());
-        if let Some(keep) = saying.keep_conversations {
-            self.store.set_consent(&id, keep, now).map_err(refusal::of_store)?;
-        }
         if let Some(contributes) = saying.contribute {
             self.store.set_contribution(&id, contributes, now).map_err(refusal::of_store)?;
+        }
+        if let Some(keep) = saying.keep_conversations {
+            self.store.set_consent(&id, keep, now).map_err(refusal::of_store)?;
         }
         self.consent(user)
     }

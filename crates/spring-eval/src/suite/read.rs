@@ -44,6 +44,7 @@ pub fn read_suite_run_against(
         return Err(Error::File { file: folder.display().to_string(), reason });
     }
     let asked = Suite::load_with(&path, methods)?;
+    let own = asked.reference().to_owned();
     let suite = match against {
         Some(against) => asked.tested_against(against)?,
         None => asked,
@@ -79,7 +80,8 @@ pub fn read_suite_run_against(
         is_of
     });
     attribution::put(&attributions, &mut lines);
-    let summary = Summary::of(&suite, &data, &lines, tried, &attributions);
+    let mut summary = Summary::of(&suite, &data, &lines, tried, &attributions);
+    summary.in_place_of = (own != summary.against).then_some(own);
     let outcome = SuiteOutcome { summary, data, runs: lines, folder: folder.to_owned(), notices };
     Ok((suite, outcome))
 }

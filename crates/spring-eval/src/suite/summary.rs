@@ -42,6 +42,10 @@ pub struct Summary {
     pub name: String,
     /// The method that the others are tested against.
     pub against: String,
+    /// The method that the suite itself names for that, where the tables were asked for against
+    /// another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_place_of: Option<String>,
     /// The methods whose differences are tested; empty if all are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub contrasts: Vec<String>,
@@ -138,7 +142,8 @@ pub struct SummaryRow {
     /// Each user's difference to the method that the others are tested against.
     pub users_to_against: Option<UserDifferences>,
     /// Whether `per_byte` is the lowest of all methods of the table that train on at most as many
-    /// tokens; `None` for a program.
+    /// tokens; `None` for a program, and for methods that use others' adapters, whose tokens are
+    /// not counted.
     pub best_within_tokens: Option<bool>,
     /// Scores beside the loss with their intervals over users, each tested against the same method
     /// and corrected for itself.
@@ -251,6 +256,13 @@ impl Summary {
                     .filter(|line| line.key.data == data.data && line.key.budget == budget)
                     .collect();
                 let methods = shown(suite, &choices, &data.data, budget);
+                // The tokens of others' adapters are in no row, so these would pass for free.
+                let is_uncounted = |method: &&Shown| {
+                    method.runs.is_of_others() || method.runs.starts_at_domain(suite.start)
+                };
+                let uncounted = methods.iter().filter(is_uncounted);
+                let uncounted: HashSet<String> =
+                    uncounted.map(|method| method.name.clone()).collect();
                 let run = methods.iter().find(|method| method.name == against);
                 let run = run.map(|method| method.runs.clone());
                 let scores =
@@ -310,8 +322,11 @@ impl Summary {
                         Some(row)
                     })
                     .collect();
-                let losses: Vec<Option<(f64, f64)>> =
-                    group.iter().map(|row| Some((row.per_byte?.mean, row.tokens?))).collect();
+                let counted = |row: &SummaryRow| {
+                    let is_counted = !uncounted.contains(&row.method);
+                    is_counted.then_some((row.per_byte?.mean, row.tokens?))
+                };
+                let losses: Vec<Option<(f64, f64)>> = group.iter().map(counted).collect();
                 let best = users::best_within_tokens(&losses);
                 for (row, best) in group.iter_mut().zip(best) {
                     row.best_within_tokens = best;
@@ -323,6 +338,7 @@ impl Summary {
         Self {
             name: suite.name.clone(),
             against,
+            in_place_of: None,
             contrasts: suite.contrasts.clone(),
             show: suite.show.clone(),
             rows,

@@ -98,8 +98,8 @@ impl<B: ModelBackend> CausalLm<B> {
         found
     }
 
-    /// The parts that go through one pass: no more tokens than run at once, and about as many in
-    /// each, so that no thread waits for another.
+    /// The parts that go through one pass: no more than about as many tokens as run at once, and
+    /// about as many in each, so that no thread waits long for another.
     fn groups(&self, parts: &[(usize, &Run<'_, B>, Part<'_>)]) -> Vec<Vec<usize>> {
         let (mut order, alone): (Vec<usize>, Vec<usize>) =
             (0..parts.len()).partition(|i| self.may_join(parts[*i].1, &parts[*i].2));
@@ -121,7 +121,9 @@ impl<B: ModelBackend> CausalLm<B> {
 
     /// Whether the base's products tell nothing of the company that these rows have.
     pub(super) fn may_join(&self, run: &Run<'_, B>, part: &Part<'_>) -> bool {
-        !run.trainer.checkpoint_layers && self.is_of_each_row(part.padded())
+        !run.trainer.checkpoint_layers
+            && self.transformer.is_packable()
+            && self.is_of_each_row(part.padded())
     }
 
     fn is_of_each_row(&self, rows: usize) -> bool {

@@ -100,7 +100,7 @@ fn steps(dots: &[&Dot], end: f64) -> Vec<(f64, f64)> {
 /// A place for a number beside a point that no other number has.
 fn free(taken: &mut Vec<(i32, i32)>, (x, y): (i32, i32)) -> (i32, i32) {
     const PLACES: [(i32, i32); 8] =
-        [(13, 0), (-13, 0), (0, -13), (0, 14), (13, -13), (-13, -13), (13, 14), (-13, 14)];
+        [(13, 0), (-13, 0), (0, -13), (0, 14), (17, -13), (-17, -13), (17, 14), (-17, 14)];
     let places = PLACES.map(|(right, down)| (x + right, y + down));
     let is_free = |place: &&(i32, i32)| {
         taken.iter().all(|(x, y)| (x - place.0).abs() > 15 || (y - place.1).abs() > 11)

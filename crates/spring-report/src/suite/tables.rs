@@ -66,7 +66,8 @@ impl Group<'_> {
                     " The suite declares which differences are tested: of "
                     (clean(&self.summary.contrasts.join(", "))) "; the others have no p."
                 }
-                " †: the lowest of all methods that train on at most as many tokens."
+                " †: the lowest of all methods that train on at most as many tokens; those with \
+                 others' adapters are left out."
             }
             "\n"
         }

@@ -55,8 +55,15 @@ pub(super) fn table(rows: &[&SummaryRow], summary: &Summary) -> Table {
     }
     table.notes.extend(rows.iter().find_map(|row| row.attribution).map(note));
     if rows.iter().any(|row| row.best_within_tokens == Some(true)) {
-        let dagger = "† The lowest loss of all methods that train on at most as many tokens.";
+        let dagger = "† The lowest loss of all methods that train on at most as many tokens; those \
+                      with others' adapters are left out.";
         table.notes.push(dagger.into());
+    }
+    if let Some(own) = &summary.in_place_of {
+        table.notes.push(format!(
+            "Differences are to {}, as asked for afterwards; the suite's own are to {own}.",
+            summary.against
+        ));
     }
     if !summary.contrasts.is_empty() {
         table.notes.push(

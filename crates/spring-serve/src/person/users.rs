@@ -65,21 +65,27 @@ pub(crate) async fn consents(
 ) -> ApiResult<Response> {
     let mut fields = Fields::of(body::read(body, &app).await?)?;
     let (keep, contribute) = (fields.boolean("keep_conversations")?, fields.boolean("contribute")?);
-    if keep.is_none() && contribute.is_none() {
+    let halves = [
+        ("contribution.set", contribute, Saying { contribute, ..Saying::default() }),
+        ("consent.set", keep, Saying { keep_conversations: keep, ..Saying::default() }),
+    ];
+    let mut said = None;
+    // Each is stored by itself, so each is audited by what became of it; after a failure nothing
+    // more is stored.
+    for (act, yes, saying) in halves {
+        let Some(yes) = yes else { continue };
+        let user = of.user.clone();
+        let stored = app.call(Lane::Short, move |service| {
+            service.create_user(&user)?;
+            service.set_consent(&user, saying)
+        });
+        let stored = stored.await;
+        said = Some(of.acted(&app, act, Some(yes.to_string()), stored).await?);
+    }
+    let Some(said) = said else {
         let message =
             "keep_conversations and contribute are missing: true or false for one of them";
         return Err(ApiError::invalid("keep_conversations", message));
-    }
-    let user = of.user.clone();
-    let said = app.call(Lane::Short, move |service| {
-        service.create_user(&user)?;
-        service.set_consent(&user, Saying { keep_conversations: keep, contribute })
-    });
-    let mut said = said.await;
-    for (act, yes) in [("consent.set", keep), ("contribution.set", contribute)] {
-        if let Some(yes) = yes {
-            said = of.acted(&app, act, Some(yes.to_string()), said).await;
-        }
-    }
-    json(&said?)
+    };
+    json(&said)
 }

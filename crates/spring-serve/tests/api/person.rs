@@ -179,8 +179,8 @@ fn contributing_is_said_beside_keeping_and_each_alone() {
     let expected = [
         ("contribution.set", yes()),
         ("consent.set", yes()),
-        ("consent.set", no()),
         ("contribution.set", no()),
+        ("consent.set", no()),
     ];
     assert_eq!(acts, expected);
 }

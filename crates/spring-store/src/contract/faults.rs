@@ -94,6 +94,10 @@ macro_rules! hand_on {
 }
 
 impl Rows for FailingRows<'_> {
+    fn now(&self) -> jiff::Timestamp {
+        self.rows.now()
+    }
+
     hand_on! { read:
         fn settings() -> SettingsRow;
         fn users(

@@ -132,6 +132,10 @@ fn interaction(row: &Row<'_>) -> rusqlite::Result<InteractionRow> {
 }
 
 impl Rows for Connected<'_> {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+
     fn settings(&self) -> Outcome<SettingsRow> {
         let query = "SELECT model, fingerprint, config, removals, sum FROM settings";
         let settings = self.one("settings", query, (), |row| {

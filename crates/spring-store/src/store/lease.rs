@@ -73,11 +73,31 @@ impl<B: Backend + ?Sized> Store<B> {
     }
 
     /// Whether [`claim`](Self::claim) would find a user, if nobody else took one at this moment.
+    ///
+    /// Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
     pub fn is_claimable(&self, except: &[UserId]) -> Result<bool> {
+        let holder = self.backend.holder();
         self.read(|rows| {
             let now = rows.now().as_second();
             let wanted = Wanted { now, latest: now + LONGEST.as_secs(), place: "", except };
-            Ok(!rows.waiting(&wanted, 1)?.is_empty())
+            if !rows.waiting(&wanted, 1)?.is_empty() {
+                return Ok(true);
+            }
+            // Those whose holder is of this machine, and may be gone.
+            let near = Wanted { place: &holder.place, ..wanted };
+            for name in rows.waiting(&near, CLAIMED_NEAR)? {
+                let of_user = |fault: Fault| fault.of_user(&name);
+                let Some(row) = rows.user(&name).map_err(of_user)? else { continue };
+                match check_free(&self.backend, rows, &name, &row).map_err(of_user) {
+                    Err(Fault::Other(Error::Leased { .. })) => {}
+                    free => return free.map(|_| true),
+                }
+            }
+            Ok(false)
         })
     }
 

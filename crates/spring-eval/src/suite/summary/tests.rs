@@ -104,6 +104,14 @@ fn a_good_mean_does_not_hide_whom_it_is_worse_for() {
 }
 
 #[test]
+fn what_starts_from_the_domains_adapter_is_not_the_best_for_its_tokens() {
+    let summary = summary("start = 'domain'", &lines());
+    let best = |method: &str| cells(&summary, method)["best_within_tokens"].clone();
+    // Without those who start there the base is alone.
+    assert_eq!([best("base"), best("random"), best("spring")], ["true", "", ""]);
+}
+
+#[test]
 fn without_the_base_nothing_is_compared_with_it() {
     let mut lines = lines();
     for line in &mut lines {
