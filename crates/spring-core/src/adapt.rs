@@ -320,7 +320,7 @@ pub fn adapt_users(
         }
         Ok(())
     };
-    side_by_side(jobs, || in_batches(model, batch, &work))
+    side_by_side(jobs, || in_batches(model, batch, work))
 }
 
 /// Users that wait for a job, read page by page.

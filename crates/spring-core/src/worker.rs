@@ -99,7 +99,7 @@ pub fn work(
         }
         worked
     };
-    side_by_side(worker.jobs, || in_batches(model, worker.batch, &job))
+    side_by_side(worker.jobs, || in_batches(model, worker.batch, job))
 }
 
 /// What the jobs of a worker know in common.

@@ -286,7 +286,7 @@ fn one(
             let scores = answers.iter().zip(&asked);
             let sum: f64 = scores.map(|(own, text)| rouge(own, &text.response).rouge_l).sum();
             let rouge_l = (!answers.is_empty()).then(|| sum / answers.len() as f64);
-            found.push(Found { start: *start, learned, loss, answers, rouge_l });
+            found.push(Found { start, learned, loss, answers, rouge_l });
         }
     }
     let asked = asked.iter().map(|text| [text.prompt.clone(), text.response.clone()]).collect();
@@ -347,9 +347,9 @@ fn shown(interval: Option<Interval>) -> String {
 fn markdown(report: &Report, plan: &Plan) -> String {
     let Report { learning_rate, seed, prior_users, prior_texts, .. } = report;
     let mut page = format!(
-        "A prior of {prior_texts} texts of {prior_users} users; {} new users, drawn by seed {seed}; \
-         learning rate {learning_rate:.1e}. Losses in nats per byte of up to {} texts after the \
-         first {}; answers to the first {} of their prompts. Means over users with 95 % \
+        "A prior of {prior_texts} texts of {prior_users} users; {} new users, drawn by seed \
+         {seed}; learning rate {learning_rate:.1e}. Losses in nats per byte of up to {} texts \
+         after the first {}; answers to the first {} of their prompts. Means over users with 95 % \
          intervals.\n\n| texts learned | start | loss | ROUGE-L of answers |\n|---|---|---|---|\n",
         report.people.len(),
         plan.later,

@@ -207,6 +207,16 @@ pub(crate) fn facts(facts: &[(&str, String)]) -> Markup {
     }
 }
 
+/// The cell of what is not there.
+pub(crate) fn none() -> Markup {
+    cell("–")
+}
+
+/// An interval in words.
+pub(crate) fn interval(of: spring_metrics::Interval, decimals: usize) -> String {
+    format!("{} to {}", number(of.low, decimals), number(of.high, decimals))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,8 +106,8 @@ pub(crate) fn lines(plot: &'static str, unit: &str, lines: &[Line]) -> Result<St
     }
 }
 
-/// Values by whole numbers as a picture of its own: what each line is stands above them; "" if there
-/// is nothing to draw.
+/// Values by whole numbers as a picture of its own: what each line is stands above them; "" if
+/// there is nothing to draw.
 pub(crate) fn labelled_lines(
     plot: &'static str,
     x: &str,

@@ -55,10 +55,10 @@ pub fn suite_html(suite: &Suite, outcome: &SuiteOutcome) -> Result<String> {
     Ok(page(&format!("{}: comparison", suite.name), &main, &footer))
 }
 
-/// The plots of a suite, as pictures of their own, for each data set and budget: the methods' losses
-/// with their intervals, the losses over time, each user's difference to the base, and the loss
-/// against the tokens trained; attributions where texts were generated, the kinds of text that were
-/// learned of streams with noise, and the second person's loss after a turning point.
+/// The plots of a suite, as pictures of their own, for each data set and budget: the methods'
+/// losses with their intervals, the losses over time, each user's difference to the base, and the
+/// loss against the tokens trained; attributions where texts were generated, the kinds of text that
+/// were learned of streams with noise, and the second person's loss after a turning point.
 ///
 /// # Errors
 ///

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::watch;
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use crate::{
     ServeConfig, Service, ServiceResult,
     admission::Admission,
-    body::Bodies,
+    bodies::Bodies,
     error::{ApiError, ApiResult},
     keys::Keys,
     metrics::Metrics,
@@ -95,11 +94,6 @@ impl App {
             }
         }
     }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// A name that no other request or answer has.

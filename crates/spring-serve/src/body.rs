@@ -3,8 +3,6 @@
 use std::{
     io::{self, Read},
     ops::Deref,
-    sync::Arc,
-    time::Duration,
 };
 
 use axum::{
@@ -14,43 +12,20 @@ use axum::{
 use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     time::timeout,
 };
 
 use crate::{
     Limits,
     app::App,
+    bodies::{Bodies, STEP},
     error::{ApiError, ApiResult},
 };
 
 fn too_large(limit: u64) -> ApiError {
     let message = format!("the body has more than {limit} bytes, which is the limit");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
-}
-
-/// Bodies take room in steps of so many bytes, as these come: what a length announces may never.
-const STEP: usize = 64 << 10;
-
-/// Room for the bodies that are read and worked on at once, in bytes.
-#[derive(Debug)]
-pub(crate) struct Bodies {
-    room: Arc<Semaphore>,
-}
-
-impl Bodies {
-    /// Room for one body of the greatest length at least.
-    pub fn new(limits: &Limits) -> Self {
-        let most = limits.bodies.max(limits.body).saturating_add(STEP);
-        Self { room: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))) }
-    }
-
-    /// Room for some more bytes, or a refusal: whoever waited for it would hold what it has.
-    fn take(&self, bytes: usize) -> ApiResult<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
-        room.map_err(|_| ApiError::overloaded(Duration::from_secs(1)))
-    }
 }
 
 /// A whole body, and the room that it takes until it is dropped.

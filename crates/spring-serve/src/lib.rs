@@ -5,7 +5,9 @@
 
 mod admission;
 mod app;
+mod bodies;
 mod body;
+mod clock;
 mod config;
 mod error;
 mod fields;

@@ -15,7 +15,7 @@ use std::{
 
 use axum::http::{Method, StatusCode};
 
-use crate::{FinishReason, Stats, app::now};
+use crate::{FinishReason, Stats, clock::now};
 
 /// Bounds of waiting and of whole answers, seconds.
 const LONG: &[f64] = &[

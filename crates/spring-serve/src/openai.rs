@@ -16,11 +16,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{
-    app::{Shared, now},
-    error::ApiResult,
-    route,
-};
+use crate::{app::Shared, clock::now, error::ApiResult, route};
 use answering::Admitted;
 use parameters::Parameters;
 use shapes::{Envelope, Kind, Wanted};

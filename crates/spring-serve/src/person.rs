@@ -17,7 +17,8 @@ use serde::Serialize;
 
 use crate::{
     AuditEvent,
-    app::{App, now},
+    app::App,
+    clock::now,
     error::{ApiError, ApiResult},
     guard::{self, Caller, RequestId, typed},
 };

@@ -1,12 +1,12 @@
 //! What a run is asked for, and what it gives.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use spring_core::{Config, spring_memory::UserId};
 use spring_lm::Adapter;
 
 use super::Method;
-use crate::{Budget, Generation, Split, Start, UserRun};
+use crate::{Budget, Error, Generation, Result, Split, Start, UserRun};
 
 /// What is run for a user.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,4 +80,19 @@ pub struct UserOutcome {
     /// For each method `other_user+retrieval`, by its name, the bank that it reads: after each
     /// period the sequence numbers of the texts, in the order of the bank.
     pub banks: BTreeMap<String, Vec<Vec<u64>>>,
+}
+
+/// The settings of a method for a user, and the adapter that it starts from.
+pub(super) fn ready(
+    method: &Method,
+    protocol: &Protocol,
+    input: UserInput<'_>,
+) -> Result<(Config, Option<Arc<Adapter>>)> {
+    let config = method.configure(&protocol.config)?;
+    if method.needs_domain(input.start, &protocol.config) && input.domain.is_none() {
+        let reason = format!("{}: there is no domain adapter", method.name());
+        return Err(Error::NotEnough(reason));
+    }
+    let start = input.domain.filter(|_| method.starts_at_domain(input.start));
+    Ok((config, start.cloned().map(Arc::new)))
 }

@@ -13,9 +13,9 @@ use spring_lm::Adapter;
 use super::{
     Method, Protocol, UserInput,
     arena::Arena,
+    input::ready,
     memo::Watch,
     strategy::{Answer, Learned, Period, Reference, Spring, Strategy},
-    trajectory::ready,
 };
 use crate::{Result, Split};
 

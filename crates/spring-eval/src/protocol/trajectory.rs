@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
-    sync::Arc,
 };
 
 use spring_core::{Config, Progress, spring_drift::DriftScore, spring_fuse::GateConfig};
@@ -17,11 +16,12 @@ use super::{
     Method, Protocol, UserInput,
     arena::Arena,
     evaluate,
+    input::ready,
     leader::{Lender, Lenders},
     strategy::{Answer, Learned, Period, Strategy},
     write::write,
 };
-use crate::{Error, FusedLoss, MethodRun, Reads, Result, SyntheticScores, Turn};
+use crate::{FusedLoss, MethodRun, Reads, Result, SyntheticScores, Turn};
 
 /// One method's way through a user's periods.
 pub(super) struct Trajectory<'a> {
@@ -36,21 +36,6 @@ pub(super) struct Trajectory<'a> {
     /// What was learned of the last period.
     learned: Learned,
     pub(super) run: MethodRun,
-}
-
-/// The settings of a method for a user, and the adapter that it starts from.
-pub(super) fn ready(
-    method: &Method,
-    protocol: &Protocol,
-    input: UserInput<'_>,
-) -> Result<(Config, Option<Arc<Adapter>>)> {
-    let config = method.configure(&protocol.config)?;
-    if method.needs_domain(input.start, &protocol.config) && input.domain.is_none() {
-        let reason = format!("{}: there is no domain adapter", method.name());
-        return Err(Error::NotEnough(reason));
-    }
-    let start = input.domain.filter(|_| method.starts_at_domain(input.start));
-    Ok((config, start.cloned().map(Arc::new)))
 }
 
 impl<'a> Trajectory<'a> {

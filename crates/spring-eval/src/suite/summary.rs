@@ -2,6 +2,7 @@
 
 mod contrasts;
 mod csv;
+mod difference;
 mod measures;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,8 @@ use spring_metrics::{
 pub(super) use self::csv::is_column;
 use self::measures::{UserMeasures, user_measures};
 pub use self::{
-    contrasts::{Difference, Untested},
+    contrasts::Untested,
+    difference::Difference,
     measures::{Measure, MeasureScore},
     users::UserDifferences,
 };

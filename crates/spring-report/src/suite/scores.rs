@@ -3,11 +3,8 @@
 use maud::{Markup, html};
 use spring_eval::{Measure, SummaryRow};
 
-use super::{
-    Group,
-    tables::{interval, none},
-};
-use crate::markup::{Column, cell, cell_with, details, number};
+use super::Group;
+use crate::markup::{Column, cell, cell_with, details, interval, none, number};
 
 /// A score's mean over its interval.
 pub(super) fn measured(row: &SummaryRow, measure: Measure) -> Markup {

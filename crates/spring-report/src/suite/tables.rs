@@ -3,16 +3,12 @@
 use maud::{Markup, html};
 use spring_data::synth::TextKind;
 use spring_eval::{Difference, Measure, SummaryRow};
-use spring_metrics::{ContinualScores, Interval, PairedTest};
+use spring_metrics::{ContinualScores, PairedTest};
 
 use super::{Group, scores::measured};
 use crate::markup::{
-    Column, bold_if, cell, cell_with, clean, count, details, number, percent, table,
+    Column, bold_if, cell, cell_with, clean, count, details, interval, none, number, percent, table,
 };
-
-pub(super) fn none() -> Markup {
-    cell("–")
-}
 
 /// A difference with its interval, p after and before Holm's correction, and what would be found.
 pub(super) fn tested(difference: Option<Difference>) -> [Markup; 3] {
@@ -421,10 +417,6 @@ impl Group<'_> {
             "How each kind of text was scored: means before learning, over users and seeds";
         details(summary, "Scores by kind of text", &columns, &rows)
     }
-}
-
-pub(super) fn interval(of: Interval, decimals: usize) -> String {
-    format!("{} to {}", number(of.low, decimals), number(of.high, decimals))
 }
 
 fn main_row(row: &SummaryRow, best: bool) -> Vec<Markup> {

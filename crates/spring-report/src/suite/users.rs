@@ -5,9 +5,9 @@ use spring_eval::UserDifferences;
 
 use super::{
     Group,
-    tables::{least_p, none, tested},
+    tables::{least_p, tested},
 };
-use crate::markup::{Column, cell, cell_with, clean, count, number, table};
+use crate::markup::{Column, cell, cell_with, clean, count, none, number, table};
 
 impl Group<'_> {
     /// Each method beside the base, on average and for the user who fares worst.

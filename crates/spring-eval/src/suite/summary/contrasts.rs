@@ -3,48 +3,8 @@
 use serde::Serialize;
 use spring_metrics::{Interval, PairedTest, holm};
 
-use super::{Measure, SummaryRow};
+use super::{Measure, SummaryRow, difference::Difference};
 use crate::Suite;
-
-/// A mean difference over users between two methods.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Difference {
-    /// With its test.
-    Tested(PairedTest),
-    /// With its interval alone: the method is not among the suite's contrasts.
-    Untested(Interval),
-}
-
-impl Difference {
-    /// The mean and its interval.
-    pub fn interval(self) -> Interval {
-        match self {
-            Self::Tested(test) => test.difference,
-            Self::Untested(interval) => interval,
-        }
-    }
-
-    /// The test, if there is one.
-    pub fn test(self) -> Option<PairedTest> {
-        match self {
-            Self::Tested(test) => Some(test),
-            Self::Untested(_) => None,
-        }
-    }
-
-    fn untested(self) -> Self {
-        Self::Untested(self.interval())
-    }
-
-    fn test_mut(&mut self) -> Option<&mut PairedTest> {
-        match self {
-            Self::Tested(test) => Some(test),
-            Self::Untested(_) => None,
-        }
-    }
-}
 
 /// Differences of a method that is not among the suite's contrasts, in the places where others have
 /// their tests.
@@ -116,9 +76,8 @@ impl SummaryRow {
 /// Holm's correction of a table's tests: each question is a family of its own, over the methods
 /// that the suite declares, or over all.
 pub(super) fn correct(suite: &Suite, rows: &mut [SummaryRow]) {
-    let is_declared = |row: &SummaryRow| {
-        suite.contrasts.is_empty() || suite.contrasts.iter().any(|name| *name == row.method)
-    };
+    let is_declared =
+        |row: &SummaryRow| suite.contrasts.is_empty() || suite.contrasts.contains(&row.method);
     rows.iter_mut().filter(|row| !is_declared(row)).for_each(SummaryRow::leave_untested);
     holm(rows.iter_mut().filter_map(|row| row.difference.as_mut()));
     holm(rows.iter_mut().filter_map(|row| row.adapter_difference.as_mut()));

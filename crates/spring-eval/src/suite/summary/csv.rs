@@ -12,8 +12,8 @@ use super::{
 use crate::Result;
 
 impl Summary {
-    /// The candidates of all choices as CSV, with a heading; the last column, the data set, is there
-    /// where a choice is made on each.
+    /// The candidates of all choices as CSV, with a heading; the last column, the data set, is
+    /// there where a choice is made on each.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use spring_metrics::{Interval, TextScores, UserScores, average_seeds, bootstrap, paired_test};
 
-use super::{Difference, SEED};
+use super::{SEED, difference::Difference};
 use crate::{MethodRun, RunLine, SyntheticScores};
 
 /// A score beside the loss.

@@ -36,8 +36,8 @@ impl UserDifferences {
 }
 
 /// Of each loss, with the tokens trained for it, whether none of those with at most as many tokens
-/// is lower; `None` for what has no loss, or tokens that nobody counted, as nothing is compared with
-/// it.
+/// is lower; `None` for what has no loss, or tokens that nobody counted, as nothing is compared
+/// with it.
 pub(super) fn best_within_tokens(methods: &[Option<(f64, f64)>]) -> Vec<Option<bool>> {
     let is_best = |(loss, tokens): (f64, f64)| {
         methods.iter().flatten().all(|(other, needs)| *needs > tokens || *other >= loss)
