@@ -3,7 +3,7 @@
 use std::{sync::Barrier, thread, time::Duration};
 
 use super::*;
-use crate::{Error, backend::ReplicaRow};
+use crate::{Error, backend::ReplicaRow, postgres::NOW};
 
 /// Ends all other connections to the state.
 fn cut(store: &PostgresStore) {
@@ -226,7 +226,8 @@ fn servers_that_clear_up_after_each_other_do_not_wait_for_each_other() {
     let start = &Barrier::new(2);
     let announce = |store: &PostgresStore, url: &str| -> Vec<String> {
         let backend = store.backend();
-        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", backend.local());
+        let local = backend.local();
+        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {local}; SELECT {NOW}");
         let row = ReplicaRow { url: url.into(), load: 0.0 };
         let once = || {
             start.wait();
