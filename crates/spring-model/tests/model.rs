@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[cfg(feature = "wgpu")]
-mod gguf_files;
-
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -352,72 +349,6 @@ on!("wgpu", wgpu, burn::backend::Wgpu, 1e-4, ["parity/gemma3"]);
 // Its products of float32 have the ten bits of TF32: the tolerance of float16
 // (docs/results/cuda.md).
 on!("cuda", cuda, burn::backend::Cuda, 5e-2, ["parity/gemma3", "parity/qwen3"]);
-
-/// GGUF files on wgpu: their blocks become floats of half the width when they are loaded, or of
-/// the whole where the device has no others.
-#[cfg(feature = "wgpu")]
-mod wgpu_gguf {
-    use burn::{
-        backend::Wgpu,
-        tensor::{DType, backend::Backend},
-    };
-    use spring_model::{CausalLm, LoadOptions, ModelError, ModelFiles, Precision};
-
-    use super::{
-        gguf_files::{SMALL, twins},
-        largest_difference,
-    };
-
-    fn logits(files: &ModelFiles, precision: Option<Precision>) -> Vec<f32> {
-        let options = LoadOptions::default().with_precision(precision);
-        let model = CausalLm::<Wgpu>::load_with(files, &options, Default::default()).unwrap();
-        let rows: [Vec<u32>; 1] = [(0..12).map(|i| 3 + i * 37 % 310).collect()];
-        model.logits(&rows, None).unwrap()
-    }
-
-    /// llama becomes f16; gemma3, whose activations go beyond that, bf16.
-    fn is_its_folder(family: &str, half: DType) {
-        let twins = twins(family, SMALL, 1);
-        let [file, folder] =
-            [&twins.gguf, &twins.folder].map(|path| ModelFiles::open(path).unwrap());
-        let folder = logits(&folder, Some(Precision::F32));
-        let spread = folder.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-        let whole = largest_difference(&logits(&file, Some(Precision::F32)), &folder);
-        assert!(whole < 1e-4 * spread.max(1.0), "{family} in f32: {whole} of {spread}");
-        let by_default = largest_difference(&logits(&file, None), &folder);
-        assert!(by_default < 0.05 * spread, "{family}: {by_default} of {spread}");
-        let has_half = <Wgpu as Backend>::supports_dtype(&Default::default(), half);
-        let rounded = by_default > 1e-4 * spread;
-        assert_eq!(rounded, has_half, "{family}: {by_default} of {spread}");
-    }
-
-    #[test]
-    fn a_llama_is_its_folder() {
-        is_its_folder("llama", DType::F16);
-    }
-
-    #[test]
-    fn a_gemma_is_its_folder() {
-        is_its_folder("gemma3", DType::BF16);
-    }
-
-    #[test]
-    fn a_type_that_the_device_lacks_is_refused() {
-        let twins = twins("llama", SMALL, 1);
-        let files = ModelFiles::open(&twins.gguf).unwrap();
-        for (precision, dtype) in [(Precision::F16, DType::F16), (Precision::Bf16, DType::BF16)] {
-            let loaded = CausalLm::<Wgpu>::load_as(&files, precision, Default::default());
-            match <Wgpu as Backend>::supports_dtype(&Default::default(), dtype) {
-                true => assert!(loaded.is_ok(), "{precision}"),
-                false => assert!(
-                    matches!(loaded, Err(ModelError::Device { reason, .. })
-                        if reason.contains(precision.name())),
-                    "{precision}"
-                ),
-            }
-        }
-    }
-}
 
 #[test]
 fn the_bytes_of_a_texts_tokens_are_the_texts() {
